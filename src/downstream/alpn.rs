@@ -1,0 +1,131 @@
+//! `disable_http2_alpn`
+//!
+//! nginx chooses the protocol in a callback of its own, which OpenSSL does not give back. On servers
+//! that may speak HTTP/2, ours takes its place, and chooses what nginx would, less `h2` where a
+//! connection has it disabled.
+
+use std::ffi::{c_int, c_uchar, c_uint, c_void};
+use std::ptr::{self, NonNull};
+
+use foreign_types::ForeignTypeRef;
+use ngx::ffi::{
+    ngx_conf_t, ngx_http_conf_addr_t, ngx_http_conf_port_t, ngx_http_connection_t,
+    ngx_http_core_main_conf_t, ngx_http_core_srv_conf_t, ngx_http_ssl_srv_conf_t,
+};
+use openssl::ssl::SslRef;
+use openssl_sys::{SSL, SSL_CTX};
+
+use super::connection::{DownstreamConnection, DownstreamError, client_ssl};
+use crate::nginx::configuration::{self, ModuleIndex};
+use crate::nginx::connection::{Connection, process_log};
+use crate::nginx::panic::guard;
+use crate::nginx::request::Request;
+use crate::openssl::ssl::select_alpn;
+
+/// What nginx offers (`NGX_HTTP_V2_ALPN_PROTO NGX_HTTP_ALPN_PROTOS`), in wire format.
+const WITH_HTTP2: &[u8] = b"\x02h2\x08http/1.1\x08http/1.0\x08http/0.9";
+/// The same without HTTP/2.
+const WITHOUT_HTTP2: &[u8] = b"\x08http/1.1\x08http/1.0\x08http/0.9";
+
+/// Withholds HTTP/2 from the client. Phase: client_hello, which comes before the choice.
+pub fn disable_http2_alpn(request: Request<'_>) -> Result<(), DownstreamError> {
+    let mut state = DownstreamConnection::find_or_make(client_ssl(request)?)?;
+    // SAFETY: used on the worker's one thread, in a callback for its connection.
+    unsafe { state.as_mut() }.http2_disabled = true;
+    Ok(())
+}
+
+/// Installs our callback on the servers that may speak HTTP/2. To be called in *postconfiguration*.
+///
+/// # Safety
+/// `cf` must be valid, and inside `http {}`, with all of it read.
+pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) {
+    // SAFETY: nginx has read the configuration, and keeps ports, addresses and servers in arrays of
+    // these types; the structures of the two modules are those of the nginx we were built for.
+    unsafe {
+        let (Some(core), Some(ssl_module)) = (
+            ModuleIndex::find(cf, c"ngx_http_core_module"),
+            ModuleIndex::find(cf, c"ngx_http_ssl_module"),
+        ) else {
+            return;
+        };
+        let Some(main) = core.of::<ngx_http_core_main_conf_t>(configuration::context(cf).main_conf)
+        else {
+            return;
+        };
+        let Some(ports) = NonNull::new(main.as_ref().ports) else {
+            return;
+        };
+
+        let ports: &[ngx_http_conf_port_t] = configuration::elements(ports.as_ref());
+        for port in ports {
+            let addresses: &[ngx_http_conf_addr_t] = configuration::elements(&port.addrs);
+            for address in addresses.iter().filter(|address| address.opt.http2() != 0) {
+                let servers: &[*mut ngx_http_core_srv_conf_t] =
+                    configuration::elements(&address.servers);
+                for server in servers {
+                    let srv_conf = (*(**server).ctx).srv_conf;
+                    let context = ssl_module.of::<ngx_http_ssl_srv_conf_t>(srv_conf).and_then(
+                        |configuration| {
+                            NonNull::new(configuration.as_ref().ssl.ctx.cast::<SSL_CTX>())
+                        },
+                    );
+                    if let Some(context) = context {
+                        openssl_sys::SSL_CTX_set_alpn_select_cb__fixed_rust(
+                            context.as_ptr(),
+                            Some(select),
+                            ptr::null_mut(),
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+unsafe extern "C" fn select(
+    ssl: *mut SSL,
+    out: *mut *const c_uchar,
+    out_length: *mut c_uchar,
+    offered: *const c_uchar,
+    offered_length: c_uint,
+    _argument: *mut c_void,
+) -> c_int {
+    guard("ALPN callback", process_log(), openssl_sys::SSL_TLSEXT_ERR_ALERT_FATAL, || {
+        // SAFETY: OpenSSL calls with a valid SSL, list and places for the answer.
+        let (ssl, offered) = unsafe {
+            (SslRef::from_ptr(ssl), std::slice::from_raw_parts(offered, offered_length as usize))
+        };
+        let supported = if may_speak_http2(ssl) { WITH_HTTP2 } else { WITHOUT_HTTP2 };
+
+        // RFC 7301, section 3.2: no protocol in common is a fatal `no_application_protocol`.
+        let Some(chosen) = select_alpn(supported, offered) else {
+            return openssl_sys::SSL_TLSEXT_ERR_ALERT_FATAL;
+        };
+        // SAFETY: as above. The choice is a part of the client's list, which OpenSSL copies it from,
+        // and shorter than 256 bytes.
+        unsafe {
+            *out = chosen.as_ptr();
+            *out_length = chosen.len() as c_uchar;
+        }
+        openssl_sys::SSL_TLSEXT_ERR_OK
+    })
+}
+
+fn may_speak_http2(ssl: &SslRef) -> bool {
+    // SAFETY: the state lives as long as the connection; used on the worker's one thread.
+    let disabled = DownstreamConnection::find(ssl)
+        .is_some_and(|state| unsafe { state.as_ref() }.http2_disabled);
+    if disabled {
+        return false;
+    }
+    let Some(data) = Connection::from_ssl(ssl).and_then(Connection::data) else {
+        return false;
+    };
+    // SAFETY: until the first request is made, which is after the handshake, a client's connection
+    // belongs to an `ngx_http_connection_t`; nginx's own callback relies on it too.
+    unsafe {
+        let connection = data.cast::<ngx_http_connection_t>();
+        (*connection.as_ref().addr_conf).http2() != 0
+    }
+}

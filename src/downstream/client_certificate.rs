@@ -1,0 +1,88 @@
+//! `request_client_certificate`
+
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
+
+use openssl::ssl::SslRef;
+use openssl::stack::StackRef;
+use openssl::x509::X509;
+
+use super::connection::{DownstreamConnection, DownstreamError, client_ssl};
+use crate::nginx::request::Request;
+use crate::openssl::certificate_authorities::{
+    self, AnnouncedAuthorities, CertificateAuthorities, InvalidAuthorities,
+};
+use crate::openssl::object_cache::ObjectCache;
+use crate::openssl::ssl;
+
+/// How many lists of authorities a worker keeps ready.
+const LISTS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+
+thread_local! {
+    static AUTHORITIES: ObjectCache<CertificateAuthorities> = ObjectCache::new(LISTS);
+    static ADDRESSES: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Why a certificate could not be asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestCertificateError {
+    /// Of the connection.
+    #[error(transparent)]
+    Connection(#[from] DownstreamError),
+    /// Of the list of authorities.
+    #[error(transparent)]
+    Authorities(#[from] InvalidAuthorities),
+}
+
+/// Asks the client for a certificate, with the names of `authorities` if given. Phase: certificate.
+///
+/// The client's chain is verified up to one of `authorities`, or else up to what the server trusts;
+/// either way the handshake goes on, and `$ssl_client_verify` has the result.
+pub fn request_client_certificate(
+    request: Request<'_>,
+    authorities: Option<&StackRef<X509>>,
+) -> Result<(), RequestCertificateError> {
+    let ssl = client_ssl(request)?;
+
+    match authorities {
+        Some(certificates) => announce(ssl, certificates)?,
+        None => announce_none(ssl)?,
+    }
+    ssl::ask_for_certificate(ssl);
+    Ok(())
+}
+
+fn announce(ssl: &SslRef, certificates: &StackRef<X509>) -> Result<(), RequestCertificateError> {
+    let base = ssl.ssl_context().cert_store();
+
+    let authorities = ADDRESSES.with_borrow_mut(|addresses| {
+        CertificateAuthorities::addresses_of(certificates, base, addresses);
+        AUTHORITIES.with(|cache| {
+            cache.get_or_make(addresses, || CertificateAuthorities::new(certificates, base))
+        })
+    })?;
+
+    let mut state = DownstreamConnection::find_or_make(ssl)?;
+    // SAFETY: used on the worker's one thread, in a callback for its connection.
+    let state = unsafe { state.as_mut() };
+    let previous = state.authorities.take();
+    state.authorities = Some(
+        AnnouncedAuthorities::announce(ssl, authorities, previous).map_err(DownstreamError::Ssl)?,
+    );
+    Ok(())
+}
+
+fn announce_none(ssl: &SslRef) -> Result<(), DownstreamError> {
+    if let Some(mut state) = DownstreamConnection::find(ssl) {
+        // SAFETY: as above.
+        let state = unsafe { state.as_mut() };
+        drop(state.authorities.take());
+    }
+    certificate_authorities::announce_none(ssl)?;
+    Ok(())
+}
+
+/// Drops the lists that this worker keeps ready.
+pub fn clear_cache() {
+    AUTHORITIES.with(ObjectCache::clear);
+}

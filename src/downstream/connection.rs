@@ -1,0 +1,64 @@
+//! What we keep for a client's connection.
+
+use std::ptr::NonNull;
+
+use openssl::ssl::SslRef;
+
+use crate::nginx::connection::Connection;
+use crate::nginx::pool::OutOfMemory;
+use crate::nginx::request::Request;
+use crate::openssl::certificate_authorities::AnnouncedAuthorities;
+use crate::openssl::error::SslError;
+use crate::openssl::ssl::SslIndex;
+
+/// Why a function for a client's connection failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DownstreamError {
+    /// The request came over plain TCP.
+    #[error("the client connection does not use TLS")]
+    NotTls,
+    /// OpenSSL refused.
+    #[error(transparent)]
+    Ssl(#[from] SslError),
+    /// No memory.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+}
+
+/// The state of a connection on which one of our functions was called during the handshake. Lives
+/// in the pool of the connection; its SSL points at it.
+#[derive(Default)]
+pub struct DownstreamConnection {
+    /// What the client is told that its certificate may come from.
+    pub authorities: Option<AnnouncedAuthorities>,
+    /// Whether HTTP/2 is withheld.
+    pub http2_disabled: bool,
+}
+
+static INDEX: SslIndex = SslIndex::new();
+
+impl DownstreamConnection {
+    /// The state of the connection of `ssl`, if it has any.
+    pub fn find(ssl: &SslRef) -> Option<NonNull<Self>> {
+        INDEX.data(ssl).map(NonNull::cast)
+    }
+
+    /// The state of the connection of `ssl`, made where there is none.
+    pub fn find_or_make(ssl: &SslRef) -> Result<NonNull<Self>, DownstreamError> {
+        if let Some(state) = Self::find(ssl) {
+            return Ok(state);
+        }
+        // Not the connection of the request: during the handshake that is one of the Lua module's,
+        // which ends with the phase.
+        let pool =
+            Connection::from_ssl(ssl).and_then(Connection::pool).ok_or(DownstreamError::NotTls)?;
+        let state = pool.keep(Self::default())?;
+        INDEX.set(ssl, state.cast())?;
+        Ok(state)
+    }
+}
+
+/// The TLS of the client's connection.
+pub fn client_ssl(request: Request<'_>) -> Result<&SslRef, DownstreamError> {
+    request.connection().tls().map(|tls| tls.ssl()).ok_or(DownstreamError::NotTls)
+}

@@ -1,0 +1,416 @@
+//! The functions that our Lua code calls.
+//!
+//! None of them throws, enters Lua, or keeps a pointer that it is given. Each answers with a number
+//! and, where there is something to say, a text that is valid until the next call.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::ffi::{c_char, c_int, c_void};
+use std::fmt::Display;
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use foreign_types::ForeignTypeRef;
+use ngx::ffi::ngx_http_request_t;
+
+use crate::client_verify::ClientVerify;
+use crate::downstream::{alpn, certificate_chain, client_certificate, connection, session};
+use crate::nginx::connection::process_log;
+use crate::nginx::lua::current_phase;
+use crate::nginx::panic::guard;
+use crate::nginx::request::Request;
+use crate::openssl::client_certificate::{ClientCertificate, InvalidCertificate};
+use crate::openssl::lua_object;
+use crate::openssl::object_cache::ObjectCache;
+use crate::openssl::san::RequiredNames;
+use crate::openssl::store;
+use crate::phase::Function;
+use crate::request::RequestState;
+use crate::upstream::settings::{
+    InvalidDepth, InvalidNames, UpstreamTls, depth_from_number, required_names,
+};
+
+/// Done; the text, if any, is the result.
+const OK: c_int = 0;
+/// Done, and there is no result.
+const NONE: c_int = 1;
+/// Failed; the text says why.
+const ERROR: c_int = -1;
+
+/// A place for the text of an answer.
+#[repr(C)]
+struct Text {
+    data: *const c_char,
+    length: usize,
+}
+
+/// Makes the structure of functions, and its declaration for LuaJIT, which lists them in the same
+/// order.
+macro_rules! api {
+    ($($name:ident: fn($($argument:ty),*) -> $result:ty, $declaration:literal;)*) => {
+        /// The functions; Lua has a pointer to it.
+        #[repr(C)]
+        pub struct Api {
+            $($name: unsafe extern "C" fn($($argument),*) -> $result,)*
+        }
+
+        /// The one instance.
+        pub static API: Api = Api { $($name,)* };
+
+        /// The type of a pointer to it, in C.
+        pub const DECLARATION: &str = concat!("struct {", $($declaration, ";",)* "} *");
+    };
+}
+
+type R = *mut ngx_http_request_t;
+
+api! {
+    find_function: fn(*const c_char, usize) -> c_int,
+        "int (*find_function)(const char *name, size_t length)";
+    is_allowed: fn(R, c_int) -> c_int,
+        "int (*is_allowed)(void *r, int function)";
+    phase_error: fn(R, c_int, *mut Text) -> c_int,
+        "int (*phase_error)(void *r, int function, void *text)";
+    request_client_certificate: fn(R, *mut c_void, *mut Text) -> c_int,
+        "int (*request_client_certificate)(void *r, void *chain, void *text)";
+    disable_session_reuse: fn(R, *mut Text) -> c_int,
+        "int (*disable_session_reuse)(void *r, void *text)";
+    disable_http2_alpn: fn(R, *mut Text) -> c_int,
+        "int (*disable_http2_alpn)(void *r, void *text)";
+    get_full_client_certificate_chain: fn(R, *mut Text) -> c_int,
+        "int (*get_full_client_certificate_chain)(void *r, void *text)";
+    set_client_verify: fn(R, *const c_char, usize, *mut Text) -> c_int,
+        "int (*set_client_verify)(void *r, const char *value, size_t length, void *text)";
+    get_request_ssl_pointer: fn(R, *mut *mut c_void, *mut Text) -> c_int,
+        "int (*get_request_ssl_pointer)(void *r, void **ssl, void *text)";
+    set_tls_cert_key: fn(R, *mut c_void, *mut c_void, *mut Text) -> c_int,
+        "int (*set_tls_cert_key)(void *r, void *chain, void *key, void *text)";
+    set_tls_verify: fn(R, c_int, *mut Text) -> c_int,
+        "int (*set_tls_verify)(void *r, int on, void *text)";
+    set_tls_verify_depth: fn(R, f64, *mut Text) -> c_int,
+        "int (*set_tls_verify_depth)(void *r, double depth, void *text)";
+    set_tls_verify_store: fn(R, *mut c_void, *mut Text) -> c_int,
+        "int (*set_tls_verify_store)(void *r, void *store, void *text)";
+    set_sans_dnsnames: fn(R, *const *const c_char, *const usize, usize, *mut Text) -> c_int,
+        "int (*set_sans_dnsnames)(void *r, const char **names, const size_t *lengths, \
+         size_t count, void *text)";
+    set_sans_uris: fn(R, *const *const c_char, *const usize, usize, *mut Text) -> c_int,
+        "int (*set_sans_uris)(void *r, const char **names, const size_t *lengths, size_t count, \
+         void *text)";
+}
+
+/// How many client certificates a worker keeps checked.
+const CERTIFICATES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
+thread_local! {
+    static CLIENT_CERTIFICATES: ObjectCache<ClientCertificate> = ObjectCache::new(CERTIFICATES);
+    static ADDRESSES: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Drops the client certificates that this worker keeps.
+pub fn clear_cache() {
+    CLIENT_CERTIFICATES.with(ObjectCache::clear);
+}
+
+/// What a function gives to Lua.
+enum Answer {
+    Done,
+    None,
+    Text(Vec<u8>),
+}
+
+/// Runs the body of a function: finds its request, and turns its result into an answer.
+///
+/// # Safety
+/// `r` must be NULL or a valid request, `text` valid.
+unsafe fn answer<E: Display>(
+    name: &str,
+    r: R,
+    text: *mut Text,
+    body: impl FnOnce(Request<'_>) -> Result<Answer, E>,
+) -> c_int {
+    let Some(r) = NonNull::new(r) else {
+        // SAFETY: `text` is valid by contract.
+        return unsafe { say(text, b"no request".to_vec(), ERROR) };
+    };
+    // SAFETY: `r` is valid by contract, at least until the caller in Lua goes on.
+    let request = unsafe { Request::from_ptr(r) };
+
+    let result = guard(name, request.log(), None, || Some(body(request)));
+
+    // SAFETY: `text` is valid by contract.
+    unsafe {
+        match result {
+            Some(Ok(Answer::Done)) => OK,
+            Some(Ok(Answer::None)) => NONE,
+            Some(Ok(Answer::Text(bytes))) => say(text, bytes, OK),
+            Some(Err(error)) => say(text, error.to_string().into_bytes(), ERROR),
+            None => say(text, b"internal error, see the error log".to_vec(), ERROR),
+        }
+    }
+}
+
+/// # Safety
+/// `text` must be valid.
+unsafe fn say(text: *mut Text, bytes: Vec<u8>, code: c_int) -> c_int {
+    TEXT.with_borrow_mut(|kept| {
+        *kept = bytes;
+        // SAFETY: valid by contract. The bytes are kept until the next text.
+        unsafe { *text = Text { data: kept.as_ptr().cast(), length: kept.len() } }
+    });
+    code
+}
+
+/// As [`answer`], for a function that changes what the upstream connection is to have.
+///
+/// # Safety
+/// As for [`answer`].
+unsafe fn change_upstream_tls<E: Display>(
+    name: &str,
+    r: R,
+    text: *mut Text,
+    change: impl FnOnce(&mut UpstreamTls) -> Result<(), E>,
+) -> c_int {
+    // SAFETY: the contract is the same.
+    unsafe {
+        answer(name, r, text, |request| {
+            let mut state =
+                RequestState::find_or_make(request).map_err(|error| error.to_string())?;
+            // Used on the worker's one thread, in a call for its request.
+            change(&mut state.as_mut().upstream_tls).map_err(|error| error.to_string())?;
+            Ok::<_, String>(Answer::Done)
+        })
+    }
+}
+
+/// # Safety
+/// `data` must be valid for `length` bytes for `'a`, or `length` 0.
+unsafe fn bytes<'a>(data: *const c_char, length: usize) -> &'a [u8] {
+    if length == 0 {
+        return &[];
+    }
+    // SAFETY: by contract.
+    unsafe { std::slice::from_raw_parts(data.cast(), length) }
+}
+
+unsafe extern "C" fn find_function(name: *const c_char, length: usize) -> c_int {
+    // SAFETY: our Lua code passes a string.
+    let name = unsafe { bytes(name, length) };
+    Function::index_of_name(name).and_then(|index| c_int::try_from(index).ok()).unwrap_or(ERROR)
+}
+
+fn function(index: c_int) -> Option<Function> {
+    Function::from_index(usize::try_from(index).ok()?)
+}
+
+/// # Safety
+/// `r` must be NULL or a valid request for `'a`.
+unsafe fn optional_request<'a>(r: R) -> Option<Request<'a>> {
+    // SAFETY: by contract.
+    NonNull::new(r).map(|r| unsafe { Request::from_ptr(r) })
+}
+
+unsafe extern "C" fn is_allowed(r: R, index: c_int) -> c_int {
+    // SAFETY: our Lua code passes its request.
+    let request = unsafe { optional_request(r) };
+    let phase = current_phase(request);
+    function(index).is_some_and(|function| function.phases().contains(phase)).into()
+}
+
+unsafe extern "C" fn phase_error(r: R, index: c_int, text: *mut Text) -> c_int {
+    guard("phase_error", process_log(), ERROR, || {
+        // SAFETY: our Lua code passes its request and a valid text.
+        unsafe {
+            let phase = current_phase(optional_request(r));
+            let message = function(index).map(|function| function.phase_error(phase));
+            say(text, message.unwrap_or_default().into_bytes(), OK)
+        }
+    })
+}
+
+unsafe extern "C" fn request_client_certificate(
+    r: R,
+    chain: *mut c_void,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code has checked the type of the chain, or passes NULL for none.
+    unsafe {
+        answer("request_client_certificate", r, text, |request| {
+            let authorities = if chain.is_null() {
+                None
+            } else {
+                Some(lua_object::chain(chain).map_err(|error| format!("ca_certs: {error}"))?)
+            };
+            client_certificate::request_client_certificate(request, authorities)
+                .map(|()| Answer::Done)
+                .map_err(|error| error.to_string())
+        })
+    }
+}
+
+unsafe extern "C" fn disable_session_reuse(r: R, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes its request and a valid text.
+    unsafe {
+        answer("disable_session_reuse", r, text, |request| {
+            session::disable_session_reuse(request).map(|()| Answer::Done)
+        })
+    }
+}
+
+unsafe extern "C" fn disable_http2_alpn(r: R, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes its request and a valid text.
+    unsafe {
+        answer("disable_http2_alpn", r, text, |request| {
+            alpn::disable_http2_alpn(request).map(|()| Answer::Done)
+        })
+    }
+}
+
+unsafe extern "C" fn get_full_client_certificate_chain(r: R, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes its request and a valid text.
+    unsafe {
+        answer("get_full_client_certificate_chain", r, text, |request| {
+            certificate_chain::get_full_client_certificate_chain(request)
+                .map(|pem| pem.map_or(Answer::None, Answer::Text))
+        })
+    }
+}
+
+unsafe extern "C" fn set_client_verify(
+    r: R,
+    value: *const c_char,
+    length: usize,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes its request, a string and a valid text.
+    unsafe {
+        answer("set_client_verify", r, text, |request| {
+            let value =
+                ClientVerify::new(bytes(value, length)).map_err(|error| error.to_string())?;
+            let mut state =
+                RequestState::find_or_make(request).map_err(|error| error.to_string())?;
+            state.as_mut().client_verify = Some(value);
+            Ok::<_, String>(Answer::Done)
+        })
+    }
+}
+
+unsafe extern "C" fn get_request_ssl_pointer(
+    r: R,
+    ssl: *mut *mut c_void,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes its request, a place for a pointer, and a valid text.
+    unsafe {
+        answer("get_request_ssl_pointer", r, text, |request| {
+            connection::client_ssl(request).map(|client_ssl| {
+                *ssl = client_ssl.as_ptr().cast();
+                Answer::Done
+            })
+        })
+    }
+}
+
+unsafe extern "C" fn set_tls_cert_key(
+    r: R,
+    chain: *mut c_void,
+    key: *mut c_void,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code has checked the types of the pointers.
+    unsafe {
+        change_upstream_tls("set_tls_cert_key", r, text, |settings| {
+            let chain = lua_object::chain(chain)?;
+            let key = lua_object::key(key)?;
+            let certificate = ADDRESSES.with_borrow_mut(|addresses| {
+                ClientCertificate::addresses_of(chain, key, addresses);
+                CLIENT_CERTIFICATES.with(|cache| {
+                    cache.get_or_make(addresses, || ClientCertificate::new(chain, key))
+                })
+            })?;
+            settings.client_certificate = Some(certificate);
+            Ok::<_, InvalidCertificate>(())
+        })
+    }
+}
+
+unsafe extern "C" fn set_tls_verify(r: R, on: c_int, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes its request and a valid text.
+    unsafe {
+        change_upstream_tls("set_tls_verify", r, text, |settings| {
+            settings.verify = Some(on != 0);
+            Ok::<_, Infallible>(())
+        })
+    }
+}
+
+unsafe extern "C" fn set_tls_verify_depth(r: R, depth: f64, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes its request and a valid text.
+    unsafe {
+        change_upstream_tls("set_tls_verify_depth", r, text, |settings| {
+            settings.verify_depth = Some(depth_from_number(depth)?);
+            Ok::<_, InvalidDepth>(())
+        })
+    }
+}
+
+unsafe extern "C" fn set_tls_verify_store(r: R, pointer: *mut c_void, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code has checked the type of the pointer.
+    unsafe {
+        change_upstream_tls("set_tls_verify_store", r, text, |settings| {
+            let store = lua_object::store(pointer).map_err(|error| error.to_string())?;
+            let store = store::reference(store).map_err(|error| error.to_string())?;
+            settings.trusted_store = Some(Rc::new(store));
+            Ok::<_, String>(())
+        })
+    }
+}
+
+/// The names that Lua passes in two arrays.
+///
+/// # Safety
+/// Both arrays must have `count` elements, and each name its length.
+unsafe fn names<'a>(
+    names: *const *const c_char,
+    lengths: *const usize,
+    count: usize,
+) -> impl Iterator<Item = &'a [u8]> {
+    // SAFETY: by contract.
+    (0..count).map(move |index| unsafe { bytes(*names.add(index), *lengths.add(index)) })
+}
+
+unsafe extern "C" fn set_sans_dnsnames(
+    r: R,
+    list: *const *const c_char,
+    lengths: *const usize,
+    count: usize,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes arrays of this length.
+    unsafe {
+        change_upstream_tls("set_upstream_ssl_sans_dnsnames", r, text, |settings| {
+            let required = required_names(names(list, lengths, count))?;
+            settings.dns_names = Some(Rc::new(RequiredNames::Dns(required)));
+            Ok::<_, InvalidNames>(())
+        })
+    }
+}
+
+unsafe extern "C" fn set_sans_uris(
+    r: R,
+    list: *const *const c_char,
+    lengths: *const usize,
+    count: usize,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes arrays of this length.
+    unsafe {
+        change_upstream_tls("set_upstream_ssl_sans_uris", r, text, |settings| {
+            let required = required_names(names(list, lengths, count))?;
+            settings.uris = Some(Rc::new(RequiredNames::Uri(required)));
+            Ok::<_, InvalidNames>(())
+        })
+    }
+}

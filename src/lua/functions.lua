@@ -1,0 +1,213 @@
+-- The functions behind both interfaces: each checks its arguments, throws a plain string at the
+-- caller's level where a type is wrong, and returns true, or nil and what went wrong.
+--
+-- Types are checked here because only LuaJIT knows the C type of a cdata; values, and whether the
+-- phase is right, in Rust.
+
+local api, declaration = ...
+
+local ffi = require "ffi"
+local get_request = require("resty.core.base").get_request
+
+local type = type
+local error = error
+local istype = ffi.istype
+local ffi_string = ffi.string
+
+local api = ffi.cast(declaration, api)
+local text = ffi.new("struct { const char *data; size_t length; }")
+local pointer = ffi.new("void *[1]")
+
+local OK = 0
+local NONE = 1
+
+-- What ngx.ssl gives, what OpenSSL's safe stacks are called, and lua-resty-openssl's name for both.
+local VOID = ffi.typeof("void *")
+local STACK_OF_X509 = ffi.typeof("struct stack_st_X509 *")
+local OPENSSL_STACK = ffi.typeof("struct stack_st *")
+local EVP_PKEY = ffi.typeof("struct evp_pkey_st *")
+local X509_STORE = ffi.typeof("struct x509_store_st *")
+
+
+local function said()
+    return ffi_string(text.data, text.length)
+end
+
+
+local function result(code)
+    if code == OK then
+        return true
+    end
+    return nil, said()
+end
+
+
+local function is_chain(value)
+    return type(value) == "cdata" and value ~= nil
+           and (istype(VOID, value) or istype(STACK_OF_X509, value)
+                or istype(OPENSSL_STACK, value))
+end
+
+
+local function is_key(value)
+    return type(value) == "cdata" and value ~= nil
+           and (istype(VOID, value) or istype(EVP_PKEY, value))
+end
+
+
+local function is_store(value)
+    return type(value) == "cdata" and value ~= nil and istype(X509_STORE, value)
+end
+
+
+local functions = {}
+
+
+-- `level` is where to throw: 2 is the caller of one of these functions, which the interfaces call
+-- in tail position.
+
+function functions.request_client_certificate(r, ca_certs)
+    if ca_certs ~= nil and not is_chain(ca_certs) or ca_certs == nil and type(ca_certs) == "cdata" then
+        error("ca_certs must be a parsed cdata object", 2)
+    end
+    return result(api.request_client_certificate(r, ca_certs, text))
+end
+
+
+function functions.disable_session_reuse(r)
+    return result(api.disable_session_reuse(r, text))
+end
+
+
+function functions.disable_http2_alpn(r)
+    return result(api.disable_http2_alpn(r, text))
+end
+
+
+function functions.get_full_client_certificate_chain(r)
+    local code = api.get_full_client_certificate_chain(r, text)
+    if code == OK then
+        return said()
+    end
+    if code == NONE then
+        return nil
+    end
+    return nil, said()
+end
+
+
+function functions.set_client_verify(r, value)
+    if type(value) ~= "string" then
+        error("client verify value must be a string", 2)
+    end
+    if api.set_client_verify(r, value, #value, text) ~= OK then
+        error(said(), 2)
+    end
+end
+
+
+function functions.get_request_ssl_pointer(r)
+    if api.get_request_ssl_pointer(r, pointer, text) == OK then
+        return pointer[0]
+    end
+    return nil, said()
+end
+
+
+function functions.set_tls_cert_key(r, chain, key)
+    if not is_chain(chain) then
+        error("chain must be a parsed cdata object", 2)
+    end
+    if not is_key(key) then
+        error("key must be a parsed cdata object", 2)
+    end
+    return result(api.set_tls_cert_key(r, chain, key, text))
+end
+
+
+function functions.set_tls_verify(r, on)
+    if type(on) ~= "boolean" then
+        error("argument must be a boolean", 2)
+    end
+    return result(api.set_tls_verify(r, on and 1 or 0, text))
+end
+
+
+function functions.set_tls_verify_depth(r, depth)
+    if type(depth) ~= "number" then
+        error("argument must be a number", 2)
+    end
+    return result(api.set_tls_verify_depth(r, depth, text))
+end
+
+
+function functions.set_tls_verify_store(r, store)
+    local ctx
+    if type(store) == "table" then
+        ctx = store.ctx
+    end
+    if not is_store(ctx) then
+        error("argument must be a resty.openssl.x509.store object", 2)
+    end
+    return result(api.set_tls_verify_store(r, ctx, text))
+end
+
+
+local function set_names(set, r, names)
+    if type(names) ~= "table" then
+        error("argument must be a table of strings", 3)
+    end
+
+    local count = #names
+    local data = ffi.new("const char *[?]", count + 1)
+    local lengths = ffi.new("size_t[?]", count + 1)
+    for i = 1, count do
+        local name = names[i]
+        if type(name) ~= "string" then
+            error("argument must be a table of strings", 3)
+        end
+        data[i - 1] = name
+        lengths[i - 1] = #name
+    end
+    -- In parentheses: a tail call would change the level of the errors above.
+    local ok, err = result(set(r, data, lengths, count, text))
+    return ok, err
+end
+
+
+function functions.set_sans_dnsnames(r, names)
+    local ok, err = set_names(api.set_sans_dnsnames, r, names)
+    return ok, err
+end
+
+
+function functions.set_sans_uris(r, names)
+    local ok, err = set_names(api.set_sans_uris, r, names)
+    return ok, err
+end
+
+
+local M = {}
+
+
+-- The function `name` as users call it: without the request, and with its phase checked first.
+-- `wrong_phase` makes the error of a wrong phase from the text that explains it.
+function M.public(name, wrong_phase)
+    local call = functions[name]
+    local index = api.find_function(name, #name)
+    if not call or index < 0 then
+        error("no function " .. name)
+    end
+
+    return function(a, b)
+        local r = get_request()
+        if api.is_allowed(r, index) == 0 then
+            api.phase_error(r, index, text)
+            error(wrong_phase or said(), 2)
+        end
+        return call(r, a, b)
+    end
+end
+
+
+return M

@@ -1,0 +1,13 @@
+//! Typed handles for what nginx gives us as raw pointers.
+//!
+//! A handle is made inside a callback, from a pointer which nginx keeps valid at least until the
+//! callback returns; its lifetime `'a` stands for that time.
+
+pub mod configuration;
+pub mod connection;
+pub mod log;
+pub mod lua;
+pub mod panic;
+pub mod pool;
+pub mod request;
+pub mod upstream;

@@ -1,0 +1,46 @@
+//! What the Lua module (`ngx_http_lua_module`) exports for other modules.
+
+use std::ffi::{c_char, c_int};
+use std::ptr;
+
+use mlua::ffi::lua_CFunction;
+use ngx::ffi::{NGX_OK, ngx_conf_t, ngx_http_request_t, ngx_int_t};
+
+use super::request::Request;
+use crate::phase::Phases;
+
+unsafe extern "C" {
+    fn ngx_http_lua_add_package_preload(
+        cf: *mut ngx_conf_t,
+        package: *const c_char,
+        function: lua_CFunction,
+    ) -> ngx_int_t;
+    fn ngx_http_lua_ffi_get_phase(r: *mut ngx_http_request_t, err: *mut *mut c_char) -> c_int;
+}
+
+/// The phase that Lua code runs in for `request`.
+pub fn current_phase(request: Option<Request<'_>>) -> Phases {
+    let Some(request) = request else {
+        return Phases::INIT;
+    };
+    let mut error = ptr::null_mut();
+
+    // SAFETY: the request is valid; the function reads its Lua context, and sets `error` to a
+    // constant where there is none.
+    let context = unsafe { ngx_http_lua_ffi_get_phase(request.as_ptr(), &raw mut error) };
+    u32::try_from(context).map_or(Phases::NONE, Phases::from_lua_context)
+}
+
+/// Makes `require "package"` call `function`. To be called in *preconfiguration*.
+///
+/// # Safety
+/// `cf` must be valid.
+pub unsafe fn add_package_preload(
+    cf: *mut ngx_conf_t,
+    package: &'static std::ffi::CStr,
+    function: lua_CFunction,
+) -> Result<(), ()> {
+    // SAFETY: `cf` is valid, and both the name and the function live as long as the program.
+    let status = unsafe { ngx_http_lua_add_package_preload(cf, package.as_ptr(), function) };
+    if status == NGX_OK as ngx_int_t { Ok(()) } else { Err(()) }
+}

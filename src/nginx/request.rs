@@ -1,0 +1,101 @@
+//! Requests.
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use ngx::ffi::{NGX_HTTP_MODULE, ngx_http_request_t};
+
+use super::configuration::ModuleIndex;
+use super::connection::Connection;
+use super::log::Log;
+use super::pool::Pool;
+use super::upstream::Upstream;
+
+/// A request: of a client, or a subrequest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Request<'a>(NonNull<ngx_http_request_t>, PhantomData<&'a ngx_http_request_t>);
+
+impl<'a> Request<'a> {
+    /// # Safety
+    /// `request` must be valid for `'a`.
+    pub unsafe fn from_ptr(request: NonNull<ngx_http_request_t>) -> Self {
+        Self(request, PhantomData)
+    }
+
+    /// The request on whose behalf nginx uses an upstream connection.
+    ///
+    /// `None` where the connection belongs to something else.
+    pub fn from_upstream_connection(connection: Connection<'a>) -> Option<Self> {
+        let data = connection.data()?.cast::<ngx_http_request_t>();
+
+        // SAFETY: whatever the connection belongs to is larger than the signature, with which every
+        // HTTP request begins. The upstream's own pointer to the connection confirms it.
+        unsafe {
+            if *data.cast::<u32>().as_ptr() != NGX_HTTP_MODULE {
+                return None;
+            }
+            let request = Self::from_ptr(data);
+            let upstream = request.upstream()?;
+            (upstream.connection() == connection.as_ptr()).then_some(request)
+        }
+    }
+
+    pub fn as_ptr(self) -> *mut ngx_http_request_t {
+        self.0.as_ptr()
+    }
+
+    pub fn connection(self) -> Connection<'a> {
+        // SAFETY: a request has a connection as long as it lives.
+        unsafe { Connection::from_ptr(NonNull::new_unchecked(self.0.as_ref().connection)) }
+    }
+
+    pub fn log(self) -> Log<'a> {
+        self.connection().log()
+    }
+
+    pub fn pool(self) -> Pool<'a> {
+        // SAFETY: a request has a pool as long as it lives.
+        unsafe { Pool::from_ptr(NonNull::new_unchecked(self.0.as_ref().pool)) }
+    }
+
+    pub fn upstream(self) -> Option<Upstream<'a>> {
+        // SAFETY: the upstream of a request lives in its pool.
+        unsafe { Some(Upstream::from_ptr(NonNull::new(self.0.as_ref().upstream)?)) }
+    }
+
+    /// The context that a module keeps for this request.
+    ///
+    /// # Safety
+    /// `T` must be what `module` keeps there.
+    pub unsafe fn module_context<T>(self, module: ModuleIndex) -> Option<NonNull<T>> {
+        // SAFETY: the request is valid, the type is the caller's promise.
+        unsafe { module.of(self.0.as_ref().ctx) }
+    }
+
+    /// Sets the context that a module keeps for this request.
+    ///
+    /// # Safety
+    /// `context` must be what `module` keeps there, and live as long as the request.
+    pub unsafe fn set_module_context<T>(self, module: ModuleIndex, context: NonNull<T>) {
+        // SAFETY: the request is valid, the rest is the caller's promise.
+        unsafe { module.set(self.0.as_ref().ctx, context) }
+    }
+
+    /// The request that this one continues under another name: the parent of a subrequest made
+    /// with `NGX_HTTP_SUBREQUEST_CLONE`, for a slice or a background update of the cache. Such a
+    /// subrequest begins where its parent is, so that no Lua code of the earlier phases runs for it.
+    pub fn cloned_from(self) -> Option<Self> {
+        // SAFETY: both requests are valid: a parent outlives its subrequests. nginx marks a clone
+        // in no way of its own, but only a clone has the very URI of its parent (the same bytes in
+        // memory) in the very location: any other subrequest has a URI of its own making.
+        unsafe {
+            let request = self.0.as_ref();
+            let parent = NonNull::new(request.parent)?;
+            let other = parent.as_ref();
+            let clone = request.uri.data == other.uri.data
+                && request.uri.len == other.uri.len
+                && request.loc_conf == other.loc_conf;
+            clone.then(|| Self::from_ptr(parent))
+        }
+    }
+}

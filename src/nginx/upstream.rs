@@ -1,0 +1,126 @@
+//! A request's way to an upstream.
+
+use std::marker::PhantomData;
+use std::mem::offset_of;
+use std::ptr::NonNull;
+
+use ngx::ffi::{
+    NGX_OK, ngx_connection_t, ngx_http_complex_value, ngx_http_upstream_conf_t,
+    ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t,
+};
+
+use super::request::Request;
+
+/// `ngx_http_upstream_t`
+#[derive(Clone, Copy)]
+pub struct Upstream<'a>(NonNull<ngx_http_upstream_t>, PhantomData<&'a ngx_http_upstream_t>);
+
+impl<'a> Upstream<'a> {
+    /// # Safety
+    /// `upstream` must be valid for `'a`.
+    pub unsafe fn from_ptr(upstream: NonNull<ngx_http_upstream_t>) -> Self {
+        Self(upstream, PhantomData)
+    }
+
+    /// The upstream that `peer` is part of.
+    ///
+    /// # Safety
+    /// `peer` must be the `peer` of an `ngx_http_upstream_t` that is valid for `'a`.
+    pub unsafe fn from_peer(peer: NonNull<ngx_peer_connection_t>) -> Self {
+        // SAFETY: the field is inside the structure, at this offset.
+        unsafe { Self::from_ptr(peer.byte_sub(offset_of!(ngx_http_upstream_t, peer)).cast()) }
+    }
+
+    /// The connection to the chosen peer, or NULL.
+    pub fn connection(self) -> *mut ngx_connection_t {
+        // SAFETY: the upstream is valid.
+        unsafe { self.0.as_ref().peer.connection }
+    }
+
+    /// The choice of the peer.
+    pub fn peer(self) -> NonNull<ngx_peer_connection_t> {
+        // SAFETY: the field is inside the structure.
+        unsafe { NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).peer) }
+    }
+
+    /// Whether the connection to the upstream uses TLS.
+    pub fn uses_tls(self) -> bool {
+        // SAFETY: the upstream is valid.
+        unsafe { self.0.as_ref().ssl() != 0 }
+    }
+
+    /// The configuration that nginx follows for this request.
+    pub fn configuration(self) -> NonNull<ngx_http_upstream_conf_t> {
+        // SAFETY: the modules that make an upstream set its configuration at once.
+        unsafe { NonNull::new_unchecked(self.0.as_ref().conf) }
+    }
+
+    /// Makes nginx follow another configuration for this request.
+    ///
+    /// # Safety
+    /// `configuration` must live as long as the request.
+    pub unsafe fn set_configuration(self, configuration: NonNull<ngx_http_upstream_conf_t>) {
+        // SAFETY: the upstream is valid.
+        unsafe { (*self.0.as_ptr()).conf = configuration.as_ptr() }
+    }
+
+    /// Keeps nginx from trying another peer after a failure.
+    pub fn try_no_other_peer(self) {
+        // SAFETY: the upstream is valid.
+        unsafe { (*self.0.as_ptr()).peer.tries = 0 }
+    }
+
+    /// Keeps the connection from being reused for another request.
+    pub fn do_not_keep_alive(self) {
+        // SAFETY: the upstream is valid.
+        unsafe { (*self.0.as_ptr()).set_keepalive(0) }
+    }
+
+    /// The name that nginx checks the certificate of the upstream for.
+    pub fn ssl_name(self) -> &'a [u8] {
+        // SAFETY: the upstream is valid, and the name is in its pool or in the configuration.
+        unsafe { bytes(self.0.as_ref().ssl_name) }
+    }
+
+    /// Sets the name that nginx checks the certificate of the upstream for.
+    pub fn set_ssl_name(self, name: &'a [u8]) {
+        // SAFETY: the upstream is valid, and nginx only reads the name.
+        unsafe {
+            (*self.0.as_ptr()).ssl_name =
+                ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
+        }
+    }
+
+    /// The value of `proxy_ssl_name` for this request; `None` where it is not set.
+    pub fn configured_ssl_name(
+        self,
+        request: Request<'a>,
+    ) -> Option<Result<&'a [u8], EvaluationFailed>> {
+        // SAFETY: the configuration is valid, and so is the value it points at. A value that was
+        // evaluated lives in the pool of the request.
+        unsafe {
+            let name = NonNull::new(self.configuration().as_ref().ssl_name)?;
+            let mut value = ngx_str_t { len: 0, data: std::ptr::null_mut() };
+            let status = ngx_http_complex_value(request.as_ptr(), name.as_ptr(), &raw mut value);
+            if status != NGX_OK as ngx_int_t {
+                return Some(Err(EvaluationFailed));
+            }
+            Some(Ok(bytes(value)))
+        }
+    }
+}
+
+/// A value with variables could not be evaluated; nginx has logged why.
+#[derive(Debug, thiserror::Error)]
+#[error("its value could not be evaluated")]
+pub struct EvaluationFailed;
+
+/// # Safety
+/// `string` must be empty or valid for `'a`.
+pub unsafe fn bytes<'a>(string: ngx_str_t) -> &'a [u8] {
+    if string.data.is_null() {
+        return &[];
+    }
+    // SAFETY: by contract.
+    unsafe { std::slice::from_raw_parts(string.data, string.len) }
+}

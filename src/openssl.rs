@@ -1,0 +1,11 @@
+//! Safe types for what the `openssl` crate lacks.
+
+pub mod certificate_authorities;
+pub mod client_certificate;
+pub mod error;
+pub mod lua_object;
+pub mod object_cache;
+pub mod san;
+pub mod ssl;
+pub mod store;
+mod sys;

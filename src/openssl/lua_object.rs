@@ -1,0 +1,201 @@
+//! Objects of OpenSSL that Lua code passes as bare pointers.
+//!
+//! The Lua interface checks the C type of a cdata, but `ngx.ssl` gives a chain and a key alike as
+//! `void *`. To take one for the other would be to read foreign memory as certificates, so what can
+//! be told from the object itself is checked here. A pointer to neither is beyond any check.
+
+use std::ffi::c_void;
+use std::ptr;
+
+use foreign_types::ForeignTypeRef;
+use openssl::pkey::{PKeyRef, Private};
+use openssl::stack::StackRef;
+use openssl::x509::X509;
+use openssl::x509::store::X509StoreRef;
+
+/// Why a pointer was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidObject {
+    /// NULL, or not an address that memory of a certificate chain has.
+    #[error("chain is not a certificate chain")]
+    NotAChain,
+    /// A chain without certificates.
+    #[error("chain must hold at least one certificate")]
+    EmptyChain,
+    /// NULL, or not an address that a key has.
+    #[error("key is not a private key")]
+    NotAKey,
+    /// NULL.
+    #[error("store is not a certificate store")]
+    NotAStore,
+}
+
+/// A `STACK_OF(X509) *` with at least one certificate.
+///
+/// # Safety
+/// `pointer` must be NULL or point to a `STACK_OF(X509)` or `EVP_PKEY` that is valid for `'a`.
+pub unsafe fn chain<'a>(pointer: *mut c_void) -> Result<&'a StackRef<X509>, InvalidObject> {
+    // SAFETY: the caller's contract.
+    if !unsafe { is_stack(pointer) } {
+        return Err(InvalidObject::NotAChain);
+    }
+    // SAFETY: a stack, by the contract and the check above.
+    unsafe {
+        let count = openssl_sys::OPENSSL_sk_num(pointer.cast());
+        if count < 1 {
+            return Err(InvalidObject::EmptyChain);
+        }
+        for index in 0..count {
+            if openssl_sys::OPENSSL_sk_value(pointer.cast(), index).is_null() {
+                return Err(InvalidObject::NotAChain);
+            }
+        }
+        Ok(StackRef::from_ptr(pointer.cast()))
+    }
+}
+
+/// An `EVP_PKEY *`.
+///
+/// # Safety
+/// `pointer` must be NULL or point to an `EVP_PKEY` or `STACK_OF(X509)` that is valid for `'a`.
+pub unsafe fn key<'a>(pointer: *mut c_void) -> Result<&'a PKeyRef<Private>, InvalidObject> {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if !is_plausible_address(pointer) || is_stack(pointer) {
+            return Err(InvalidObject::NotAKey);
+        }
+        Ok(PKeyRef::from_ptr(pointer.cast()))
+    }
+}
+
+/// An `X509_STORE *`.
+///
+/// # Safety
+/// `pointer` must be NULL or point to an `X509_STORE` that is valid for `'a`.
+pub unsafe fn store<'a>(pointer: *mut c_void) -> Result<&'a X509StoreRef, InvalidObject> {
+    if !is_plausible_address(pointer) {
+        return Err(InvalidObject::NotAStore);
+    }
+    // SAFETY: the caller's contract.
+    unsafe { Ok(X509StoreRef::from_ptr(pointer.cast())) }
+}
+
+/// The beginning of OpenSSL's `struct stack_st`, the same in 1.1.0 to 3.5.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct StackHead {
+    num: i32,
+    data: *const *const c_void,
+    sorted: i32,
+    num_alloc: i32,
+    comp: usize,
+}
+
+/// Whether the object begins as a stack does: with a count that fits its allocation. In the place
+/// of the allocation's size, an `EVP_PKEY` has a half of its `ENGINE` pointer: 0 as a rule, else far
+/// from a count.
+///
+/// # Safety
+/// `pointer` must be NULL or point to a stack or an `EVP_PKEY`.
+unsafe fn is_stack(pointer: *mut c_void) -> bool {
+    if !is_plausible_address(pointer) {
+        return false;
+    }
+    // SAFETY: both objects are larger than this; plain integers are read, whatever they mean.
+    let head = unsafe { ptr::read_unaligned(pointer.cast::<StackHead>()) };
+
+    head.num >= 0
+        && head.num_alloc >= head.num
+        && head.num_alloc < 1 << 20
+        && (head.sorted == 0 || head.sorted == 1)
+        && head.comp == 0
+        && (head.num == 0 || head.num_alloc > 0 && is_plausible_address(head.data.cast()))
+        // An EVP_PKEY begins with its type, which is not 0 once it holds a key.
+        && (head.num_alloc > 0 || head.num == 0 && head.data.is_null())
+}
+
+/// Whether memory of an allocated object can be there.
+fn is_plausible_address(pointer: *const c_void) -> bool {
+    pointer as usize >= 4096 && (pointer as usize) % align_of::<usize>() == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::nid::Nid;
+    use openssl::pkey::PKey;
+    use openssl::rsa::Rsa;
+    use openssl::stack::Stack;
+
+    use super::*;
+
+    fn keys() -> Vec<(&'static str, PKey<Private>)> {
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+        vec![
+            ("RSA", PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap()),
+            ("EC", PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()),
+            ("Ed25519", PKey::generate_ed25519().unwrap()),
+            ("X448", PKey::generate_x448().unwrap()),
+        ]
+    }
+
+    #[test]
+    fn a_chain_is_no_key() {
+        // RSA's type is 6: as many certificates are in a chain of this length.
+        for length in 1..=20 {
+            let mut stack = Stack::new().unwrap();
+            for _ in 0..length {
+                stack.push(X509::builder().unwrap().build()).unwrap();
+            }
+            let pointer = stack.as_ptr().cast();
+            // SAFETY: a valid stack.
+            unsafe {
+                assert_eq!(chain(pointer).unwrap().len(), length);
+                assert_eq!(key(pointer).err(), Some(InvalidObject::NotAKey), "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_no_chain() {
+        for (name, object) in keys() {
+            let pointer = object.as_ptr().cast();
+            // SAFETY: a valid key.
+            unsafe {
+                assert_eq!(chain(pointer).err(), Some(InvalidObject::NotAChain), "{name}");
+                assert!(key(pointer).is_ok(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_chain() {
+        let mut stack = Stack::<X509>::new().unwrap();
+        // SAFETY: a valid stack.
+        unsafe {
+            let pointer = stack.as_ptr().cast();
+            assert_eq!(chain(pointer).err(), Some(InvalidObject::EmptyChain));
+            assert_eq!(key(pointer).err(), Some(InvalidObject::NotAKey));
+        }
+        // Emptied again, it keeps its allocation.
+        stack.push(X509::builder().unwrap().build()).unwrap();
+        stack.pop();
+        // SAFETY: a valid stack.
+        unsafe {
+            assert_eq!(chain(stack.as_ptr().cast()).err(), Some(InvalidObject::EmptyChain));
+        }
+    }
+
+    #[test]
+    fn no_object_at_all() {
+        for pointer in [0usize, 1, 8, 4095, 4097, usize::MAX] {
+            let pointer = pointer as *mut c_void;
+            // SAFETY: refused before they are read.
+            unsafe {
+                assert_eq!(chain(pointer).err(), Some(InvalidObject::NotAChain));
+                assert_eq!(key(pointer).err(), Some(InvalidObject::NotAKey));
+                assert_eq!(store(pointer).err(), Some(InvalidObject::NotAStore));
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A bounded cache of what was made from objects of OpenSSL, found by their addresses.
+
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+
+use lru::LruCache;
+
+/// What an entry was made from: the addresses of objects.
+pub type Addresses = [usize];
+
+/// A value that holds references to the objects it was made from.
+///
+/// As long as it does, the memory of none of them can be freed and given to another object: an
+/// equal address is the same object.
+pub trait HoldsItsObjects {
+    /// The addresses of the objects that the value holds references to.
+    fn addresses(&self) -> Vec<usize>;
+}
+
+/// A cache of `capacity` entries; the least recently used one makes room for another.
+pub struct ObjectCache<V> {
+    entries: RefCell<LruCache<Box<Addresses>, Rc<V>>>,
+}
+
+impl<V: HoldsItsObjects> ObjectCache<V> {
+    pub fn new(capacity: NonZeroUsize) -> Self {
+        Self { entries: RefCell::new(LruCache::new(capacity)) }
+    }
+
+    /// The value for the objects at `addresses`, made by `make` where there is none.
+    ///
+    /// A value that does not hold exactly these objects is handed out, but not kept.
+    pub fn get_or_make<E>(
+        &self,
+        addresses: &Addresses,
+        make: impl FnOnce() -> Result<V, E>,
+    ) -> Result<Rc<V>, E> {
+        if let Some(value) = self.entries.borrow_mut().get(addresses) {
+            return Ok(Rc::clone(value));
+        }
+        let value = Rc::new(make()?);
+        if value.addresses() == addresses {
+            self.entries.borrow_mut().put(addresses.into(), Rc::clone(&value));
+        }
+        Ok(value)
+    }
+
+    /// Drops all entries.
+    pub fn clear(&self) {
+        self.entries.borrow_mut().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    struct Value(Vec<usize>);
+
+    impl HoldsItsObjects for Value {
+        fn addresses(&self) -> Vec<usize> {
+            self.0.clone()
+        }
+    }
+
+    fn cache(capacity: usize) -> ObjectCache<Value> {
+        ObjectCache::new(NonZeroUsize::new(capacity).unwrap())
+    }
+
+    #[test]
+    fn a_value_is_made_once() {
+        let cache = cache(2);
+        let made = Cell::new(0);
+        let make = || {
+            made.set(made.get() + 1);
+            Ok::<_, ()>(Value(vec![1, 2]))
+        };
+        let first = cache.get_or_make(&[1, 2], make).unwrap();
+        let second = cache.get_or_make(&[1, 2], make).unwrap();
+        assert!(Rc::ptr_eq(&first, &second));
+        assert_eq!(made.get(), 1);
+    }
+
+    #[test]
+    fn whole_keys_are_compared() {
+        let cache = cache(8);
+        for addresses in [&[1, 2][..], &[2, 1], &[1], &[1, 2, 3], &[]] {
+            let value =
+                cache.get_or_make(addresses, || Ok::<_, ()>(Value(addresses.to_vec()))).unwrap();
+            assert_eq!(value.0, addresses);
+        }
+    }
+
+    #[test]
+    fn the_least_recently_used_makes_room() {
+        let cache = cache(2);
+        let get = |address: usize| {
+            let made = Cell::new(false);
+            cache
+                .get_or_make(&[address], || {
+                    made.set(true);
+                    Ok::<_, ()>(Value(vec![address]))
+                })
+                .unwrap();
+            made.get()
+        };
+        assert!(get(1));
+        assert!(get(2));
+        assert!(!get(1));
+        assert!(get(3));
+        assert!(!get(1));
+        assert!(get(2));
+    }
+
+    #[test]
+    fn an_error_is_not_kept() {
+        let cache = cache(2);
+        assert!(cache.get_or_make(&[1], || Err("no")).is_err());
+        assert!(cache.get_or_make(&[1], || Ok::<_, ()>(Value(vec![1]))).is_ok());
+    }
+
+    #[test]
+    fn a_value_that_does_not_hold_its_objects_is_not_kept() {
+        let cache = cache(2);
+        cache.get_or_make(&[1], || Ok::<_, ()>(Value(vec![7]))).unwrap();
+        let again = cache.get_or_make(&[1], || Ok::<_, ()>(Value(vec![1]))).unwrap();
+        assert_eq!(again.0, [1]);
+    }
+}

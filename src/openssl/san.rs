@@ -1,0 +1,101 @@
+//! Names in a certificate's `subjectAltName` (RFC 5280, section 4.2.1.6).
+
+use openssl::x509::X509Ref;
+
+/// Names of which a certificate must carry one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequiredNames {
+    /// `dNSName`, with the wildcard rule of RFC 6125, section 6.4.3.
+    Dns(Vec<Box<[u8]>>),
+    /// `uniformResourceIdentifier`, byte by byte.
+    Uri(Vec<Box<[u8]>>),
+}
+
+impl RequiredNames {
+    /// Whether `certificate` carries one of the names.
+    pub fn carried_by(&self, certificate: &X509Ref) -> bool {
+        let Some(presented) = certificate.subject_alt_names() else {
+            return false;
+        };
+        presented.iter().any(|name| match self {
+            Self::Dns(wanted) => name.dnsname().is_some_and(|presented| {
+                wanted.iter().any(|wanted| dns_name_matches(presented.as_bytes(), wanted))
+            }),
+            Self::Uri(wanted) => name.uri().is_some_and(|presented| {
+                wanted.iter().any(|wanted| presented.as_bytes() == &**wanted)
+            }),
+        })
+    }
+
+    /// What the names are, for people.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Dns(_) => "DNS names",
+            Self::Uri(_) => "URIs",
+        }
+    }
+
+    /// The names, for people.
+    pub fn list(&self) -> String {
+        let (Self::Dns(names) | Self::Uri(names)) = self;
+        let names: Vec<_> = names.iter().map(|name| name.escape_ascii().to_string()).collect();
+        names.join(", ")
+    }
+}
+
+/// Whether the name `presented` in a certificate stands for the host `wanted`.
+///
+/// A `*` may only be the whole leftmost label, stands for exactly one label, and needs two more
+/// labels behind it, as OpenSSL's `X509_check_host` has it.
+fn dns_name_matches(presented: &[u8], wanted: &[u8]) -> bool {
+    if presented.is_empty() || wanted.is_empty() {
+        return false;
+    }
+    if presented.eq_ignore_ascii_case(wanted) {
+        return true;
+    }
+    let Some(suffix) = presented.strip_prefix(b"*.") else {
+        return false;
+    };
+    let Some(dot) = wanted.iter().position(|byte| *byte == b'.') else {
+        return false;
+    };
+    dot > 0 && suffix.contains(&b'.') && suffix.eq_ignore_ascii_case(&wanted[dot + 1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dns_names() {
+        let cases: &[(&[u8], &[u8], bool)] = &[
+            (b"service.test", b"service.test", true),
+            (b"Service.Test", b"service.TEST", true),
+            (b"service.test", b"other.test", false),
+            (b"service.test", b"service.test.", false),
+            (b"service.test\0.evil.test", b"service.test", false),
+            (b"service.test", b"service.test\0.evil.test", false),
+            (b"*.wild.test", b"a.wild.test", true),
+            (b"*.wild.test", b"A.WILD.test", true),
+            (b"*.wild.test", b"wild.test", false),
+            (b"*.wild.test", b".wild.test", false),
+            (b"*.wild.test", b"a.b.wild.test", false),
+            (b"*.test", b"service.test", false),
+            (b"a*.wild.test", b"ab.wild.test", false),
+            (b"a.*.test", b"a.b.test", false),
+            (b"*", b"a", false),
+            (b"*.", b"a.", false),
+            (b"", b"", false),
+        ];
+        for (presented, wanted, expected) in cases {
+            assert_eq!(
+                dns_name_matches(presented, wanted),
+                *expected,
+                "{} for {}",
+                presented.escape_ascii(),
+                wanted.escape_ascii()
+            );
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! What is done with an `SSL` that nginx made, where the `openssl` crate has no function for it, or
+//! one that relies on data that only its own `SSL`s carry.
+
+use std::ffi::{c_int, c_void};
+use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
+
+use foreign_types::ForeignTypeRef;
+use openssl::ssl::SslRef;
+use openssl::x509::X509VerifyResult;
+use openssl::x509::store::X509StoreRef;
+use openssl_sys::{SSL, SSL_CTX, X509_STORE_CTX};
+
+use super::error::SslError;
+use super::sys;
+pub use super::sys::info_callback as InfoCallback;
+
+/// Forgets the certificates and keys that the SSL would present.
+pub fn clear_certificates(ssl: &SslRef) {
+    // SAFETY: the SSL is valid, and no handshake of it is under way.
+    unsafe { sys::SSL_certs_clear(ssl.as_ptr()) }
+}
+
+/// `SSL_set_verify_depth(3)`
+pub fn set_verify_depth(ssl: &SslRef, depth: u32) {
+    // SAFETY: the SSL is valid. Our depths are far below the type's limit.
+    unsafe { sys::SSL_set_verify_depth(ssl.as_ptr(), c_int::try_from(depth).unwrap_or(c_int::MAX)) }
+}
+
+/// Makes the SSL trust what is in `store`, of which it takes a reference; without one, what its
+/// context trusts.
+pub fn set_verify_store(ssl: &SslRef, store: Option<&X509StoreRef>) -> Result<(), SslError> {
+    let store = store.map_or(ptr::null_mut(), ForeignTypeRef::as_ptr);
+    // SAFETY: the SSL and the store are valid.
+    SslError::check("SSL_set1_verify_cert_store", unsafe {
+        sys::SSL_set1_verify_cert_store(ssl.as_ptr(), store)
+    })
+}
+
+/// Replaces the result of the verification of the peer.
+pub fn set_verify_result(ssl: &SslRef, result: X509VerifyResult) {
+    // SAFETY: the SSL is valid.
+    unsafe { sys::SSL_set_verify_result(ssl.as_ptr(), result.as_raw().into()) }
+}
+
+/// Makes the next handshake a full one.
+pub fn forget_session(ssl: &SslRef) -> Result<(), SslError> {
+    // SAFETY: the SSL is valid; NULL is how a session is unset.
+    SslError::check("SSL_set_session", unsafe {
+        sys::SSL_set_session(ssl.as_ptr(), ptr::null_mut())
+    })
+}
+
+/// Makes a handshake that has not begun fail before it sends a byte: no version of the protocol is
+/// left to offer.
+pub fn refuse_handshake(ssl: &SslRef) {
+    let versions = openssl_sys::SSL_OP_NO_SSLv3
+        | openssl_sys::SSL_OP_NO_TLSv1
+        | openssl_sys::SSL_OP_NO_TLSv1_1
+        | openssl_sys::SSL_OP_NO_TLSv1_2
+        | openssl_sys::SSL_OP_NO_TLSv1_3;
+    // SAFETY: the SSL is valid.
+    unsafe { sys::SSL_set_options(ssl.as_ptr(), versions) };
+}
+
+/// Makes every further use of an SSL whose handshake is done fail, as if it had been shut down.
+pub fn shut_down(ssl: &SslRef) {
+    let both = openssl_sys::SSL_SENT_SHUTDOWN | openssl_sys::SSL_RECEIVED_SHUTDOWN;
+    // SAFETY: the SSL is valid.
+    unsafe { openssl_sys::SSL_set_shutdown(ssl.as_ptr(), both) }
+}
+
+/// Asks the client for a certificate. Whatever it presents, or nothing, the handshake goes on, and
+/// the result of the verification tells.
+pub fn ask_for_certificate(ssl: &SslRef) {
+    extern "C" fn go_on(_verified: c_int, _context: *mut X509_STORE_CTX) -> c_int {
+        1
+    }
+    // SAFETY: the SSL is valid, the callback lives as long as the program.
+    unsafe {
+        openssl_sys::SSL_set_verify(ssl.as_ptr(), openssl_sys::SSL_VERIFY_PEER, Some(go_on));
+    }
+}
+
+/// Leaves the client nothing to resume: no session id and no ticket of TLS 1.2, no ticket of TLS
+/// 1.3. To be called before the server's first flight.
+pub fn disable_session_reuse(ssl: &SslRef) -> Result<(), SslError> {
+    unsafe extern "C" fn always(_ssl: *mut SSL, _is_forward_secure: c_int) -> c_int {
+        1
+    }
+    // SAFETY: the SSL is valid, the callback lives as long as the program.
+    unsafe {
+        sys::SSL_set_not_resumable_session_callback(ssl.as_ptr(), Some(always));
+        SslError::check("SSL_set_num_tickets", openssl_sys::SSL_set_num_tickets(ssl.as_ptr(), 0))
+    }
+}
+
+/// An index for data of ours that an SSL points at. Made once for the life of the process, however
+/// often the configuration is read.
+pub struct SslIndex(OnceLock<Option<c_int>>);
+
+impl SslIndex {
+    pub const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    fn get(&self) -> Option<c_int> {
+        // SAFETY: no callbacks are registered; the data belongs to pools of nginx.
+        *self.0.get_or_init(|| unsafe {
+            let index = openssl_sys::SSL_get_ex_new_index(0, ptr::null_mut(), None, None, None);
+            (index >= 0).then_some(index)
+        })
+    }
+
+    /// What [`SslIndex::set`] was given.
+    pub fn data(&self, ssl: &SslRef) -> Option<NonNull<c_void>> {
+        // SAFETY: the SSL and the index are valid.
+        NonNull::new(unsafe { openssl_sys::SSL_get_ex_data(ssl.as_ptr(), self.get()?) })
+    }
+
+    /// Makes the SSL point at `data`.
+    pub fn set(&self, ssl: &SslRef, data: NonNull<c_void>) -> Result<(), SslError> {
+        const FUNCTION: &str = "SSL_set_ex_data";
+        let index = self.get().ok_or_else(|| SslError::take("SSL_get_ex_new_index"))?;
+        // SAFETY: the SSL and the index are valid.
+        SslError::check(FUNCTION, unsafe {
+            openssl_sys::SSL_set_ex_data(ssl.as_ptr(), index, data.as_ptr())
+        })
+    }
+}
+
+/// An index at which an `SSL_CTX` keeps the info callback that it had before ours.
+pub struct InfoCallbackIndex(OnceLock<Option<c_int>>);
+
+impl InfoCallbackIndex {
+    pub const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    fn get(&self) -> Option<c_int> {
+        // SAFETY: no callbacks are registered; the data is the address of a function.
+        *self.0.get_or_init(|| unsafe {
+            let index = openssl_sys::SSL_CTX_get_ex_new_index(0, ptr::null_mut(), None, None, None);
+            (index >= 0).then_some(index)
+        })
+    }
+
+    /// Puts `callback` before the info callback of `context`. A context that has it already, one
+    /// that several locations share, is left as it is.
+    ///
+    /// # Safety
+    /// `context` must be valid, and `callback` must call what [`InfoCallbackIndex::previous`] gives.
+    pub unsafe fn install(
+        &self,
+        context: NonNull<SSL_CTX>,
+        callback: InfoCallback,
+    ) -> Result<(), SslError> {
+        let context = context.as_ptr();
+        let index = self.get().ok_or_else(|| SslError::take("SSL_CTX_get_ex_new_index"))?;
+
+        // SAFETY: the context is valid, and so is the index.
+        unsafe {
+            let current = sys::SSL_CTX_get_info_callback(context);
+            if current.is_some_and(|current| ptr::fn_addr_eq(current, callback)) {
+                return Ok(());
+            }
+            let previous = current.map_or(ptr::null_mut(), |current| current as *mut c_void);
+            SslError::check(
+                "SSL_CTX_set_ex_data",
+                openssl_sys::SSL_CTX_set_ex_data(context, index, previous),
+            )?;
+            sys::SSL_CTX_set_info_callback(context, Some(callback));
+        }
+        Ok(())
+    }
+
+    /// The info callback that the context of `ssl` had before ours.
+    pub fn previous(&self, ssl: &SslRef) -> Option<InfoCallback> {
+        // SAFETY: the SSL has a context; what is at our index is NULL or the function that
+        // `install` found.
+        unsafe {
+            let context = openssl_sys::SSL_get_SSL_CTX(ssl.as_ptr());
+            let previous = openssl_sys::SSL_CTX_get_ex_data(context, self.get()?);
+            std::mem::transmute::<*mut c_void, Option<InfoCallback>>(previous)
+        }
+    }
+}
+
+/// What happened, of what an info callback is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum HandshakeEvent {
+    /// The handshake begins; nothing was sent yet.
+    Start,
+    /// The handshake has ended with success.
+    Done,
+}
+
+impl HandshakeEvent {
+    /// `where` is the second argument of an info callback.
+    pub fn from_where(r#where: c_int) -> Option<Self> {
+        if r#where & sys::SSL_CB_HANDSHAKE_START != 0 {
+            Some(Self::Start)
+        } else if r#where & sys::SSL_CB_HANDSHAKE_DONE != 0 {
+            Some(Self::Done)
+        } else {
+            None
+        }
+    }
+}
+
+/// Chooses the first protocol of `supported` that the client offers (RFC 7301, section 3.2). Both
+/// lists are in wire format.
+pub fn select_alpn<'a>(supported: &[u8], offered: &'a [u8]) -> Option<&'a [u8]> {
+    protocols(supported).find_map(|protocol| protocols(offered).find(|other| *other == protocol))
+}
+
+/// The names in an ALPN list in wire format, up to the first that is malformed.
+fn protocols(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (length, rest) = list.split_first()?;
+        let (protocol, rest) = rest.split_at_checked(usize::from(*length))?;
+        list = rest;
+        (!protocol.is_empty()).then_some(protocol)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alpn_follows_the_preference_of_the_server() {
+        type Case = (&'static [u8], &'static [u8], Option<&'static [u8]>);
+        let cases: &[Case] = &[
+            (b"\x02h2\x08http/1.1", b"\x08http/1.1\x02h2", Some(b"h2")),
+            (b"\x08http/1.1", b"\x02h2\x08http/1.1", Some(b"http/1.1")),
+            (b"\x08http/1.1", b"\x02h2", None),
+            (b"\x02h2", b"", None),
+            (b"\x02h2", b"\x00\x02h2", None),
+            (b"\x02h2", b"\x05h2", None),
+            (b"\x02h2", b"\x01h\x02h2", Some(b"h2")),
+        ];
+        for (supported, offered, expected) in cases {
+            assert_eq!(select_alpn(supported, offered), *expected, "{}", offered.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Declarations that neither `openssl-sys` nor `nginx-sys` has.
+//!
+//! Each follows the OpenSSL manual page of the same name, unless said otherwise. All of them are
+//! there in OpenSSL 1.1.1 and later.
+
+#![allow(missing_docs, non_camel_case_types, non_snake_case, reason = "OpenSSL's names")]
+
+use std::ffi::{c_int, c_long, c_ulong};
+
+use openssl_sys::{
+    EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509, X509_CRL, X509_STORE,
+    X509_VERIFY_PARAM, stack_st_X509, stack_st_X509_NAME, stack_st_X509_OBJECT,
+};
+
+/// `SSL_CTX_set_info_callback(3)`
+pub type info_callback = unsafe extern "C" fn(ssl: *const SSL, where_: c_int, ret: c_int);
+
+/// A handshake begins.
+pub const SSL_CB_HANDSHAKE_START: c_int = 0x10;
+/// A handshake ends.
+pub const SSL_CB_HANDSHAKE_DONE: c_int = 0x20;
+
+/// `SSL_set1_chain(3)` is this control.
+pub const SSL_CTRL_CHAIN: c_int = 88;
+
+/// `X509_OBJECT_get_type(3)`
+pub const X509_LU_CRL: c_int = 2;
+
+pub enum X509_OBJECT {}
+
+unsafe extern "C" {
+    pub fn SSL_CTX_get_info_callback(ctx: *const SSL_CTX) -> Option<info_callback>;
+    pub fn SSL_CTX_set_info_callback(ctx: *mut SSL_CTX, callback: Option<info_callback>);
+
+    pub fn SSL_set_options(ssl: *mut SSL, options: u64) -> u64;
+    pub fn SSL_certs_clear(ssl: *mut SSL);
+    pub fn SSL_set_verify_depth(ssl: *mut SSL, depth: c_int);
+    pub fn SSL_set_verify_result(ssl: *mut SSL, result: c_long);
+    pub fn SSL_set_session(ssl: *mut SSL, session: *mut SSL_SESSION) -> c_int;
+    pub fn SSL_set0_CA_list(ssl: *mut SSL, names: *mut stack_st_X509_NAME);
+    pub fn SSL_get_client_CA_list(ssl: *const SSL) -> *mut stack_st_X509_NAME;
+    pub fn SSL_up_ref(ssl: *mut SSL) -> c_int;
+    pub fn SSL_set_not_resumable_session_callback(
+        ssl: *mut SSL,
+        callback: Option<unsafe extern "C" fn(ssl: *mut SSL, is_forward_secure: c_int) -> c_int>,
+    );
+
+    pub fn X509_check_private_key(certificate: *const X509, key: *const EVP_PKEY) -> c_int;
+    pub fn X509_STORE_up_ref(store: *mut X509_STORE) -> c_int;
+    pub fn X509_STORE_add_crl(store: *mut X509_STORE, crl: *mut X509_CRL) -> c_int;
+    pub fn X509_STORE_get0_param(store: *const X509_STORE) -> *mut X509_VERIFY_PARAM;
+    pub fn X509_STORE_get0_objects(store: *const X509_STORE) -> *mut stack_st_X509_OBJECT;
+    pub fn X509_OBJECT_get_type(object: *const X509_OBJECT) -> c_int;
+    pub fn X509_OBJECT_get0_X509_CRL(object: *const X509_OBJECT) -> *mut X509_CRL;
+    pub fn X509_VERIFY_PARAM_get_flags(param: *const X509_VERIFY_PARAM) -> c_ulong;
+
+    pub fn OPENSSL_sk_dup(stack: *const OPENSSL_STACK) -> *mut OPENSSL_STACK;
+    pub fn OPENSSL_sk_zero(stack: *mut OPENSSL_STACK);
+}
+
+/// `SSL_set1_chain(3)`: the SSL takes its own references.
+///
+/// # Safety
+/// `ssl` must be valid, `chain` valid or NULL.
+pub unsafe fn SSL_set1_chain(ssl: *mut SSL, chain: *mut stack_st_X509) -> c_long {
+    // SAFETY: the control's contract is the macro's, which the caller keeps.
+    unsafe { openssl_sys::SSL_ctrl(ssl, SSL_CTRL_CHAIN, 1, chain.cast()) }
+}
+
+/// `SSL_set1_verify_cert_store(3)`: the SSL takes its own reference.
+///
+/// # Safety
+/// `ssl` and `store` must be valid.
+pub unsafe fn SSL_set1_verify_cert_store(ssl: *mut SSL, store: *mut X509_STORE) -> c_long {
+    // SAFETY: the control's contract is the macro's, which the caller keeps.
+    unsafe {
+        openssl_sys::SSL_ctrl(ssl, openssl_sys::SSL_CTRL_SET_VERIFY_CERT_STORE, 1, store.cast())
+    }
+}

@@ -1,0 +1,227 @@
+//! Idle connections.
+//!
+//! nginx keeps idle connections by address alone. Around the choice of a peer in every `upstream {}`
+//! block, a request with TLS settings of its own is kept from using such a connection, and from
+//! leaving one.
+
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+
+use ngx::ffi::{
+    NGX_DONE, NGX_ERROR, NGX_OK, NGX_PEER_FAILED, ngx_conf_t, ngx_event_free_peer_pt,
+    ngx_event_get_peer_pt, ngx_event_notify_peer_pt, ngx_event_save_peer_session_pt,
+    ngx_event_set_peer_session_pt, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
+    ngx_http_upstream_main_conf_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t,
+    ngx_uint_t,
+};
+
+use crate::module;
+use crate::nginx::configuration::{self, ModuleIndex};
+use crate::nginx::connection::{close_upstream_connection, process_log};
+use crate::nginx::panic::guard;
+use crate::nginx::pool::OutOfMemory;
+use crate::nginx::request::Request;
+use crate::nginx::upstream::Upstream;
+use crate::request::RequestState;
+
+/// How the `upstream {}` blocks choose a peer, by the address of the block, in ascending order.
+#[derive(Default)]
+pub struct Balancers(Vec<(usize, ngx_http_upstream_init_peer_pt)>);
+
+impl Balancers {
+    fn of(&self, block: *mut ngx_http_upstream_srv_conf_t) -> ngx_http_upstream_init_peer_pt {
+        let index = self.0.binary_search_by_key(&(block as usize), |(block, _)| *block).ok()?;
+        self.0.get(index).and_then(|(_, init)| *init)
+    }
+}
+
+/// Wraps the choice of a peer in every `upstream {}` block. To be called in *postconfiguration*,
+/// when the blocks have their balancers.
+///
+/// # Safety
+/// `cf` must be valid, and inside `http {}`, with all of it read.
+pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) -> Balancers {
+    let mut balancers = Balancers::default();
+
+    // SAFETY: nginx keeps its upstream blocks in an array of this type; this is the only time that
+    // it is used while we change them.
+    unsafe {
+        let Some(main) = ModuleIndex::find(cf, c"ngx_http_upstream_module").and_then(|index| {
+            index.of::<ngx_http_upstream_main_conf_t>(configuration::context(cf).main_conf)
+        }) else {
+            return balancers;
+        };
+        let blocks: &[*mut ngx_http_upstream_srv_conf_t] =
+            configuration::elements(&main.as_ref().upstreams);
+        for block in blocks {
+            // Without a configuration of its own, a block stands for `proxy_pass` with an address:
+            // there, nothing keeps connections.
+            if (**block).srv_conf.is_null() {
+                continue;
+            }
+            balancers.0.push((*block as usize, (**block).peer.init));
+            (**block).peer.init = Some(init);
+        }
+    }
+    balancers.0.sort_unstable_by_key(|(block, _)| *block);
+    balancers
+}
+
+/// The choice of a peer for one request: what nginx or another module had set, and for whom.
+#[derive(Clone, Copy)]
+struct PeerChoice {
+    request: NonNull<ngx_http_request_t>,
+    get: ngx_event_get_peer_pt,
+    free: ngx_event_free_peer_pt,
+    notify: ngx_event_notify_peer_pt,
+    set_session: ngx_event_set_peer_session_pt,
+    save_session: ngx_event_save_peer_session_pt,
+    data: *mut c_void,
+}
+
+unsafe extern "C" fn init(
+    r: *mut ngx_http_request_t,
+    block: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    guard("upstream peer initialization", process_log(), NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx calls with a valid request and one of its blocks.
+        unsafe {
+            let request = Request::from_ptr(NonNull::new_unchecked(r));
+            let Some(original) = module::balancers(request).of(block) else {
+                request.log().error(format_args!("upstream peer initialization: unknown block"));
+                return NGX_ERROR as ngx_int_t;
+            };
+            let status = original(r, block);
+            if status != NGX_OK as ngx_int_t {
+                return status;
+            }
+            match request.upstream().map_or(Ok(()), |upstream| wrap(request, upstream)) {
+                Ok(()) => NGX_OK as ngx_int_t,
+                Err(error) => {
+                    request.log().error(format_args!("upstream peer initialization: {error}"));
+                    NGX_ERROR as ngx_int_t
+                }
+            }
+        }
+    })
+}
+
+/// Puts our functions before those that choose the peer.
+fn wrap(request: Request<'_>, upstream: Upstream<'_>) -> Result<(), OutOfMemory> {
+    if !upstream.uses_tls() {
+        return Ok(());
+    }
+    // SAFETY: the peer is part of the upstream; nginx uses it after we have returned.
+    unsafe {
+        let peer = upstream.peer().as_mut();
+        let choice = request.pool().copy(&PeerChoice {
+            request: NonNull::new_unchecked(request.as_ptr()),
+            get: peer.get,
+            free: peer.free,
+            notify: peer.notify,
+            set_session: peer.set_session,
+            save_session: peer.save_session,
+            data: peer.data,
+        })?;
+        peer.get = Some(get);
+        peer.free = Some(free);
+        peer.notify = peer.notify.and(Some(notify));
+        peer.set_session = peer.set_session.and(Some(set_session));
+        peer.save_session = peer.save_session.and(Some(save_session));
+        peer.data = choice.as_ptr().cast();
+    }
+    Ok(())
+}
+
+impl PeerChoice {
+    /// Whether the request has TLS settings of its own.
+    fn overridden(&self) -> Result<Option<NonNull<RequestState>>, OutOfMemory> {
+        // SAFETY: the request outlives its choice of a peer.
+        let request = unsafe { Request::from_ptr(self.request) };
+        let state = RequestState::find_for_upstream(request)?;
+        // SAFETY: used on the worker's one thread, in a callback for its request.
+        Ok(state.filter(|state| !unsafe { state.as_ref() }.upstream_tls.is_empty()))
+    }
+}
+
+unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
+    // SAFETY: nginx calls with the peer that `wrap` changed, and its data.
+    let (peer, choice) = unsafe { (&mut *pc, *data.cast::<PeerChoice>()) };
+    let Some(original) = choice.get else {
+        return NGX_ERROR as ngx_int_t;
+    };
+    // A balancer in Lua runs here, and may override settings.
+    // SAFETY: as nginx would call it.
+    let status = unsafe { original(pc, choice.data) };
+    if status != NGX_DONE as ngx_int_t || peer.connection.is_null() {
+        return status;
+    }
+
+    // The connection is an idle one, made with the settings of a location.
+    guard("upstream peer choice", process_log(), NGX_ERROR as ngx_int_t, || {
+        match choice.overridden() {
+            Ok(None) => status,
+            Ok(Some(_)) => {
+                // SAFETY: taken from its cache, the connection is ours; NGX_OK without a connection
+                // makes nginx open one to the same peer.
+                unsafe { close_upstream_connection(peer.connection) };
+                peer.connection = ptr::null_mut();
+                peer.set_cached(0);
+                NGX_OK as ngx_int_t
+            }
+            Err(OutOfMemory) => NGX_ERROR as ngx_int_t,
+        }
+    })
+}
+
+unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, state: ngx_uint_t) {
+    // SAFETY: as in `get`.
+    let (upstream, choice) =
+        unsafe { (Upstream::from_peer(NonNull::new_unchecked(pc)), *data.cast::<PeerChoice>()) };
+    let state = guard("upstream peer release", process_log(), state, || {
+        let overridden = choice.overridden();
+        if !matches!(overridden, Ok(None)) {
+            upstream.do_not_keep_alive();
+        }
+        if let Ok(Some(mut request)) = overridden {
+            // SAFETY: used on the worker's one thread, in a callback for its request.
+            if std::mem::take(&mut unsafe { request.as_mut() }.handshake_refused) {
+                // That was no failure of the peer, which other requests go on using.
+                return state & !(NGX_PEER_FAILED as ngx_uint_t);
+            }
+        }
+        state
+    });
+    if let Some(original) = choice.free {
+        // SAFETY: as nginx would call it.
+        unsafe { original(pc, choice.data, state) }
+    }
+}
+
+unsafe extern "C" fn notify(pc: *mut ngx_peer_connection_t, data: *mut c_void, event: ngx_uint_t) {
+    // SAFETY: as in `get`.
+    unsafe {
+        let choice = *data.cast::<PeerChoice>();
+        if let Some(original) = choice.notify {
+            original(pc, choice.data, event);
+        }
+    }
+}
+
+unsafe extern "C" fn set_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
+    // SAFETY: as in `get`.
+    unsafe {
+        let choice = *data.cast::<PeerChoice>();
+        choice.set_session.map_or(NGX_OK as ngx_int_t, |original| original(pc, choice.data))
+    }
+}
+
+unsafe extern "C" fn save_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) {
+    // SAFETY: as in `get`.
+    unsafe {
+        let choice = *data.cast::<PeerChoice>();
+        if let Some(original) = choice.save_session {
+            original(pc, choice.data);
+        }
+    }
+}

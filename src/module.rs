@@ -17,7 +17,7 @@ use crate::nginx::panic::guard;
 use crate::nginx::pool::Pool;
 use crate::nginx::request::Request;
 use crate::upstream::keepalive::{self, Balancers};
-use crate::upstream::locations;
+use crate::upstream::locations::{self, TrustedFiles};
 use crate::variables;
 
 /// nginx's constant, which is a cast that the bindings lack.
@@ -66,6 +66,7 @@ pub fn index() -> ModuleIndex {
 #[derive(Default)]
 struct MainConf {
     balancers: Balancers,
+    trusted_files: TrustedFiles,
 }
 
 /// How the `upstream {}` blocks of the configuration of `request` choose a peer.
@@ -75,6 +76,15 @@ pub fn balancers(request: Request<'_>) -> &Balancers {
         let configuration = index().of::<MainConf>((*request.as_ptr()).main_conf);
         &configuration.unwrap_unchecked().as_ref().balancers
     }
+}
+
+/// What we keep for the configuration that is being read.
+///
+/// # Safety
+/// `cf` must be valid, and inside `http {}`.
+unsafe fn main_conf(cf: *mut ngx_conf_t) -> Option<NonNull<MainConf>> {
+    // SAFETY: ours is in its place.
+    unsafe { index().of(configuration::context(cf).main_conf) }
 }
 
 unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
@@ -120,7 +130,10 @@ unsafe extern "C" fn merge_loc_conf(
     guard("merge of a location", process_log(), NGX_CONF_ERROR, || {
         // SAFETY: nginx calls with a valid `cf`, in the merge of a location.
         unsafe {
-            match locations::merge_loc_conf(cf) {
+            let Some(mut main_conf) = main_conf(cf) else {
+                return NGX_CONF_ERROR;
+            };
+            match locations::merge_loc_conf(cf, &mut main_conf.as_mut().trusted_files) {
                 Ok(()) => NGX_CONF_OK,
                 Err(error) => {
                     configuration_error(cf, format_args!("{error}"));
@@ -138,8 +151,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         unsafe {
             alpn::postconfiguration(cf);
 
-            let main_conf = index().of::<MainConf>(configuration::context(cf).main_conf);
-            let Some(mut main_conf) = main_conf else {
+            let Some(mut main_conf) = main_conf(cf) else {
                 return NGX_ERROR as ngx_int_t;
             };
             main_conf.as_mut().balancers = keepalive::postconfiguration(cf);

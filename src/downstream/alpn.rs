@@ -16,7 +16,7 @@ use openssl::ssl::SslRef;
 use openssl_sys::{SSL, SSL_CTX};
 
 use super::connection::{DownstreamConnection, DownstreamError, client_ssl};
-use crate::nginx::configuration::{self, ModuleIndex};
+use crate::nginx::configuration::{self, Module};
 use crate::nginx::connection::{Connection, process_log};
 use crate::nginx::panic::guard;
 use crate::nginx::request::Request;
@@ -44,8 +44,8 @@ pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) {
     // these types; the structures of the two modules are those of the nginx we were built for.
     unsafe {
         let (Some(core), Some(ssl_module)) = (
-            ModuleIndex::find(cf, c"ngx_http_core_module"),
-            ModuleIndex::find(cf, c"ngx_http_ssl_module"),
+            Module::find(cf, c"ngx_http_core_module").map(Module::index),
+            Module::find(cf, c"ngx_http_ssl_module").map(Module::index),
         ) else {
             return;
         };

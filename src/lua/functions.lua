@@ -21,6 +21,14 @@ local pointer = ffi.new("void *[1]")
 local OK = 0
 local NONE = 1
 
+-- Names alone, which other libraries may declare too.
+ffi.cdef [[
+    struct stack_st_X509;
+    struct stack_st;
+    struct evp_pkey_st;
+    struct x509_store_st;
+]]
+
 -- What ngx.ssl gives, what OpenSSL's safe stacks are called, and lua-resty-openssl's name for both.
 local VOID = ffi.typeof("void *")
 local STACK_OF_X509 = ffi.typeof("struct stack_st_X509 *")

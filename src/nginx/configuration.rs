@@ -1,29 +1,28 @@
 //! The configuration of other modules, found by module name: a symbol of a module that this nginx
 //! is built without would keep ours from loading.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, OsStr, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::ptr::NonNull;
 
 use ngx::ffi::{
-    NGX_HTTP_MODULE, ngx_array_t, ngx_conf_t, ngx_http_conf_ctx_t, ngx_module_t, ngx_uint_t,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE, NGX_OK, ngx_array_t, ngx_conf_full_name, ngx_conf_t,
+    ngx_http_conf_ctx_t, ngx_int_t, ngx_module_t, ngx_str_t, ngx_uint_t,
 };
 
-/// The index of an HTTP module in the arrays of configurations and request contexts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ModuleIndex(ngx_uint_t);
+/// An HTTP module.
+#[derive(Clone, Copy)]
+pub struct Module<'a>(&'a ngx_module_t);
 
-impl ModuleIndex {
-    pub const fn new(ctx_index: ngx_uint_t) -> Self {
-        Self(ctx_index)
-    }
-
-    /// The index of the HTTP module `name`, if this nginx has it.
+impl<'a> Module<'a> {
+    /// The HTTP module `name`, if this nginx has it.
     ///
     /// # Safety
-    /// `cf` must be valid.
+    /// `cf` must be valid for `'a`.
     pub unsafe fn find(cf: *mut ngx_conf_t, name: &CStr) -> Option<Self> {
         // SAFETY: while it reads a configuration, nginx keeps its modules in an array that ends
-        // with NULL, and each of them has a name and, for HTTP modules, an index.
+        // with NULL, and each of them has a name.
         unsafe {
             let mut next: *mut *mut ngx_module_t = (*(*cf).cycle).modules;
             while let Some(module) = NonNull::new(*next) {
@@ -32,12 +31,44 @@ impl ModuleIndex {
                     && !module.name.is_null()
                     && CStr::from_ptr(module.name) == name
                 {
-                    return Some(Self(module.ctx_index));
+                    return Some(Self(module));
                 }
                 next = next.add(1);
             }
         }
         None
+    }
+
+    /// Where the configurations of the module are.
+    pub fn index(self) -> ModuleIndex {
+        ModuleIndex::new(self.0.ctx_index)
+    }
+
+    /// Where the value of a directive is within the module's configuration for a location. The
+    /// structure itself is the module's own, and differs between versions of nginx.
+    pub fn location_offset(self, directive: &[u8]) -> Option<usize> {
+        // SAFETY: the directives of a module are in an array that ends with an empty name.
+        unsafe {
+            let mut next = NonNull::new(self.0.commands)?;
+            while next.as_ref().name.len != 0 {
+                let command = next.as_ref();
+                if bytes(command.name) == directive {
+                    return (command.conf == NGX_HTTP_LOC_CONF_OFFSET).then_some(command.offset);
+                }
+                next = next.add(1);
+            }
+        }
+        None
+    }
+}
+
+/// The index of an HTTP module in the arrays of configurations and request contexts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModuleIndex(ngx_uint_t);
+
+impl ModuleIndex {
+    pub const fn new(ctx_index: ngx_uint_t) -> Self {
+        Self(ctx_index)
     }
 
     /// The element of one of nginx's arrays (`main_conf`, `srv_conf`, `loc_conf`, `ctx`).
@@ -81,4 +112,30 @@ pub unsafe fn elements<T>(array: &ngx_array_t) -> &[T] {
     }
     // SAFETY: an array has `nelts` elements at `elts`.
     unsafe { std::slice::from_raw_parts(array.elts.cast(), array.nelts) }
+}
+
+/// The bytes of a string.
+///
+/// # Safety
+/// `string` must be empty or valid for `'a`.
+pub unsafe fn bytes<'a>(string: ngx_str_t) -> &'a [u8] {
+    if string.data.is_null() {
+        return &[];
+    }
+    // SAFETY: by contract.
+    unsafe { std::slice::from_raw_parts(string.data, string.len) }
+}
+
+/// The full name of a file that is named in the configuration, as nginx makes it.
+///
+/// # Safety
+/// `cf` must be valid.
+pub unsafe fn full_name(cf: *mut ngx_conf_t, name: &[u8]) -> Option<PathBuf> {
+    let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
+
+    // SAFETY: nginx reads the name, and replaces it by one in the pool of the configuration.
+    unsafe {
+        let status = ngx_conf_full_name((*cf).cycle, &raw mut name, 1);
+        (status == NGX_OK as ngx_int_t).then(|| OsStr::from_bytes(bytes(name)).into())
+    }
 }

@@ -9,6 +9,7 @@ use ngx::ffi::{
     ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t,
 };
 
+use super::configuration::bytes;
 use super::request::Request;
 
 /// `ngx_http_upstream_t`
@@ -114,13 +115,3 @@ impl<'a> Upstream<'a> {
 #[derive(Debug, thiserror::Error)]
 #[error("its value could not be evaluated")]
 pub struct EvaluationFailed;
-
-/// # Safety
-/// `string` must be empty or valid for `'a`.
-pub unsafe fn bytes<'a>(string: ngx_str_t) -> &'a [u8] {
-    if string.data.is_null() {
-        return &[];
-    }
-    // SAFETY: by contract.
-    unsafe { std::slice::from_raw_parts(string.data, string.len) }
-}

@@ -6,10 +6,10 @@ use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
 use foreign_types::ForeignTypeRef;
-use openssl::ssl::SslRef;
+use openssl::ssl::{SslContextRef, SslRef};
 use openssl::x509::X509VerifyResult;
 use openssl::x509::store::X509StoreRef;
-use openssl_sys::{SSL, SSL_CTX, X509_STORE_CTX};
+use openssl_sys::{SSL, X509_STORE_CTX};
 
 use super::error::SslError;
 use super::sys;
@@ -120,70 +120,59 @@ impl SslIndex {
 
     /// Makes the SSL point at `data`.
     pub fn set(&self, ssl: &SslRef, data: NonNull<c_void>) -> Result<(), SslError> {
-        const FUNCTION: &str = "SSL_set_ex_data";
         let index = self.get().ok_or_else(|| SslError::take("SSL_get_ex_new_index"))?;
         // SAFETY: the SSL and the index are valid.
-        SslError::check(FUNCTION, unsafe {
+        SslError::check("SSL_set_ex_data", unsafe {
             openssl_sys::SSL_set_ex_data(ssl.as_ptr(), index, data.as_ptr())
         })
     }
 }
 
-/// An index at which an `SSL_CTX` keeps the info callback that it had before ours.
-pub struct InfoCallbackIndex(OnceLock<Option<c_int>>);
+/// As [`SslIndex`], for a context.
+pub struct ContextIndex(OnceLock<Option<c_int>>);
 
-impl InfoCallbackIndex {
+impl ContextIndex {
     pub const fn new() -> Self {
         Self(OnceLock::new())
     }
 
     fn get(&self) -> Option<c_int> {
-        // SAFETY: no callbacks are registered; the data is the address of a function.
+        // SAFETY: as for an SSL.
         *self.0.get_or_init(|| unsafe {
             let index = openssl_sys::SSL_CTX_get_ex_new_index(0, ptr::null_mut(), None, None, None);
             (index >= 0).then_some(index)
         })
     }
 
-    /// Puts `callback` before the info callback of `context`. A context that has it already, one
-    /// that several locations share, is left as it is.
-    ///
-    /// # Safety
-    /// `context` must be valid, and `callback` must call what [`InfoCallbackIndex::previous`] gives.
-    pub unsafe fn install(
-        &self,
-        context: NonNull<SSL_CTX>,
-        callback: InfoCallback,
-    ) -> Result<(), SslError> {
-        let context = context.as_ptr();
+    /// What [`ContextIndex::set`] was given.
+    pub fn data(&self, context: &SslContextRef) -> Option<NonNull<c_void>> {
+        // SAFETY: the context and the index are valid.
+        NonNull::new(unsafe { openssl_sys::SSL_CTX_get_ex_data(context.as_ptr(), self.get()?) })
+    }
+
+    /// Makes the context point at `data`.
+    pub fn set(&self, context: &SslContextRef, data: NonNull<c_void>) -> Result<(), SslError> {
         let index = self.get().ok_or_else(|| SslError::take("SSL_CTX_get_ex_new_index"))?;
-
-        // SAFETY: the context is valid, and so is the index.
-        unsafe {
-            let current = sys::SSL_CTX_get_info_callback(context);
-            if current.is_some_and(|current| ptr::fn_addr_eq(current, callback)) {
-                return Ok(());
-            }
-            let previous = current.map_or(ptr::null_mut(), |current| current as *mut c_void);
-            SslError::check(
-                "SSL_CTX_set_ex_data",
-                openssl_sys::SSL_CTX_set_ex_data(context, index, previous),
-            )?;
-            sys::SSL_CTX_set_info_callback(context, Some(callback));
-        }
-        Ok(())
+        // SAFETY: the context and the index are valid.
+        SslError::check("SSL_CTX_set_ex_data", unsafe {
+            openssl_sys::SSL_CTX_set_ex_data(context.as_ptr(), index, data.as_ptr())
+        })
     }
+}
 
-    /// The info callback that the context of `ssl` had before ours.
-    pub fn previous(&self, ssl: &SslRef) -> Option<InfoCallback> {
-        // SAFETY: the SSL has a context; what is at our index is NULL or the function that
-        // `install` found.
-        unsafe {
-            let context = openssl_sys::SSL_get_SSL_CTX(ssl.as_ptr());
-            let previous = openssl_sys::SSL_CTX_get_ex_data(context, self.get()?);
-            std::mem::transmute::<*mut c_void, Option<InfoCallback>>(previous)
-        }
-    }
+/// `SSL_CTX_get_info_callback(3)`
+pub fn info_callback(context: &SslContextRef) -> Option<InfoCallback> {
+    // SAFETY: the context is valid.
+    unsafe { sys::SSL_CTX_get_info_callback(context.as_ptr()) }
+}
+
+/// `SSL_CTX_set_info_callback(3)`
+///
+/// # Safety
+/// `callback` must call the one that is there now.
+pub unsafe fn set_info_callback(context: &SslContextRef, callback: InfoCallback) {
+    // SAFETY: the context is valid.
+    unsafe { sys::SSL_CTX_set_info_callback(context.as_ptr(), Some(callback)) }
 }
 
 /// What happened, of what an info callback is told.

@@ -7,39 +7,69 @@
 
 use std::ffi::c_int;
 use std::fmt;
-use std::ptr::NonNull;
 
 use foreign_types::ForeignTypeRef;
-use openssl::ssl::SslRef;
-use openssl_sys::{SSL, SSL_CTX};
+use openssl::ssl::{SslContextRef, SslRef};
+use openssl_sys::SSL;
 
+use super::locations::LocationTrust;
 use super::settings::UpstreamTls;
 use super::verify::{self, VerifyError};
 use crate::nginx::connection::{Connection, Tls, process_log};
 use crate::nginx::panic::guard;
-use crate::nginx::pool::OutOfMemory;
+use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
 use crate::openssl::error::SslError;
-use crate::openssl::ssl::{self, HandshakeEvent, InfoCallbackIndex};
+use crate::openssl::ssl::{self, ContextIndex, HandshakeEvent, InfoCallback};
 use crate::request::RequestState;
 
-static PREVIOUS: InfoCallbackIndex = InfoCallbackIndex::new();
+/// What we keep for a TLS context. Lives in the pool of the configuration, as does the context.
+struct ContextState {
+    /// The info callback that was there before ours.
+    previous: Option<InfoCallback>,
+    /// What a request that turns verification on trusts.
+    trust: LocationTrust,
+}
+
+static INDEX: ContextIndex = ContextIndex::new();
+
+/// Why the hook could not be put on a context.
+#[derive(Debug)]
+pub enum InstallError {
+    Ssl(SslError),
+    OutOfMemory(OutOfMemory),
+}
+
+/// Whether `context` has the hook.
+pub fn is_installed(context: &SslContextRef) -> bool {
+    INDEX.data(context).is_some()
+}
 
 /// Puts the hook on the context of a location.
-///
-/// # Safety
-/// `context` must be valid.
-pub unsafe fn install(context: NonNull<SSL_CTX>) -> Result<(), SslError> {
-    // SAFETY: valid by contract; `info_callback` calls the one that was there.
-    unsafe { PREVIOUS.install(context, info_callback) }
+pub fn install(
+    pool: Pool<'_>,
+    context: &SslContextRef,
+    trust: LocationTrust,
+) -> Result<(), InstallError> {
+    let previous = ssl::info_callback(context);
+    let state = pool.keep(ContextState { previous, trust }).map_err(InstallError::OutOfMemory)?;
+    INDEX.set(context, state.cast()).map_err(InstallError::Ssl)?;
+    // SAFETY: `info_callback` calls the one that was there.
+    unsafe { ssl::set_info_callback(context, info_callback) };
+    Ok(())
+}
+
+fn context_state(ssl: &SslRef) -> Option<&ContextState> {
+    // SAFETY: our index holds what `install` has set, which lives as long as the context.
+    INDEX.data(ssl.ssl_context()).map(|state| unsafe { state.cast().as_ref() })
 }
 
 unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) {
     // SAFETY: OpenSSL calls with a valid SSL, which nginx made.
     let ssl = unsafe { SslRef::from_ptr(ssl.cast_mut()) };
 
-    if let Some(previous) = PREVIOUS.previous(ssl) {
+    if let Some(previous) = context_state(ssl).and_then(|state| state.previous) {
         // SAFETY: as OpenSSL would call it.
         unsafe { previous(ssl.as_ptr(), r#where, ret) };
     }
@@ -151,11 +181,14 @@ fn apply(handshake: Handshake<'_>, state: &mut RequestState) -> Result<(), Apply
     if let Some(certificate) = client_certificate {
         certificate.present(ssl).map_err(ApplyError::ClientCertificate)?;
     }
-    if let Some(store) = trusted_store {
+    // Where the location does not verify, its context has neither.
+    let trust = context_state(ssl).map(|state| &state.trust);
+    let location_store = trust.and_then(|trust| trust.store.as_ref());
+    if let Some(store) = trusted_store.as_ref().or(location_store) {
         ssl::set_verify_store(ssl, Some(store)).map_err(ApplyError::TrustedStore)?;
     }
-    if let Some(depth) = verify_depth {
-        ssl::set_verify_depth(ssl, *depth);
+    if let Some(depth) = verify_depth.or(trust.and_then(|trust| trust.verify_depth)) {
+        ssl::set_verify_depth(ssl, depth);
     }
     // Checked when the handshake is done, see `verify::check_names`.
     let _ = (dns_names, uris);

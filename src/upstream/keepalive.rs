@@ -16,7 +16,7 @@ use ngx::ffi::{
 };
 
 use crate::module;
-use crate::nginx::configuration::{self, ModuleIndex};
+use crate::nginx::configuration::{self, Module};
 use crate::nginx::connection::{close_upstream_connection, process_log};
 use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
@@ -46,8 +46,8 @@ pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) -> Balancers {
     // SAFETY: nginx keeps its upstream blocks in an array of this type; this is the only time that
     // it is used while we change them.
     unsafe {
-        let Some(main) = ModuleIndex::find(cf, c"ngx_http_upstream_module").and_then(|index| {
-            index.of::<ngx_http_upstream_main_conf_t>(configuration::context(cf).main_conf)
+        let Some(main) = Module::find(cf, c"ngx_http_upstream_module").and_then(|module| {
+            module.index().of::<ngx_http_upstream_main_conf_t>(configuration::context(cf).main_conf)
         }) else {
             return balancers;
         };

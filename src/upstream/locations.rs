@@ -2,29 +2,104 @@
 
 use std::ffi::CStr;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
+use std::rc::Rc;
 
-use ngx::ffi::{ngx_conf_t, ngx_http_upstream_conf_t};
+use foreign_types::ForeignTypeRef;
+use ngx::ffi::{ngx_conf_t, ngx_http_upstream_conf_t, ngx_str_t, ngx_uint_t};
+use openssl::ssl::SslContextRef;
+use openssl::x509::store::X509Store;
 
 use super::handshake;
-use crate::nginx::configuration::{self, ModuleIndex};
+use crate::nginx::configuration::{self, Module, bytes, full_name};
+use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::openssl::error::SslError;
+use crate::openssl::store;
 
-/// The modules of nginx that speak TLS to an upstream. The configuration of each for a location
-/// begins with an `ngx_http_upstream_conf_t`.
-const UPSTREAM_MODULES: &[&CStr] =
-    &[c"ngx_http_proxy_module", c"ngx_http_grpc_module", c"ngx_http_uwsgi_module"];
+/// A module of nginx that speaks TLS to an upstream. Its configuration for a location begins with an
+/// `ngx_http_upstream_conf_t`; where the rest is, its directives tell.
+struct UpstreamModule {
+    name: &'static CStr,
+    trusted_certificate: &'static str,
+    crl: &'static str,
+    verify_depth: &'static str,
+}
+
+const UPSTREAM_MODULES: &[UpstreamModule] = &[
+    UpstreamModule {
+        name: c"ngx_http_proxy_module",
+        trusted_certificate: "proxy_ssl_trusted_certificate",
+        crl: "proxy_ssl_crl",
+        verify_depth: "proxy_ssl_verify_depth",
+    },
+    UpstreamModule {
+        name: c"ngx_http_grpc_module",
+        trusted_certificate: "grpc_ssl_trusted_certificate",
+        crl: "grpc_ssl_crl",
+        verify_depth: "grpc_ssl_verify_depth",
+    },
+    UpstreamModule {
+        name: c"ngx_http_uwsgi_module",
+        trusted_certificate: "uwsgi_ssl_trusted_certificate",
+        crl: "uwsgi_ssl_crl",
+        verify_depth: "uwsgi_ssl_verify_depth",
+    },
+];
+
+/// What a location trusts. nginx gives it to the TLS context only where verification is on; a
+/// request that turns it on needs it too.
+#[derive(Default)]
+pub struct LocationTrust {
+    /// `proxy_ssl_trusted_certificate` and `proxy_ssl_crl`
+    pub store: Option<Rc<X509Store>>,
+    /// `proxy_ssl_verify_depth`
+    pub verify_depth: Option<u32>,
+}
+
+/// The stores that were read for this configuration: many locations name the same files.
+#[derive(Default)]
+pub struct TrustedFiles(Vec<(PathBuf, Option<PathBuf>, Rc<X509Store>)>);
+
+impl TrustedFiles {
+    fn store(
+        &mut self,
+        trusted: PathBuf,
+        revoked: Option<PathBuf>,
+    ) -> Result<Rc<X509Store>, SslError> {
+        let read =
+            |known: &&(PathBuf, Option<PathBuf>, _)| known.0 == trusted && known.1 == revoked;
+        if let Some((_, _, store)) = self.0.iter().find(read) {
+            return Ok(Rc::clone(store));
+        }
+        let store = Rc::new(store::from_files(&trusted, revoked.as_deref())?);
+        self.0.push((trusted, revoked, Rc::clone(&store)));
+        Ok(store)
+    }
+}
 
 /// A location that could not be prepared.
 #[derive(Debug)]
-pub struct LocationError {
-    module: &'static CStr,
-    error: SslError,
+pub enum LocationError {
+    /// Of the files that it trusts.
+    Trust { directive: &'static str, file: PathBuf, error: SslError },
+    /// Of its TLS context.
+    Context { module: &'static CStr, error: SslError },
+    /// No memory.
+    OutOfMemory(OutOfMemory),
 }
 
 impl fmt::Display for LocationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TLS context of {}: {}", self.module.to_string_lossy(), self.error)
+        match self {
+            Self::Trust { directive, file, error } => {
+                write!(f, "cannot load \"{directive}\" \"{}\": {error}", file.display())
+            }
+            Self::Context { module, error } => {
+                write!(f, "TLS context of {}: {error}", module.to_string_lossy())
+            }
+            Self::OutOfMemory(error) => error.fmt(f),
+        }
     }
 }
 
@@ -34,21 +109,88 @@ impl fmt::Display for LocationError {
 ///
 /// # Safety
 /// `cf` must be valid, and in the merge of a location.
-pub unsafe fn merge_loc_conf(cf: *mut ngx_conf_t) -> Result<(), LocationError> {
-    for module in UPSTREAM_MODULES {
+pub unsafe fn merge_loc_conf(
+    cf: *mut ngx_conf_t,
+    files: &mut TrustedFiles,
+) -> Result<(), LocationError> {
+    for upstream_module in UPSTREAM_MODULES {
         // SAFETY: the location's configuration of these modules begins with this type. The context
         // in it, where there is one, is owned by the configuration.
         unsafe {
-            let context = ModuleIndex::find(cf, module)
-                .and_then(|index| {
-                    index.of::<ngx_http_upstream_conf_t>(configuration::context(cf).loc_conf)
-                })
-                .and_then(|upstream| NonNull::new(upstream.as_ref().ssl))
-                .and_then(|ssl| NonNull::new(ssl.as_ref().ctx.cast()));
-            if let Some(context) = context {
-                handshake::install(context).map_err(|error| LocationError { module, error })?;
+            let Some(module) = Module::find(cf, upstream_module.name) else {
+                continue;
+            };
+            let Some(upstream) =
+                module.index().of::<ngx_http_upstream_conf_t>(configuration::context(cf).loc_conf)
+            else {
+                continue;
+            };
+            let Some(ssl) = NonNull::new(upstream.as_ref().ssl) else {
+                continue;
+            };
+            let Some(context) = NonNull::new(ssl.as_ref().ctx) else {
+                continue;
+            };
+            let context = SslContextRef::from_ptr(context.as_ptr().cast());
+            if handshake::is_installed(context) {
+                // An `if` block shares the context of the location around it.
+                continue;
             }
+            let trust = if upstream.as_ref().ssl_verify == 0 {
+                trust(cf, files, module, upstream_module, upstream)?
+            } else {
+                LocationTrust::default()
+            };
+            let pool = NonNull::new((*cf).pool).map(|pool| Pool::from_ptr(pool));
+            let pool = pool.ok_or(LocationError::OutOfMemory(OutOfMemory))?;
+            handshake::install(pool, context, trust).map_err(|error| match error {
+                handshake::InstallError::Ssl(error) => {
+                    LocationError::Context { module: upstream_module.name, error }
+                }
+                handshake::InstallError::OutOfMemory(error) => LocationError::OutOfMemory(error),
+            })?;
         }
     }
     Ok(())
+}
+
+/// What the location with the configuration `upstream` trusts.
+///
+/// # Safety
+/// `cf` must be valid, and `upstream` the configuration of `module`.
+unsafe fn trust(
+    cf: *mut ngx_conf_t,
+    files: &mut TrustedFiles,
+    module: Module<'_>,
+    upstream_module: &UpstreamModule,
+    upstream: NonNull<ngx_http_upstream_conf_t>,
+) -> Result<LocationTrust, LocationError> {
+    let UpstreamModule { name: _, trusted_certificate, crl, verify_depth } = *upstream_module;
+
+    // SAFETY: a directive of nginx that takes a file has a string at its offset, and this one that
+    // takes a number has an `ngx_uint_t`. Both are merged.
+    let (trusted, revoked, verify_depth) = unsafe {
+        let file = |directive: &str| {
+            let offset = module.location_offset(directive.as_bytes())?;
+            let name = bytes(upstream.byte_add(offset).cast::<ngx_str_t>().read());
+            if name.is_empty() { None } else { full_name(cf, name) }
+        };
+        let depth = module
+            .location_offset(verify_depth.as_bytes())
+            .map(|offset| upstream.byte_add(offset).cast::<ngx_uint_t>().read());
+        (file(trusted_certificate), file(crl), depth)
+    };
+
+    let store = trusted
+        .map(|trusted| {
+            let file: &Path = &trusted;
+            files.store(file.into(), revoked).map_err(|error| LocationError::Trust {
+                directive: trusted_certificate,
+                file: trusted,
+                error,
+            })
+        })
+        .transpose()?;
+    let verify_depth = verify_depth.map(|depth| u32::try_from(depth).unwrap_or(u32::MAX));
+    Ok(LocationTrust { store, verify_depth })
 }

@@ -1,0 +1,219 @@
+# The module is loaded, and its packages and phases are what they should be.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+repeat_each(1);
+run_tests();
+
+__DATA__
+
+=== TEST 1: the functions of the PDK
+--- config
+    location = /t {
+        content_by_lua_block {
+            local names = {}
+            for name in pairs(kong.client.tls) do names[#names + 1] = "client.tls." .. name end
+            for name in pairs(kong.service) do names[#names + 1] = "service." .. name end
+            table.sort(names)
+            ngx.say(table.concat(names, "\n"))
+        }
+    }
+--- request
+GET /t
+--- response_body
+client.tls.disable_http2_alpn
+client.tls.disable_session_reuse
+client.tls.get_full_client_certificate_chain
+client.tls.request_client_certificate
+client.tls.set_client_verify
+service.set_tls_cert_key
+service.set_tls_verify
+service.set_tls_verify_depth
+service.set_tls_verify_store
+--- no_error_log
+[error]
+
+
+
+=== TEST 2: the low-level functions
+--- config
+    location = /t {
+        content_by_lua_block {
+            local names = {}
+            for name in pairs(tls) do names[#names + 1] = name end
+            table.sort(names)
+            ngx.say(table.concat(names, "\n"))
+        }
+    }
+--- request
+GET /t
+--- response_body
+disable_http2_alpn
+disable_session_reuse
+get_full_client_certificate_chain
+get_request_ssl_pointer
+request_client_certificate
+set_upstream_cert_and_key
+set_upstream_ssl_sans_dnsnames
+set_upstream_ssl_sans_uris
+set_upstream_ssl_trusted_store
+set_upstream_ssl_verify
+set_upstream_ssl_verify_depth
+--- no_error_log
+[error]
+
+
+
+=== TEST 3: a wrong phase of a PDK function is named, with those that are allowed
+--- config
+    location = /t {
+        content_by_lua_block {
+            local function say(f, ...)
+                local ok, err = pcall(f, ...)
+                ngx.say(ok, " ", type(err), " ", (tostring(err):gsub("^.-:%d+: ", "")))
+            end
+            say(kong.service.set_tls_verify, true)
+            say(kong.service.set_tls_verify_depth, 1)
+            say(kong.service.set_tls_verify_store, pki.store("ca"))
+            say(kong.service.set_tls_cert_key, cert.client1, key.client1)
+            say(kong.client.tls.request_client_certificate)
+            say(kong.client.tls.disable_session_reuse)
+            say(kong.client.tls.disable_http2_alpn)
+        }
+    }
+--- request
+GET /t
+--- response_body
+false string function cannot be called in content phase (only in: rewrite, access, balancer)
+false string function cannot be called in content phase (only in: rewrite, access, balancer)
+false string function cannot be called in content phase (only in: rewrite, access, balancer)
+false string function cannot be called in content phase (only in: rewrite, access, balancer)
+false string function cannot be called in content phase (only in: certificate)
+false string function cannot be called in content phase (only in: certificate)
+false string function cannot be called in content phase (only in: client_hello)
+--- no_error_log
+[error]
+
+
+
+=== TEST 4: other phases
+--- http_config
+    init_worker_by_lua_block {
+        local ok, err = pcall(kong.service.set_tls_verify, true)
+        ngx.log(ngx.WARN, err)
+    }
+--- config
+    location = /t {
+        access_by_lua_block {
+            local ok, err = pcall(kong.client.tls.disable_session_reuse)
+            ngx.log(ngx.WARN, err)
+            ngx.timer.at(0, function()
+                local ok, err = pcall(kong.client.tls.get_full_client_certificate_chain)
+                ngx.log(ngx.WARN, err)
+            end)
+        }
+        content_by_lua_block {
+            ngx.say("done")
+        }
+        header_filter_by_lua_block {
+            local ok, err = pcall(kong.client.tls.set_client_verify, "NONE")
+            ngx.log(ngx.WARN, err)
+        }
+        body_filter_by_lua_block {
+            local ok, err = pcall(kong.service.set_tls_verify_depth, 1)
+            ngx.log(ngx.WARN, err)
+        }
+        log_by_lua_block {
+            local ok, err = pcall(kong.service.set_tls_verify, true)
+            ngx.log(ngx.WARN, err)
+        }
+    }
+--- request
+GET /t
+--- response_body
+done
+--- error_log
+function cannot be called in init_worker phase (only in: rewrite, access, balancer)
+function cannot be called in access phase (only in: certificate)
+function cannot be called in timer phase (only in: rewrite, access, content, balancer, header_filter, body_filter, log)
+function cannot be called in header_filter phase (only in: rewrite, access, content, balancer)
+function cannot be called in body_filter phase (only in: rewrite, access, balancer)
+function cannot be called in log phase (only in: rewrite, access, balancer)
+--- no_error_log
+[error]
+
+
+
+=== TEST 5: a wrong phase of a low-level function
+--- config
+    location = /t {
+        content_by_lua_block {
+            for name, call in pairs(tls) do
+                if name ~= "get_full_client_certificate_chain"
+                   and name ~= "get_request_ssl_pointer"
+                then
+                    local ok, err = pcall(function() local ok = call() end)
+                    if ok or not err:find(": API disabled in the current context$") then
+                        ngx.say(name, " ", ok, " ", err)
+                    end
+                end
+            end
+            ngx.say("done")
+        }
+    }
+--- request
+GET /t
+--- response_body
+done
+--- no_error_log
+[error]
+
+
+
+=== TEST 6: an error names the line of the caller
+--- user_files
+>>> plugin.lua
+return function()
+    kong.service.set_tls_verify("yes")
+end
+--- config
+    location = /t {
+        access_by_lua_block {
+            local ok, err = pcall(dofile("$TEST_NGINX_HTML_DIR/plugin.lua"))
+            ngx.say((err:gsub("^.*/", "")))
+            ok, err = pcall(function()
+                tls.set_upstream_ssl_sans_uris { 1 }
+            end)
+            ngx.say((err:gsub("nginx.conf:%d+", "nginx.conf")))
+        }
+    }
+--- request
+GET /t
+--- response_body
+plugin.lua:2: argument must be a boolean
+access_by_lua(nginx.conf):5: argument must be a table of strings
+--- no_error_log
+[error]
+
+
+
+=== TEST 7: a VM for each request
+--- config
+    lua_code_cache off;
+    location = /t {
+        proxy_pass https://service;
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+    }
+--- request
+GET /t
+--- response_body_like
+^client=CN=client-1,
+--- error_log
+lua_code_cache is off
+--- no_error_log
+[error]
+

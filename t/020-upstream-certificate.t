@@ -1,0 +1,405 @@
+# kong.service.set_tls_cert_key: the service sees the certificate that the request set, on every way
+# to it.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+repeat_each(2);
+
+# Each way once with and once without session reuse, for both versions of TLS.
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my $ways = $block->config;
+    return unless $ways =~ m{\$version};
+    my ($config, @requests, @expected) = ('');
+    for my $version (qw(TLSv1.2 TLSv1.3)) {
+        for my $reuse (qw(on off)) {
+            my $prefix = "/$version/$reuse";
+            (my $locations = $ways) =~ s{location /}{location $prefix/}g;
+            $locations =~ s{\$version}{$version}g;
+            $locations =~ s{\$reuse}{$reuse}g;
+            $config .= $locations;
+            while ($locations =~ m{location (/\S+)}g) {
+                push @requests, "GET $1", "GET $1?client=1", "GET $1?client=2", "GET $1";
+                # A kept connection, of whichever version, serves what sets nothing.
+                my $none = qr/\Aclient= reused=. TLSv1\.[23]\n\z/;
+                push @expected, $none, qr/\Aclient=CN=client-1,O=Test reused=\. \Q$version\E\n\z/,
+                    qr/\Aclient=CN=client-2,O=Test reused=\. \Q$version\E\n\z/, $none;
+            }
+        }
+    }
+    $block->set_value('config', $config);
+    $block->set_value('request', \@requests);
+    $block->set_value('response_body_like', \@expected);
+    $block->set_value('error_code', [(200) x @requests]);
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: set in the access phase
+--- http_config
+    upstream lua {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            assert(require("ngx.balancer").set_current_peer("unix:$TEST_NGINX_HTML_DIR/service.sock"))
+        }
+    }
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+        keepalive 4;
+    }
+--- config
+    location /block {
+        access_by_lua_file $TEST_NGINX_HTML_DIR/set.lua;
+        proxy_ssl_protocols $version;
+        proxy_ssl_session_reuse $reuse;
+        proxy_pass https://service;
+    }
+    location /keepalive {
+        access_by_lua_file $TEST_NGINX_HTML_DIR/set.lua;
+        proxy_ssl_protocols $version;
+        proxy_ssl_session_reuse $reuse;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass https://kept;
+    }
+    location /implicit {
+        access_by_lua_file $TEST_NGINX_HTML_DIR/set.lua;
+        proxy_ssl_protocols $version;
+        proxy_ssl_session_reuse $reuse;
+        proxy_pass https://unix:$TEST_NGINX_HTML_DIR/service.sock:;
+    }
+    location /variable {
+        access_by_lua_file $TEST_NGINX_HTML_DIR/set.lua;
+        proxy_ssl_protocols $version;
+        proxy_ssl_session_reuse $reuse;
+        set $name service;
+        proxy_pass https://$name;
+    }
+    location /variable_scheme {
+        access_by_lua_file $TEST_NGINX_HTML_DIR/set.lua;
+        proxy_ssl_protocols $version;
+        proxy_ssl_session_reuse $reuse;
+        set $service_scheme https;
+        proxy_pass $service_scheme://service;
+    }
+    location /if {
+        access_by_lua_file $TEST_NGINX_HTML_DIR/set.lua;
+        proxy_ssl_protocols $version;
+        proxy_ssl_session_reuse $reuse;
+        if ($request_method = GET) {
+            proxy_pass https://service;
+        }
+    }
+    location /lua_balancer {
+        access_by_lua_file $TEST_NGINX_HTML_DIR/set.lua;
+        proxy_ssl_protocols $version;
+        proxy_ssl_session_reuse $reuse;
+        proxy_pass https://lua;
+    }
+    location /grpc {
+        access_by_lua_file $TEST_NGINX_HTML_DIR/set.lua;
+        grpc_ssl_protocols $version;
+        grpc_ssl_session_reuse $reuse;
+        grpc_pass grpcs://grpc;
+    }
+--- user_files
+>>> set.lua
+local name = ngx.var.arg_client
+if name then
+    name = "client" .. name
+    assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+end
+--- no_error_log
+[error]
+
+
+
+=== TEST 2: set in the rewrite phase
+--- config
+    location /block {
+        rewrite_by_lua_block {
+            local name = ngx.var.arg_client
+            if name then
+                name = "client" .. name
+                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            end
+        }
+        proxy_ssl_protocols $version;
+        proxy_ssl_session_reuse $reuse;
+        proxy_pass https://service;
+    }
+--- no_error_log
+[error]
+
+
+
+=== TEST 3: set in the balancer phase, with and without keepalive
+--- http_config
+    upstream lua {
+        server 0.0.0.1;
+        balancer_by_lua_file $TEST_NGINX_HTML_DIR/balance.lua;
+    }
+    upstream kept {
+        server 0.0.0.1;
+        balancer_by_lua_file $TEST_NGINX_HTML_DIR/balance.lua;
+        keepalive 4;
+    }
+--- config
+    location /lua_balancer {
+        proxy_ssl_protocols $version;
+        proxy_ssl_session_reuse $reuse;
+        proxy_pass https://lua;
+    }
+    location /keepalive {
+        proxy_ssl_protocols $version;
+        proxy_ssl_session_reuse $reuse;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass https://kept;
+    }
+--- user_files
+>>> balance.lua
+local name = ngx.var.arg_client
+if name then
+    name = "client" .. name
+    assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+end
+assert(require("ngx.balancer").set_current_peer("unix:" .. os.getenv("TEST_NGINX_HTML_DIR")
+                                                .. "/service.sock"))
+--- no_error_log
+[error]
+
+
+
+=== TEST 4: the low-level function
+--- config
+    location /block {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            if name then
+                name = "client" .. name
+                assert(tls.set_upstream_cert_and_key(cert[name], key[name]))
+            end
+        }
+        proxy_ssl_protocols $version;
+        proxy_ssl_session_reuse $reuse;
+        proxy_pass https://service;
+    }
+--- no_error_log
+[error]
+
+
+
+=== TEST 5: in place of the certificate of the location, also one of another type
+--- config
+    location /t {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            if name then
+                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            end
+        }
+        proxy_ssl_certificate $TEST_NGINX_PKI/client-rsa.crt;
+        proxy_ssl_certificate_key $TEST_NGINX_PKI/client-rsa.key;
+        proxy_pass https://rsa_first;
+    }
+    location /variable {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        set $name client-rsa;
+        proxy_ssl_certificate $TEST_NGINX_PKI/$name.crt;
+        proxy_ssl_certificate_key $TEST_NGINX_PKI/$name.key;
+        proxy_pass https://rsa_first;
+    }
+--- http_config
+    upstream rsa_first {
+        server unix:$TEST_NGINX_HTML_DIR/rsa_first.sock;
+    }
+    # A service that would rather have an RSA certificate.
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/rsa_first.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_verify_client on;
+        ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
+        ssl_conf_command ClientSignatureAlgorithms RSA-PSS+SHA256:RSA+SHA256:ECDSA+SHA256;
+        location / {
+            return 200 "client=$ssl_client_s_dn\n";
+        }
+    }
+--- request eval
+["GET /t", "GET /t?client=client1", "GET /t?client=rsa", "GET /variable", "GET /t"]
+--- response_body eval
+["client=CN=client-rsa,O=Test\n", "client=CN=client-1,O=Test\n", "client=CN=client-rsa,O=Test\n",
+"client=CN=client-1,O=Test\n", "client=CN=client-rsa,O=Test\n"]
+--- error_code eval
+[(200) x 5]
+--- no_error_log
+[error]
+
+
+
+=== TEST 6: intermediates are sent
+--- config
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.intermediate, key.intermediate))
+        }
+        proxy_pass https://strict;
+    }
+--- http_config
+    upstream strict {
+        server unix:$TEST_NGINX_HTML_DIR/strict.sock;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/strict.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_verify_client on;
+        ssl_verify_depth 2;
+        ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
+        location / {
+            return 200 "$ssl_client_s_dn $ssl_client_verify\n";
+        }
+    }
+--- request
+GET /t
+--- response_body
+CN=client-intermediate,O=Test SUCCESS
+--- no_error_log
+[error]
+
+
+
+=== TEST 7: a later call overrides an earlier one
+--- config
+    location /t {
+        rewrite_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client2, key.client2))
+        }
+        proxy_pass https://service;
+    }
+--- request
+GET /t
+--- response_body_like
+^client=CN=client-2,
+--- no_error_log
+[error]
+
+
+
+=== TEST 8: a refused call leaves the earlier one in place
+--- config
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(not kong.service.set_tls_cert_key(cert.client2, key.client1))
+        }
+        proxy_pass https://service;
+    }
+--- request
+GET /t
+--- response_body_like
+^client=CN=client-1,
+--- no_error_log
+[error]
+
+
+
+=== TEST 9: the objects of the caller may be collected right after the call
+--- config
+    location /t {
+        access_by_lua_block {
+            local ffi = require "ffi"
+            local ssl = require "ngx.ssl"
+            for i = 1, 20 do
+                local name = i % 2 == 0 and "client1" or "client2"
+                assert(kong.service.set_tls_cert_key(pki.chain(name), pki.key(name)))
+                collectgarbage()
+            end
+            -- Other objects take the memory of those that were freed.
+            for i = 1, 20 do
+                pki.chain("client-rsa")
+                pki.key("client-rsa")
+            end
+            collectgarbage()
+            local store = pki.store("ca")
+            assert(kong.service.set_tls_verify_store(store))
+            store.ctx = nil
+            collectgarbage()
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_name service.test;
+        proxy_pass https://service;
+    }
+--- request
+GET /t
+--- response_body_like
+^client=CN=client-1,
+--- no_error_log
+[error]
+
+
+
+=== TEST 10: a retry goes to another peer, with the settings of the balancer phase
+--- http_config
+    upstream lua {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            local balancer = require "ngx.balancer"
+            local try = (ngx.ctx.try or 0) + 1
+            ngx.ctx.try = try
+            local name = "client" .. try
+            assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            balancer.set_more_tries(1)
+            assert(balancer.set_current_peer("unix:" .. os.getenv("TEST_NGINX_HTML_DIR")
+                .. (try == 1 and "/refuses.sock" or "/service.sock")))
+        }
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/refuses.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_verify_client optional_no_ca;
+        add_header X-Seen $ssl_client_s_dn always;
+        return 503;
+    }
+--- config
+    location /t {
+        proxy_next_upstream http_503;
+        proxy_pass https://lua;
+    }
+--- request
+GET /t
+--- response_body_like
+^client=CN=client-2,
+--- no_error_log
+[error]
+
+
+
+=== TEST 11: HTTP without TLS is as it was
+--- config
+    location /plain {
+        return 200 "plain\n";
+    }
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/plain;
+    }
+--- request
+GET /t
+--- response_body
+plain
+--- no_error_log
+[error]

@@ -1,0 +1,442 @@
+# kong.service.set_tls_verify, set_tls_verify_depth and set_tls_verify_store, against the settings of
+# the location.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+repeat_each(2);
+
+# Once for each version of TLS, with and without session reuse.
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my $config = $block->config;
+    return unless $config =~ m{\$version};
+    my ($all, @requests, @expected) = ('');
+    my @names = $config =~ m{location /(\w+)}g;
+    for my $version (qw(TLSv1.2 TLSv1.3)) {
+        for my $reuse (qw(on off)) {
+            (my $copy = $config) =~ s{location /}{location /$version/$reuse/}g;
+            $copy =~ s{\$version}{$version}g;
+            $copy =~ s{\$reuse}{$reuse}g;
+            $all .= "location /$version/$reuse/ {\n$copy}\n";
+            # The name of a location says what to expect.
+            for my $name (@names) {
+                push @requests, "GET /$version/$reuse/$name";
+                push @expected, $name =~ /^refused/ ? 502 : 200;
+            }
+        }
+    }
+    $block->set_value('config', $all);
+    $block->set_value('request', \@requests);
+    $block->set_value('error_code', \@expected);
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: on over off: the chain
+--- config
+    proxy_ssl_protocols $version;
+    proxy_ssl_session_reuse $reuse;
+    location /accepted {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name service.test;
+        proxy_pass https://service;
+    }
+    location /refused_issuer {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name service.test;
+        proxy_pass https://other;
+    }
+    location /refused_no_store {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_ssl_name service.test;
+        proxy_pass https://service;
+    }
+    location /accepted_without {
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name service.test;
+        proxy_pass https://other;
+    }
+--- error_log
+upstream SSL certificate verify error: (20:unable to get local issuer certificate) while SSL handshaking to upstream
+--- no_error_log
+[crit]
+
+
+
+=== TEST 2: on over off: the name
+--- http_config
+    upstream service.test {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+    }
+--- config
+    proxy_ssl_protocols $version;
+    proxy_ssl_session_reuse $reuse;
+    proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+    location /refused_name_of_the_block {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_pass https://service;
+    }
+    location /refused_configured {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_ssl_name wrong.test;
+        proxy_pass https://service;
+    }
+    location /accepted_configured_with_port {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_ssl_name service.test:443;
+        proxy_pass https://service;
+    }
+    location /accepted_variable {
+        set $name a.wild.test;
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_ssl_name $name;
+        proxy_pass https://service;
+    }
+    location /refused_empty {
+        set $name "";
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_ssl_name $name;
+        proxy_pass https://service;
+    }
+    location /accepted_name_of_the_block {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_pass https://service.test;
+    }
+    location /accepted_with_sni {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_ssl_server_name on;
+        proxy_ssl_name service.test;
+        proxy_pass https://service;
+    }
+--- error_log
+upstream SSL certificate does not match "service" while SSL handshaking to upstream
+upstream SSL certificate does not match "wrong.test" while SSL handshaking to upstream
+upstream SSL certificate does not match "" while SSL handshaking to upstream
+--- no_error_log
+[crit]
+
+
+
+=== TEST 3: off over on
+--- config
+    proxy_ssl_protocols $version;
+    proxy_ssl_session_reuse $reuse;
+    proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+    proxy_ssl_name service.test;
+    proxy_ssl_verify on;
+    location /accepted {
+        access_by_lua_block { assert(kong.service.set_tls_verify(false)) }
+        proxy_pass https://other;
+    }
+    location /refused_without {
+        proxy_pass https://other;
+    }
+    location /accepted_name {
+        access_by_lua_block { assert(kong.service.set_tls_verify(false)) }
+        proxy_ssl_name wrong.test;
+        proxy_pass https://service;
+    }
+    location /accepted_later_call {
+        rewrite_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        access_by_lua_block { assert(kong.service.set_tls_verify(false)) }
+        proxy_pass https://other;
+    }
+    location /refused_later_call {
+        rewrite_by_lua_block { assert(kong.service.set_tls_verify(false)) }
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_pass https://other;
+    }
+    location /accepted_on_again {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_pass https://service;
+    }
+--- error_log
+upstream SSL certificate verify error: (20:unable to get local issuer certificate) while SSL handshaking to upstream
+--- no_error_log
+[crit]
+
+
+
+=== TEST 4: the store
+--- config
+    proxy_ssl_protocols $version;
+    proxy_ssl_session_reuse $reuse;
+    proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+    proxy_ssl_name service.test;
+    location /accepted {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify_store(pki.store("other-ca")))
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://other;
+    }
+    location /refused_in_place_of_the_locations {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+            assert(kong.service.set_tls_verify_store(pki.store("other-ca")))
+        }
+        proxy_pass https://service;
+    }
+    location /accepted_two {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify_store(pki.store("other-ca", "ca")))
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://service;
+    }
+    location /refused_over_on {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify_store(pki.store("other-ca")))
+        }
+        proxy_ssl_verify on;
+        proxy_pass https://service;
+    }
+    location /accepted_not_verified {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify_store(pki.store("other-ca")))
+        }
+        proxy_pass https://service;
+    }
+    location /refused_low_level {
+        access_by_lua_block {
+            local tls = require "resty.kong.tls"
+            assert(tls.set_upstream_ssl_trusted_store(pki.store("other-ca")))
+            assert(tls.set_upstream_ssl_verify(true))
+        }
+        proxy_pass https://service;
+    }
+--- error_log
+upstream SSL certificate verify error: (20:unable to get local issuer certificate) while SSL handshaking to upstream
+--- no_error_log
+[crit]
+
+
+
+=== TEST 5: the depth
+--- config
+    proxy_ssl_protocols $version;
+    proxy_ssl_session_reuse $reuse;
+    proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+    proxy_ssl_name service.test;
+    proxy_ssl_verify on;
+    location /refused_by_default {
+        proxy_pass https://deep;
+    }
+    location /accepted {
+        access_by_lua_block { assert(kong.service.set_tls_verify_depth(2)) }
+        proxy_pass https://deep;
+    }
+    location /refused {
+        access_by_lua_block { assert(kong.service.set_tls_verify_depth(1)) }
+        proxy_ssl_verify_depth 5;
+        proxy_pass https://deep;
+    }
+    location /refused_low_level {
+        access_by_lua_block { assert(tls.set_upstream_ssl_verify_depth(0)) }
+        proxy_ssl_verify_depth 5;
+        proxy_pass https://deep;
+    }
+    location /accepted_zero {
+        access_by_lua_block { assert(kong.service.set_tls_verify_depth(0)) }
+        proxy_pass https://service;
+    }
+    location /accepted_hundred {
+        access_by_lua_block { assert(kong.service.set_tls_verify_depth(100)) }
+        proxy_pass https://deep;
+    }
+--- error_log
+upstream SSL certificate verify error: (22:certificate chain too long) while SSL handshaking to upstream
+--- no_error_log
+[crit]
+
+
+
+=== TEST 6: every way to the service
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/other.sock;
+        keepalive 4;
+    }
+    upstream lua {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+            assert(kong.service.set_tls_verify_store(pki.store("ca")))
+            assert(kong.service.set_tls_verify_depth(3))
+            assert(require("ngx.balancer").set_current_peer("unix:$TEST_NGINX_HTML_DIR/other.sock"))
+        }
+    }
+    upstream lua_right {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+            assert(kong.service.set_tls_verify_store(pki.store("other-ca")))
+            assert(require("ngx.balancer").set_current_peer("unix:$TEST_NGINX_HTML_DIR/other.sock"))
+        }
+    }
+--- config
+    proxy_ssl_protocols $version;
+    proxy_ssl_session_reuse $reuse;
+    proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+    proxy_ssl_name service.test;
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    location /accepted_keepalive_without {
+        proxy_pass https://kept;
+    }
+    location /refused_keepalive {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_pass https://kept;
+    }
+    location /accepted_keepalive_again {
+        proxy_pass https://kept;
+    }
+    location /refused_implicit {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_pass https://unix:$TEST_NGINX_HTML_DIR/other.sock:;
+    }
+    location /refused_variable {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        set $name other;
+        proxy_pass https://$name;
+    }
+    location /refused_if {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        if ($request_method = GET) {
+            proxy_pass https://other;
+        }
+    }
+    location /refused_if_around {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        if ($request_method = GET) {
+            set $nothing 1;
+        }
+        proxy_pass https://other;
+    }
+    location /refused_limit_except {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        limit_except POST {
+            proxy_pass https://other;
+        }
+        proxy_pass https://service;
+    }
+    location /refused_lua_balancer {
+        proxy_pass https://lua;
+    }
+    location /accepted_lua_balancer {
+        proxy_pass https://lua_right;
+    }
+    location /accepted_grpc_without {
+        grpc_ssl_protocols $version;
+        grpc_ssl_session_reuse $reuse;
+        grpc_pass grpcs://grpc;
+    }
+    location /refused_grpc {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        grpc_ssl_protocols $version;
+        grpc_ssl_session_reuse $reuse;
+        grpc_ssl_trusted_certificate $TEST_NGINX_PKI/other-ca.crt;
+        grpc_ssl_name service.test;
+        grpc_pass grpcs://grpc;
+    }
+    location /accepted_grpc {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        grpc_ssl_protocols $version;
+        grpc_ssl_session_reuse $reuse;
+        grpc_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        grpc_ssl_name service.test;
+        grpc_pass grpcs://grpc;
+    }
+    location /refused_grpc_name {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        grpc_ssl_protocols $version;
+        grpc_ssl_session_reuse $reuse;
+        grpc_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        grpc_ssl_name wrong.test;
+        grpc_pass grpcs://grpc;
+    }
+--- error_log
+upstream SSL certificate verify error: (20:unable to get local issuer certificate) while SSL handshaking to upstream
+upstream SSL certificate does not match "wrong.test" while SSL handshaking to upstream
+--- no_error_log
+[crit]
+
+
+
+=== TEST 7: uWSGI over TLS
+--- http_config
+    upstream uwsgi {
+        server unix:$TEST_NGINX_HTML_DIR/other.sock;
+    }
+--- config
+    location /t {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        uwsgi_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        uwsgi_ssl_name service.test;
+        uwsgi_pass suwsgi://uwsgi;
+    }
+--- request
+GET /t
+--- error_code: 502
+--- error_log
+upstream SSL certificate verify error: (20:unable to get local issuer certificate) while SSL handshaking to upstream
+
+
+
+=== TEST 8: names that the certificate must carry
+--- config
+    proxy_ssl_protocols $version;
+    proxy_ssl_session_reuse $reuse;
+    location /accepted_dns {
+        access_by_lua_block { assert(tls.set_upstream_ssl_sans_dnsnames { "x.test", "service.test" }) }
+        proxy_pass https://service;
+    }
+    location /accepted_wildcard {
+        access_by_lua_block { assert(tls.set_upstream_ssl_sans_dnsnames { "A.wild.test" }) }
+        proxy_pass https://service;
+    }
+    location /refused_dns {
+        access_by_lua_block { assert(tls.set_upstream_ssl_sans_dnsnames { "x.test", "a.b.wild.test" }) }
+        proxy_pass https://service;
+    }
+    location /accepted_uri {
+        access_by_lua_block { assert(tls.set_upstream_ssl_sans_uris { "spiffe://test/service" }) }
+        proxy_pass https://service;
+    }
+    location /refused_uri {
+        access_by_lua_block { assert(tls.set_upstream_ssl_sans_uris { "spiffe://test/Service" }) }
+        proxy_pass https://service;
+    }
+    location /refused_one_of_both {
+        access_by_lua_block {
+            assert(tls.set_upstream_ssl_sans_dnsnames { "service.test" })
+            assert(tls.set_upstream_ssl_sans_uris { "spiffe://test/other" })
+        }
+        proxy_ssl_verify on;
+        proxy_ssl_name service.test;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_pass https://service;
+    }
+    location /accepted_both {
+        access_by_lua_block {
+            assert(tls.set_upstream_ssl_sans_dnsnames { "service.test" })
+            assert(tls.set_upstream_ssl_sans_uris { "spiffe://test/service" })
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_name service.test;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_pass https://service;
+    }
+--- error_log
+upstream SSL certificate carries none of the required DNS names: x.test, a.b.wild.test while SSL handshaking to upstream
+upstream SSL certificate carries none of the required URIs: spiffe://test/Service while SSL handshaking to upstream
+upstream SSL certificate carries none of the required URIs: spiffe://test/other while SSL handshaking to upstream
+upstream SSL certificate verify error: (50:application verification failure) while SSL handshaking to upstream
+--- no_error_log
+[crit]

@@ -1,0 +1,86 @@
+package TestService;
+
+# The service side of the tests: TLS servers on unix sockets, and Lua objects to call it with. Every
+# block of a file that uses this gets them before its own http_config:
+#
+#     upstream service      a server with a certificate for service.test, signed by "ca", that asks
+#                           for a client's certificate, and says what it saw
+#     upstream other        the same with a certificate of "other-ca"
+#     upstream deep         the same with a certificate two intermediates below "ca"
+#     grpc.sock             as service, HTTP/2
+#
+# and in Lua: kong, tls (resty.kong.tls), pki, and the certificates and keys of client1, client2,
+# client-rsa, client-weak, client-intermediate as cert.client1, key.client1, ... The answer of a
+# service is a line such as "client=CN=client-1,O=Test reused=. TLSv1.3".
+
+use strict;
+use warnings;
+
+use TestKong;
+use Test::Nginx::Socket ();
+
+my $SAID = 'client=$ssl_client_s_dn reused=$ssl_session_reused $ssl_protocol';
+
+sub _server {
+    my ($socket, $certificate, $listen) = @_;
+    return <<"_EOC_";
+    upstream $socket {
+        server unix:\$TEST_NGINX_HTML_DIR/$socket.sock;
+    }
+
+    server {
+        listen unix:\$TEST_NGINX_HTML_DIR/$socket.sock ssl$listen;
+        server_name service.test;
+        ssl_certificate \$TEST_NGINX_PKI/$certificate.crt;
+        ssl_certificate_key \$TEST_NGINX_PKI/$certificate.key;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_verify_client optional_no_ca;
+        ssl_client_certificate \$TEST_NGINX_PKI/ca.crt;
+
+        location / {
+            return 200 "$SAID\\n";
+        }
+        location /sni {
+            return 200 "sni=\$ssl_server_name\\n";
+        }
+        location /connection {
+            return 200 "client=\$ssl_client_s_dn connection=\$connection_requests\\n";
+        }
+        location /fail {
+            return 503;
+        }
+    }
+_EOC_
+}
+
+my $CONFIG = <<'_EOC_' . join '', map { _server(@$_) } (
+    lua_package_path "$TEST_NGINX_SUPPORT/?.lua;;";
+
+    init_by_lua_block {
+        kong = require "resty.kong.pdk"
+        tls = require "resty.kong.tls"
+        pki = require "pki"
+        cert, key = {}, {}
+        for name, field in pairs {
+            client1 = "client1", client2 = "client2", ["client-rsa"] = "rsa",
+            ["client-weak"] = "weak", ["client-intermediate"] = "intermediate",
+        } do
+            cert[field], key[field] = pki.chain(name), pki.key(name)
+        end
+    }
+_EOC_
+    ['service', 'service',      ''],
+    ['other',   'service-other', ''],
+    ['deep',    'service-deep', ''],
+    ['grpc',    'service',      ' http2'],
+);
+
+sub import {
+    my $caller = caller;
+    Test::Nginx::Socket::add_block_preprocessor(sub {
+        my ($block) = @_;
+        $block->set_value('http_config', $CONFIG . ($block->http_config // ''));
+    });
+}
+
+1;

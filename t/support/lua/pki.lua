@@ -1,0 +1,105 @@
+-- Certificates and keys of the tests' PKI, as the objects Lua APIs take.
+
+local ffi = require "ffi"
+local ssl = require "ngx.ssl"
+local C = ffi.C
+
+
+local _M = {}
+
+
+local PKI = os.getenv("TEST_NGINX_PKI")
+
+
+-- Another library may have declared any of these, and a declaration can't be
+-- repeated: one at a time.
+for _, declaration in ipairs({
+    "typedef struct bio_st BIO",
+    "typedef struct x509_st X509",
+    "typedef struct x509_store_st X509_STORE",
+    "X509_STORE *X509_STORE_new(void)",
+    "void X509_STORE_free(X509_STORE *)",
+    "int X509_STORE_add_cert(X509_STORE *, X509 *)",
+    "BIO *BIO_new_mem_buf(const void *, int)",
+    "int BIO_free(BIO *)",
+    "X509 *PEM_read_bio_X509(BIO *, X509 **, void *, void *)",
+    "void X509_free(X509 *)",
+    "void ERR_clear_error(void)",
+}) do
+    pcall(ffi.cdef, declaration .. ";")
+end
+
+
+-- A path, or the name of something in the PKI.
+function _M.path(name, suffix)
+    if name:find("/", 1, true) then
+        return name
+    end
+
+    assert(PKI, "TEST_NGINX_PKI is not set, use TestKong")
+    return string.format("%s/%s%s", PKI, name, suffix or ".crt")
+end
+
+
+function _M.read(name, suffix)
+    local file = assert(io.open(_M.path(name, suffix), "rb"))
+    local text = file:read("*a")
+    file:close()
+    return text
+end
+
+
+-- The certificates of a file, the leaf first: cdata for ssl.set_cert and its like.
+function _M.chain(name)
+    return assert(ssl.parse_pem_cert(_M.read(name, ".crt")))
+end
+
+
+function _M.key(name)
+    return assert(ssl.parse_pem_priv_key(_M.read(name, ".key")))
+end
+
+
+-- Adds every certificate of a file to a store.
+function _M.grow(store, name)
+    local pem = _M.read(name, ".crt")
+    local bio = C.BIO_new_mem_buf(pem, #pem)
+    assert(bio ~= nil, "out of memory")
+
+    local added = 0
+    while true do
+        local cert = C.PEM_read_bio_X509(bio, nil, nil, nil)
+        if cert == nil then
+            break
+        end
+
+        -- the store has a reference of its own
+        local ok = C.X509_STORE_add_cert(store.ctx, cert)
+        C.X509_free(cert)
+        assert(ok == 1, "can't add a certificate of " .. name)
+        added = added + 1
+    end
+
+    -- the end of the file is an error too, and nginx warns about errors left over
+    C.BIO_free(bio)
+    C.ERR_clear_error()
+    assert(added > 0, "no certificates in " .. name)
+    return store
+end
+
+
+-- A new store of the certificates of these files, with the fields of one of
+-- resty.openssl.x509.store that matter to others.
+function _M.store(...)
+    local ctx = C.X509_STORE_new()
+    assert(ctx ~= nil, "out of memory")
+
+    local store = { ctx = ffi.gc(ctx, C.X509_STORE_free) }
+    for i = 1, select("#", ...) do
+        _M.grow(store, (select(i, ...)))
+    end
+    return store
+end
+
+
+return _M

@@ -157,7 +157,7 @@ upstream SSL certificate does not match "" while SSL handshaking to upstream
         proxy_pass https://service;
     }
 --- error_log
-upstream SSL certificate verify error: (20:unable to get local issuer certificate) while SSL handshaking to upstream
+upstream SSL certificate verify error: (21:unable to verify the first certificate) while SSL handshaking to upstream
 --- no_error_log
 [crit]
 
@@ -242,6 +242,25 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         proxy_ssl_verify_depth 5;
         proxy_pass https://deep;
     }
+    location /refused_by_default_over_off {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_ssl_verify off;
+        proxy_pass https://deep;
+    }
+    location /accepted_configured_over_off {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_ssl_verify off;
+        proxy_ssl_verify_depth 2;
+        proxy_pass https://deep;
+    }
+    location /accepted_over_off {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+            assert(kong.service.set_tls_verify_depth(2))
+        }
+        proxy_ssl_verify off;
+        proxy_pass https://deep;
+    }
     location /accepted_zero {
         access_by_lua_block { assert(kong.service.set_tls_verify_depth(0)) }
         proxy_pass https://service;
@@ -251,7 +270,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         proxy_pass https://deep;
     }
 --- error_log
-upstream SSL certificate verify error: (22:certificate chain too long) while SSL handshaking to upstream
+upstream SSL certificate verify error: (20:unable to get local issuer certificate) while SSL handshaking to upstream
 --- no_error_log
 [crit]
 
@@ -440,3 +459,15 @@ upstream SSL certificate carries none of the required URIs: spiffe://test/other 
 upstream SSL certificate verify error: (50:application verification failure) while SSL handshaking to upstream
 --- no_error_log
 [crit]
+
+
+
+=== TEST 9: files that a location trusts are read, whether it verifies or not
+--- config
+    location /t {
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/missing.crt;
+        proxy_pass https://service;
+    }
+--- must_die
+--- error_log eval
+qr{\[emerg\].* cannot load "proxy_ssl_trusted_certificate" "[^"]*/missing\.crt": X509_load_cert_file\(\) failed \(No such file or directory}

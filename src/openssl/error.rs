@@ -1,8 +1,10 @@
 //! Errors of OpenSSL.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::ffi::c_ulong;
+use std::{fmt, io};
 
-use openssl::error::ErrorStack;
+use openssl::error::{Error, ErrorStack};
 
 /// A function of OpenSSL that failed, with the reason that it gave.
 #[derive(Debug)]
@@ -33,11 +35,43 @@ impl std::error::Error for SslError {}
 impl fmt::Display for SslError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}() failed", self.function)?;
-        let reasons: Vec<_> =
-            self.errors.errors().iter().filter_map(|error| error.reason()).collect();
+        let reasons: Vec<_> = self.errors.errors().iter().filter_map(reason).collect();
         if !reasons.is_empty() {
             write!(f, " ({})", reasons.join("; "))?;
         }
         Ok(())
+    }
+}
+
+/// OpenSSL has no words for what the system has said.
+fn reason(error: &Error) -> Option<Cow<'static, str>> {
+    /// `ERR_SYSTEM_FLAG` of OpenSSL 3.0 and later: the rest of the code is an `errno`.
+    const SYSTEM: c_ulong = 1 << 31;
+
+    let code = error.code();
+    if code & SYSTEM != 0 {
+        let errno = i32::try_from(code & !SYSTEM).ok()?;
+        return Some(io::Error::from_raw_os_error(errno).to_string().into());
+    }
+    error.reason().map(Cow::Borrowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl::x509::X509;
+
+    use super::*;
+
+    #[test]
+    fn the_reason_is_given() {
+        let errors = X509::from_der(b"").map(|_| ()).unwrap_err();
+        let error = SslError::new("d2i_X509", errors).to_string();
+        assert!(error.starts_with("d2i_X509() failed ("), "{error}");
+    }
+
+    #[test]
+    fn a_success_takes_no_error() {
+        assert!(SslError::check("f", 1).is_ok());
+        assert_eq!(SslError::check("f", 0).unwrap_err().to_string(), "f() failed");
     }
 }

@@ -1,0 +1,304 @@
+# Until there is a cache that knows identities, a request with settings of its own shares neither
+# sessions nor connections with any other.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+# What a block expects depends on what came before.
+repeat_each(1);
+run_tests();
+
+__DATA__
+
+=== TEST 1: sessions: requests without settings resume, those with settings don't
+--- http_config
+    upstream plain {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+    }
+--- config
+    location /t {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            if name then
+                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            end
+            if ngx.var.arg_verify then
+                assert(kong.service.set_tls_verify(false))
+            end
+            if ngx.var.arg_depth then
+                assert(kong.service.set_tls_verify_depth(1))
+            end
+        }
+        proxy_ssl_protocols TLSv1.2;
+        proxy_pass https://plain;
+    }
+--- request eval
+["GET /t", "GET /t", "GET /t?client=client1", "GET /t?client=client1", "GET /t?client=client2", "GET /t",
+ "GET /t?verify=1", "GET /t?depth=1", "GET /t"]
+--- response_body_like eval
+["^client= ", "^client= reused=r", "^client=CN=client-1,O=Test reused=\\.",
+ "^client=CN=client-1,O=Test reused=\\.", "^client=CN=client-2,O=Test reused=\\.",
+ "^client= reused=r", "^client= reused=\\.", "^client= reused=\\.", "^client= reused=r"]
+--- error_code eval
+[(200) x 9]
+--- no_error_log
+[error]
+
+
+
+=== TEST 2: the same with TLS 1.3, where tickets come after the handshake
+--- http_config
+    upstream plain {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+    }
+--- config
+    location /t {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            if name then
+                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            end
+        }
+        proxy_ssl_protocols TLSv1.3;
+        proxy_pass https://plain;
+    }
+--- request eval
+["GET /t?client=client1", "GET /t", "GET /t?client=client1", "GET /t?client=client2", "GET /t", "GET /t"]
+--- response_body_like eval
+["^client=CN=client-1,O=Test reused=\\.", "^client= reused=", "^client=CN=client-1,O=Test reused=\\.",
+ "^client=CN=client-2,O=Test reused=\\.", "^client= reused=r", "^client= reused=r"]
+--- error_code eval
+[(200) x 6]
+--- no_error_log
+[error]
+
+
+
+=== TEST 3: connections: requests without settings share one, those with settings have their own
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+        keepalive 1;
+    }
+--- config
+    location /connection {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            if name then
+                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            end
+        }
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass https://kept;
+    }
+--- request eval
+["GET /connection?client=client1", "GET /connection?client=client1", "GET /connection",
+ "GET /connection", "GET /connection?client=client1", "GET /connection?client=client2",
+ "GET /connection", "GET /connection"]
+--- response_body_like eval
+["^client=CN=client-1,O=Test connection=1\$", "^client=CN=client-1,O=Test connection=1\$",
+ "^client= connection=1\$", "^client= connection=2\$", "^client=CN=client-1,O=Test connection=1\$",
+ "^client=CN=client-2,O=Test connection=1\$", "^client= connection=1\$", "^client= connection=2\$"]
+--- error_code eval
+[(200) x 8]
+--- no_error_log
+[error]
+
+
+
+=== TEST 4: connections, with the settings made in the balancer phase, below keepalive
+--- http_config
+    upstream kept {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            local name = ngx.var.arg_client
+            if name then
+                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            end
+            assert(require("ngx.balancer").set_current_peer("unix:$TEST_NGINX_HTML_DIR/service.sock"))
+        }
+        keepalive 4;
+    }
+--- config
+    location /connection {
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass https://kept;
+    }
+--- request eval
+["GET /connection", "GET /connection", "GET /connection?client=client1",
+ "GET /connection?client=client1", "GET /connection", "GET /connection?client=client2",
+ "GET /connection"]
+--- response_body_like eval
+["^client= connection=1\$", "^client= connection=2\$", "^client=CN=client-1,O=Test connection=1\$",
+ "^client=CN=client-1,O=Test connection=1\$", "^client= connection=1\$",
+ "^client=CN=client-2,O=Test connection=1\$", "^client= connection=1\$"]
+--- error_code eval
+[(200) x 7]
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 5: gRPC connections
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/grpc.sock;
+        keepalive 4;
+    }
+--- config
+    location /connection {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            if name then
+                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            end
+        }
+        grpc_pass grpcs://kept;
+    }
+--- request eval
+["GET /connection", "GET /connection", "GET /connection?client=client1",
+ "GET /connection?client=client2", "GET /connection?client=client2", "GET /connection"]
+--- response_body_like eval
+["^client= connection=1\$", "^client= connection=2\$", "^client=CN=client-1,O=Test connection=1\$",
+ "^client=CN=client-2,O=Test connection=1\$", "^client=CN=client-2,O=Test connection=1\$",
+ "^client= connection=1\$"]
+--- error_code eval
+[(200) x 6]
+--- no_error_log
+[error]
+
+
+
+=== TEST 6: verification that was turned on does not use a connection that was not verified
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/other.sock;
+        keepalive 4;
+    }
+--- config
+    location /connection {
+        access_by_lua_block {
+            if ngx.var.arg_verify then
+                assert(kong.service.set_tls_verify(true))
+            end
+        }
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name service.test;
+        proxy_pass https://kept;
+    }
+--- request eval
+["GET /connection", "GET /connection", "GET /connection?verify=1", "GET /connection"]
+--- error_code eval
+[200, 200, 502, 200]
+--- error_log
+upstream SSL certificate verify error: (20:unable to get local issuer certificate) while SSL handshaking to upstream
+--- no_error_log
+[crit]
+
+
+
+=== TEST 7: a connection that was not verified is not left behind for one that must be
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/other.sock;
+        keepalive 4;
+    }
+--- config
+    location /connection {
+        access_by_lua_block {
+            if ngx.var.arg_no_verify then
+                assert(kong.service.set_tls_verify(false))
+            end
+        }
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_ssl_verify on;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name service.test;
+        proxy_pass https://kept;
+    }
+--- request eval
+["GET /connection?no_verify=1", "GET /connection", "GET /connection?no_verify=1", "GET /connection"]
+--- error_code eval
+[200, 502, 200, 502]
+--- error_log
+upstream SSL certificate verify error: (
+--- no_error_log
+[crit]
+
+
+
+=== TEST 8: every balancing method
+--- http_config
+    upstream zone { zone a 64k; server unix:$TEST_NGINX_HTML_DIR/service.sock; keepalive 2; }
+    upstream least { least_conn; server unix:$TEST_NGINX_HTML_DIR/service.sock; keepalive 2; }
+    upstream iphash { ip_hash; server unix:$TEST_NGINX_HTML_DIR/service.sock; keepalive 2; }
+    upstream hash { hash $uri consistent; server unix:$TEST_NGINX_HTML_DIR/service.sock; keepalive 2; }
+    upstream random { random; server unix:$TEST_NGINX_HTML_DIR/service.sock; keepalive 2; }
+    upstream random_two {
+        zone b 64k; random two least_conn;
+        server unix:$TEST_NGINX_HTML_DIR/service.sock; server unix:$TEST_NGINX_HTML_DIR/service.sock;
+        keepalive 2;
+    }
+--- config
+    location ~ ^/(\w+)/ {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            if name then
+                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            end
+        }
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass https://$1/connection;
+    }
+--- request eval
+[map { ("GET /$_/", "GET /$_/?client=client1", "GET /$_/?client=client2", "GET /$_/") }
+ qw(zone least iphash hash random random_two)]
+--- response_body_like eval
+[map { ("^client= ", "^client=CN=client-1,O=Test connection=1\$",
+        "^client=CN=client-2,O=Test connection=1\$", "^client= ") } 1 .. 6]
+--- error_code eval
+[(200) x 24]
+--- no_error_log
+[error]
+
+
+
+=== TEST 9: a failing peer and a retry: each peer sees the certificate
+--- http_config
+    upstream two {
+        server unix:$TEST_NGINX_HTML_DIR/fails.sock;
+        server unix:$TEST_NGINX_HTML_DIR/service.sock backup;
+        keepalive 4;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/fails.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_verify_client optional_no_ca;
+        log_by_lua_block { ngx.log(ngx.WARN, "first peer saw ", ngx.var.ssl_client_s_dn) }
+        location / { return 503; }
+    }
+--- config
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_next_upstream http_503;
+        proxy_pass https://two/;
+    }
+--- request
+GET /t
+--- response_body_like
+^client=CN=client-1,O=Test reused=\.
+--- no_error_log
+[error]

@@ -71,8 +71,7 @@ end
 local functions = {}
 
 
--- `level` is where to throw: 2 is the caller of one of these functions, which the interfaces call
--- in tail position.
+-- All calls from the interfaces to here are tail calls: level 2 is the line of the user.
 
 function functions.request_client_certificate(r, ca_certs)
     if ca_certs ~= nil and not is_chain(ca_certs) or ca_certs == nil and type(ca_certs) == "cdata" then
@@ -163,7 +162,7 @@ end
 
 local function set_names(set, r, names)
     if type(names) ~= "table" then
-        error("argument must be a table of strings", 3)
+        error("argument must be a table of strings", 2)
     end
 
     local count = #names
@@ -172,26 +171,22 @@ local function set_names(set, r, names)
     for i = 1, count do
         local name = names[i]
         if type(name) ~= "string" then
-            error("argument must be a table of strings", 3)
+            error("argument must be a table of strings", 2)
         end
         data[i - 1] = name
         lengths[i - 1] = #name
     end
-    -- In parentheses: a tail call would change the level of the errors above.
-    local ok, err = result(set(r, data, lengths, count, text))
-    return ok, err
+    return result(set(r, data, lengths, count, text))
 end
 
 
 function functions.set_sans_dnsnames(r, names)
-    local ok, err = set_names(api.set_sans_dnsnames, r, names)
-    return ok, err
+    return set_names(api.set_sans_dnsnames, r, names)
 end
 
 
 function functions.set_sans_uris(r, names)
-    local ok, err = set_names(api.set_sans_uris, r, names)
-    return ok, err
+    return set_names(api.set_sans_uris, r, names)
 end
 
 

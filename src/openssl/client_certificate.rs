@@ -27,8 +27,8 @@ pub enum InvalidCertificate {
     #[error(transparent)]
     Object(#[from] InvalidObject),
     /// The key is of another certificate.
-    #[error("key does not belong to the first certificate of chain: {0}")]
-    KeyMismatch(SslError),
+    #[error("key does not belong to the first certificate of chain")]
+    KeyMismatch,
     /// No memory for the references.
     #[error("chain: {0}")]
     References(SslError),
@@ -50,7 +50,7 @@ impl ClientCertificate {
         // SAFETY: both objects are valid, and only compared.
         let result = unsafe { sys::X509_check_private_key(leaf.as_ptr(), key.as_ptr()) };
         SslError::check("X509_check_private_key", result)
-            .map_err(InvalidCertificate::KeyMismatch)?;
+            .map_err(|_| InvalidCertificate::KeyMismatch)?;
 
         Ok(Self { leaf, intermediates, key: key.to_owned() })
     }

@@ -67,7 +67,7 @@ pub enum InvalidNames {
     #[error("names must not hold an empty name")]
     EmptyName,
     /// No name of either type has a byte outside of IA5, nor a NUL that a peer would honour.
-    #[error("names must hold printable ASCII: given {0:?}")]
+    #[error("names must hold printable ASCII: given \"{0}\"")]
     NotPrintable(String),
 }
 

@@ -1,0 +1,470 @@
+# Settings belong to one request: they stay with it through internal redirects, and go to no
+# subrequest but a clone, which is the same request under another name.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+repeat_each(2);
+run_tests();
+
+__DATA__
+
+=== TEST 1: ngx.exec, a named location, error_page, X-Accel-Redirect, rewrite
+--- config
+    location = /exec {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            ngx.exec("/service")
+        }
+    }
+    location = /exec_named {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            ngx.exec("@service")
+        }
+    }
+    location = /error_page {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            ngx.exit(502)
+        }
+        error_page 502 =200 /service;
+    }
+    location = /error_page_named {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            ngx.exit(502)
+        }
+        error_page 502 =200 @service;
+    }
+    location = /accel {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_pass https://accel;
+    }
+    location = /set_uri {
+        rewrite_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            ngx.req.set_uri("/service", true)
+        }
+    }
+    location = /try_files {
+        rewrite_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        try_files /nothing /service;
+    }
+    location = /service {
+        internal;
+        proxy_pass https://service;
+    }
+    location @service {
+        proxy_pass https://service;
+    }
+    location = /twice {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            ngx.exec("/exec_again")
+        }
+    }
+    location = /exec_again {
+        access_by_lua_block {
+            ngx.exec("@service")
+        }
+    }
+    location = /override {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            ngx.exec("/override_again")
+        }
+    }
+    location = /override_again {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client2, key.client2))
+        }
+        proxy_pass https://service;
+    }
+--- http_config
+    upstream accel {
+        server unix:$TEST_NGINX_HTML_DIR/accel.sock;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/accel.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        location / {
+            add_header X-Accel-Redirect /service;
+            return 204;
+        }
+    }
+--- request eval
+[map { "GET /$_" } qw(exec exec_named error_page error_page_named accel set_uri try_files twice
+                      override)]
+--- response_body_like eval
+[("^client=CN=client-1,") x 8, "^client=CN=client-2,"]
+--- error_code eval
+[(200) x 9]
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 2: verification stays on
+--- config
+    location = /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+            ngx.exec("@other")
+        }
+    }
+    location = /off {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(false))
+            ngx.exec("@other")
+        }
+    }
+    location @other {
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name service.test;
+        proxy_pass https://other;
+    }
+--- request eval
+["GET /t", "GET /off"]
+--- error_code eval
+[502, 200]
+--- error_log
+upstream SSL certificate verify error: (20:unable to get local issuer certificate)
+
+
+
+=== TEST 3: from one upstream to another, with different settings of the locations
+--- config
+    location = /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name service.test;
+        proxy_pass https://other;
+        error_page 502 = @fallback;
+    }
+    location @fallback {
+        proxy_ssl_verify on;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name service.test;
+        proxy_pass https://service;
+    }
+    location = /u {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_verify on;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name service.test;
+        proxy_pass https://other;
+        error_page 502 = @fallback_off;
+    }
+    location @fallback_off {
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name wrong.test;
+        proxy_pass https://service;
+    }
+--- request eval
+["GET /t", "GET /u"]
+--- error_code eval
+[200, 502]
+--- error_log
+upstream SSL certificate does not match "wrong.test"
+
+
+
+=== TEST 4: the override of the client's verification
+--- config
+    location = /t {
+        access_by_lua_block {
+            kong.client.tls.set_client_verify("FAILED:by plugin")
+            ngx.exec("/u")
+        }
+    }
+    location = /u {
+        return 200 "$kong_client_verify\n";
+    }
+--- request
+GET /t
+--- response_body
+FAILED:by plugin
+--- no_error_log
+[error]
+
+
+
+=== TEST 5: a subrequest inherits nothing, and gives nothing
+--- config
+    location = /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            kong.client.tls.set_client_verify("FAILED:main")
+        }
+        content_by_lua_block {
+            ngx.print(ngx.location.capture("/service").body)
+            ngx.print(ngx.location.capture("/own").body)
+            ngx.print(ngx.location.capture("/service").body)
+            ngx.say(ngx.var.kong_client_verify)
+        }
+    }
+    location = /service {
+        proxy_pass https://service;
+        proxy_ssl_session_reuse off;
+        add_header X-Verify $kong_client_verify;
+    }
+    location = /own {
+        rewrite_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client2, key.client2))
+        }
+        proxy_pass https://service;
+        proxy_ssl_session_reuse off;
+    }
+--- request
+GET /t
+--- response_body_like
+\Aclient= .*
+client=CN=client-2,.*
+client= .*
+FAILED:main
+\z
+--- no_error_log
+[error]
+
+
+
+=== TEST 6: auth_request and a mirror inherit nothing, their parent gets nothing of theirs
+--- config
+    location = /t {
+        auth_request /auth;
+        mirror /mirror;
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_ssl_session_reuse off;
+        proxy_pass https://service;
+    }
+    location = /plain {
+        auth_request /auth_own;
+        proxy_ssl_session_reuse off;
+        proxy_pass https://service;
+    }
+    location = /auth {
+        internal;
+        proxy_ssl_session_reuse off;
+        proxy_pass https://seen/auth;
+    }
+    location = /mirror {
+        internal;
+        proxy_ssl_session_reuse off;
+        proxy_pass https://seen/mirror;
+    }
+    location = /auth_own {
+        internal;
+        rewrite_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client2, key.client2))
+        }
+        proxy_ssl_session_reuse off;
+        proxy_pass https://seen/own;
+    }
+--- http_config
+    upstream seen {
+        server unix:$TEST_NGINX_HTML_DIR/seen.sock;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/seen.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_verify_client optional_no_ca;
+        location / {
+            log_by_lua_block {
+                ngx.log(ngx.WARN, ngx.var.uri, " saw \"", ngx.var.ssl_client_s_dn or "", "\"")
+            }
+            return 204;
+        }
+    }
+--- request eval
+["GET /t", "GET /plain"]
+--- response_body_like eval
+["^client=CN=client-1,", "^client= "]
+--- error_code eval
+[200, 200]
+--- error_log
+/auth saw ""
+/mirror saw ""
+/own saw "CN=client-2,O=Test"
+--- no_error_log
+[error]
+saw "CN=client-1
+
+
+
+=== TEST 7: slices are clones: each has the settings of the request
+--- config
+    location = /t {
+        slice 5;
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_set_header Range $slice_range;
+        proxy_ssl_session_reuse off;
+        proxy_pass https://slices;
+    }
+    location = /verify {
+        slice 5;
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_name service.test;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_set_header Range $slice_range;
+        proxy_ssl_session_reuse off;
+        proxy_pass https://slices/t;
+    }
+    location = /exec {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            ngx.exec("@slices")
+        }
+    }
+    location @slices {
+        slice 5;
+        proxy_set_header Range $slice_range;
+        proxy_ssl_session_reuse off;
+        proxy_pass https://slices;
+    }
+--- user_files
+>>> t
+0123456789abcdef
+>>> exec
+0123456789abcdef
+--- http_config
+    upstream slices {
+        server unix:$TEST_NGINX_HTML_DIR/slices.sock;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/slices.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_verify_client optional_no_ca;
+        root $TEST_NGINX_HTML_DIR;
+        location / {
+            log_by_lua_block {
+                ngx.log(ngx.WARN, ngx.var.http_range, " for \"", ngx.var.ssl_client_s_dn or "", "\"")
+            }
+        }
+    }
+--- request eval
+["GET /t", "GET /verify", "GET /exec"]
+--- response_body_like eval
+["0123456789abcdef", "0123456789abcdef", "0123456789abcdef"]
+--- error_code eval
+[200, 200, 200]
+--- error_log
+bytes=0-4 for "CN=client-1,O=Test"
+bytes=5-9 for "CN=client-1,O=Test"
+bytes=10-14 for "CN=client-1,O=Test"
+bytes=15-19 for "CN=client-1,O=Test"
+--- no_error_log
+[error]
+
+
+
+=== TEST 8: a slice from a service that fails verification is refused
+--- config
+    location = /first {
+        slice 5;
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_name service.test;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_set_header Range $slice_range;
+        proxy_pass https://changing/t;
+    }
+--- user_files
+>>> t
+0123456789abcdef
+--- http_config
+    # The first connection finds the right service, later ones the wrong one.
+    upstream changing {
+        server unix:$TEST_NGINX_HTML_DIR/slices.sock max_fails=0;
+        server unix:$TEST_NGINX_HTML_DIR/other_slices.sock max_fails=0;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/slices.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        root $TEST_NGINX_HTML_DIR;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/other_slices.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service-other.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service-other.key;
+        root $TEST_NGINX_HTML_DIR;
+    }
+--- request
+GET /first
+--- ignore_response
+--- error_log
+upstream SSL certificate verify error: (20:unable to get local issuer certificate)
+
+
+
+=== TEST 9: a background update of the cache has the settings of the request
+--- http_config
+    proxy_cache_path $TEST_NGINX_HTML_DIR/cache keys_zone=cache:1m;
+    upstream cached {
+        server unix:$TEST_NGINX_HTML_DIR/cached.sock;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/cached.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_verify_client optional_no_ca;
+        location / {
+            return 200 "$ssl_client_s_dn $connection";
+        }
+    }
+--- config
+    location = /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_cache cache;
+        proxy_cache_key $uri;
+        proxy_cache_valid 200 1s;
+        proxy_cache_use_stale updating;
+        proxy_cache_background_update on;
+        proxy_pass https://cached;
+    }
+    location = /all {
+        content_by_lua_block {
+            local client = require "client"
+            local url = "http://127.0.0.1:$TEST_NGINX_SERVER_PORT/t"
+            -- Until the entry was stale, and has been updated.
+            local first = client.curl({ url }).out
+            local last = first
+            local deadline = ngx.now() + 10
+            while last == first and ngx.now() < deadline do
+                ngx.sleep(0.05)
+                last = client.curl({ url }).out
+                ngx.update_time()
+            end
+            ngx.say(first == last, " ", first:match("^%S+"), " ", last:match("^%S+"))
+        }
+    }
+--- request
+GET /all
+--- timeout: 20
+--- response_body
+false CN=client-1,O=Test CN=client-1,O=Test
+--- no_error_log
+[error]

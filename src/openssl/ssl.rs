@@ -85,12 +85,20 @@ pub fn ask_for_certificate(ssl: &SslRef) {
 /// Leaves the client nothing to resume: no session id and no ticket of TLS 1.2, no ticket of TLS
 /// 1.3. To be called before the server's first flight.
 pub fn disable_session_reuse(ssl: &SslRef) -> Result<(), SslError> {
-    unsafe extern "C" fn always(_ssl: *mut SSL, _is_forward_secure: c_int) -> c_int {
+    unsafe extern "C" fn not_resumable(ssl: *mut SSL, _is_forward_secure: c_int) -> c_int {
+        // SAFETY: OpenSSL calls with a valid SSL, whose new session it has not shown to anyone. Of
+        // its own accord it would not keep this session, but send the id all the same.
+        unsafe {
+            let session = openssl_sys::SSL_get_session(ssl);
+            if !session.is_null() {
+                sys::SSL_SESSION_set1_id(session, c"".as_ptr().cast(), 0);
+            }
+        }
         1
     }
     // SAFETY: the SSL is valid, the callback lives as long as the program.
     unsafe {
-        sys::SSL_set_not_resumable_session_callback(ssl.as_ptr(), Some(always));
+        sys::SSL_set_not_resumable_session_callback(ssl.as_ptr(), Some(not_resumable));
         SslError::check("SSL_set_num_tickets", openssl_sys::SSL_set_num_tickets(ssl.as_ptr(), 0))
     }
 }

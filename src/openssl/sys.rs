@@ -5,7 +5,7 @@
 
 #![allow(missing_docs, non_camel_case_types, non_snake_case, reason = "OpenSSL's names")]
 
-use std::ffi::{c_int, c_long, c_ulong};
+use std::ffi::{c_int, c_long, c_uchar, c_uint, c_ulong};
 
 use openssl_sys::{
     EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509, X509_CRL, X509_STORE,
@@ -40,6 +40,11 @@ unsafe extern "C" {
     pub fn SSL_set0_CA_list(ssl: *mut SSL, names: *mut stack_st_X509_NAME);
     pub fn SSL_get_client_CA_list(ssl: *const SSL) -> *mut stack_st_X509_NAME;
     pub fn SSL_up_ref(ssl: *mut SSL) -> c_int;
+    pub fn SSL_SESSION_set1_id(
+        session: *mut SSL_SESSION,
+        id: *const c_uchar,
+        length: c_uint,
+    ) -> c_int;
     pub fn SSL_set_not_resumable_session_callback(
         ssl: *mut SSL,
         callback: Option<unsafe extern "C" fn(ssl: *mut SSL, is_forward_secure: c_int) -> c_int>,

@@ -10,8 +10,8 @@ package TestService;
 #     grpc.sock             as service, HTTP/2
 #
 # and in Lua: kong, tls (resty.kong.tls), pki, and the certificates and keys of client1, client2,
-# client-rsa, client-weak, client-intermediate as cert.client1, key.client1, ... The answer of a
-# service is a line such as "client=CN=client-1,O=Test reused=. TLSv1.3".
+# client-rsa, client-weak, client-intermediate as cert.client1, key.client1, ..., and lists of
+# authorities as ca.root, ca.other, ca.both, ca.intermediate. The answer of a service is a line such as "client=CN=client-1,O=Test reused=. TLSv1.3".
 
 use strict;
 use warnings;
@@ -67,6 +67,8 @@ my $CONFIG = <<'_EOC_' . join '', map { _server(@$_) } (
         } do
             cert[field], key[field] = pki.chain(name), pki.key(name)
         end
+        ca = { root = pki.chain("ca"), other = pki.chain("other-ca"), both = pki.chain("bundle"),
+               intermediate = pki.chain("intermediate") }
     }
 _EOC_
     ['service', 'service',      ''],
@@ -75,11 +77,41 @@ _EOC_
     ['grpc',    'service',      ' http2'],
 );
 
+# In http_config, "gateway { ... }" is a TLS server on gateway.sock with these settings, which answers
+# with the result of the client's verification, and how many certificates it presented.
+my $GATEWAY = <<'_EOC_';
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/gateway.sock ssl;
+        server_name gateway.test;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        ssl_protocols TLSv1.2 TLSv1.3;
+SETTINGS
+        location / {
+            content_by_lua_block {
+                local pem, err = kong.client.tls.get_full_client_certificate_chain()
+                local count = pem and select(2, pem:gsub("BEGIN CERTIFICATE", "")) or "no"
+                ngx.say(ngx.var.kong_client_verify, ", ", count, " certificates",
+                        err and ", " .. err or "")
+            }
+        }
+    }
+_EOC_
+
+sub _expand_gateway {
+    my ($config) = @_;
+    $config =~ s{^    gateway \{\n(.*?)^    \}\n}{
+        my $settings = $1;
+        (my $server = $GATEWAY) =~ s/SETTINGS\n/$settings/;
+        $server
+    }mse;
+    return $config;
+}
+
 sub import {
-    my $caller = caller;
     Test::Nginx::Socket::add_block_preprocessor(sub {
         my ($block) = @_;
-        $block->set_value('http_config', $CONFIG . ($block->http_config // ''));
+        $block->set_value('http_config', $CONFIG . _expand_gateway($block->http_config // ''));
     });
 }
 

@@ -1,0 +1,543 @@
+# kong.client.tls.request_client_certificate and get_full_client_certificate_chain, against
+# `openssl s_client`.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    $block->set_value('config', <<'_EOC_' . ($block->config // ''));
+    location /version {
+        content_by_lua_block {
+            local client = require "client"
+            for _, name in ipairs { "none", "client1", "client-intermediate", "client-deep",
+                                    "client-other", "client-expired" } do
+                local seen = client.s_client {
+                    unix = "$TEST_NGINX_HTML_DIR/gateway.sock", servername = "gateway.test",
+                    tls = ngx.var.arg_tls, cert = name ~= "none" and name or nil,
+                }
+                ngx.print(name, ": ", seen.protocol, " ",
+                          seen.cert_requested and "asked [" or "not asked [",
+                          table.concat(seen.acceptable_cas, "; "), "] ", seen.body)
+            end
+        }
+    }
+_EOC_
+});
+
+repeat_each(1);
+run_tests();
+
+__DATA__
+
+=== TEST 1: without authorities: asked, and no names sent
+--- http_config
+    gateway {
+        ssl_certificate_by_lua_block {
+            assert(kong.client.tls.request_client_certificate())
+        }
+    }
+--- config
+--- request eval
+["GET /version?tls=1.2", "GET /version?tls=1.3"]
+--- response_body eval
+[map { <<"_EOC_" } "TLSv1.2", "TLSv1.3"]
+none: $_ asked [] NONE, no certificates
+client1: $_ asked [] FAILED:unable to verify the first certificate, 1 certificates
+client-intermediate: $_ asked [] FAILED:unable to get local issuer certificate, 2 certificates
+client-deep: $_ asked [] FAILED:unable to get local issuer certificate, 3 certificates
+client-other: $_ asked [] FAILED:unable to verify the first certificate, 1 certificates
+client-expired: $_ asked [] FAILED:certificate has expired, 1 certificates
+_EOC_
+--- error_code eval
+[200, 200]
+--- no_error_log
+[error]
+
+
+
+=== TEST 2: with authorities: their names are sent, and the chain is verified up to one of them
+--- http_config
+    gateway {
+        ssl_verify_depth 1;
+        ssl_certificate_by_lua_block {
+            assert(kong.client.tls.request_client_certificate(ca.root))
+        }
+    }
+--- config
+--- request eval
+["GET /version?tls=1.2", "GET /version?tls=1.3"]
+--- response_body eval
+[map { <<"_EOC_" } "TLSv1.2", "TLSv1.3"]
+none: $_ asked [O = Test, CN = Test Root CA] NONE, no certificates
+client1: $_ asked [O = Test, CN = Test Root CA] SUCCESS, 1 certificates
+client-intermediate: $_ asked [O = Test, CN = Test Root CA] SUCCESS, 2 certificates
+client-deep: $_ asked [O = Test, CN = Test Root CA] FAILED:unable to get local issuer certificate, 3 certificates
+client-other: $_ asked [O = Test, CN = Test Root CA] FAILED:unable to get local issuer certificate, 1 certificates
+client-expired: $_ asked [O = Test, CN = Test Root CA] FAILED:certificate has expired, 1 certificates
+_EOC_
+--- error_code eval
+[200, 200]
+--- no_error_log
+[error]
+
+
+
+=== TEST 3: the depth of the server, several authorities, with the low-level function
+--- http_config
+    gateway {
+        ssl_verify_depth 2;
+        ssl_certificate_by_lua_block {
+            assert(tls.request_client_certificate(ca.both))
+        }
+    }
+--- config
+--- request eval
+["GET /version?tls=1.2", "GET /version?tls=1.3"]
+--- response_body eval
+[map { <<"_EOC_" } "TLSv1.2", "TLSv1.3"]
+none: $_ asked [O = Test, CN = Test Root CA; O = Test, CN = Other Root CA] NONE, no certificates
+client1: $_ asked [O = Test, CN = Test Root CA; O = Test, CN = Other Root CA] SUCCESS, 1 certificates
+client-intermediate: $_ asked [O = Test, CN = Test Root CA; O = Test, CN = Other Root CA] SUCCESS, 2 certificates
+client-deep: $_ asked [O = Test, CN = Test Root CA; O = Test, CN = Other Root CA] SUCCESS, 3 certificates
+client-other: $_ asked [O = Test, CN = Test Root CA; O = Test, CN = Other Root CA] SUCCESS, 1 certificates
+client-expired: $_ asked [O = Test, CN = Test Root CA; O = Test, CN = Other Root CA] FAILED:certificate has expired, 1 certificates
+_EOC_
+--- error_code eval
+[200, 200]
+--- no_error_log
+[error]
+
+
+
+=== TEST 4: an intermediate as authority
+--- http_config
+    gateway {
+        ssl_certificate_by_lua_block {
+            assert(kong.client.tls.request_client_certificate(ca.intermediate))
+        }
+    }
+--- config
+--- request eval
+["GET /version?tls=1.2", "GET /version?tls=1.3"]
+--- response_body_like eval
+[map { qr/client1: \S+ asked \[O = Test, CN = [^;\]]*\] FAILED:unable to get local issuer certificate, .*
+client-intermediate: \S+ asked \[.*\] SUCCESS, 2 certificates
+client-deep: \S+ asked \[.*\] SUCCESS, 3 certificates
+/ } 1, 2]
+--- error_code eval
+[200, 200]
+--- no_error_log
+[error]
+
+
+
+=== TEST 5: over the settings of the server
+--- http_config
+    gateway {
+        ssl_verify_client on;
+        ssl_client_certificate $TEST_NGINX_PKI/other-ca.crt;
+        ssl_certificate_by_lua_block {
+            assert(kong.client.tls.request_client_certificate(ca.root))
+        }
+    }
+--- config
+--- request eval
+["GET /version?tls=1.2", "GET /version?tls=1.3"]
+--- response_body_like eval
+[map { qr/none: \S+ asked \[O = Test, CN = Test Root CA\] .*400.*
+client1: \S+ asked \[O = Test, CN = Test Root CA\] SUCCESS, 1 certificates
+/s } 1, 2]
+--- error_code eval
+[200, 200]
+--- no_error_log
+[error]
+
+
+
+=== TEST 6: without names, over the names of the server; its store is used
+--- http_config
+    gateway {
+        ssl_verify_client optional;
+        ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
+        ssl_certificate_by_lua_block {
+            assert(kong.client.tls.request_client_certificate())
+        }
+    }
+--- config
+--- request eval
+["GET /version?tls=1.2", "GET /version?tls=1.3"]
+--- response_body_like eval
+[map { qr/client1: \S+ asked \[\] SUCCESS, 1 certificates\n/ } 1, 2]
+--- error_code eval
+[200, 200]
+--- no_error_log
+[error]
+
+
+
+=== TEST 7: the last of several calls holds
+--- http_config
+    gateway {
+        ssl_certificate_by_lua_block {
+            assert(kong.client.tls.request_client_certificate(ca.root))
+            assert(kong.client.tls.request_client_certificate())
+            assert(kong.client.tls.request_client_certificate(ca.root))
+            assert(kong.client.tls.request_client_certificate(ca.other))
+        }
+    }
+--- config
+--- request eval
+["GET /version?tls=1.2", "GET /version?tls=1.3"]
+--- response_body_like eval
+[map { qr/client1: \S+ asked \[O = Test, CN = Other Root CA\] FAILED:unable to get local issuer certificate, 1 certificates
+(?s:.*)client-other: \S+ asked \[O = Test, CN = Other Root CA\] SUCCESS, 1 certificates
+/ } 1, 2]
+--- error_code eval
+[200, 200]
+--- no_error_log
+[error]
+
+
+
+=== TEST 8: names are taken back
+--- http_config
+    gateway {
+        ssl_certificate_by_lua_block {
+            assert(kong.client.tls.request_client_certificate(ca.root))
+            assert(kong.client.tls.request_client_certificate())
+        }
+    }
+--- config
+--- request eval
+["GET /version?tls=1.2", "GET /version?tls=1.3"]
+--- response_body_like eval
+[map { qr/client1: \S+ asked \[\] FAILED:unable to verify the first certificate, 1 certificates\n/ } 1, 2]
+--- error_code eval
+[200, 200]
+--- no_error_log
+[error]
+
+
+
+=== TEST 9: with the Lua module's own ssl.verify_client before and after
+--- http_config
+    gateway {
+        ssl_certificate_by_lua_block {
+            local ssl = require "ngx.ssl"
+            assert(ssl.verify_client(ca.other, 1))
+            assert(kong.client.tls.request_client_certificate(ca.root))
+        }
+    }
+--- config
+--- request eval
+["GET /version?tls=1.2", "GET /version?tls=1.3"]
+--- response_body_like eval
+[map { qr/client1: \S+ asked \[O = Test, CN = Test Root CA\] SUCCESS, 1 certificates\n/ } 1, 2]
+--- error_code eval
+[200, 200]
+--- no_error_log
+[error]
+
+
+
+=== TEST 10: the Lua module's own ssl.verify_client after
+--- http_config
+    gateway {
+        ssl_certificate_by_lua_block {
+            local ssl = require "ngx.ssl"
+            assert(kong.client.tls.request_client_certificate(ca.root))
+            assert(ssl.verify_client(ca.other, 1))
+        }
+    }
+--- config
+--- request eval
+["GET /version?tls=1.2", "GET /version?tls=1.3"]
+--- response_body_like eval
+[map { qr/client1: \S+ asked \[O = Test, CN = Other Root CA\] / } 1, 2]
+--- error_code eval
+[200, 200]
+--- no_error_log
+[error]
+
+
+
+=== TEST 11: lists that were freed, and others that take their memory
+--- http_config
+    gateway {
+        ssl_certificate_by_lua_block {
+            turn = (turn or 0) + 1
+            local name = turn % 2 == 1 and "ca" or "other-ca"
+            for i = 1, 50 do
+                assert(kong.client.tls.request_client_certificate(pki.chain(i % 2 == 1 and "ca" or "other-ca")))
+                collectgarbage()
+            end
+            assert(kong.client.tls.request_client_certificate(pki.chain(name)))
+            collectgarbage()
+        }
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            for i = 1, 6 do
+                local seen = client.s_client {
+                    unix = "$TEST_NGINX_HTML_DIR/gateway.sock", cert = "client1", tls = i > 3 and "1.3" or "1.2",
+                }
+                ngx.print(seen.acceptable_cas[1], " ", seen.body)
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body
+O = Test, CN = Test Root CA SUCCESS, 1 certificates
+O = Test, CN = Other Root CA FAILED:unable to get local issuer certificate, 1 certificates
+O = Test, CN = Test Root CA SUCCESS, 1 certificates
+O = Test, CN = Other Root CA FAILED:unable to get local issuer certificate, 1 certificates
+O = Test, CN = Test Root CA SUCCESS, 1 certificates
+O = Test, CN = Other Root CA FAILED:unable to get local issuer certificate, 1 certificates
+--- no_error_log
+[error]
+
+
+
+=== TEST 12: what a list must be
+--- http_config
+    gateway {
+        ssl_certificate_by_lua_block {
+            local ffi = require "ffi"
+            local function try(...)
+                local arguments = { ... }
+                local ok, result, err = pcall(function()
+                    return kong.client.tls.request_client_certificate(unpack(arguments, 1, 1))
+                end)
+                ngx.log(ngx.WARN, "try: ", tostring(ok), ", ", tostring(result), ", ", tostring(err))
+            end
+            try("PEM")
+            try({})
+            try(ffi.new("int[2]"))
+            try(ffi.new("void *"))
+            try(key.client1)
+            try(false)
+        }
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            local seen = require("client").s_client { unix = "$TEST_NGINX_HTML_DIR/gateway.sock", cert = "client1" }
+            ngx.print(seen.cert_requested, " ", seen.body)
+        }
+    }
+--- request
+GET /t
+--- response_body
+false NONE, no certificates
+--- grep_error_log eval
+qr/try: [^,]*, [^,]*, [^,]*/
+--- grep_error_log_out
+try: false, ca_certs must be a parsed cdata object, nil
+try: false, ca_certs must be a parsed cdata object, nil
+try: false, ca_certs must be a parsed cdata object, nil
+try: false, ca_certs must be a parsed cdata object, nil
+try: true, nil, ca_certs: chain is not a certificate chain
+try: false, ca_certs must be a parsed cdata object, nil
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 13: more names than TLS can carry
+--- http_config
+    gateway {
+        ssl_certificate_by_lua_block {
+            local ssl = require "ngx.ssl"
+            local many = io.open("$TEST_NGINX_PKI/../cas-1500.pem"):read("*a")
+            ngx.log(ngx.WARN, "many: ", tostring(select(2, kong.client.tls.request_client_certificate(
+                assert(ssl.parse_pem_cert(many))))))
+        }
+    }
+--- init
+my $file = "$ENV{TEST_NGINX_PKI}/../cas-1500.pem";
+-f $file or system("scripts/pki", "--cas", 1500, $file) == 0 or die;
+--- config
+    location /t {
+        content_by_lua_block {
+            local seen = require("client").s_client { unix = "$TEST_NGINX_HTML_DIR/gateway.sock", cert = "client1" }
+            ngx.print(seen.cert_requested, " ", seen.body)
+        }
+    }
+--- request
+GET /t
+--- response_body
+false NONE, no certificates
+--- error_log eval
+qr/many: ca_certs: the names of 1500 authorities take \d+ bytes, and TLS allows for \d+/
+--- no_error_log
+[error]
+
+
+
+=== TEST 14: what is resumed is not known whole
+--- http_config
+    gateway {
+        ssl_session_cache shared:sessions:1m;
+        ssl_certificate_by_lua_block {
+            assert(kong.client.tls.request_client_certificate(ca.root))
+        }
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            for _, version in ipairs { "1.2", "1.3" } do
+                for _, direction in ipairs { "sess_out", "sess_in" } do
+                    local seen = client.s_client {
+                        unix = "$TEST_NGINX_HTML_DIR/gateway.sock", cert = "client-intermediate", tls = version,
+                        [direction] = "$TEST_NGINX_HTML_DIR/session" .. version,
+                    }
+                    ngx.print(seen.protocol, " ", seen.reused, " ", seen.body)
+                end
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body
+TLSv1.2 false SUCCESS, 2 certificates
+TLSv1.2 true SUCCESS, no certificates, the TLS session was resumed, and does not hold the certificate chain of the first handshake
+TLSv1.3 false SUCCESS, 2 certificates
+TLSv1.3 true SUCCESS, no certificates, the TLS session was resumed, and does not hold the certificate chain of the first handshake
+--- no_error_log
+[error]
+
+
+
+=== TEST 15: the chain, in all of its phases, leaf first
+--- http_config
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/phases.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        ssl_verify_client optional_no_ca;
+        location / {
+            rewrite_by_lua_block { seen = { kong.client.tls.get_full_client_certificate_chain() } }
+            access_by_lua_block { table.insert(seen, (kong.client.tls.get_full_client_certificate_chain())) }
+            content_by_lua_block {
+                table.insert(seen, (tls.get_full_client_certificate_chain()))
+                ngx.say(seen[1] == pki.read("client-deep", ".crt"))
+            }
+            header_filter_by_lua_block { table.insert(seen, (kong.client.tls.get_full_client_certificate_chain())) }
+            body_filter_by_lua_block {
+                if ngx.arg[2] then
+                    table.insert(seen, (kong.client.tls.get_full_client_certificate_chain()))
+                end
+            }
+            log_by_lua_block {
+                table.insert(seen, (kong.client.tls.get_full_client_certificate_chain()))
+                for i = 2, #seen do
+                    assert(seen[i] == seen[1])
+                end
+                ngx.log(ngx.WARN, "the same in ", #seen, " phases")
+            }
+        }
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            local seen = require("client").s_client {
+                unix = "$TEST_NGINX_HTML_DIR/phases.sock", cert = "client-deep",
+            }
+            ngx.print(seen.body)
+        }
+    }
+--- request
+GET /t
+--- response_body
+true
+--- error_log
+the same in 6 phases
+--- no_error_log
+[error]
+
+
+
+=== TEST 16: the override of the result, and what it stands for
+--- http_config
+    gateway {
+        ssl_certificate_by_lua_block {
+            assert(kong.client.tls.request_client_certificate())
+        }
+        rewrite_by_lua_block {
+            if ngx.var.ssl_client_verify ~= "NONE" then
+                kong.client.tls.set_client_verify("SUCCESS")
+            end
+        }
+    }
+--- config
+--- request
+GET /version?tls=1.3
+--- response_body_like
+none: .* NONE, no certificates
+client1: .* SUCCESS, 1 certificates
+--- no_error_log
+[error]
+
+
+
+=== TEST 17: the pointer to the SSL
+--- http_config
+    gateway {
+        ssl_certificate_by_lua_block {
+            local ffi = require "ffi"
+            pcall(ffi.cdef, "const char *SSL_get_servername(const void *, int);")
+            ngx.log(ngx.WARN, "name: ", ffi.string(ffi.C.SSL_get_servername(tls.get_request_ssl_pointer(), 0)))
+        }
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            local seen = require("client").s_client {
+                unix = "$TEST_NGINX_HTML_DIR/gateway.sock", servername = "gateway.test",
+            }
+            ngx.print(seen.body)
+        }
+    }
+--- request
+GET /t
+--- response_body
+NONE, no certificates
+--- error_log
+name: gateway.test
+--- no_error_log
+[error]
+
+
+
+=== TEST 18: a client that leaves while Lua code waits in the certificate phase
+--- http_config
+    gateway {
+        ssl_certificate_by_lua_block {
+            assert(kong.client.tls.request_client_certificate(ca.root))
+            ngx.sleep(0.2)
+        }
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            for i = 1, 3 do
+                client.s_client { unix = "$TEST_NGINX_HTML_DIR/gateway.sock", timeout = 0.1 }
+            end
+            ngx.print(client.s_client { unix = "$TEST_NGINX_HTML_DIR/gateway.sock", cert = "client1" }.body)
+        }
+    }
+--- request
+GET /t
+--- response_body
+SUCCESS, 1 certificates
+--- no_error_log
+[error]
+[alert]

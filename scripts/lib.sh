@@ -1,0 +1,134 @@
+# shellcheck shell=bash
+#
+# What the scripts share. To be sourced by a script that has set -euo pipefail.
+
+# Debian keeps nginx where only root's PATH looks, and rustup's installer leaves cargo where the
+# PATH of a shell that was open before does not look.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
+
+# The root of the project, whatever the current folder is.
+project_root() {
+    cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd
+}
+
+# Says what is being done: on stderr, because some scripts print things for other programs.
+say() {
+    printf '==> %s\n' "$*" >&2
+}
+
+fail() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+# logged LOG COMMAND...
+#
+# Runs a command that says too much: its output goes to LOG, and is shown only if it fails. A long
+# run says every ten seconds how far it is.
+logged() {
+    local log=$1 started=$SECONDS ticker status=0
+    shift
+    mkdir -p "$(dirname "$log")"
+    : >"$log"
+
+    # `sleep` must not hold on to our output: it may outlive us by some seconds. And the loop must
+    # not outlive us at all, which it would after a SIGKILL.
+    while sleep 10 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
+        printf '    %s s: %s\n' $((SECONDS - started)) "$(tail -n 1 "$log")" >&2
+    done &
+    ticker=$!
+
+    "$@" >"$log" 2>&1 </dev/null || status=$?
+
+    kill "$ticker" 2>/dev/null || true
+    wait "$ticker" 2>/dev/null || true
+    if ((status != 0)); then
+        tail -n 40 "$log" >&2
+        fail "failed with status $status: $* (all of its output: $log)"
+    fi
+}
+
+# wait_for SECONDS COMMAND...
+#
+# Tries the command again and again until it succeeds; fails if it has not done so in time.
+wait_for() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.02
+    done
+}
+
+# A TCP port of the loopback that nobody listens on: the kernel chooses it. Perl's core is on every
+# Debian.
+free_port() {
+    perl -MIO::Socket::INET -e '
+        my $socket = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1", LocalPort => 0)
+            or die "no free port: $@\n";
+        print $socket->sockport, "\n";
+    '
+}
+
+# ---- what has to be installed --------------------------------------------------------------------
+
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+is_installed() {
+    dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed
+}
+
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+        -o DPkg::Lock::Timeout=120 "$@"
+}
+
+# Lists of packages may be missing, as in a fresh container, or so old that what they name is gone
+# from the mirrors: only then are new ones fetched.
+apt_update_and_install() {
+    if apt-cache show --no-all-versions "$@" && apt_install "$@"; then
+        return
+    fi
+    as_root apt-get update && apt_install "$@"
+}
+
+# install_packages PACKAGE...
+#
+# Installs those that are missing.
+install_packages() {
+    local missing=() package
+    if ! command -v apt-get >/dev/null; then
+        say "not Debian: what these packages have must be here already: $*"
+        return
+    fi
+    for package; do
+        is_installed "$package" || missing+=("$package")
+    done
+    ((${#missing[@]} > 0)) || return 0
+
+    if ((EUID != 0)) && ! command -v sudo >/dev/null; then
+        fail "these packages are missing, and installing them takes root or sudo: ${missing[*]}"
+    fi
+    say "installing ${missing[*]}"
+    logged "$(project_root)/target/apt.log" apt_update_and_install "${missing[@]}"
+}
+
+# Fails unless there is a Rust that is new enough.
+require_rust() {
+    local needed version
+    needed=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$(project_root)/Cargo.toml")
+    local advice="Rust $needed or later is needed: https://rustup.rs says how to get it"
+
+    command -v cargo >/dev/null || fail "cargo is not here. $advice"
+    # "rustc 1.85.0 (4d91de4e4 2025-02-17)"
+    version=$(rustc --version) || fail "rustc is not here, or does not work. $advice"
+    version=${version#rustc }
+    version=${version%% *}
+    printf '%s\n' "$needed" "$version" | sort -C -V || fail "this is Rust $version. $advice"
+}

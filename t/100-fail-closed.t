@@ -1,0 +1,194 @@
+# What can't be applied ends the request, with one line that says why.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+repeat_each(2);
+run_tests();
+
+__DATA__
+
+=== TEST 1: a certificate that OpenSSL does not take, on every way to the service
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+        keepalive 4;
+    }
+    upstream lua {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.weak, key.weak))
+            assert(require("ngx.balancer").set_current_peer("unix:$TEST_NGINX_HTML_DIR/service.sock"))
+        }
+    }
+--- config
+    location /any {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.weak, key.weak))
+        }
+        location /any/block { proxy_pass https://service; }
+        location /any/keepalive { proxy_pass https://kept; }
+        location /any/implicit { proxy_pass https://unix:$TEST_NGINX_HTML_DIR/service.sock:; }
+        location /any/static_certificate {
+            proxy_ssl_certificate $TEST_NGINX_PKI/client1.crt;
+            proxy_ssl_certificate_key $TEST_NGINX_PKI/client1.key;
+            proxy_pass https://service;
+        }
+        location /any/tls13 {
+            proxy_ssl_protocols TLSv1.3;
+            proxy_pass https://service;
+        }
+        location /any/grpc { grpc_pass grpcs://grpc; }
+    }
+    location /lua {
+        proxy_pass https://lua;
+    }
+--- request eval
+[(map { "GET /any/$_" } qw(block keepalive implicit static_certificate tls13 grpc)), "GET /lua"]
+--- error_code eval
+[(502) x 7]
+--- error_log
+upstream TLS handshake refused, could not apply client certificate and key: SSL_use_certificate() failed (ee key too small) while SSL handshaking to upstream
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 2: one line of level error, and no more
+--- config
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.weak, key.weak))
+        }
+        proxy_pass https://service;
+    }
+--- request
+GET /t
+--- error_code: 502
+--- grep_error_log eval
+qr/\[(?:error|crit|alert|emerg)\]/
+--- grep_error_log_out
+[error]
+
+
+
+=== TEST 3: it is no failure of the peer: no other is tried, and none is taken out
+--- http_config
+    upstream two {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock max_fails=1 fail_timeout=60s;
+        server unix:$TEST_NGINX_HTML_DIR/spare.sock max_fails=1 fail_timeout=60s backup;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/spare.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        return 200 "spare\n";
+    }
+--- config
+    location /weak {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.weak, key.weak))
+        }
+        proxy_pass https://two;
+    }
+    location /t {
+        proxy_pass https://two;
+    }
+--- request eval
+["GET /weak", "GET /weak", "GET /t", "GET /t"]
+--- error_code eval
+[502, 502, 200, 200]
+--- response_body_like eval
+["502", "502", "^client=", "^client="]
+--- no_error_log
+temporarily disabled
+[crit]
+
+
+
+=== TEST 4: the next request of the connection is not affected
+--- config
+    location /t {
+        access_by_lua_block {
+            if ngx.var.arg_weak then
+                assert(kong.service.set_tls_cert_key(cert.weak, key.weak))
+            end
+        }
+        proxy_pass https://service;
+    }
+    location /curl {
+        content_by_lua_block {
+            local url = "http://127.0.0.1:$TEST_NGINX_SERVER_PORT/t"
+            ngx.print(require("client").curl {
+                "-w", "%{http_code} %{num_connects}\n", "-o", "/dev/null", url .. "?weak=1",
+                "-o", "/dev/null", url, "-o", "/dev/null", url .. "?weak=1",
+            }.out)
+        }
+    }
+--- request
+GET /curl
+--- response_body
+502 1
+200 0
+502 0
+--- no_error_log
+[crit]
+
+
+
+=== TEST 5: a service that breaks off, and one that does not speak TLS
+--- http_config
+    upstream plain {
+        server unix:$TEST_NGINX_HTML_DIR/plain.sock;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/plain.sock;
+        return 200 "plain\n";
+    }
+    upstream rejects {
+        server unix:$TEST_NGINX_HTML_DIR/rejects.sock;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/rejects.sock ssl;
+        ssl_reject_handshake on;
+    }
+--- config
+    location /any {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify(true))
+            assert(tls.set_upstream_ssl_sans_dnsnames { "service.test" })
+        }
+        location /any/plain { proxy_pass https://plain; }
+        location /any/rejects { proxy_pass https://rejects; }
+        location /any/nobody { proxy_pass https://unix:$TEST_NGINX_HTML_DIR/nobody.sock:; }
+    }
+--- request eval
+["GET /any/plain", "GET /any/rejects", "GET /any/nobody"]
+--- error_code eval
+[502, 502, 502]
+--- error_log
+SSL_do_handshake() failed
+
+
+
+=== TEST 6: a name that can't be evaluated
+--- config
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_name $lua_name;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        set_by_lua_block $lua_name { return "" }
+        proxy_pass https://service;
+    }
+--- request
+GET /t
+--- error_code: 502
+--- error_log
+upstream SSL certificate does not match ""
+--- no_error_log
+[crit]

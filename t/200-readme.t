@@ -1,0 +1,82 @@
+# What the README shows is true: its first configuration is run, command by command, and what the
+# module has is in its tables.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestKong;
+
+use Cwd qw(getcwd);
+use File::Temp qw(tempdir);
+use IO::Socket::INET;
+use Test::More;
+
+sub slurp {
+    my ($name) = @_;
+    open my $file, '<', $name or die "$name: $!\n";
+    local $/;
+    return scalar <$file>;
+}
+
+my $root = getcwd();
+my $readme = slurp('README.md');
+
+my ($configuration) = $readme =~ /^```nginx\n(.*?)^```$/ms;
+is $configuration, slurp('nginx-conf/first.conf'), 'the configuration is that of nginx-conf';
+
+# In a folder of its own that looks like this one, on ports that are free.
+my $folder = tempdir(CLEANUP => 1);
+for my $name (qw(objs scripts)) {
+    symlink "$root/$name", "$folder/$name" or die "$name: $!\n";
+}
+my @sockets = map { IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die $@ } 1, 2;
+my %port = (8080 => $sockets[0]->sockport, 8443 => $sockets[1]->sockport);
+close $_ for @sockets;
+my $ports = join '|', keys %port;
+my $with_free_ports = sub { $_[0] =~ s/127\.0\.0\.1:($ports)/127.0.0.1:$port{$1}/gr };
+
+open my $file, '>', "$folder/first.conf" or die $!;
+print $file $with_free_ports->($configuration);
+close $file or die $!;
+
+my ($console) = $readme =~ /executed by t\/200-readme\.t -->\n```console\n(.*?)^```$/ms;
+my @steps = $console =~ /^\$ (.*\n(?:[^\$].*\n)*)/mg;
+ok @steps >= 5, 'there are commands to execute';
+for my $step (@steps) {
+    my ($command, $expected) = split /\n/, $step, 2;
+    # Built already, by whoever runs the tests.
+    next if $command eq './scripts/build';
+    my $real = $with_free_ports->($command);
+    # A server that stays behind must not hold on to our pipe.
+    my $said = $command =~ /^nginx/
+        ? `cd $folder && { $real; } >start.log 2>&1; cat start.log`
+        : `cd $folder && { $real; } 2>&1`;
+    my $status = $? >> 8;
+    # "signal process started" of nginx -s
+    $said =~ s/^.* \[notice\] .*\n//mg;
+    is $status, 0, "\$ $command";
+    is $said, $expected // '', 'and what it prints';
+}
+END {
+    if ($folder && open my $pid, '<', "$folder/first.pid") {
+        kill 'TERM', <$pid>;
+    }
+}
+
+# The tables: every function of the Lua sources, with its phases as the module itself has them.
+my %functions = map { $_ => 1 }
+    slurp('src/lua/resty_kong_pdk.lua') =~ /^\s+(\w+) = public\(/mg;
+my %documented = $readme =~ /^\| `(\w+)\(.*?\)` \| ([^|]*) \|/mg;
+is_deeply [sort keys %documented], [sort keys %functions], 'each function of the PDK is in a table';
+
+for my $name (slurp('src/lua/resty_kong_tls.lua') =~ /^\s+(\w+) = public\(/mg) {
+    like $readme, qr/`$name`/, "the README names $name";
+    like slurp('types/kong.lua'), qr/^function tls\.$name\(/m, "and so does types/kong.lua";
+}
+for my $name (sort keys %functions) {
+    like slurp('types/kong.lua'), qr/^function (?:client_tls|service)\.$name\(/m,
+        "types/kong.lua has $name";
+}
+
+done_testing();

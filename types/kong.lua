@@ -1,0 +1,188 @@
+---@meta
+
+-- Annotations of the module's Lua interface, for editors with the Lua language server: add the
+-- folder of this file to `workspace.library`.
+
+---A parsed certificate chain: what `ngx.ssl.parse_pem_cert` returns, or the `.ctx` of a
+---`resty.openssl.x509.chain`.
+---@class kong.chain: ffi.cdata*
+
+---A parsed private key: what `ngx.ssl.parse_pem_priv_key` returns, or the `.ctx` of a
+---`resty.openssl.pkey`.
+---@class kong.key: ffi.cdata*
+
+---A store of trusted certificates: a `resty.openssl.x509.store`, or any table with an
+---`X509_STORE *` in its field `ctx`.
+---@class kong.store
+---@field ctx ffi.cdata*
+
+---The result of a client's verification, as `$ssl_client_verify` has it; `"FAILED:<reason>"` needs a
+---reason.
+---@alias kong.client_verify "SUCCESS"|"NONE"|string
+
+---TLS towards the client.
+---@class kong.client.tls
+local client_tls = {}
+
+---Asks the client for a certificate during the handshake. Whatever it presents, the handshake goes
+---on, and `$ssl_client_verify` has the result.
+---
+---With `ca_certs`, their names are sent, and the client's chain is verified up to one of them, no
+---longer than the server's `ssl_verify_depth`. Without, no names are sent, and the chain is verified
+---with what the server trusts. Parse the list once, in `init_by_lua`: its form for handshakes is
+---then made once for each worker.
+---
+---Phase: certificate.
+---@param ca_certs? kong.chain
+---@return true?
+---@return string? err
+function client_tls.request_client_certificate(ca_certs) end
+
+---Leaves the client nothing to resume: no session id, no ticket of TLS 1.2 or 1.3.
+---
+---Phase: certificate.
+---@return true?
+---@return string? err
+function client_tls.disable_session_reuse() end
+
+---Withholds HTTP/2 from this connection: a client that offers HTTP/1.1 too gets that, another one
+---the alert `no_application_protocol`.
+---
+---Phase: client_hello.
+---@return true?
+---@return string? err
+function client_tls.disable_http2_alpn() end
+
+---The certificates that the client presented, the leaf first; nil if it presented none; nil and an
+---error if they are not known, as on a resumed session.
+---
+---Phases: rewrite, access, content, balancer, header_filter, body_filter, log.
+---@return string? pem
+---@return string? err
+function client_tls.get_full_client_certificate_chain() end
+
+---Overrides the result of the client's verification in `$kong_client_verify`.
+---
+---Phases: rewrite, access, content, balancer.
+---@param v kong.client_verify
+function client_tls.set_client_verify(v) end
+
+---TLS towards the service, for the current request alone. A later call overrides an earlier one.
+---@class kong.service
+local service = {}
+
+---Presents this certificate to the service, in place of what the location has. The module takes
+---references of its own.
+---
+---Phases: rewrite, access, balancer.
+---@param chain kong.chain the certificate first, then its intermediates
+---@param key kong.key
+---@return true?
+---@return string? err
+function service.set_tls_cert_key(chain, key) end
+
+---Verifies the certificate of the service, or not, over `proxy_ssl_verify`.
+---
+---Phases: rewrite, access, balancer.
+---@param on boolean
+---@return true?
+---@return string? err
+function service.set_tls_verify(on) end
+
+---How many intermediates the chain of the service may have, over `proxy_ssl_verify_depth`.
+---
+---Phases: rewrite, access, balancer.
+---@param depth integer 0 to 100
+---@return true?
+---@return string? err
+function service.set_tls_verify_depth(depth) end
+
+---What the chain of the service must lead to, over `proxy_ssl_trusted_certificate`. Used where the
+---service is verified.
+---
+---Phases: rewrite, access, balancer.
+---@param store kong.store
+---@return true?
+---@return string? err
+function service.set_tls_verify_store(store) end
+
+---`require "resty.kong.pdk"`
+---@class kong
+---@field client { tls: kong.client.tls }
+---@field service kong.service
+
+---`require "resty.kong.tls"`: the low-level interface. In a wrong phase, its functions throw
+---`API disabled in the current context`.
+---@class resty.kong.tls
+local tls = {}
+
+---See `kong.client.tls.request_client_certificate`.
+---@param ca_certs? kong.chain
+---@return true?
+---@return string? err
+function tls.request_client_certificate(ca_certs) end
+
+---See `kong.client.tls.disable_session_reuse`.
+---@return true?
+---@return string? err
+function tls.disable_session_reuse() end
+
+---See `kong.client.tls.disable_http2_alpn`.
+---@return true?
+---@return string? err
+function tls.disable_http2_alpn() end
+
+---See `kong.client.tls.get_full_client_certificate_chain`.
+---@return string? pem
+---@return string? err
+function tls.get_full_client_certificate_chain() end
+
+---The `SSL *` of the client's connection, valid no longer than the connection.
+---
+---Phases: client_hello, certificate, and all of a request's.
+---@return ffi.cdata*? ssl
+---@return string? err
+function tls.get_request_ssl_pointer() end
+
+---See `kong.service.set_tls_cert_key`.
+---@param chain kong.chain
+---@param key kong.key
+---@return true?
+---@return string? err
+function tls.set_upstream_cert_and_key(chain, key) end
+
+---See `kong.service.set_tls_verify`.
+---@param on boolean
+---@return true?
+---@return string? err
+function tls.set_upstream_ssl_verify(on) end
+
+---See `kong.service.set_tls_verify_depth`.
+---@param depth integer
+---@return true?
+---@return string? err
+function tls.set_upstream_ssl_verify_depth(depth) end
+
+---See `kong.service.set_tls_verify_store`.
+---@param store kong.store
+---@return true?
+---@return string? err
+function tls.set_upstream_ssl_trusted_store(store) end
+
+---The certificate of the service must carry one of these DNS names, or the request is refused,
+---whether the service is verified or not.
+---
+---Phases: rewrite, access, balancer.
+---@param names string[]
+---@return true?
+---@return string? err
+function tls.set_upstream_ssl_sans_dnsnames(names) end
+
+---The certificate of the service must carry one of these URIs, or the request is refused, whether
+---the service is verified or not.
+---
+---Phases: rewrite, access, balancer.
+---@param uris string[]
+---@return true?
+---@return string? err
+function tls.set_upstream_ssl_sans_uris(uris) end

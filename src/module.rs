@@ -1,5 +1,6 @@
 //! The module as nginx sees it: what it does when a configuration is read.
 
+use std::cell::{OnceCell, RefCell};
 use std::ffi::{c_char, c_void};
 use std::ptr::{self, NonNull};
 
@@ -65,16 +66,16 @@ pub fn index() -> ModuleIndex {
 /// What the module keeps for `http {}`.
 #[derive(Default)]
 struct MainConf {
-    balancers: Balancers,
-    trusted_files: TrustedFiles,
+    balancers: OnceCell<Balancers>,
+    trusted_files: RefCell<TrustedFiles>,
 }
 
 /// How the `upstream {}` blocks of the configuration of `request` choose a peer.
-pub fn balancers(request: Request<'_>) -> &Balancers {
+pub fn balancers(request: Request<'_>) -> Option<&Balancers> {
     // SAFETY: the configuration of a request outlives it, and has ours in its place.
     unsafe {
-        let configuration = index().of::<MainConf>((*request.as_ptr()).main_conf);
-        &configuration.unwrap_unchecked().as_ref().balancers
+        let main_conf = index().of::<MainConf>((*request.as_ptr()).main_conf)?;
+        main_conf.as_ref().balancers.get()
     }
 }
 
@@ -82,9 +83,9 @@ pub fn balancers(request: Request<'_>) -> &Balancers {
 ///
 /// # Safety
 /// `cf` must be valid, and inside `http {}`.
-unsafe fn main_conf(cf: *mut ngx_conf_t) -> Option<NonNull<MainConf>> {
-    // SAFETY: ours is in its place.
-    unsafe { index().of(configuration::context(cf).main_conf) }
+unsafe fn main_conf<'a>(cf: *mut ngx_conf_t) -> Option<&'a MainConf> {
+    // SAFETY: ours is in its place, and lives as long as the configuration.
+    unsafe { Some(index().of(configuration::context(cf).main_conf)?.as_ref()) }
 }
 
 unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
@@ -118,7 +119,8 @@ unsafe fn keep<T: 'static>(cf: *mut ngx_conf_t, configuration: T) -> *mut c_void
     guard("configuration", process_log(), ptr::null_mut(), || {
         // SAFETY: `cf` is valid by contract, and has a pool.
         let pool = unsafe { Pool::from_ptr(NonNull::new_unchecked((*cf).pool)) };
-        pool.keep(configuration).map_or(ptr::null_mut(), |kept| kept.as_ptr().cast())
+        pool.keep(configuration)
+            .map_or(ptr::null_mut(), |kept| ptr::from_ref(kept).cast_mut().cast())
     })
 }
 
@@ -130,10 +132,10 @@ unsafe extern "C" fn merge_loc_conf(
     guard("merge of a location", process_log(), NGX_CONF_ERROR, || {
         // SAFETY: nginx calls with a valid `cf`, in the merge of a location.
         unsafe {
-            let Some(mut main_conf) = main_conf(cf) else {
+            let Some(main_conf) = main_conf(cf) else {
                 return NGX_CONF_ERROR;
             };
-            match locations::merge_loc_conf(cf, &mut main_conf.as_mut().trusted_files) {
+            match locations::merge_loc_conf(cf, &mut main_conf.trusted_files.borrow_mut()) {
                 Ok(()) => NGX_CONF_OK,
                 Err(error) => {
                     configuration_error(cf, format_args!("{error}"));
@@ -151,10 +153,10 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         unsafe {
             alpn::postconfiguration(cf);
 
-            let Some(mut main_conf) = main_conf(cf) else {
+            let Some(main_conf) = main_conf(cf) else {
                 return NGX_ERROR as ngx_int_t;
             };
-            main_conf.as_mut().balancers = keepalive::postconfiguration(cf);
+            main_conf.balancers.get_or_init(|| keepalive::postconfiguration(cf));
         }
         NGX_OK as ngx_int_t
     })

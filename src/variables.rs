@@ -55,17 +55,15 @@ unsafe extern "C" fn client_verify(
         unsafe {
             let request = Request::from_ptr(NonNull::new_unchecked(r));
             let state = RequestState::find(request);
-            let overridden = state.as_ref().and_then(|state| state.as_ref().client_verify.as_ref());
+            let overridden = state.and_then(|state| state.client_verify.get());
 
             match overridden {
                 Some(overridden) => {
-                    // Lives in the state, and so as long as the request.
-                    let bytes = overridden.as_bytes();
-                    (*value).set_len(bytes.len() as u32);
+                    (*value).set_len(overridden.len() as u32);
                     (*value).set_valid(1);
                     (*value).set_no_cacheable(0);
                     (*value).set_not_found(0);
-                    (*value).data = bytes.as_ptr().cast_mut();
+                    (*value).data = overridden.as_ptr().cast();
                 }
                 None => {
                     let original = ngx_http_get_indexed_variable(r, data as ngx_uint_t);

@@ -196,6 +196,19 @@ assert(require("ngx.balancer").set_current_peer("unix:" .. os.getenv("TEST_NGINX
 
 === TEST 5: in place of the certificate of the location, also one of another type
 --- config
+    proxy_ssl_protocols TLSv1.2;
+    location /tls13 {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            if name then
+                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            end
+        }
+        proxy_ssl_protocols TLSv1.3;
+        proxy_ssl_certificate $TEST_NGINX_PKI/client-rsa.crt;
+        proxy_ssl_certificate_key $TEST_NGINX_PKI/client-rsa.key;
+        proxy_pass https://rsa_first;
+    }
     location /t {
         access_by_lua_block {
             local name = ngx.var.arg_client
@@ -225,6 +238,7 @@ assert(require("ngx.balancer").set_current_peer("unix:" .. os.getenv("TEST_NGINX
         listen unix:$TEST_NGINX_HTML_DIR/rsa_first.sock ssl;
         ssl_certificate $TEST_NGINX_PKI/service.crt;
         ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_protocols TLSv1.2 TLSv1.3;
         ssl_verify_client on;
         ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
         ssl_conf_command ClientSignatureAlgorithms RSA-PSS+SHA256:RSA+SHA256:ECDSA+SHA256;
@@ -233,12 +247,14 @@ assert(require("ngx.balancer").set_current_peer("unix:" .. os.getenv("TEST_NGINX
         }
     }
 --- request eval
-["GET /t", "GET /t?client=client1", "GET /t?client=rsa", "GET /variable", "GET /t"]
+["GET /t", "GET /t?client=client1", "GET /t?client=rsa", "GET /variable", "GET /t",
+ "GET /tls13", "GET /tls13?client=client1", "GET /tls13"]
 --- response_body eval
 ["client=CN=client-rsa,O=Test\n", "client=CN=client-1,O=Test\n", "client=CN=client-rsa,O=Test\n",
-"client=CN=client-1,O=Test\n", "client=CN=client-rsa,O=Test\n"]
+"client=CN=client-1,O=Test\n", "client=CN=client-rsa,O=Test\n",
+ "client=CN=client-rsa,O=Test\n", "client=CN=client-1,O=Test\n", "client=CN=client-rsa,O=Test\n"]
 --- error_code eval
-[(200) x 5]
+[(200) x 8]
 --- no_error_log
 [error]
 

@@ -102,6 +102,11 @@ qr/\[(?:error|crit|alert|emerg)\]/
 [502, 502, 200, 200]
 --- response_body_like eval
 ["502", "502", "^client=", "^client="]
+--- grep_error_log eval
+qr/handshake refused/
+--- grep_error_log_out
+handshake refused
+handshake refused
 --- no_error_log
 temporarily disabled
 [crit]

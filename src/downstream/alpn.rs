@@ -29,9 +29,7 @@ const WITHOUT_HTTP2: &[u8] = b"\x08http/1.1\x08http/1.0\x08http/0.9";
 
 /// Withholds HTTP/2 from the client. Phase: client_hello, which comes before the choice.
 pub fn disable_http2_alpn(request: Request<'_>) -> Result<(), DownstreamError> {
-    let mut state = DownstreamConnection::find_or_make(client_ssl(request)?)?;
-    // SAFETY: used on the worker's one thread, in a callback for its connection.
-    unsafe { state.as_mut() }.http2_disabled = true;
+    DownstreamConnection::find_or_make(client_ssl(request)?)?.http2_disabled.set(true);
     Ok(())
 }
 
@@ -113,10 +111,7 @@ unsafe extern "C" fn select(
 }
 
 fn may_speak_http2(ssl: &SslRef) -> bool {
-    // SAFETY: the state lives as long as the connection; used on the worker's one thread.
-    let disabled = DownstreamConnection::find(ssl)
-        .is_some_and(|state| unsafe { state.as_ref() }.http2_disabled);
-    if disabled {
+    if DownstreamConnection::find(ssl).is_some_and(|state| state.http2_disabled.get()) {
         return false;
     }
     let Some(data) = Connection::from_ssl(ssl).and_then(Connection::data) else {

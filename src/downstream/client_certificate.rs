@@ -62,20 +62,15 @@ fn announce(ssl: &SslRef, certificates: &StackRef<X509>) -> Result<(), RequestCe
         })
     })?;
 
-    let mut state = DownstreamConnection::find_or_make(ssl)?;
-    // SAFETY: used on the worker's one thread, in a callback for its connection.
-    let state = unsafe { state.as_mut() };
+    let state = DownstreamConnection::find_or_make(ssl)?;
     let previous = state.authorities.take();
-    state.authorities = Some(
-        AnnouncedAuthorities::announce(ssl, authorities, previous).map_err(DownstreamError::Ssl)?,
-    );
+    let announced = AnnouncedAuthorities::announce(ssl, authorities, previous);
+    state.authorities.set(Some(announced.map_err(DownstreamError::Ssl)?));
     Ok(())
 }
 
 fn announce_none(ssl: &SslRef) -> Result<(), DownstreamError> {
-    if let Some(mut state) = DownstreamConnection::find(ssl) {
-        // SAFETY: as above.
-        let state = unsafe { state.as_mut() };
+    if let Some(state) = DownstreamConnection::find(ssl) {
         drop(state.authorities.take());
     }
     certificate_authorities::announce_none(ssl)?;

@@ -1,5 +1,6 @@
 //! What we keep for a client's connection.
 
+use std::cell::Cell;
 use std::ptr::NonNull;
 
 use openssl::ssl::SslRef;
@@ -30,21 +31,23 @@ pub enum DownstreamError {
 #[derive(Default)]
 pub struct DownstreamConnection {
     /// What the client is told that its certificate may come from.
-    pub authorities: Option<AnnouncedAuthorities>,
+    pub authorities: Cell<Option<AnnouncedAuthorities>>,
     /// Whether HTTP/2 is withheld.
-    pub http2_disabled: bool,
+    pub http2_disabled: Cell<bool>,
 }
 
 static INDEX: SslIndex = SslIndex::new();
 
 impl DownstreamConnection {
     /// The state of the connection of `ssl`, if it has any.
-    pub fn find(ssl: &SslRef) -> Option<NonNull<Self>> {
-        INDEX.data(ssl).map(NonNull::cast)
+    pub fn find(ssl: &SslRef) -> Option<&Self> {
+        // SAFETY: only `find_or_make` sets the data at our index. The pool of the connection, where
+        // the state is, outlives nginx's use of the SSL.
+        INDEX.data(ssl).map(|state| unsafe { state.cast().as_ref() })
     }
 
     /// The state of the connection of `ssl`, made where there is none.
-    pub fn find_or_make(ssl: &SslRef) -> Result<NonNull<Self>, DownstreamError> {
+    pub fn find_or_make(ssl: &SslRef) -> Result<&Self, DownstreamError> {
         if let Some(state) = Self::find(ssl) {
             return Ok(state);
         }
@@ -53,7 +56,7 @@ impl DownstreamConnection {
         let pool =
             Connection::from_ssl(ssl).and_then(Connection::pool).ok_or(DownstreamError::NotTls)?;
         let state = pool.keep(Self::default())?;
-        INDEX.set(ssl, state.cast())?;
+        INDEX.set(ssl, NonNull::from(state).cast())?;
         Ok(state)
     }
 }

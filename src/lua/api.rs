@@ -14,7 +14,7 @@ use std::rc::Rc;
 use foreign_types::ForeignTypeRef;
 use ngx::ffi::ngx_http_request_t;
 
-use crate::client_verify::ClientVerify;
+use crate::client_verify;
 use crate::downstream::{alpn, certificate_chain, client_certificate, connection, session};
 use crate::nginx::connection::process_log;
 use crate::nginx::lua::current_phase;
@@ -176,10 +176,8 @@ unsafe fn change_upstream_tls<E: Display>(
     // SAFETY: the contract is the same.
     unsafe {
         answer(name, r, text, |request| {
-            let mut state =
-                RequestState::find_or_make(request).map_err(|error| error.to_string())?;
-            // Used on the worker's one thread, in a call for its request.
-            change(&mut state.as_mut().upstream_tls).map_err(|error| error.to_string())?;
+            let state = RequestState::find_or_make(request).map_err(|error| error.to_string())?;
+            change(&mut state.upstream_tls.borrow_mut()).map_err(|error| error.to_string())?;
             Ok::<_, String>(Answer::Done)
         })
     }
@@ -287,12 +285,14 @@ unsafe extern "C" fn set_client_verify(
     // SAFETY: our Lua code passes its request, a string and a valid text.
     unsafe {
         answer("set_client_verify", r, text, |request| {
-            let value =
-                ClientVerify::new(bytes(value, length)).map_err(|error| error.to_string())?;
-            let mut state =
-                RequestState::find_or_make(request).map_err(|error| error.to_string())?;
-            state.as_mut().client_verify = Some(value);
-            Ok::<_, String>(Answer::Done)
+            let value = bytes(value, length);
+            client_verify::check(value).map_err(|error| error.to_string())?;
+            RequestState::find_or_make(request)
+                .and_then(|state| {
+                    state.client_verify.set(Some(request.pool().copy_bytes(value)?));
+                    Ok(Answer::Done)
+                })
+                .map_err(|error| error.to_string())
         })
     }
 }

@@ -5,7 +5,9 @@ use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
-use ngx::ffi::{NGX_ALIGNMENT, ngx_palloc, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_pool_t};
+use ngx::ffi::{
+    NGX_ALIGNMENT, ngx_palloc, ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_pool_t,
+};
 
 /// Memory ran out.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +40,7 @@ impl<'a> Pool<'a> {
     }
 
     /// Moves `value` into the pool, which drops it when it is destroyed. The address is stable.
-    pub fn keep<T: 'static>(self, value: T) -> Result<NonNull<T>, OutOfMemory> {
+    pub fn keep<T: 'static>(self, value: T) -> Result<&'a T, OutOfMemory> {
         const { assert!(align_of::<Kept<T>>() <= NGX_ALIGNMENT) };
 
         // SAFETY: the pool is valid. nginx allocates the data of a cleanup by `ngx_palloc`, which
@@ -51,12 +53,12 @@ impl<'a> Pool<'a> {
             let header = Header { type_id: TypeId::of::<T>(), drop: drop_value::<T> };
             kept.write(Kept { header, value });
             (*cleanup).handler = Some(drop_kept);
-            Ok(NonNull::new_unchecked(&raw mut (*kept.as_ptr()).value))
+            Ok(&(*kept.as_ptr()).value)
         }
     }
 
     /// The values of type `T` that [`Pool::keep`] placed in this pool, newest first.
-    pub fn kept<T: 'static>(self) -> impl Iterator<Item = NonNull<T>> {
+    pub fn kept<T: 'static>(self) -> impl Iterator<Item = &'a T> {
         // SAFETY: the list of cleanups is valid as long as the pool is.
         let mut next = unsafe { (*self.0.as_ptr()).cleanup };
 
@@ -72,10 +74,10 @@ impl<'a> Pool<'a> {
                     continue;
                 }
                 // SAFETY: only `keep` registers `drop_kept`, with a `Kept`, which begins with its
-                // header; the type in the header says which one it is.
+                // header; the type in the header says which one it is. It lives as long as the pool.
                 unsafe {
                     if (*data.cast::<Header>()).type_id == TypeId::of::<T>() {
-                        return NonNull::new(&raw mut (*data.cast::<Kept<T>>()).value);
+                        return Some(&(*data.cast::<Kept<T>>()).value);
                     }
                 }
             }
@@ -94,6 +96,17 @@ impl<'a> Pool<'a> {
             let memory = NonNull::new(memory).ok_or(OutOfMemory)?;
             memory.write(*value);
             Ok(memory)
+        }
+    }
+
+    /// Copies `bytes` into the pool.
+    pub fn copy_bytes(self, bytes: &[u8]) -> Result<NonNull<[u8]>, OutOfMemory> {
+        // SAFETY: the pool is valid, and the result is checked before it is written.
+        unsafe {
+            let memory = ngx_pnalloc(self.0.as_ptr(), bytes.len().max(1)).cast::<u8>();
+            let memory = NonNull::new(memory).ok_or(OutOfMemory)?;
+            memory.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
+            Ok(NonNull::slice_from_raw_parts(memory, bytes.len()))
         }
     }
 }

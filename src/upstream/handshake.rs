@@ -7,6 +7,7 @@
 
 use std::ffi::c_int;
 use std::fmt;
+use std::ptr::NonNull;
 
 use foreign_types::ForeignTypeRef;
 use openssl::ssl::{SslContextRef, SslRef};
@@ -54,7 +55,7 @@ pub fn install(
 ) -> Result<(), InstallError> {
     let previous = ssl::info_callback(context);
     let state = pool.keep(ContextState { previous, trust }).map_err(InstallError::OutOfMemory)?;
-    INDEX.set(context, state.cast()).map_err(InstallError::Ssl)?;
+    INDEX.set(context, NonNull::from(state).cast()).map_err(InstallError::Ssl)?;
     // SAFETY: `info_callback` calls the one that was there.
     unsafe { ssl::set_info_callback(context, info_callback) };
     Ok(())
@@ -117,31 +118,24 @@ fn on_event(ssl: &SslRef, event: HandshakeEvent) {
     let Some(handshake) = Handshake::of(ssl) else {
         return;
     };
-    match RequestState::find_for_upstream(handshake.request) {
+    match RequestState::with_upstream_tls(handshake.request) {
         Ok(None) => {}
-        Ok(Some(mut state)) => {
-            // SAFETY: used on the worker's one thread, in a callback for its request.
-            let state = unsafe { state.as_mut() };
-            if state.upstream_tls.is_empty() {
-                return;
-            }
-            match event {
-                HandshakeEvent::Start => {
-                    if let Err(error) = apply(handshake, state) {
-                        state.handshake_refused = true;
-                        refuse(handshake, &error);
-                    }
+        Ok(Some(state)) => match event {
+            HandshakeEvent::Start => {
+                if let Err(error) = apply(handshake, state) {
+                    state.handshake_refused.set(true);
+                    refuse(handshake, &error);
                 }
-                HandshakeEvent::Done => verify::check_names(
-                    handshake.ssl,
-                    handshake.upstream,
-                    handshake.connection.log(),
-                    state,
-                    handshake.request.pool(),
-                ),
             }
-        }
-        Err(OutOfMemory) => refuse(handshake, &ApplyError::OutOfMemory(OutOfMemory)),
+            HandshakeEvent::Done => verify::check_names(
+                handshake.ssl,
+                handshake.upstream,
+                handshake.connection.log(),
+                state,
+                handshake.request.pool(),
+            ),
+        },
+        Err(error) => refuse(handshake, &ApplyError::OutOfMemory(error)),
     }
 }
 
@@ -168,10 +162,10 @@ impl fmt::Display for ApplyError {
 }
 
 /// Gives the handshake all that the request asked for.
-fn apply(handshake: Handshake<'_>, state: &mut RequestState) -> Result<(), ApplyError> {
+fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyError> {
     let Handshake { ssl, tls, connection: _, request, upstream } = handshake;
     let UpstreamTls { client_certificate, verify, verify_depth, trusted_store, dns_names, uris } =
-        &state.upstream_tls;
+        state.upstream_tls.borrow().clone();
 
     // nginx keeps one session for a peer, whoever made it: an overridden request neither resumes it
     // nor leaves its own.
@@ -193,7 +187,6 @@ fn apply(handshake: Handshake<'_>, state: &mut RequestState) -> Result<(), Apply
     // Checked when the handshake is done, see `verify::check_names`.
     let _ = (dns_names, uris);
 
-    let verify = *verify;
     verify::set(request, upstream, state, verify).map_err(ApplyError::Verify)
 }
 

@@ -87,7 +87,8 @@ unsafe extern "C" fn init(
         // SAFETY: nginx calls with a valid request and one of its blocks.
         unsafe {
             let request = Request::from_ptr(NonNull::new_unchecked(r));
-            let Some(original) = module::balancers(request).of(block) else {
+            let Some(original) = module::balancers(request).and_then(|known| known.of(block))
+            else {
                 request.log().error(format_args!("upstream peer initialization: unknown block"));
                 return NGX_ERROR as ngx_int_t;
             };
@@ -135,12 +136,9 @@ fn wrap(request: Request<'_>, upstream: Upstream<'_>) -> Result<(), OutOfMemory>
 
 impl PeerChoice {
     /// Whether the request has TLS settings of its own.
-    fn overridden(&self) -> Result<Option<NonNull<RequestState>>, OutOfMemory> {
+    fn overridden(&self) -> Result<Option<&RequestState>, OutOfMemory> {
         // SAFETY: the request outlives its choice of a peer.
-        let request = unsafe { Request::from_ptr(self.request) };
-        let state = RequestState::find_for_upstream(request)?;
-        // SAFETY: used on the worker's one thread, in a callback for its request.
-        Ok(state.filter(|state| !unsafe { state.as_ref() }.upstream_tls.is_empty()))
+        RequestState::with_upstream_tls(unsafe { Request::from_ptr(self.request) })
     }
 }
 
@@ -183,14 +181,13 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
         if !matches!(overridden, Ok(None)) {
             upstream.do_not_keep_alive();
         }
-        if let Ok(Some(mut request)) = overridden {
-            // SAFETY: used on the worker's one thread, in a callback for its request.
-            if std::mem::take(&mut unsafe { request.as_mut() }.handshake_refused) {
-                // That was no failure of the peer, which other requests go on using.
-                return state & !(NGX_PEER_FAILED as ngx_uint_t);
+        match overridden {
+            // That was no failure of the peer, which other requests go on using.
+            Ok(Some(request)) if request.handshake_refused.take() => {
+                state & !(NGX_PEER_FAILED as ngx_uint_t)
             }
+            _ => state,
         }
-        state
     });
     if let Some(original) = choice.free {
         // SAFETY: as nginx would call it.

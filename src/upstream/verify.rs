@@ -35,7 +35,7 @@ pub enum VerifyError {
 pub fn set(
     request: Request<'_>,
     upstream: Upstream<'_>,
-    state: &mut RequestState,
+    state: &RequestState,
     verify: Option<bool>,
 ) -> Result<(), VerifyError> {
     let original = original_configuration(upstream, state);
@@ -70,10 +70,10 @@ pub fn check_names(
     ssl: &SslRef,
     upstream: Upstream<'_>,
     log: Log<'_>,
-    state: &mut RequestState,
+    state: &RequestState,
     pool: Pool<'_>,
 ) {
-    let UpstreamTls { dns_names, uris, .. } = &state.upstream_tls;
+    let UpstreamTls { dns_names, uris, .. } = &*state.upstream_tls.borrow();
     if dns_names.is_none() && uris.is_none() {
         return;
     }
@@ -109,7 +109,7 @@ fn original_configuration(
     state: &RequestState,
 ) -> NonNull<ngx_http_upstream_conf_t> {
     let current = upstream.configuration();
-    match state.configuration {
+    match state.configuration.get() {
         Some(OwnConfiguration { original, copy }) if copy == current => original,
         // The location's; another one than before if the request was redirected.
         _ => current,
@@ -119,19 +119,19 @@ fn original_configuration(
 /// Makes `upstream` follow a copy of `original` in which verification is as `verify` says.
 fn follow_copy(
     upstream: Upstream<'_>,
-    state: &mut RequestState,
+    state: &RequestState,
     pool: Pool<'_>,
     original: NonNull<ngx_http_upstream_conf_t>,
     verify: bool,
 ) -> Result<(), OutOfMemory> {
     // SAFETY: both configurations live as long as the request; the copy is nobody else's.
     unsafe {
-        let copy = match state.configuration {
+        let copy = match state.configuration.get() {
             Some(own) if own.original == original => own.copy,
             _ => pool.copy(original.as_ref())?,
         };
         (*copy.as_ptr()).ssl_verify = isize::from(verify);
-        state.configuration = Some(OwnConfiguration { original, copy });
+        state.configuration.set(Some(OwnConfiguration { original, copy }));
         upstream.set_configuration(copy);
     }
     Ok(())

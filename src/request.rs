@@ -41,8 +41,9 @@ impl RequestState {
     /// An internal redirect zeroes the contexts of a request: then its state is found in its pool.
     pub fn find(request: Request<'_>) -> Option<&Self> {
         // SAFETY: only `remember` sets our context, which lives as long as the request.
-        if let Some(state) = unsafe { request.module_context::<Self>(module::index()) } {
-            return Some(unsafe { state.as_ref() });
+        let state = unsafe { request.module_context(module::index()).map(|state| state.as_ref()) };
+        if state.is_some() {
+            return state;
         }
         let state = request
             .pool()

@@ -51,8 +51,8 @@ pub fn forget_session(ssl: &SslRef) -> Result<(), SslError> {
     })
 }
 
-/// Makes a handshake that has not begun fail before it sends a byte: no version of the protocol is
-/// left to offer.
+/// Makes a handshake that has not begun fail before it sends a byte, because no version of the
+/// protocol is left to offer, and one that is done useless.
 pub fn refuse_handshake(ssl: &SslRef) {
     let versions = openssl_sys::SSL_OP_NO_SSLv3
         | openssl_sys::SSL_OP_NO_TLSv1
@@ -61,6 +61,7 @@ pub fn refuse_handshake(ssl: &SslRef) {
         | openssl_sys::SSL_OP_NO_TLSv1_3;
     // SAFETY: the SSL is valid.
     unsafe { sys::SSL_set_options(ssl.as_ptr(), versions) };
+    shut_down(ssl);
 }
 
 /// Makes every further use of an SSL whose handshake is done fail, as if it had been shut down.
@@ -96,6 +97,8 @@ pub fn disable_session_reuse(ssl: &SslRef) -> Result<(), SslError> {
         }
         1
     }
+    // With OpenSSL 3.0 the callback alone prevents tickets of TLS 1.3 too; that their number does, is
+    // what the manual says.
     // SAFETY: the SSL is valid, the callback lives as long as the program.
     unsafe {
         sys::SSL_set_not_resumable_session_callback(ssl.as_ptr(), Some(not_resumable));

@@ -84,7 +84,6 @@ unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) 
     });
     if !handled {
         ssl::refuse_handshake(ssl);
-        ssl::shut_down(ssl);
     }
 }
 

@@ -6,9 +6,12 @@
 # PATH of a shell that was open before does not look.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
 
+# Found now, because the path of this file may be relative to a folder that is left later.
+project_folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
 # The root of the project, whatever the current folder is.
 project_root() {
-    cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd
+    printf '%s\n' "$project_folder"
 }
 
 # Says what is being done: on stderr, because some scripts print things for other programs.

@@ -172,10 +172,24 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         proxy_ssl_name wrong.test;
         proxy_pass https://service;
     }
+    location = /v {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/other-ca.crt;
+        proxy_ssl_name wrong.test;
+        proxy_pass https://service;
+        error_page 502 = @fallback_right;
+    }
+    location @fallback_right {
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name service.test;
+        proxy_pass https://service;
+    }
 --- request eval
-["GET /t", "GET /u"]
+["GET /t", "GET /u", "GET /v"]
 --- error_code eval
-[200, 502]
+[200, 502, 200]
 --- error_log
 upstream SSL certificate does not match "wrong.test"
 

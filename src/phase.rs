@@ -68,7 +68,7 @@ impl Phases {
         Self(context)
     }
 
-    const fn and(self, other: Self) -> Self {
+    const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
@@ -149,21 +149,19 @@ impl Function {
     /// The phases in which the function may be called.
     pub const fn phases(self) -> Phases {
         const HANDSHAKE: Phases = Phases::CERTIFICATE;
-        const BEFORE_UPSTREAM: Phases = Phases::REWRITE.and(Phases::ACCESS).and(Phases::BALANCER);
-        const RESPONSE: Phases = Phases::HEADER_FILTER.and(Phases::BODY_FILTER).and(Phases::LOG);
+        const BEFORE_UPSTREAM: Phases = Phases::REWRITE.or(Phases::ACCESS).or(Phases::BALANCER);
+        const RESPONSE: Phases = Phases::HEADER_FILTER.or(Phases::BODY_FILTER).or(Phases::LOG);
 
         match self {
             Self::RequestClientCertificate | Self::DisableSessionReuse => HANDSHAKE,
             Self::DisableHttp2Alpn => Phases::CLIENT_HELLO,
-            Self::GetFullClientCertificateChain => {
-                BEFORE_UPSTREAM.and(Phases::CONTENT).and(RESPONSE)
-            }
-            Self::SetClientVerify => BEFORE_UPSTREAM.and(Phases::CONTENT),
+            Self::GetFullClientCertificateChain => BEFORE_UPSTREAM.or(Phases::CONTENT).or(RESPONSE),
+            Self::SetClientVerify => BEFORE_UPSTREAM.or(Phases::CONTENT),
             Self::GetRequestSslPointer => BEFORE_UPSTREAM
-                .and(Phases::CONTENT)
-                .and(RESPONSE)
-                .and(HANDSHAKE)
-                .and(Phases::CLIENT_HELLO),
+                .or(Phases::CONTENT)
+                .or(RESPONSE)
+                .or(HANDSHAKE)
+                .or(Phases::CLIENT_HELLO),
             Self::SetTlsCertKey
             | Self::SetTlsVerify
             | Self::SetTlsVerifyDepth

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 
-use ngx::ffi::{ngx_http_request_t, ngx_http_upstream_conf_t};
+use ngx::ffi::{ngx_http_request_t, ngx_http_upstream_t};
 
 use crate::module;
 use crate::nginx::pool::OutOfMemory;
@@ -23,16 +23,18 @@ pub struct RequestState {
     /// What was asked for on the upstream connection.
     pub upstream_tls: RefCell<UpstreamTls>,
     /// The configuration that stands in for that of the location.
-    pub configuration: Cell<Option<OwnConfiguration>>,
+    pub own_configuration: Cell<Option<OwnConfiguration>>,
     /// Whether the last handshake was refused by us: not the fault of the peer.
     pub handshake_refused: Cell<bool>,
 }
 
-/// A copy of a location's configuration.
+/// That an upstream follows a copy of its location's configuration.
 #[derive(Clone, Copy)]
 pub struct OwnConfiguration {
-    pub original: NonNull<ngx_http_upstream_conf_t>,
-    pub copy: NonNull<ngx_http_upstream_conf_t>,
+    /// Which upstream: after a redirect, a request has another.
+    pub upstream: *mut ngx_http_upstream_t,
+    /// `proxy_ssl_verify` as the location has it.
+    pub configured_verify: bool,
 }
 
 impl RequestState {
@@ -42,7 +44,7 @@ impl RequestState {
     pub fn find(request: Request<'_>) -> Option<&Self> {
         // SAFETY: only `remember` sets our context, which lives as long as the request.
         let state = unsafe { request.module_context(module::index()).map(|state| state.as_ref()) };
-        if state.is_some() {
+        if state.is_some() || !request.may_have_lost_contexts() {
             return state;
         }
         let state = request
@@ -74,6 +76,20 @@ impl RequestState {
         Ok(state.filter(|state| !state.upstream_tls.borrow().is_empty()))
     }
 
+    /// What `set_client_verify` was given for `request`, or for the one that it is a subrequest of:
+    /// it is about the client's connection, which they share.
+    pub fn client_verify_of(request: Request<'_>) -> Option<NonNull<[u8]>> {
+        let mut request = Some(request);
+        while let Some(current) = request {
+            let state = Self::find(current);
+            if let Some(value) = state.and_then(|state| state.client_verify.get()) {
+                return Some(value);
+            }
+            request = current.parent();
+        }
+        None
+    }
+
     fn inherited(request: Request<'_>) -> Option<UpstreamTls> {
         let mut request = request;
         while let Some(parent) = request.cloned_from() {
@@ -91,7 +107,7 @@ impl RequestState {
             request: unsafe { NonNull::new_unchecked(request.as_ptr()) },
             client_verify: Cell::new(None),
             upstream_tls: RefCell::new(upstream_tls),
-            configuration: Cell::new(None),
+            own_configuration: Cell::new(None),
             handshake_refused: Cell::new(false),
         })?;
         Self::remember(request, state);

@@ -54,10 +54,7 @@ unsafe extern "C" fn client_verify(
         // SAFETY: nginx calls with a valid request and a place for the value.
         unsafe {
             let request = Request::from_ptr(NonNull::new_unchecked(r));
-            let state = RequestState::find(request);
-            let overridden = state.and_then(|state| state.client_verify.get());
-
-            match overridden {
+            match RequestState::client_verify_of(request) {
                 Some(overridden) => {
                     (*value).set_len(overridden.len() as u32);
                     (*value).set_valid(1);

@@ -27,6 +27,7 @@ ffi.cdef [[
     struct stack_st;
     struct evp_pkey_st;
     struct x509_store_st;
+    struct ssl_st;
 ]]
 
 -- What ngx.ssl gives, what OpenSSL's safe stacks are called, and lua-resty-openssl's name for both.
@@ -35,6 +36,7 @@ local STACK_OF_X509 = ffi.typeof("struct stack_st_X509 *")
 local OPENSSL_STACK = ffi.typeof("struct stack_st *")
 local EVP_PKEY = ffi.typeof("struct evp_pkey_st *")
 local X509_STORE = ffi.typeof("struct x509_store_st *")
+local SSL = ffi.typeof("struct ssl_st *")
 
 
 local function said()
@@ -115,7 +117,7 @@ end
 
 function functions.get_request_ssl_pointer(r)
     if api.get_request_ssl_pointer(r, pointer, text) == OK then
-        return pointer[0]
+        return ffi.cast(SSL, pointer[0])
     end
     return nil, said()
 end
@@ -165,14 +167,22 @@ local function set_names(set, r, names)
         error("argument must be a table of strings", 2)
     end
 
-    local count = #names
+    local count = 0
+    for index, name in pairs(names) do
+        if type(index) ~= "number" or type(name) ~= "string" then
+            error("argument must be a table of strings", 2)
+        end
+        count = count + 1
+    end
+    if count ~= #names then
+        error("argument must be a table of strings", 2)
+    end
+
+    -- The arrays hold mere pointers: the strings are those of the table, and stay where they are.
     local data = ffi.new("const char *[?]", count + 1)
     local lengths = ffi.new("size_t[?]", count + 1)
     for i = 1, count do
-        local name = names[i]
-        if type(name) ~= "string" then
-            error("argument must be a table of strings", 2)
-        end
+        local name = rawget(names, i)
         data[i - 1] = name
         lengths[i - 1] = #name
     end

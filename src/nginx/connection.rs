@@ -6,8 +6,8 @@ use std::ptr::NonNull;
 
 use foreign_types::ForeignTypeRef;
 use ngx::ffi::{
-    NGX_AGAIN, ngx_close_connection, ngx_connection_t, ngx_destroy_pool, ngx_int_t, ngx_log_t,
-    ngx_ssl_connection_index, ngx_ssl_connection_t, ngx_ssl_shutdown,
+    ngx_close_connection, ngx_connection_t, ngx_destroy_pool, ngx_log_t, ngx_ssl_connection_index,
+    ngx_ssl_connection_t, ngx_ssl_shutdown,
 };
 use openssl::ssl::SslRef;
 
@@ -28,7 +28,7 @@ impl<'a> Connection<'a> {
     /// The connection that nginx made `ssl` for.
     pub fn from_ssl(ssl: &'a SslRef) -> Option<Self> {
         // SAFETY: `ssl` is valid. nginx keeps the connection at this index of each SSL that it
-        // makes, and frees the SSL before the connection; an SSL of somebody else has NULL there.
+        // makes, and uses no SSL after its connection; an SSL of somebody else has NULL there.
         unsafe {
             let connection =
                 openssl_sys::SSL_get_ex_data(ssl.as_ptr(), ngx_ssl_connection_index as c_int);
@@ -108,18 +108,15 @@ impl<'a> Tls<'a> {
 ///
 /// # Safety
 /// `connection` must be valid, and nobody may use it afterwards.
-pub unsafe extern "C" fn close_upstream_connection(connection: *mut ngx_connection_t) {
-    // SAFETY: valid by contract; `ngx_ssl_shutdown` calls back here when it could not end at once,
-    // otherwise it has freed `ssl`, and what remains is the pool and the connection.
+pub unsafe fn close_upstream_connection(connection: *mut ngx_connection_t) {
+    // SAFETY: valid by contract. With both flags set, `ngx_ssl_shutdown` frees the TLS at once; what
+    // remains is the pool and the connection.
     unsafe {
         let tls = (*connection).ssl;
         if !tls.is_null() {
             (*tls).set_no_wait_shutdown(1);
             (*tls).set_no_send_shutdown(1);
-            if ngx_ssl_shutdown(connection) == NGX_AGAIN as ngx_int_t {
-                (*(*connection).ssl).handler = Some(close_upstream_connection);
-                return;
-            }
+            ngx_ssl_shutdown(connection);
         }
         let pool = (*connection).pool;
         if !pool.is_null() {

@@ -81,21 +81,32 @@ impl<'a> Request<'a> {
         unsafe { module.set(self.0.as_ref().ctx, context) }
     }
 
+    /// Whether nginx may have zeroed the contexts of the request: for an internal redirect, or for
+    /// an error after the header was sent.
+    pub fn may_have_lost_contexts(self) -> bool {
+        // SAFETY: the request is valid.
+        let request = unsafe { self.0.as_ref() };
+        request.internal() != 0 || request.filter_finalize() != 0
+    }
+
+    /// The request that this one is a subrequest of.
+    pub fn parent(self) -> Option<Self> {
+        // SAFETY: a parent outlives its subrequests.
+        unsafe { Some(Self::from_ptr(NonNull::new(self.0.as_ref().parent)?)) }
+    }
+
     /// The request that this one continues under another name: the parent of a subrequest made
     /// with `NGX_HTTP_SUBREQUEST_CLONE`, for a slice or a background update of the cache. Such a
     /// subrequest begins where its parent is, so that no Lua code of the earlier phases runs for it.
     pub fn cloned_from(self) -> Option<Self> {
-        // SAFETY: both requests are valid: a parent outlives its subrequests. nginx marks a clone
-        // in no way of its own, but only a clone has the very URI of its parent (the same bytes in
-        // memory) in the very location: any other subrequest has a URI of its own making.
+        let parent = self.parent()?;
+
+        // SAFETY: both requests are valid. nginx marks a clone in no way of its own, but only a
+        // clone has the very URI of its parent, the same bytes in memory: any other subrequest has
+        // a URI of its own making.
         unsafe {
-            let request = self.0.as_ref();
-            let parent = NonNull::new(request.parent)?;
-            let other = parent.as_ref();
-            let clone = request.uri.data == other.uri.data
-                && request.uri.len == other.uri.len
-                && request.loc_conf == other.loc_conf;
-            clone.then(|| Self::from_ptr(parent))
+            let (uri, parent_uri) = (self.0.as_ref().uri, parent.0.as_ref().uri);
+            (uri.data == parent_uri.data && uri.len == parent_uri.len).then_some(parent)
         }
     }
 }

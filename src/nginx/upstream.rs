@@ -4,10 +4,13 @@ use std::marker::PhantomData;
 use std::mem::offset_of;
 use std::ptr::NonNull;
 
+use foreign_types::ForeignTypeRef;
 use ngx::ffi::{
     NGX_OK, ngx_connection_t, ngx_http_complex_value, ngx_http_upstream_conf_t,
     ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t,
 };
+
+use openssl::ssl::SslContextRef;
 
 use super::configuration::bytes;
 use super::request::Request;
@@ -30,6 +33,26 @@ impl<'a> Upstream<'a> {
     pub unsafe fn from_peer(peer: NonNull<ngx_peer_connection_t>) -> Self {
         // SAFETY: the field is inside the structure, at this offset.
         unsafe { Self::from_ptr(peer.byte_sub(offset_of!(ngx_http_upstream_t, peer)).cast()) }
+    }
+
+    pub fn as_ptr(self) -> *mut ngx_http_upstream_t {
+        self.0.as_ptr()
+    }
+
+    /// The TLS context of the connection, if it has one.
+    pub fn tls_context(self) -> Option<&'a SslContextRef> {
+        // SAFETY: the configuration is valid, and so is the context that it may have.
+        unsafe {
+            let ssl = NonNull::new(self.configuration().as_ref().ssl)?;
+            let context = NonNull::new(ssl.as_ref().ctx)?;
+            Some(SslContextRef::from_ptr(context.as_ptr().cast()))
+        }
+    }
+
+    /// Whether the request was sent, or begun to be sent, to the current peer.
+    pub fn request_sent(self) -> bool {
+        // SAFETY: the upstream is valid.
+        unsafe { self.0.as_ref().request_sent() != 0 }
     }
 
     /// The connection to the chosen peer, or NULL.

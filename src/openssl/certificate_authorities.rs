@@ -102,7 +102,7 @@ impl HoldsItsObjects for CertificateAuthorities {
 /// when this value is dropped, before the SSL can free anything: it holds a reference to the SSL,
 /// and so drops it last.
 pub struct AnnouncedAuthorities {
-    ssl: OwnedSsl,
+    _ssl: OwnedSsl,
     list: *mut stack_st_X509_NAME,
     // Holds the names that `list` points at.
     _authorities: Rc<CertificateAuthorities>,
@@ -133,17 +133,16 @@ impl AnnouncedAuthorities {
                 return Err(SslError::take("OPENSSL_sk_dup"));
             }
             sys::SSL_set0_CA_list(ssl.as_ptr(), list);
-            Ok(Self { ssl: owner, list, _authorities: authorities })
+            Ok(Self { _ssl: owner, list, _authorities: authorities })
         }
     }
 }
 
 impl Drop for AnnouncedAuthorities {
     fn drop(&mut self) {
-        // SAFETY: `self.ssl` still holds the SSL, and the SSL the list. Emptied, the list is freed
+        // SAFETY: `self._ssl` still holds the SSL, and the SSL the list. Emptied, the list is freed
         // without the names, which belong to `self._authorities`.
         unsafe { sys::OPENSSL_sk_zero(self.list.cast()) }
-        debug_assert!(!self.ssl.0.is_null());
     }
 }
 

@@ -1,7 +1,9 @@
 //! A certificate to present to an upstream, with its key.
 
 use foreign_types::ForeignTypeRef;
-use openssl::pkey::{PKey, PKeyRef, Private};
+use openssl::hash::MessageDigest;
+use openssl::pkey::{Id, PKey, PKeyRef, Private};
+use openssl::sign::Signer;
 use openssl::ssl::SslRef;
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::{X509, X509Ref};
@@ -29,6 +31,9 @@ pub enum InvalidCertificate {
     /// The key is of another certificate.
     #[error("key does not belong to the first certificate of chain")]
     KeyMismatch,
+    /// A public key, of which the other half is elsewhere.
+    #[error("key cannot sign: {0}")]
+    CannotSign(SslError),
     /// No memory for the references.
     #[error("chain: {0}")]
     References(SslError),
@@ -51,6 +56,8 @@ impl ClientCertificate {
         let result = unsafe { sys::X509_check_private_key(leaf.as_ptr(), key.as_ptr()) };
         SslError::check("X509_check_private_key", result)
             .map_err(|_| InvalidCertificate::KeyMismatch)?;
+        // The comparison is of the public halves.
+        try_to_sign(key).map_err(InvalidCertificate::CannotSign)?;
 
         Ok(Self { leaf, intermediates, key: key.to_owned() })
     }
@@ -86,6 +93,19 @@ impl ClientCertificate {
     }
 }
 
+/// Signs something, which takes the private half of a key, wherever that is kept.
+fn try_to_sign(key: &PKeyRef<Private>) -> Result<(), SslError> {
+    let signer = match key.id() {
+        // These have a digest of their own (RFC 8032).
+        Id::ED25519 | Id::ED448 => Signer::new_without_digest(key),
+        _ => Signer::new(MessageDigest::sha256(), key),
+    };
+    signer
+        .and_then(|mut signer| signer.sign_oneshot_to_vec(b"test"))
+        .map(|_| ())
+        .map_err(|errors| SslError::new("EVP_DigestSign", errors))
+}
+
 impl HoldsItsObjects for ClientCertificate {
     fn addresses(&self) -> Vec<usize> {
         let key = self.key.as_ptr() as usize;
@@ -93,5 +113,33 @@ impl HoldsItsObjects for ClientCertificate {
         let intermediates =
             self.intermediates.iter().map(|certificate| certificate.as_ptr() as usize);
         [key, leaf].into_iter().chain(intermediates).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::nid::Nid;
+    use openssl::rsa::Rsa;
+
+    use super::*;
+
+    #[test]
+    fn a_private_key_signs_and_a_public_one_does_not() {
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+        let keys = [
+            PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap(),
+            PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap(),
+            PKey::generate_ed25519().unwrap(),
+            PKey::generate_ed448().unwrap(),
+        ];
+        for key in keys {
+            assert!(try_to_sign(&key).is_ok(), "{:?}", key.id());
+
+            let public = PKey::public_key_from_der(&key.public_key_to_der().unwrap()).unwrap();
+            // SAFETY: the same object under the type that a pointer from Lua gets.
+            let public = unsafe { PKeyRef::from_ptr(public.as_ptr()) };
+            assert!(try_to_sign(public).is_err(), "{:?}", key.id());
+        }
     }
 }

@@ -9,6 +9,7 @@ use foreign_types::ForeignTypeRef;
 use openssl::ssl::{SslContextRef, SslRef};
 use openssl::x509::X509VerifyResult;
 use openssl::x509::store::X509StoreRef;
+use openssl::x509::verify::X509VerifyFlags;
 use openssl_sys::{SSL, X509_STORE_CTX};
 
 use super::error::SslError;
@@ -34,6 +35,14 @@ pub fn set_verify_store(ssl: &SslRef, store: Option<&X509StoreRef>) -> Result<()
     // SAFETY: the SSL and the store are valid.
     SslError::check("SSL_set1_verify_cert_store", unsafe {
         sys::SSL_set1_verify_cert_store(ssl.as_ptr(), store)
+    })
+}
+
+/// Adds to how the SSL verifies its peer.
+pub fn add_verify_flags(ssl: &SslRef, flags: X509VerifyFlags) -> Result<(), SslError> {
+    // SAFETY: the SSL is valid; its parameters belong to it.
+    SslError::check("X509_VERIFY_PARAM_set_flags", unsafe {
+        sys::X509_VERIFY_PARAM_set_flags(sys::SSL_get0_param(ssl.as_ptr()), flags.bits())
     })
 }
 

@@ -21,6 +21,19 @@ pub fn reference(store: &X509StoreRef) -> Result<X509Store, SslError> {
     }
 }
 
+/// How a store verifies.
+fn flags(store: &X509StoreRef) -> X509VerifyFlags {
+    // SAFETY: the store is valid; its parameters belong to it.
+    let flags =
+        unsafe { sys::X509_VERIFY_PARAM_get_flags(sys::X509_STORE_get0_param(store.as_ptr())) };
+    X509VerifyFlags::from_bits_retain(flags)
+}
+
+/// Whether revocation lists are checked, of the leaf or of the whole chain.
+pub fn revocation_flags(store: &X509StoreRef) -> X509VerifyFlags {
+    flags(store) & (X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL)
+}
+
 /// A store in which each of `certificates` is trusted by itself, be it a root or an intermediate.
 /// The revocation lists of `base`, and whether they are checked, hold for it too.
 pub fn trusting(certificates: &StackRef<X509>, base: &X509StoreRef) -> Result<X509Store, SslError> {

@@ -57,6 +57,8 @@ unsafe extern "C" {
     pub fn X509_STORE_get0_objects(store: *const X509_STORE) -> *mut stack_st_X509_OBJECT;
     pub fn X509_OBJECT_get_type(object: *const X509_OBJECT) -> c_int;
     pub fn X509_OBJECT_get0_X509_CRL(object: *const X509_OBJECT) -> *mut X509_CRL;
+    pub fn SSL_get0_param(ssl: *mut SSL) -> *mut X509_VERIFY_PARAM;
+    pub fn X509_VERIFY_PARAM_set_flags(param: *mut X509_VERIFY_PARAM, flags: c_ulong) -> c_int;
     pub fn X509_VERIFY_PARAM_get_flags(param: *const X509_VERIFY_PARAM) -> c_ulong;
 
     pub fn OPENSSL_sk_dup(stack: *const OPENSSL_STACK) -> *mut OPENSSL_STACK;
@@ -75,7 +77,7 @@ pub unsafe fn SSL_set1_chain(ssl: *mut SSL, chain: *mut stack_st_X509) -> c_long
 /// `SSL_set1_verify_cert_store(3)`: the SSL takes its own reference.
 ///
 /// # Safety
-/// `ssl` and `store` must be valid.
+/// `ssl` must be valid, `store` valid or NULL.
 pub unsafe fn SSL_set1_verify_cert_store(ssl: *mut SSL, store: *mut X509_STORE) -> c_long {
     // SAFETY: the control's contract is the macro's, which the caller keeps.
     unsafe {

@@ -23,6 +23,7 @@ use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
 use crate::openssl::error::SslError;
 use crate::openssl::ssl::{self, ContextIndex, HandshakeEvent, InfoCallback};
+use crate::openssl::store;
 use crate::request::RequestState;
 
 /// What we keep for a TLS context. Lives in the pool of the configuration, as does the context.
@@ -121,8 +122,9 @@ fn on_event(ssl: &SslRef, event: HandshakeEvent) {
         Ok(None) => {}
         Ok(Some(state)) => match event {
             HandshakeEvent::Start => {
-                if let Err(error) = apply(handshake, state) {
-                    state.handshake_refused.set(true);
+                let applied = apply(handshake, state);
+                state.handshake_refused.set(applied.is_err());
+                if let Err(error) = applied {
                     refuse(handshake, &error);
                 }
             }
@@ -179,6 +181,13 @@ fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyErro
     let location_store = trust.and_then(|trust| trust.store.as_ref());
     if let Some(store) = trusted_store.as_ref().or(location_store) {
         ssl::set_verify_store(ssl, Some(store)).map_err(ApplyError::TrustedStore)?;
+    }
+    if trusted_store.is_some() {
+        // Where the location checks revocation lists, so does the request: its own store must have
+        // them.
+        let replaced = location_store.map_or(ssl.ssl_context().cert_store(), |store| store);
+        ssl::add_verify_flags(ssl, store::revocation_flags(replaced))
+            .map_err(ApplyError::TrustedStore)?;
     }
     if let Some(depth) = verify_depth.or(trust.and_then(|trust| trust.verify_depth)) {
         ssl::set_verify_depth(ssl, depth);

@@ -15,9 +15,10 @@ use ngx::ffi::{
     ngx_uint_t,
 };
 
+use super::handshake;
 use crate::module;
 use crate::nginx::configuration::{self, Module};
-use crate::nginx::connection::{close_upstream_connection, process_log};
+use crate::nginx::connection::{Connection, close_upstream_connection, process_log};
 use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
@@ -35,7 +36,8 @@ impl Balancers {
     }
 }
 
-/// Wraps the choice of a peer in every `upstream {}` block. To be called in *postconfiguration*,
+/// Wraps the choice of a peer in every `upstream {}` block, and in those that nginx makes of a
+/// `proxy_pass` with an address. To be called in *postconfiguration*,
 /// when the blocks have their balancers.
 ///
 /// # Safety
@@ -54,11 +56,6 @@ pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) -> Balancers {
         let blocks: &[*mut ngx_http_upstream_srv_conf_t] =
             configuration::elements(&main.as_ref().upstreams);
         for block in blocks {
-            // Without a configuration of its own, a block stands for `proxy_pass` with an address:
-            // there, nothing keeps connections.
-            if (**block).srv_conf.is_null() {
-                continue;
-            }
             balancers.0.push((*block as usize, (**block).peer.init));
             (**block).peer.init = Some(init);
         }
@@ -96,7 +93,10 @@ unsafe extern "C" fn init(
             if status != NGX_OK as ngx_int_t {
                 return status;
             }
-            match request.upstream().map_or(Ok(()), |upstream| wrap(request, upstream)) {
+            let wrapped = adopt(request).and_then(|()| {
+                request.upstream().map_or(Ok(()), |upstream| wrap(request, upstream))
+            });
+            match wrapped {
                 Ok(()) => NGX_OK as ngx_int_t,
                 Err(error) => {
                     request.log().error(format_args!("upstream peer initialization: {error}"));
@@ -105,6 +105,12 @@ unsafe extern "C" fn init(
             }
         }
     })
+}
+
+/// Gives a clone the settings of its parent before either is redirected, and is no longer known for
+/// what it is.
+fn adopt(request: Request<'_>) -> Result<(), OutOfMemory> {
+    RequestState::with_upstream_tls(request).map(|_| ())
 }
 
 /// Puts our functions before those that choose the peer.
@@ -137,38 +143,51 @@ fn wrap(request: Request<'_>, upstream: Upstream<'_>) -> Result<(), OutOfMemory>
 impl PeerChoice {
     /// Whether the request has TLS settings of its own.
     fn overridden(&self) -> Result<Option<&RequestState>, OutOfMemory> {
+        RequestState::with_upstream_tls(self.request())
+    }
+
+    fn request(&self) -> Request<'_> {
         // SAFETY: the request outlives its choice of a peer.
-        RequestState::with_upstream_tls(unsafe { Request::from_ptr(self.request) })
+        unsafe { Request::from_ptr(self.request) }
     }
 }
 
 unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
     // SAFETY: nginx calls with the peer that `wrap` changed, and its data.
-    let (peer, choice) = unsafe { (&mut *pc, *data.cast::<PeerChoice>()) };
+    let (upstream, choice) =
+        unsafe { (Upstream::from_peer(NonNull::new_unchecked(pc)), *data.cast::<PeerChoice>()) };
     let Some(original) = choice.get else {
         return NGX_ERROR as ngx_int_t;
     };
     // A balancer in Lua runs here, and may override settings.
     // SAFETY: as nginx would call it.
     let status = unsafe { original(pc, choice.data) };
-    if status != NGX_DONE as ngx_int_t || peer.connection.is_null() {
-        return status;
-    }
 
-    // The connection is an idle one, made with the settings of a location.
     guard("upstream peer choice", process_log(), NGX_ERROR as ngx_int_t, || {
         match choice.overridden() {
-            Ok(None) => status,
+            Ok(None) => return status,
+            Ok(Some(_)) if upstream.tls_context().is_some_and(handshake::is_installed) => {}
             Ok(Some(_)) => {
-                // SAFETY: taken from its cache, the connection is ours; NGX_OK without a connection
-                // makes nginx open one to the same peer.
-                unsafe { close_upstream_connection(peer.connection) };
-                peer.connection = ptr::null_mut();
-                peer.set_cached(0);
-                NGX_OK as ngx_int_t
+                choice.request().log().error(format_args!(
+                    "upstream TLS settings of the request could not be applied: they are for proxy, \
+                     grpc and uwsgi alone"
+                ));
+                return NGX_ERROR as ngx_int_t;
             }
-            Err(OutOfMemory) => NGX_ERROR as ngx_int_t,
+            Err(OutOfMemory) => return NGX_ERROR as ngx_int_t,
         }
+        // SAFETY: the peer is valid. With NGX_DONE it is an idle connection, made with the settings
+        // of a location: taken from its cache, it is ours. NGX_OK without a connection makes nginx
+        // open one to the same peer.
+        unsafe {
+            if status == NGX_DONE as ngx_int_t && !(*pc).connection.is_null() {
+                close_upstream_connection((*pc).connection);
+                (*pc).connection = ptr::null_mut();
+                (*pc).set_cached(0);
+                return NGX_OK as ngx_int_t;
+            }
+        }
+        status
     })
 }
 
@@ -182,8 +201,10 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
             upstream.do_not_keep_alive();
         }
         match overridden {
-            // That was no failure of the peer, which other requests go on using.
-            Ok(Some(request)) if request.handshake_refused.take() => {
+            // What the request asked for, other requests go on without: the peer has not failed.
+            Ok(Some(request))
+                if request.handshake_refused.take() || failed_verification(upstream) =>
+            {
                 state & !(NGX_PEER_FAILED as ngx_uint_t)
             }
             _ => state,
@@ -193,6 +214,17 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
         // SAFETY: as nginx would call it.
         unsafe { original(pc, choice.data, state) }
     }
+}
+
+/// Whether the connection, of which the handshake is done, is given up before the request was sent:
+/// nginx does so when verification has failed, and for nothing else.
+fn failed_verification(upstream: Upstream<'_>) -> bool {
+    let Some(connection) = NonNull::new(upstream.connection()) else {
+        return false;
+    };
+    // SAFETY: the connection is still the upstream's.
+    let tls = unsafe { Connection::from_ptr(connection) }.tls();
+    tls.is_some_and(|tls| tls.handshaked()) && !upstream.request_sent()
 }
 
 unsafe extern "C" fn notify(pc: *mut ngx_peer_connection_t, data: *mut c_void, event: ngx_uint_t) {

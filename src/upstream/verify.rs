@@ -4,10 +4,9 @@
 //! for a request that overrides the location's setting too: the request gets its own copy of the
 //! location's configuration, with the setting in it.
 
-use std::ptr::NonNull;
 use std::rc::Rc;
 
-use ngx::ffi::ngx_http_upstream_conf_t;
+use openssl::error::ErrorStack;
 use openssl::ssl::SslRef;
 use openssl::x509::X509VerifyResult;
 
@@ -38,22 +37,12 @@ pub fn set(
     state: &RequestState,
     verify: Option<bool>,
 ) -> Result<(), VerifyError> {
-    let original = original_configuration(upstream, state);
-    // SAFETY: the location's configuration outlives the request.
-    let (configured, has_name) = unsafe {
-        let configuration = original.as_ref();
-        let configured = configuration.ssl_verify != 0;
-        (configured, configured || configuration.ssl_server_name != 0)
-    };
+    let configured = configured(upstream, state);
+    // SAFETY: the configuration outlives the request.
+    let has_name = configured || unsafe { upstream.configuration().as_ref() }.ssl_server_name != 0;
     let verify = verify.unwrap_or(configured);
 
-    if verify == configured {
-        // SAFETY: the location's configuration outlives the request.
-        unsafe { upstream.set_configuration(original) };
-    } else {
-        follow_copy(upstream, state, request.pool(), original, verify)?;
-    }
-
+    follow(upstream, state, request.pool(), verify)?;
     if verify && !has_name {
         // nginx has had no reason yet to evaluate the name.
         let name = match upstream.configured_ssl_name(request) {
@@ -81,7 +70,10 @@ pub fn check_names(
     let is_missing = |names: &&Rc<RequiredNames>| {
         !certificate.as_ref().is_some_and(|certificate| names.carried_by(certificate))
     };
-    match [dns_names, uris].into_iter().flatten().find(is_missing) {
+    let missing = [dns_names, uris].into_iter().flatten().find(is_missing);
+    // A malformed extension leaves errors behind, which nginx would take for those of a later call.
+    drop(ErrorStack::get());
+    match missing {
         None => return,
         Some(missing) => log.error(format_args!(
             "upstream SSL certificate carries none of the required {}: {}",
@@ -92,8 +84,7 @@ pub fn check_names(
 
     // nginx looks at the result next, and closes the connection; it must not be told to skip that.
     fail(ssl);
-    let original = original_configuration(upstream, state);
-    if follow_copy(upstream, state, pool, original, true).is_err() {
+    if follow(upstream, state, pool, true).is_err() {
         ssl::shut_down(ssl);
     }
 }
@@ -103,36 +94,39 @@ pub fn fail(ssl: &SslRef) {
     ssl::set_verify_result(ssl, X509VerifyResult::APPLICATION_VERIFICATION);
 }
 
-/// What the location has, which `upstream` follows unless we gave it a copy.
-fn original_configuration(
-    upstream: Upstream<'_>,
-    state: &RequestState,
-) -> NonNull<ngx_http_upstream_conf_t> {
-    let current = upstream.configuration();
-    match state.configuration.get() {
-        Some(OwnConfiguration { original, copy }) if copy == current => original,
-        // The location's; another one than before if the request was redirected.
-        _ => current,
+/// What the location of `upstream` has.
+fn configured(upstream: Upstream<'_>, state: &RequestState) -> bool {
+    match state.own_configuration.get() {
+        Some(own) if own.upstream == upstream.as_ptr() => own.configured_verify,
+        // SAFETY: the configuration outlives the request.
+        _ => unsafe { upstream.configuration().as_ref() }.ssl_verify != 0,
     }
 }
 
-/// Makes `upstream` follow a copy of `original` in which verification is as `verify` says.
-fn follow_copy(
+/// Makes `upstream` follow a configuration of its own in which verification is as `verify` says.
+fn follow(
     upstream: Upstream<'_>,
     state: &RequestState,
     pool: Pool<'_>,
-    original: NonNull<ngx_http_upstream_conf_t>,
     verify: bool,
 ) -> Result<(), OutOfMemory> {
-    // SAFETY: both configurations live as long as the request; the copy is nobody else's.
+    let configured_verify = configured(upstream, state);
+    let is_own = state.own_configuration.get().is_some_and(|own| own.upstream == upstream.as_ptr());
+
+    // SAFETY: both configurations live as long as the request. Once there is a copy for this
+    // upstream, what it follows is that copy, or one that the Lua module has made of it for
+    // `balancer.set_timeouts`: nobody else's.
     unsafe {
-        let copy = match state.configuration.get() {
-            Some(own) if own.original == original => own.copy,
-            _ => pool.copy(original.as_ref())?,
-        };
-        (*copy.as_ptr()).ssl_verify = isize::from(verify);
-        state.configuration.set(Some(OwnConfiguration { original, copy }));
-        upstream.set_configuration(copy);
+        if !is_own {
+            if verify == configured_verify {
+                return Ok(());
+            }
+            let copy = pool.copy(upstream.configuration().as_ref())?;
+            upstream.set_configuration(copy);
+            let upstream = upstream.as_ptr();
+            state.own_configuration.set(Some(OwnConfiguration { upstream, configured_verify }));
+        }
+        (*upstream.configuration().as_ptr()).ssl_verify = isize::from(verify);
     }
     Ok(())
 }

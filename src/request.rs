@@ -17,6 +17,8 @@ use crate::upstream::settings::UpstreamTls;
 pub struct RequestState {
     /// The request: subrequests share the pool of their parent, but none of its state.
     request: NonNull<ngx_http_request_t>,
+    /// The URI for which the last of the settings was made, as [`Request::uri_location`] has it.
+    uri: Cell<(*const u8, usize)>,
     /// What `set_client_verify` was given, in the pool of the request: a variable that was
     /// evaluated keeps pointing at it.
     pub client_verify: Cell<Option<NonNull<[u8]>>>,
@@ -57,10 +59,12 @@ impl RequestState {
 
     /// The state of `request`, made where there is none.
     pub fn find_or_make(request: Request<'_>) -> Result<&Self, OutOfMemory> {
-        match Self::find(request) {
-            Some(state) => Ok(state),
-            None => Self::make(request, Self::inherited(request).unwrap_or_default()),
-        }
+        let state = match Self::find(request) {
+            Some(state) => state,
+            None => Self::make(request, Self::inherited(request).unwrap_or_default())?,
+        };
+        state.uri.set(request.uri_location());
+        Ok(state)
     }
 
     /// The state of `request` if it has settings for its upstream connection. A subrequest that is
@@ -90,10 +94,21 @@ impl RequestState {
         None
     }
 
+    /// The settings of the request that this one continues, if it is a clone: a subrequest made with
+    /// `NGX_HTTP_SUBREQUEST_CLONE`, for a slice or a background update of the cache. It begins where
+    /// its parent is, so that no Lua code of the earlier phases runs for it.
+    ///
+    /// nginx marks a clone in no way of its own, but only a clone has the very URI of its parent: any
+    /// other subrequest has one of its own making. The parent may have gone on to another URI since.
     fn inherited(request: Request<'_>) -> Option<UpstreamTls> {
         let mut request = request;
-        while let Some(parent) = request.cloned_from() {
-            if let Some(state) = Self::find(parent) {
+        while let Some(parent) = request.parent() {
+            let state = Self::find(parent);
+            let uri = request.uri_location();
+            if uri != parent.uri_location() && !state.is_some_and(|state| state.uri.get() == uri) {
+                return None;
+            }
+            if let Some(state) = state {
                 return Some(state.upstream_tls.borrow().clone());
             }
             request = parent;
@@ -105,6 +120,7 @@ impl RequestState {
         let state = request.pool().keep(Self {
             // SAFETY: the pointer of a request is not NULL.
             request: unsafe { NonNull::new_unchecked(request.as_ptr()) },
+            uri: Cell::new(request.uri_location()),
             client_verify: Cell::new(None),
             upstream_tls: RefCell::new(upstream_tls),
             own_configuration: Cell::new(None),

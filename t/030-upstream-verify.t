@@ -471,3 +471,62 @@ upstream SSL certificate verify error: (50:application verification failure) whi
 --- must_die
 --- error_log eval
 qr{\[emerg\].* cannot load "proxy_ssl_trusted_certificate" "[^"]*/missing\.crt": X509_load_cert_file\(\) failed \(No such file or directory}
+
+
+
+=== TEST 10: revocation lists
+--- config
+    proxy_ssl_protocols $version;
+    proxy_ssl_session_reuse $reuse;
+    proxy_ssl_name service.test;
+    proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+    location /refused_over_off {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_ssl_crl $TEST_NGINX_PKI/revoked.crl;
+        proxy_pass https://service;
+    }
+    location /accepted_over_off {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_ssl_crl $TEST_NGINX_PKI/empty.crl;
+        proxy_pass https://service;
+    }
+    location /accepted_without {
+        proxy_ssl_crl $TEST_NGINX_PKI/revoked.crl;
+        proxy_pass https://service;
+    }
+    location /refused_store_without_lists {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+            assert(kong.service.set_tls_verify_store(pki.store("ca")))
+        }
+        proxy_ssl_crl $TEST_NGINX_PKI/empty.crl;
+        proxy_pass https://service;
+    }
+    location /refused_store_over_on {
+        access_by_lua_block { assert(kong.service.set_tls_verify_store(pki.store("ca"))) }
+        proxy_ssl_verify on;
+        proxy_ssl_crl $TEST_NGINX_PKI/revoked.crl;
+        proxy_pass https://service;
+    }
+    location /accepted_store_with_list {
+        access_by_lua_block {
+            local ffi = require "ffi"
+            for _, declaration in ipairs {
+                "typedef struct x509_lookup_st X509_LOOKUP", "const void *X509_LOOKUP_file(void)",
+                "X509_LOOKUP *X509_STORE_add_lookup(X509_STORE *, const void *)",
+                "int X509_load_crl_file(X509_LOOKUP *, const char *, int)",
+            } do
+                pcall(ffi.cdef, declaration .. ";")
+            end
+            local store = pki.store("ca")
+            local lookup = ffi.C.X509_STORE_add_lookup(store.ctx, ffi.C.X509_LOOKUP_file())
+            assert(ffi.C.X509_load_crl_file(lookup, "$TEST_NGINX_PKI/empty.crl", 1) == 1)
+            assert(kong.service.set_tls_verify_store(store))
+        }
+        proxy_ssl_verify on;
+        proxy_ssl_crl $TEST_NGINX_PKI/revoked.crl;
+        proxy_pass https://service;
+    }
+--- error_log
+upstream SSL certificate verify error: (23:certificate revoked)
+upstream SSL certificate verify error: (3:unable to get certificate CRL)

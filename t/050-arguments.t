@@ -100,6 +100,13 @@ true
             ngx.say(kong.service.set_tls_cert_key(ffi.cast("void *", 1), k))
             ngx.say(kong.service.set_tls_cert_key(c, ffi.cast("void *", 4097)))
             ngx.say(tls.set_upstream_cert_and_key(c, key.client2))
+
+            pcall(ffi.cdef, "void *X509_get_pubkey(void *);")
+            pcall(ffi.cdef, "void *OPENSSL_sk_value(const void *, int);")
+            pcall(ffi.cdef, "void EVP_PKEY_free(void *);")
+            local public = ffi.gc(ffi.C.X509_get_pubkey(ffi.C.OPENSSL_sk_value(c, 0)), ffi.C.EVP_PKEY_free)
+            local ok, err = kong.service.set_tls_cert_key(c, public)
+            ngx.say(ok, " ", (err:match("^key cannot sign: EVP_DigestSign%(%) failed")))
         }
     }
 --- request
@@ -115,6 +122,7 @@ nilkey is not a private key
 nilchain is not a certificate chain
 nilkey is not a private key
 nilkey does not belong to the first certificate of chain
+nil key cannot sign: EVP_DigestSign() failed
 --- no_error_log
 [error]
 [alert]
@@ -248,9 +256,15 @@ true
     location /t {
         access_by_lua_block {
             for _, f in ipairs { "set_upstream_ssl_sans_dnsnames", "set_upstream_ssl_sans_uris" } do
-                for _, wrong in ipairs { "a.test", 1, true, { 1 }, { "a", {} } } do
-                    local ok, err = pcall(tls[f], wrong)
-                    if ok or err ~= "argument must be a table of strings" then
+                for _, wrong in ipairs { "a.test", 1, true, { 1 }, { "a", {} }, { "a", x = "b" },
+                                         { "a", nil, "b" }, { nil, "b" },
+                                         setmetatable({}, { __index = function() return "a" end,
+                                                            __len = function() return 2 end }) } do
+                    local ok, err, reason = pcall(tls[f], wrong)
+                    err = err or reason
+                    if ok and err == "names must hold at least one name" then
+                        -- An empty table, whatever its metatable says.
+                    elseif ok or err ~= "argument must be a table of strings" then
                         ngx.say(f, ": ", ok, " ", err)
                     end
                 end

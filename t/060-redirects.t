@@ -226,13 +226,17 @@ FAILED:by plugin
             ngx.print(ngx.location.capture("/service").body)
             ngx.print(ngx.location.capture("/own").body)
             ngx.print(ngx.location.capture("/service").body)
+            -- The client is the same one, and so is what a plugin has said of it.
+            ngx.print(ngx.location.capture("/verify").body)
             ngx.say(ngx.var.kong_client_verify)
         }
+    }
+    location = /verify {
+        return 200 "$kong_client_verify\n";
     }
     location = /service {
         proxy_pass https://service;
         proxy_ssl_session_reuse off;
-        add_header X-Verify $kong_client_verify;
     }
     location = /own {
         rewrite_by_lua_block {
@@ -247,6 +251,7 @@ GET /t
 \Aclient= .*
 client=CN=client-2,.*
 client= .*
+FAILED:main
 FAILED:main
 \z
 --- no_error_log
@@ -482,3 +487,86 @@ GET /all
 false CN=client-1,O=Test CN=client-1,O=Test
 --- no_error_log
 [error]
+
+
+
+=== TEST 10: a background update whose request goes on to other places
+--- http_config
+    proxy_cache_path $TEST_NGINX_HTML_DIR/cache keys_zone=cache:1m;
+    upstream cached {
+        server unix:$TEST_NGINX_HTML_DIR/cached.sock;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/cached.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_verify_client optional_no_ca;
+        return 200 "$ssl_client_s_dn $connection";
+    }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_verify_client optional_no_ca;
+        return 200 "$ssl_client_s_dn $connection";
+    }
+--- config
+    location = /post_action {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        post_action /post;
+        proxy_cache cache;
+        proxy_cache_key $uri;
+        proxy_cache_valid 200 1s;
+        proxy_cache_use_stale updating;
+        proxy_cache_background_update on;
+        proxy_pass https://127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    }
+    location = /post {
+        return 204;
+    }
+    location = /error_page {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_cache cache;
+        proxy_cache_key $uri;
+        proxy_cache_valid 200 1s;
+        proxy_cache_use_stale updating;
+        proxy_cache_background_update on;
+        set $target unix:$TEST_NGINX_HTML_DIR/nobody.sock:;
+        proxy_pass https://$target;
+        error_page 502 = @fallback;
+    }
+    location @fallback {
+        proxy_cache cache;
+        proxy_cache_key $uri;
+        proxy_cache_valid 200 1s;
+        proxy_cache_use_stale updating;
+        proxy_cache_background_update on;
+        proxy_pass https://cached;
+    }
+    location = /all {
+        content_by_lua_block {
+            local client = require "client"
+            for _, name in ipairs { "post_action", "error_page" } do
+                local url = "http://127.0.0.1:$TEST_NGINX_SERVER_PORT/" .. name
+                local first = client.curl({ url }).out
+                local last = first
+                local deadline = ngx.now() + 10
+                while last == first and ngx.now() < deadline do
+                    ngx.sleep(0.05)
+                    last = client.curl({ url }).out
+                    ngx.update_time()
+                end
+                ngx.say(name, " ", first == last, " ", first:match("^%S+"), " ", last:match("^%S+"))
+            end
+        }
+    }
+--- request
+GET /all
+--- timeout: 30
+--- response_body
+post_action false CN=client-1,O=Test CN=client-1,O=Test
+error_page false CN=client-1,O=Test CN=client-1,O=Test

@@ -541,3 +541,21 @@ SUCCESS, 1 certificates
 --- no_error_log
 [error]
 [alert]
+
+
+
+=== TEST 19: the revocation lists of the server hold for the authorities of a plugin
+--- http_config
+    gateway {
+        ssl_crl $TEST_NGINX_PKI/revoked.crl;
+        ssl_certificate_by_lua_block {
+            assert(kong.client.tls.request_client_certificate(ca.root))
+        }
+    }
+--- config
+--- request
+GET /version?tls=1.3
+--- response_body_like
+client1: TLSv1.3 asked \[.*\] FAILED:certificate revoked, 1 certificates
+--- no_error_log
+[error]

@@ -197,3 +197,99 @@ GET /t
 upstream SSL certificate does not match ""
 --- no_error_log
 [crit]
+
+
+
+=== TEST 7: a verification that one request asks for takes the service from no other
+--- http_config
+    upstream two {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock max_fails=1 fail_timeout=60s;
+        server unix:$TEST_NGINX_HTML_DIR/service.sock max_fails=1 fail_timeout=60s;
+    }
+--- config
+    location /strict {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://two;
+    }
+    location /name {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_name wrong.test;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_pass https://two;
+    }
+    location /names {
+        access_by_lua_block {
+            assert(tls.set_upstream_ssl_sans_dnsnames { "wrong.test" })
+        }
+        proxy_pass https://two;
+    }
+    location /t {
+        proxy_pass https://two;
+    }
+--- request eval
+["GET /strict", "GET /strict", "GET /name", "GET /name", "GET /names", "GET /names", "GET /t", "GET /t"]
+--- error_code eval
+[(502) x 6, 200, 200]
+--- no_error_log
+temporarily disabled
+no live upstreams
+[crit]
+
+
+
+=== TEST 8: a peer that fails is a failed peer, for requests with settings too
+--- http_config
+    upstream two {
+        server unix:$TEST_NGINX_HTML_DIR/nobody.sock max_fails=1 fail_timeout=60s;
+        server unix:$TEST_NGINX_HTML_DIR/service.sock max_fails=1 fail_timeout=60s;
+    }
+--- config
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_pass https://two;
+    }
+--- request eval
+["GET /t", "GET /t", "GET /t"]
+--- response_body_like eval
+[("^client=CN=client-1,") x 3]
+--- error_code eval
+[200, 200, 200]
+--- grep_error_log eval
+qr/temporarily disabled/
+--- grep_error_log_out eval
+["temporarily disabled\n", ""]
+
+
+
+=== TEST 9: timeouts that the balancer sets between tries, and names of one try alone
+--- http_config
+    upstream lua {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            local balancer = require "ngx.balancer"
+            local try = (ngx.ctx.try or 0) + 1
+            ngx.ctx.try = try
+            assert(tls.set_upstream_ssl_sans_dnsnames { try == 1 and "wrong.test" or "service.test" })
+            balancer.set_more_tries(1)
+            assert(balancer.set_timeouts(5, 5, 5))
+            assert(balancer.set_current_peer("unix:$TEST_NGINX_HTML_DIR/service.sock"))
+        }
+    }
+--- config
+    location /t {
+        proxy_pass https://lua;
+    }
+--- request
+GET /t
+--- response_body_like
+^client= 
+--- error_log
+upstream SSL certificate carries none of the required DNS names: wrong.test
+--- no_error_log
+[crit]

@@ -95,18 +95,11 @@ impl<'a> Request<'a> {
         unsafe { Some(Self::from_ptr(NonNull::new(self.0.as_ref().parent)?)) }
     }
 
-    /// The request that this one continues under another name: the parent of a subrequest made
-    /// with `NGX_HTTP_SUBREQUEST_CLONE`, for a slice or a background update of the cache. Such a
-    /// subrequest begins where its parent is, so that no Lua code of the earlier phases runs for it.
-    pub fn cloned_from(self) -> Option<Self> {
-        let parent = self.parent()?;
-
-        // SAFETY: both requests are valid. nginx marks a clone in no way of its own, but only a
-        // clone has the very URI of its parent, the same bytes in memory: any other subrequest has
-        // a URI of its own making.
-        unsafe {
-            let (uri, parent_uri) = (self.0.as_ref().uri, parent.0.as_ref().uri);
-            (uri.data == parent_uri.data && uri.len == parent_uri.len).then_some(parent)
-        }
+    /// Where the URI of the request is in memory, and its length: two requests that have this in
+    /// common share one URI, and not only equal ones.
+    pub fn uri_location(self) -> (*const u8, usize) {
+        // SAFETY: the request is valid.
+        let uri = unsafe { self.0.as_ref() }.uri;
+        (uri.data, uri.len)
     }
 }

@@ -6,6 +6,7 @@ use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
 use foreign_types::ForeignTypeRef;
+use openssl::error::ErrorStack;
 use openssl::ssl::{SslContextRef, SslRef};
 use openssl::x509::X509VerifyResult;
 use openssl::x509::store::X509StoreRef;
@@ -83,7 +84,11 @@ pub fn shut_down(ssl: &SslRef) {
 /// Asks the client for a certificate. Whatever it presents, or nothing, the handshake goes on, and
 /// the result of the verification tells.
 pub fn ask_for_certificate(ssl: &SslRef) {
-    extern "C" fn go_on(_verified: c_int, _context: *mut X509_STORE_CTX) -> c_int {
+    extern "C" fn go_on(verified: c_int, _context: *mut X509_STORE_CTX) -> c_int {
+        if verified == 0 {
+            // nginx would find what is left there, and take it for an error of a later call.
+            drop(ErrorStack::get());
+        }
         1
     }
     // SAFETY: the SSL is valid, the callback lives as long as the program.

@@ -32,6 +32,9 @@ local client_tls = {}
 ---with what the server trusts. Parse the list once, in `init_by_lua`: its form for handshakes is
 ---then made once for each worker.
 ---
+---On a resumed session this phase does not run, and the result is that of the first handshake. Call
+---`disable_session_reuse` too where names of one server have different authorities.
+---
 ---Phase: certificate.
 ---@param ca_certs? kong.chain
 ---@return true?
@@ -76,7 +79,7 @@ local service = {}
 ---
 ---Phases: rewrite, access, balancer.
 ---@param chain kong.chain the certificate first, then its intermediates
----@param key kong.key
+---@param key kong.key the private key of the certificate
 ---@return true?
 ---@return string? err
 function service.set_tls_cert_key(chain, key) end

@@ -57,6 +57,8 @@ my $CONFIG = <<'_EOC_' . join '', map { _server(@$_) } (
     lua_package_path "$TEST_NGINX_SUPPORT/?.lua;;";
 
     init_by_lua_block {
+        -- Different in each configuration that is read.
+        loaded = tostring({}) .. ngx.now()
         kong = require "resty.kong.pdk"
         tls = require "resty.kong.tls"
         pki = require "pki"

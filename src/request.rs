@@ -105,7 +105,7 @@ impl RequestState {
         while let Some(parent) = request.parent() {
             let state = Self::find(parent);
             let uri = request.uri_location();
-            if uri != parent.uri_location() && !state.is_some_and(|state| state.uri.get() == uri) {
+            if uri != parent.uri_location() && state.is_none_or(|state| state.uri.get() != uri) {
                 return None;
             }
             if let Some(state) = state {

@@ -368,17 +368,33 @@ unsafe extern "C" fn set_tls_verify_store(r: R, pointer: *mut c_void, text: *mut
     }
 }
 
-/// The names that Lua passes in two arrays.
-///
-/// # Safety
-/// Both arrays must have `count` elements, and each name its length.
-unsafe fn names<'a>(
-    names: *const *const c_char,
+/// Names that Lua passes in two arrays.
+struct Names {
+    list: *const *const c_char,
     lengths: *const usize,
     count: usize,
-) -> impl Iterator<Item = &'a [u8]> {
+}
+
+/// As [`change_upstream_tls`], for a setting that takes names.
+///
+/// # Safety
+/// As for [`answer`]; both arrays must have `count` elements, and each name its length.
+unsafe fn set_required_names(
+    name: &str,
+    r: R,
+    names: Names,
+    text: *mut Text,
+    set: impl FnOnce(&mut UpstreamTls, Vec<Box<[u8]>>),
+) -> c_int {
+    let Names { list, lengths, count } = names;
     // SAFETY: by contract.
-    (0..count).map(move |index| unsafe { bytes(*names.add(index), *lengths.add(index)) })
+    unsafe {
+        change_upstream_tls(name, r, text, |settings| {
+            let names = (0..count).map(|index| bytes(*list.add(index), *lengths.add(index)));
+            set(settings, required_names(names)?);
+            Ok::<_, InvalidNames>(())
+        })
+    }
 }
 
 unsafe extern "C" fn set_sans_dnsnames(
@@ -388,12 +404,11 @@ unsafe extern "C" fn set_sans_dnsnames(
     count: usize,
     text: *mut Text,
 ) -> c_int {
+    let names = Names { list, lengths, count };
     // SAFETY: our Lua code passes arrays of this length.
     unsafe {
-        change_upstream_tls("set_upstream_ssl_sans_dnsnames", r, text, |settings| {
-            let required = required_names(names(list, lengths, count))?;
-            settings.dns_names = Some(Rc::new(RequiredNames::Dns(required)));
-            Ok::<_, InvalidNames>(())
+        set_required_names("set_upstream_ssl_sans_dnsnames", r, names, text, |settings, names| {
+            settings.dns_names = Some(Rc::new(RequiredNames::Dns(names)));
         })
     }
 }
@@ -405,12 +420,11 @@ unsafe extern "C" fn set_sans_uris(
     count: usize,
     text: *mut Text,
 ) -> c_int {
+    let names = Names { list, lengths, count };
     // SAFETY: our Lua code passes arrays of this length.
     unsafe {
-        change_upstream_tls("set_upstream_ssl_sans_uris", r, text, |settings| {
-            let required = required_names(names(list, lengths, count))?;
-            settings.uris = Some(Rc::new(RequiredNames::Uri(required)));
-            Ok::<_, InvalidNames>(())
+        set_required_names("set_upstream_ssl_sans_uris", r, names, text, |settings, names| {
+            settings.uris = Some(Rc::new(RequiredNames::Uri(names)));
         })
     }
 }

@@ -9,7 +9,6 @@ use ngx::ffi::{
     NGX_OK, ngx_connection_t, ngx_http_complex_value, ngx_http_upstream_conf_t,
     ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t,
 };
-
 use openssl::ssl::SslContextRef;
 
 use super::configuration::bytes;

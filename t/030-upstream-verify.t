@@ -183,6 +183,13 @@ upstream SSL certificate verify error: (21:unable to verify the first certificat
         }
         proxy_pass https://service;
     }
+    location /accepted_rewrite {
+        rewrite_by_lua_block {
+            assert(kong.service.set_tls_verify_store(pki.store("other-ca")))
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://other;
+    }
     location /accepted_two {
         access_by_lua_block {
             assert(kong.service.set_tls_verify_store(pki.store("other-ca", "ca")))
@@ -259,6 +266,10 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
             assert(kong.service.set_tls_verify_depth(2))
         }
         proxy_ssl_verify off;
+        proxy_pass https://deep;
+    }
+    location /accepted_rewrite {
+        rewrite_by_lua_block { assert(kong.service.set_tls_verify_depth(2)) }
         proxy_pass https://deep;
     }
     location /accepted_zero {

@@ -238,6 +238,10 @@ nildepth must be an integer between 0 and 100: given -1
             ngx.say(kong.service.set_tls_verify_store(store))
             ngx.say(kong.service.set_tls_verify_store({ ctx = ffi.cast("X509_STORE *", 8) }))
             ngx.say(tls.set_upstream_ssl_trusted_store(store))
+
+            local freed = ffi.gc(pki.store("ca").ctx, nil)
+            ffi.C.X509_STORE_free(freed)
+            ngx.say(kong.service.set_tls_verify_store({ ctx = freed }))
         }
     }
 --- request
@@ -246,6 +250,7 @@ GET /t
 true
 nilstore is not a certificate store
 true
+nilstore was freed: X509_STORE_up_ref() failed
 --- no_error_log
 [error]
 

@@ -559,3 +559,46 @@ GET /version?tls=1.3
 client1: TLSv1.3 asked \[.*\] FAILED:certificate revoked, 1 certificates
 --- no_error_log
 [error]
+
+
+
+=== TEST 20: the client's certificate in the balancer phase
+--- http_config
+    upstream lua {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            local pem = assert(kong.client.tls.get_full_client_certificate_chain())
+            kong.client.tls.set_client_verify("FAILED:by the balancer")
+            ngx.log(ngx.WARN, "the balancer saw it: ", pem == pki.read("client1"))
+            assert(require("ngx.balancer").set_current_peer("unix:$TEST_NGINX_HTML_DIR/service.sock"))
+        }
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/balanced.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        ssl_verify_client optional_no_ca;
+        location / {
+            proxy_pass https://lua;
+            log_by_lua_block {
+                ngx.log(ngx.WARN, "logged: ", ngx.var.kong_client_verify)
+            }
+        }
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            ngx.print(require("client").s_client {
+                unix = "$TEST_NGINX_HTML_DIR/balanced.sock", cert = "client1",
+            }.body)
+        }
+    }
+--- request
+GET /t
+--- response_body_like
+^client= reused
+--- error_log
+the balancer saw it: true
+logged: FAILED:by the balancer
+--- no_error_log
+[error]

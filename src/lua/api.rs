@@ -361,7 +361,9 @@ unsafe extern "C" fn set_tls_verify_store(r: R, pointer: *mut c_void, text: *mut
     unsafe {
         change_upstream_tls("set_tls_verify_store", r, text, |settings| {
             let store = lua_object::store(pointer).map_err(|error| error.to_string())?;
-            let store = store::reference(store).map_err(|error| error.to_string())?;
+            // OpenSSL does not take a reference to what has none left.
+            let store =
+                store::reference(store).map_err(|error| format!("store was freed: {error}"))?;
             settings.trusted_store = Some(Rc::new(store));
             Ok::<_, String>(())
         })

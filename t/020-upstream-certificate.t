@@ -79,6 +79,13 @@ __DATA__
         set $name service;
         proxy_pass https://$name;
     }
+    location /variable_address {
+        access_by_lua_file $TEST_NGINX_HTML_DIR/set.lua;
+        proxy_ssl_protocols $version;
+        proxy_ssl_session_reuse $reuse;
+        set $name unix:$TEST_NGINX_HTML_DIR/service.sock:;
+        proxy_pass https://$name;
+    }
     location /variable_scheme {
         access_by_lua_file $TEST_NGINX_HTML_DIR/set.lua;
         proxy_ssl_protocols $version;

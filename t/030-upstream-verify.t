@@ -336,6 +336,11 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         set $name other;
         proxy_pass https://$name;
     }
+    location /refused_variable_address {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        set $name unix:$TEST_NGINX_HTML_DIR/other.sock:;
+        proxy_pass https://$name;
+    }
     location /refused_if {
         access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
         if ($request_method = GET) {

@@ -570,3 +570,57 @@ GET /all
 --- response_body
 post_action false CN=client-1,O=Test CN=client-1,O=Test
 error_page false CN=client-1,O=Test CN=client-1,O=Test
+
+
+
+=== TEST 11: a clone that is redirected before it has had a connection with TLS
+--- http_config
+    upstream turns {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            assert(require("ngx.balancer").set_current_peer("unix:$TEST_NGINX_HTML_DIR/"
+                .. (ngx.var.slice_range == "bytes=0-4" and "plain" or "nobody") .. ".sock"))
+        }
+    }
+    upstream slices {
+        server unix:$TEST_NGINX_HTML_DIR/slices.sock;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/plain.sock;
+        root $TEST_NGINX_HTML_DIR;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/slices.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_verify_client optional_no_ca;
+        root $TEST_NGINX_HTML_DIR;
+        location / {
+            log_by_lua_block {
+                ngx.log(ngx.WARN, ngx.var.uri, " for \"", ngx.var.ssl_client_s_dn or "", "\"")
+            }
+        }
+    }
+--- config
+    location = /t {
+        slice 5;
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_set_header Range $slice_range;
+        proxy_pass http://turns;
+        error_page 502 = /redirected;
+    }
+    location = /redirected {
+        proxy_pass https://slices;
+    }
+--- user_files
+>>> t
+0123456789
+>>> redirected
+0123456789
+--- request
+GET /t
+--- ignore_response
+--- error_log
+/redirected for "CN=client-1,O=Test"

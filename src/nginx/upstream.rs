@@ -40,12 +40,8 @@ impl<'a> Upstream<'a> {
 
     /// The TLS context of the connection, if it has one.
     pub fn tls_context(self) -> Option<&'a SslContextRef> {
-        // SAFETY: the configuration is valid, and so is the context that it may have.
-        unsafe {
-            let ssl = NonNull::new(self.configuration().as_ref().ssl)?;
-            let context = NonNull::new(ssl.as_ref().ctx)?;
-            Some(SslContextRef::from_ptr(context.as_ptr().cast()))
-        }
+        // SAFETY: the configuration is valid.
+        unsafe { tls_context(self.configuration()) }
     }
 
     /// Whether the request was sent, or begun to be sent, to the current peer.
@@ -130,6 +126,21 @@ impl<'a> Upstream<'a> {
             }
             Some(Ok(bytes(value)))
         }
+    }
+}
+
+/// The TLS context of a location, if it has one.
+///
+/// # Safety
+/// `configuration` must be valid for `'a`.
+pub unsafe fn tls_context<'a>(
+    configuration: NonNull<ngx_http_upstream_conf_t>,
+) -> Option<&'a SslContextRef> {
+    // SAFETY: valid by contract, and so is the context that it may have.
+    unsafe {
+        let ssl = NonNull::new(configuration.as_ref().ssl)?;
+        let context = NonNull::new(ssl.as_ref().ctx)?;
+        Some(SslContextRef::from_ptr(context.as_ptr().cast()))
     }
 }
 

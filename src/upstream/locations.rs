@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-use foreign_types::ForeignTypeRef;
 use ngx::ffi::{ngx_conf_t, ngx_http_upstream_conf_t, ngx_str_t, ngx_uint_t};
-use openssl::ssl::SslContextRef;
 use openssl::x509::store::X509Store;
 
 use super::handshake;
 use crate::nginx::configuration::{self, Module, bytes, full_name};
 use crate::nginx::pool::{OutOfMemory, Pool};
+use crate::nginx::upstream::tls_context;
 use crate::openssl::error::SslError;
 use crate::openssl::store;
 
@@ -125,13 +124,9 @@ pub unsafe fn merge_loc_conf(
             else {
                 continue;
             };
-            let Some(ssl) = NonNull::new(upstream.as_ref().ssl) else {
+            let Some(context) = tls_context(upstream) else {
                 continue;
             };
-            let Some(context) = NonNull::new(ssl.as_ref().ctx) else {
-                continue;
-            };
-            let context = SslContextRef::from_ptr(context.as_ptr().cast());
             if handshake::is_installed(context) {
                 // An `if` block shares the context of the location around it.
                 continue;

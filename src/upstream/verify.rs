@@ -90,16 +90,21 @@ pub fn check_names(
 }
 
 /// Makes the verification of the peer a failure.
-pub fn fail(ssl: &SslRef) {
+fn fail(ssl: &SslRef) {
     ssl::set_verify_result(ssl, X509VerifyResult::APPLICATION_VERIFICATION);
+}
+
+/// That `upstream` follows a configuration of its own, if it does.
+fn own(upstream: Upstream<'_>, state: &RequestState) -> Option<OwnConfiguration> {
+    state.own_configuration.get().filter(|own| own.upstream == upstream.as_ptr())
 }
 
 /// What the location of `upstream` has.
 fn configured(upstream: Upstream<'_>, state: &RequestState) -> bool {
-    match state.own_configuration.get() {
-        Some(own) if own.upstream == upstream.as_ptr() => own.configured_verify,
+    match own(upstream, state) {
+        Some(own) => own.configured_verify,
         // SAFETY: the configuration outlives the request.
-        _ => unsafe { upstream.configuration().as_ref() }.ssl_verify != 0,
+        None => unsafe { upstream.configuration().as_ref() }.ssl_verify != 0,
     }
 }
 
@@ -110,14 +115,12 @@ fn follow(
     pool: Pool<'_>,
     verify: bool,
 ) -> Result<(), OutOfMemory> {
-    let configured_verify = configured(upstream, state);
-    let is_own = state.own_configuration.get().is_some_and(|own| own.upstream == upstream.as_ptr());
-
     // SAFETY: both configurations live as long as the request. Once there is a copy for this
     // upstream, what it follows is that copy, or one that the Lua module has made of it for
     // `balancer.set_timeouts`: nobody else's.
     unsafe {
-        if !is_own {
+        if own(upstream, state).is_none() {
+            let configured_verify = configured(upstream, state);
             if verify == configured_verify {
                 return Ok(());
             }

@@ -10,7 +10,10 @@
 
 mod client_verify;
 #[cfg(not(test))]
+mod directives;
+#[cfg(not(test))]
 mod downstream;
+mod identity;
 #[cfg(not(test))]
 mod lua;
 #[cfg(not(test))]

@@ -3,12 +3,16 @@
 use std::cell::{OnceCell, RefCell};
 use std::ffi::{c_char, c_void};
 use std::ptr::{self, NonNull};
+use std::rc::Rc;
 
 use ngx::ffi::{
-    NGX_ERROR, NGX_HTTP_MODULE, NGX_OK, ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t,
-    ngx_int_t, ngx_module_t, ngx_uint_t,
+    NGX_ERROR, NGX_HTTP_MODULE, NGX_OK, ngx_conf_t, ngx_cycle_t, ngx_http_module_t,
+    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_module_t, ngx_uint_t,
 };
 
+use crate::directives::{
+    NGX_CONF_ERROR, NGX_CONF_OK, NGX_HTTP_KONG_TLS_COMMANDS, SessionCacheSettings,
+};
 use crate::downstream::{alpn, client_certificate};
 use crate::lua::{api, preload};
 use crate::nginx::configuration::{self, ModuleIndex};
@@ -17,27 +21,23 @@ use crate::nginx::log::configuration_error;
 use crate::nginx::panic::guard;
 use crate::nginx::pool::Pool;
 use crate::nginx::request::Request;
-use crate::upstream::keepalive::{self, Balancers};
+use crate::upstream::connection::SharedSessionCache;
+use crate::upstream::keepalive::Keepalive;
 use crate::upstream::locations::{self, TrustedFiles};
+use crate::upstream::peer::{self, Balancers};
+use crate::upstream::session_cache::SessionCache;
 use crate::variables;
-
-/// nginx's constant, which is a cast that the bindings lack.
-const NGX_CONF_OK: *mut c_char = ptr::null_mut();
-/// As above.
-const NGX_CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
 
 static NGX_HTTP_KONG_TLS_MODULE_CTX: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(preconfiguration),
     postconfiguration: Some(postconfiguration),
     create_main_conf: Some(create_main_conf),
     init_main_conf: None,
-    create_srv_conf: None,
+    create_srv_conf: Some(create_srv_conf),
     merge_srv_conf: None,
     create_loc_conf: Some(create_loc_conf),
     merge_loc_conf: Some(merge_loc_conf),
 };
-
-static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 1] = [ngx_command_t::empty()];
 
 #[allow(missing_docs, reason = "what nginx looks for in a file that it loads")]
 mod exports {
@@ -65,9 +65,19 @@ pub fn index() -> ModuleIndex {
 
 /// What the module keeps for `http {}`.
 #[derive(Default)]
-struct MainConf {
+pub struct MainConf {
+    /// `kong_tls_session_cache`; `None` is `off`.
+    pub session_cache: OnceCell<Option<SessionCacheSettings>>,
+    sessions: OnceCell<SharedSessionCache>,
     balancers: OnceCell<Balancers>,
     trusted_files: RefCell<TrustedFiles>,
+}
+
+/// What the module keeps for an `upstream {}` block. (nginx makes one for each `server {}` too.)
+#[derive(Default)]
+pub struct BlockConf {
+    /// `kong_tls_keepalive`
+    pub keepalive: OnceCell<Keepalive>,
 }
 
 /// How the `upstream {}` blocks of the configuration of `request` choose a peer.
@@ -77,6 +87,28 @@ pub fn balancers(request: Request<'_>) -> Option<&Balancers> {
         let main_conf = index().of::<MainConf>((*request.as_ptr()).main_conf)?;
         main_conf.as_ref().balancers.get()
     }
+}
+
+/// The cache of upstream sessions of this worker; `None` if it is off.
+pub fn session_cache(request: Request<'_>) -> Option<SharedSessionCache> {
+    // SAFETY: as above.
+    let main_conf = unsafe { index().of::<MainConf>((*request.as_ptr()).main_conf)?.as_ref() };
+
+    let settings = *main_conf.session_cache.get_or_init(|| Some(SessionCacheSettings::DEFAULT));
+    let SessionCacheSettings { entries, timeout } = settings?;
+    let cache = main_conf
+        .sessions
+        .get_or_init(|| Rc::new(RefCell::new(SessionCache::new(entries, timeout as u64))));
+    Some(Rc::clone(cache))
+}
+
+/// The idle connections of `block`, if it has `kong_tls_keepalive`.
+///
+/// # Safety
+/// `block` must be valid for `'a`.
+pub unsafe fn keepalive<'a>(block: NonNull<ngx_http_upstream_srv_conf_t>) -> Option<&'a Keepalive> {
+    // SAFETY: a block has ours in its place; one that nginx has made itself has no such array.
+    unsafe { index().of::<BlockConf>(block.as_ref().srv_conf)?.as_ref().keepalive.get() }
 }
 
 /// What we keep for the configuration that is being read.
@@ -105,6 +137,11 @@ unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx calls with a valid `cf`, whose pool lives as long as the configuration.
     unsafe { keep(cf, MainConf::default()) }
+}
+
+unsafe extern "C" fn create_srv_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: as above.
+    unsafe { keep(cf, BlockConf::default()) }
 }
 
 /// The module has no settings for a location, but nginx merges only what there is.
@@ -156,7 +193,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
             let Some(main_conf) = main_conf(cf) else {
                 return NGX_ERROR as ngx_int_t;
             };
-            main_conf.balancers.get_or_init(|| keepalive::postconfiguration(cf));
+            main_conf.balancers.get_or_init(|| peer::postconfiguration(cf));
         }
         NGX_OK as ngx_int_t
     })

@@ -51,7 +51,7 @@ impl Phases {
     const BODY_FILTER: Self = Self(0x0040);
     const TIMER: Self = Self(0x0080);
     const INIT_WORKER: Self = Self(0x0100);
-    const BALANCER: Self = Self(0x0200);
+    pub const BALANCER: Self = Self(0x0200);
     const CERTIFICATE: Self = Self(0x0400);
     const SSL_SESSION_STORE: Self = Self(0x0800);
     const SSL_SESSION_FETCH: Self = Self(0x1000);

@@ -26,6 +26,8 @@ pub struct RequestState {
     pub upstream_tls: RefCell<UpstreamTls>,
     /// The configuration that stands in for that of the location.
     pub own_configuration: Cell<Option<OwnConfiguration>>,
+    /// Whether the verification of the peer has come to its own certificate, and accepted it.
+    pub leaf_accepted: Cell<bool>,
     /// Whether the last handshake was refused by us: not the fault of the peer.
     pub handshake_refused: Cell<bool>,
 }
@@ -124,6 +126,7 @@ impl RequestState {
             client_verify: Cell::new(None),
             upstream_tls: RefCell::new(upstream_tls),
             own_configuration: Cell::new(None),
+            leaf_accepted: Cell::new(false),
             handshake_refused: Cell::new(false),
         })?;
         Self::remember(request, state);

@@ -1,11 +1,22 @@
 //! TLS towards the service: what a request asked for, and how its handshake gets it.
 
+pub mod address;
+#[cfg(not(test))]
+pub mod connection;
 #[cfg(not(test))]
 pub mod handshake;
+#[cfg(not(test))]
+pub mod identification;
+pub mod idle_connections;
 #[cfg(not(test))]
 pub mod keepalive;
 #[cfg(not(test))]
 pub mod locations;
+#[cfg(not(test))]
+pub mod outcome;
+#[cfg(not(test))]
+pub mod peer;
+pub mod session_cache;
 pub mod settings;
 #[cfg(not(test))]
 pub mod verify;

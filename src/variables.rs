@@ -1,46 +1,88 @@
 //! The variables of the module.
 
+use std::fmt::Write;
 use std::ptr::{self, NonNull};
 
 use ngx::ffi::{
     NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_OK, ngx_conf_t, ngx_http_add_variable,
     ngx_http_get_indexed_variable, ngx_http_get_variable_index, ngx_http_request_t,
-    ngx_http_variable_value_t, ngx_int_t, ngx_str_t, ngx_uint_t,
+    ngx_http_variable_t, ngx_http_variable_value_t, ngx_int_t, ngx_str_t, ngx_uint_t,
 };
 
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::request::Request;
 use crate::request::RequestState;
+use crate::upstream::outcome::{Negotiated, Outcome, Verified};
+use crate::upstream::peer::{self, PeerChoice};
 
 /// nginx could not register a variable; it has logged why.
 #[derive(Debug)]
 pub struct RegistrationFailed;
+
+/// The variables about the connection to the service.
+const UPSTREAM: &[(&str, UpstreamVariable)] = &[
+    ("kong_upstream_ssl_protocol", protocol),
+    ("kong_upstream_ssl_cipher", cipher),
+    ("kong_upstream_ssl_session_reused", session_reused),
+    ("kong_upstream_ssl_verify", verify),
+    ("kong_upstream_ssl_server_raw_cert", server_raw_cert),
+    ("kong_upstream_ssl_identity", identity),
+];
 
 /// Registers the variables. To be called in *preconfiguration*.
 ///
 /// # Safety
 /// `cf` must be valid, and inside `http {}`.
 pub unsafe fn preconfiguration(cf: *mut ngx_conf_t) -> Result<(), RegistrationFailed> {
-    // SAFETY: nginx copies the name, and what it returns is a variable of the configuration.
+    // SAFETY: by contract; what is added is a variable of the configuration.
     unsafe {
-        let mut name = string(b"kong_client_verify");
-        let variable =
-            ngx_http_add_variable(cf, &raw mut name, NGX_HTTP_VAR_NOCACHEABLE as ngx_uint_t);
-        let mut variable = NonNull::new(variable).ok_or(RegistrationFailed)?;
-
-        let mut original = string(b"ssl_client_verify");
+        let mut original = string("ssl_client_verify");
         let index = ngx_http_get_variable_index(cf, &raw mut original);
         let index = usize::try_from(index).map_err(|_| RegistrationFailed)?;
 
-        variable.as_mut().get_handler = Some(client_verify);
-        variable.as_mut().data = index;
+        let variable = add(cf, "kong_client_verify")?.as_mut();
+        variable.get_handler = Some(client_verify);
+        variable.data = index;
+
+        for (index, (name, _)) in UPSTREAM.iter().enumerate() {
+            let variable = add(cf, name)?.as_mut();
+            variable.get_handler = Some(upstream_variable);
+            variable.data = index;
+        }
     }
     Ok(())
 }
 
-fn string(bytes: &'static [u8]) -> ngx_str_t {
-    ngx_str_t { len: bytes.len(), data: bytes.as_ptr().cast_mut() }
+/// # Safety
+/// `cf` must be valid, and inside `http {}`.
+unsafe fn add(
+    cf: *mut ngx_conf_t,
+    name: &'static str,
+) -> Result<NonNull<ngx_http_variable_t>, RegistrationFailed> {
+    let mut name = string(name);
+    // What a variable has to say changes in the course of a request.
+    // SAFETY: nginx copies the name.
+    let variable =
+        unsafe { ngx_http_add_variable(cf, &raw mut name, NGX_HTTP_VAR_NOCACHEABLE as ngx_uint_t) };
+    NonNull::new(variable).ok_or(RegistrationFailed)
+}
+
+fn string(name: &'static str) -> ngx_str_t {
+    ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() }
+}
+
+/// # Safety
+/// `place` must be valid, and `value` live as long as the request.
+unsafe fn set(place: *mut ngx_http_variable_value_t, value: NonNull<[u8]>) {
+    // SAFETY: by contract.
+    unsafe {
+        (*place).set_len(value.len() as u32);
+        (*place).set_valid(1);
+        (*place).set_no_cacheable(0);
+        (*place).set_not_found(0);
+        (*place).data = value.as_ptr().cast();
+    }
 }
 
 /// `$kong_client_verify`: what `set_client_verify` was given, else `$ssl_client_verify`, whose index
@@ -55,13 +97,7 @@ unsafe extern "C" fn client_verify(
         unsafe {
             let request = Request::from_ptr(NonNull::new_unchecked(r));
             match RequestState::client_verify_of(request) {
-                Some(overridden) => {
-                    (*value).set_len(overridden.len() as u32);
-                    (*value).set_valid(1);
-                    (*value).set_no_cacheable(0);
-                    (*value).set_not_found(0);
-                    (*value).data = overridden.as_ptr().cast();
-                }
+                Some(overridden) => set(value, overridden),
                 None => {
                     let original = ngx_http_get_indexed_variable(r, data as ngx_uint_t);
                     if original.is_null() {
@@ -74,4 +110,93 @@ unsafe extern "C" fn client_verify(
         }
         NGX_OK as ngx_int_t
     })
+}
+
+/// Writes a value; `None` if there is none.
+type UpstreamVariable = fn(&Outcome, &mut String) -> Option<()>;
+
+/// A variable about the connection to the service, which is element `data` of [`UPSTREAM`]: as it is
+/// now, or, when nginx has let go of it, as it was last.
+unsafe extern "C" fn upstream_variable(
+    r: *mut ngx_http_request_t,
+    value: *mut ngx_http_variable_value_t,
+    data: usize,
+) -> ngx_int_t {
+    guard("$kong_upstream_ssl_*", process_log(), NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx calls with a valid request and a place for the value.
+        unsafe {
+            let request = Request::from_ptr(NonNull::new_unchecked(r));
+            match upstream_text(request, data)
+                .map(|text| request.pool().copy_bytes(text.as_bytes()))
+            {
+                Some(Ok(text)) => set(value, text),
+                Some(Err(_)) => return NGX_ERROR as ngx_int_t,
+                None => (*value).set_not_found(1),
+            }
+        }
+        NGX_OK as ngx_int_t
+    })
+}
+
+fn upstream_text(request: Request<'_>, index: usize) -> Option<String> {
+    let (_, write) = UPSTREAM.get(index)?;
+    let upstream = request.upstream()?;
+    let mut text = String::new();
+
+    let is_overridden = || !matches!(RequestState::with_upstream_tls(request), Ok(None));
+    if let Some(outcome) = peer::outcome(upstream, is_overridden()) {
+        write(&outcome, &mut text)?;
+        return Some(text);
+    }
+    PeerChoice::of(upstream)?.with_outcome(|outcome| write(outcome?, &mut text))?;
+    Some(text)
+}
+
+/// `$kong_upstream_ssl_protocol`, as `$ssl_protocol` has it.
+fn protocol(outcome: &Outcome, text: &mut String) -> Option<()> {
+    let Negotiated { protocol, .. } = outcome.negotiated?;
+    text.push_str(protocol);
+    Some(())
+}
+
+/// `$kong_upstream_ssl_cipher`, as `$ssl_cipher` has it.
+fn cipher(outcome: &Outcome, text: &mut String) -> Option<()> {
+    let Negotiated { cipher, .. } = outcome.negotiated?;
+    text.push_str(cipher);
+    Some(())
+}
+
+/// `$kong_upstream_ssl_session_reused`, as `$ssl_session_reused` has it: `r` or `.`.
+fn session_reused(outcome: &Outcome, text: &mut String) -> Option<()> {
+    let Negotiated { session_reused, .. } = outcome.negotiated?;
+    text.push(if session_reused { 'r' } else { '.' });
+    Some(())
+}
+
+/// `$kong_upstream_ssl_verify`: `SUCCESS`, `FAILED:reason`, or `NONE` if it was not asked for.
+fn verify(outcome: &Outcome, text: &mut String) -> Option<()> {
+    match outcome.verified {
+        Verified::None => text.push_str("NONE"),
+        Verified::Success => text.push_str("SUCCESS"),
+        Verified::Failed(reason) => write!(text, "FAILED:{}", reason.error_string()).ok()?,
+    }
+    Some(())
+}
+
+/// `$kong_upstream_ssl_server_raw_cert`: the certificate of the service, in PEM.
+fn server_raw_cert(outcome: &Outcome, text: &mut String) -> Option<()> {
+    let pem = outcome.certificate.as_ref()?.to_pem().ok()?;
+    text.push_str(std::str::from_utf8(&pem).ok()?);
+    Some(())
+}
+
+/// `$kong_upstream_ssl_identity`: the identity of a request with settings of its own, `-` for none.
+fn identity(outcome: &Outcome, text: &mut String) -> Option<()> {
+    match outcome.identity {
+        Some(key) => write!(text, "{key}").ok(),
+        None => {
+            text.push('-');
+            Some(())
+        }
+    }
 }

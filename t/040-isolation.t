@@ -1,5 +1,5 @@
-# Until there is a cache that knows identities, a request with settings of its own shares neither
-# sessions nor connections with any other.
+# A request with settings of its own shares neither sessions nor connections with requests of other
+# settings, or of none. With nginx's own `keepalive` it shares no connection at all.
 
 use lib 't/support';
 use TestService;
@@ -11,7 +11,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: sessions: requests without settings resume, those with settings don't
+=== TEST 1: sessions: each identity resumes its own
 --- http_config
     upstream plain {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -35,13 +35,16 @@ __DATA__
     }
 --- request eval
 ["GET /t", "GET /t", "GET /t?client=client1", "GET /t?client=client1", "GET /t?client=client2", "GET /t",
- "GET /t?verify=1", "GET /t?depth=1", "GET /t"]
+ "GET /t?verify=1", "GET /t?depth=1", "GET /t", "GET /t?verify=1", "GET /t?depth=1",
+ "GET /t?client=client2", "GET /t?client=client1&depth=1", "GET /t?client=client1"]
 --- response_body_like eval
-["^client= ", "^client= reused=r", "^client=CN=client-1,O=Test reused=\\.",
- "^client=CN=client-1,O=Test reused=\\.", "^client=CN=client-2,O=Test reused=\\.",
- "^client= reused=r", "^client= reused=\\.", "^client= reused=\\.", "^client= reused=r"]
+["^client= reused=\\.", "^client= reused=r", "^client=CN=client-1,O=Test reused=\\.",
+ "^client=CN=client-1,O=Test reused=r", "^client=CN=client-2,O=Test reused=\\.",
+ "^client= reused=r", "^client= reused=\\.", "^client= reused=\\.", "^client= reused=r",
+ "^client= reused=r", "^client= reused=r", "^client=CN=client-2,O=Test reused=r",
+ "^client=CN=client-1,O=Test reused=\\.", "^client=CN=client-1,O=Test reused=r"]
 --- error_code eval
-[(200) x 9]
+[(200) x 14]
 --- no_error_log
 [error]
 
@@ -66,7 +69,7 @@ __DATA__
 --- request eval
 ["GET /t?client=client1", "GET /t", "GET /t?client=client1", "GET /t?client=client2", "GET /t", "GET /t"]
 --- response_body_like eval
-["^client=CN=client-1,O=Test reused=\\.", "^client= reused=", "^client=CN=client-1,O=Test reused=\\.",
+["^client=CN=client-1,O=Test reused=\\.", "^client= reused=\\.", "^client=CN=client-1,O=Test reused=r",
  "^client=CN=client-2,O=Test reused=\\.", "^client= reused=r", "^client= reused=r"]
 --- error_code eval
 [(200) x 6]

@@ -24,7 +24,7 @@ use crate::openssl::client_certificate::{ClientCertificate, InvalidCertificate};
 use crate::openssl::lua_object;
 use crate::openssl::object_cache::ObjectCache;
 use crate::openssl::san::RequiredNames;
-use crate::openssl::store;
+use crate::openssl::store::TrustedStore;
 use crate::phase::Function;
 use crate::request::RequestState;
 use crate::upstream::settings::{
@@ -102,16 +102,20 @@ api! {
 
 /// How many client certificates a worker keeps checked.
 const CERTIFICATES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// Of how many stores a worker keeps in mind what they hold.
+const STORES: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 
 thread_local! {
     static CLIENT_CERTIFICATES: ObjectCache<ClientCertificate> = ObjectCache::new(CERTIFICATES);
+    static TRUSTED_STORES: ObjectCache<TrustedStore> = ObjectCache::new(STORES);
     static ADDRESSES: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
     static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Drops the client certificates that this worker keeps.
+/// Drops the client certificates and stores that this worker keeps.
 pub fn clear_cache() {
     CLIENT_CERTIFICATES.with(ObjectCache::clear);
+    TRUSTED_STORES.with(ObjectCache::clear);
 }
 
 /// What a function gives to Lua.
@@ -362,9 +366,12 @@ unsafe extern "C" fn set_tls_verify_store(r: R, pointer: *mut c_void, text: *mut
         change_upstream_tls("set_tls_verify_store", r, text, |settings| {
             let store = lua_object::store(pointer).map_err(|error| error.to_string())?;
             // OpenSSL does not take a reference to what has none left.
-            let store =
-                store::reference(store).map_err(|error| format!("store was freed: {error}"))?;
-            settings.trusted_store = Some(Rc::new(store));
+            let trusted = TRUSTED_STORES
+                .with(|cache| {
+                    cache.get_or_make(&[store.as_ptr() as usize], || TrustedStore::new(store))
+                })
+                .map_err(|error| format!("store was freed: {error}"))?;
+            settings.trusted_store = Some(trusted);
             Ok::<_, String>(())
         })
     }

@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 
 use ngx::ffi::{
     NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE, NGX_OK, ngx_array_t, ngx_conf_full_name, ngx_conf_t,
-    ngx_http_conf_ctx_t, ngx_int_t, ngx_module_t, ngx_str_t, ngx_uint_t,
+    ngx_http_conf_ctx_t, ngx_int_t, ngx_module_t, ngx_parse_time, ngx_str_t, ngx_uint_t,
 };
 
 /// An HTTP module.
@@ -100,6 +100,27 @@ impl ModuleIndex {
 pub unsafe fn context<'a>(cf: *mut ngx_conf_t) -> &'a ngx_http_conf_ctx_t {
     // SAFETY: nginx sets `ctx` to its `ngx_http_conf_ctx_t` there.
     unsafe { &*(*cf).ctx.cast() }
+}
+
+/// The arguments of the directive that is being read.
+///
+/// # Safety
+/// `cf` must be valid, and at a directive.
+pub unsafe fn arguments<'a>(cf: *mut ngx_conf_t) -> Vec<&'a [u8]> {
+    // SAFETY: nginx keeps the words of a directive, its name first, in an array of strings, in the
+    // pool of the configuration.
+    unsafe {
+        let words: &[ngx_str_t] = elements(&*(*cf).args);
+        words.iter().skip(1).map(|word| bytes(*word)).collect()
+    }
+}
+
+/// A time as it is written in a configuration, in milliseconds.
+pub fn milliseconds(value: &[u8]) -> Option<usize> {
+    let mut value = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
+    // SAFETY: nginx only reads the string.
+    let parsed = unsafe { ngx_parse_time(&raw mut value, 0) };
+    usize::try_from(parsed).ok()
 }
 
 /// The elements of an `ngx_array_t`.

@@ -1,18 +1,22 @@
 //! Connections and their TLS.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
+use std::io;
 use std::marker::PhantomData;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use foreign_types::ForeignTypeRef;
 use ngx::ffi::{
-    ngx_close_connection, ngx_connection_t, ngx_destroy_pool, ngx_log_t, ngx_ssl_connection_index,
-    ngx_ssl_connection_t, ngx_ssl_shutdown,
+    NGX_AGAIN, NGX_OK, ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_del_timer,
+    ngx_destroy_pool, ngx_event_t, ngx_handle_read_event, ngx_int_t, ngx_log_t,
+    ngx_ssl_connection_index, ngx_ssl_connection_t, ngx_ssl_shutdown,
 };
-use openssl::ssl::SslRef;
+use openssl::ssl::{SslRef, SslSessionRef};
 
 use super::log::Log;
+use super::peer::Peer;
 use super::pool::Pool;
+use crate::openssl::ssl;
 
 /// A connection, to a client or to an upstream.
 #[derive(Clone, Copy)]
@@ -51,7 +55,7 @@ impl<'a> Connection<'a> {
     }
 
     /// What the connection belongs to; what it is depends on who uses the connection.
-    pub fn data(self) -> Option<NonNull<std::ffi::c_void>> {
+    pub fn data(self) -> Option<NonNull<c_void>> {
         // SAFETY: the connection is valid.
         NonNull::new(unsafe { self.0.as_ref().data })
     }
@@ -60,6 +64,157 @@ impl<'a> Connection<'a> {
     pub fn tls(self) -> Option<Tls<'a>> {
         // SAFETY: where a connection has TLS, it lives as long as the connection is in use.
         unsafe { Some(Tls(NonNull::new(self.0.as_ref().ssl)?, PhantomData)) }
+    }
+
+    /// How many requests the connection has served.
+    pub fn requests(self) -> usize {
+        // SAFETY: the connection is valid.
+        unsafe { self.0.as_ref().requests }
+    }
+
+    /// When the connection was made, by the monotonic clock.
+    pub fn start_time(self) -> u64 {
+        // SAFETY: the connection is valid.
+        unsafe { self.0.as_ref().start_time as u64 }
+    }
+
+    /// Whether nothing has gone wrong on the connection, and its peer has not closed it.
+    pub fn is_usable(self) -> bool {
+        // SAFETY: a connection in use has its two events.
+        unsafe {
+            let Self(connection, _) = self;
+            let (read, write) = (&*connection.as_ref().read, &*connection.as_ref().write);
+            let is_broken = read.eof() != 0
+                || read.error() != 0
+                || read.timedout() != 0
+                || write.error() != 0
+                || write.timedout() != 0;
+            !is_broken
+        }
+    }
+
+    /// Makes nginx call the handler of the connection when something arrives.
+    pub fn wait_for_events(self) -> bool {
+        // SAFETY: the connection is valid.
+        unsafe { ngx_handle_read_event(self.0.as_ref().read, 0) == NGX_OK as ngx_int_t }
+    }
+
+    /// Whether nginx knows of something that has arrived.
+    pub fn has_something_to_read(self) -> bool {
+        // SAFETY: a connection in use has its two events.
+        unsafe { (*self.0.as_ref().read).ready() != 0 || self.has_buffered_data() }
+    }
+
+    /// Whether OpenSSL has taken something from the socket that nobody has read yet.
+    fn has_buffered_data(self) -> bool {
+        self.tls().is_some_and(|tls| ssl::has_pending(tls.ssl()))
+    }
+
+    pub fn read_event(self) -> *mut ngx_event_t {
+        // SAFETY: the connection is valid.
+        unsafe { self.0.as_ref().read }
+    }
+
+    /// Whether an idle connection has to go: it was idle for too long, or the process ends.
+    pub fn must_close(self) -> bool {
+        // SAFETY: a connection in use has its two events.
+        unsafe { self.0.as_ref().close() != 0 || (*self.0.as_ref().read).timedout() != 0 }
+    }
+
+    /// Makes the connection wait for another request for `timeout` milliseconds, in the care of
+    /// `owner`: nginx calls `on_read` when anything happens to it.
+    ///
+    /// # Safety
+    /// Nobody else may use the connection, and `owner` must outlive it.
+    pub unsafe fn begin_idleness(
+        self,
+        owner: NonNull<c_void>,
+        timeout: usize,
+        on_read: unsafe extern "C" fn(*mut ngx_event_t),
+    ) {
+        // SAFETY: the connection is ours by contract, and has its events and a pool. The log of the
+        // cycle outlives it.
+        unsafe {
+            let connection = self.as_ptr();
+            let (read, write) = ((*connection).read, (*connection).write);
+
+            (*read).set_delayed(0);
+            ngx_add_timer(read, timeout);
+            if (*write).timer_set() != 0 {
+                ngx_del_timer(write);
+            }
+            (*write).handler = Some(ignore_event);
+            (*read).handler = Some(on_read);
+            (*connection).data = owner.as_ptr();
+            (*connection).set_idle(1);
+            // Whatever the peer does to an idle connection is no error.
+            self.quiet_errors();
+            self.log_to((*ngx::ffi::ngx_cycle).log);
+        }
+    }
+
+    /// Makes an idle connection one of `peer`.
+    ///
+    /// # Safety
+    /// The connection must be idle, and in nobody's care.
+    pub unsafe fn end_idleness(self, peer: Peer<'_>) {
+        // SAFETY: as above. The log of the peer outlives its use of the connection.
+        unsafe {
+            let connection = self.as_ptr();
+            (*connection).set_idle(0);
+            (*connection).sent = 0;
+            (*connection).data = ptr::null_mut();
+            (*connection).set_log_error((*peer.as_ptr()).log_error());
+            self.log_to((*peer.as_ptr()).log);
+            if (*(*connection).read).timer_set() != 0 {
+                ngx_del_timer((*connection).read);
+            }
+        }
+    }
+
+    /// # Safety
+    /// `log` must be valid as long as the connection logs to it.
+    unsafe fn log_to(self, log: *mut ngx_log_t) {
+        // SAFETY: the connection is valid, and has its events and a pool.
+        unsafe {
+            let connection = self.as_ptr();
+            (*connection).log = log;
+            (*(*connection).read).log = log;
+            (*(*connection).write).log = log;
+            (*(*connection).pool).log = log;
+        }
+    }
+
+    /// Whether the peer of an idle connection has neither closed it nor sent anything that is meant
+    /// for a request. What TLS itself sends, such as a new session, is taken in.
+    pub fn is_silent(self) -> bool {
+        // SAFETY: the connection is valid, with an open socket; one byte fits.
+        unsafe {
+            let mut byte = 0_u8;
+            let connection = self.as_ptr();
+            let read = (*connection).read;
+
+            // Looked at before TLS does: a connection that was closed or reset needs no words.
+            let peeked = libc::recv((*connection).fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK);
+            let is_open = match peeked {
+                0 => false,
+                1.. => true,
+                _ => io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock,
+            };
+            if !is_open {
+                return false;
+            }
+            if peeked > 0 || self.has_buffered_data() {
+                let Some(receive) = (*connection).recv else {
+                    return false;
+                };
+                if receive(connection, &raw mut byte, 1) != NGX_AGAIN as isize {
+                    return false;
+                }
+            }
+            (*read).set_ready(0);
+        }
+        self.wait_for_events()
     }
 
     /// Makes nginx log what it says of errors on this connection at level `info`.
@@ -90,6 +245,21 @@ impl<'a> Tls<'a> {
         unsafe { self.0.as_ref().handshaked() != 0 }
     }
 
+    /// The session that the peer has given, while nginx saves it.
+    pub fn session(self) -> Option<&'a SslSessionRef> {
+        // SAFETY: where the field is set, it is to a session that is valid until the callback returns.
+        unsafe {
+            let session = NonNull::new(self.0.as_ref().session)?;
+            Some(SslSessionRef::from_ptr(session.as_ptr().cast()))
+        }
+    }
+
+    /// Makes nginx call `save` for each session that the peer gives.
+    pub fn save_sessions_by(self, save: unsafe extern "C" fn(*mut ngx_connection_t)) {
+        // SAFETY: the structure is valid.
+        unsafe { (*self.0.as_ptr()).save_session = Some(save) }
+    }
+
     /// Makes nginx keep none of the sessions that this connection brings.
     pub fn save_no_session(self) {
         // SAFETY: the structure is valid; nginx checks the field for NULL before each use.
@@ -102,6 +272,8 @@ impl<'a> Tls<'a> {
         unsafe { (*self.0.as_ptr()).set_handshake_rejected(1) }
     }
 }
+
+unsafe extern "C" fn ignore_event(_event: *mut ngx_event_t) {}
 
 /// Closes an upstream connection that no request owns, as nginx closes those of its keepalive
 /// cache: without waiting for the peer's `close_notify`.

@@ -12,6 +12,7 @@ use ngx::ffi::{
 use openssl::ssl::SslContextRef;
 
 use super::configuration::bytes;
+use super::peer::Peer;
 use super::request::Request;
 
 /// `ngx_http_upstream_t`
@@ -57,9 +58,9 @@ impl<'a> Upstream<'a> {
     }
 
     /// The choice of the peer.
-    pub fn peer(self) -> NonNull<ngx_peer_connection_t> {
+    pub fn peer(self) -> Peer<'a> {
         // SAFETY: the field is inside the structure.
-        unsafe { NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).peer) }
+        unsafe { Peer::from_ptr(NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).peer)) }
     }
 
     /// Whether the connection to the upstream uses TLS.
@@ -89,10 +90,53 @@ impl<'a> Upstream<'a> {
         unsafe { (*self.0.as_ptr()).peer.tries = 0 }
     }
 
-    /// Keeps the connection from being reused for another request.
+    /// Whether the connection can serve another request, as far as the protocol is concerned.
+    pub fn keepalive(self) -> bool {
+        // SAFETY: the upstream is valid.
+        unsafe { self.0.as_ref().keepalive() != 0 }
+    }
+
+    /// Keeps nginx from reusing the connection for another request.
     pub fn do_not_keep_alive(self) {
         // SAFETY: the upstream is valid.
         unsafe { (*self.0.as_ptr()).set_keepalive(0) }
+    }
+
+    /// Whether all of the request's body was sent.
+    pub fn request_body_sent(self) -> bool {
+        // SAFETY: the upstream is valid.
+        unsafe { self.0.as_ref().request_body_sent() != 0 }
+    }
+
+    /// `proxy_ssl_verify`, or what stands in for it.
+    pub fn verifies(self) -> bool {
+        // SAFETY: the configuration is valid.
+        unsafe { self.configuration().as_ref().ssl_verify != 0 }
+    }
+
+    /// `proxy_ssl_server_name`
+    pub fn sends_server_name(self) -> bool {
+        // SAFETY: the configuration is valid.
+        unsafe { self.configuration().as_ref().ssl_server_name != 0 }
+    }
+
+    /// `proxy_ssl_session_reuse`
+    pub fn reuses_sessions(self) -> bool {
+        // SAFETY: the configuration is valid.
+        unsafe { self.configuration().as_ref().ssl_session_reuse != 0 }
+    }
+
+    /// Whether the location's own certificate depends on the request: `proxy_ssl_certificate`, or its
+    /// key, has variables.
+    pub fn has_variable_certificate(self) -> bool {
+        // SAFETY: the configuration is valid, and so are the values that it has.
+        unsafe {
+            let configuration = self.configuration().as_ref();
+            [configuration.ssl_certificate, configuration.ssl_certificate_key]
+                .into_iter()
+                .filter_map(NonNull::new)
+                .any(|value| !value.as_ref().lengths.is_null())
+        }
     }
 
     /// The name that nginx checks the certificate of the upstream for.

@@ -1,6 +1,8 @@
 //! A certificate to present to an upstream, with its key.
 
 use foreign_types::ForeignTypeRef;
+use openssl::asn1::Asn1Time;
+use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::pkey::{Id, PKey, PKeyRef, Private};
 use openssl::sign::Signer;
@@ -9,6 +11,7 @@ use openssl::stack::{Stack, StackRef};
 use openssl::x509::{X509, X509Ref};
 
 use super::error::SslError;
+use super::fingerprint::Fingerprint;
 use super::lua_object::InvalidObject;
 use super::object_cache::HoldsItsObjects;
 use super::{ssl, sys};
@@ -20,6 +23,8 @@ pub struct ClientCertificate {
     leaf: X509,
     intermediates: Stack<X509>,
     key: PKey<Private>,
+    fingerprint: Fingerprint,
+    not_after: i64,
 }
 
 /// Why a certificate and key were refused.
@@ -37,6 +42,12 @@ pub enum InvalidCertificate {
     /// No memory for the references.
     #[error("chain: {0}")]
     References(SslError),
+    /// OpenSSL has no encoding of an object.
+    #[error("chain or key: {0}")]
+    Encoding(SslError),
+    /// The end of the certificate's validity is no date.
+    #[error("chain: {0}")]
+    NotAfter(SslError),
 }
 
 impl ClientCertificate {
@@ -59,7 +70,22 @@ impl ClientCertificate {
         // The comparison is of the public halves.
         try_to_sign(key).map_err(InvalidCertificate::CannotSign)?;
 
-        Ok(Self { leaf, intermediates, key: key.to_owned() })
+        let fingerprint = fingerprint(chain, key)
+            .map_err(|errors| InvalidCertificate::Encoding(SslError::new("i2d_X509", errors)))?;
+        let not_after = not_after(&leaf).map_err(|errors| {
+            InvalidCertificate::NotAfter(SslError::new("ASN1_TIME_diff", errors))
+        })?;
+        Ok(Self { leaf, intermediates, key: key.to_owned(), fingerprint, not_after })
+    }
+
+    /// Of the certificates and the key.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// When the certificate ends, in seconds since the epoch.
+    pub fn not_after(&self) -> i64 {
+        self.not_after
     }
 
     /// What identifies the objects: the key, then the certificates in their order.
@@ -91,6 +117,22 @@ impl ClientCertificate {
             )
         }
     }
+}
+
+/// When `certificate` ends, in seconds since the epoch.
+pub fn not_after(certificate: &X509Ref) -> Result<i64, ErrorStack> {
+    let epoch = Asn1Time::from_unix(0)?;
+    let difference = epoch.diff(certificate.not_after())?;
+    Ok(i64::from(difference.days) * 24 * 60 * 60 + i64::from(difference.secs))
+}
+
+/// The public half of the key stands for both.
+fn fingerprint(chain: &StackRef<X509>, key: &PKeyRef<Private>) -> Result<Fingerprint, ErrorStack> {
+    let mut parts = vec![key.public_key_to_der()?];
+    for certificate in chain {
+        parts.push(certificate.to_der()?);
+    }
+    Ok(Fingerprint::of(parts.iter().map(Vec::as_slice)))
 }
 
 /// Signs something, which takes the private half of a key, wherever that is kept.

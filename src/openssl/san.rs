@@ -27,6 +27,12 @@ impl RequiredNames {
         })
     }
 
+    /// The names, in the order in which they were given.
+    pub fn names(&self) -> &[Box<[u8]>] {
+        let (Self::Dns(names) | Self::Uri(names)) = self;
+        names
+    }
+
     /// What the names are, for people.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -37,8 +43,8 @@ impl RequiredNames {
 
     /// The names, for people.
     pub fn list(&self) -> String {
-        let (Self::Dns(names) | Self::Uri(names)) = self;
-        let names: Vec<_> = names.iter().map(|name| name.escape_ascii().to_string()).collect();
+        let names: Vec<_> =
+            self.names().iter().map(|name| name.escape_ascii().to_string()).collect();
         names.join(", ")
     }
 }

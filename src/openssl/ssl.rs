@@ -7,15 +7,15 @@ use std::sync::OnceLock;
 
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
-use openssl::ssl::{SslContextRef, SslRef};
-use openssl::x509::X509VerifyResult;
+use openssl::ssl::{NameType, SslCipherRef, SslContextRef, SslRef, SslSessionRef};
 use openssl::x509::store::X509StoreRef;
 use openssl::x509::verify::X509VerifyFlags;
+use openssl::x509::{X509Ref, X509StoreContextRef, X509VerifyResult};
 use openssl_sys::{SSL, X509_STORE_CTX};
 
 use super::error::SslError;
 use super::sys;
-pub use super::sys::info_callback as InfoCallback;
+pub use super::sys::{info_callback as InfoCallback, verify_callback as VerifyCallback};
 
 /// Forgets the certificates and keys that the SSL would present.
 pub fn clear_certificates(ssl: &SslRef) {
@@ -59,6 +59,120 @@ pub fn forget_session(ssl: &SslRef) -> Result<(), SslError> {
     SslError::check("SSL_set_session", unsafe {
         sys::SSL_set_session(ssl.as_ptr(), ptr::null_mut())
     })
+}
+
+/// Makes the next handshake offer to resume `session`, of which the SSL takes a reference.
+pub fn set_session(ssl: &SslRef, session: &SslSessionRef) -> Result<(), SslError> {
+    // SAFETY: both are valid.
+    SslError::check("SSL_set_session", unsafe {
+        sys::SSL_set_session(ssl.as_ptr(), session.as_ptr())
+    })
+}
+
+/// `SSL_SESSION_is_resumable(3)`
+pub fn is_resumable(session: &SslSessionRef) -> bool {
+    // SAFETY: the session is valid.
+    unsafe { sys::SSL_SESSION_is_resumable(session.as_ptr()) == 1 }
+}
+
+/// The name that the SSL sends to its peer.
+pub fn server_name(ssl: &SslRef) -> Option<&[u8]> {
+    ssl.servername_raw(NameType::HOST_NAME)
+}
+
+/// Whether the SSL holds something of its peer's that nobody has read yet.
+pub fn has_pending(ssl: &SslRef) -> bool {
+    // SAFETY: the SSL is valid.
+    unsafe { sys::SSL_has_pending(ssl.as_ptr()) == 1 }
+}
+
+/// The name of the cipher that was agreed upon.
+pub fn cipher_name(ssl: &SslRef) -> &'static str {
+    ssl.current_cipher().map_or("(none)", SslCipherRef::name)
+}
+
+/// Makes a failed verification of the peer end the handshake, with `callback` to decide.
+///
+/// # Safety
+/// `callback` must call the one of the context.
+pub unsafe fn verify_peer(ssl: &SslRef, callback: VerifyCallback) {
+    // SAFETY: the SSL is valid.
+    unsafe {
+        openssl_sys::SSL_set_verify(ssl.as_ptr(), openssl_sys::SSL_VERIFY_PEER, Some(callback));
+    }
+}
+
+/// The callback that the context of `ssl` has for the verification of the peer.
+pub fn context_verify_callback(ssl: &SslRef) -> Option<VerifyCallback> {
+    // SAFETY: the context is valid.
+    unsafe { sys::SSL_CTX_get_verify_callback(ssl.ssl_context().as_ptr()) }
+}
+
+/// A verification that is under way.
+pub struct Verification<'a> {
+    context: &'a X509StoreContextRef,
+    /// Whose peer is verified.
+    pub ssl: &'a SslRef,
+}
+
+impl<'a> Verification<'a> {
+    /// # Safety
+    /// `context` must be what a verify callback was given, and valid for `'a`.
+    pub unsafe fn from_ptr(context: *mut X509_STORE_CTX) -> Option<Self> {
+        // SAFETY: by contract. OpenSSL keeps the SSL at this index.
+        unsafe {
+            let index = openssl_sys::SSL_get_ex_data_X509_STORE_CTX_idx();
+            let ssl = openssl_sys::X509_STORE_CTX_get_ex_data(context, index).cast::<SSL>();
+            let ssl = NonNull::new(ssl)?;
+            Some(Self {
+                context: X509StoreContextRef::from_ptr(context),
+                ssl: SslRef::from_ptr(ssl.as_ptr()),
+            })
+        }
+    }
+
+    /// The last error that was found.
+    pub fn error(&self) -> X509VerifyResult {
+        self.context.error()
+    }
+
+    /// Makes `error` the result.
+    pub fn fail(&self, error: X509VerifyResult) {
+        // SAFETY: the context is valid.
+        unsafe {
+            openssl_sys::X509_STORE_CTX_set_error(self.context.as_ptr(), error.as_raw());
+        }
+    }
+
+    /// Whether what is looked at is the peer's own certificate.
+    pub fn is_at_leaf(&self) -> bool {
+        self.context.error_depth() == 0
+    }
+
+    /// The peer's own certificate.
+    pub fn leaf(&self) -> Option<&X509Ref> {
+        // SAFETY: the context is valid, and holds the certificate.
+        unsafe {
+            let leaf = sys::X509_STORE_CTX_get0_cert(self.context.as_ptr());
+            (!leaf.is_null()).then(|| X509Ref::from_ptr(leaf))
+        }
+    }
+}
+
+/// The result for a certificate that is for another host. The `openssl` crate has no name for it.
+pub fn hostname_mismatch() -> X509VerifyResult {
+    // SAFETY: one of OpenSSL's numbers for results.
+    unsafe { X509VerifyResult::from_raw(openssl_sys::X509_V_ERR_HOSTNAME_MISMATCH) }
+}
+
+/// Whether `certificate` is for the host `name`, by the rules that nginx has.
+pub fn is_for_host(certificate: &X509Ref, name: &[u8]) -> bool {
+    // SAFETY: both are valid; the function takes the length, and keeps nothing.
+    unsafe {
+        let name_pointer = name.as_ptr().cast();
+        let certificate = certificate.as_ptr();
+        openssl_sys::X509_check_host(certificate, name_pointer, name.len(), 0, ptr::null_mut()) == 1
+    }
 }
 
 /// Makes a handshake that has not begun fail before it sends a byte, because no version of the

@@ -1,6 +1,9 @@
 //! Stores of trusted certificates.
 
+use std::cell::Cell;
+use std::ffi::c_int;
 use std::path::Path;
+use std::ptr;
 
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::ssl::SslFiletype;
@@ -10,6 +13,8 @@ use openssl::x509::store::{X509Lookup, X509Store, X509StoreBuilder, X509StoreRef
 use openssl::x509::verify::X509VerifyFlags;
 
 use super::error::SslError;
+use super::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
+use super::object_cache::HoldsItsObjects;
 use super::sys;
 
 /// Another reference to the same store; the `openssl` crate has no way to take one.
@@ -19,6 +24,94 @@ pub fn reference(store: &X509StoreRef) -> Result<X509Store, SslError> {
         SslError::check("X509_STORE_up_ref", sys::X509_STORE_up_ref(store.as_ptr()))?;
         Ok(X509Store::from_ptr(store.as_ptr()))
     }
+}
+
+/// A store that a plugin trusts. Holds a reference to it, and knows what is in it.
+pub struct TrustedStore {
+    store: X509Store,
+    content: Cell<Option<(c_int, Fingerprint)>>,
+}
+
+impl TrustedStore {
+    /// Fails for a store that was freed.
+    pub fn new(store: &X509StoreRef) -> Result<Self, SslError> {
+        Ok(Self { store: reference(store)?, content: Cell::new(None) })
+    }
+
+    pub fn store(&self) -> &X509StoreRef {
+        &self.store
+    }
+
+    /// What the store holds now, and how it verifies. Its objects are read again only when there are
+    /// more of them: OpenSSL has no way to take one out.
+    pub fn fingerprint(&self) -> Result<StoreFingerprint, SslError> {
+        // SAFETY: the store is valid; its parameters and objects belong to it.
+        let (objects, depth) = unsafe {
+            let objects = sys::X509_STORE_get0_objects(self.store.as_ptr()).cast();
+            let parameters = sys::X509_STORE_get0_param(self.store.as_ptr());
+            (objects, sys::X509_VERIFY_PARAM_get_depth(parameters))
+        };
+        // SAFETY: a valid stack.
+        let count = unsafe { openssl_sys::OPENSSL_sk_num(objects) };
+
+        let content = match self.content.get() {
+            Some((known, content)) if known == count => content,
+            _ => {
+                let mut encoding = Encoding::new();
+                for index in 0..count {
+                    // SAFETY: the stack has so many elements, each an `X509_OBJECT`.
+                    unsafe {
+                        let object = openssl_sys::OPENSSL_sk_value(objects, index).cast();
+                        encode_object(&mut encoding, object)?;
+                    }
+                }
+                let content = Fingerprint::from(encoding);
+                self.content.set(Some((count, content)));
+                content
+            }
+        };
+        Ok(StoreFingerprint {
+            content,
+            objects: count as u64,
+            flags: flags(&self.store).bits(),
+            depth: depth as u64,
+        })
+    }
+}
+
+impl HoldsItsObjects for TrustedStore {
+    fn addresses(&self) -> Vec<usize> {
+        vec![self.store.as_ptr() as usize]
+    }
+}
+
+/// # Safety
+/// `object` must be valid.
+unsafe fn encode_object(
+    encoding: &mut Encoding,
+    object: *const sys::X509_OBJECT,
+) -> Result<(), SslError> {
+    // SAFETY: `object` is valid, and is of the type that it says. OpenSSL allocates the encodings,
+    // which are ours to free.
+    unsafe {
+        let r#type = sys::X509_OBJECT_get_type(object);
+        let mut der = ptr::null_mut();
+        let length = match r#type {
+            sys::X509_LU_X509 => {
+                openssl_sys::i2d_X509(sys::X509_OBJECT_get0_X509(object), &raw mut der)
+            }
+            sys::X509_LU_CRL => {
+                openssl_sys::i2d_X509_CRL(sys::X509_OBJECT_get0_X509_CRL(object), &raw mut der)
+            }
+            // There are no others.
+            _ => 0,
+        };
+        SslError::check("i2d_X509", length)?;
+        encoding.number(r#type as u64);
+        encoding.bytes(std::slice::from_raw_parts(der, length as usize));
+        openssl_sys::OPENSSL_free(der.cast());
+    }
+    Ok(())
 }
 
 /// How a store verifies.

@@ -8,12 +8,15 @@
 use std::ffi::{c_int, c_long, c_uchar, c_uint, c_ulong};
 
 use openssl_sys::{
-    EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509, X509_CRL, X509_STORE,
+    EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509, X509_CRL, X509_STORE, X509_STORE_CTX,
     X509_VERIFY_PARAM, stack_st_X509, stack_st_X509_NAME, stack_st_X509_OBJECT,
 };
 
 /// `SSL_CTX_set_info_callback(3)`
 pub type info_callback = unsafe extern "C" fn(ssl: *const SSL, where_: c_int, ret: c_int);
+
+/// `SSL_set_verify(3)`
+pub type verify_callback = extern "C" fn(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int;
 
 /// A handshake begins.
 pub const SSL_CB_HANDSHAKE_START: c_int = 0x10;
@@ -24,6 +27,8 @@ pub const SSL_CB_HANDSHAKE_DONE: c_int = 0x20;
 pub const SSL_CTRL_CHAIN: c_int = 88;
 
 /// `X509_OBJECT_get_type(3)`
+pub const X509_LU_X509: c_int = 1;
+/// As above.
 pub const X509_LU_CRL: c_int = 2;
 
 pub enum X509_OBJECT {}
@@ -39,7 +44,11 @@ unsafe extern "C" {
     pub fn SSL_set_session(ssl: *mut SSL, session: *mut SSL_SESSION) -> c_int;
     pub fn SSL_set0_CA_list(ssl: *mut SSL, names: *mut stack_st_X509_NAME);
     pub fn SSL_get_client_CA_list(ssl: *const SSL) -> *mut stack_st_X509_NAME;
+    pub fn SSL_has_pending(ssl: *const SSL) -> c_int;
     pub fn SSL_up_ref(ssl: *mut SSL) -> c_int;
+    pub fn SSL_SESSION_is_resumable(session: *const SSL_SESSION) -> c_int;
+    pub fn SSL_CTX_get_verify_callback(ctx: *const SSL_CTX) -> Option<verify_callback>;
+    pub fn X509_STORE_CTX_get0_cert(context: *const X509_STORE_CTX) -> *mut X509;
     pub fn SSL_SESSION_set1_id(
         session: *mut SSL_SESSION,
         id: *const c_uchar,
@@ -56,10 +65,12 @@ unsafe extern "C" {
     pub fn X509_STORE_get0_param(store: *const X509_STORE) -> *mut X509_VERIFY_PARAM;
     pub fn X509_STORE_get0_objects(store: *const X509_STORE) -> *mut stack_st_X509_OBJECT;
     pub fn X509_OBJECT_get_type(object: *const X509_OBJECT) -> c_int;
+    pub fn X509_OBJECT_get0_X509(object: *const X509_OBJECT) -> *mut X509;
     pub fn X509_OBJECT_get0_X509_CRL(object: *const X509_OBJECT) -> *mut X509_CRL;
     pub fn SSL_get0_param(ssl: *mut SSL) -> *mut X509_VERIFY_PARAM;
     pub fn X509_VERIFY_PARAM_set_flags(param: *mut X509_VERIFY_PARAM, flags: c_ulong) -> c_int;
     pub fn X509_VERIFY_PARAM_get_flags(param: *const X509_VERIFY_PARAM) -> c_ulong;
+    pub fn X509_VERIFY_PARAM_get_depth(param: *const X509_VERIFY_PARAM) -> c_int;
 
     pub fn OPENSSL_sk_dup(stack: *const OPENSSL_STACK) -> *mut OPENSSL_STACK;
     pub fn OPENSSL_sk_zero(stack: *mut OPENSSL_STACK);

@@ -8,26 +8,35 @@
 use std::ffi::c_int;
 use std::fmt;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foreign_types::ForeignTypeRef;
 use openssl::ssl::{SslContextRef, SslRef};
 use openssl_sys::SSL;
 
+use super::connection::{self, IdentifyError, Resumption};
+use super::identification;
 use super::locations::LocationTrust;
+use super::peer::PeerChoice;
+use super::session_cache::SessionKey;
 use super::settings::UpstreamTls;
 use super::verify::{self, VerifyError};
+use crate::identity::ContextId;
+use crate::module;
 use crate::nginx::connection::{Connection, Tls, process_log};
 use crate::nginx::panic::guard;
 use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
+use crate::openssl::client_certificate;
 use crate::openssl::error::SslError;
 use crate::openssl::ssl::{self, ContextIndex, HandshakeEvent, InfoCallback};
-use crate::openssl::store;
+use crate::openssl::store::{self, TrustedStore};
 use crate::request::RequestState;
 
 /// What we keep for a TLS context. Lives in the pool of the configuration, as does the context.
 struct ContextState {
+    id: ContextId,
     /// The info callback that was there before ours.
     previous: Option<InfoCallback>,
     /// What a request that turns verification on trusts.
@@ -55,23 +64,32 @@ pub fn install(
     trust: LocationTrust,
 ) -> Result<(), InstallError> {
     let previous = ssl::info_callback(context);
-    let state = pool.keep(ContextState { previous, trust }).map_err(InstallError::OutOfMemory)?;
+    // A context of a former configuration may have had the address that this one has.
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let id = ContextId(COUNT.fetch_add(1, Ordering::Relaxed));
+    let state = ContextState { id, previous, trust };
+    let state = pool.keep(state).map_err(InstallError::OutOfMemory)?;
     INDEX.set(context, NonNull::from(state).cast()).map_err(InstallError::Ssl)?;
     // SAFETY: `info_callback` calls the one that was there.
     unsafe { ssl::set_info_callback(context, info_callback) };
     Ok(())
 }
 
-fn context_state(ssl: &SslRef) -> Option<&ContextState> {
+/// The number of a context that has the hook.
+pub fn context_id(context: &SslContextRef) -> Option<ContextId> {
+    context_state(context).map(|state| state.id)
+}
+
+fn context_state(context: &SslContextRef) -> Option<&ContextState> {
     // SAFETY: our index holds what `install` has set, which lives as long as the context.
-    INDEX.data(ssl.ssl_context()).map(|state| unsafe { state.cast().as_ref() })
+    INDEX.data(context).map(|state| unsafe { state.cast().as_ref() })
 }
 
 unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) {
     // SAFETY: OpenSSL calls with a valid SSL, which nginx made.
     let ssl = unsafe { SslRef::from_ptr(ssl.cast_mut()) };
 
-    if let Some(previous) = context_state(ssl).and_then(|state| state.previous) {
+    if let Some(previous) = context_state(ssl.ssl_context()).and_then(|state| state.previous) {
         // SAFETY: as OpenSSL would call it.
         unsafe { previous(ssl.as_ptr(), r#where, ret) };
     }
@@ -90,24 +108,20 @@ unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) 
 
 /// A handshake, and what it is for.
 #[derive(Clone, Copy)]
-struct Handshake<'a> {
-    ssl: &'a SslRef,
-    tls: Tls<'a>,
-    connection: Connection<'a>,
-    request: Request<'a>,
-    upstream: Upstream<'a>,
+pub struct Handshake<'a> {
+    pub ssl: &'a SslRef,
+    pub tls: Tls<'a>,
+    pub connection: Connection<'a>,
+    pub request: Request<'a>,
+    pub upstream: Upstream<'a>,
 }
 
 impl<'a> Handshake<'a> {
-    /// `None` for a handshake that is not the first of its connection, or not for a request.
-    fn of(ssl: &'a SslRef) -> Option<Self> {
+    /// `None` for a handshake that is not for a request: the connection may be idle, and the peer ask
+    /// for another handshake (TLS 1.2).
+    pub fn of(ssl: &'a SslRef) -> Option<Self> {
         let connection = Connection::from_ssl(ssl)?;
         let tls = connection.tls()?;
-        if tls.handshaked() {
-            // A renegotiation: the SSL still has the settings of its first handshake, and the
-            // connection may belong to a cache of idle ones.
-            return None;
-        }
         let request = Request::from_upstream_connection(connection)?;
         let upstream = request.upstream()?;
         Some(Self { ssl, tls, connection, request, upstream })
@@ -115,28 +129,89 @@ impl<'a> Handshake<'a> {
 }
 
 fn on_event(ssl: &SslRef, event: HandshakeEvent) {
-    let Some(handshake) = Handshake::of(ssl) else {
+    // In a renegotiation, the SSL still has the settings of its first handshake.
+    let Some(handshake) = Handshake::of(ssl).filter(|handshake| !handshake.tls.handshaked()) else {
         return;
     };
-    match RequestState::with_upstream_tls(handshake.request) {
-        Ok(None) => {}
-        Ok(Some(state)) => match event {
-            HandshakeEvent::Start => {
-                let applied = apply(handshake, state);
-                state.handshake_refused.set(applied.is_err());
-                if let Err(error) = applied {
-                    refuse(handshake, &error);
-                }
+    let state = match RequestState::with_upstream_tls(handshake.request) {
+        Ok(state) => state,
+        Err(error) => return refuse(handshake, &ApplyError::OutOfMemory(error)),
+    };
+    match event {
+        HandshakeEvent::Start => {
+            let started = start(handshake, state);
+            if let Some(state) = state {
+                state.handshake_refused.set(started.is_err());
             }
-            HandshakeEvent::Done => verify::check_names(
-                handshake.ssl,
-                handshake.upstream,
-                handshake.connection.log(),
-                state,
-                handshake.request.pool(),
-            ),
-        },
-        Err(error) => refuse(handshake, &ApplyError::OutOfMemory(error)),
+            if let Err(error) = started {
+                refuse(handshake, &error);
+            }
+        }
+        HandshakeEvent::Done => {
+            if let Some(state) = state {
+                verify::check_names(handshake, state);
+            }
+        }
+    }
+}
+
+/// Prepares a handshake that begins: with what the request asked for, and with the session that goes
+/// with it.
+fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), ApplyError> {
+    if let Some(state) = state {
+        apply(handshake, state)?;
+    }
+    let choice = PeerChoice::of(handshake.upstream);
+    let is_lua_balanced = choice.is_some_and(PeerChoice::is_lua_balanced);
+    let is_kept_by_us = choice.is_some_and(|choice| choice.keepalive().is_some());
+
+    // nginx keeps one session for a peer, whoever made it, and none for a peer that Lua code chose.
+    let has_own_sessions = state.is_some() || is_lua_balanced;
+    if has_own_sessions || is_kept_by_us {
+        identify(handshake, state, has_own_sessions)?;
+    }
+    Ok(())
+}
+
+/// Gives the connection its identity, and, with `has_own_sessions`, a session from our cache.
+fn identify(
+    handshake: Handshake<'_>,
+    state: Option<&RequestState>,
+    has_own_sessions: bool,
+) -> Result<(), ApplyError> {
+    let Handshake { ssl, tls, connection, request, upstream } = handshake;
+    if has_own_sessions {
+        tls.save_no_session();
+        ssl::forget_session(ssl).map_err(ApplyError::Session)?;
+    }
+    let Some(identity) = identification::of_handshake(ssl, upstream, state) else {
+        return Ok(());
+    };
+    let pool = connection.pool().ok_or(ApplyError::OutOfMemory(OutOfMemory))?;
+
+    let resumption = (has_own_sessions && upstream.reuses_sessions())
+        .then(|| module::session_cache(request))
+        .flatten()
+        .zip(upstream.peer().address())
+        .map(|(cache, peer)| {
+            let not_after = not_after(ssl, state);
+            Resumption { cache, key: SessionKey { identity, peer }, not_after }
+        });
+    if resumption.is_some() {
+        tls.save_sessions_by(connection::save_session);
+    }
+    connection::identify(pool, ssl, identity, resumption).map_err(ApplyError::Identity)
+}
+
+/// When the certificate that `ssl` is to present ends.
+fn not_after(ssl: &SslRef, state: Option<&RequestState>) -> Option<i64> {
+    let settings = state.map(|state| state.upstream_tls.borrow());
+    match settings.as_ref().and_then(|settings| settings.client_certificate.as_ref()) {
+        Some(certificate) => Some(certificate.not_after()),
+        // A date that can't be told is over.
+        None => ssl
+            .certificate()
+            .map(|certificate| client_certificate::not_after(certificate).unwrap_or(i64::MIN)),
     }
 }
 
@@ -147,6 +222,7 @@ enum ApplyError {
     ClientCertificate(SslError),
     TrustedStore(SslError),
     Verify(VerifyError),
+    Identity(IdentifyError),
     OutOfMemory(OutOfMemory),
 }
 
@@ -157,6 +233,7 @@ impl fmt::Display for ApplyError {
             Self::ClientCertificate(error) => write!(f, "client certificate and key: {error}"),
             Self::TrustedStore(error) => write!(f, "trusted store: {error}"),
             Self::Verify(error) => write!(f, "verification: {error}"),
+            Self::Identity(error) => write!(f, "identity: {error}"),
             Self::OutOfMemory(error) => write!(f, "request state: {error}"),
         }
     }
@@ -164,22 +241,17 @@ impl fmt::Display for ApplyError {
 
 /// Gives the handshake all that the request asked for.
 fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyError> {
-    let Handshake { ssl, tls, connection: _, request, upstream } = handshake;
+    let Handshake { ssl, tls: _, connection: _, request: _, upstream: _ } = handshake;
     let UpstreamTls { client_certificate, verify, verify_depth, trusted_store, dns_names, uris } =
         state.upstream_tls.borrow().clone();
-
-    // nginx keeps one session for a peer, whoever made it: an overridden request neither resumes it
-    // nor leaves its own.
-    tls.save_no_session();
-    ssl::forget_session(ssl).map_err(ApplyError::Session)?;
 
     if let Some(certificate) = client_certificate {
         certificate.present(ssl).map_err(ApplyError::ClientCertificate)?;
     }
     // Where the location does not verify, its context has neither.
-    let trust = context_state(ssl).map(|state| &state.trust);
-    let location_store = trust.and_then(|trust| trust.store.as_ref());
-    if let Some(store) = trusted_store.as_ref().or(location_store) {
+    let trust = context_state(ssl.ssl_context()).map(|state| &state.trust);
+    let location_store = trust.and_then(|trust| trust.store.as_deref()).map(|store| &**store);
+    if let Some(store) = trusted_store.as_deref().map(TrustedStore::store).or(location_store) {
         ssl::set_verify_store(ssl, Some(store)).map_err(ApplyError::TrustedStore)?;
     }
     if trusted_store.is_some() {
@@ -192,10 +264,10 @@ fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyErro
     if let Some(depth) = verify_depth.or(trust.and_then(|trust| trust.verify_depth)) {
         ssl::set_verify_depth(ssl, depth);
     }
-    // Checked when the handshake is done, see `verify::check_names`.
+    // See `verify`.
     let _ = (dns_names, uris);
 
-    verify::set(request, upstream, state, verify).map_err(ApplyError::Verify)
+    verify::set(handshake, state, verify).map_err(ApplyError::Verify)
 }
 
 /// Ends the request with one line in the log.

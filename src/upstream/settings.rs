@@ -2,10 +2,9 @@
 
 use std::rc::Rc;
 
-use openssl::x509::store::X509Store;
-
 use crate::openssl::client_certificate::ClientCertificate;
 use crate::openssl::san::RequiredNames;
+use crate::openssl::store::TrustedStore;
 
 /// The settings that override those of the location. `None` leaves the location's.
 #[derive(Clone, Default)]
@@ -17,7 +16,7 @@ pub struct UpstreamTls {
     /// `proxy_ssl_verify_depth`
     pub verify_depth: Option<u32>,
     /// `proxy_ssl_trusted_certificate`
-    pub trusted_store: Option<Rc<X509Store>>,
+    pub trusted_store: Option<Rc<TrustedStore>>,
     /// Of these, the certificate of the service must carry one; nginx has no such setting.
     pub dns_names: Option<Rc<RequiredNames>>,
     /// As above.

@@ -3,20 +3,25 @@
 //! nginx checks the result of the verification, and the name, when the handshake is done. It does so
 //! for a request that overrides the location's setting too: the request gets its own copy of the
 //! location's configuration, with the setting in it.
+//!
+//! By then the client's certificate was sent. A request with settings of its own ends the handshake
+//! as soon as the service fails, before that, with the line that nginx would have logged.
 
+use std::ffi::c_int;
 use std::rc::Rc;
 
 use openssl::error::ErrorStack;
-use openssl::ssl::SslRef;
-use openssl::x509::X509VerifyResult;
+use openssl::x509::{X509Ref, X509VerifyResult};
+use openssl_sys::X509_STORE_CTX;
 
+use super::handshake::Handshake;
 use super::settings::{UpstreamTls, without_port};
-use crate::nginx::log::Log;
+use crate::nginx::connection::process_log;
+use crate::nginx::panic::guard;
 use crate::nginx::pool::{OutOfMemory, Pool};
-use crate::nginx::request::Request;
 use crate::nginx::upstream::{EvaluationFailed, Upstream};
 use crate::openssl::san::RequiredNames;
-use crate::openssl::ssl;
+use crate::openssl::ssl::{self, Verification};
 use crate::request::{OwnConfiguration, RequestState};
 
 /// Why verification could not be set.
@@ -30,20 +35,22 @@ pub enum VerifyError {
     OutOfMemory(#[from] OutOfMemory),
 }
 
-/// Makes nginx verify the service, or not, whatever the location has; `None` is as it has.
+/// Makes the service be verified, or not, whatever the location has; `None` is as it has.
 pub fn set(
-    request: Request<'_>,
-    upstream: Upstream<'_>,
+    handshake: Handshake<'_>,
     state: &RequestState,
     verify: Option<bool>,
 ) -> Result<(), VerifyError> {
+    let Handshake { ssl, request, upstream, .. } = handshake;
     let configured = configured(upstream, state);
-    // SAFETY: the configuration outlives the request.
-    let has_name = configured || unsafe { upstream.configuration().as_ref() }.ssl_server_name != 0;
+    let has_name = configured || upstream.sends_server_name();
     let verify = verify.unwrap_or(configured);
 
     follow(upstream, state, request.pool(), verify)?;
-    if verify && !has_name {
+    if !verify {
+        return Ok(());
+    }
+    if !has_name {
         // nginx has had no reason yet to evaluate the name.
         let name = match upstream.configured_ssl_name(request) {
             Some(name) => name?,
@@ -51,47 +58,132 @@ pub fn set(
         };
         upstream.set_ssl_name(without_port(name));
     }
+    state.leaf_accepted.set(false);
+    // SAFETY: `verify_callback` calls the one of the context.
+    unsafe { ssl::verify_peer(ssl, verify_callback) };
     Ok(())
 }
 
-/// Checks the names that a request requires the service's certificate to carry.
-pub fn check_names(
-    ssl: &SslRef,
-    upstream: Upstream<'_>,
-    log: Log<'_>,
-    state: &RequestState,
-    pool: Pool<'_>,
-) {
-    let UpstreamTls { dns_names, uris, .. } = &*state.upstream_tls.borrow();
-    if dns_names.is_none() && uris.is_none() {
-        return;
-    }
-    let certificate = ssl.peer_certificate();
-    let is_missing = |names: &&Rc<RequiredNames>| {
-        !certificate.as_ref().is_some_and(|certificate| names.carried_by(certificate))
+/// OpenSSL calls for each error that it finds in the service's certificates, and then for each of
+/// them that is good, the service's own last.
+extern "C" fn verify_callback(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int {
+    guard("upstream verification", process_log(), 0, || {
+        // SAFETY: OpenSSL calls with a verification that is under way.
+        let Some(verification) = (unsafe { Verification::from_ptr(context) }) else {
+            return 0;
+        };
+        // What nginx has for this goes on after an error, so that the last of them is reported.
+        let goes_on = ssl::context_verify_callback(verification.ssl)
+            .map_or(preverified, |previous| previous(preverified, context));
+        decide(&verification, preverified == 1, goes_on == 1).into()
+    })
+}
+
+/// Whether the handshake may go on: `is_good` is OpenSSL's verdict on what it looks at.
+fn decide(verification: &Verification<'_>, is_good: bool, goes_on: bool) -> bool {
+    let Some(handshake) = Handshake::of(verification.ssl) else {
+        return false;
     };
-    let missing = [dns_names, uris].into_iter().flatten().find(is_missing);
-    // A malformed extension leaves errors behind, which nginx would take for those of a later call.
-    drop(ErrorStack::get());
-    match missing {
-        None => return,
-        Some(missing) => log.error(format_args!(
-            "upstream SSL certificate carries none of the required {}: {}",
-            missing.kind(),
-            missing.list()
-        )),
+    let Some(state) = RequestState::find(handshake.request) else {
+        return false;
+    };
+    let is_last = is_good && verification.is_at_leaf();
+    // What is found after the last certificate was accepted ends it at once.
+    let is_late = !is_good && state.leaf_accepted.get();
+    if goes_on && !is_last && !is_late {
+        return true;
     }
+    if !goes_on && verification.error() == X509VerifyResult::OK {
+        verification.fail(X509VerifyResult::APPLICATION_VERIFICATION);
+    }
+    match rejection(verification, handshake.upstream, state) {
+        None => {
+            state.leaf_accepted.set(true);
+            true
+        }
+        Some(reason) => {
+            reject(handshake, state, &reason);
+            false
+        }
+    }
+}
+
+/// Why the service is rejected, if it is.
+fn rejection(
+    verification: &Verification<'_>,
+    upstream: Upstream<'_>,
+    state: &RequestState,
+) -> Option<String> {
+    let error = verification.error();
+    if error != X509VerifyResult::OK {
+        return Some(format!(
+            "upstream SSL certificate verify error: ({}:{})",
+            error.as_raw(),
+            error.error_string()
+        ));
+    }
+    let leaf = verification.leaf();
+    let name = upstream.ssl_name();
+    if !leaf.is_some_and(|leaf| ssl::is_for_host(leaf, name)) {
+        verification.fail(ssl::hostname_mismatch());
+        let name = String::from_utf8_lossy(name);
+        return Some(format!("upstream SSL certificate does not match \"{name}\""));
+    }
+    let missing = missing_names(leaf, &state.upstream_tls.borrow());
+    if missing.is_some() {
+        verification.fail(X509VerifyResult::APPLICATION_VERIFICATION);
+    }
+    missing
+}
+
+/// Ends a handshake whose service was rejected, with this one line in the log. nginx tries the next
+/// peer, as it does after its own verification.
+fn reject(handshake: Handshake<'_>, state: &RequestState, reason: &str) {
+    handshake.connection.log().error(format_args!("{reason}"));
+    state.handshake_refused.set(true);
+
+    // Otherwise nginx would report OpenSSL's "certificate verify failed" as well.
+    handshake.tls.set_handshake_rejected();
+    handshake.connection.quiet_errors();
+}
+
+/// Checks the names that a request requires the service's certificate to carry: those of a session
+/// that was resumed, and of a service that is not verified otherwise.
+pub fn check_names(handshake: Handshake<'_>, state: &RequestState) {
+    let Handshake { ssl, connection, request, upstream, .. } = handshake;
+    let certificate = ssl.peer_certificate();
+    let missing = missing_names(certificate.as_deref(), &state.upstream_tls.borrow());
+    let Some(reason) = missing else {
+        return;
+    };
+    connection.log().error(format_args!("{reason}"));
 
     // nginx looks at the result next, and closes the connection; it must not be told to skip that.
-    fail(ssl);
-    if follow(upstream, state, pool, true).is_err() {
+    ssl::set_verify_result(ssl, X509VerifyResult::APPLICATION_VERIFICATION);
+    if follow(upstream, state, request.pool(), true).is_err() {
         ssl::shut_down(ssl);
     }
 }
 
-/// Makes the verification of the peer a failure.
-fn fail(ssl: &SslRef) {
-    ssl::set_verify_result(ssl, X509VerifyResult::APPLICATION_VERIFICATION);
+/// What is wrong with `certificate`, if it carries none of the names of a list in `settings`.
+fn missing_names(certificate: Option<&X509Ref>, settings: &UpstreamTls) -> Option<String> {
+    let UpstreamTls { dns_names, uris, .. } = settings;
+    if dns_names.is_none() && uris.is_none() {
+        return None;
+    }
+    let is_missing = |names: &&Rc<RequiredNames>| {
+        !certificate.is_some_and(|certificate| names.carried_by(certificate))
+    };
+    let missing = [dns_names, uris].into_iter().flatten().find(is_missing);
+    // A malformed extension leaves errors behind, which nginx would take for those of a later call.
+    drop(ErrorStack::get());
+    missing.map(|missing| {
+        format!(
+            "upstream SSL certificate carries none of the required {}: {}",
+            missing.kind(),
+            missing.list()
+        )
+    })
 }
 
 /// That `upstream` follows a configuration of its own, if it does.
@@ -99,13 +191,9 @@ fn own(upstream: Upstream<'_>, state: &RequestState) -> Option<OwnConfiguration>
     state.own_configuration.get().filter(|own| own.upstream == upstream.as_ptr())
 }
 
-/// What the location of `upstream` has.
-fn configured(upstream: Upstream<'_>, state: &RequestState) -> bool {
-    match own(upstream, state) {
-        Some(own) => own.configured_verify,
-        // SAFETY: the configuration outlives the request.
-        None => unsafe { upstream.configuration().as_ref() }.ssl_verify != 0,
-    }
+/// `proxy_ssl_verify` as the location of `upstream` has it.
+pub fn configured(upstream: Upstream<'_>, state: &RequestState) -> bool {
+    own(upstream, state).map_or_else(|| upstream.verifies(), |own| own.configured_verify)
 }
 
 /// Makes `upstream` follow a configuration of its own in which verification is as `verify` says.

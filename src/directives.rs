@@ -1,0 +1,213 @@
+//! The directives of the module.
+
+use std::ffi::{c_char, c_void};
+use std::num::NonZeroUsize;
+use std::ptr;
+
+use ngx::ffi::{
+    NGX_CONF_1MORE, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF_OFFSET,
+    NGX_HTTP_UPS_CONF, ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t,
+};
+
+use crate::module::{BlockConf, MainConf};
+use crate::nginx::configuration::{self, milliseconds};
+use crate::nginx::connection::process_log;
+use crate::nginx::log::configuration_error;
+use crate::nginx::panic::guard;
+use crate::upstream::keepalive::{Keepalive, KeepaliveSettings};
+
+/// nginx's constant, which is a cast that the bindings lack.
+pub const NGX_CONF_OK: *mut c_char = ptr::null_mut();
+/// As above.
+pub const NGX_CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
+
+/// The directives, as nginx looks for them.
+pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 3] = [
+    ngx_command_t {
+        name: string(b"kong_tls_session_cache"),
+        type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE) as ngx_uint_t,
+        set: Some(session_cache),
+        conf: NGX_HTTP_MAIN_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t {
+        name: string(b"kong_tls_keepalive"),
+        type_: (NGX_HTTP_UPS_CONF | NGX_CONF_1MORE) as ngx_uint_t,
+        set: Some(keepalive),
+        conf: NGX_HTTP_SRV_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t::empty(),
+];
+
+const fn string(bytes: &'static [u8]) -> ngx_str_t {
+    ngx_str_t { len: bytes.len(), data: bytes.as_ptr().cast_mut() }
+}
+
+/// `kong_tls_session_cache`
+#[derive(Clone, Copy, Debug)]
+pub struct SessionCacheSettings {
+    /// How many sessions a worker keeps.
+    pub entries: NonZeroUsize,
+    /// Milliseconds for which a session may be resumed, from its first handshake on.
+    pub timeout: usize,
+}
+
+impl SessionCacheSettings {
+    /// Where the directive is not there.
+    pub const DEFAULT: Self =
+        Self { entries: NonZeroUsize::new(1024).unwrap(), timeout: 5 * 60 * 1000 };
+}
+
+/// What is wrong with a directive.
+#[derive(Debug, thiserror::Error)]
+enum InvalidDirective {
+    #[error("is duplicate")]
+    Duplicate,
+    #[error("has invalid {name} \"{}\": {expected} is expected", given.escape_ascii())]
+    Value { name: &'static str, given: Vec<u8>, expected: &'static str },
+    #[error("has invalid parameter \"{}\"", given.escape_ascii())]
+    Parameter { given: Vec<u8> },
+}
+
+const POSITIVE: &str = "a number greater than 0";
+const NUMBER: &str = "a number";
+const TIME: &str = "a time";
+
+unsafe extern "C" fn session_cache(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx calls with a valid `cf`, and with our configuration of `http {}`.
+    unsafe {
+        directive(cf, "kong_tls_session_cache", |entries, parameters| {
+            let main_conf: &MainConf = &*conf.cast();
+            let parsed = parse_session_cache(entries, parameters)?;
+            main_conf.session_cache.set(parsed).map_err(|_| InvalidDirective::Duplicate)
+        })
+    }
+}
+
+fn parse_session_cache(
+    entries: &[u8],
+    parameters: &[&[u8]],
+) -> Result<Option<SessionCacheSettings>, InvalidDirective> {
+    if entries == b"off" && parameters.is_empty() {
+        return Ok(None);
+    }
+    let mut settings = SessionCacheSettings {
+        entries: positive("number of entries", entries, "\"off\" or a number greater than 0")?,
+        ..SessionCacheSettings::DEFAULT
+    };
+    for parameter in parameters {
+        match split(parameter) {
+            Some((b"timeout", value)) => settings.timeout = time("timeout", value)?,
+            _ => return Err(InvalidDirective::Parameter { given: parameter.to_vec() }),
+        }
+    }
+    Ok(Some(settings))
+}
+
+unsafe extern "C" fn keepalive(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx calls with a valid `cf`, and with our configuration of the `upstream {}` block.
+    unsafe {
+        directive(cf, "kong_tls_keepalive", |connections, parameters| {
+            let block_conf: &BlockConf = &*conf.cast();
+            let keepalive = Keepalive::new(parse_keepalive(connections, parameters)?);
+            block_conf.keepalive.set(keepalive).map_err(|_| InvalidDirective::Duplicate)
+        })
+    }
+}
+
+fn parse_keepalive(
+    connections: &[u8],
+    parameters: &[&[u8]],
+) -> Result<KeepaliveSettings, InvalidDirective> {
+    let mut settings = KeepaliveSettings {
+        connections: positive("number of connections", connections, POSITIVE)?,
+        timeout: 60 * 1000,
+        requests: 1000,
+        time: 60 * 60 * 1000,
+    };
+    for parameter in parameters {
+        match split(parameter) {
+            Some((b"timeout", value)) => settings.timeout = time("timeout", value)?,
+            Some((b"time", value)) => settings.time = time("time", value)?,
+            Some((b"requests", value)) => settings.requests = number("requests", value, NUMBER)?,
+            _ => return Err(InvalidDirective::Parameter { given: parameter.to_vec() }),
+        }
+    }
+    Ok(settings)
+}
+
+/// Gives `read` the arguments of the directive `name`, the first apart, and says what is wrong with
+/// them.
+///
+/// # Safety
+/// `cf` must be valid, and at a directive.
+unsafe fn directive(
+    cf: *mut ngx_conf_t,
+    name: &str,
+    read: impl FnOnce(&[u8], &[&[u8]]) -> Result<(), InvalidDirective>,
+) -> *mut c_char {
+    guard(name, process_log(), NGX_CONF_ERROR, || {
+        // SAFETY: by contract.
+        let arguments = unsafe { configuration::arguments(cf) };
+        let (first, others) =
+            arguments.split_first().map_or((&[][..], &[][..]), |(first, others)| (*first, others));
+        match read(first, others) {
+            Ok(()) => NGX_CONF_OK,
+            Err(error) => {
+                // SAFETY: by contract.
+                unsafe { configuration_error(cf, format_args!("\"{name}\" directive {error}")) };
+                NGX_CONF_ERROR
+            }
+        }
+    })
+}
+
+/// The parts of `name=value`.
+fn split(parameter: &[u8]) -> Option<(&[u8], &[u8])> {
+    let equals = parameter.iter().position(|byte| *byte == b'=')?;
+    Some((&parameter[..equals], &parameter[equals + 1..]))
+}
+
+fn number(
+    name: &'static str,
+    value: &[u8],
+    expected: &'static str,
+) -> Result<usize, InvalidDirective> {
+    let invalid = || InvalidDirective::Value { name, given: value.to_vec(), expected };
+    // Rust would take a sign.
+    if !value.iter().all(u8::is_ascii_digit) {
+        return Err(invalid());
+    }
+    std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok()).ok_or_else(invalid)
+}
+
+fn positive(
+    name: &'static str,
+    value: &[u8],
+    expected: &'static str,
+) -> Result<NonZeroUsize, InvalidDirective> {
+    NonZeroUsize::new(number(name, value, expected)?).ok_or_else(|| InvalidDirective::Value {
+        name,
+        given: value.to_vec(),
+        expected,
+    })
+}
+
+fn time(name: &'static str, value: &[u8]) -> Result<usize, InvalidDirective> {
+    milliseconds(value).ok_or_else(|| InvalidDirective::Value {
+        name,
+        given: value.to_vec(),
+        expected: TIME,
+    })
+}

@@ -1,0 +1,17 @@
+//! The time, as nginx knows it in this turn of its event loop.
+
+use ngx::ffi::{ngx_cached_time, ngx_current_msec};
+
+use crate::upstream::session_cache::Now;
+
+/// The time by both clocks.
+pub fn now() -> Now {
+    // SAFETY: nginx keeps both up to date from its start on, and changes them only between callbacks.
+    unsafe { Now { date: (*ngx_cached_time).sec, monotonic: monotonic() } }
+}
+
+/// Milliseconds of a clock that nobody sets.
+pub fn monotonic() -> u64 {
+    // SAFETY: as above.
+    unsafe { ngx_current_msec as u64 }
+}

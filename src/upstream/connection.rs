@@ -1,0 +1,127 @@
+//! What we keep for an upstream connection: the identity of its handshake, and where its sessions
+//! are filed.
+//!
+//! It is the connection's, and not the request's: with TLS 1.3 a session arrives after the handshake,
+//! when the connection may serve another request, or none.
+
+use std::cell::RefCell;
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use ngx::ffi::ngx_connection_t;
+use openssl::ssl::{SslRef, SslSession};
+
+use super::session_cache::{SessionCache, SessionKey, Validity};
+use crate::identity::Key;
+use crate::nginx::connection::{Connection, process_log};
+use crate::nginx::panic::guard;
+use crate::nginx::pool::{OutOfMemory, Pool};
+use crate::nginx::time;
+use crate::openssl::error::SslError;
+use crate::openssl::ssl::{self, SslIndex};
+
+/// The session cache of a configuration. Connections may outlive the request that made them.
+pub type SharedSessionCache = Rc<RefCell<SessionCache<SslSession>>>;
+
+/// Lives in the pool of the connection, as long as its SSL.
+pub struct UpstreamConnection {
+    identity: Key,
+    sessions: Option<Sessions>,
+}
+
+/// The sessions that this connection resumes and brings.
+struct Sessions {
+    cache: SharedSessionCache,
+    key: SessionKey,
+    /// Of a session that is made by a full handshake of this connection.
+    validity: Validity,
+    /// Of the session that this connection asked to resume.
+    resumed: Option<Validity>,
+}
+
+static INDEX: SslIndex = SslIndex::new();
+
+/// Why a connection could not be given an identity.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentifyError {
+    /// Of OpenSSL.
+    #[error(transparent)]
+    Ssl(#[from] SslError),
+    /// No memory.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+}
+
+/// What a handshake needs to resume a session of its identity, and to leave one.
+pub struct Resumption {
+    pub cache: SharedSessionCache,
+    pub key: SessionKey,
+    /// When the certificate that we present ends, if there is one.
+    pub not_after: Option<i64>,
+}
+
+/// Gives the handshake of `ssl`, about to begin, its identity, and a session to resume, if there is
+/// one for it.
+pub fn identify(
+    pool: Pool<'_>,
+    ssl: &SslRef,
+    identity: Key,
+    resumption: Option<Resumption>,
+) -> Result<(), IdentifyError> {
+    let mut sessions = None;
+    if let Some(Resumption { cache, key, not_after }) = resumption {
+        let now = time::now();
+        let mut resumed = None;
+        if let Some((session, validity)) = cache.borrow_mut().get(&key, now) {
+            if ssl::is_resumable(session) {
+                ssl::set_session(ssl, session)?;
+                resumed = Some(validity);
+            }
+        }
+        let validity = Validity { first_handshake: now.monotonic, not_after };
+        sessions = Some(Sessions { cache, key, validity, resumed });
+    }
+    let connection = pool.keep(UpstreamConnection { identity, sessions })?;
+    INDEX.set(ssl, NonNull::from(connection).cast())?;
+    Ok(())
+}
+
+impl UpstreamConnection {
+    /// What we keep for the connection of `ssl`, if it was given an identity.
+    pub fn of(ssl: &SslRef) -> Option<&Self> {
+        // SAFETY: our index holds what `identify` has set, which is in the pool of the connection:
+        // nginx frees the SSL before the pool.
+        INDEX.data(ssl).map(|connection| unsafe { connection.cast().as_ref() })
+    }
+
+    /// The identity under which the handshake was made.
+    pub fn identity(&self) -> Key {
+        self.identity
+    }
+}
+
+/// Files a session that the peer has given; takes the place of nginx's own function for that.
+pub unsafe extern "C" fn save_session(connection: *mut ngx_connection_t) {
+    guard("upstream TLS session", process_log(), (), || {
+        // SAFETY: nginx calls with a connection that has TLS.
+        let connection = unsafe { Connection::from_ptr(NonNull::new_unchecked(connection)) };
+        let Some(tls) = connection.tls() else {
+            return;
+        };
+        let Some(sessions) =
+            UpstreamConnection::of(tls.ssl()).and_then(|connection| connection.sessions.as_ref())
+        else {
+            return;
+        };
+        let Some(session) = tls.session().filter(|session| ssl::is_resumable(session)) else {
+            return;
+        };
+        let Sessions { cache, key, validity, resumed } = sessions;
+        let validity = match resumed {
+            Some(resumed) if tls.ssl().session_reused() => *resumed,
+            _ => *validity,
+        };
+        // The session that it replaces is freed here: nobody else borrows the cache meanwhile.
+        cache.borrow_mut().put(*key, session.to_owned(), validity, time::now());
+    });
+}

@@ -1,0 +1,114 @@
+//! How the identity of an upstream connection is found: the one that a handshake has, and the one
+//! that it would have, by which an idle connection is chosen.
+
+use std::net::Ipv4Addr;
+
+use openssl::ssl::SslRef;
+
+use super::handshake;
+use super::settings::{UpstreamTls, without_port};
+use super::verify;
+use crate::identity::{Identity, Key};
+use crate::nginx::request::Request;
+use crate::nginx::upstream::Upstream;
+use crate::openssl::ssl;
+use crate::request::RequestState;
+
+/// The identity of the handshake of `ssl`, which has all of its settings, and is about to begin.
+///
+/// `None` if it can't be known, see [`identity`].
+pub fn of_handshake(
+    ssl: &SslRef,
+    upstream: Upstream<'_>,
+    state: Option<&RequestState>,
+) -> Option<Key> {
+    let verify = upstream.verifies();
+    let names = Names {
+        server_name: if upstream.sends_server_name() { ssl::server_name(ssl) } else { None },
+        verified_name: verify.then(|| upstream.ssl_name()),
+    };
+    identity(upstream, state, verify, names)
+}
+
+/// The identity that a handshake for `request` would have.
+///
+/// `None` if it can't be known, see [`identity`].
+pub fn expected(
+    request: Request<'_>,
+    upstream: Upstream<'_>,
+    state: Option<&RequestState>,
+) -> Option<Key> {
+    let configured = state.map_or(upstream.verifies(), |state| verify::configured(upstream, state));
+    let overridden = state.and_then(|state| state.upstream_tls.borrow().verify);
+    let verify = overridden.unwrap_or(configured);
+
+    let mut names = Names::default();
+    if verify || upstream.sends_server_name() {
+        let name = match upstream.configured_ssl_name(request) {
+            Some(name) => name.ok()?,
+            None => upstream.ssl_name(),
+        };
+        let name = without_port(name);
+        names.server_name = (upstream.sends_server_name() && is_server_name(name)).then_some(name);
+        names.verified_name = verify.then_some(name);
+    }
+    identity(upstream, state, verify, names)
+}
+
+/// The names that are part of an identity.
+#[derive(Clone, Copy, Default)]
+struct Names<'a> {
+    server_name: Option<&'a [u8]>,
+    verified_name: Option<&'a [u8]>,
+}
+
+/// `None` where the context is not one that we know, where the certificate is a location's that
+/// depends on the request (`proxy_ssl_certificate` with variables), and where a store can't be read:
+/// such a connection serves no other request.
+fn identity(
+    upstream: Upstream<'_>,
+    state: Option<&RequestState>,
+    verify: bool,
+    names: Names<'_>,
+) -> Option<Key> {
+    let context = upstream.tls_context().and_then(handshake::context_id)?;
+    let none = UpstreamTls::default();
+    let settings = state.map(|state| state.upstream_tls.borrow());
+    let UpstreamTls {
+        client_certificate,
+        // What it amounts to is in `verify`.
+        verify: _,
+        verify_depth,
+        trusted_store,
+        dns_names,
+        uris,
+    } = settings.as_deref().unwrap_or(&none);
+
+    if client_certificate.is_none() && upstream.has_variable_certificate() {
+        return None;
+    }
+    let trusted_store = match trusted_store {
+        Some(store) => Some(store.fingerprint().ok()?),
+        None => None,
+    };
+    let identity = Identity {
+        context,
+        overridden: state.is_some(),
+        client_certificate: client_certificate.as_ref().map(|one| one.fingerprint()),
+        verify,
+        verify_depth: *verify_depth,
+        trusted_store,
+        dns_names: dns_names.as_deref(),
+        uris: uris.as_deref(),
+        server_name: names.server_name,
+        verified_name: names.verified_name,
+    };
+    Some(identity.key())
+}
+
+/// Whether nginx sends `name` to the peer: not if it is a literal address (RFC 6066, section 3).
+fn is_server_name(name: &[u8]) -> bool {
+    !name.is_empty()
+        && name[0] != b'['
+        && !std::str::from_utf8(name).is_ok_and(|name| name.parse::<Ipv4Addr>().is_ok())
+}

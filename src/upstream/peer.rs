@@ -1,0 +1,353 @@
+//! The choice of a peer.
+//!
+//! Around it, in every `upstream {}` block, a request gets the idle connections of its identity and
+//! no others, and leaves its own where it belongs: nginx keeps idle connections by address alone.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+
+use ngx::ffi::{
+    NGX_DONE, NGX_ERROR, NGX_OK, NGX_PEER_FAILED, ngx_conf_t, ngx_event_free_peer_pt,
+    ngx_event_get_peer_pt, ngx_event_notify_peer_pt, ngx_event_save_peer_session_pt,
+    ngx_event_set_peer_session_pt, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
+    ngx_http_upstream_main_conf_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t,
+    ngx_uint_t,
+};
+
+use super::keepalive::Keepalive;
+use super::outcome::Outcome;
+use super::{handshake, identification};
+use crate::module;
+use crate::nginx::configuration::{self, Module};
+use crate::nginx::connection::{close_upstream_connection, process_log};
+use crate::nginx::lua::current_phase;
+use crate::nginx::panic::guard;
+use crate::nginx::pool::OutOfMemory;
+use crate::nginx::request::Request;
+use crate::nginx::upstream::Upstream;
+use crate::phase::Phases;
+use crate::request::RequestState;
+
+/// How the `upstream {}` blocks choose a peer, by the address of the block, in ascending order.
+#[derive(Default)]
+pub struct Balancers(Vec<(usize, ngx_http_upstream_init_peer_pt)>);
+
+impl Balancers {
+    fn of(&self, block: *mut ngx_http_upstream_srv_conf_t) -> ngx_http_upstream_init_peer_pt {
+        let index = self.0.binary_search_by_key(&(block as usize), |(block, _)| *block).ok()?;
+        self.0.get(index).and_then(|(_, init)| *init)
+    }
+}
+
+/// Wraps the choice of a peer in every `upstream {}` block, and in those that nginx makes of a
+/// `proxy_pass` with an address. To be called in *postconfiguration*,
+/// when the blocks have their balancers.
+///
+/// # Safety
+/// `cf` must be valid, and inside `http {}`, with all of it read.
+pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) -> Balancers {
+    let mut balancers = Balancers::default();
+
+    // SAFETY: nginx keeps its upstream blocks in an array of this type; this is the only time that
+    // it is used while we change them.
+    unsafe {
+        let Some(main) = Module::find(cf, c"ngx_http_upstream_module").and_then(|module| {
+            module.index().of::<ngx_http_upstream_main_conf_t>(configuration::context(cf).main_conf)
+        }) else {
+            return balancers;
+        };
+        let blocks: &[*mut ngx_http_upstream_srv_conf_t] =
+            configuration::elements(&main.as_ref().upstreams);
+        for block in blocks {
+            balancers.0.push((*block as usize, (**block).peer.init));
+            (**block).peer.init = Some(init);
+        }
+    }
+    balancers.0.sort_unstable_by_key(|(block, _)| *block);
+    balancers
+}
+
+/// The choice of a peer for one request: what nginx or another module had set, and for whom.
+///
+/// Lives in the pool of the request.
+pub struct PeerChoice {
+    request: NonNull<ngx_http_request_t>,
+    block: NonNull<ngx_http_upstream_srv_conf_t>,
+    get: ngx_event_get_peer_pt,
+    free: ngx_event_free_peer_pt,
+    notify: ngx_event_notify_peer_pt,
+    set_session: ngx_event_set_peer_session_pt,
+    save_session: ngx_event_save_peer_session_pt,
+    data: *mut c_void,
+    /// Whether Lua code chose the current peer.
+    is_lua_balanced: Cell<bool>,
+    /// What became of the last connection, once nginx has let go of it.
+    outcome: RefCell<Option<Outcome>>,
+}
+
+unsafe extern "C" fn init(
+    r: *mut ngx_http_request_t,
+    block: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    guard("upstream peer initialization", process_log(), NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx calls with a valid request and one of its blocks.
+        unsafe {
+            let request = Request::from_ptr(NonNull::new_unchecked(r));
+            let Some(original) = module::balancers(request).and_then(|known| known.of(block))
+            else {
+                request.log().error(format_args!("upstream peer initialization: unknown block"));
+                return NGX_ERROR as ngx_int_t;
+            };
+            let status = original(r, block);
+            if status != NGX_OK as ngx_int_t {
+                return status;
+            }
+            let block = NonNull::new_unchecked(block);
+            let wrapped = adopt(request).and_then(|()| {
+                request.upstream().map_or(Ok(()), |upstream| wrap(request, upstream, block))
+            });
+            match wrapped {
+                Ok(()) => NGX_OK as ngx_int_t,
+                Err(error) => {
+                    request.log().error(format_args!("upstream peer initialization: {error}"));
+                    NGX_ERROR as ngx_int_t
+                }
+            }
+        }
+    })
+}
+
+/// Gives a clone the settings of its parent before either is redirected, and is no longer known for
+/// what it is.
+fn adopt(request: Request<'_>) -> Result<(), OutOfMemory> {
+    RequestState::with_upstream_tls(request).map(|_| ())
+}
+
+/// Puts our functions before those that choose the peer.
+fn wrap(
+    request: Request<'_>,
+    upstream: Upstream<'_>,
+    block: NonNull<ngx_http_upstream_srv_conf_t>,
+) -> Result<(), OutOfMemory> {
+    if !upstream.uses_tls() {
+        return Ok(());
+    }
+    // SAFETY: the peer is part of the upstream; nginx uses it after we have returned.
+    unsafe {
+        let peer = &mut *upstream.peer().as_ptr();
+        let choice = request.pool().keep(PeerChoice {
+            request: NonNull::new_unchecked(request.as_ptr()),
+            block,
+            get: peer.get,
+            free: peer.free,
+            notify: peer.notify,
+            set_session: peer.set_session,
+            save_session: peer.save_session,
+            data: peer.data,
+            is_lua_balanced: Cell::new(false),
+            outcome: RefCell::new(None),
+        })?;
+        peer.get = Some(get);
+        peer.free = Some(free);
+        peer.notify = peer.notify.and(Some(notify));
+        peer.set_session = peer.set_session.and(Some(set_session));
+        peer.save_session = peer.save_session.and(Some(save_session));
+        peer.data = ptr::from_ref(choice).cast_mut().cast();
+    }
+    Ok(())
+}
+
+impl PeerChoice {
+    /// The choice of a peer for `upstream`, if it is one that we take part in.
+    pub fn of(upstream: Upstream<'_>) -> Option<&Self> {
+        let ours: unsafe extern "C" fn(*mut ngx_peer_connection_t, *mut c_void) -> ngx_int_t = get;
+        // SAFETY: the peer is valid. Only `wrap` sets our function, together with our data, which
+        // live as long as the request.
+        unsafe {
+            let peer = &*upstream.peer().as_ptr();
+            let is_ours = peer.get.is_some_and(|function| ptr::fn_addr_eq(function, ours));
+            is_ours.then(|| Self::from_data(peer.data))
+        }
+    }
+
+    /// # Safety
+    /// `data` must be what `wrap` has given to nginx, and valid for `'a`.
+    unsafe fn from_data<'a>(data: *mut c_void) -> &'a Self {
+        // SAFETY: by contract.
+        unsafe { &*data.cast() }
+    }
+
+    /// Whether Lua code (`balancer_by_lua*`) chose the current peer.
+    pub fn is_lua_balanced(&self) -> bool {
+        self.is_lua_balanced.get()
+    }
+
+    /// What the block has of `kong_tls_keepalive`.
+    pub fn keepalive(&self) -> Option<&Keepalive> {
+        // SAFETY: the block is part of the configuration, which outlives the request.
+        unsafe { module::keepalive(self.block) }
+    }
+
+    /// Gives `f` what became of the last connection that nginx has let go of.
+    pub fn with_outcome<T>(&self, f: impl FnOnce(Option<&Outcome>) -> T) -> T {
+        f(self.outcome.borrow().as_ref())
+    }
+
+    fn request(&self) -> Request<'_> {
+        // SAFETY: the request outlives its choice of a peer.
+        unsafe { Request::from_ptr(self.request) }
+    }
+}
+
+unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
+    // SAFETY: nginx calls with the peer that `wrap` changed, and its data.
+    let (upstream, choice) =
+        unsafe { (Upstream::from_peer(NonNull::new_unchecked(pc)), PeerChoice::from_data(data)) };
+    let Some(original) = choice.get else {
+        return NGX_ERROR as ngx_int_t;
+    };
+    // A balancer in Lua runs here, and may override settings.
+    // SAFETY: as nginx would call it.
+    let status = unsafe { original(pc, choice.data) };
+
+    guard("upstream peer choice", process_log(), NGX_ERROR as ngx_int_t, || {
+        choose(choice, upstream, status)
+    })
+}
+
+/// Looks for a connection to the peer that was chosen; `status` is what the balancer has said.
+fn choose(choice: &PeerChoice, upstream: Upstream<'_>, status: ngx_int_t) -> ngx_int_t {
+    /// The peer is chosen, and to be connected to.
+    const CONNECT: ngx_int_t = NGX_OK as ngx_int_t;
+    /// The peer is chosen, and its connection was idle.
+    const REUSE: ngx_int_t = NGX_DONE as ngx_int_t;
+
+    let request = choice.request();
+    let peer = upstream.peer();
+    choice.outcome.take();
+    choice.is_lua_balanced.set(current_phase(Some(request)) == Phases::BALANCER);
+
+    let Ok(state) = RequestState::with_upstream_tls(request) else {
+        return NGX_ERROR as ngx_int_t;
+    };
+    let mut status = status;
+    if state.is_some() {
+        if !upstream.tls_context().is_some_and(handshake::is_installed) {
+            request.log().error(format_args!(
+                "upstream TLS settings of the request could not be applied: they are for proxy, \
+                 grpc and uwsgi alone"
+            ));
+            return NGX_ERROR as ngx_int_t;
+        }
+        if status == REUSE {
+            if let Some(connection) = peer.take_connection() {
+                // Made with the settings of a location, and taken from the cache that it was in.
+                // SAFETY: it is ours now.
+                unsafe { close_upstream_connection(connection.as_ptr()) };
+                status = CONNECT;
+            }
+        }
+    }
+    if status != CONNECT {
+        return status;
+    }
+    let Some(keepalive) = choice.keepalive() else {
+        return CONNECT;
+    };
+    let identity = identification::expected(request, upstream, state);
+    match identity.and_then(|identity| keepalive.take(peer, identity)) {
+        Some(connection) => {
+            peer.reuse(connection);
+            REUSE
+        }
+        None => CONNECT,
+    }
+}
+
+unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, state: ngx_uint_t) {
+    // SAFETY: as in `get`.
+    let (upstream, choice) =
+        unsafe { (Upstream::from_peer(NonNull::new_unchecked(pc)), PeerChoice::from_data(data)) };
+    let keepalive = upstream.keepalive();
+    let state = guard("upstream peer release", process_log(), state, || {
+        before_release(choice, upstream, state)
+    });
+    if let Some(original) = choice.free {
+        // SAFETY: as nginx would call it.
+        unsafe { original(pc, choice.data, state) }
+    }
+    guard("upstream peer release", process_log(), (), || {
+        if let Some(ours) = choice.keepalive().filter(|_| keepalive) {
+            let has_failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
+            ours.put(upstream, has_failed);
+        }
+    });
+}
+
+/// Notes what became of the connection, and keeps that of a request with settings from where nginx
+/// would look for one. Returns the state that nginx is to be told.
+fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: ngx_uint_t) -> ngx_uint_t {
+    let overridden = RequestState::with_upstream_tls(choice.request());
+    choice.outcome.replace(outcome(upstream, !matches!(overridden, Ok(None))));
+
+    if !matches!(overridden, Ok(None)) {
+        upstream.do_not_keep_alive();
+    }
+    match overridden {
+        // What the request asked for, other requests go on without: the peer has not failed.
+        Ok(Some(request)) if request.handshake_refused.take() || failed_verification(upstream) => {
+            state & !(NGX_PEER_FAILED as ngx_uint_t)
+        }
+        _ => state,
+    }
+}
+
+/// What became of the connection of `upstream`, while it has one.
+pub fn outcome(upstream: Upstream<'_>, is_overridden: bool) -> Option<Outcome> {
+    let tls = upstream.peer().connection()?.tls()?;
+    let mut outcome = Outcome::of(
+        tls.ssl(),
+        tls.handshaked(),
+        upstream.verifies(),
+        failed_verification(upstream),
+    );
+    outcome.identity = outcome.identity.filter(|_| is_overridden);
+    Some(outcome)
+}
+
+/// Whether the connection, of which the handshake was just done, is given up before the request was
+/// sent: nginx does so when verification has failed, and for nothing else.
+fn failed_verification(upstream: Upstream<'_>) -> bool {
+    let peer = upstream.peer();
+    let tls = peer.connection().and_then(|connection| connection.tls());
+    tls.is_some_and(|tls| tls.handshaked()) && !peer.is_cached() && !upstream.request_sent()
+}
+
+unsafe extern "C" fn notify(pc: *mut ngx_peer_connection_t, data: *mut c_void, event: ngx_uint_t) {
+    // SAFETY: as in `get`.
+    unsafe {
+        let choice = PeerChoice::from_data(data);
+        if let Some(original) = choice.notify {
+            original(pc, choice.data, event);
+        }
+    }
+}
+
+unsafe extern "C" fn set_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
+    // SAFETY: as in `get`.
+    unsafe {
+        let choice = PeerChoice::from_data(data);
+        choice.set_session.map_or(NGX_OK as ngx_int_t, |original| original(pc, choice.data))
+    }
+}
+
+unsafe extern "C" fn save_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) {
+    // SAFETY: as in `get`.
+    unsafe {
+        let choice = PeerChoice::from_data(data);
+        if let Some(original) = choice.save_session {
+            original(pc, choice.data);
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The directives of the module.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::num::NonZeroUsize;
 use std::ptr;
 
@@ -24,7 +24,7 @@ pub const NGX_CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
 /// The directives, as nginx looks for them.
 pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 3] = [
     ngx_command_t {
-        name: string(b"kong_tls_session_cache"),
+        name: string(c"kong_tls_session_cache"),
         type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE) as ngx_uint_t,
         set: Some(session_cache),
         conf: NGX_HTTP_MAIN_CONF_OFFSET,
@@ -32,7 +32,7 @@ pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 3] = [
         post: ptr::null_mut(),
     },
     ngx_command_t {
-        name: string(b"kong_tls_keepalive"),
+        name: string(c"kong_tls_keepalive"),
         type_: (NGX_HTTP_UPS_CONF | NGX_CONF_1MORE) as ngx_uint_t,
         set: Some(keepalive),
         conf: NGX_HTTP_SRV_CONF_OFFSET,
@@ -42,8 +42,9 @@ pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 3] = [
     ngx_command_t::empty(),
 ];
 
-const fn string(bytes: &'static [u8]) -> ngx_str_t {
-    ngx_str_t { len: bytes.len(), data: bytes.as_ptr().cast_mut() }
+/// nginx compares the names of directives as C strings.
+const fn string(name: &'static CStr) -> ngx_str_t {
+    ngx_str_t { len: name.to_bytes().len(), data: name.as_ptr().cast_mut().cast() }
 }
 
 /// `kong_tls_session_cache`

@@ -165,31 +165,28 @@ fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), A
     let is_lua_balanced = choice.is_some_and(PeerChoice::is_lua_balanced);
     let is_kept_by_us = choice.is_some_and(|choice| choice.keepalive().is_some());
 
-    // nginx keeps one session for a peer, whoever made it, and none for a peer that Lua code chose.
-    let has_own_sessions = state.is_some() || is_lua_balanced;
-    if has_own_sessions || is_kept_by_us {
-        identify(handshake, state, has_own_sessions)?;
+    // Any other handshake is as nginx has it, with nginx's sessions.
+    if state.is_some() || is_lua_balanced || is_kept_by_us {
+        identify(handshake, state)?;
     }
     Ok(())
 }
 
-/// Gives the connection its identity, and, with `has_own_sessions`, a session from our cache.
-fn identify(
-    handshake: Handshake<'_>,
-    state: Option<&RequestState>,
-    has_own_sessions: bool,
-) -> Result<(), ApplyError> {
+/// Gives the connection its identity, and a session that was made under it, if there is one.
+fn identify(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), ApplyError> {
     let Handshake { ssl, tls, connection, request, upstream } = handshake;
-    if has_own_sessions {
-        tls.save_no_session();
-        ssl::forget_session(ssl).map_err(ApplyError::Session)?;
-    }
+
+    // nginx keeps one session for a peer, whoever made it, and none for a peer that Lua code chose.
+    tls.save_no_session();
+    ssl::forget_session(ssl).map_err(ApplyError::Session)?;
+
     let Some(identity) = identification::of_handshake(ssl, upstream, state) else {
         return Ok(());
     };
     let pool = connection.pool().ok_or(ApplyError::OutOfMemory(OutOfMemory))?;
 
-    let resumption = (has_own_sessions && upstream.reuses_sessions())
+    let resumption = upstream
+        .reuses_sessions()
         .then(|| module::session_cache(request))
         .flatten()
         .zip(upstream.peer().address())

@@ -15,7 +15,6 @@ use crate::nginx::panic::guard;
 use crate::nginx::peer::Peer;
 use crate::nginx::process;
 use crate::nginx::time;
-use crate::nginx::upstream::Upstream;
 
 /// What the directive says.
 #[derive(Clone, Copy, Debug)]
@@ -60,35 +59,15 @@ impl Keepalive {
         }
     }
 
-    /// Keeps the connection of `upstream`, which nginx is done with, if it can serve another request.
-    pub fn put(&self, upstream: Upstream<'_>, has_failed: bool) {
-        let peer = upstream.peer();
-        let Some(connection) = peer.connection() else {
-            return;
-        };
-        let Some(identity) = connection
-            .tls()
-            .filter(|tls| tls.handshaked())
-            .and_then(|tls| UpstreamConnection::of(tls.ssl()))
-            .map(UpstreamConnection::identity)
+    /// Keeps the connection of `peer`, which nobody needs any more, if another request may use it.
+    pub fn put(&self, peer: Peer<'_>) {
+        let Some(connection) = peer.connection().filter(|connection| self.is_reusable(*connection))
         else {
             return;
         };
-        let Some(key) = key(peer, identity) else {
+        let Some(key) = made_under(connection).and_then(|identity| key(peer, identity)) else {
             return;
         };
-        let KeepaliveSettings { connections: _, timeout, requests, time } = self.settings;
-        let age = time::monotonic().saturating_sub(connection.start_time());
-        if has_failed
-            || !connection.is_usable()
-            || connection.requests() >= requests
-            || age > time as u64
-            || !upstream.request_body_sent()
-            || process::is_ending()
-            || !connection.wait_for_events()
-        {
-            return;
-        }
         let Some(taken) = peer.take_connection() else {
             return;
         };
@@ -99,12 +78,30 @@ impl Keepalive {
             unsafe { close_upstream_connection(oldest.as_ptr()) };
         }
         // SAFETY: the connection is ours, and this block's configuration outlives it.
-        unsafe { connection.begin_idleness(NonNull::from(self).cast(), timeout, on_read) };
+        unsafe {
+            connection.begin_idleness(NonNull::from(self).cast(), self.settings.timeout, on_read)
+        };
         if connection.has_something_to_read() {
             // SAFETY: as nginx would call it.
             unsafe { on_read(connection.read_event()) };
         }
     }
+
+    fn is_reusable(&self, connection: Connection<'_>) -> bool {
+        let KeepaliveSettings { connections: _, timeout: _, requests, time } = self.settings;
+        let age = time::monotonic().saturating_sub(connection.start_time());
+        connection.is_usable()
+            && connection.requests() < requests
+            && age <= time as u64
+            && !process::is_ending()
+            && connection.wait_for_events()
+    }
+}
+
+/// The identity of a connection whose handshake is done.
+fn made_under(connection: Connection<'_>) -> Option<Key> {
+    let tls = connection.tls().filter(|tls| tls.handshaked())?;
+    UpstreamConnection::of(tls.ssl()).map(UpstreamConnection::identity)
 }
 
 fn key(peer: Peer<'_>, identity: Key) -> Option<IdleKey> {

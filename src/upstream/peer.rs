@@ -241,12 +241,8 @@ fn choose(choice: &PeerChoice, upstream: Upstream<'_>, status: ngx_int_t) -> ngx
             return NGX_ERROR as ngx_int_t;
         }
         if status == REUSE {
-            if let Some(connection) = peer.take_connection() {
-                // Made with the settings of a location, and taken from the cache that it was in.
-                // SAFETY: it is ours now.
-                unsafe { close_upstream_connection(connection.as_ptr()) };
-                status = CONNECT;
-            }
+            put_aside(choice, upstream);
+            status = CONNECT;
         }
     }
     if status != CONNECT {
@@ -265,6 +261,19 @@ fn choose(choice: &PeerChoice, upstream: Upstream<'_>, status: ngx_int_t) -> ngx
     }
 }
 
+/// Deals with an idle connection from a cache that knows addresses only: it was made with the settings
+/// of a location, and not for the request that is to get it.
+fn put_aside(choice: &PeerChoice, upstream: Upstream<'_>) {
+    let peer = upstream.peer();
+    if let Some(keepalive) = choice.keepalive() {
+        keepalive.put(peer);
+    }
+    if let Some(connection) = peer.take_connection() {
+        // SAFETY: nobody else has it, now that it was taken from its cache.
+        unsafe { close_upstream_connection(connection.as_ptr()) };
+    }
+}
+
 unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, state: ngx_uint_t) {
     // SAFETY: as in `get`.
     let (upstream, choice) =
@@ -278,9 +287,11 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
         unsafe { original(pc, choice.data, state) }
     }
     guard("upstream peer release", process_log(), (), || {
-        if let Some(ours) = choice.keepalive().filter(|_| keepalive) {
-            let has_failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
-            ours.put(upstream, has_failed);
+        let has_failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
+        if let Some(ours) = choice.keepalive() {
+            if keepalive && !has_failed && upstream.request_body_sent() {
+                ours.put(upstream.peer());
+            }
         }
     });
 }

@@ -25,6 +25,15 @@ for _, declaration in ipairs({
     "X509 *PEM_read_bio_X509(BIO *, X509 **, void *, void *)",
     "void X509_free(X509 *)",
     "void ERR_clear_error(void)",
+    "typedef struct evp_pkey_st EVP_PKEY",
+    "typedef struct evp_md_st EVP_MD",
+    "typedef struct asn1_string_st ASN1_TIME",
+    "typedef struct stack_st OPENSSL_STACK",
+    "ASN1_TIME *X509_getm_notAfter(const X509 *)",
+    "ASN1_TIME *X509_gmtime_adj(ASN1_TIME *, long)",
+    "int X509_sign(X509 *, EVP_PKEY *, const EVP_MD *)",
+    "const EVP_MD *EVP_sha256(void)",
+    "void *OPENSSL_sk_value(const OPENSSL_STACK *, int)",
 }) do
     pcall(ffi.cdef, declaration .. ";")
 end
@@ -57,6 +66,16 @@ end
 
 function _M.key(name)
     return assert(ssl.parse_pem_priv_key(_M.read(name, ".key")))
+end
+
+
+-- The certificate `name`, but signed anew by the CA `issuer`, and with an end `seconds` from now.
+function _M.ending(name, issuer, seconds)
+    local chain = _M.chain(name)
+    local cert = C.OPENSSL_sk_value(ffi.cast("OPENSSL_STACK *", chain), 0)
+    assert(C.X509_gmtime_adj(C.X509_getm_notAfter(cert), seconds) ~= nil)
+    assert(C.X509_sign(cert, ffi.cast("EVP_PKEY *", _M.key(issuer)), C.EVP_sha256()) > 0)
+    return chain
 end
 
 

@@ -1,0 +1,443 @@
+# kong_tls_session_cache: sessions of upstream connections, kept by TLS identity and address.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+# What a block expects depends on what came before.
+repeat_each(1);
+
+# A service whose sessions the test can steer.
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my $config = $block->http_config;
+    $config =~ s{^    steered \{\n(.*?)^    \}\n}{<<"_EOC_"}mse;
+    server {
+        listen unix:\$TEST_NGINX_HTML_DIR/steered.sock ssl;
+        ssl_certificate \$TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key \$TEST_NGINX_PKI/service.key;
+        ssl_protocols TLSv1.3;
+        ssl_verify_client optional_no_ca;
+        ssl_client_certificate \$TEST_NGINX_PKI/ca.crt;
+$1
+    }
+_EOC_
+    $block->set_value('http_config', $config);
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: peers that a balancer in Lua chose, with settings and without
+--- http_config
+    upstream balanced {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            local to = ngx.var.arg_to or "service"
+            assert(require("ngx.balancer").set_current_peer("unix:$TEST_NGINX_HTML_DIR/" .. to .. ".sock"))
+        }
+    }
+--- config
+    location /t {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            if name then
+                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            end
+        }
+        proxy_ssl_protocols TLSv1.2;
+        proxy_pass https://balanced;
+    }
+    location /t13 {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            if name then
+                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            end
+        }
+        proxy_ssl_protocols TLSv1.3;
+        proxy_pass https://balanced;
+    }
+--- request eval
+[map { my $at = $_; map { "GET $at$_" } '', '?client=client1', '', '?client=client1', '?to=deep',
+       '?to=deep&client=client1', '?to=deep', '?to=deep&client=client1', '' } qw(/t /t13)]
+--- response_body eval
+[map { my $version = $_; map { "$_ $version\n" }
+       'client= reused=.', 'client=CN=client-1,O=Test reused=.',
+       'client= reused=r', 'client=CN=client-1,O=Test reused=r',
+       'client= reused=.', 'client=CN=client-1,O=Test reused=.',
+       'client= reused=r', 'client=CN=client-1,O=Test reused=r', 'client= reused=r' }
+ 'TLSv1.2', 'TLSv1.3']
+--- error_code eval
+[(200) x 18]
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 2: proxy_ssl_session_reuse off
+--- http_config
+    upstream balanced {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            assert(require("ngx.balancer").set_current_peer("unix:$TEST_NGINX_HTML_DIR/service.sock"))
+        }
+    }
+--- config
+    proxy_ssl_session_reuse off;
+    proxy_ssl_protocols TLSv1.3;
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_pass https://service;
+    }
+    location /balanced {
+        proxy_pass https://balanced;
+    }
+--- request eval
+["GET /t", "GET /t", "GET /balanced", "GET /balanced"]
+--- response_body eval
+["client=CN=client-1,O=Test reused=. TLSv1.3\n", "client=CN=client-1,O=Test reused=. TLSv1.3\n",
+ "client= reused=. TLSv1.3\n", "client= reused=. TLSv1.3\n"]
+--- error_code eval
+[(200) x 4]
+--- no_error_log
+[error]
+
+
+
+=== TEST 3: off
+--- http_config
+    kong_tls_session_cache off;
+    upstream balanced {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            assert(require("ngx.balancer").set_current_peer("unix:$TEST_NGINX_HTML_DIR/service.sock"))
+        }
+    }
+--- config
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_pass https://service;
+    }
+    location /balanced {
+        proxy_pass https://balanced;
+    }
+    location /plain {
+        proxy_pass https://service/;
+    }
+--- request eval
+["GET /t", "GET /t", "GET /balanced", "GET /balanced", "GET /plain", "GET /plain"]
+--- response_body_like eval
+["^client=CN=client-1,O=Test reused=\\.", "^client=CN=client-1,O=Test reused=\\.",
+ "^client= reused=\\.", "^client= reused=\\.", "^client= reused=\\.", "^client= reused=r"]
+--- error_code eval
+[(200) x 6]
+--- no_error_log
+[error]
+
+
+
+=== TEST 4: the least recently used session makes room
+--- http_config
+    kong_tls_session_cache 2;
+--- config
+    location /t {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+        }
+        proxy_pass https://service;
+    }
+--- request eval
+[map { "GET /t?client=$_" } qw(client1 client2 client1 rsa client1 client2)]
+--- response_body_like eval
+["^client=CN=client-1,O=Test reused=\\.", "^client=CN=client-2,O=Test reused=\\.",
+ "^client=CN=client-1,O=Test reused=r", "^client=CN=client-rsa,O=Test reused=\\.",
+ "^client=CN=client-1,O=Test reused=r", "^client=CN=client-2,O=Test reused=\\."]
+--- error_code eval
+[(200) x 6]
+--- no_error_log
+[error]
+
+
+
+=== TEST 5: a session ends some time after its first handshake, however often it is renewed
+--- http_config
+    kong_tls_session_cache 8 timeout=500ms;
+--- config
+    location /service {
+        internal;
+        # nginx has no access phase for subrequests.
+        rewrite_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_ssl_protocols TLSv1.3;
+        proxy_pass https://service/;
+    }
+    location /t {
+        content_by_lua_block {
+            local function resumes()
+                local answer = ngx.location.capture("/service").body
+                return assert(answer:match("^client=CN=client%-1,O=Test reused=(.)"), answer) == "r"
+            end
+            assert(not resumes())
+            local started, resumed = ngx.now(), 0
+            while resumes() do
+                resumed = resumed + 1
+                if ngx.now() > started + 10 then
+                    return ngx.say("never ends")
+                end
+                ngx.sleep(0.02)
+            end
+            ngx.say(resumed > 0, " ", ngx.now() - started > 0.3)
+            ngx.say(resumes())
+        }
+    }
+--- request
+GET /t
+--- response_body
+true true
+true
+--- no_error_log
+[error]
+
+
+
+=== TEST 6: the same with TLS 1.2
+--- http_config
+    kong_tls_session_cache 8 timeout=500ms;
+--- config
+    location /service {
+        internal;
+        # nginx has no access phase for subrequests.
+        rewrite_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_ssl_protocols TLSv1.2;
+        proxy_pass https://service/;
+    }
+    location /t {
+        content_by_lua_block {
+            local function resumes()
+                local answer = ngx.location.capture("/service").body
+                return assert(answer:match("^client=CN=client%-1,O=Test reused=(.)"), answer) == "r"
+            end
+            assert(not resumes())
+            local started, resumed = ngx.now(), 0
+            while resumes() do
+                resumed = resumed + 1
+                if ngx.now() > started + 10 then
+                    return ngx.say("never ends")
+                end
+                ngx.sleep(0.02)
+            end
+            ngx.say(resumed > 0, " ", ngx.now() - started > 0.3)
+            ngx.say(resumes())
+        }
+    }
+--- request
+GET /t
+--- response_body
+true true
+true
+--- no_error_log
+[error]
+
+
+
+=== TEST 7: a session ends with the client's certificate
+--- config
+    location /service {
+        internal;
+        # nginx has no access phase for subrequests.
+        rewrite_by_lua_block {
+            assert(kong.service.set_tls_cert_key(ending, key.client1))
+        }
+        proxy_ssl_protocols TLSv1.3;
+        proxy_pass https://service/;
+    }
+    location /t {
+        content_by_lua_block {
+            local function seen()
+                local answer = ngx.location.capture("/service").body
+                return answer:match("reused=(.)") or answer:match("SSL certificate error")
+            end
+            -- Dates are in seconds: at least one, and less than three, are left.
+            ending = pki.ending("client1", "ca", 2)
+            ngx.say(seen())
+            local started, resumed, last = ngx.now(), 0
+            repeat
+                last = seen()
+                resumed = resumed + (last == "r" and 1 or 0)
+                ngx.sleep(0.02)
+            until last ~= "r" or ngx.now() > started + 10
+            -- What is over for the service is over for the session.
+            ngx.say(resumed > 0, " ", last, " ", seen())
+        }
+    }
+--- request
+GET /t
+--- response_body
+.
+true SSL certificate error SSL certificate error
+--- no_error_log
+[error]
+
+
+
+=== TEST 8: a ticket that comes late is filed under the identity of the handshake
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/steered.sock;
+        kong_tls_keepalive 8;
+    }
+    steered {
+        ssl_certificate_by_lua_block {
+            -- No tickets of its own accord.
+            local ffi = require "ffi"
+            pcall(ffi.cdef, [[
+                int SSL_set_num_tickets(void *, size_t);
+                int SSL_new_session_ticket(void *);
+            ]])
+            ffi.C.SSL_set_num_tickets(tls.get_request_ssl_pointer(), 0)
+        }
+        location / {
+            access_by_lua_block {
+                if ngx.var.arg_ticket then
+                    -- To be sent with the next data.
+                    assert(require("ffi").C.SSL_new_session_ticket(tls.get_request_ssl_pointer()) == 1)
+                end
+            }
+            content_by_lua_block {
+                ngx.say("client=", ngx.var.ssl_client_s_dn or "", " reused=", ngx.var.ssl_session_reused,
+                        " connection=", ngx.var.connection_requests)
+            }
+        }
+    }
+--- config
+    location /t {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            if name then
+                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            end
+        }
+        proxy_ssl_protocols TLSv1.3;
+        proxy_http_version 1.1;
+        proxy_set_header Connection $http_x_connection;
+        proxy_pass https://kept;
+    }
+--- more_headers eval
+["", "X-Connection: close", "X-Connection: close", "",
+ "", "X-Connection: close", "", "X-Connection: close", "X-Connection: close"]
+--- request eval
+[# The first connection brings no session: the one after it is a full handshake too.
+ "GET /t?client=client1", "GET /t?client=client1", "GET /t?client=client1", "GET /t?client=client2",
+ # A ticket with the second request on the connection, of the same identity.
+ "GET /t?client=client1", "GET /t?client=client1&ticket=1",
+ # Others don't get it, its own identity does.
+ "GET /t?client=client2", "GET /t", "GET /t?client=client1"]
+--- response_body eval
+["client=CN=client-1,O=Test reused=. connection=1\n", "client=CN=client-1,O=Test reused=. connection=2\n",
+ "client=CN=client-1,O=Test reused=. connection=1\n", "client=CN=client-2,O=Test reused=. connection=1\n",
+ "client=CN=client-1,O=Test reused=. connection=1\n", "client=CN=client-1,O=Test reused=. connection=2\n",
+ "client=CN=client-2,O=Test reused=. connection=2\n", "client= reused=. connection=1\n",
+ "client=CN=client-1,O=Test reused=r connection=1\n"]
+--- error_code eval
+[(200) x 9]
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 9: a ticket that comes while the connection is idle: it is filed, and the connection kept
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/steered.sock;
+        kong_tls_keepalive 8;
+    }
+    steered {
+        ssl_certificate_by_lua_block {
+            local ffi = require "ffi"
+            pcall(ffi.cdef, [[
+                int SSL_set_num_tickets(void *, size_t);
+                int SSL_new_session_ticket(void *);
+                int SSL_do_handshake(void *);
+            ]])
+            ffi.C.SSL_set_num_tickets(tls.get_request_ssl_pointer(), 0)
+        }
+        location / {
+            content_by_lua_block {
+                ngx.say("client=", ngx.var.ssl_client_s_dn or "", " reused=", ngx.var.ssl_session_reused,
+                        " connection=", ngx.var.connection_requests)
+            }
+            log_by_lua_block {
+                -- The answer was sent, and the connection waits for another request.
+                if ngx.var.arg_ticket then
+                    local C, ssl = require("ffi").C, tls.get_request_ssl_pointer()
+                    assert(C.SSL_new_session_ticket(ssl) == 1)
+                    assert(C.SSL_do_handshake(ssl) == 1)
+                end
+            }
+        }
+    }
+--- config
+    location /t {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+        }
+        proxy_ssl_protocols TLSv1.3;
+        proxy_http_version 1.1;
+        proxy_set_header Connection $http_x_connection;
+        proxy_pass https://kept;
+    }
+--- more_headers eval
+["", "", "X-Connection: close", "", "X-Connection: close"]
+--- request eval
+["GET /t?client=client1&ticket=1", "GET /t?client=client2", "GET /t?client=client1",
+ "GET /t?client=client2", "GET /t?client=client1"]
+--- response_body eval
+["client=CN=client-1,O=Test reused=. connection=1\n", "client=CN=client-2,O=Test reused=. connection=1\n",
+ "client=CN=client-1,O=Test reused=. connection=2\n", "client=CN=client-2,O=Test reused=. connection=2\n",
+ "client=CN=client-1,O=Test reused=r connection=1\n"]
+--- error_code eval
+[(200) x 5]
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 10: a retry: each peer has sessions of its own
+--- http_config
+    upstream two {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock max_fails=0;
+        server unix:$TEST_NGINX_HTML_DIR/deep.sock max_fails=0;
+    }
+--- config
+    location /fail {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+        }
+        proxy_ssl_protocols TLSv1.3;
+        proxy_next_upstream http_503;
+        proxy_pass https://two;
+        add_header X-Reused "$upstream_status: $kong_upstream_ssl_session_reused" always;
+    }
+--- request eval
+["GET /fail?client=client1", "GET /fail?client=client1", "GET /fail?client=client2"]
+--- response_headers eval
+["X-Reused: 503, 503: .", "X-Reused: 503, 503: r", "X-Reused: 503, 503: ."]
+--- error_code eval
+[(503) x 3]
+--- no_error_log
+[error]

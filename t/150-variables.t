@@ -1,0 +1,282 @@
+# $kong_upstream_ssl_*: what became of the connection to the service, in headers and in logs.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+# What a block expects depends on what came before.
+repeat_each(1);
+
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my $variables = join ' ', map {"\$kong_upstream_ssl_$_"}
+        qw(protocol cipher session_reused verify);
+    # "logged" is the last line of the log of what came before.
+    $block->set_value('http_config', ($block->http_config // '') . <<"_EOC_");
+    log_format outcome '$variables';
+_EOC_
+    $block->set_value('config', ($block->config // '') . <<"_EOC_");
+    location /logged {
+        access_log off;
+        content_by_lua_block {
+            local last
+            for line in io.lines("\$TEST_NGINX_SERVER_ROOT/logs/outcome.log") do
+                last = line
+            end
+            ngx.say(last)
+        }
+    }
+    access_log logs/outcome.log outcome;
+    add_header X-Outcome "$variables" always;
+_EOC_
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: protocol, cipher, session, verification
+--- config
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify(ngx.var.arg_verify == "1"))
+        }
+        proxy_ssl_name service.test;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_protocols TLSv1.2;
+        proxy_ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256;
+        proxy_pass https://service;
+    }
+    location /t13 {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_name service.test;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_protocols TLSv1.3;
+        proxy_pass https://service;
+    }
+--- request eval
+["GET /t?verify=1", "GET /logged", "GET /t?verify=1", "GET /logged", "GET /t", "GET /logged",
+ "GET /t13", "GET /logged"]
+--- response_headers eval
+["X-Outcome: TLSv1.2 ECDHE-ECDSA-AES128-GCM-SHA256 . SUCCESS", "",
+ "X-Outcome: TLSv1.2 ECDHE-ECDSA-AES128-GCM-SHA256 r SUCCESS", "",
+ "X-Outcome: TLSv1.2 ECDHE-ECDSA-AES128-GCM-SHA256 . NONE", "",
+ "X-Outcome: TLSv1.3 TLS_AES_256_GCM_SHA384 . SUCCESS", ""]
+--- response_body_like eval
+["client-1", '^TLSv1\.2 ECDHE-ECDSA-AES128-GCM-SHA256 \. SUCCESS$',
+ "client-1", '^TLSv1\.2 ECDHE-ECDSA-AES128-GCM-SHA256 r SUCCESS$',
+ "client-1", '^TLSv1\.2 ECDHE-ECDSA-AES128-GCM-SHA256 \. NONE$',
+ "client=", '^TLSv1\.3 TLS_AES_256_GCM_SHA384 \. SUCCESS$']
+--- error_code eval
+[(200) x 8]
+--- no_error_log
+[error]
+
+
+
+=== TEST 2: a request without settings
+--- config
+    location /t {
+        proxy_ssl_verify on;
+        proxy_ssl_name service.test;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_protocols TLSv1.3;
+        proxy_pass https://service;
+    }
+--- request eval
+["GET /t", "GET /logged", "GET /t", "GET /logged"]
+--- response_body_like eval
+["client=", '^TLSv1\.3 TLS_AES_256_GCM_SHA384 \. SUCCESS$',
+ "client=", '^TLSv1\.3 TLS_AES_256_GCM_SHA384 r SUCCESS$']
+--- error_code eval
+[(200) x 4]
+--- no_error_log
+[error]
+
+
+
+=== TEST 3: why verification failed: by whoever found it
+--- config
+    location /t {
+        access_by_lua_block {
+            if ngx.var.arg_verify then
+                assert(kong.service.set_tls_verify(true))
+            end
+            if ngx.var.arg_name then
+                assert(tls.set_upstream_ssl_sans_dnsnames { ngx.var.arg_name })
+            end
+        }
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name $arg_for;
+        proxy_pass https://$arg_to;
+    }
+    location /static {
+        proxy_ssl_verify on;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name $arg_for;
+        proxy_pass https://$arg_to;
+    }
+--- request eval
+[map { ("GET /$_", "GET /logged") } "t?verify=1&to=other&for=service.test", "t?verify=1&to=service&for=wrong.test",
+  "t?verify=1&to=service&for=service.test&name=wrong.test", "t?to=service&name=wrong.test",
+  "static?to=other&for=service.test", "static?to=service&for=wrong.test"]
+--- response_body_like eval
+[map { ("502 Bad Gateway", $_) }
+  '^- - - FAILED:unable to get local issuer certificate$', '^- - - FAILED:hostname mismatch$',
+  '^- - - FAILED:[Aa]pplication verification failure$',
+  '^TLSv1\.2 \S+ \. FAILED:[Aa]pplication verification failure$',
+  '^TLSv1\.2 \S+ \. FAILED:unable to verify the first certificate$',
+  '^TLSv1\.2 \S+ \. FAILED:hostname mismatch$']
+--- error_code eval
+[(502, 200) x 6]
+
+
+
+=== TEST 4: nothing to tell
+--- http_config
+    upstream nobody {
+        server unix:$TEST_NGINX_HTML_DIR/nobody.sock;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/plain.sock;
+        return 200 "plain\n";
+    }
+--- config
+    location /none {
+        return 200 "none\n";
+    }
+    location /plain {
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/plain.sock;
+    }
+    location /nobody {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(false))
+        }
+        proxy_pass https://nobody;
+    }
+    location /early {
+        proxy_set_header X-Identity "[$kong_upstream_ssl_identity]";
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/plain.sock;
+    }
+--- request eval
+[map { ("GET /$_", "GET /logged") } qw(none plain nobody early)]
+--- response_body_like eval
+[("^none\$", "^- - - -\$"), ("^plain\$", "^- - - -\$"), ("502", "^- - - -\$"), ("^plain\$", "^- - - -\$")]
+--- error_code eval
+[200, 200, 200, 200, 502, 200, 200, 200]
+
+
+
+=== TEST 5: the certificate of the service
+--- config
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(false))
+        }
+        header_filter_by_lua_block {
+            local pem = ngx.var.kong_upstream_ssl_server_raw_cert
+            local file = pki.read("service-other")
+            ngx.header["X-Same"] = tostring(pem == file:match("%-%-%-%-%-BEGIN.*"))
+        }
+        log_by_lua_block {
+            local pem = ngx.var.kong_upstream_ssl_server_raw_cert
+            at_the_end = tostring(pem == pki.read("service-other"):match("%-%-%-%-%-BEGIN.*"))
+        }
+        proxy_pass https://other;
+    }
+    location /end {
+        content_by_lua_block { ngx.say(at_the_end) }
+    }
+--- request eval
+["GET /t", "GET /end"]
+--- response_headers eval
+["X-Same: true", ""]
+--- response_body_like eval
+["client=", "^true\$"]
+--- error_code eval
+[(200) x 2]
+--- no_error_log
+[error]
+
+
+
+=== TEST 6: the identity: one for equal settings, others for others, none without
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+        kong_tls_keepalive 8;
+    }
+--- config
+    location /t {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            if name then
+                -- Equal to that of the request before, but another object.
+                assert(kong.service.set_tls_cert_key(pki.chain(name), pki.key(name)))
+            end
+        }
+        log_by_lua_block {
+            identities = identities or {}
+            table.insert(identities, ngx.var.kong_upstream_ssl_identity)
+        }
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass https://$arg_to;
+    }
+    location /identities {
+        content_by_lua_block {
+            local known, names = {}, {}
+            for _, identity in ipairs(identities) do
+                assert(identity == "-" or identity:match("^%x+$") and identity == identity:lower())
+                known[identity] = known[identity] or identity == "-" and "-" or string.char(#names + 65)
+                if identity ~= "-" then
+                    table.insert(names, known[identity])
+                end
+                ngx.print(known[identity], " ")
+            end
+            ngx.say()
+        }
+    }
+--- request eval
+["GET /t?to=service", "GET /t?to=service&client=client1", "GET /t?to=service&client=client2",
+ "GET /t?to=service&client=client1", "GET /t?to=service",
+ # The first of these makes the connection that the second uses.
+ "GET /t?to=kept&client=client1", "GET /t?to=kept&client=client1", "GET /t?to=kept",
+ "GET /identities"]
+--- response_body_like eval
+[("client=") x 8, "^- A B A - A A - \n\$"]
+--- error_code eval
+[(200) x 9]
+--- no_error_log
+[error]
+
+
+
+=== TEST 7: a retry: of the last connection
+--- http_config
+    upstream two {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock max_fails=0;
+        server unix:$TEST_NGINX_HTML_DIR/nobody.sock max_fails=0;
+    }
+    upstream two-back {
+        server unix:$TEST_NGINX_HTML_DIR/nobody.sock max_fails=0;
+        server unix:$TEST_NGINX_HTML_DIR/service.sock max_fails=0;
+    }
+--- config
+    proxy_next_upstream http_503 error;
+    proxy_ssl_protocols TLSv1.3;
+    location /fail/forth {
+        proxy_pass https://two;
+    }
+    location /fail/back {
+        proxy_pass https://two-back;
+    }
+--- request eval
+["GET /fail/forth", "GET /logged", "GET /fail/back", "GET /logged"]
+--- response_body_like eval
+["502", "^- - - -\$", "503", "^TLSv1.3 TLS_AES_256_GCM_SHA384 . NONE\$"]
+--- error_code eval
+[502, 200, 503, 200]

@@ -369,3 +369,214 @@ GET /t
 [(200) x 4]
 --- no_error_log
 [error]
+
+
+
+=== TEST 12: the service closes connections that are idle
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/short.sock;
+        kong_tls_keepalive 8;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/short.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        keepalive_timeout 50ms;
+        return 200 "connection=$connection_requests\n";
+    }
+--- config
+    location /service {
+        rewrite_by_lua_block { assert(kong.service.set_tls_verify(false)) }
+        proxy_ssl_protocols TLSv1.3;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass https://kept;
+    }
+    location /t {
+        content_by_lua_block {
+            local function used()
+                return ngx.location.capture("/service").body:match("connection=(%d+)")
+            end
+            ngx.say(used(), " ", used())
+            local deadline = ngx.now() + 10
+            local count
+            repeat
+                ngx.sleep(0.1)
+                count = used()
+            until count == "1" or ngx.now() > deadline
+            ngx.say(count)
+        }
+    }
+--- request
+GET /t
+--- response_body
+1 2
+1
+--- no_error_log
+[error]
+[alert]
+[warn]
+
+
+
+=== TEST 13: a connection that fails on first use: the request is sent again, on another
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/fragile.sock;
+        kong_tls_keepalive 8;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/fragile.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_verify_client optional_no_ca;
+        ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
+        location / {
+            if ($connection_requests = 2) {
+                return 444;
+            }
+            return 200 "client=$ssl_client_s_dn connection=$connection_requests\n";
+        }
+    }
+--- config
+    location /t {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+        }
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass https://kept;
+    }
+--- request eval
+["GET /t?client=client1", "GET /t?client=client2", "GET /t?client=client1", "GET /t?client=client2"]
+--- response_body eval
+["client=CN=client-1,O=Test connection=1\n", "client=CN=client-2,O=Test connection=1\n",
+ "client=CN=client-1,O=Test connection=1\n", "client=CN=client-2,O=Test connection=1\n"]
+--- error_code eval
+[(200) x 4]
+--- error_log
+upstream prematurely closed connection while reading response header from upstream
+--- no_error_log
+[alert]
+
+
+
+=== TEST 14: an answer that nobody has asked for
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/talkative.sock;
+        kong_tls_keepalive 8;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/talkative.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        location / {
+            content_by_lua_block {
+                ngx.header["Content-Length"] = 3
+                ngx.print("yes")
+            }
+            log_by_lua_block {
+                -- The answer was sent, and the connection waits for another request.
+                local ffi = require "ffi"
+                pcall(ffi.cdef, "int SSL_write(void *, const void *, int);")
+                local answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno"
+                assert(ffi.C.SSL_write(tls.get_request_ssl_pointer(), answer, #answer) == #answer)
+            }
+        }
+    }
+--- config
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(false))
+        }
+        proxy_ssl_protocols TLSv1.2;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass https://kept;
+    }
+    location /t13 {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(false))
+        }
+        proxy_ssl_protocols TLSv1.3;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass https://kept;
+    }
+--- request eval
+["GET /t", "GET /t", "GET /t", "GET /t13", "GET /t13", "GET /t13"]
+--- response_body eval
+[("yes") x 6]
+--- error_code eval
+[(200) x 6]
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 15: a session that is resumed does not make up for another identity, nor a connection
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/other.sock;
+        kong_tls_keepalive 8;
+    }
+--- config
+    location /connection {
+        access_by_lua_block {
+            if ngx.var.arg_verify then
+                assert(kong.service.set_tls_verify(true))
+            end
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name service.test;
+        proxy_pass https://kept;
+    }
+--- request eval
+["GET /connection", "GET /connection?verify=1", "GET /connection", "GET /connection?verify=1"]
+--- response_body_like eval
+["connection=1\$", "502", "connection=2\$", "502"]
+--- error_code eval
+[200, 502, 200, 502]
+--- error_log
+upstream SSL certificate verify error: (20:unable to get local issuer certificate) while SSL handshaking to upstream
+
+
+
+=== TEST 16: peers of one block
+--- http_config
+    upstream two {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+        server unix:$TEST_NGINX_HTML_DIR/deep.sock;
+        kong_tls_keepalive 8;
+    }
+--- config
+    location /connection {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+        }
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass https://two;
+        add_header X-Peer $upstream_addr;
+    }
+--- request eval
+["GET /connection?client=client1", "GET /connection?client=client1", "GET /connection?client=client1",
+ "GET /connection?client=client1", "GET /connection?client=client2"]
+--- response_headers eval
+[map { "X-Peer: unix:$ENV{TEST_NGINX_HTML_DIR}/$_.sock" } qw(service deep service deep service)]
+--- response_body_like eval
+[map { "connection=$_\$" } 1, 1, 2, 2, 1]
+--- error_code eval
+[(200) x 5]
+--- no_error_log
+[error]

@@ -1,0 +1,101 @@
+# What the directives accept, and what they say of the rest.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+repeat_each(1);
+
+# A block for each way to write a directive: those below are made by program.
+my @REFUSED = (
+    ['kong_tls_session_cache', '0',           'number of entries "0": "off" or a number greater than 0 is expected'],
+    ['kong_tls_session_cache', '-1',          'number of entries "-1": "off" or a number greater than 0 is expected'],
+    ['kong_tls_session_cache', '+1',          'number of entries "\+1": "off" or a number greater than 0 is expected'],
+    ['kong_tls_session_cache', '1k',          'number of entries "1k": "off" or a number greater than 0 is expected'],
+    ['kong_tls_session_cache', 'on',          'number of entries "on": "off" or a number greater than 0 is expected'],
+    ['kong_tls_session_cache', '99999999999999999999', 'number of entries "99999999999999999999"'],
+    ['kong_tls_session_cache', '""',          'number of entries "": "off" or a number greater than 0 is expected'],
+    ['kong_tls_session_cache', 'off timeout=5m', 'number of entries "off"'],
+    ['kong_tls_session_cache', '10 timeout=x',   'timeout "x": a time is expected'],
+    ['kong_tls_session_cache', '10 timeout=',    'timeout "": a time is expected'],
+    ['kong_tls_session_cache', '10 timeout=-1s', 'timeout "-1s": a time is expected'],
+    ['kong_tls_session_cache', '10 time=5m',  'parameter "time=5m"'],
+    ['kong_tls_session_cache', '10 20',       'parameter "20"'],
+    ['kong_tls_keepalive',     '0',           'number of connections "0": a number greater than 0 is expected'],
+    ['kong_tls_keepalive',     'off',         'number of connections "off": a number greater than 0 is expected'],
+    ['kong_tls_keepalive',     '8 timeout=x', 'timeout "x": a time is expected'],
+    ['kong_tls_keepalive',     '8 time=x',    'time "x": a time is expected'],
+    ['kong_tls_keepalive',     '8 requests=x', 'requests "x": a number is expected'],
+    ['kong_tls_keepalive',     '8 requests=-1', 'requests "-1": a number is expected'],
+    ['kong_tls_keepalive',     '8 max=1',     'parameter "max=1"'],
+    ['kong_tls_keepalive',     '8 timeout',   'parameter "timeout"'],
+);
+my @DUPLICATE = (['kong_tls_session_cache', '8'], ['kong_tls_keepalive', '8']);
+my @WRONG_PLACE = (
+    ['kong_tls_session_cache', 'upstream u { server 127.0.0.1; kong_tls_session_cache 8; }'],
+    ['kong_tls_session_cache', 'server { kong_tls_session_cache 8; }'],
+    ['kong_tls_keepalive', 'kong_tls_keepalive 8;'],
+    ['kong_tls_keepalive', 'server { location / { kong_tls_keepalive 8; } }'],
+);
+my @ACCEPTED = (
+    'kong_tls_session_cache off;', 'kong_tls_session_cache 1;',
+    'kong_tls_session_cache 1000000 timeout=1h;', 'kong_tls_session_cache 8 timeout=500ms;',
+    'upstream u { server 127.0.0.1; kong_tls_keepalive 1; }',
+    'upstream u { kong_tls_keepalive 8 time=1d requests=10 timeout=1m; server 127.0.0.1; }',
+    'upstream u { server 127.0.0.1; least_conn; kong_tls_keepalive 8; keepalive 8; }',
+);
+
+sub in_place {
+    my ($name, $arguments, $times) = @_;
+    my $directives = "$name $arguments; " x ($times // 1);
+    return $name eq 'kong_tls_keepalive' ? "upstream u { server 127.0.0.1; $directives}" : $directives;
+}
+
+sub refused {
+    my ($title, $http_config, $message) = @_;
+    return <<"_EOC_";
+=== $title
+--- http_config
+    $http_config
+--- config
+--- must_die
+--- error_log eval
+qr{\\[emerg\\] .*$message.* in \\S+/nginx\\.conf:\\d+}
+_EOC_
+}
+
+my $number = 0;
+my @blocks;
+for (@REFUSED) {
+    my ($name, $arguments, $message) = @$_;
+    push @blocks, refused("TEST @{[++$number]}: $name $arguments", in_place($name, $arguments),
+        qq{"$name" directive has invalid $message});
+}
+for (@DUPLICATE) {
+    my ($name, $arguments) = @$_;
+    push @blocks, refused("TEST @{[++$number]}: $name twice", in_place($name, $arguments, 2),
+        qq{"$name" directive is duplicate});
+}
+for (@WRONG_PLACE) {
+    my ($name, $http_config) = @$_;
+    push @blocks, refused("TEST @{[++$number]}: $http_config", $http_config,
+        qq{"$name" directive is not allowed here});
+}
+for my $http_config (@ACCEPTED) {
+    push @blocks, <<"_EOC_";
+=== TEST @{[++$number]}: $http_config
+--- http_config
+    $http_config
+--- config
+    location /t { return 204; }
+--- request
+GET /t
+--- error_code: 204
+--- no_error_log
+[emerg]
+[warn]
+_EOC_
+}
+
+Test::Base::spec_string(join "\n\n\n", @blocks);
+run_tests();

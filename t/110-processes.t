@@ -87,3 +87,88 @@ GET /reload
 --- no_error_log
 [error]
 [alert]
+
+
+
+=== TEST 3: reload under traffic, with idle connections: old workers go, and no identity is mixed
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+        kong_tls_keepalive 8 timeout=1h;
+    }
+--- config
+    # The service is reloaded too, and may close an idle connection in the moment in which it is used:
+    # nginx logs that, and sends the request on another.
+    location /connection {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+        }
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass https://kept;
+    }
+    location /loaded {
+        content_by_lua_block { ngx.print(loaded, " ", ngx.worker.pid()) }
+    }
+    location /reload {
+        content_by_lua_block {
+            local client = require "client"
+            local base = "http://127.0.0.1:$TEST_NGINX_SERVER_PORT"
+            local file = io.open("$TEST_NGINX_SERVER_ROOT/logs/nginx.pid")
+            local master = file:read("*n")
+            file:close()
+
+            local reloading, wrong, reused = true, 0, 0
+            local function traffic(name, subject)
+                while reloading do
+                    -- Two requests on one connection to a worker: the second may find an idle one.
+                    local url = base .. "/connection?client=" .. name
+                    local answer = client.curl({ url, url }).out
+                    local _, good = answer:gsub("client=CN=" .. subject .. ",O=Test connection=%d+\n", "")
+                    if good ~= 2 then
+                        wrong = wrong + 1
+                        ngx.log(ngx.WARN, "wrong answer: ", answer)
+                    end
+                    if answer:find("connection=[2-9]") then
+                        reused = reused + 1
+                    end
+                end
+            end
+            local one = ngx.thread.spawn(traffic, "client1", "client%-1")
+            local two = ngx.thread.spawn(traffic, "client2", "client%-2")
+
+            local workers = {}
+            for turn = 1, 3 do
+                local before, worker = client.curl({ base .. "/loaded" }).out:match("^(.+) (%d+)$")
+                workers[#workers + 1] = worker
+                assert(client.run({ "kill", "-HUP", master }).code == 0)
+                local deadline = ngx.now() + 5
+                repeat
+                    assert(ngx.now() < deadline, "not reloaded")
+                    ngx.sleep(0.02)
+                until client.curl({ base .. "/loaded" }).out:match("^(.+) %d+$") ~= before
+            end
+            reloading = false
+            ngx.thread.wait(one)
+            ngx.thread.wait(two)
+
+            -- This request keeps the first of the workers; the others have nothing left to do.
+            local mine = tostring(ngx.worker.pid())
+            local deadline = ngx.now() + 10
+            for _, worker in ipairs(workers) do
+                while worker ~= mine and client.run({ "kill", "-0", worker }).code == 0 do
+                    assert(ngx.now() < deadline, "worker " .. worker .. " does not end")
+                    ngx.sleep(0.02)
+                end
+            end
+            ngx.say(wrong, " wrong answers, ", reused > 0 and "connections reused" or "none reused")
+        }
+    }
+--- request
+GET /reload
+--- timeout: 60
+--- response_body
+0 wrong answers, connections reused
+--- no_error_log eval
+[qr/\[error\](?!.* upstream prematurely closed connection)/, qr/\[(?:crit|alert|emerg)\]/]

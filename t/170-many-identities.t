@@ -1,0 +1,101 @@
+# Ten times as many identities as the cache has room for: memory stays flat, and every one is served.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+# A debug log would take longer than the rest.
+log_level('notice');
+repeat_each(1);
+run_tests();
+
+__DATA__
+
+=== TEST 1: 10,000 identities, and 1,000 sessions
+--- http_config
+    kong_tls_session_cache 1000 timeout=1h;
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/quick.sock;
+        kong_tls_keepalive 16;
+    }
+    # As few signatures as can be: there are 10,000 handshakes.
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/quick.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        return 200 "name=$ssl_server_name reused=$ssl_session_reused\n";
+    }
+--- config
+    keepalive_requests 1000000;
+    location /service {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+            -- The service has a certificate for all of these.
+            assert(tls.set_upstream_ssl_sans_dnsnames { "n" .. ngx.var.arg_n .. ".wild.test" })
+        }
+        proxy_ssl_name n$arg_n.wild.test;
+        proxy_ssl_server_name on;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass https://kept/;
+    }
+    location /t {
+        content_by_lua_block {
+            local gateway = ngx.socket.tcp()
+            gateway:settimeouts(5000, 5000, 5000)
+            assert(gateway:connect("127.0.0.1", $TEST_NGINX_SERVER_PORT))
+
+            local function seen(n)
+                assert(gateway:send("GET /service?n=" .. n .. " HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+                local length
+                repeat
+                    local line = assert(gateway:receive())
+                    length = tonumber(line:match("^Content%-Length: (%d+)")) or length
+                until line == ""
+                return assert(gateway:receive(length))
+            end
+            -- Bytes that belong to this worker alone.
+            local function memory()
+                collectgarbage()
+                local total = 0
+                for line in io.lines("/proc/self/smaps_rollup") do
+                    total = total + (tonumber(line:match("^Private_Dirty: +(%d+) kB")) or 0) * 1024
+                end
+                return total
+            end
+            local answered, resumed = 0, 0
+            local function all(from, to)
+                for n = from, to do
+                    local answer = seen(n)
+                    if answer:find("name=n" .. n .. ".wild.test ", 1, true) then
+                        answered = answered + 1
+                    end
+                    if answer:find("reused=r", 1, true) then
+                        resumed = resumed + 1
+                    end
+                end
+            end
+
+            all(1, 2000)
+            local full = memory()
+            all(2001, 10000)
+            local grown = memory() - full
+            ngx.say(answered, " answered, ", resumed, " resumed")
+            -- 8,000 sessions would take far more than this.
+            ngx.say(grown < 2 * 1024 * 1024 and "flat" or "grown by " .. grown)
+            -- The connections of these are gone, their sessions are not.
+            all(9001, 9984)
+            ngx.say(resumed, " resumed")
+        }
+    }
+--- timeout: 120
+--- request
+GET /t
+--- response_body
+10000 answered, 0 resumed
+flat
+984 resumed
+--- no_error_log
+[error]
+[alert]

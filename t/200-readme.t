@@ -79,4 +79,12 @@ for my $name (sort keys %functions) {
         "types/kong.lua has $name";
 }
 
+# And so for directives and variables.
+my %first_cells = map { $_ => 1 } $readme =~ /^\| `(\$?kong_\w+)/mg;
+my @directives = slurp('src/directives.rs') =~ /name: string\(c"(\w+)"\)/g;
+my @variables = map {"\$$_"} slurp('src/variables.rs') =~ /"(kong_\w+)"/g;
+is_deeply [sort keys %first_cells], [sort @directives, @variables],
+    'each directive and variable is in a table';
+ok @directives && @variables, 'and there are some of both';
+
 done_testing();

@@ -441,3 +441,49 @@ true SSL certificate error SSL certificate error
 [(503) x 3]
 --- no_error_log
 [error]
+
+
+
+=== TEST 11: a retry for which a balancer in Lua changes the settings
+--- http_config
+    upstream balanced {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            local balancer = require "ngx.balancer"
+            if not ngx.ctx.tried then
+                ngx.ctx.tried = true
+                assert(balancer.set_more_tries(1))
+                assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+                assert(kong.service.set_tls_verify(true))
+                assert(balancer.set_current_peer("unix:$TEST_NGINX_HTML_DIR/" .. ngx.var.arg_first .. ".sock"))
+            else
+                assert(kong.service.set_tls_cert_key(cert.client2, key.client2))
+                assert(kong.service.set_tls_verify(false))
+                assert(balancer.set_current_peer("unix:$TEST_NGINX_HTML_DIR/deep.sock"))
+            end
+        }
+        kong_tls_keepalive 8;
+    }
+--- config
+    location /t {
+        proxy_ssl_protocols TLSv1.3;
+        proxy_ssl_name service.test;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_next_upstream error;
+        proxy_http_version 1.1;
+        proxy_set_header Connection $http_x_connection;
+        proxy_pass https://balanced;
+    }
+--- request eval
+["GET /t?first=service", "GET /t?first=other", "GET /t?first=service", "GET /t?first=other",
+ "GET /t?first=other"]
+--- more_headers eval
+["X-Connection: close", "X-Connection: close", "X-Connection: close", "", ""]
+--- response_body_like eval
+["^client=CN=client-1,O=Test reused=\\.", "^client=CN=client-2,O=Test reused=\\.",
+ "^client=CN=client-1,O=Test reused=r", "^client=CN=client-2,O=Test reused=r",
+ "^client=CN=client-2,O=Test reused=r"]
+--- error_code eval
+[(200) x 5]
+--- error_log
+upstream SSL certificate verify error: (20:unable to get local issuer certificate) while SSL handshaking to upstream

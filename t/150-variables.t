@@ -280,3 +280,28 @@ __DATA__
 ["502", "^- - - -\$", "503", "^TLSv1.3 TLS_AES_256_GCM_SHA384 . NONE\$"]
 --- error_code eval
 [502, 200, 503, 200]
+
+
+
+=== TEST 8: a service whose address is in a variable, and so in no block
+--- config
+    location /t {
+        set $socket unix:$TEST_NGINX_HTML_DIR/service.sock:;
+        access_by_lua_block {
+            if ngx.var.arg_client then
+                assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            end
+        }
+        proxy_ssl_protocols TLSv1.3;
+        proxy_pass https://$socket/;
+    }
+--- request eval
+["GET /t?client=1", "GET /logged", "GET /t?client=1", "GET /logged", "GET /t", "GET /logged"]
+--- response_body_like eval
+["client-1", '^TLSv1\.3 TLS_AES_256_GCM_SHA384 \. NONE$',
+ "client-1", '^TLSv1\.3 TLS_AES_256_GCM_SHA384 r NONE$',
+ "client=", '^TLSv1\.3 TLS_AES_256_GCM_SHA384 \. NONE$']
+--- error_code eval
+[(200) x 6]
+--- no_error_log
+[error]

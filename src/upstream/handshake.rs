@@ -161,12 +161,11 @@ fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), A
     if let Some(state) = state {
         apply(handshake, state)?;
     }
-    let choice = PeerChoice::of(handshake.upstream);
-    let is_lua_balanced = choice.is_some_and(PeerChoice::is_lua_balanced);
-    let is_kept_by_us = choice.is_some_and(|choice| choice.keepalive().is_some());
+    let choice = PeerChoice::of_handshake(handshake.request, handshake.upstream)
+        .map_err(ApplyError::OutOfMemory)?;
 
     // Any other handshake is as nginx has it, with nginx's sessions.
-    if state.is_some() || is_lua_balanced || is_kept_by_us {
+    if state.is_some() || choice.is_lua_balanced() || choice.keepalive().is_some() {
         identify(handshake, state)?;
     }
     Ok(())

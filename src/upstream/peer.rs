@@ -73,7 +73,8 @@ pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) -> Balancers {
 /// Lives in the pool of the request.
 pub struct PeerChoice {
     request: NonNull<ngx_http_request_t>,
-    block: NonNull<ngx_http_upstream_srv_conf_t>,
+    /// `None` where nginx has made the choice for this request alone: of an address in a variable.
+    block: Option<NonNull<ngx_http_upstream_srv_conf_t>>,
     get: ngx_event_get_peer_pt,
     free: ngx_event_free_peer_pt,
     notify: ngx_event_notify_peer_pt,
@@ -103,9 +104,10 @@ unsafe extern "C" fn init(
             if status != NGX_OK as ngx_int_t {
                 return status;
             }
-            let block = NonNull::new_unchecked(block);
-            let wrapped = adopt(request).and_then(|()| {
-                request.upstream().map_or(Ok(()), |upstream| wrap(request, upstream, block))
+            let block = NonNull::new(block);
+            let wrapped = adopt(request).and_then(|()| match request.upstream() {
+                Some(upstream) if upstream.uses_tls() => wrap(request, upstream, block).map(|_| ()),
+                _ => Ok(()),
             });
             match wrapped {
                 Ok(()) => NGX_OK as ngx_int_t,
@@ -125,14 +127,11 @@ fn adopt(request: Request<'_>) -> Result<(), OutOfMemory> {
 }
 
 /// Puts our functions before those that choose the peer.
-fn wrap(
-    request: Request<'_>,
-    upstream: Upstream<'_>,
-    block: NonNull<ngx_http_upstream_srv_conf_t>,
-) -> Result<(), OutOfMemory> {
-    if !upstream.uses_tls() {
-        return Ok(());
-    }
+fn wrap<'a>(
+    request: Request<'a>,
+    upstream: Upstream<'a>,
+    block: Option<NonNull<ngx_http_upstream_srv_conf_t>>,
+) -> Result<&'a PeerChoice, OutOfMemory> {
     // SAFETY: the peer is part of the upstream; nginx uses it after we have returned.
     unsafe {
         let peer = &mut *upstream.peer().as_ptr();
@@ -154,8 +153,8 @@ fn wrap(
         peer.set_session = peer.set_session.and(Some(set_session));
         peer.save_session = peer.save_session.and(Some(save_session));
         peer.data = ptr::from_ref(choice).cast_mut().cast();
+        Ok(choice)
     }
-    Ok(())
 }
 
 impl PeerChoice {
@@ -169,6 +168,14 @@ impl PeerChoice {
             let is_ours = peer.get.is_some_and(|function| ptr::fn_addr_eq(function, ours));
             is_ours.then(|| Self::from_data(peer.data))
         }
+    }
+
+    /// As [`PeerChoice::of`]; takes part from now on where it is not one, because it is no block's.
+    pub fn of_handshake<'a>(
+        request: Request<'a>,
+        upstream: Upstream<'a>,
+    ) -> Result<&'a Self, OutOfMemory> {
+        Self::of(upstream).map_or_else(|| wrap(request, upstream, None), Ok)
     }
 
     /// # Safety
@@ -186,7 +193,7 @@ impl PeerChoice {
     /// What the block has of `kong_tls_keepalive`.
     pub fn keepalive(&self) -> Option<&Keepalive> {
         // SAFETY: the block is part of the configuration, which outlives the request.
-        unsafe { module::keepalive(self.block) }
+        self.block.and_then(|block| unsafe { module::keepalive(block) })
     }
 
     /// Gives `f` what became of the last connection that nginx has let go of.
@@ -278,7 +285,9 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
     // SAFETY: as in `get`.
     let (upstream, choice) =
         unsafe { (Upstream::from_peer(NonNull::new_unchecked(pc)), PeerChoice::from_data(data)) };
-    let keepalive = upstream.keepalive();
+    let is_reusable = upstream.keepalive()
+        && upstream.request_body_sent()
+        && state & NGX_PEER_FAILED as ngx_uint_t == 0;
     let state = guard("upstream peer release", process_log(), state, || {
         before_release(choice, upstream, state)
     });
@@ -287,11 +296,8 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
         unsafe { original(pc, choice.data, state) }
     }
     guard("upstream peer release", process_log(), (), || {
-        let has_failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
-        if let Some(ours) = choice.keepalive() {
-            if keepalive && !has_failed && upstream.request_body_sent() {
-                ours.put(upstream.peer());
-            }
+        if let Some(keepalive) = choice.keepalive().filter(|_| is_reusable) {
+            keepalive.put(upstream.peer());
         }
     });
 }

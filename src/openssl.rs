@@ -10,3 +10,5 @@ pub mod san;
 pub mod ssl;
 pub mod store;
 mod sys;
+#[cfg(test)]
+mod test_certificate;

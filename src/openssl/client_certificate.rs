@@ -165,6 +165,7 @@ mod tests {
     use openssl::rsa::Rsa;
 
     use super::*;
+    use crate::openssl::test_certificate::self_signed;
 
     #[test]
     fn a_private_key_signs_and_a_public_one_does_not() {
@@ -182,6 +183,44 @@ mod tests {
             // SAFETY: the same object under the type that a pointer from Lua gets.
             let public = unsafe { PKeyRef::from_ptr(public.as_ptr()) };
             assert!(try_to_sign(public).is_err(), "{:?}", key.id());
+        }
+    }
+
+    #[test]
+    fn the_content_of_a_chain_makes_its_fingerprint() {
+        let key = PKey::generate_ed25519().unwrap();
+        let certificate = |name, not_after| self_signed(&key, name, not_after);
+        let fingerprint = |certificates: &[&X509]| {
+            let mut chain = Stack::new().unwrap();
+            for certificate in certificates {
+                // Another object with the same content.
+                chain.push(X509::from_der(&certificate.to_der().unwrap()).unwrap()).unwrap();
+            }
+            ClientCertificate::new(&chain, &key).unwrap().fingerprint()
+        };
+        let (leaf, one, two) =
+            (certificate("leaf", 1 << 30), certificate("one", 1), certificate("two", 1));
+
+        assert_eq!(fingerprint(&[&leaf, &one]), fingerprint(&[&leaf, &one]));
+        let renewed = certificate("leaf", (1 << 30) + 1);
+        let all = [
+            fingerprint(&[&leaf]),
+            fingerprint(&[&renewed]),
+            fingerprint(&[&leaf, &one]),
+            fingerprint(&[&leaf, &two]),
+            fingerprint(&[&leaf, &one, &two]),
+            fingerprint(&[&leaf, &two, &one]),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[index + 1..].contains(one), "{index}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_in_seconds() {
+        let key = PKey::generate_ed25519().unwrap();
+        for end in [0, 1, 1 << 30, 4_102_444_800] {
+            assert_eq!(not_after(&self_signed(&key, "leaf", end)).unwrap(), end);
         }
     }
 }

@@ -180,3 +180,72 @@ pub fn from_files(trusted: &Path, revoked: Option<&Path>) -> Result<X509Store, S
     }
     Ok(builder.build())
 }
+
+#[cfg(test)]
+mod tests {
+    use openssl::pkey::PKey;
+    use openssl::x509::X509Ref;
+
+    use super::*;
+    use crate::openssl::test_certificate::self_signed;
+
+    fn certificate(name: &str) -> X509 {
+        self_signed(&PKey::generate_ed25519().unwrap(), name, 1 << 30)
+    }
+
+    fn add(store: &X509StoreRef, certificate: &X509Ref) {
+        // SAFETY: both are valid; the store takes a reference of its own.
+        let added =
+            unsafe { openssl_sys::X509_STORE_add_cert(store.as_ptr(), certificate.as_ptr()) };
+        assert_eq!(added, 1);
+    }
+
+    fn store(certificates: &[&X509Ref]) -> TrustedStore {
+        let store = X509StoreBuilder::new().unwrap().build();
+        for certificate in certificates {
+            add(&store, certificate);
+        }
+        TrustedStore::new(&store).unwrap()
+    }
+
+    #[test]
+    fn the_content_of_a_store_makes_its_fingerprint() {
+        let (one, two) = (certificate("one"), certificate("two"));
+        let fingerprint = |certificates: &[&X509Ref]| store(certificates).fingerprint().unwrap();
+
+        assert_eq!(fingerprint(&[&one]), fingerprint(&[&one]));
+        assert_ne!(fingerprint(&[&one]), fingerprint(&[&two]));
+        assert_ne!(fingerprint(&[&one]), fingerprint(&[&certificate("one")]));
+        assert_ne!(fingerprint(&[]), fingerprint(&[&one]));
+    }
+
+    #[test]
+    fn a_store_that_grows_has_another_fingerprint() {
+        let (one, two) = (certificate("one"), certificate("two"));
+        let grown = store(&[&one]);
+        let before = grown.fingerprint().unwrap();
+        assert_eq!(grown.fingerprint().unwrap(), before);
+
+        add(grown.store(), &two);
+        let after = grown.fingerprint().unwrap();
+        assert_ne!(after, before);
+        assert_eq!(after, store(&[&one, &two]).fingerprint().unwrap());
+        // It is in there already.
+        add(grown.store(), &two);
+        assert_eq!(grown.fingerprint().unwrap(), after);
+    }
+
+    #[test]
+    fn how_a_store_verifies_is_part_of_its_fingerprint() {
+        let one = certificate("one");
+        let store = store(&[&one]);
+        let before = store.fingerprint().unwrap();
+        // SAFETY: the store and its parameters are valid.
+        unsafe {
+            let parameters = sys::X509_STORE_get0_param(store.store().as_ptr());
+            let flags = X509VerifyFlags::CRL_CHECK.bits();
+            assert_eq!(sys::X509_VERIFY_PARAM_set_flags(parameters, flags), 1);
+        }
+        assert_ne!(store.fingerprint().unwrap(), before);
+    }
+}

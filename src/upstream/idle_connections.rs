@@ -1,11 +1,7 @@
 //! Connections that wait for a request of their identity.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::Hash;
 use std::num::NonZeroUsize;
-
-use lru::LruCache;
 
 use super::address::Address;
 use crate::identity::Key;
@@ -20,49 +16,67 @@ pub struct IdleKey {
 }
 
 /// The idle connections of one `upstream {}` block, at most `capacity`.
+///
+/// To take one and to put it back allocates nothing. What looks at all of them happens only where a
+/// connection is closed.
 pub struct IdleConnections<C> {
-    by_key: HashMap<IdleKey, Vec<C>>,
-    by_age: LruCache<C, IdleKey>,
+    /// Those of a key with the time of each, in ascending order.
+    by_key: HashMap<IdleKey, Vec<(u64, C)>>,
+    count: usize,
     capacity: NonZeroUsize,
+    /// How many were put in so far: a clock that is good enough to tell the oldest.
+    time: u64,
 }
 
-impl<C: Copy + Eq + Hash> IdleConnections<C> {
+impl<C: Copy + Eq> IdleConnections<C> {
     pub fn new(capacity: NonZeroUsize) -> Self {
-        // Unbounded, because a bounded one allocates its whole table at once.
-        Self { by_key: HashMap::new(), by_age: LruCache::unbounded(), capacity }
+        Self { by_key: HashMap::new(), count: 0, capacity, time: 0 }
     }
 
     /// Takes out the connection for `key` that was put in last.
     pub fn take(&mut self, key: &IdleKey) -> Option<C> {
-        let connection = *self.by_key.get(key)?.last()?;
-        self.remove(connection);
+        let (_, connection) = self.by_key.get_mut(key)?.pop()?;
+        self.count -= 1;
         Some(connection)
     }
 
     /// Puts in a connection; the one that makes room for it, if one must, is for the caller to close.
     #[must_use]
     pub fn put(&mut self, key: IdleKey, connection: C) -> Option<C> {
-        self.by_key.entry(key).or_default().push(connection);
-        self.by_age.put(connection, key);
-        if self.by_age.len() <= self.capacity.get() {
+        self.time += 1;
+        self.by_key.entry(key).or_default().push((self.time, connection));
+        self.count += 1;
+        self.forget_unused_keys();
+
+        if self.count <= self.capacity.get() {
             return None;
         }
-        let (oldest, _) = self.by_age.peek_lru()?;
-        let oldest = *oldest;
+        let oldest = self
+            .by_key
+            .values()
+            .filter_map(|connections| connections.first())
+            .min_by_key(|(time, _)| *time);
+        let (_, oldest) = *oldest?;
         self.remove(oldest);
         Some(oldest)
     }
 
     /// Takes out this connection.
     pub fn remove(&mut self, connection: C) {
-        let Some(key) = self.by_age.pop(&connection) else {
-            return;
-        };
-        if let Entry::Occupied(mut connections) = self.by_key.entry(key) {
-            connections.get_mut().retain(|other| *other != connection);
-            if connections.get().is_empty() {
-                connections.remove();
+        for connections in self.by_key.values_mut() {
+            if let Some(index) = connections.iter().position(|(_, other)| *other == connection) {
+                connections.remove(index);
+                self.count -= 1;
+                return;
             }
+        }
+    }
+
+    /// A key stays when its last connection is taken, which as a rule comes back. Identities come and
+    /// go: at most as many keys stay without a connection as there may be connections.
+    fn forget_unused_keys(&mut self) {
+        if self.by_key.len() > 2 * self.capacity.get() {
+            self.by_key.retain(|_, connections| !connections.is_empty());
         }
     }
 }
@@ -123,7 +137,21 @@ mod tests {
         assert_eq!(idle.take(&key), Some(2));
         assert_eq!(idle.take(&key), Some(1));
         assert_eq!(idle.take(&key), None);
-        assert!(idle.by_key.is_empty());
+    }
+
+    #[test]
+    fn keys_without_connections_are_forgotten() {
+        let mut idle = connections(4);
+        let kept = key(0, b"a", None);
+        assert_eq!(idle.put(kept, 0), None);
+        for context in 1..100 {
+            let key = key(context, b"a", None);
+            assert_eq!(idle.put(key, 1), None);
+            assert_eq!(idle.take(&key), Some(1));
+            assert!(idle.by_key.len() <= 8);
+        }
+        assert_eq!(idle.take(&kept), Some(0));
+        assert_eq!(idle.count, 0);
     }
 
     #[test]

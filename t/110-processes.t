@@ -172,3 +172,79 @@ GET /reload
 0 wrong answers, connections reused
 --- no_error_log eval
 [qr/\[error\](?!.* upstream prematurely closed connection)/, qr/\[(?:crit|alert|emerg)\]/]
+
+
+
+=== TEST 4: a worker that is to end closes its idle connections, and does not wait for their time
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_SERVER_ROOT/apart.sock;
+        kong_tls_keepalive 8 timeout=1h;
+    }
+--- config
+    location /service {
+        rewrite_by_lua_block {
+            assert(kong.service.set_tls_verify(false))
+        }
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass https://kept;
+        add_header X-Worker $pid;
+    }
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+
+            -- Another nginx, which keeps its side open.
+            local file = assert(io.open("$TEST_NGINX_SERVER_ROOT/apart.conf", "w"))
+            file:write([[
+                pid $TEST_NGINX_SERVER_ROOT/apart.pid;
+                error_log $TEST_NGINX_SERVER_ROOT/apart.log;
+                events {}
+                http {
+                    access_log off;
+                    server {
+                        listen unix:$TEST_NGINX_SERVER_ROOT/apart.sock ssl;
+                        ssl_certificate $TEST_NGINX_PKI/service.crt;
+                        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+                        keepalive_timeout 1h;
+                        return 200 "apart\n";
+                    }
+                }
+            ]])
+            file:close()
+            local service = { "nginx", "-p", "$TEST_NGINX_SERVER_ROOT", "-c", "apart.conf" }
+            assert(client.run(service).code == 0)
+
+            local function from_worker()
+                local answer = client.curl({ "-i", "http://127.0.0.1:$TEST_NGINX_SERVER_PORT/service" }).out
+                assert(answer:find("apart", 1, true), answer)
+                return answer:match("X%-Worker: (%d+)")
+            end
+            local mine, worker = tostring(ngx.worker.pid())
+            repeat
+                worker = from_worker()
+            until worker ~= mine
+
+            local pid = assert(io.open("$TEST_NGINX_SERVER_ROOT/logs/nginx.pid"))
+            assert(client.run({ "kill", "-HUP", pid:read("*n") }).code == 0)
+            pid:close()
+            local deadline = ngx.now() + 10
+            while client.run({ "kill", "-0", worker }).code == 0 and ngx.now() < deadline do
+                ngx.sleep(0.02)
+            end
+            ngx.say(ngx.now() < deadline and "ended" or "waits")
+
+            service[#service + 1] = "-s"
+            service[#service + 1] = "stop"
+            client.run(service)
+        }
+    }
+--- request
+GET /t
+--- timeout: 60
+--- response_body
+ended
+--- no_error_log
+[error]
+[alert]

@@ -232,7 +232,6 @@ fn choose(choice: &PeerChoice, upstream: Upstream<'_>, status: ngx_int_t) -> ngx
 
     let request = choice.request();
     let peer = upstream.peer();
-    choice.outcome.take();
     choice.is_lua_balanced.set(current_phase(Some(request)) == Phases::BALANCER);
 
     let Ok(state) = RequestState::with_upstream_tls(request) else {

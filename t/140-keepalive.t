@@ -580,3 +580,96 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
 [(200) x 5]
 --- no_error_log
 [error]
+
+
+
+=== TEST 17: what goes wrong on a connection that was idle is an error again
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/confused.sock;
+        kong_tls_keepalive 8;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/confused.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        location / {
+            content_by_lua_block {
+                if ngx.var.connection_requests == "1" then
+                    return ngx.say("connection=1")
+                end
+                local ffi = require "ffi"
+                pcall(ffi.cdef, "int SSL_get_fd(void *);")
+                pcall(ffi.cdef, "long write(int, const void *, size_t);")
+                local fd = ffi.C.SSL_get_fd(tls.get_request_ssl_pointer())
+                assert(ffi.C.write(fd, "no TLS\r\n", 8) == 8)
+                ngx.exit(444)
+            }
+        }
+    }
+--- config
+    location /t {
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass https://kept;
+    }
+--- request eval
+["GET /t", "GET /t"]
+--- response_body eval
+["connection=1\n", "connection=1\n"]
+--- error_code eval
+[200, 200]
+--- error_log eval
+qr/\[error\] .*SSL_read\(\) failed .* while reading response header from upstream/
+
+
+
+=== TEST 18: what is no TLS on an idle connection is no error of anybody's request
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/confused.sock;
+        kong_tls_keepalive 8;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/confused.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        location / {
+            content_by_lua_block {
+                local ffi = require "ffi"
+                pcall(ffi.cdef, "int SSL_get_fd(void *);")
+                fd = ffi.C.SSL_get_fd(tls.get_request_ssl_pointer())
+                ngx.say("connection=", ngx.var.connection_requests)
+            }
+        }
+    }
+--- config
+    location /service {
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass https://kept;
+    }
+    location /t {
+        content_by_lua_block {
+            local ffi = require "ffi"
+            pcall(ffi.cdef, "long write(int, const void *, size_t);")
+            local function used()
+                return ngx.location.capture("/service").body:match("connection=(%d+)")
+            end
+            ngx.print(used(), " ", used(), " ")
+            assert(ffi.C.write(fd, "no TLS\r\n", 8) == 8)
+            -- Until the gateway has closed the connection.
+            local deadline, count = ngx.now() + 10
+            repeat
+                ngx.sleep(0.01)
+                count = used()
+            until count == "1" or ngx.now() > deadline
+            ngx.say(count)
+        }
+    }
+--- request
+GET /t
+--- response_body
+1 2 1
+--- no_error_log eval
+qr/\[(?:error|crit|alert|emerg)\]/

@@ -73,10 +73,9 @@ pub fn identify(
         let now = time::now();
         let mut resumed = None;
         if let Some((session, validity)) = cache.borrow_mut().get(&key, now) {
-            if ssl::is_resumable(session) {
-                ssl::set_session(ssl, session)?;
-                resumed = Some(validity);
-            }
+            // OpenSSL itself passes over one that an error has made unfit to be resumed.
+            ssl::set_session(ssl, session)?;
+            resumed = Some(validity);
         }
         let validity = Validity { first_handshake: now.monotonic, not_after };
         sessions = Some(Sessions { cache, key, validity, resumed });

@@ -324,6 +324,25 @@ END
     is(scalar @{ $result->{passed} }, 2, 'nothing is skipped when the condition does not hold');
 }
 
+{
+    my $result = child($start . "add_response_body_check(sub {\n"
+            . "    my (\$block, \$body, \$index) = \@_;\n"
+            . "    is(\$body, \"hello\\n\", 'checked: ' . \$block->name . \" \$index\") });\n"
+            . "run_tests();\n"
+            . data(['good', $blank], ['ignored', "$blank--- ignore_response"],
+                   ['bad', <<'END']));
+--- config
+    location = /t { return 200 $request_method; }
+--- request eval
+["GET /t", "PUT /t"]
+END
+    is_deeply(
+        [grep {/checked/} @{ $result->{passed} }], ['checked: TEST: good 0'],
+        'a check of bodies passes');
+    is_deeply($result->{failed}, ['checked: TEST: bad 0', 'checked: TEST: bad 1'],
+        'and fails, for each request') or diag($result->{output});
+}
+
 # ---- cleaning up ---------------------------------------------------------------------------------
 
 # True once the process is no more.
@@ -406,6 +425,12 @@ sub verify {
     return $? == 0 ? 'OK' : $output =~ /^error \d+ at \d+ depth lookup: (.*)/m ? $1 : $output;
 }
 
+# What openssl prints of a certificate.
+sub facts {
+    my ($pki, $name, $which) = @_;
+    return scalar `openssl x509 -in '$pki/$name.crt' -noout $which`;
+}
+
 {
     my $pki = $ENV{TEST_NGINX_PKI};
     my %ca  = ('service-other' => 'other-ca', 'client-other' => 'other-ca');
@@ -414,7 +439,7 @@ sub verify {
         is(verify($pki, $name, $ca, 'sslserver'), 'OK', "$name is a server's, of $ca");
         like(verify($pki, $name, $ca, 'sslclient'), qr/purpose/, "$name is no client's");
     }
-    for my $name (qw(client1 client2 client-rsa client-weak client-intermediate client-deep
+    for my $name (qw(client1 client1-renewed client2 client-rsa client-weak client-intermediate client-deep
         client-other)) {
         my $ca = $ca{$name} || 'ca';
         is(verify($pki, $name, $ca, 'sslclient'), 'OK', "$name is a client's, of $ca");
@@ -422,6 +447,8 @@ sub verify {
     }
     is(verify($pki, 'client-expired', 'ca', 'sslclient'), 'certificate has expired',
         'client-expired has expired');
+    is(verify($pki, 'service-expired', 'ca', 'sslserver'), 'certificate has expired',
+        'service-expired has expired');
     like(verify($pki, 'client-other', 'ca', 'sslclient'), qr/unable to get local issuer/,
         'client-other is not of ca');
     is(verify($pki, 'client-other', 'bundle', 'sslclient'), 'OK', 'but of one of the bundle');
@@ -432,6 +459,10 @@ sub verify {
         is(`openssl pkey -in '$pki/$name.key' -pubout`,
             `openssl x509 -in '$pki/$name.crt' -noout -pubkey`, "the key of $name is its own");
     }
+    is(facts($pki, 'client1', '-subject -pubkey'), facts($pki, 'client1-renewed', '-subject -pubkey'),
+        'client1-renewed has the name and the key of client1');
+    isnt(facts($pki, 'client1', '-serial'), facts($pki, 'client1-renewed', '-serial'),
+        'but is another certificate');
     my $plain = `openssl pkey -in '$pki/client1.key'`;
     is(`openssl pkey -in '$pki/client-encrypted.key' -passin pass:secret`, $plain,
         'client-encrypted is the key of client1');

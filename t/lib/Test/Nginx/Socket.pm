@@ -513,8 +513,9 @@ sub _run_requests {
             Test::More::fail("$name - the request is answered$where");
             Test::More::diag($response->{error});
         }
-        _check_response($block, $response, $where, sub { $part->(shift, $index) })
-            unless _has($block, 'ignore_response');
+        next if _has($block, 'ignore_response');
+        _check_response($block, $response, $where, sub { $part->(shift, $index) });
+        $_->($block, $response->{body}, $index) for @{ setting('body_checks') };
     }
     return;
 }

@@ -18,8 +18,8 @@ use Time::HiRes ();
 
 # What test files get, by way of Test::Nginx::Socket.
 our @EXPORT = qw(
-    add_block_preprocessor add_cleanup_handler bail_out check_accum_error_log env_to_nginx
-    html_dir log_level master_on master_process_enabled no_long_string no_plan no_root_location
+    add_block_preprocessor add_cleanup_handler add_response_body_check bail_out
+    check_accum_error_log env_to_nginx html_dir log_level master_on master_process_enabled no_long_string no_plan no_root_location
     no_shuffle repeat_each server_addr server_port server_port_for_client server_root timeout
     worker_connections workers
 );
@@ -32,6 +32,7 @@ our @EXPORT_OK = qw(
 
 my %setting = (
     accum_error_log    => 0,
+    body_checks        => [],
     env                => [],
     log_level          => $ENV{TEST_NGINX_LOG_LEVEL} || 'debug',
     master             => ($ENV{TEST_NGINX_MASTER_PROCESS} || 'off') eq 'on',
@@ -67,6 +68,9 @@ sub no_root_location       { return _access(root_location      => 0) }
 sub check_accum_error_log  { return _access(accum_error_log    => 1) }
 sub add_block_preprocessor { push @{ $setting{preprocessors} }, @_; return }
 sub env_to_nginx           { push @{ $setting{env} },           @_; return }
+
+# A check is called with the block, the body, and which of the block's requests it answers.
+sub add_response_body_check { push @{ $setting{body_checks} }, @_; return }
 
 # nginx can only have several workers under a master.
 sub master_process_enabled {

@@ -7,11 +7,14 @@ package TestService;
 #                           for a client's certificate, and says what it saw
 #     upstream other        the same with a certificate of "other-ca"
 #     upstream deep         the same with a certificate two intermediates below "ca"
-#     grpc.sock             as service, HTTP/2
+#     upstream grpc         as service, with HTTP/2 for clients that offer it
+#     upstream grpc-deep    as deep, likewise
 #
 # and in Lua: kong, tls (resty.kong.tls), pki, and the certificates and keys of client1, client2,
 # client-rsa, client-weak, client-intermediate as cert.client1, key.client1, ..., and lists of
-# authorities as ca.root, ca.other, ca.both, ca.intermediate. The answer of a service is a line such as "client=CN=client-1,O=Test reused=. TLSv1.3".
+# authorities as ca.root, ca.other, ca.both, ca.intermediate. The answer of a service is a line such
+# as "client=CN=client-1,O=Test reused=. TLSv1.3"; that to /seen is all that it knows of the
+# connection, and after /seen/last it closes it (but for HTTP/2).
 
 use strict;
 use warnings;
@@ -20,6 +23,9 @@ use TestKong;
 use Test::Nginx::Socket ();
 
 my $SAID = 'client=$ssl_client_s_dn reused=$ssl_session_reused $ssl_protocol';
+my $SEEN = join ' ', 'client=$ssl_client_s_dn', 'serial=$ssl_client_serial',
+    'chain=$ssl_client_verify', 'sni=$ssl_server_name', 'reused=$ssl_session_reused',
+    'requests=$connection_requests';
 
 sub _server {
     my ($socket, $certificate, $listen) = @_;
@@ -45,6 +51,13 @@ sub _server {
         }
         location /connection {
             return 200 "client=\$ssl_client_s_dn connection=\$connection_requests\\n";
+        }
+        location /seen {
+            return 200 "$SEEN\\n";
+        }
+        location /seen/last {
+            keepalive_timeout 0;
+            return 200 "$SEEN\\n";
         }
         location /fail {
             return 503;
@@ -73,10 +86,11 @@ my $CONFIG = <<'_EOC_' . join '', map { _server(@$_) } (
                intermediate = pki.chain("intermediate") }
     }
 _EOC_
-    ['service', 'service',      ''],
-    ['other',   'service-other', ''],
-    ['deep',    'service-deep', ''],
-    ['grpc',    'service',      ' http2'],
+    ['service',   'service',       ''],
+    ['other',     'service-other', ''],
+    ['deep',      'service-deep',  ''],
+    ['grpc',      'service',       ' http2'],
+    ['grpc-deep', 'service-deep', ' http2'],
 );
 
 # In http_config, "gateway { ... }" is a TLS server on gateway.sock with these settings, which answers

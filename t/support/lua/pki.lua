@@ -16,14 +16,20 @@ local PKI = os.getenv("TEST_NGINX_PKI")
 for _, declaration in ipairs({
     "typedef struct bio_st BIO",
     "typedef struct x509_st X509",
+    "typedef struct X509_crl_st X509_CRL",
     "typedef struct x509_store_st X509_STORE",
     "X509_STORE *X509_STORE_new(void)",
     "void X509_STORE_free(X509_STORE *)",
     "int X509_STORE_add_cert(X509_STORE *, X509 *)",
+    "int X509_STORE_add_crl(X509_STORE *, X509_CRL *)",
+    "int X509_STORE_set_flags(X509_STORE *, unsigned long)",
+    "int X509_STORE_set_purpose(X509_STORE *, int)",
     "BIO *BIO_new_mem_buf(const void *, int)",
     "int BIO_free(BIO *)",
     "X509 *PEM_read_bio_X509(BIO *, X509 **, void *, void *)",
+    "X509_CRL *PEM_read_bio_X509_CRL(BIO *, X509_CRL **, void *, void *)",
     "void X509_free(X509 *)",
+    "void X509_CRL_free(X509_CRL *)",
     "void ERR_clear_error(void)",
     "typedef struct evp_pkey_st EVP_PKEY",
     "typedef struct evp_md_st EVP_MD",
@@ -76,6 +82,24 @@ function _M.ending(name, issuer, seconds)
     assert(C.X509_gmtime_adj(C.X509_getm_notAfter(cert), seconds) ~= nil)
     assert(C.X509_sign(cert, ffi.cast("EVP_PKEY *", _M.key(issuer)), C.EVP_sha256()) > 0)
     return chain
+end
+
+
+-- Adds a revocation list to a store, which does not check it by that alone.
+function _M.revoke(store, name)
+    local pem = _M.read(name, ".crl")
+    local bio = C.BIO_new_mem_buf(pem, #pem)
+    assert(bio ~= nil, "out of memory")
+
+    local crl = C.PEM_read_bio_X509_CRL(bio, nil, nil, nil)
+    C.BIO_free(bio)
+    assert(crl ~= nil, "no revocation list in " .. name)
+
+    -- the store has a reference of its own
+    local ok = C.X509_STORE_add_crl(store.ctx, crl)
+    C.X509_CRL_free(crl)
+    assert(ok == 1, "can't add the revocation list of " .. name)
+    return store
 end
 
 

@@ -1,0 +1,514 @@
+# No two identities share a TLS session or a connection.
+#
+# For every two sets of settings that differ in one of them, in both orders, over both versions of
+# TLS and every way to the service: requests of the one and of the other take turns. The service must
+# see each with its own certificate and name, or not at all where its verification fails; the first
+# of the second must have nothing of the first; and each must then resume its own session, or be on
+# its own connection.
+#
+# The pairs are made by the program below. Each has an address of the service of its own, so that
+# none meets what another has left.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestKong;
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+require_program('openssl');
+repeat_each(1);
+log_level('info');
+worker_connections(4096);
+
+# ---- identities ----------------------------------------------------------------------------------
+
+# What can be set, with its values. `undef` leaves it to the location.
+my @CERTIFICATES = (undef, qw(client1 client1-again client1-renewed client2 chain chain-leaf));
+my @STORES = (undef, qw(root root-again other both both-turned list list-checked revoked-checked purpose));
+my %VALUES = (
+    cert     => \@CERTIFICATES,
+    verify   => [undef, qw(on off)],
+    depth    => [undef, 0 .. 3],
+    store    => \@STORES,
+    dns      => [undef, 'service.test', 'other.test,service.test', 'other.test'],
+    uri      => [undef, 'spiffe://test/service', 'spiffe://other,spiffe://test/service',
+        'spiffe://other'],
+    name     => [qw(service.test a.wild.test other.test)],
+    location => [qw(one two strict static fresh silent otherwise)],
+);
+
+# Stores that grow between the first requests and the last: before and after.
+my @GROWING = (['ca:', 'ca:other-ca'], ['other-ca:', 'other-ca:ca'], ['ca:', 'ca:intermediate']);
+
+# What the settings around the one that differs are.
+my @BASES = (
+    {
+        name     => 'of nothing',
+        service  => 'grpc',
+        settings => {name => 'service.test', location => 'one'},
+        only     => {store => [undef, qw(root root-again other)]},
+    },
+    {
+        name     => 'of a certificate',
+        service  => 'grpc',
+        settings => {
+            cert => 'client1', store => 'other', name => 'service.test', location => 'one',
+        },
+        only => {
+            cert => [undef, qw(client1 client2)], depth => [undef, 1],
+            store => [qw(root root-again other)], dns => [], uri => [],
+        },
+    },
+    {
+        name     => 'of a verified service',
+        service  => 'grpc',
+        settings => {
+            cert => 'client1', verify => 'on', name => 'service.test', location => 'one',
+        },
+        only => {},
+    },
+    {
+        name     => 'of everything',
+        service  => 'grpc-deep',
+        settings => {
+            cert => 'client2', verify => 'on', depth => 2, store => 'both', dns => 'service.test',
+            uri => 'spiffe://test/service', name => 'service.test', location => 'one',
+        },
+        only => {
+            cert => [undef, qw(client1 client1-renewed client2)],
+            store => [qw(root other both both-turned list list-checked)],
+        },
+    },
+);
+
+# What the locations of the gateway have that the others have not. "one" and "two" have nothing;
+# "otherwise" is gRPC among locations of HTTP, and the reverse.
+my %LOCATION = (
+    one       => {},
+    two       => {},
+    strict    => {verify => 'on'},
+    static    => {cert => 'client2'},
+    fresh     => {no_sessions => 1},
+    silent    => {no_sni => 1},
+    otherwise => {},
+);
+
+# What the service sees of a certificate: name, and whether it can build a chain.
+my %SEEN = (
+    ''                => ['', 'NONE'],
+    'client1'         => ['CN=client-1,O=Test', 'SUCCESS'],
+    'client1-renewed' => ['CN=client-1,O=Test', 'SUCCESS'],
+    'client2'         => ['CN=client-2,O=Test', 'SUCCESS'],
+    'chain'           => ['CN=client-intermediate,O=Test', 'SUCCESS'],
+    'chain-leaf'      =>
+        ['CN=client-intermediate,O=Test', 'FAILED:unable to verify the first certificate'],
+);
+my %FILE = ('chain' => 'client-intermediate', 'chain-leaf' => 'client-intermediate');
+for my $name (grep {length} keys %SEEN) {
+    my $file = "$ENV{TEST_NGINX_PKI}/" . ($FILE{$name} || $name) . '.crt';
+    my ($serial) = `openssl x509 -in '$file' -noout -serial` =~ /\Aserial=(\w+)$/
+        or die "no serial number in $file\n";
+    push @{ $SEEN{$name} }, $serial;
+}
+
+# Which stores let the chain of which service pass. Of the intermediates there are no lists.
+my %TRUSTS = (
+    (map { $_ => qr/\A/ } qw(root both list ca: ca:other-ca ca:intermediate other-ca:ca)),
+    'list-checked' => qr/\Agrpc\z/,
+);
+my %INTERMEDIATES = ('grpc' => 0, 'grpc-deep' => 2);
+
+# Whether any setting is made for the request.
+sub is_overridden {
+    my ($identity) = @_;
+    return grep { defined $identity->{$_} } qw(cert verify depth store dns uri);
+}
+
+# What the settings come to, with those of the location. `same` is what must share: objects with
+# the same content; `alike` is what may: settings that say what the location says anyway.
+sub effective {
+    my ($identity) = @_;
+    my %is = (%{ $LOCATION{ $identity->{location} } }, %$identity);
+    for my $attribute (keys %VALUES) {
+        $is{$attribute} = $LOCATION{ $is{location} }{$attribute} unless defined $is{$attribute};
+        $is{$attribute} =~ s/-again\z// if defined $is{$attribute};
+    }
+    $is{verify} //= 'off';
+    $is{depth}  //= 1;
+    $is{store}  //= 'root';
+    $is{store} =~ s/-turned\z//;
+    return \%is;
+}
+
+sub text_of {
+    my ($hash) = @_;
+    return join ' ', map { "$_=" . ($hash->{$_} // '') =~ s/-again\z//r } sort keys %$hash;
+}
+
+sub same  { return text_of($_[0]) }
+sub alike { return (is_overridden($_[0]) ? 'overridden ' : '') . text_of(effective($_[0])) }
+
+# Why the gateway must refuse the service: a part of its error line, or nothing.
+sub refusal {
+    my ($identity, $service) = @_;
+    my $is = effective($identity);
+    if ($is->{verify} eq 'on') {
+        return 'SSL certificate verify error'
+            if $is->{depth} < $INTERMEDIATES{$service}
+            || $service !~ ($TRUSTS{ $is->{store} } || qr/(?!)/);
+        return 'SSL certificate does not match' if $is->{name} eq 'other.test';
+    }
+    return 'SSL certificate carries none of the required DNS names'
+        if ($is->{dns} // 'service.test') !~ /\bservice\.test\b/;
+    return 'SSL certificate carries none of the required URIs'
+        if ($is->{uri} // 'test/service') !~ m{\btest/service\b};
+    return;
+}
+
+# ---- pairs ---------------------------------------------------------------------------------------
+
+# All of one base, as {name, service, identities}: the latter in the order of the requests.
+sub pairs_of {
+    my ($base) = @_;
+    my @pairs;
+    my $add = sub {
+        my ($attribute, $first, $second, @order) = @_;
+        my @identities = map { {%{ $base->{settings} }, $attribute => $_} } $first, $second;
+        push @pairs, {
+            name => "$attribute " . join(' then ', map { $_ // 'not set' } $first, $second)
+                . ", $base->{name}",
+            service    => $base->{service},
+            identities => [@identities[@order]],
+        };
+    };
+    for my $attribute (sort keys %VALUES) {
+        my @values = @{ $base->{only}{$attribute} || $VALUES{$attribute} };
+        for my $first (@values) {
+            for my $second (@values) {
+                next if ($first // '') eq ($second // '');
+                $add->($attribute, $first, $second, 0, 1, 0, 1);
+            }
+        }
+    }
+    $add->('store', @$_, 0, 0, 1, 1) for @GROWING;
+    return @pairs;
+}
+
+my @PAIRS = map { pairs_of($_) } @BASES;
+my @PROTOCOLS = qw(TLSv1.2 TLSv1.3);
+
+# What must come of the requests of a pair, one line for each; nothing if nginx alone decides. A
+# question mark is for what is not ours to say.
+sub expected {
+    my ($pair, $transport) = @_;
+    my @identities = @{ $pair->{identities} };
+    my $stock = !grep { is_overridden($_) } @identities;
+    return if $stock && ($transport->{keepalive} || !$transport->{lua} && !$transport->{kong});
+
+    my (%uses, %alike, @lines);
+    $alike{ alike($_) }{ same($_) } = 1 for @identities;
+    for my $identity (@identities) {
+        if (my $why = refusal($identity, $pair->{service})) {
+            my $service = effective($identity)->{verify} eq 'on' ? 'was left in the handshake' : '?';
+            push @lines, "502 [error] upstream $why, the service $service";
+            next;
+        }
+        my $is = effective($identity);
+        my ($client, $chain, $serial) = @{ $SEEN{ $is->{cert} // '' } };
+        my $used = $uses{ same($identity) }++;
+        my $kept = $transport->{kong} || $transport->{keepalive} && !is_overridden($identity);
+        my $reused = !$used || $kept || $is->{no_sessions} ? '.' : 'r';
+        my $requests = $kept ? $used + 1 : 1;
+        # It may have to make room for a request with settings.
+        ($reused, $requests) = ('own', 'own')
+            if $used && $transport->{keepalive} && !is_overridden($identity);
+        ($reused, $requests) = ('?', '?') if keys %{ $alike{ alike($identity) } } > 1;
+        # Without keepalive, and without a balancer in Lua, sessions are left to nginx: it keeps one
+        # for a peer, whoever made it.
+        my $sni = $is->{no_sni} ? '' : $is->{name};
+        ($client, $serial, $chain, $sni, $reused) = ('?') x 5 if $stock && !$transport->{lua};
+        $serial //= '';
+        push @lines, "client=$client serial=$serial chain=$chain sni=$sni reused=$reused"
+            . " requests=$requests";
+    }
+    return join '', map {"$_\n"} @lines;
+}
+
+# What came of them, with the same question marks.
+sub got {
+    my ($lines, $expected) = @_;
+    my @expected = split /\n/, $expected;
+    my $text = '';
+    for my $line (@$lines) {
+        my $like = shift @expected // '';
+        # The error lines that are expected, without what only 030-upstream-verify.t looks at.
+        $line =~ s/(upstream SSL certificate (?:verify error|does not match|carries none of the required (?:DNS names|URIs)))(?:: [^;]*?|(?: "[^"]*"))? while SSL handshaking to upstream/$1/;
+        $line =~ s/, the service .*/, the service ?/ if $like =~ /, the service \?\z/;
+        $line =~ s/reused=(?:r requests=1|\. requests=[2-4])\z/reused=own requests=own/
+            if $like =~ /=own\z/;
+        for my $field ($like =~ /(\w+)=\?/g) {
+            # A name has blanks, but for the last field there is another behind.
+            $line =~ s/\b$field=.*?(?= \w+=|\z)/$field=?/;
+        }
+        $text .= "$line\n";
+    }
+    return $text;
+}
+
+# ---- the gateway ---------------------------------------------------------------------------------
+
+# One server for each version and location, which the driver reaches on a socket of its own.
+sub gateways {
+    my ($pass, $grpc) = @_;
+    my %directives = (
+        strict => "proxy_ssl_verify on;\n",
+        static => "proxy_ssl_certificate \$TEST_NGINX_PKI/client2.crt;\n"
+            . "proxy_ssl_certificate_key \$TEST_NGINX_PKI/client2.key;\n",
+        fresh => "proxy_ssl_session_reuse off;\n",
+    );
+    my $text = '';
+    for my $protocol (@PROTOCOLS) {
+        for my $location (sort keys %LOCATION) {
+            my $sni = $LOCATION{$location}{no_sni} ? 'off' : 'on';
+            my $server = <<"END";
+    server {
+        listen unix:\$TEST_NGINX_HTML_DIR/$protocol-$location.sock;
+        access_by_lua_block { require("matrix").apply("access") }
+        location / {
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host \$arg_name;
+            proxy_ssl_protocols $protocol;
+            proxy_ssl_server_name $sni;
+            proxy_ssl_name \$arg_name;
+            proxy_ssl_trusted_certificate \$TEST_NGINX_PKI/ca.crt;
+            @{[ $directives{$location} // '' ]}
+            proxy_pass https://$pass;
+        }
+    }
+END
+            if ($grpc xor $location eq 'otherwise') {
+                $server =~ s/proxy_pass https/grpc_pass grpcs/;
+                $server =~ s/proxy_http_version.*?;|proxy_set_header Connection.*?;//g;
+                $server =~ s/proxy_/grpc_/g;
+            }
+            $text .= $server;
+        }
+    }
+    return $text;
+}
+
+# Sockets of services under a name for each pair.
+my %link;
+
+sub make_links {
+    my $folder = html_dir() . '/peer';
+    mkdir $folder or die "$folder: $!\n";
+    for my $pair (sort keys %link) {
+        symlink "../$link{$pair}.sock", "$folder/$pair.sock" or die "$folder/$pair.sock: $!\n";
+    }
+    return;
+}
+
+my %expected;
+
+# A block of the file is a way to the service: an `upstream {}` that is made anew for each pair, or
+# one with a balancer in Lua for all.
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my ($rest, $upstream) = ($block->http_config);
+    $rest =~ s/^(    upstream (?:\$pair|lua) .*?^    \}\n)//ms and $upstream = $1;
+    my $transport = {
+        lua       => scalar($upstream =~ /balancer_by_lua/),
+        keepalive => scalar($upstream =~ /^\s+keepalive /m),
+        kong      => scalar($upstream =~ /^\s+kong_tls_keepalive /m),
+    };
+    my $name = $block->name =~ s/\A(?:TEST )?\d*: *//r;
+    my $phase = $name =~ /balancer phase/ ? 'balancer' : 'access';
+
+    %link = ();
+    $expected{ $block->name } = [];
+    my ($upstreams, $requests) = ('', '');
+    for my $protocol (@PROTOCOLS) {
+        for my $pair (@PAIRS) {
+            my $expected = expected($pair, $transport) // next;
+            my $id = 'p' . keys %link;
+            $link{$id} = $pair->{service};
+            $upstreams .= $upstream =~ s/\$pair/$id/gr unless $transport->{lua};
+            push @{ $expected{ $block->name } },
+                {name => "$protocol $name: $pair->{name}", expected => $expected};
+
+            my @left = map { same($_) } @{ $pair->{identities} };
+            for my $identity (@{ $pair->{identities} }) {
+                my $own = shift @left;
+                my $path = (grep { $_ eq $own } @left) ? '/seen' : '/seen/last';
+                my %argument = (%$identity, pair => $id, phase => $phase);
+                my $location = delete $argument{location};
+                $requests .= "$protocol-$location $path?" . join('&',
+                    map {"$_=$argument{$_}"} grep { defined $argument{$_} } sort keys %argument)
+                    . "\n";
+            }
+        }
+    }
+
+    $block->set_value('http_config', ($transport->{lua} ? $upstream : $upstreams)
+        . gateways($transport->{lua} ? 'lua' : '$arg_pair', scalar($name =~ /gRPC/)) . $rest);
+    $block->set_value('init', 'main::make_links()');
+    $block->set_value('request', "POST /drive\n$requests");
+});
+
+add_response_body_check(sub {
+    my ($block, $body) = @_;
+    my @lines = split /\n/, $body;
+    for my $pair (@{ $expected{ $block->name } }) {
+        my $count = $pair->{expected} =~ tr/\n//;
+        my $got = got([splice @lines, 0, $count], $pair->{expected});
+        is($got, $pair->{expected}, $pair->{name});
+    }
+    is("@lines", '', $block->name . ': no other answers');
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: without keepalive
+--- http_config
+    upstream $pair {
+        server unix:$TEST_NGINX_HTML_DIR/peer/$pair.sock;
+    }
+--- config
+    client_body_buffer_size 8m;
+    location /drive { content_by_lua_block { require("matrix").drive() } }
+--- timeout: 120
+--- no_error_log
+[crit]
+
+
+
+=== TEST 2: keepalive
+--- http_config
+    upstream $pair {
+        server unix:$TEST_NGINX_HTML_DIR/peer/$pair.sock;
+        keepalive 4;
+    }
+--- config
+    client_body_buffer_size 8m;
+    location /drive { content_by_lua_block { require("matrix").drive() } }
+--- timeout: 120
+--- no_error_log
+[crit]
+
+
+
+=== TEST 3: kong_tls_keepalive
+--- http_config
+    upstream $pair {
+        server unix:$TEST_NGINX_HTML_DIR/peer/$pair.sock;
+        kong_tls_keepalive 4;
+    }
+--- config
+    client_body_buffer_size 8m;
+    location /drive { content_by_lua_block { require("matrix").drive() } }
+--- timeout: 120
+--- no_error_log
+[crit]
+
+
+
+=== TEST 4: kong_tls_keepalive beside keepalive
+--- http_config
+    upstream $pair {
+        server unix:$TEST_NGINX_HTML_DIR/peer/$pair.sock;
+        keepalive 4;
+        kong_tls_keepalive 4;
+    }
+--- config
+    client_body_buffer_size 8m;
+    location /drive { content_by_lua_block { require("matrix").drive() } }
+--- timeout: 120
+--- no_error_log
+[crit]
+
+
+
+=== TEST 5: kong_tls_keepalive, with a zone
+--- http_config
+    upstream $pair {
+        server unix:$TEST_NGINX_HTML_DIR/peer/$pair.sock;
+        zone $pair 32k;
+        least_conn;
+        kong_tls_keepalive 4;
+    }
+--- config
+    client_body_buffer_size 8m;
+    location /drive { content_by_lua_block { require("matrix").drive() } }
+--- timeout: 120
+--- no_error_log
+[crit]
+
+
+
+=== TEST 6: balancer_by_lua
+--- http_config
+    upstream lua {
+        server 0.0.0.1;
+        balancer_by_lua_block { require("matrix").balance() }
+    }
+--- config
+    client_body_buffer_size 8m;
+    location /drive { content_by_lua_block { require("matrix").drive() } }
+--- timeout: 120
+--- no_error_log
+[crit]
+
+
+
+=== TEST 7: balancer_by_lua, settings of the balancer phase, kong_tls_keepalive
+--- http_config
+    upstream lua {
+        server 0.0.0.1;
+        balancer_by_lua_block { require("matrix").balance() }
+        kong_tls_keepalive 8;
+    }
+--- config
+    client_body_buffer_size 8m;
+    location /drive { content_by_lua_block { require("matrix").drive() } }
+--- timeout: 120
+--- no_error_log
+[crit]
+
+
+
+=== TEST 8: balancer_by_lua, kong_tls_keepalive beside keepalive
+--- http_config
+    upstream lua {
+        server 0.0.0.1;
+        balancer_by_lua_block { require("matrix").balance() }
+        keepalive 8;
+        kong_tls_keepalive 8;
+    }
+--- config
+    client_body_buffer_size 8m;
+    location /drive { content_by_lua_block { require("matrix").drive() } }
+--- timeout: 120
+--- no_error_log
+[crit]
+
+
+
+=== TEST 9: gRPC, balancer_by_lua, kong_tls_keepalive
+--- http_config
+    upstream lua {
+        server 0.0.0.1;
+        balancer_by_lua_block { require("matrix").balance() }
+        kong_tls_keepalive 8;
+    }
+--- config
+    client_body_buffer_size 8m;
+    location /drive { content_by_lua_block { require("matrix").drive() } }
+--- timeout: 120
+--- no_error_log
+[crit]

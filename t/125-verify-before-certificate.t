@@ -1,0 +1,565 @@
+# A service that fails verification never gets the client's certificate: not when it asks for one,
+# and not when it requires one. The services are openssl's, which tells what it was sent.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestKong;
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+use File::Temp ();
+use IO::Socket::UNIX;
+use POSIX ();
+
+require_program('openssl', 'timeout');
+repeat_each(1);
+log_level('info');
+
+# ---- services ------------------------------------------------------------------------------------
+
+my $folder = File::Temp::tempdir('observers-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
+$ENV{TEST_NGINX_OBSERVERS} = $folder;
+env_to_nginx('TEST_NGINX_OBSERVERS');
+
+my @started;
+add_cleanup_handler(sub { kill TERM => @started; waitpid $_, 0 for @started });
+
+# Listens on $folder/$name.sock.
+sub start_service {
+    my ($name, $certificate, @options) = @_;
+    my $path  = "$ENV{TEST_NGINX_PKI}/$certificate";
+    my @chain = -e "$path-chain.crt" ? ('-cert_chain', "$path-chain.crt") : ();
+    my $pid = fork // die "fork: $!\n";
+    if (!$pid) {
+        $SIG{$_} = 'DEFAULT' for qw(INT TERM HUP __DIE__);
+        open STDIN,  '<', '/dev/null';
+        open STDOUT, '>>', "$folder/$name.out";
+        open STDERR, '>', "$folder/$name.err";
+        # With the name alone: of longer ones s_server says that they are no address.
+        chdir $folder;
+        # So that none is left behind for long, whatever becomes of this process.
+        exec 'timeout', 300, 'openssl', 's_server', '-unix', "$name.sock", '-msg', '-www', '-cert',
+            "$path.crt", '-key', "$path.key", '-no-CAfile', '-no-CApath', @chain, @options
+            or POSIX::_exit(127);
+    }
+    push @started, $pid;
+    return;
+}
+
+# Each in two: one asks for a client's certificate, the other requires it.
+my %CERTIFICATE = (
+    good    => 'service',
+    other   => 'service-other',
+    deep    => 'service-deep',
+    expired => 'service-expired',
+);
+my %ASKS = (optional => '-verify', required => '-Verify');
+my @services;
+for my $name (sort keys %CERTIFICATE) {
+    for my $how (sort keys %ASKS) {
+        push @services, "$name-$how";
+        start_service("$name-$how", $CERTIFICATE{$name}, $ASKS{$how}, 2);
+    }
+}
+push @services, 'other-grpc';
+start_service('other-grpc', 'service-other', '-Verify', 2, '-alpn', 'h2');
+
+for my $name (@services) {
+    my $deadline = time + 10;
+    until (IO::Socket::UNIX->new(Peer => "$folder/$name.sock")) {
+        die "$name does not listen\n" if time > $deadline;
+        select undef, undef, undef, 0.01;
+    }
+}
+
+# Services outlive a block.
+sub forget { truncate "$folder/$_.out", 0 for @services; return }
+
+# ---- blocks --------------------------------------------------------------------------------------
+
+# What the gateway must log, and nothing else.
+my %ERROR = (
+    issuer  => 'verify error: (20:unable to get local issuer certificate)',
+    depth   => 'verify error: (22:certificate chain too long)',
+    revoked => 'verify error: (23:certificate revoked)',
+    expired => 'verify error: (10:certificate has expired)',
+    name    => 'does not match "wrong.test"',
+    dns     => 'carries none of the required DNS names: wrong.test',
+    uri     => 'carries none of the required URIs: spiffe://wrong',
+);
+sub error_line { return "upstream SSL certificate $ERROR{$_[0]} while SSL handshaking to upstream\n" }
+
+my %expected;
+
+# Every location of a block that mentions $version is there for each version of TLS, and for services
+# that ask and that require. Its name says which service it is for, and what must come of it.
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my $config = $block->config;
+    return unless $config =~ m{\$version};
+    my ($all, @requests, @status, @reports) = ('');
+    my @names = $config =~ m{location /(\w+)}g;
+    for my $version (qw(TLSv1.2 TLSv1.3)) {
+        for my $how (sort keys %ASKS) {
+            (my $copy = $config) =~ s{location /}{location /$version/$how/}g;
+            $copy =~ s{\$version}{$version}g;
+            $copy =~ s{\$how}{$how}g;
+            $all .= "location /$version/$how/ {\n$copy}\n";
+            for my $name (@names) {
+                my ($service, $what) = $name =~ /\A([a-z]+)_([a-z]+)/ or die "location $name?\n";
+                push @requests, "GET /$version/$how/$name", "GET /report/$service-$how";
+                push @status, $ERROR{$what} ? 502 : 200, 200;
+                $reports[$#requests] = {
+                    name => "$version, $how: $name",
+                    text => $ERROR{$what}
+                    ? "asked, got no certificate\n" . error_line($what)
+                    : "asked, got a certificate\n",
+                };
+            }
+        }
+    }
+    $expected{ $block->name } = \@reports;
+    $block->set_value('config', $all);
+    $block->set_value('request', \@requests);
+    $block->set_value('error_code', \@status);
+});
+
+add_response_body_check(sub {
+    my ($block, $body, $index) = @_;
+    my $report = $expected{ $block->name } && $expected{ $block->name }[$index] or return;
+    is($body, $report->{text}, $block->name . " - $report->{name}");
+});
+
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    $block->set_value('init', 'main::forget()');
+    $block->set_value('config', $block->config . <<'END');
+    location ~ ^/report/(?<service>[\w-]+)$ {
+        content_by_lua_block { ngx.say(require("observer").report(ngx.var.service)) }
+    }
+END
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: set_tls_verify(true) over off, a certificate of the plugin
+--- config
+    proxy_ssl_protocols $version;
+    proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+    proxy_ssl_name service.test;
+    access_by_lua_block {
+        assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        assert(kong.service.set_tls_verify(true))
+    }
+    location /good_accepted {
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /other_issuer {
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/other-$how.sock:/;
+    }
+    location /good_issuer_of_store {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify_store(pki.store("other-ca")))
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /good_name {
+        proxy_ssl_name wrong.test;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /deep_depth {
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/deep-$how.sock:/;
+    }
+    location /deep_accepted {
+        proxy_ssl_verify_depth 2;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/deep-$how.sock:/;
+    }
+    location /deep_depth_of_plugin {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify_depth(1))
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_verify_depth 5;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/deep-$how.sock:/;
+    }
+    location /good_revoked {
+        proxy_ssl_crl $TEST_NGINX_PKI/revoked.crl;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /good_accepted_not_revoked {
+        proxy_ssl_crl $TEST_NGINX_PKI/empty.crl;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /expired_expired {
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/expired-$how.sock:/;
+    }
+    location /good_dns {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(tls.set_upstream_ssl_sans_dnsnames { "wrong.test" })
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /good_uri {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(tls.set_upstream_ssl_sans_uris { "spiffe://wrong" })
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /good_accepted_names {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(tls.set_upstream_ssl_sans_dnsnames { "service.test" })
+            assert(tls.set_upstream_ssl_sans_uris { "spiffe://test/service" })
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /other_accepted_unverified {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/other-$how.sock:/;
+    }
+
+
+
+=== TEST 2: proxy_ssl_verify on, a certificate of the plugin
+--- config
+    proxy_ssl_protocols $version;
+    proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+    proxy_ssl_name service.test;
+    proxy_ssl_verify on;
+    access_by_lua_block {
+        assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+    }
+    location /good_accepted {
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /other_issuer {
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/other-$how.sock:/;
+    }
+    location /good_issuer_of_store {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify_store(pki.store("other-ca")))
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /good_name {
+        proxy_ssl_name wrong.test;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /deep_depth {
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/deep-$how.sock:/;
+    }
+    location /deep_accepted {
+        proxy_ssl_verify_depth 2;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/deep-$how.sock:/;
+    }
+    location /deep_depth_of_plugin {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify_depth(1))
+        }
+        proxy_ssl_verify_depth 5;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/deep-$how.sock:/;
+    }
+    location /good_revoked {
+        proxy_ssl_crl $TEST_NGINX_PKI/revoked.crl;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /good_accepted_not_revoked {
+        proxy_ssl_crl $TEST_NGINX_PKI/empty.crl;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /expired_expired {
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/expired-$how.sock:/;
+    }
+    location /good_dns {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(tls.set_upstream_ssl_sans_dnsnames { "wrong.test" })
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /good_uri {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(tls.set_upstream_ssl_sans_uris { "spiffe://wrong" })
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /good_accepted_names {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(tls.set_upstream_ssl_sans_dnsnames { "service.test" })
+            assert(tls.set_upstream_ssl_sans_uris { "spiffe://test/service" })
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /other_accepted_unverified {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify(false))
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/other-$how.sock:/;
+    }
+
+
+
+=== TEST 3: set_tls_verify(true) over off, a certificate of the location
+--- config
+    proxy_ssl_protocols $version;
+    proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+    proxy_ssl_name service.test;
+    proxy_ssl_certificate $TEST_NGINX_PKI/client1.crt;
+    proxy_ssl_certificate_key $TEST_NGINX_PKI/client1.key;
+    access_by_lua_block {
+        assert(kong.service.set_tls_verify(true))
+    }
+    location /good_accepted {
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /other_issuer {
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/other-$how.sock:/;
+    }
+    location /good_issuer_of_store {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify_store(pki.store("other-ca")))
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /good_name {
+        proxy_ssl_name wrong.test;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /deep_depth {
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/deep-$how.sock:/;
+    }
+    location /deep_accepted {
+        proxy_ssl_verify_depth 2;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/deep-$how.sock:/;
+    }
+    location /deep_depth_of_plugin {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify_depth(1))
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_verify_depth 5;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/deep-$how.sock:/;
+    }
+    location /good_revoked {
+        proxy_ssl_crl $TEST_NGINX_PKI/revoked.crl;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /good_accepted_not_revoked {
+        proxy_ssl_crl $TEST_NGINX_PKI/empty.crl;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /expired_expired {
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/expired-$how.sock:/;
+    }
+    location /good_dns {
+        access_by_lua_block {
+            assert(tls.set_upstream_ssl_sans_dnsnames { "wrong.test" })
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /good_uri {
+        access_by_lua_block {
+            assert(tls.set_upstream_ssl_sans_uris { "spiffe://wrong" })
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /good_accepted_names {
+        access_by_lua_block {
+            assert(tls.set_upstream_ssl_sans_dnsnames { "service.test" })
+            assert(tls.set_upstream_ssl_sans_uris { "spiffe://test/service" })
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /other_accepted_unverified {
+        access_by_lua_block { return }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/other-$how.sock:/;
+    }
+
+
+
+=== TEST 4: the next peer is tried, and the one that was refused serves others as before
+--- http_config
+    upstream two {
+        server unix:$TEST_NGINX_OBSERVERS/other-required.sock max_fails=1 fail_timeout=60s;
+        server unix:$TEST_NGINX_OBSERVERS/good-required.sock max_fails=1 fail_timeout=60s backup;
+    }
+--- config
+    proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+    proxy_ssl_name service.test;
+    location /plugin {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://two/;
+    }
+    location /location {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_ssl_verify on;
+        proxy_pass https://two/;
+    }
+    location /others {
+        proxy_ssl_session_reuse off;
+        proxy_ssl_certificate $TEST_NGINX_PKI/client1.crt;
+        proxy_ssl_certificate_key $TEST_NGINX_PKI/client1.key;
+        proxy_pass https://two/;
+    }
+--- request eval
+[map { ("GET /$_", "GET /report/other-required", "GET /report/good-required",
+        "GET /others", "GET /report/other-required", "GET /report/good-required") }
+ qw(plugin location plugin location)]
+--- response_body_like eval
+[("", "^asked, got no certificate\n" . quotemeta(main::error_line("issuer")) . "\$",
+  "^asked, got a certificate\n\$",
+  "", "^asked, got a certificate\n\$", "^no connection\n\$") x 4]
+--- error_code eval
+[(200) x 24]
+--- no_error_log
+temporarily disabled
+[crit]
+
+
+
+=== TEST 5: no peer is left, but for others
+--- http_config
+    upstream two {
+        server unix:$TEST_NGINX_OBSERVERS/other-required.sock max_fails=1 fail_timeout=60s;
+        server unix:$TEST_NGINX_OBSERVERS/other-optional.sock max_fails=1 fail_timeout=60s;
+    }
+--- config
+    proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+    proxy_ssl_name service.test;
+    location /refused {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://two/;
+    }
+    location /others {
+        proxy_ssl_session_reuse off;
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_pass https://two/;
+    }
+--- request eval
+[("GET /refused", "GET /report/other-required", "GET /report/other-optional", "GET /others",
+  "GET /others", "GET /report/other-required", "GET /report/other-optional") x 2]
+--- response_body_like eval
+[("502", "^asked, got no certificate\n" . quotemeta(main::error_line("issuer")) x 2 . "\$",
+  "^asked, got no certificate\n\$", "", "",
+  ("^asked, got a certificate\n\$") x 2) x 2]
+--- error_code eval
+[(502, (200) x 6) x 2]
+--- no_error_log
+temporarily disabled
+no live upstreams
+[crit]
+
+
+
+=== TEST 6: every way to the service
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_OBSERVERS/other-required.sock;
+        keepalive 4;
+    }
+    upstream lua {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            if ngx.var.arg_verify then
+                assert(kong.service.set_tls_verify(true))
+            end
+            assert(require("ngx.balancer").set_current_peer(
+                "unix:$TEST_NGINX_OBSERVERS/other-required.sock"))
+        }
+    }
+--- config
+    proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+    proxy_ssl_name service.test;
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    access_by_lua_block {
+        assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        if ngx.var.arg_verify then
+            assert(kong.service.set_tls_verify(true))
+        end
+    }
+    location /keepalive {
+        proxy_pass https://kept/;
+    }
+    location /balancer {
+        access_by_lua_block { return }
+        proxy_pass https://lua/;
+    }
+    location /variable {
+        set $name unix:$TEST_NGINX_OBSERVERS/other-required.sock;
+        proxy_pass https://$name:/;
+    }
+    location /no_session {
+        proxy_ssl_session_reuse off;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/other-required.sock:/;
+    }
+    location /redirected {
+        content_by_lua_block { ngx.exec("@redirected") }
+    }
+    location @redirected {
+        access_by_lua_block { return }
+        proxy_pass https://kept;
+    }
+--- request eval
+# Without verification first, which may leave a session.
+[map { ("GET /$_", "GET /report/other-required", "GET /$_?verify=1", "GET /report/other-required") }
+ qw(keepalive balancer variable no_session redirected)]
+--- response_body_like eval
+[("", "^asked, got a certificate\n",
+  "502", "^asked, got no certificate\n" . quotemeta(main::error_line("issuer")) . "\$") x 5]
+--- error_code eval
+[(200, 200, 502, 200) x 5]
+
+
+
+=== TEST 7: gRPC
+--- config
+    location /grpc {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify(true))
+        }
+        grpc_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        grpc_ssl_name service.test;
+        grpc_pass grpcs://unix:$TEST_NGINX_OBSERVERS/other-grpc.sock;
+    }
+--- request eval
+["GET /grpc", "GET /report/other-grpc"]
+--- response_body_like eval
+["502", "^asked, got no certificate\n" . quotemeta(main::error_line("issuer")) . "\$"]
+--- error_code eval
+[502, 200]

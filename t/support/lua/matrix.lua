@@ -1,0 +1,205 @@
+-- The gateway's side of t/120-identity-matrix.t: the settings that a request asks for, and a driver
+-- that makes the requests one after the other and tells what came of each.
+
+local ffi = require "ffi"
+local pki = require "pki"
+local ssl = require "ngx.ssl"
+local C = ffi.C
+
+
+local _M = {}
+
+
+local HTML_DIR = os.getenv("TEST_NGINX_HTML_DIR")
+local ERROR_LOG = os.getenv("TEST_NGINX_SERVER_ROOT") .. "/logs/error.log"
+
+
+-- ---- certificates and stores ------------------------------------------------
+
+local function certificate(name)
+    return { chain = pki.chain(name), key = pki.key(name) }
+end
+
+
+-- The leaf of a file, without what comes after it.
+local function leaf_alone(name)
+    local pem = pki.read(name, ".crt"):match("^.-%-%-%-%-%-END CERTIFICATE%-%-%-%-%-\n")
+    return { chain = assert(ssl.parse_pem_cert(pem)), key = pki.key(name) }
+end
+
+
+local certificates = {
+    ["client1"] = certificate("client1"),
+    ["client1-again"] = certificate("client1"),
+    ["client1-renewed"] = certificate("client1-renewed"),
+    ["client2"] = certificate("client2"),
+    ["chain"] = certificate("client-intermediate"),
+    ["chain-leaf"] = leaf_alone("client-intermediate"),
+}
+
+
+local CRL_CHECK = 0x4      -- X509_V_FLAG_CRL_CHECK
+local CRL_SIGN = 6         -- X509_PURPOSE_CRL_SIGN
+
+
+local function checked(store)
+    assert(C.X509_STORE_set_flags(store.ctx, CRL_CHECK) == 1)
+    return store
+end
+
+
+local function for_crls(store)
+    assert(C.X509_STORE_set_purpose(store.ctx, CRL_SIGN) == 1)
+    return store
+end
+
+
+local stores = {
+    ["root"] = pki.store("ca"),
+    ["root-again"] = pki.store("ca"),
+    ["other"] = pki.store("other-ca"),
+    ["both"] = pki.store("ca", "other-ca"),
+    ["both-turned"] = pki.store("other-ca", "ca"),
+    ["list"] = pki.revoke(pki.store("ca"), "empty"),
+    ["list-checked"] = checked(pki.revoke(pki.store("ca"), "empty")),
+    ["revoked-checked"] = checked(pki.revoke(pki.store("ca"), "revoked")),
+    ["purpose"] = for_crls(pki.store("ca")),
+}
+
+
+-- Stores that grow while requests use them, one for each pair.
+local growing = {}
+
+
+local function store(name, pair)
+    local first, second = name:match("^(.*):(.*)$")
+    if not first then
+        return assert(stores[name], name)
+    end
+
+    local it = growing[pair]
+    if not it then
+        it = pki.store(first)
+        growing[pair] = it
+    end
+    if second ~= "" and not it.grown then
+        pki.grow(it, second)
+        it.grown = true
+    end
+    return it
+end
+
+
+-- ---- settings ---------------------------------------------------------------
+
+local function list(text)
+    local names = {}
+    for name in text:gmatch("[^,]+") do
+        names[#names + 1] = name
+    end
+    return names
+end
+
+
+-- Makes the settings that the request's arguments ask for, if `phase` is where.
+function _M.apply(phase)
+    local args = ngx.req.get_uri_args()
+    if (args.phase or "access") ~= phase then
+        return
+    end
+
+    local service = kong.service
+    if args.cert then
+        local it = assert(certificates[args.cert], args.cert)
+        assert(service.set_tls_cert_key(it.chain, it.key))
+    end
+    if args.verify then
+        assert(service.set_tls_verify(args.verify == "on"))
+    end
+    if args.depth then
+        assert(service.set_tls_verify_depth(tonumber(args.depth)))
+    end
+    if args.store then
+        assert(service.set_tls_verify_store(store(args.store, args.pair)))
+    end
+    if args.dns then
+        assert(tls.set_upstream_ssl_sans_dnsnames(list(args.dns)))
+    end
+    if args.uri then
+        assert(tls.set_upstream_ssl_sans_uris(list(args.uri)))
+    end
+end
+
+
+-- For balancer_by_lua: the peer of the pair.
+function _M.balance()
+    _M.apply("balancer")
+    local path = HTML_DIR .. "/peer/" .. ngx.var.arg_pair .. ".sock"
+    assert(require("ngx.balancer").set_current_peer("unix:" .. path))
+end
+
+
+-- ---- the driver -------------------------------------------------------------
+
+local function get(socket, uri)
+    local sock = ngx.socket.tcp()
+    sock:settimeout(5000)
+    assert(sock:connect("unix:" .. HTML_DIR .. "/" .. socket .. ".sock"))
+    assert(sock:send("GET " .. uri .. " HTTP/1.0\r\nHost: gateway.test\r\n\r\n"))
+    local response = assert(sock:receive("*a"))
+    sock:close()
+    return response:match("^HTTP/%S+ (%d+)"), response:match("\r\n\r\n([^\n]*)")
+end
+
+
+-- What the log says of a request that was refused: the gateway's errors, and how far the service
+-- got in its handshake.
+local function refusal(log)
+    local gateway, service = {}, "was not told"
+
+    -- The connection is closed when the response is here, or in the same turn of the event loop:
+    -- each of these is at least one more turn.
+    for _ = 1, 20 do
+        for line in log:lines() do
+            local level, text = line:match("^%S+ %S+ %[(%a+)%] %S+ %*%d+ (.*)$")
+            if level == "info" then
+                if text:find("while SSL handshaking, client:", 1, true) then
+                    service = "was left in the handshake"
+                elseif text:find("while waiting for request, client:", 1, true) then
+                    service = "had its handshake"
+                end
+            elseif level == "error" or level == "crit" or level == "alert" then
+                gateway[#gateway + 1] = "[" .. level .. "] " .. text:gsub(", client: .*", "")
+            end
+        end
+        if service ~= "was not told" then
+            break
+        end
+        ngx.sleep(0.001)
+    end
+    return table.concat(gateway, "; ") .. ", the service " .. service
+end
+
+
+-- Each line of the request's body is a socket of the gateway and what to ask there for. Answers with
+-- a line for each: what the service said, or the status and why there is nothing of the service.
+function _M.drive()
+    ngx.req.read_body()
+    local log = assert(io.open(ERROR_LOG))
+    local answers = {}
+    for socket, uri in ngx.req.get_body_data():gmatch("(%S+) (%S+)") do
+        log:seek("end")
+        local ok, status, body = pcall(get, socket, uri)
+        if not ok then
+            body = "no answer: " .. status
+        elseif status ~= "200" then
+            body = status .. " " .. refusal(log)
+        end
+        answers[#answers + 1] = body .. "\n"
+    end
+    log:close()
+    ngx.print(answers)
+end
+
+
+return _M

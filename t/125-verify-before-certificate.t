@@ -89,7 +89,18 @@ my %ERROR = (
     dns     => 'carries none of the required DNS names: wrong.test',
     uri     => 'carries none of the required URIs: spiffe://wrong',
 );
-sub error_line { return "upstream SSL certificate $ERROR{$_[0]} while SSL handshaking to upstream\n" }
+# Where the location verifies, nginx looks on after the first error, and reports the last.
+my %ERROR_OF_LOCATION = (
+    %ERROR,
+    issuer => 'verify error: (21:unable to verify the first certificate)',
+    depth  => 'verify error: (20:unable to get local issuer certificate)',
+);
+
+sub error_line {
+    my ($what, $of) = (@_, \%ERROR);
+    return "upstream SSL certificate $of->{$what} while SSL handshaking to upstream\n";
+}
+sub error_line_of_location { return error_line($_[0], \%ERROR_OF_LOCATION) }
 
 my %expected;
 
@@ -100,6 +111,7 @@ add_block_preprocessor(sub {
     my $config = $block->config;
     return unless $config =~ m{\$version};
     my ($all, @requests, @status, @reports) = ('');
+    my $errors = $config =~ /^    proxy_ssl_verify on;/m ? \%ERROR_OF_LOCATION : \%ERROR;
     my @names = $config =~ m{location /(\w+)}g;
     for my $version (qw(TLSv1.2 TLSv1.3)) {
         for my $how (sort keys %ASKS) {
@@ -114,7 +126,7 @@ add_block_preprocessor(sub {
                 $reports[$#requests] = {
                     name => "$version, $how: $name",
                     text => $ERROR{$what}
-                    ? "asked, got no certificate\n" . error_line($what)
+                    ? "asked, got no certificate\n" . error_line($what, $errors)
                     : "asked, got a certificate\n",
                 };
             }
@@ -409,6 +421,8 @@ __DATA__
 --- config
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
     proxy_ssl_name service.test;
+    # A session that is resumed asks for nothing.
+    proxy_ssl_session_reuse off;
     location /plugin {
         access_by_lua_block {
             assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
@@ -424,7 +438,6 @@ __DATA__
         proxy_pass https://two/;
     }
     location /others {
-        proxy_ssl_session_reuse off;
         proxy_ssl_certificate $TEST_NGINX_PKI/client1.crt;
         proxy_ssl_certificate_key $TEST_NGINX_PKI/client1.key;
         proxy_pass https://two/;
@@ -434,9 +447,10 @@ __DATA__
         "GET /others", "GET /report/other-required", "GET /report/good-required") }
  qw(plugin location plugin location)]
 --- response_body_like eval
-[("", "^asked, got no certificate\n" . quotemeta(main::error_line("issuer")) . "\$",
-  "^asked, got a certificate\n\$",
-  "", "^asked, got a certificate\n\$", "^no connection\n\$") x 4]
+[map { ("", "^asked, got no certificate\n" . quotemeta($_->("issuer")) . "\$",
+        "^asked, got a certificate\n\$",
+        "", "^asked, got a certificate\n\$", "^no connection\n\$") }
+ (\&main::error_line, \&main::error_line_of_location) x 2]
 --- error_code eval
 [(200) x 24]
 --- no_error_log
@@ -454,6 +468,8 @@ temporarily disabled
 --- config
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
     proxy_ssl_name service.test;
+    # A session that is resumed asks for nothing.
+    proxy_ssl_session_reuse off;
     location /refused {
         access_by_lua_block {
             assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
@@ -462,7 +478,6 @@ temporarily disabled
         proxy_pass https://two/;
     }
     location /others {
-        proxy_ssl_session_reuse off;
         access_by_lua_block {
             assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
         }

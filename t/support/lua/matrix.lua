@@ -67,21 +67,34 @@ local stores = {
 }
 
 
--- Stores that grow while requests use them, one for each pair.
+-- Stores that grow while requests use them, for each pair its own.
 local growing = {}
 
 
+local function own(name, pair, make)
+    local key = name .. " " .. pair
+    growing[key] = growing[key] or make()
+    return growing[key]
+end
+
+
+-- "ca:" and "ca:other-ca" are the same store, before and after it has grown. "directory:ca" looks
+-- for certificates in a folder when it needs them, and keeps those it has found.
 local function store(name, pair)
     local first, second = name:match("^(.*):(.*)$")
     if not first then
         return assert(stores[name], name)
     end
-
-    local it = growing[pair]
-    if not it then
-        it = pki.store(first)
-        growing[pair] = it
+    if first == "directory" then
+        return own(name, pair, function()
+            local it = pki.store()
+            local folder = HTML_DIR .. "/authorities/" .. second
+            assert(C.X509_STORE_load_locations(it.ctx, nil, folder) == 1)
+            return it
+        end)
     end
+
+    local it = own(first, pair, function() return pki.store(first) end)
     if second ~= "" and not it.grown then
         pki.grow(it, second)
         it.grown = true

@@ -24,6 +24,7 @@ for _, declaration in ipairs({
     "int X509_STORE_add_crl(X509_STORE *, X509_CRL *)",
     "int X509_STORE_set_flags(X509_STORE *, unsigned long)",
     "int X509_STORE_set_purpose(X509_STORE *, int)",
+    "int X509_STORE_load_locations(X509_STORE *, const char *, const char *)",
     "BIO *BIO_new_mem_buf(const void *, int)",
     "int BIO_free(BIO *)",
     "X509 *PEM_read_bio_X509(BIO *, X509 **, void *, void *)",

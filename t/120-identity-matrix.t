@@ -18,6 +18,7 @@ use TestService;
 use Test::Nginx::Socket 'no_plan';
 
 use File::Path qw(make_path);
+use List::Util qw(shuffle);
 
 require_program('openssl');
 repeat_each(1);
@@ -27,43 +28,42 @@ worker_connections(4096);
 # ---- identities ----------------------------------------------------------------------------------
 
 # What can be set, with its values. `undef` leaves it to the location.
-my @CERTIFICATES = (undef, qw(client1 client1-again client1-renewed client2 chain chain-leaf));
-my @STORES = (undef, qw(root root-again other both both-turned list list-checked revoked-checked
-    purpose directory:ca directory:other-ca));
 my %VALUES = (
-    cert     => \@CERTIFICATES,
+    cert     => [undef, qw(client1 client1-again client1-renewed client2 chain chain-leaf)],
     verify   => [undef, qw(on off)],
     depth    => [undef, 0 .. 3],
-    store    => \@STORES,
+    store    => [undef, qw(root root-again other both both-turned list list-checked
+        revoked-checked purpose directory:ca directory:other-ca)],
     dns      => [undef, 'service.test', 'other.test,service.test', 'other.test'],
     uri      => [undef, 'spiffe://test/service', 'spiffe://other,spiffe://test/service',
         'spiffe://other'],
     name     => [qw(service.test a.wild.test other.test)],
     location => [qw(one two strict static fresh silent otherwise)],
-    file     => [],
 );
 
-# The values for all but the first few ways to the service: where an identity is used is different
-# with each of them, what is in it is not.
+# Where an identity is used is different with every way to the service, what is in it is not: these
+# values do for all ways but the first of each kind.
 my %FEWER = (
-    cert  => [undef, qw(client1 client1-again client2 chain-leaf)],
-    depth => [undef, 1, 2],
-    store => [undef, qw(root other both)],
-    dns   => [undef, 'service.test', 'other.test'],
-    uri   => [undef, 'spiffe://test/service', 'spiffe://other'],
+    %VALUES,
+    cert     => [undef, qw(client1 client1-again client2 chain-leaf)],
+    depth    => [undef, 1, 2],
+    store    => [undef, qw(root other both)],
+    dns      => [undef, 'service.test', 'other.test'],
+    uri      => [undef, 'spiffe://test/service', 'spiffe://other'],
     location => [qw(one two strict otherwise)],
 );
 
 # Stores that grow between the first requests and the last: before and after.
 my @GROWING = (['ca:', 'ca:other-ca'], ['other-ca:', 'other-ca:ca'], ['ca:', 'ca:intermediate']);
 
-# What the settings around the one that differs are.
+# What the settings around the one that differs are. `values` are in place of those above; with
+# `only`, there are no others.
 my @BASES = (
     {
         name     => 'of nothing',
         service  => 'grpc',
         settings => {name => 'service.test', location => 'one'},
-        only     => {store => [undef, qw(root root-again other)]},
+        values   => {store => [undef, qw(root root-again other)]},
     },
     {
         name     => 'of a certificate',
@@ -71,7 +71,7 @@ my @BASES = (
         settings => {
             cert => 'client1', store => 'other', name => 'service.test', location => 'one',
         },
-        only => {
+        values => {
             cert => [undef, qw(client1 client2)], depth => [undef, 1],
             store => [qw(root root-again other)], dns => [], uri => [],
         },
@@ -82,7 +82,6 @@ my @BASES = (
         settings => {
             cert => 'client1', verify => 'on', name => 'service.test', location => 'one',
         },
-        only => {},
     },
     {
         name     => 'of everything',
@@ -91,25 +90,40 @@ my @BASES = (
             cert => 'client2', verify => 'on', depth => 2, store => 'both', dns => 'service.test',
             uri => 'spiffe://test/service', name => 'service.test', location => 'one',
         },
-        only => {
+        values => {
             cert => [undef, qw(client1 client1-renewed client2)],
             store => [qw(root other both both-turned list list-checked)],
         },
     },
     {
+        name     => 'of a verified service that is not told the name',
+        service  => 'grpc',
+        settings => {cert => 'client1', verify => 'on', location => 'silent'},
+        only     => 1,
+        values   => {name => $VALUES{name}},
+    },
+    {
+        name     => 'of nothing, where the location verifies',
+        service  => 'grpc',
+        settings => {name => 'service.test', location => 'strict'},
+        only     => 1,
+        values   => {name => $VALUES{name}, verify => $VALUES{verify}},
+    },
+    {
         name     => 'of a variable certificate',
         service  => 'grpc',
         settings => {file => 'client1', depth => 1, name => 'service.test', location => 'variable'},
-        only     => {
+        only     => 1,
+        values   => {
             file => [qw(client1 client2)], cert => [undef, 'client1'], verify => [undef, 'on'],
-            store => [undef, 'other'], dns => [], uri => [], depth => [undef, 1],
-            name => [qw(service.test other.test)], location => [qw(variable one)],
+            depth => [undef, 1], location => [qw(variable one)],
         },
     },
 );
 
 # What the locations of the gateway have that the others have not. "one" and "two" have nothing;
-# "otherwise" is gRPC among locations of HTTP, and the reverse.
+# "otherwise" is gRPC among locations of HTTP, and the reverse. The certificate of "variable" is the
+# argument "file".
 my %LOCATION = (
     one       => {},
     two       => {},
@@ -150,12 +164,13 @@ my %INTERMEDIATES = ('grpc' => 0, 'grpc-deep' => 2);
 
 # An identity: its settings, and what follows from them.
 #
-# `is` is what they come to, with those of the location. Of the two texts, `same` is what must share:
-# certificates with the same content. `alike` is what may: stores with the same content, and settings
-# that say what the location says anyway.
+# `is` is what they come to, with those of the location. What has the same text in `same` must share:
+# certificates with the same content. What has it in `alike` may: stores with the same content, and
+# settings that say what the location says anyway.
 sub identity {
     my ($service, %set) = @_;
-    my %is = (%{ $LOCATION{ $set{location} } }, map { $_ => $set{$_} } grep { defined $set{$_} } keys %set);
+    delete @set{ grep { !defined $set{$_} } keys %set };
+    my %is = (%{ $LOCATION{ $set{location} } }, %set);
     my $overridden = grep { defined $set{$_} } qw(cert verify depth store dns uri);
 
     $is{cert} //= $is{file} if $is{variable};
@@ -171,6 +186,7 @@ sub identity {
         set        => \%set,
         is         => \%is,
         overridden => $overridden,
+        text       => text_of(\%set),
         same       => text_of({%set, cert => ($set{cert} // '') =~ s/-again\z//r}),
         alike      => ($overridden ? 'overridden ' : '') . text_of(\%is),
         refusal    => refusal($service, \%is),
@@ -179,7 +195,7 @@ sub identity {
 
 sub text_of {
     my ($hash) = @_;
-    return join ' ', map { "$_=" . ($hash->{$_} // '') } sort keys %$hash;
+    return join ' ', map {"$_=$hash->{$_}"} sort keys %$hash;
 }
 
 # Why the gateway must refuse the service: a part of its error line, or nothing.
@@ -202,7 +218,8 @@ sub refusal {
 
 # All of one base, as {name, service, identities}: the latter in the order of the requests.
 sub pairs_of {
-    my ($base, $fewer) = @_;
+    my ($base, $values) = @_;
+    my %values = ($base->{only} ? () : %$values, %{ $base->{values} || {} });
     my @pairs;
     my $add = sub {
         my ($attribute, $first, $second, @order) = @_;
@@ -215,22 +232,32 @@ sub pairs_of {
             identities => [@identities[@order]],
         };
     };
-    for my $attribute (sort keys %VALUES) {
-        my @values = @{ $base->{only}{$attribute} || $fewer->{$attribute} || $VALUES{$attribute} };
-        for my $first (@values) {
-            for my $second (@values) {
+    for my $attribute (sort keys %values) {
+        for my $first (@{ $values{$attribute} }) {
+            for my $second (@{ $values{$attribute} }) {
                 next if ($first // '') eq ($second // '');
                 $add->($attribute, $first, $second, 0, 1, 0, 1);
             }
         }
     }
-    $add->('store', @$_, 0, 0, 1, 1) for @GROWING;
+    for my $store ($values{store} ? @GROWING : ()) {
+        $add->('store', @$store, 0, 0, 1, 1);
+    }
     return @pairs;
 }
 
-my @ALL_PAIRS   = map { pairs_of($_, {}) } @BASES;
+my @ALL_PAIRS   = map { pairs_of($_, \%VALUES) } @BASES;
 my @FEWER_PAIRS = map { pairs_of($_, \%FEWER) } @BASES;
 my @PROTOCOLS = qw(TLSv1.2 TLSv1.3);
+
+# What the service must see of an identity.
+sub seen {
+    my ($is) = @_;
+    my ($client, $chain, $serial) = @{ $SEEN{ $is->{cert} // '' } };
+    $serial //= '';
+    my $sni = $is->{no_sni} ? '' : $is->{name};
+    return "client=$client serial=$serial chain=$chain sni=$sni";
+}
 
 # What must come of the requests of a pair, one line for each. Nothing where all is nginx's: it keeps
 # one session for a peer, and its connections, whoever made them. A question mark is for what need
@@ -238,28 +265,25 @@ my @PROTOCOLS = qw(TLSv1.2 TLSv1.3);
 sub expected {
     my ($pair, $transport) = @_;
     my @identities = @{ $pair->{identities} };
-    my $own_sessions = $transport->{lua} || $transport->{kong};
-    return if $transport->{keepalive} || !$own_sessions and !grep { $_->{overridden} } @identities;
+    return unless $transport->{own_sessions} || grep { $_->{overridden} } @identities;
 
     my (%uses, %alike, @lines);
     $alike{ $_->{alike} }{ $_->{same} } = 1 for @identities;
     for my $identity (@identities) {
         my ($set, $is, $overridden) = @$identity{qw(set is overridden)};
         if ($identity->{refusal}) {
-            my $service = $is->{verify} eq 'on' ? 'was left in the handshake' : '?';
+            # nginx itself looks when the handshake is done.
+            my $service = $is->{verify} eq 'on' && $overridden ? 'was left in the handshake' : '?';
             push @lines, "502 [error] upstream $identity->{refusal}, the service $service";
             next;
         }
-        my ($client, $chain, $serial) = @{ $SEEN{ $is->{cert} // '' } };
-        my $sni = $is->{no_sni} ? '' : $is->{name};
-
         my $used = $uses{ $identity->{same} }++;
         my $kept = $transport->{kong} || $transport->{keepalive} && !$overridden;
         # nginx keeps nothing for an address that it gets with the request.
         my $resumed = !$is->{no_sessions} && ($overridden || !$transport->{none});
         # What has a certificate that depends on the request serves no other, but where it is nginx's.
         my $varies = $is->{variable} && !defined $set->{cert};
-        $kept = $resumed = 0 if $varies && ($overridden || $own_sessions);
+        $kept = $resumed = 0 if $varies && ($overridden || $transport->{lua} || $transport->{kong});
 
         my $reused = $used && $resumed && !$kept ? 'r' : '.';
         my $requests = $kept ? $used + 1 : 1;
@@ -272,9 +296,7 @@ sub expected {
             || ($set->{store} // '') =~ /\Adirectory/
             || $varies && $transport->{keepalive} && !$overridden;
 
-        $serial //= '';
-        push @lines, "client=$client serial=$serial chain=$chain sni=$sni reused=$reused"
-            . " requests=$requests";
+        push @lines, seen($is) . " reused=$reused requests=$requests";
     }
     return join '', map {"$_\n"} @lines;
 }
@@ -290,9 +312,13 @@ sub got {
             $text .= "$line\n";
             next;
         }
-        # The error lines that are expected, without what only 030-upstream-verify.t looks at. Where
-        # the service is not verified but for its names, nginx adds a line of its own.
-        $line =~ s/(upstream SSL certificate (?:verify error|does not match|carries none of the required (?:DNS names|URIs)))(?:: [^;]*?|(?: "[^"]*"))? while SSL handshaking to upstream/$1/;
+        # Which error it is, and which name does not match, is a matter of other files.
+        $line =~ s{
+            (upstream\ SSL\ certificate\ 
+                (?:verify\ error|does\ not\ match|carries\ none\ of\ the\ required\ (?:DNS\ names|URIs)))
+            [^;,]*\ while\ SSL\ handshaking\ to\ upstream
+        }{$1}x;
+        # nginx adds a line of its own where nothing but the names is verified.
         $line =~ s/; \[error\] upstream SSL certificate verify error: \(50:[^;]*?(?=, the service)//
             if $like =~ /carries none .* \?\z/;
         $line =~ s/, the service .*/, the service ?/ if $like =~ /, the service \?\z/;
@@ -352,6 +378,14 @@ END
     return $text;
 }
 
+# A line for the driver: the gateway's socket, and the request.
+sub request {
+    my ($identity, $protocol, $path, %argument) = @_;
+    my %set = %{ $identity->{set} };
+    my $location = delete $set{location};
+    return "$protocol-$location $path?" . text_of({%set, %argument}) =~ tr/ /&/r . "\n";
+}
+
 # Sockets of services under a name for each pair; authorities under the names that OpenSSL looks for.
 my %link;
 my %HASH = map { $_ => openssl_says($_, '-subject_hash') } qw(ca other-ca);
@@ -369,6 +403,50 @@ sub make_links {
 
 my %expected;
 
+# Requests of all identities, to one address and in an order that is the same each time.
+sub requests_at_once {
+    my ($block, $transport) = @_;
+    my $plain = 'location=one name=service.test';
+    my %identity;
+    for my $pair (grep { $_->{service} eq 'grpc' } @ALL_PAIRS) {
+        for my $identity (@{ $pair->{identities} }) {
+            # What stores that grow accept would depend on the order.
+            next if ($identity->{set}{store} // '') =~ /:/;
+            # Of those that override nothing, nginx tells only one.
+            next if !$identity->{overridden} && $identity->{text} ne $plain
+                && !$transport->{own_sessions};
+            $identity{ $identity->{text} } = $identity;
+        }
+    }
+    srand 1;
+    my $requests = '';
+    for my $identity (shuffle map { ($identity{$_}) x 10 } sort keys %identity) {
+        my $protocol = $PROTOCOLS[rand @PROTOCOLS];
+        my $path = rand() < 0.2 ? '/seen/last' : '/seen';
+        $requests .= request($identity, $protocol, $path, pair => 'p0');
+        push @{ $expected{$block} }, {
+            name     => "$protocol $identity->{text}",
+            expected => $identity->{refusal} ? '502' : seen($identity->{is}),
+        };
+    }
+    return $requests;
+}
+
+sub check_at_once {
+    my ($block, $lines) = @_;
+    my (%wrong, $reused);
+    for my $request (@{ $expected{$block} }) {
+        my $line = shift @$lines // 'nothing';
+        my ($seen, $resumed, $requests) = $line =~ /\A(.*?)(?: reused=(.) requests=(\d+))?\z/;
+        $wrong{ $request->{name} } .= "$seen\n" if $seen ne $request->{expected};
+        $wrong{ $request->{name} } //= '';
+        $reused++ if ($resumed // '') eq 'r' || ($requests // 0) > 1;
+    }
+    is($wrong{$_}, '', "$block: $_") for sort keys %wrong;
+    ok($reused > @{ $expected{$block} } / 4, "$block: sessions or connections are used again");
+    return;
+}
+
 # A block of the file is a way to the service: an `upstream {}` that is made anew for each pair, one
 # with a balancer in Lua for all, or none.
 add_block_preprocessor(sub {
@@ -382,11 +460,23 @@ add_block_preprocessor(sub {
         kong      => scalar($upstream =~ /^\s+kong_tls_keepalive /m),
         none      => !$upstream,
     };
+    # Those of requests that override nothing, too.
+    $transport->{own_sessions} = !$transport->{keepalive} && ($transport->{lua} || $transport->{kong});
     my $name = $block->name =~ s/\A(?:TEST )?\d*: *|, every value//gr;
     my $phase = $name =~ /balancer phase/ ? 'balancer' : 'access';
 
+    my $pass = $transport->{lua} ? 'lua'
+        : $upstream ? '$arg_pair' : 'unix:$TEST_NGINX_HTML_DIR/peer/$arg_pair.sock';
+    $block->set_value('init', 'main::make_links()');
     %link = ();
     $expected{ $block->name } = [];
+    if ($block->name =~ /at once/) {
+        $link{p0} = 'grpc';
+        $block->set_value('http_config', $upstream =~ s/\$pair/p0/gr . gateways($pass, 0) . $rest);
+        $block->set_value('request', 'POST /drive?threads=8' . "\n" . requests_at_once($block->name, $transport));
+        return;
+    }
+
     my ($upstreams, $requests) = ('', '');
     for my $pair ($transport->{all} ? @ALL_PAIRS : @FEWER_PAIRS) {
         my $expected = expected($pair, $transport) // next;
@@ -395,11 +485,7 @@ add_block_preprocessor(sub {
         for my $identity (@{ $pair->{identities} }) {
             my $own = shift @left;
             my $path = (grep { $_ eq $own } @left) ? '/seen' : '/seen/last';
-            my %argument = (%{ $identity->{set} }, phase => $phase);
-            my $location = delete $argument{location};
-            $lines .= "PROTOCOL-$location $path?" . join('&',
-                map {"$_=$argument{$_}"} grep { defined $argument{$_} } sort keys %argument)
-                . "&pair=PAIR\n";
+            $lines .= request($identity, 'PROTOCOL', $path, pair => 'PAIR', phase => $phase);
         }
         for my $protocol (@PROTOCOLS) {
             my $id = 'p' . keys %link;
@@ -411,17 +497,15 @@ add_block_preprocessor(sub {
         }
     }
 
-    my $pass = $transport->{lua} ? 'lua'
-        : $upstream ? '$arg_pair' : 'unix:$TEST_NGINX_HTML_DIR/peer/$arg_pair.sock';
     $block->set_value('http_config', ($transport->{lua} ? $upstream : $upstreams)
         . gateways($pass, scalar($name =~ /gRPC/)) . $rest);
-    $block->set_value('init', 'main::make_links()');
     $block->set_value('request', "POST /drive\n$requests");
 });
 
 add_response_body_check(sub {
     my ($block, $body) = @_;
     my @lines = split /\n/, $body;
+    return check_at_once($block->name, \@lines) if $block->name =~ /at once/;
     for my $pair (@{ $expected{ $block->name } }) {
         my $count = $pair->{expected} =~ tr/\n//;
         my $got = got([splice @lines, 0, $count], $pair->{expected});
@@ -576,6 +660,52 @@ __DATA__
 
 
 === TEST 10: an address in a variable
+--- config
+    client_body_buffer_size 8m;
+    location /drive { content_by_lua_block { require("matrix").drive() } }
+--- timeout: 120
+--- no_error_log
+[crit]
+
+
+
+=== TEST 11: at once, without keepalive
+--- http_config
+    upstream $pair {
+        server unix:$TEST_NGINX_HTML_DIR/peer/$pair.sock;
+    }
+--- config
+    client_body_buffer_size 8m;
+    location /drive { content_by_lua_block { require("matrix").drive() } }
+--- timeout: 120
+--- no_error_log
+[crit]
+
+
+
+=== TEST 12: at once, kong_tls_keepalive beside keepalive
+--- http_config
+    upstream $pair {
+        server unix:$TEST_NGINX_HTML_DIR/peer/$pair.sock;
+        keepalive 8;
+        kong_tls_keepalive 64;
+    }
+--- config
+    client_body_buffer_size 8m;
+    location /drive { content_by_lua_block { require("matrix").drive() } }
+--- timeout: 120
+--- no_error_log
+[crit]
+
+
+
+=== TEST 13: at once, balancer_by_lua, kong_tls_keepalive
+--- http_config
+    upstream lua {
+        server 0.0.0.1;
+        balancer_by_lua_block { require("matrix").balance() }
+        kong_tls_keepalive 64;
+    }
 --- config
     client_body_buffer_size 8m;
     location /drive { content_by_lua_block { require("matrix").drive() } }

@@ -194,23 +194,48 @@ local function refusal(log)
 end
 
 
+local function answer(socket, uri, log)
+    if log then
+        log:seek("end")
+    end
+    local ok, status, body = pcall(get, socket, uri)
+    if not ok then
+        return "no answer: " .. status
+    elseif status == "200" then
+        return body
+    end
+    return log and status .. " " .. refusal(log) or status
+end
+
+
 -- Each line of the request's body is a socket of the gateway and what to ask there for. Answers with
--- a line for each: what the service said, or the status and why there is nothing of the service.
+-- a line for each: what the service said, or the status and why there is nothing of the service. With
+-- several threads, one can't tell whose the lines of the log are.
 function _M.drive()
     ngx.req.read_body()
-    local log = assert(io.open(ERROR_LOG))
-    local answers = {}
-    for socket, uri in ngx.req.get_body_data():gmatch("(%S+) (%S+)") do
-        log:seek("end")
-        local ok, status, body = pcall(get, socket, uri)
-        if not ok then
-            body = "no answer: " .. status
-        elseif status ~= "200" then
-            body = status .. " " .. refusal(log)
+    local next_line = ngx.req.get_body_data():gmatch("(%S+) (%S+)")
+    local threads = tonumber(ngx.var.arg_threads) or 1
+    local log = threads == 1 and assert(io.open(ERROR_LOG)) or nil
+
+    local answers, count = {}, 0
+    local function run()
+        for socket, uri in next_line do
+            count = count + 1
+            local index = count
+            answers[index] = answer(socket, uri, log) .. "\n"
         end
-        answers[#answers + 1] = body .. "\n"
     end
-    log:close()
+
+    local running = {}
+    for i = 1, threads do
+        running[i] = ngx.thread.spawn(run)
+    end
+    for i = 1, threads do
+        assert(ngx.thread.wait(running[i]))
+    end
+    if log then
+        log:close()
+    end
     ngx.print(answers)
 end
 

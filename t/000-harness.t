@@ -433,8 +433,9 @@ sub facts {
 
 {
     my $pki = $ENV{TEST_NGINX_PKI};
-    my %ca  = ('service-other' => 'other-ca', 'client-other' => 'other-ca');
-    for my $name (qw(service service-intermediate service-deep service-other gateway)) {
+    my %ca  = ('service-other' => 'other-ca', 'client-other' => 'other-ca',
+        'service-self' => 'service-self');
+    for my $name (qw(service service-intermediate service-deep service-other service-self gateway)) {
         my $ca = $ca{$name} || 'ca';
         is(verify($pki, $name, $ca, 'sslserver'), 'OK', "$name is a server's, of $ca");
         like(verify($pki, $name, $ca, 'sslclient'), qr/purpose/, "$name is no client's");

@@ -54,6 +54,7 @@ my %CERTIFICATE = (
     other   => 'service-other',
     deep    => 'service-deep',
     expired => 'service-expired',
+    self    => 'service-self',
 );
 my %ASKS = (optional => '-verify', required => '-Verify');
 my @services;
@@ -85,6 +86,7 @@ my %ERROR = (
     depth   => 'verify error: (22:certificate chain too long)',
     revoked => 'verify error: (23:certificate revoked)',
     expired => 'verify error: (10:certificate has expired)',
+    unknown => 'verify error: (18:self-signed certificate)',
     name    => 'does not match "wrong.test"',
     dns     => 'carries none of the required DNS names: wrong.test',
     uri     => 'carries none of the required URIs: spiffe://wrong',
@@ -242,6 +244,38 @@ __DATA__
             assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
         }
         proxy_pass https://unix:$TEST_NGINX_OBSERVERS/other-$how.sock:/;
+    }
+    location /self_unknown {
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/self-$how.sock:/;
+    }
+    # One certificate that is trusted by itself, signed by itself or by an authority.
+    location /self_accepted {
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/service-self.crt;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/self-$how.sock:/;
+    }
+    location /self_name {
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/service-self.crt;
+        proxy_ssl_name wrong.test;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/self-$how.sock:/;
+    }
+    location /good_accepted_alone {
+        access_by_lua_block {
+            local store = pki.set_flags(pki.store("service"), pki.PARTIAL_CHAIN)
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify_store(store))
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /good_dns_alone {
+        access_by_lua_block {
+            local store = pki.set_flags(pki.store("service"), pki.PARTIAL_CHAIN)
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify_store(store))
+            assert(tls.set_upstream_ssl_sans_dnsnames { "wrong.test" })
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
     }
 
 

@@ -38,13 +38,11 @@ local certificates = {
 }
 
 
-local CRL_CHECK = 0x4      -- X509_V_FLAG_CRL_CHECK
-local CRL_SIGN = 6         -- X509_PURPOSE_CRL_SIGN
+local CRL_SIGN = 6  -- X509_PURPOSE_CRL_SIGN
 
 
 local function checked(store)
-    assert(C.X509_STORE_set_flags(store.ctx, CRL_CHECK) == 1)
-    return store
+    return pki.set_flags(store, pki.CRL_CHECK)
 end
 
 

@@ -86,6 +86,18 @@ function _M.ending(name, issuer, seconds)
 end
 
 
+-- X509_V_FLAG_...
+_M.CRL_CHECK = 0x4
+_M.PARTIAL_CHAIN = 0x80000
+
+
+-- Makes a store verify in another way.
+function _M.set_flags(store, flags)
+    assert(C.X509_STORE_set_flags(store.ctx, flags) == 1, "can't set flags")
+    return store
+end
+
+
 -- Adds a revocation list to a store, which does not check it by that alone.
 function _M.revoke(store, name)
     local pem = _M.read(name, ".crl")

@@ -7,7 +7,8 @@
 # its own connection.
 #
 # The pairs are made by the program below. Each has an address of the service of its own, so that
-# none meets what another has left.
+# none meets what another has left. The last blocks have all identities meet at one address, several
+# at a time and in a mixed order.
 
 use strict;
 use warnings;
@@ -355,6 +356,8 @@ sub gateways {
         listen unix:\$TEST_NGINX_HTML_DIR/$protocol-$location.sock;
         access_by_lua_block { require("matrix").apply("access") }
         location / {
+            # A wrong kind of connection, such as HTTP/2 for HTTP/1.1, gets no answer.
+            proxy_read_timeout 3s;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_set_header Host \$arg_name;

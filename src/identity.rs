@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::address::Address;
 use crate::openssl::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
 use crate::openssl::san::RequiredNames;
 
@@ -36,6 +37,8 @@ pub struct Identity<'a> {
     pub server_name: Option<&'a [u8]>,
     /// The name that the service's certificate is verified for.
     pub verified_name: Option<&'a [u8]>,
+    /// The address that the connection is bound to (`proxy_bind`): the service may know us by it.
+    pub source: Option<Address>,
 }
 
 impl Identity<'_> {
@@ -52,6 +55,7 @@ impl Identity<'_> {
             uris,
             server_name,
             verified_name,
+            source,
         } = *self;
 
         let mut encoding = Encoding::new();
@@ -61,7 +65,8 @@ impl Identity<'_> {
         encoding.number(verify.into());
         encoding.optional(verify_depth, |encoding, depth| encoding.number(depth.into()));
         encoding.optional(trusted_store, |encoding, store| {
-            let StoreFingerprint { content, objects, flags, depth } = store;
+            let StoreFingerprint { store, content, objects, flags, depth } = store;
+            encoding.number(store);
             encoding.fingerprint(content);
             encoding.number(objects);
             encoding.number(flags);
@@ -78,6 +83,7 @@ impl Identity<'_> {
         for name in [server_name, verified_name] {
             encoding.optional(name, Encoding::bytes);
         }
+        encoding.optional(source, |encoding, source| encoding.bytes(source.as_bytes()));
         Key(encoding.digest())
     }
 }
@@ -112,6 +118,25 @@ pub struct ContextId(pub u64);
 mod tests {
     use super::*;
 
+    impl Identity<'_> {
+        /// An identity with the context of this number, and nothing else.
+        pub fn in_context(context: u64) -> Self {
+            Self {
+                context: ContextId(context),
+                overridden: true,
+                client_certificate: None,
+                verify: false,
+                verify_depth: None,
+                trusted_store: None,
+                dns_names: None,
+                uris: None,
+                server_name: None,
+                verified_name: None,
+                source: None,
+            }
+        }
+    }
+
     fn fingerprint(content: &[u8]) -> Fingerprint {
         Fingerprint::of([content])
     }
@@ -121,24 +146,14 @@ mod tests {
     }
 
     fn store(content: &[u8]) -> StoreFingerprint {
-        StoreFingerprint { content: fingerprint(content), objects: 1, flags: 0, depth: 0 }
+        StoreFingerprint { store: 0, content: fingerprint(content), objects: 1, flags: 0, depth: 0 }
     }
 
     #[test]
     fn every_field_makes_a_difference() {
         let (ab, ba, abc) = (names(&[b"a", b"b"]), names(&[b"b", b"a"]), names(&[b"ab"]));
-        let base = Identity {
-            context: ContextId(1),
-            overridden: true,
-            client_certificate: None,
-            verify: false,
-            verify_depth: None,
-            trusted_store: None,
-            dns_names: None,
-            uris: None,
-            server_name: None,
-            verified_name: None,
-        };
+        let base = Identity::in_context(1);
+        let address = |bytes| Address::new(bytes);
         let all = [
             base,
             Identity { context: ContextId(2), ..base },
@@ -149,6 +164,7 @@ mod tests {
             Identity { verify_depth: Some(0), ..base },
             Identity { verify_depth: Some(1), ..base },
             Identity { trusted_store: Some(store(b"1")), ..base },
+            Identity { trusted_store: Some(StoreFingerprint { store: 1, ..store(b"1") }), ..base },
             Identity { trusted_store: Some(store(b"2")), ..base },
             Identity {
                 trusted_store: Some(StoreFingerprint { objects: 2, ..store(b"1") }),
@@ -166,6 +182,8 @@ mod tests {
             Identity { verified_name: Some(b"a"), ..base },
             Identity { server_name: Some(b"a"), verified_name: Some(b"a"), ..base },
             Identity { server_name: Some(b"a\0"), ..base },
+            Identity { source: address(b"\x02\0a"), ..base },
+            Identity { source: address(b"\x02\0b"), ..base },
         ];
         for (index, one) in all.iter().enumerate() {
             assert_eq!(one.key(), one.key());

@@ -8,6 +8,7 @@
 
 #![cfg_attr(test, allow(dead_code, reason = "what uses it needs nginx"))]
 
+mod address;
 mod client_verify;
 #[cfg(not(test))]
 mod directives;

@@ -1,6 +1,5 @@
 //! TLS towards the service: what a request asked for, and how its handshake gets it.
 
-pub mod address;
 #[cfg(not(test))]
 pub mod connection;
 #[cfg(not(test))]

@@ -546,3 +546,95 @@ qr{\[emerg\].* cannot load "proxy_ssl_trusted_certificate" "[^"]*/missing\.crt":
 --- error_log
 upstream SSL certificate verify error: (23:certificate revoked)
 upstream SSL certificate verify error: (3:unable to get certificate CRL)
+
+
+
+=== TEST 11: a name and a setting that a balancer in Lua changes between attempts
+--- http_config
+    upstream balanced {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            local balancer = require "ngx.balancer"
+            if not ngx.ctx.tried then
+                ngx.ctx.tried = true
+                ngx.var.name = "service.test"
+                assert(kong.service.set_tls_verify(false))
+                balancer.set_more_tries(1)
+            else
+                ngx.var.name = ngx.var.arg_name
+                assert(kong.service.set_tls_verify(true))
+            end
+            assert(balancer.set_current_peer("unix:$TEST_NGINX_HTML_DIR/service.sock"))
+        }
+    }
+--- config
+    location /t {
+        set $name "";
+        proxy_ssl_name $name;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_verify on;
+        proxy_next_upstream http_503;
+        proxy_pass https://balanced/fail;
+    }
+--- request eval
+["GET /t?name=service.test", "GET /t?name=wrong.test"]
+--- error_code eval
+[503, 502]
+--- error_log
+upstream SSL certificate does not match "wrong.test" while SSL handshaking to upstream
+
+
+
+=== TEST 12: an empty name is nobody's
+--- config
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name $arg_name;
+        proxy_pass https://service;
+    }
+--- request eval
+["GET /t", "GET /t?name=service.test", "GET /t?name=:service.test"]
+--- error_code eval
+[502, 200, 502]
+--- error_log
+upstream SSL certificate does not match "" while SSL handshaking to upstream
+
+
+
+=== TEST 13: what a balancer in Lua is told of a service that was not accepted
+--- http_config
+    upstream balanced {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            local balancer = require "ngx.balancer"
+            ngx.ctx.attempts = (ngx.ctx.attempts or 0) + 1
+            -- Nothing is what it is told before the first attempt.
+            local state, code = balancer.get_last_failure()
+            ngx.log(ngx.WARN, "attempt ", ngx.ctx.attempts, ": ", state, " ", code)
+            if not state and ngx.ctx.attempts < 5 then
+                balancer.set_more_tries(1)
+            end
+            assert(balancer.set_current_peer("unix:$TEST_NGINX_HTML_DIR/other.sock"))
+        }
+    }
+--- config
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_name service.test;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_pass https://balanced;
+    }
+--- request
+GET /t
+--- error_code: 502
+--- error_log
+attempt 1: nil nil
+attempt 2: next 502
+--- no_error_log
+attempt 3

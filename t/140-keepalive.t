@@ -211,7 +211,7 @@ __DATA__
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
-        kong_tls_keepalive 8 timeout=50ms;
+        kong_tls_keepalive 8 timeout=1s;
     }
 --- config
     location /connection {
@@ -229,7 +229,7 @@ __DATA__
             local deadline = ngx.now() + 10
             local count
             repeat
-                ngx.sleep(0.1)
+                ngx.sleep(1.2)
                 count = idle()
             until count == "1" or ngx.now() > deadline
             ngx.say(count)
@@ -383,7 +383,7 @@ GET /t
         ssl_certificate $TEST_NGINX_PKI/service.crt;
         ssl_certificate_key $TEST_NGINX_PKI/service.key;
         ssl_protocols TLSv1.2 TLSv1.3;
-        keepalive_timeout 50ms;
+        keepalive_timeout 1s;
         return 200 "connection=$connection_requests\n";
     }
 --- config
@@ -403,7 +403,7 @@ GET /t
             local deadline = ngx.now() + 10
             local count
             repeat
-                ngx.sleep(0.1)
+                ngx.sleep(1.2)
                 count = used()
             until count == "1" or ngx.now() > deadline
             ngx.say(count)
@@ -673,3 +673,43 @@ GET /t
 1 2 1
 --- no_error_log eval
 qr/\[(?:error|crit|alert|emerg)\]/
+
+
+
+=== TEST 19: a connection that nginx has kept, put aside: its source address goes with it
+--- http_config
+    upstream kept {
+        server 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+        keepalive 8;
+        kong_tls_keepalive 8;
+    }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_verify_client optional_no_ca;
+        ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
+        return 200 "$remote_addr client=$ssl_client_s_dn connection=$connection_requests\n";
+    }
+--- config
+    location /t {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            if name then
+                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            end
+        }
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_bind $arg_from;
+        proxy_pass https://kept;
+    }
+--- request eval
+["GET /t?from=127.0.0.2", "GET /t?from=127.0.0.3&client=client1", "GET /t?from=127.0.0.3"]
+--- response_body eval
+["127.0.0.2 client= connection=1\n", "127.0.0.3 client=CN=client-1,O=Test connection=1\n",
+ "127.0.0.3 client= connection=1\n"]
+--- error_code eval
+[(200) x 3]
+--- no_error_log
+[error]

@@ -103,7 +103,7 @@ api! {
 /// How many client certificates a worker keeps checked.
 const CERTIFICATES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Of how many stores a worker keeps in mind what they hold.
-const STORES: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+const STORES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 thread_local! {
     static CLIENT_CERTIFICATES: ObjectCache<ClientCertificate> = ObjectCache::new(CERTIFICATES);

@@ -6,7 +6,7 @@ use std::ptr::{self, NonNull};
 use ngx::ffi::{ngx_connection_t, ngx_peer_connection_t, sockaddr, socklen_t};
 
 use super::connection::Connection;
-use crate::upstream::address::Address;
+use crate::address::Address;
 
 /// `ngx_peer_connection_t`
 #[derive(Clone, Copy)]

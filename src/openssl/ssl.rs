@@ -167,6 +167,10 @@ pub fn hostname_mismatch() -> X509VerifyResult {
 
 /// Whether `certificate` is for the host `name`, by the rules that nginx has.
 pub fn is_for_host(certificate: &X509Ref, name: &[u8]) -> bool {
+    // OpenSSL would take the length 0 for that of a C string; nginx has no host match it.
+    if name.is_empty() {
+        return false;
+    }
     // SAFETY: both are valid; the function takes the length, and keeps nothing.
     unsafe {
         let name_pointer = name.as_ptr().cast();

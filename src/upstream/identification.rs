@@ -102,6 +102,7 @@ fn identity(
         uris: uris.as_deref(),
         server_name: names.server_name,
         verified_name: names.verified_name,
+        source: upstream.peer().local(),
     };
     Some(identity.key())
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
-use super::address::Address;
+use crate::address::Address;
 use crate::identity::Key;
 
 /// What an idle connection may be used for.
@@ -11,8 +11,6 @@ use crate::identity::Key;
 pub struct IdleKey {
     pub identity: Key,
     pub peer: Address,
-    /// The address that the connection was bound to (`proxy_bind`): the peer may tell us by it.
-    pub local: Option<Address>,
 }
 
 /// The idle connections of one `upstream {}` block, at most `capacity`.
@@ -84,23 +82,10 @@ impl<C: Copy + Eq> IdleConnections<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{ContextId, Identity};
+    use crate::identity::Identity;
 
-    fn key(context: u64, peer: &[u8], local: Option<&[u8]>) -> IdleKey {
-        let identity = Identity {
-            context: ContextId(context),
-            overridden: true,
-            client_certificate: None,
-            verify: false,
-            verify_depth: None,
-            trusted_store: None,
-            dns_names: None,
-            uris: None,
-            server_name: None,
-            verified_name: None,
-        };
-        let address = |bytes| Address::new(bytes).unwrap();
-        IdleKey { identity: identity.key(), peer: address(peer), local: local.map(address) }
+    fn key(context: u64, peer: &[u8]) -> IdleKey {
+        IdleKey { identity: Identity::in_context(context).key(), peer: Address::new(peer).unwrap() }
     }
 
     fn connections(capacity: usize) -> IdleConnections<u32> {
@@ -110,13 +95,7 @@ mod tests {
     #[test]
     fn whole_keys_are_compared() {
         let mut idle = connections(8);
-        let keys = [
-            key(1, b"a", None),
-            key(2, b"a", None),
-            key(1, b"b", None),
-            key(1, b"a", Some(b"x")),
-            key(1, b"a", Some(b"y")),
-        ];
+        let keys = [key(1, b"a"), key(2, b"a"), key(1, b"b")];
         for (connection, key) in (0..).zip(keys) {
             assert_eq!(idle.put(key, connection), None);
         }
@@ -129,7 +108,7 @@ mod tests {
     #[test]
     fn the_last_in_is_the_first_out() {
         let mut idle = connections(8);
-        let key = key(1, b"a", None);
+        let key = key(1, b"a");
         for connection in 1..=3 {
             assert_eq!(idle.put(key, connection), None);
         }
@@ -142,10 +121,10 @@ mod tests {
     #[test]
     fn keys_without_connections_are_forgotten() {
         let mut idle = connections(4);
-        let kept = key(0, b"a", None);
+        let kept = key(0, b"a");
         assert_eq!(idle.put(kept, 0), None);
         for context in 1..100 {
-            let key = key(context, b"a", None);
+            let key = key(context, b"a");
             assert_eq!(idle.put(key, 1), None);
             assert_eq!(idle.take(&key), Some(1));
             assert!(idle.by_key.len() <= 8);
@@ -157,7 +136,7 @@ mod tests {
     #[test]
     fn the_oldest_makes_room_whatever_its_key() {
         let mut idle = connections(2);
-        let (one, two) = (key(1, b"a", None), key(2, b"a", None));
+        let (one, two) = (key(1, b"a"), key(2, b"a"));
         assert_eq!(idle.put(one, 1), None);
         assert_eq!(idle.put(two, 2), None);
         assert_eq!(idle.put(two, 3), Some(1));
@@ -169,7 +148,7 @@ mod tests {
     #[test]
     fn one_that_was_closed_is_gone() {
         let mut idle = connections(8);
-        let key = key(1, b"a", None);
+        let key = key(1, b"a");
         for connection in 1..=3 {
             assert_eq!(idle.put(key, connection), None);
         }

@@ -105,7 +105,7 @@ fn made_under(connection: Connection<'_>) -> Option<Key> {
 }
 
 fn key(peer: Peer<'_>, identity: Key) -> Option<IdleKey> {
-    Some(IdleKey { identity, peer: peer.address()?, local: peer.local() })
+    Some(IdleKey { identity, peer: peer.address()? })
 }
 
 /// nginx calls when something arrives on an idle connection, when its time is over, and when the

@@ -8,12 +8,14 @@ use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 
 use ngx::ffi::{
-    NGX_DONE, NGX_ERROR, NGX_OK, NGX_PEER_FAILED, ngx_conf_t, ngx_event_free_peer_pt,
-    ngx_event_get_peer_pt, ngx_event_notify_peer_pt, ngx_event_save_peer_session_pt,
-    ngx_event_set_peer_session_pt, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
-    ngx_http_upstream_main_conf_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t,
-    ngx_uint_t,
+    NGX_DONE, NGX_ERROR, NGX_OK, NGX_PEER_FAILED, NGX_PEER_NEXT, ngx_conf_t,
+    ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt,
+    ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt, ngx_http_request_t,
+    ngx_http_upstream_init_peer_pt, ngx_http_upstream_main_conf_t, ngx_http_upstream_srv_conf_t,
+    ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
 };
+
+use openssl::x509::X509VerifyResult;
 
 use super::keepalive::Keepalive;
 use super::outcome::Outcome;
@@ -26,6 +28,7 @@ use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
+use crate::openssl::ssl;
 use crate::phase::Phases;
 use crate::request::RequestState;
 
@@ -313,7 +316,8 @@ fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: ngx_uint_t
     match overridden {
         // What the request asked for, other requests go on without: the peer has not failed.
         Ok(Some(request)) if request.handshake_refused.take() || failed_verification(upstream) => {
-            state & !(NGX_PEER_FAILED as ngx_uint_t)
+            // To a balancer in Lua, no state at all would mean that there was no attempt.
+            state & !(NGX_PEER_FAILED as ngx_uint_t) | NGX_PEER_NEXT as ngx_uint_t
         }
         _ => state,
     }
@@ -332,12 +336,19 @@ pub fn outcome(upstream: Upstream<'_>, is_overridden: bool) -> Option<Outcome> {
     Some(outcome)
 }
 
-/// Whether the connection, of which the handshake was just done, is given up before the request was
-/// sent: nginx does so when verification has failed, and for nothing else.
+/// Whether the connection, of which the handshake was just done, is given up because nginx has
+/// verified the peer, and was not content.
 fn failed_verification(upstream: Upstream<'_>) -> bool {
     let peer = upstream.peer();
-    let tls = peer.connection().and_then(|connection| connection.tls());
-    tls.is_some_and(|tls| tls.handshaked()) && !peer.is_cached() && !upstream.request_sent()
+    let Some(tls) = peer.connection().and_then(|connection| connection.tls()) else {
+        return false;
+    };
+    if !tls.handshaked() || peer.is_cached() || upstream.request_sent() || !upstream.verifies() {
+        return false;
+    }
+    let certificate = tls.ssl().peer_certificate();
+    tls.ssl().verify_result() != X509VerifyResult::OK
+        || !certificate.is_some_and(|leaf| ssl::is_for_host(&leaf, upstream.ssl_name()))
 }
 
 unsafe extern "C" fn notify(pc: *mut ngx_peer_connection_t, data: *mut c_void, event: ngx_uint_t) {

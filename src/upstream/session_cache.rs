@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use super::address::Address;
+use crate::address::Address;
 use crate::identity::Key;
 
 /// What a session may be resumed for. The name that was sent to the peer is part of the identity.
@@ -80,26 +80,13 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::identity::{ContextId, Identity};
-
-    fn identity(context: u64) -> Key {
-        let identity = Identity {
-            context: ContextId(context),
-            overridden: true,
-            client_certificate: None,
-            verify: false,
-            verify_depth: None,
-            trusted_store: None,
-            dns_names: None,
-            uris: None,
-            server_name: None,
-            verified_name: None,
-        };
-        identity.key()
-    }
+    use crate::identity::Identity;
 
     fn key(context: u64, peer: &[u8]) -> SessionKey {
-        SessionKey { identity: identity(context), peer: Address::new(peer).unwrap() }
+        SessionKey {
+            identity: Identity::in_context(context).key(),
+            peer: Address::new(peer).unwrap(),
+        }
     }
 
     fn at(monotonic: u64) -> Now {

@@ -42,9 +42,9 @@ pub fn set(
     verify: Option<bool>,
 ) -> Result<(), VerifyError> {
     let Handshake { ssl, request, upstream, .. } = handshake;
-    let configured = configured(upstream, state);
-    let has_name = configured || upstream.sends_server_name();
-    let verify = verify.unwrap_or(configured);
+    // By what nginx follows now, which a former attempt may have changed.
+    let has_name = upstream.verifies() || upstream.sends_server_name();
+    let verify = verify.unwrap_or_else(|| configured(upstream, state));
 
     follow(upstream, state, request.pool(), verify)?;
     if !verify {

@@ -22,7 +22,7 @@ impl Address {
         Some(Self { length, bytes })
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }
 }

@@ -1,0 +1,30 @@
+-- Run by the gateways that have plugins, before they answer requests.
+
+kong = require "resty.kong.pdk"
+
+local ssl = require "ngx.ssl"
+
+local function read(name)
+    local file = io.open(ngx.config.prefix() .. name)
+    if not file then
+        return nil
+    end
+    local pem = file:read("*a")
+    file:close()
+    return pem
+end
+
+-- The certificates of a folder by the number in their names, as `ngx.var` has it: a string.
+function read_identities(folder)
+    identities = {}
+    for n = 1001, math.huge do
+        local chain, key = read(folder .. n .. ".crt"), read(folder .. n .. ".key")
+        if not chain then
+            break
+        end
+        identities[tostring(n)] = {
+            chain = assert(ssl.parse_pem_cert(chain)),
+            key = assert(ssl.parse_pem_priv_key(key)),
+        }
+    end
+end

@@ -1,0 +1,24 @@
+-- For wrk: requests that name a certificate, each in turn.
+--
+--     wrk -s load.lua URL -- COUNT
+
+local requests = {}
+local turn = 0
+
+function init(args)
+    for n = 1, tonumber(args[1]) do
+        requests[n] = wrk.format("GET", "/?n=" .. 1000 + n)
+    end
+end
+
+function request()
+    turn = turn % #requests + 1
+    return requests[turn]
+end
+
+-- One line for scripts/bench: requests, microseconds, failures of any kind.
+function done(summary)
+    local errors = summary.errors
+    print("measured", summary.requests, summary.duration,
+          errors.connect + errors.read + errors.write + errors.status + errors.timeout)
+end

@@ -61,6 +61,10 @@ my @PARTS = (
                 target => sub { $_[0] =~ /rsa/ ? $RESUMED : undef },
                 chart => 'far',
             },
+            {
+                label => 'the same of a static certificate: what nginx itself gains',
+                of => [qw(static lua-full)],
+            },
         ],
     },
     {
@@ -294,7 +298,8 @@ sub print_memory {
 my ($versions) = map { join ' ', @$_ } lines_of('versions');
 print "Measured with $versions. Medians of $setting{rounds} rounds of a second, of memory"
     . " $setting{memory_rounds}; in brackets after a ratio, the middle half of the rounds. In brackets"
-    . " after a rate, the time that a request takes of the gateway's processor.\n\n";
+    . " after a rate, the time that a request takes of the gateway's processor. Other programs took"
+    . " $setting{others} % of the processors meanwhile.\n\n";
 print_part($_) for @PARTS;
 print_calls();
 print_memory();

@@ -19,7 +19,7 @@ use TestService;
 use Test::Nginx::Socket 'no_plan';
 
 use File::Path qw(make_path);
-use List::Util qw(shuffle);
+use List::Util qw(shuffle uniq);
 
 require_program('openssl');
 repeat_each(1);
@@ -54,8 +54,14 @@ my %FEWER = (
     location => [qw(one two strict otherwise)],
 );
 
-# Stores that grow between the first requests and the last: before and after.
-my @GROWING = (['ca:', 'ca:other-ca'], ['other-ca:', 'other-ca:ca'], ['ca:', 'ca:intermediate']);
+# Stores that grow while they are in use, in the order of the requests. The last two are of the same
+# size and had the same beginning.
+my @GROWING = (
+    [('ca:') x 2, ('ca:other-ca') x 2],
+    [('ca:') x 2, ('ca:intermediate') x 2],
+    [('other-ca:') x 2, ('other-ca:ca') x 2],
+    ['other-ca/1:', 'other-ca/2:', ('other-ca/1:ca', 'other-ca/2:intermediate') x 2],
+);
 
 # What the settings around the one that differs are. `values` are in place of those above; with
 # `only`, there are no others.
@@ -180,7 +186,7 @@ sub identity {
     $is{depth}  //= 1;
     $is{store}  //= 'root';
     # Another object, in another order, or found in a folder.
-    $is{store} =~ s/-(?:again|turned)\z//;
+    $is{store} =~ s{-(?:again|turned)\z|/\d}{};
     $is{store} = $is{store} eq 'directory:ca' ? 'root' : 'other' if $is{store} =~ /\Adirectory/;
 
     return {
@@ -223,26 +229,25 @@ sub pairs_of {
     my %values = ($base->{only} ? () : %$values, %{ $base->{values} || {} });
     my @pairs;
     my $add = sub {
-        my ($attribute, $first, $second, @order) = @_;
-        my @identities = map { identity($base->{service}, %{ $base->{settings} }, $attribute => $_) }
-            $first, $second;
+        my ($attribute, @values) = @_;
+        my @different = uniq(map { $_ // 'not set' } @values);
+        my @settings = map { {%{ $base->{settings} }, $attribute => $_} } @values;
         push @pairs, {
-            name => "$attribute " . join(' then ', map { $_ // 'not set' } $first, $second)
-                . ", $base->{name}",
+            name       => "$attribute " . join(' then ', @different) . ", $base->{name}",
             service    => $base->{service},
-            identities => [@identities[@order]],
+            identities => [map { identity($base->{service}, %$_) } @settings],
         };
     };
     for my $attribute (sort keys %values) {
         for my $first (@{ $values{$attribute} }) {
             for my $second (@{ $values{$attribute} }) {
                 next if ($first // '') eq ($second // '');
-                $add->($attribute, $first, $second, 0, 1, 0, 1);
+                $add->($attribute, ($first, $second) x 2);
             }
         }
     }
-    for my $store ($values{store} ? @GROWING : ()) {
-        $add->('store', @$store, 0, 0, 1, 1);
+    for my $stores ($values{store} ? @GROWING : ()) {
+        $add->('store', @$stores);
     }
     return @pairs;
 }
@@ -282,7 +287,7 @@ sub expected {
         my $kept = $transport->{kong} || $transport->{keepalive} && !$overridden;
         # nginx keeps nothing for an address that it gets with the request.
         my $resumed = !$is->{no_sessions} && ($overridden || !$transport->{none});
-        # What has a certificate that depends on the request serves no other, but where it is nginx's.
+        # With a certificate that depends on the request it serves no other, but where it is nginx's.
         my $varies = $is->{variable} && !defined $set->{cert};
         $kept = $resumed = 0 if $varies && ($overridden || $transport->{lua} || $transport->{kong});
 
@@ -316,7 +321,8 @@ sub got {
         # Which error it is, and which name does not match, is a matter of other files.
         $line =~ s{
             (upstream\ SSL\ certificate\ 
-                (?:verify\ error|does\ not\ match|carries\ none\ of\ the\ required\ (?:DNS\ names|URIs)))
+                (?:verify\ error|does\ not\ match
+                |carries\ none\ of\ the\ required\ (?:DNS\ names|URIs)))
             [^;,]*\ while\ SSL\ handshaking\ to\ upstream
         }{$1}x;
         # nginx adds a line of its own where nothing but the names is verified.
@@ -464,7 +470,8 @@ add_block_preprocessor(sub {
         none      => !$upstream,
     };
     # Those of requests that override nothing, too.
-    $transport->{own_sessions} = !$transport->{keepalive} && ($transport->{lua} || $transport->{kong});
+    $transport->{own_sessions} =
+        ($transport->{lua} || $transport->{kong}) && !$transport->{keepalive};
     my $name = $block->name =~ s/\A(?:TEST )?\d*: *|, every value//gr;
     my $phase = $name =~ /balancer phase/ ? 'balancer' : 'access';
 
@@ -476,7 +483,8 @@ add_block_preprocessor(sub {
     if ($block->name =~ /at once/) {
         $link{p0} = 'grpc';
         $block->set_value('http_config', $upstream =~ s/\$pair/p0/gr . gateways($pass, 0) . $rest);
-        $block->set_value('request', 'POST /drive?threads=8' . "\n" . requests_at_once($block->name, $transport));
+        $block->set_value('request',
+            "POST /drive?threads=8\n" . requests_at_once($block->name, $transport));
         return;
     }
 

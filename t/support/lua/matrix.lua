@@ -76,8 +76,9 @@ local function own(name, pair, make)
 end
 
 
--- "ca:" and "ca:other-ca" are the same store, before and after it has grown. "directory:ca" looks
--- for certificates in a folder when it needs them, and keeps those it has found.
+-- "ca:" and "ca:other-ca" are the same store, before and after it has grown; "ca/1:" is another that
+-- begins as it does. "directory:ca" looks for certificates in a folder when it needs them, and keeps
+-- those it has found.
 local function store(name, pair)
     local first, second = name:match("^(.*):(.*)$")
     if not first then
@@ -92,7 +93,7 @@ local function store(name, pair)
         end)
     end
 
-    local it = own(first, pair, function() return pki.store(first) end)
+    local it = own(first, pair, function() return pki.store((first:gsub("/.*", ""))) end)
     if second ~= "" and not it.grown then
         pki.grow(it, second)
         it.grown = true

@@ -61,9 +61,9 @@ impl Identity<'_> {
 
         let mut encoding = Encoding::new();
         encoding.number(context);
-        encoding.number(overridden.into());
+        encoding.flag(overridden);
         encoding.optional(client_certificate, Encoding::fingerprint);
-        encoding.number(verify.into());
+        encoding.flag(verify);
         encoding.optional(verify_depth, |encoding, depth| encoding.number(depth.into()));
         encoding.optional(trusted_store, |encoding, store| {
             let StoreFingerprint { store, content, objects, flags, depth } = store;

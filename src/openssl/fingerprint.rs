@@ -40,35 +40,63 @@ pub struct StoreFingerprint {
 }
 
 /// An encoding in which no two different sequences of values are the same.
-pub struct Encoding(Sha256);
+pub struct Encoding {
+    hash: Sha256,
+    /// What the hash has not seen yet: a call for each value would cost more than the hash does.
+    pending: [u8; 256],
+    length: usize,
+}
 
 impl Encoding {
     pub fn new() -> Self {
-        Self(Sha256::new())
+        Self { hash: Sha256::new(), pending: [0; 256], length: 0 }
+    }
+
+    pub fn flag(&mut self, flag: bool) {
+        self.write(&[flag.into()]);
     }
 
     pub fn number(&mut self, number: u64) {
-        self.0.update(&number.to_le_bytes());
+        self.write(&number.to_le_bytes());
     }
 
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
-        self.0.update(bytes);
+        self.write(bytes);
     }
 
     pub fn optional<T>(&mut self, value: Option<T>, encode: impl FnOnce(&mut Self, T)) {
-        self.number(value.is_some().into());
+        self.flag(value.is_some());
         if let Some(value) = value {
             encode(self, value);
         }
     }
 
     pub fn fingerprint(&mut self, Fingerprint(digest): Fingerprint) {
-        self.0.update(&digest);
+        self.write(&digest);
     }
 
-    pub fn digest(self) -> [u8; 32] {
-        self.0.finish()
+    pub fn digest(mut self) -> [u8; 32] {
+        self.flush();
+        self.hash.finish()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if bytes.len() > self.pending.len() - self.length {
+            self.flush();
+        }
+        match self.pending.get_mut(self.length..self.length + bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                self.length += bytes.len();
+            }
+            None => self.hash.update(bytes),
+        }
+    }
+
+    fn flush(&mut self) {
+        self.hash.update(&self.pending[..self.length]);
+        self.length = 0;
     }
 }
 
@@ -80,5 +108,20 @@ mod tests {
     fn parts_do_not_run_into_each_other() {
         assert_ne!(Fingerprint::of([&b"ab"[..], b"c"]), Fingerprint::of([&b"a"[..], b"bc"]));
         assert_ne!(Fingerprint::of([&b"ab"[..]]), Fingerprint::of([&b"ab"[..], b""]));
+    }
+
+    #[test]
+    fn all_of_it_is_hashed_whatever_its_length() {
+        let text: Vec<_> = (0..1000_u32).map(|number| number as u8).collect();
+        for parts in [[10, 10, 10], [200, 100, 10], [255, 1, 256], [257, 3, 600], [256, 0, 256]] {
+            let mut encoding = Encoding::new();
+            let mut all = Vec::new();
+            for length in parts {
+                encoding.bytes(&text[..length]);
+                all.extend((length as u64).to_le_bytes());
+                all.extend(&text[..length]);
+            }
+            assert_eq!(encoding.digest(), openssl::sha::sha256(&all), "{parts:?}");
+        }
     }
 }

@@ -520,3 +520,86 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
 [(200) x 4]
 --- no_error_log
 [error]
+
+
+
+=== TEST 13: each ticket of TLS 1.3 is used once, and several of them are kept
+--- http_config
+    steered {
+        ssl_client_hello_by_lua_block {
+            local ffi = require "ffi"
+            pcall(ffi.cdef, "int SSL_set_num_tickets(void *, size_t);")
+            ffi.C.SSL_set_num_tickets(tls.get_request_ssl_pointer(), pki.tickets)
+            pki.tickets = 0
+        }
+        location / {
+            return 200 "reused=$ssl_session_reused\n";
+        }
+    }
+--- config
+    location /t {
+        access_by_lua_block {
+            -- A handshake brings as many tickets as the last request has said, and the next none.
+            pki.tickets = tonumber(ngx.var.arg_tickets) or pki.tickets
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_ssl_protocols TLSv1.3;
+        proxy_pass https://unix:$TEST_NGINX_HTML_DIR/steered.sock:/;
+    }
+--- request eval
+["GET /t?tickets=3", ("GET /t") x 4, "GET /t?tickets=6", ("GET /t") x 5]
+--- response_body eval
+["reused=.\n", ("reused=r\n") x 3, "reused=.\n",
+ # Only so many are kept.
+ "reused=.\n", ("reused=r\n") x 4, "reused=.\n"]
+--- error_code eval
+[(200) x 11]
+--- no_error_log
+[error]
+
+
+
+=== TEST 14: a service that does not resume the session gets the certificate of the request
+--- http_config
+    steered {
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_client_hello_by_lua_block {
+            local ffi = require "ffi"
+            pcall(ffi.cdef, "int SSL_set_session_id_context(void *, const char *, unsigned int);")
+            if pki.forgets then
+                -- A session of another context is not resumed.
+                ffi.C.SSL_set_session_id_context(tls.get_request_ssl_pointer(), "other", 5)
+            end
+        }
+        location / {
+            return 200 "client=$ssl_client_s_dn reused=$ssl_session_reused\n";
+        }
+    }
+--- config
+    # Of another type: OpenSSL has room for both, and could choose either.
+    proxy_ssl_certificate $TEST_NGINX_PKI/client-rsa.crt;
+    proxy_ssl_certificate_key $TEST_NGINX_PKI/client-rsa.key;
+    location /1.2 {
+        access_by_lua_block {
+            pki.forgets = ngx.var.arg_forgets
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_ssl_protocols TLSv1.2;
+        proxy_pass https://unix:$TEST_NGINX_HTML_DIR/steered.sock:/;
+    }
+    location /1.3 {
+        access_by_lua_block {
+            pki.forgets = ngx.var.arg_forgets
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_ssl_protocols TLSv1.3;
+        proxy_pass https://unix:$TEST_NGINX_HTML_DIR/steered.sock:/;
+    }
+--- request eval
+[map { ("GET /$_", "GET /$_", "GET /$_?forgets=1") } qw(1.2 1.3)]
+--- response_body eval
+[map { "client=CN=client-1,O=Test reused=$_\n" } ('.', 'r', '.') x 2]
+--- error_code eval
+[(200) x 6]
+--- no_error_log
+[error]

@@ -98,8 +98,9 @@ impl ClientCertificate {
     /// Makes `ssl` present this certificate, and no other that it was configured with.
     pub fn present(&self, ssl: &SslRef) -> Result<(), SslError> {
         // What a location has configured must go first: OpenSSL keeps one certificate for each type
-        // of key, and may choose any of them.
+        // of key, and may choose any of them. A callback of the location would come after us.
         ssl::clear_certificates(ssl);
+        ssl::set_certificate_callback(ssl, None);
 
         // SAFETY: all of the objects are valid, and the SSL takes references of its own.
         unsafe {

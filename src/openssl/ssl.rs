@@ -15,12 +15,21 @@ use openssl_sys::{SSL, X509_STORE_CTX};
 
 use super::error::SslError;
 use super::sys;
-pub use super::sys::{info_callback as InfoCallback, verify_callback as VerifyCallback};
+pub use super::sys::{
+    certificate_callback as CertificateCallback, info_callback as InfoCallback,
+    verify_callback as VerifyCallback,
+};
 
 /// Forgets the certificates and keys that the SSL would present.
 pub fn clear_certificates(ssl: &SslRef) {
-    // SAFETY: the SSL is valid, and no handshake of it is under way.
+    // SAFETY: the SSL is valid, and about to be told what to present.
     unsafe { sys::SSL_certs_clear(ssl.as_ptr()) }
+}
+
+/// Makes `callback` choose what the SSL presents, in place of the one of its context.
+pub fn set_certificate_callback(ssl: &SslRef, callback: Option<CertificateCallback>) {
+    // SAFETY: the SSL is valid, the callback lives as long as the program.
+    unsafe { sys::SSL_set_cert_cb(ssl.as_ptr(), callback, ptr::null_mut()) }
 }
 
 /// `SSL_set_verify_depth(3)`

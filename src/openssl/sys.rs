@@ -5,7 +5,7 @@
 
 #![allow(missing_docs, non_camel_case_types, non_snake_case, reason = "OpenSSL's names")]
 
-use std::ffi::{c_int, c_long, c_uchar, c_uint, c_ulong};
+use std::ffi::{c_int, c_long, c_uchar, c_uint, c_ulong, c_void};
 
 use openssl_sys::{
     EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509, X509_CRL, X509_STORE, X509_STORE_CTX,
@@ -14,6 +14,9 @@ use openssl_sys::{
 
 /// `SSL_CTX_set_info_callback(3)`
 pub type info_callback = unsafe extern "C" fn(ssl: *const SSL, where_: c_int, ret: c_int);
+
+/// `SSL_set_cert_cb(3)`
+pub type certificate_callback = unsafe extern "C" fn(ssl: *mut SSL, argument: *mut c_void) -> c_int;
 
 /// `SSL_set_verify(3)`
 pub type verify_callback = extern "C" fn(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int;
@@ -39,6 +42,11 @@ unsafe extern "C" {
 
     pub fn SSL_set_options(ssl: *mut SSL, options: u64) -> u64;
     pub fn SSL_certs_clear(ssl: *mut SSL);
+    pub fn SSL_set_cert_cb(
+        ssl: *mut SSL,
+        callback: Option<certificate_callback>,
+        argument: *mut c_void,
+    );
     pub fn SSL_set_verify_depth(ssl: *mut SSL, depth: c_int);
     pub fn SSL_set_verify_result(ssl: *mut SSL, result: c_long);
     pub fn SSL_set_session(ssl: *mut SSL, session: *mut SSL_SESSION) -> c_int;

@@ -9,23 +9,36 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 
 use ngx::ffi::ngx_connection_t;
-use openssl::ssl::{SslRef, SslSession};
+use openssl::ssl::{SslRef, SslSession, SslVersion};
 
-use super::session_cache::{SessionCache, SessionKey, Validity};
+use super::session_cache::{Session, SessionCache, SessionKey, Validity};
 use crate::identity::Key;
 use crate::nginx::connection::{Connection, process_log};
 use crate::nginx::panic::guard;
 use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::time;
+use crate::openssl::client_certificate::ClientCertificate;
 use crate::openssl::error::SslError;
 use crate::openssl::ssl::{self, SslIndex};
 
 /// The session cache of a configuration. Connections may outlive the request that made them.
 pub type SharedSessionCache = Rc<RefCell<SessionCache<SslSession>>>;
 
+impl Session for SslSession {
+    fn is_resumable(&self) -> bool {
+        ssl::is_resumable(self)
+    }
+
+    fn is_single_use(&self) -> bool {
+        self.protocol_version() == SslVersion::TLS1_3
+    }
+}
+
 /// Lives in the pool of the connection, as long as its SSL.
 pub struct UpstreamConnection {
     identity: Key,
+    /// What the request has set, if it has.
+    client_certificate: Option<Rc<ClientCertificate>>,
     sessions: Option<Sessions>,
 }
 
@@ -66,23 +79,31 @@ pub fn identify(
     pool: Pool<'_>,
     ssl: &SslRef,
     identity: Key,
+    client_certificate: Option<Rc<ClientCertificate>>,
     resumption: Option<Resumption>,
-) -> Result<(), IdentifyError> {
+) -> Result<Offer, IdentifyError> {
     let mut sessions = None;
+    let mut offer = Offer::None;
     if let Some(Resumption { cache, key, not_after }) = resumption {
         let now = time::now();
         let mut resumed = None;
         if let Some((session, validity)) = cache.borrow_mut().get(&key, now) {
-            // OpenSSL itself passes over one that an error has made unfit to be resumed.
-            ssl::set_session(ssl, session)?;
+            ssl::set_session(ssl, &session)?;
             resumed = Some(validity);
+            offer = Offer::Session;
         }
         let validity = Validity { first_handshake: now.monotonic, not_after };
         sessions = Some(Sessions { cache, key, validity, resumed });
     }
-    let connection = pool.keep(UpstreamConnection { identity, sessions })?;
+    let connection = pool.keep(UpstreamConnection { identity, client_certificate, sessions })?;
     INDEX.set(ssl, NonNull::from(connection).cast())?;
-    Ok(())
+    Ok(offer)
+}
+
+/// What a handshake offers its peer to resume.
+pub enum Offer {
+    None,
+    Session,
 }
 
 impl UpstreamConnection {
@@ -91,6 +112,11 @@ impl UpstreamConnection {
         // SAFETY: our index holds what `identify` has set, which is in the pool of the connection:
         // nginx frees the SSL before the pool.
         INDEX.data(ssl).map(|connection| unsafe { connection.cast().as_ref() })
+    }
+
+    /// The certificate that the request of the handshake has set.
+    pub fn client_certificate(&self) -> Option<&ClientCertificate> {
+        self.client_certificate.as_deref()
     }
 
     /// The identity under which the handshake was made.

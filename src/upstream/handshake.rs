@@ -5,16 +5,17 @@
 //! request's own settings are applied. The callback can't return an error: to refuse, it leaves the
 //! handshake no version of the protocol, and OpenSSL fails it at once.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::fmt;
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foreign_types::ForeignTypeRef;
 use openssl::ssl::{SslContextRef, SslRef};
 use openssl_sys::SSL;
 
-use super::connection::{self, IdentifyError, Resumption};
+use super::connection::{self, IdentifyError, Offer, Resumption, UpstreamConnection};
 use super::identification;
 use super::locations::LocationTrust;
 use super::peer::PeerChoice;
@@ -28,7 +29,7 @@ use crate::nginx::panic::guard;
 use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
-use crate::openssl::client_certificate;
+use crate::openssl::client_certificate::{self, ClientCertificate};
 use crate::openssl::error::SslError;
 use crate::openssl::ssl::{self, ContextIndex, HandshakeEvent, InfoCallback};
 use crate::openssl::store::{self, TrustedStore};
@@ -166,13 +167,50 @@ fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), A
 
     // Any other handshake is as nginx has it, with nginx's sessions.
     if state.is_some() || choice.is_lua_balanced() || choice.keepalive().is_some() {
-        identify(handshake, state)?;
+        let certificate =
+            state.and_then(|state| state.upstream_tls.borrow().client_certificate.clone());
+        match (identify(handshake, state, certificate.clone())?, certificate) {
+            (_, None) => {}
+            (Offer::None, Some(certificate)) => {
+                certificate.present(handshake.ssl).map_err(ApplyError::ClientCertificate)?;
+            }
+            // A service that resumes the session asks for none: to load it would be in vain.
+            (Offer::Session, Some(_)) => {
+                ssl::set_certificate_callback(handshake.ssl, Some(present_if_asked));
+            }
+        }
     }
     Ok(())
 }
 
+/// OpenSSL calls when the peer of a handshake that has offered a session asks for a certificate,
+/// because it has not resumed that session, and in renegotiations.
+unsafe extern "C" fn present_if_asked(ssl: *mut SSL, _argument: *mut c_void) -> c_int {
+    guard("upstream client certificate", process_log(), 0, || {
+        // SAFETY: OpenSSL calls with a valid SSL.
+        let ssl = unsafe { SslRef::from_ptr(ssl) };
+        let presented = UpstreamConnection::of(ssl)
+            .and_then(UpstreamConnection::client_certificate)
+            .map(|certificate| certificate.present(ssl));
+        match presented {
+            Some(Ok(())) => 1,
+            Some(Err(error)) => {
+                if let Some(handshake) = Handshake::of(ssl) {
+                    refuse(handshake, &ApplyError::ClientCertificate(error));
+                }
+                0
+            }
+            None => 0,
+        }
+    })
+}
+
 /// Gives the connection its identity, and a session that was made under it, if there is one.
-fn identify(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), ApplyError> {
+fn identify(
+    handshake: Handshake<'_>,
+    state: Option<&RequestState>,
+    certificate: Option<Rc<ClientCertificate>>,
+) -> Result<Offer, ApplyError> {
     let Handshake { ssl, tls, connection, request, upstream } = handshake;
 
     // nginx keeps one session for a peer, whoever made it, and none for a peer that Lua code chose.
@@ -180,7 +218,7 @@ fn identify(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<()
     ssl::forget_session(ssl).map_err(ApplyError::Session)?;
 
     let Some(identity) = identification::of_handshake(ssl, upstream, state) else {
-        return Ok(());
+        return Ok(Offer::None);
     };
     let pool = connection.pool().ok_or(ApplyError::OutOfMemory(OutOfMemory))?;
 
@@ -190,19 +228,18 @@ fn identify(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<()
         .flatten()
         .zip(upstream.peer().address())
         .map(|(cache, peer)| {
-            let not_after = not_after(ssl, state);
+            let not_after = not_after(ssl, certificate.as_deref());
             Resumption { cache, key: SessionKey { identity, peer }, not_after }
         });
     if resumption.is_some() {
         tls.save_sessions_by(connection::save_session);
     }
-    connection::identify(pool, ssl, identity, resumption).map_err(ApplyError::Identity)
+    connection::identify(pool, ssl, identity, certificate, resumption).map_err(ApplyError::Identity)
 }
 
-/// When the certificate that `ssl` is to present ends.
-fn not_after(ssl: &SslRef, state: Option<&RequestState>) -> Option<i64> {
-    let settings = state.map(|state| state.upstream_tls.borrow());
-    match settings.as_ref().and_then(|settings| settings.client_certificate.as_ref()) {
+/// When the certificate that `ssl` is to present ends: `certificate`, or what the location has.
+fn not_after(ssl: &SslRef, certificate: Option<&ClientCertificate>) -> Option<i64> {
+    match certificate {
         Some(certificate) => Some(certificate.not_after()),
         // A date that can't be told is over.
         None => ssl
@@ -241,9 +278,6 @@ fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyErro
     let UpstreamTls { client_certificate, verify, verify_depth, trusted_store, dns_names, uris } =
         state.upstream_tls.borrow().clone();
 
-    if let Some(certificate) = client_certificate {
-        certificate.present(ssl).map_err(ApplyError::ClientCertificate)?;
-    }
     // Where the location does not verify, its context has neither.
     let trust = context_state(ssl.ssl_context()).map(|state| &state.trust);
     let location_store = trust.and_then(|trust| trust.store.as_deref()).map(|store| &**store);
@@ -260,8 +294,8 @@ fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyErro
     if let Some(depth) = verify_depth.or(trust.and_then(|trust| trust.verify_depth)) {
         ssl::set_verify_depth(ssl, depth);
     }
-    // See `verify`.
-    let _ = (dns_names, uris);
+    // See `start` and `verify`.
+    let _ = (client_certificate, dns_names, uris);
 
     verify::set(handshake, state, verify).map_err(ApplyError::Verify)
 }

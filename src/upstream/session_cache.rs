@@ -33,54 +33,110 @@ pub struct Validity {
     pub not_after: Option<i64>,
 }
 
-/// A cache of sessions. When it is full, the least recently used one makes room.
+/// What the cache has to know of a session.
+pub trait Session: Clone {
+    /// Whether a handshake may offer it still: once used, one of TLS 1.3 may not.
+    fn is_resumable(&self) -> bool;
+    /// Whether it is to be used once (TLS 1.3; RFC 8446, appendix C.4).
+    fn is_single_use(&self) -> bool;
+}
+
+/// How many sessions of single use an entry has at most. A full handshake brings two as a rule, and
+/// one that resumes brings one, but only after its end: those that begin meanwhile need others.
+const SESSIONS_OF_AN_ENTRY: usize = 4;
+
+/// A cache of sessions. When it is full, the least recently used entry makes room.
 pub struct SessionCache<S> {
-    entries: LruCache<SessionKey, (S, Validity)>,
+    /// The newest session is the last.
+    entries: LruCache<SessionKey, Vec<(S, Validity)>>,
     capacity: NonZeroUsize,
     /// Milliseconds since the first handshake.
     lifetime: u64,
 }
 
-impl<S> SessionCache<S> {
+impl<S: Session> SessionCache<S> {
     pub fn new(capacity: NonZeroUsize, lifetime: u64) -> Self {
         // Unbounded, because a bounded one allocates its whole table at once.
         Self { entries: LruCache::unbounded(), capacity, lifetime }
     }
 
-    /// The session for `key`, if there is one that has not expired.
-    pub fn get(&mut self, key: &SessionKey, now: Now) -> Option<(&S, Validity)> {
-        let (_, validity) = self.entries.peek(key)?;
-        if self.is_over(*validity, now) {
-            self.entries.pop(key);
-            return None;
+    /// The newest session for `key`, if there is one that has not expired.
+    ///
+    /// One of single use is taken out of the cache, unless it is the last: handshakes that begin at
+    /// the same time may share it, and it is of no use when the first of them is done.
+    pub fn get(&mut self, key: &SessionKey, now: Now) -> Option<(S, Validity)> {
+        let lifetime = self.lifetime;
+        let sessions = self.entries.get_mut(key)?;
+        while let Some((session, validity)) = sessions.pop() {
+            if is_over(validity, lifetime, now) || !session.is_resumable() {
+                continue;
+            }
+            if sessions.is_empty() || !session.is_single_use() {
+                sessions.push((session.clone(), validity));
+            }
+            return Some((session, validity));
         }
-        self.entries.get(key).map(|(session, validity)| (session, *validity))
+        self.entries.pop(key);
+        None
     }
 
-    /// Keeps `session` in place of the one that was there, unless it has expired already.
+    /// Keeps `session`, unless it has expired already: beside those that were there, or, if it may be
+    /// used more than once, in their place.
     pub fn put(&mut self, key: SessionKey, session: S, validity: Validity, now: Now) {
-        if self.is_over(validity, now) {
+        if is_over(validity, self.lifetime, now) {
             return;
         }
-        self.entries.put(key, (session, validity));
+        let sessions = self.entries.get_or_insert_mut(key, Vec::new);
+        if !session.is_single_use() {
+            sessions.clear();
+        } else if sessions.len() == SESSIONS_OF_AN_ENTRY {
+            sessions.remove(0);
+        }
+        sessions.push((session, validity));
         if self.entries.len() > self.capacity.get() {
             self.entries.pop_lru();
         }
     }
+}
 
-    fn is_over(&self, validity: Validity, now: Now) -> bool {
-        let Validity { first_handshake, not_after } = validity;
-        now.monotonic.saturating_sub(first_handshake) >= self.lifetime
-            || not_after.is_some_and(|not_after| now.date >= not_after)
-    }
+fn is_over(validity: Validity, lifetime: u64, now: Now) -> bool {
+    let Validity { first_handshake, not_after } = validity;
+    now.monotonic.saturating_sub(first_handshake) >= lifetime
+        || not_after.is_some_and(|not_after| now.date >= not_after)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::rc::Rc;
 
     use super::*;
     use crate::identity::Identity;
+
+    /// A session of TLS 1.2.
+    impl Session for &str {
+        fn is_resumable(&self) -> bool {
+            true
+        }
+
+        fn is_single_use(&self) -> bool {
+            false
+        }
+    }
+
+    /// A session of TLS 1.3, and whether it was used.
+    #[derive(Clone, Debug)]
+    struct Ticket(u32, Rc<Cell<bool>>);
+
+    impl Session for Ticket {
+        fn is_resumable(&self) -> bool {
+            !self.1.get()
+        }
+
+        fn is_single_use(&self) -> bool {
+            true
+        }
+    }
 
     fn key(context: u64, peer: &[u8]) -> SessionKey {
         SessionKey {
@@ -106,7 +162,7 @@ mod tests {
         key: SessionKey,
         now: Now,
     ) -> Option<&'static str> {
-        cache.get(&key, now).map(|(session, _)| *session)
+        cache.get(&key, now).map(|(session, _)| session)
     }
 
     #[test]
@@ -154,14 +210,65 @@ mod tests {
     #[test]
     fn the_least_recently_used_makes_room_and_is_dropped() {
         let mut cache = SessionCache::new(NonZeroUsize::new(2).unwrap(), 100);
-        let sessions: Vec<_> = (0..3).map(|_| Rc::new(())).collect();
+        let sessions: Vec<_> = (0..3).map(|index| Ticket(index, Rc::default())).collect();
         for (index, session) in sessions.iter().take(2).enumerate() {
-            cache.put(key(index as u64, b"a"), Rc::clone(session), since(0), at(0));
+            cache.put(key(index as u64, b"a"), session.clone(), since(0), at(0));
         }
         assert!(cache.get(&key(0, b"a"), at(0)).is_some());
-        cache.put(key(2, b"a"), Rc::clone(&sessions[2]), since(0), at(0));
+        cache.put(key(2, b"a"), sessions[2].clone(), since(0), at(0));
 
-        let kept: Vec<_> = sessions.iter().map(|session| Rc::strong_count(session) == 2).collect();
+        let kept: Vec<_> =
+            sessions.iter().map(|Ticket(_, used)| Rc::strong_count(used) == 2).collect();
         assert_eq!(kept, [true, false, true]);
+    }
+
+    /// A cache in which this many tickets were put at 0, and the function that takes one out.
+    fn tickets(count: u32) -> (SessionCache<Ticket>, impl Fn(&mut SessionCache<Ticket>) -> Ticket) {
+        let mut cache = SessionCache::new(NonZeroUsize::new(8).unwrap(), 100);
+        for index in 0..count {
+            cache.put(key(1, b"a"), Ticket(index, Rc::default()), since(0), at(0));
+        }
+        (cache, |cache| cache.get(&key(1, b"a"), at(0)).unwrap().0)
+    }
+
+    #[test]
+    fn each_of_several_tickets_is_used_once_and_the_last_is_shared_until_it_was() {
+        let (mut cache, take) = tickets(2);
+        assert_eq!(take(&mut cache).0, 1);
+        let shared = take(&mut cache);
+        assert_eq!(shared.0, 0);
+        assert_eq!(take(&mut cache).0, 0);
+        shared.1.set(true);
+        assert!(cache.get(&key(1, b"a"), at(0)).is_none());
+        assert_eq!(cache.entries.len(), 0);
+    }
+
+    #[test]
+    fn so_many_tickets_are_kept_the_newest_of_them() {
+        let (mut cache, take) = tickets(6);
+        let taken: Vec<_> = (0..4).map(|_| take(&mut cache).0).collect();
+        assert_eq!(taken, [5, 4, 3, 2]);
+        assert_eq!(take(&mut cache).0, 2);
+    }
+
+    #[test]
+    fn each_ticket_has_its_own_first_handshake() {
+        let (mut cache, _) = tickets(1);
+        cache.put(key(1, b"a"), Ticket(1, Rc::default()), since(50), at(50));
+        cache.put(key(1, b"a"), Ticket(2, Rc::default()), since(0), at(50));
+        // The newest is over, the one before it is not.
+        let (Ticket(index, _), validity) = cache.get(&key(1, b"a"), at(100)).unwrap();
+        assert_eq!((index, validity), (1, since(50)));
+        assert!(cache.get(&key(1, b"a"), at(149)).is_none());
+    }
+
+    #[test]
+    fn a_session_of_many_uses_takes_the_place_of_the_one_before() {
+        let mut cache = cache(8, 100);
+        cache.put(key(1, b"a"), "first", since(0), at(0));
+        cache.put(key(1, b"a"), "second", since(50), at(50));
+        assert_eq!(session(&mut cache, key(1, b"a"), at(60)), Some("second"));
+        assert_eq!(session(&mut cache, key(1, b"a"), at(60)), Some("second"));
+        assert_eq!(session(&mut cache, key(1, b"a"), at(150)), None);
     }
 }

@@ -5,16 +5,19 @@ use std::num::NonZeroUsize;
 use std::ptr;
 
 use ngx::ffi::{
-    NGX_CONF_1MORE, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF_OFFSET,
+    NGX_CONF_1MORE, NGX_CONF_TAKE12, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET,
     NGX_HTTP_UPS_CONF, ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t,
 };
 
 use crate::module::{BlockConf, MainConf};
-use crate::nginx::configuration::{self, milliseconds};
+use crate::nginx::configuration::{self, Place, milliseconds};
 use crate::nginx::connection::process_log;
 use crate::nginx::log::configuration_error;
 use crate::nginx::panic::guard;
+use crate::upstream::enforcement::Enforcement;
 use crate::upstream::keepalive::{Keepalive, KeepaliveSettings};
+use crate::upstream::pass::LocationConf;
 
 /// nginx's constant, which is a cast that the bindings lack.
 pub const NGX_CONF_OK: *mut c_char = ptr::null_mut();
@@ -22,7 +25,16 @@ pub const NGX_CONF_OK: *mut c_char = ptr::null_mut();
 pub const NGX_CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
 
 /// The directives, as nginx looks for them.
-pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 3] = [
+pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 4] = [
+    ngx_command_t {
+        name: string(c"kong_tls_certificate_verify"),
+        type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE12)
+            as ngx_uint_t,
+        set: Some(certificate_verify),
+        conf: NGX_HTTP_LOC_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
     ngx_command_t {
         name: string(c"kong_tls_session_cache"),
         type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE) as ngx_uint_t,
@@ -76,6 +88,43 @@ enum InvalidDirective {
 const POSITIVE: &str = "a number greater than 0";
 const NUMBER: &str = "a number";
 const TIME: &str = "a time";
+
+unsafe extern "C" fn certificate_verify(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx calls with a valid `cf`, and with our configuration of the location.
+    unsafe {
+        directive(cf, "kong_tls_certificate_verify", |value, parameters| {
+            let location_conf: &LocationConf = &*conf.cast();
+            let parsed = parse_certificate_verify(value, parameters)?;
+            let written = (parsed, Place::current(cf));
+            location_conf
+                .enforcement
+                .directive
+                .set(written)
+                .map_err(|_| InvalidDirective::Duplicate)
+        })
+    }
+}
+
+fn parse_certificate_verify(
+    value: &[u8],
+    parameters: &[&[u8]],
+) -> Result<Enforcement, InvalidDirective> {
+    match (value, parameters) {
+        (b"on", []) => Ok(Enforcement::On),
+        (b"on", [b"always"]) => Ok(Enforcement::Always),
+        (b"off", []) => Ok(Enforcement::Off),
+        (b"on" | b"off", [given, ..]) => Err(InvalidDirective::Parameter { given: given.to_vec() }),
+        _ => Err(InvalidDirective::Value {
+            name: "value",
+            given: value.to_vec(),
+            expected: "\"on\" or \"off\"",
+        }),
+    }
+}
 
 unsafe extern "C" fn session_cache(
     cf: *mut ngx_conf_t,

@@ -15,16 +15,18 @@ use crate::directives::{
 };
 use crate::downstream::{alpn, client_certificate};
 use crate::lua::{api, preload};
-use crate::nginx::configuration::{self, ModuleIndex};
+use crate::nginx::configuration::{self, Module, ModuleIndex};
 use crate::nginx::connection::process_log;
-use crate::nginx::log::configuration_error;
+use crate::nginx::log::{configuration_error, configuration_error_at};
 use crate::nginx::panic::guard;
 use crate::nginx::pool::Pool;
 use crate::nginx::request::Request;
 use crate::upstream::connection::SharedSessionCache;
+use crate::upstream::enforcement::Violation;
 use crate::upstream::keepalive::Keepalive;
 use crate::upstream::locations::{self, TrustedFiles};
-use crate::upstream::peer::{self, Balancers};
+use crate::upstream::pass::{self, LocationConf};
+use crate::upstream::peer::{self, Blocks};
 use crate::upstream::session_cache::SessionCache;
 use crate::variables;
 
@@ -69,7 +71,7 @@ pub struct MainConf {
     /// `kong_tls_session_cache`; `None` is `off`.
     pub session_cache: OnceCell<Option<SessionCacheSettings>>,
     sessions: OnceCell<SharedSessionCache>,
-    balancers: OnceCell<Balancers>,
+    blocks: OnceCell<Blocks>,
     trusted_files: RefCell<TrustedFiles>,
 }
 
@@ -80,12 +82,12 @@ pub struct BlockConf {
     pub keepalive: OnceCell<Keepalive>,
 }
 
-/// How the `upstream {}` blocks of the configuration of `request` choose a peer.
-pub fn balancers(request: Request<'_>) -> Option<&Balancers> {
+/// The `upstream {}` blocks of the configuration of `request`.
+pub fn blocks(request: Request<'_>) -> Option<&Blocks> {
     // SAFETY: the configuration of a request outlives it, and has ours in its place.
     unsafe {
         let main_conf = index().of::<MainConf>((*request.as_ptr()).main_conf)?;
-        main_conf.as_ref().balancers.get()
+        main_conf.as_ref().blocks.get()
     }
 }
 
@@ -129,6 +131,7 @@ unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
                 configuration_error(cf, format_args!("could not register Lua package {package}"));
                 return NGX_ERROR as ngx_int_t;
             }
+            pass::preconfiguration(cf);
             variables::preconfiguration(cf).map_or(NGX_ERROR as ngx_int_t, |()| NGX_OK as ngx_int_t)
         }
     })
@@ -144,10 +147,39 @@ unsafe extern "C" fn create_srv_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     unsafe { keep(cf, BlockConf::default()) }
 }
 
-/// The module has no settings for a location, but nginx merges only what there is.
 unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: as above.
-    unsafe { keep(cf, ()) }
+    unsafe { keep(cf, LocationConf::default()) }
+}
+
+/// Whether the configuration that is being read loads this module.
+///
+/// # Safety
+/// `cf` must be valid.
+pub unsafe fn is_loaded(cf: *mut ngx_conf_t) -> bool {
+    // SAFETY: by contract.
+    let found = unsafe { Module::find(cf, c"ngx_http_kong_tls_module") };
+    found.is_some_and(|found| ptr::eq(found.as_ptr(), &raw const ngx_http_kong_tls_module))
+}
+
+/// What we keep for the location that is being read or merged.
+///
+/// # Safety
+/// `cf` must be valid, and inside `http {}`.
+pub unsafe fn location_conf<'a>(cf: *mut ngx_conf_t) -> Option<&'a LocationConf> {
+    // SAFETY: ours is in its place, and lives as long as the configuration.
+    unsafe { Some(index().of(configuration::context(cf).loc_conf)?.as_ref()) }
+}
+
+/// What we keep for the location of `request`.
+pub fn location_conf_of(request: Request<'_>) -> Option<&LocationConf> {
+    // SAFETY: ours is in its place, and the configuration of a request outlives it.
+    unsafe { Some(request.location_configuration(index())?.as_ref()) }
+}
+
+/// Whether the service that `request` goes to is verified, whatever the request asks for.
+pub fn enforces_verification(request: Request<'_>) -> bool {
+    location_conf_of(request).is_some_and(|location| location.enforcement.is_enforced())
 }
 
 /// # Safety
@@ -163,12 +195,19 @@ unsafe fn keep<T: 'static>(cf: *mut ngx_conf_t, configuration: T) -> *mut c_void
 
 unsafe extern "C" fn merge_loc_conf(
     cf: *mut ngx_conf_t,
-    _previous: *mut c_void,
-    _configuration: *mut c_void,
+    around: *mut c_void,
+    location: *mut c_void,
 ) -> *mut c_char {
     guard("merge of a location", process_log(), NGX_CONF_ERROR, || {
-        // SAFETY: nginx calls with a valid `cf`, in the merge of a location.
+        // SAFETY: nginx calls with a valid `cf`, in the merge of a location, and with what
+        // `create_loc_conf` has made for it and for the block around it.
         unsafe {
+            let (around, location): (&LocationConf, &LocationConf) =
+                (&*around.cast(), &*location.cast());
+            if let Err(Violation { message, place }) = pass::merge_loc_conf(cf, around, location) {
+                configuration_error_at(cf, &place, format_args!("{message}"));
+                return NGX_CONF_ERROR;
+            }
             let Some(main_conf) = main_conf(cf) else {
                 return NGX_CONF_ERROR;
             };
@@ -188,12 +227,13 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: nginx calls with a valid `cf`, when all of `http {}` is read; our configuration is
         // in its place.
         unsafe {
+            pass::postconfiguration(cf);
             alpn::postconfiguration(cf);
 
             let Some(main_conf) = main_conf(cf) else {
                 return NGX_ERROR as ngx_int_t;
             };
-            main_conf.balancers.get_or_init(|| peer::postconfiguration(cf));
+            main_conf.blocks.get_or_init(|| peer::postconfiguration(cf));
         }
         NGX_OK as ngx_int_t
     })

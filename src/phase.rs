@@ -105,6 +105,14 @@ pub enum Function {
     SetClientVerify,
     /// `get_request_ssl_pointer`
     GetRequestSslPointer,
+    /// `set_upstream`
+    SetUpstream,
+    /// `set_target`
+    SetTarget,
+    /// `set_retries`
+    SetRetries,
+    /// `set_timeouts`
+    SetTimeouts,
     /// `set_tls_cert_key`, `set_upstream_cert_and_key`
     SetTlsCertKey,
     /// `set_tls_verify`, `set_upstream_ssl_verify`
@@ -126,6 +134,10 @@ const FUNCTIONS: &[(Function, &str)] = &[
     (Function::GetFullClientCertificateChain, "get_full_client_certificate_chain"),
     (Function::SetClientVerify, "set_client_verify"),
     (Function::GetRequestSslPointer, "get_request_ssl_pointer"),
+    (Function::SetUpstream, "set_upstream"),
+    (Function::SetTarget, "set_target"),
+    (Function::SetRetries, "set_retries"),
+    (Function::SetTimeouts, "set_timeouts"),
     (Function::SetTlsCertKey, "set_tls_cert_key"),
     (Function::SetTlsVerify, "set_tls_verify"),
     (Function::SetTlsVerifyDepth, "set_tls_verify_depth"),
@@ -149,7 +161,8 @@ impl Function {
     /// The phases in which the function may be called.
     pub const fn phases(self) -> Phases {
         const HANDSHAKE: Phases = Phases::CERTIFICATE;
-        const BEFORE_UPSTREAM: Phases = Phases::REWRITE.or(Phases::ACCESS).or(Phases::BALANCER);
+        const BEFORE_BALANCER: Phases = Phases::REWRITE.or(Phases::ACCESS);
+        const BEFORE_UPSTREAM: Phases = BEFORE_BALANCER.or(Phases::BALANCER);
         const RESPONSE: Phases = Phases::HEADER_FILTER.or(Phases::BODY_FILTER).or(Phases::LOG);
 
         match self {
@@ -162,6 +175,8 @@ impl Function {
                 .or(RESPONSE)
                 .or(HANDSHAKE)
                 .or(Phases::CLIENT_HELLO),
+            Self::SetUpstream => Phases::ACCESS,
+            Self::SetTarget | Self::SetRetries | Self::SetTimeouts => BEFORE_BALANCER,
             Self::SetTlsCertKey
             | Self::SetTlsVerify
             | Self::SetTlsVerifyDepth
@@ -191,6 +206,8 @@ mod tests {
             (Function::RequestClientCertificate, "certificate"),
             (Function::DisableHttp2Alpn, "client_hello"),
             (Function::SetTlsVerify, "rewrite, access, balancer"),
+            (Function::SetUpstream, "access"),
+            (Function::SetTarget, "rewrite, access"),
             (Function::SetClientVerify, "rewrite, access, content, balancer"),
             (
                 Function::GetFullClientCertificateChain,

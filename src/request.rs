@@ -3,11 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 
-use ngx::ffi::{ngx_http_request_t, ngx_http_upstream_t};
+use ngx::ffi::ngx_http_request_t;
 
 use crate::module;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
+use crate::upstream::forwarding::Forwarding;
+use crate::upstream::own_configuration::OwnConfiguration;
 use crate::upstream::settings::UpstreamTls;
 
 /// The state of a request that used one of our functions. Lives in the pool of the request, and
@@ -24,21 +26,14 @@ pub struct RequestState {
     pub client_verify: Cell<Option<NonNull<[u8]>>>,
     /// What was asked for on the upstream connection.
     pub upstream_tls: RefCell<UpstreamTls>,
+    /// What was asked for on where the request goes.
+    pub forwarding: Cell<Forwarding>,
     /// The configuration that stands in for that of the location.
     pub own_configuration: Cell<Option<OwnConfiguration>>,
     /// Whether the verification of the peer has come to its own certificate, and accepted it.
     pub leaf_accepted: Cell<bool>,
     /// Whether the last handshake was refused by us: not the fault of the peer.
     pub handshake_refused: Cell<bool>,
-}
-
-/// That an upstream follows a copy of its location's configuration.
-#[derive(Clone, Copy)]
-pub struct OwnConfiguration {
-    /// Which upstream: after a redirect, a request has another.
-    pub upstream: *mut ngx_http_upstream_t,
-    /// `proxy_ssl_verify` as the location has it.
-    pub configured_verify: bool,
 }
 
 impl RequestState {
@@ -63,23 +58,46 @@ impl RequestState {
     pub fn find_or_make(request: Request<'_>) -> Result<&Self, OutOfMemory> {
         let state = match Self::find(request) {
             Some(state) => state,
-            None => Self::make(request, Self::inherited(request).unwrap_or_default())?,
+            None => {
+                let (upstream_tls, forwarding) = Self::inherited(request).unwrap_or_default();
+                Self::make(request, upstream_tls, forwarding)?
+            }
         };
         state.uri.set(request.uri_location());
         Ok(state)
     }
 
-    /// The state of `request` if it has settings for its upstream connection. A subrequest that is
-    /// a clone of a request begins with the settings of that one.
+    /// The state of `request`, if it has any. A subrequest that is a clone of a request begins with
+    /// the settings of that one.
+    pub fn find_or_inherit(request: Request<'_>) -> Result<Option<&Self>, OutOfMemory> {
+        match Self::find(request) {
+            Some(state) => Ok(Some(state)),
+            None => Self::inherited(request)
+                .map(|(upstream_tls, forwarding)| Self::make(request, upstream_tls, forwarding))
+                .transpose(),
+        }
+    }
+
+    /// As [`RequestState::find_or_inherit`], if it has settings for its upstream connection.
+    ///
+    /// Where verification is enforced, and a location is without because nobody could tell beforehand
+    /// that it would use TLS, it is a setting of the request.
     pub fn with_upstream_tls(request: Request<'_>) -> Result<Option<&Self>, OutOfMemory> {
-        let state = match Self::find(request) {
-            Some(state) => Some(state),
-            None => match Self::inherited(request) {
-                Some(settings) => Some(Self::make(request, settings)?),
-                None => None,
-            },
+        let state = match Self::find_or_inherit(request)? {
+            None if lacks_enforced_verification(request) => {
+                Some(Self::make(request, UpstreamTls::default(), Forwarding::default())?)
+            }
+            state => state,
         };
-        Ok(state.filter(|state| !state.upstream_tls.borrow().is_empty()))
+        let Some(state) = state else {
+            return Ok(None);
+        };
+        let is_unset = state.upstream_tls.borrow().verify.is_none();
+        if is_unset && lacks_enforced_verification(request) {
+            state.upstream_tls.borrow_mut().verify = Some(true);
+        }
+        let is_empty = state.upstream_tls.borrow().is_empty();
+        Ok((!is_empty).then_some(state))
     }
 
     /// What `set_client_verify` was given for `request`, or for the one that it is a subrequest of:
@@ -102,7 +120,7 @@ impl RequestState {
     ///
     /// nginx marks a clone in no way of its own, but only a clone has the very URI of its parent: any
     /// other subrequest has one of its own making. The parent may have gone on to another URI since.
-    fn inherited(request: Request<'_>) -> Option<UpstreamTls> {
+    fn inherited(request: Request<'_>) -> Option<(UpstreamTls, Forwarding)> {
         let mut request = request;
         while let Some(parent) = request.parent() {
             let state = Self::find(parent);
@@ -111,20 +129,25 @@ impl RequestState {
                 return None;
             }
             if let Some(state) = state {
-                return Some(state.upstream_tls.borrow().clone());
+                return Some((state.upstream_tls.borrow().clone(), state.forwarding.get()));
             }
             request = parent;
         }
         None
     }
 
-    fn make(request: Request<'_>, upstream_tls: UpstreamTls) -> Result<&Self, OutOfMemory> {
+    fn make(
+        request: Request<'_>,
+        upstream_tls: UpstreamTls,
+        forwarding: Forwarding,
+    ) -> Result<&Self, OutOfMemory> {
         let state = request.pool().keep(Self {
             // SAFETY: the pointer of a request is not NULL.
             request: unsafe { NonNull::new_unchecked(request.as_ptr()) },
             uri: Cell::new(request.uri_location()),
             client_verify: Cell::new(None),
             upstream_tls: RefCell::new(upstream_tls),
+            forwarding: Cell::new(forwarding),
             own_configuration: Cell::new(None),
             leaf_accepted: Cell::new(false),
             handshake_refused: Cell::new(false),
@@ -137,4 +160,11 @@ impl RequestState {
         // SAFETY: a `RequestState` is what we keep there; it lives in the pool of the request.
         unsafe { request.set_module_context(module::index(), NonNull::from(state)) }
     }
+}
+
+/// Whether the location of `request` enforces verification, its upstream uses TLS, and the location
+/// itself does not have it verified.
+fn lacks_enforced_verification(request: Request<'_>) -> bool {
+    module::enforces_verification(request)
+        && request.upstream().is_some_and(|upstream| upstream.uses_tls() && !upstream.verifies())
 }

@@ -3,6 +3,9 @@
 #[cfg(not(test))]
 pub mod connection;
 #[cfg(not(test))]
+pub mod enforcement;
+pub mod forwarding;
+#[cfg(not(test))]
 pub mod handshake;
 #[cfg(not(test))]
 pub mod identification;
@@ -13,6 +16,10 @@ pub mod keepalive;
 pub mod locations;
 #[cfg(not(test))]
 pub mod outcome;
+#[cfg(not(test))]
+pub mod own_configuration;
+#[cfg(not(test))]
+pub mod pass;
 #[cfg(not(test))]
 pub mod peer;
 pub mod session_cache;

@@ -14,6 +14,7 @@ use crate::nginx::panic::guard;
 use crate::nginx::request::Request;
 use crate::request::RequestState;
 use crate::upstream::outcome::{Negotiated, Outcome, Verified};
+use crate::upstream::pass;
 use crate::upstream::peer::{self, PeerChoice};
 
 /// nginx could not register a variable; it has logged why.
@@ -44,6 +45,8 @@ pub unsafe fn preconfiguration(cf: *mut ngx_conf_t) -> Result<(), RegistrationFa
         let variable = add(cf, "kong_client_verify")?.as_mut();
         variable.get_handler = Some(client_verify);
         variable.data = index;
+
+        add(cf, "kong_upstream_target")?.as_mut().get_handler = Some(upstream_target);
 
         for (index, (name, _)) in UPSTREAM.iter().enumerate() {
             let variable = add(cf, name)?.as_mut();
@@ -106,6 +109,36 @@ unsafe extern "C" fn client_verify(
                     ptr::copy_nonoverlapping(original, value, 1);
                     (*value).set_no_cacheable(0);
                 }
+            }
+        }
+        NGX_OK as ngx_int_t
+    })
+}
+
+/// `$kong_upstream_target`: what `set_upstream` or `set_target` chose.
+unsafe extern "C" fn upstream_target(
+    r: *mut ngx_http_request_t,
+    value: *mut ngx_http_variable_value_t,
+    _data: usize,
+) -> ngx_int_t {
+    guard("$kong_upstream_target", process_log(), NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx calls with a valid request and a place for the value. A target lives as long
+        // as the request.
+        unsafe {
+            let request = Request::from_ptr(NonNull::new_unchecked(r));
+            let Ok(state) = RequestState::find_or_inherit(request) else {
+                return NGX_ERROR as ngx_int_t;
+            };
+            match state.and_then(|state| state.forwarding.get().target) {
+                Some(target) => set(value, target),
+                None if pass::is_choosing_upstream(request) => {
+                    let message = format_args!(
+                        "\"$kong_upstream_target\" is not set: neither kong.service.set_upstream nor \
+                         kong.service.set_target was called for the request"
+                    );
+                    set(value, NonNull::from(pass::refuse_missing_target(request, message)));
+                }
+                None => (*value).set_not_found(1),
             }
         }
         NGX_OK as ngx_int_t

@@ -28,10 +28,14 @@ client.tls.disable_session_reuse
 client.tls.get_full_client_certificate_chain
 client.tls.request_client_certificate
 client.tls.set_client_verify
+service.set_retries
+service.set_target
+service.set_timeouts
 service.set_tls_cert_key
 service.set_tls_verify
 service.set_tls_verify_depth
 service.set_tls_verify_store
+service.set_upstream
 --- no_error_log
 [error]
 

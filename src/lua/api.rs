@@ -4,7 +4,6 @@
 //! and, where there is something to say, a text that is valid until the next call.
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::ffi::{c_char, c_int, c_void};
 use std::fmt::Display;
 use std::num::NonZeroUsize;
@@ -16,6 +15,7 @@ use ngx::ffi::ngx_http_request_t;
 
 use crate::client_verify;
 use crate::downstream::{alpn, certificate_chain, client_certificate, connection, session};
+use crate::module;
 use crate::nginx::connection::process_log;
 use crate::nginx::lua::current_phase;
 use crate::nginx::panic::guard;
@@ -27,13 +27,15 @@ use crate::openssl::san::RequiredNames;
 use crate::openssl::store::TrustedStore;
 use crate::phase::Function;
 use crate::request::RequestState;
+use crate::upstream::forwarding::{Forwarding, InvalidArgument, Target, timeouts, tries};
 use crate::upstream::settings::{
     InvalidDepth, InvalidNames, UpstreamTls, depth_from_number, required_names,
 };
+use crate::upstream::verify::VerificationEnforced;
 
 /// Done; the text, if any, is the result.
 const OK: c_int = 0;
-/// Done, and there is no result.
+/// Done, and there is no result; the text, if any, says why.
 const NONE: c_int = 1;
 /// Failed; the text says why.
 const ERROR: c_int = -1;
@@ -84,6 +86,14 @@ api! {
         "int (*set_client_verify)(void *r, const char *value, size_t length, void *text)";
     get_request_ssl_pointer: fn(R, *mut *mut c_void, *mut Text) -> c_int,
         "int (*get_request_ssl_pointer)(void *r, void **ssl, void *text)";
+    set_upstream: fn(R, *const c_char, usize, *mut Text) -> c_int,
+        "int (*set_upstream)(void *r, const char *host, size_t length, void *text)";
+    set_target: fn(R, *const c_char, usize, f64, *mut Text) -> c_int,
+        "int (*set_target)(void *r, const char *host, size_t length, double port, void *text)";
+    set_retries: fn(R, f64, *mut Text) -> c_int,
+        "int (*set_retries)(void *r, double retries, void *text)";
+    set_timeouts: fn(R, f64, f64, f64, *mut Text) -> c_int,
+        "int (*set_timeouts)(void *r, double connect, double write, double read, void *text)";
     set_tls_cert_key: fn(R, *mut c_void, *mut c_void, *mut Text) -> c_int,
         "int (*set_tls_cert_key)(void *r, void *chain, void *key, void *text)";
     set_tls_verify: fn(R, c_int, *mut Text) -> c_int,
@@ -123,6 +133,8 @@ enum Answer {
     Done,
     None,
     Text(Vec<u8>),
+    /// There is nothing that was asked for, and why.
+    Missing(String),
 }
 
 /// Runs the body of a function: finds its request, and turns its result into an answer.
@@ -150,6 +162,7 @@ unsafe fn answer<E: Display>(
             Some(Ok(Answer::Done)) => OK,
             Some(Ok(Answer::None)) => NONE,
             Some(Ok(Answer::Text(bytes))) => say(text, bytes, OK),
+            Some(Ok(Answer::Missing(reason))) => say(text, reason.into_bytes(), NONE),
             Some(Err(error)) => say(text, error.to_string().into_bytes(), ERROR),
             None => say(text, b"internal error, see the error log".to_vec(), ERROR),
         }
@@ -317,6 +330,101 @@ unsafe extern "C" fn get_request_ssl_pointer(
     }
 }
 
+/// As [`answer`], for a function that changes where the request goes, and how it is tried.
+///
+/// # Safety
+/// As for [`answer`].
+unsafe fn change_forwarding<E: Display>(
+    name: &str,
+    r: R,
+    text: *mut Text,
+    change: impl FnOnce(Request<'_>, &mut Forwarding) -> Result<Answer, E>,
+) -> c_int {
+    // SAFETY: the contract is the same.
+    unsafe {
+        answer(name, r, text, |request| {
+            let state = RequestState::find_or_make(request).map_err(|error| error.to_string())?;
+            let mut forwarding = state.forwarding.get();
+            let answer = change(request, &mut forwarding).map_err(|error| error.to_string())?;
+            state.forwarding.set(forwarding);
+            Ok::<_, String>(answer)
+        })
+    }
+}
+
+unsafe extern "C" fn set_upstream(
+    r: R,
+    host: *const c_char,
+    length: usize,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes its request, a string and a valid text.
+    unsafe {
+        change_forwarding("set_upstream", r, text, |request, forwarding| {
+            let host = bytes(host, length);
+            let found = match module::blocks(request) {
+                Some(blocks) => blocks.names.find(host)?,
+                None => None,
+            };
+            Ok::<_, InvalidArgument>(match found {
+                Some(name) => {
+                    forwarding.target = Some(NonNull::from(name));
+                    Answer::Done
+                }
+                None => {
+                    let host = String::from_utf8_lossy(host);
+                    Answer::Missing(format!("could not find an Upstream named '{host}'"))
+                }
+            })
+        })
+    }
+}
+
+unsafe extern "C" fn set_target(
+    r: R,
+    host: *const c_char,
+    length: usize,
+    port: f64,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes its request, a string and a valid text.
+    unsafe {
+        change_forwarding("set_target", r, text, |request, forwarding| {
+            let target =
+                Target::new(bytes(host, length), port).map_err(|error| error.to_string())?;
+            let target = request.pool().copy_bytes(target.to_string().as_bytes());
+            forwarding.target = Some(target.map_err(|error| error.to_string())?);
+            Ok::<_, String>(Answer::Done)
+        })
+    }
+}
+
+unsafe extern "C" fn set_retries(r: R, retries: f64, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes its request and a valid text.
+    unsafe {
+        change_forwarding("set_retries", r, text, |_, forwarding| {
+            forwarding.tries = Some(tries(retries)?);
+            Ok::<_, InvalidArgument>(Answer::Done)
+        })
+    }
+}
+
+unsafe extern "C" fn set_timeouts(
+    r: R,
+    connect: f64,
+    write: f64,
+    read: f64,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes its request and a valid text.
+    unsafe {
+        change_forwarding("set_timeouts", r, text, |_, forwarding| {
+            forwarding.timeouts = Some(timeouts(connect, write, read)?);
+            Ok::<_, InvalidArgument>(Answer::Done)
+        })
+    }
+}
+
 unsafe extern "C" fn set_tls_cert_key(
     r: R,
     chain: *mut c_void,
@@ -343,9 +451,14 @@ unsafe extern "C" fn set_tls_cert_key(
 unsafe extern "C" fn set_tls_verify(r: R, on: c_int, text: *mut Text) -> c_int {
     // SAFETY: our Lua code passes its request and a valid text.
     unsafe {
+        let is_forbidden =
+            on == 0 && optional_request(r).is_some_and(module::enforces_verification);
         change_upstream_tls("set_tls_verify", r, text, |settings| {
+            if is_forbidden {
+                return Err(VerificationEnforced);
+            }
             settings.verify = Some(on != 0);
-            Ok::<_, Infallible>(())
+            Ok(())
         })
     }
 }

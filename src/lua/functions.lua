@@ -123,6 +123,57 @@ function functions.get_request_ssl_pointer(r)
 end
 
 
+function functions.set_upstream(r, host)
+    if type(host) ~= "string" then
+        error("host must be a string", 2)
+    end
+    local code = api.set_upstream(r, host, #host, text)
+    if code == OK then
+        return true
+    end
+    if code == NONE then
+        return nil, said()
+    end
+    error(said(), 2)
+end
+
+
+local function check_integer(name, value)
+    if type(value) ~= "number" then
+        error(name .. " must be an integer", 3)
+    end
+end
+
+
+function functions.set_target(r, host, port)
+    if type(host) ~= "string" then
+        error("host must be a string", 2)
+    end
+    check_integer("port", port)
+    if api.set_target(r, host, #host, port, text) ~= OK then
+        error(said(), 2)
+    end
+end
+
+
+function functions.set_retries(r, retries)
+    check_integer("retries", retries)
+    if api.set_retries(r, retries, text) ~= OK then
+        error(said(), 2)
+    end
+end
+
+
+function functions.set_timeouts(r, connect, write, read)
+    check_integer("connect_timeout", connect)
+    check_integer("write_timeout", write)
+    check_integer("read_timeout", read)
+    if api.set_timeouts(r, connect, write, read, text) ~= OK then
+        error(said(), 2)
+    end
+end
+
+
 function functions.set_tls_cert_key(r, chain, key)
     if not is_chain(chain) then
         error("chain must be a parsed cdata object", 2)
@@ -212,13 +263,13 @@ function M.public(name, wrong_phase)
         error("no function " .. name)
     end
 
-    return function(a, b)
+    return function(a, b, c)
         local r = get_request()
         if api.is_allowed(r, index) == 0 then
             api.phase_error(r, index, text)
             error(wrong_phase or said(), 2)
         end
-        return call(r, a, b)
+        return call(r, a, b, c)
     end
 end
 

@@ -14,6 +14,10 @@ return {
         },
     },
     service = {
+        set_upstream = public("set_upstream"),
+        set_target = public("set_target"),
+        set_retries = public("set_retries"),
+        set_timeouts = public("set_timeouts"),
         set_tls_cert_key = public("set_tls_cert_key"),
         set_tls_verify = public("set_tls_verify"),
         set_tls_verify_depth = public("set_tls_verify_depth"),

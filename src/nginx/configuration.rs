@@ -2,13 +2,15 @@
 //! is built without would keep ours from loading.
 
 use std::ffi::{CStr, OsStr, c_void};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::ptr::NonNull;
 
 use ngx::ffi::{
-    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE, NGX_OK, ngx_array_t, ngx_conf_full_name, ngx_conf_t,
-    ngx_http_conf_ctx_t, ngx_int_t, ngx_module_t, ngx_parse_time, ngx_str_t, ngx_uint_t,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE, NGX_OK, ngx_array_t, ngx_command_t,
+    ngx_conf_full_name, ngx_conf_t, ngx_http_conf_ctx_t, ngx_int_t, ngx_module_t, ngx_parse_time,
+    ngx_str_t, ngx_uint_t,
 };
 
 /// An HTTP module.
@@ -47,18 +49,62 @@ impl<'a> Module<'a> {
     /// Where the value of a directive is within the module's configuration for a location. The
     /// structure itself is the module's own, and differs between versions of nginx.
     pub fn location_offset(self, directive: &[u8]) -> Option<usize> {
+        // SAFETY: nobody changes the offset of a directive.
+        let command = unsafe { self.directive(directive)?.as_ref() };
+        (command.conf == NGX_HTTP_LOC_CONF_OFFSET).then_some(command.offset)
+    }
+
+    /// How nginx reads the directive `name` of the module.
+    pub fn directive(self, name: &[u8]) -> Option<NonNull<ngx_command_t>> {
         // SAFETY: the directives of a module are in an array that ends with an empty name.
         unsafe {
             let mut next = NonNull::new(self.0.commands)?;
             while next.as_ref().name.len != 0 {
-                let command = next.as_ref();
-                if bytes(command.name) == directive {
-                    return (command.conf == NGX_HTTP_LOC_CONF_OFFSET).then_some(command.offset);
+                if bytes(next.as_ref().name) == name {
+                    return Some(next);
                 }
                 next = next.add(1);
             }
         }
         None
+    }
+
+    /// What the module is.
+    pub fn as_ptr(self) -> *const ngx_module_t {
+        self.0
+    }
+}
+
+/// A place in the files of the configuration.
+#[derive(Clone, Debug)]
+pub struct Place {
+    file: PathBuf,
+    line: usize,
+}
+
+impl Place {
+    /// Where nginx is reading.
+    ///
+    /// # Safety
+    /// `cf` must be valid.
+    pub unsafe fn current(cf: *mut ngx_conf_t) -> Self {
+        // SAFETY: while it reads a configuration, nginx has a file, or none for what comes from its
+        // command line.
+        unsafe {
+            match (*cf).conf_file.as_ref() {
+                Some(file) => {
+                    Self { file: OsStr::from_bytes(bytes(file.file.name)).into(), line: file.line }
+                }
+                None => Self { file: PathBuf::new(), line: 0 },
+            }
+        }
+    }
+}
+
+/// As nginx says it.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
     }
 }
 

@@ -4,18 +4,36 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use ngx::ffi::{NGX_LOG_CRIT, NGX_LOG_EMERG, NGX_LOG_ERR, ngx_conf_t, ngx_log_t};
+use ngx::ffi::{NGX_LOG_CRIT, NGX_LOG_EMERG, NGX_LOG_ERR, ngx_conf_t, ngx_log_t, ngx_uint_t};
 use ngx::{ngx_conf_log_error, ngx_log_error};
+
+use super::configuration::Place;
 
 /// A log with the context (client, request, upstream) that nginx adds to each line.
 #[derive(Clone, Copy)]
 pub struct Log<'a>(NonNull<ngx_log_t>, PhantomData<&'a ngx_log_t>);
+
+/// What a log writes.
+#[derive(Clone, Copy)]
+pub struct LogLevel(ngx_uint_t);
 
 impl<'a> Log<'a> {
     /// # Safety
     /// `log` must be valid for `'a`.
     pub unsafe fn from_ptr(log: NonNull<ngx_log_t>) -> Self {
         Self(log, PhantomData)
+    }
+
+    /// Makes the log write nothing, until it is given back its level.
+    pub fn silence(self) -> LogLevel {
+        // SAFETY: the log is valid by the contract of `from_ptr`.
+        LogLevel(unsafe { std::mem::take(&mut (*self.0.as_ptr()).log_level) })
+    }
+
+    /// Gives the log the level that it had.
+    pub fn set_level(self, LogLevel(level): LogLevel) {
+        // SAFETY: as above.
+        unsafe { (*self.0.as_ptr()).log_level = level }
     }
 
     /// Writes one line at level `error`.
@@ -33,6 +51,21 @@ impl<'a> Log<'a> {
         // The macro dereferences the log, which is valid by the contract of `from_ptr`.
         ngx_log_error!(level, self.0.as_ptr(), "{message}");
     }
+}
+
+/// Writes an `[emerg]` line that names a place in the configuration.
+///
+/// # Safety
+/// `cf` must be valid.
+#[allow(clippy::undocumented_unsafe_blocks, reason = "the macro's own blocks")]
+pub unsafe fn configuration_error_at(
+    cf: *mut ngx_conf_t,
+    place: &Place,
+    message: fmt::Arguments<'_>,
+) {
+    // SAFETY: by contract; while it reads a configuration, nginx has a log.
+    let log = unsafe { (*cf).log };
+    ngx_log_error!(NGX_LOG_EMERG, log, "{message} in {place}");
 }
 
 /// Writes an `[emerg]` line that names the file and line of the configuration being read.

@@ -58,9 +58,30 @@ impl<'a> Request<'a> {
         unsafe { Pool::from_ptr(NonNull::new_unchecked(self.0.as_ref().pool)) }
     }
 
+    /// The request's way to its upstream, once it has one.
     pub fn upstream(self) -> Option<Upstream<'a>> {
+        // SAFETY: the upstream of a request lives in its pool. It has a configuration.
+        unsafe {
+            let upstream = NonNull::new(self.0.as_ref().upstream)?;
+            (!upstream.as_ref().conf.is_null()).then(|| Upstream::from_ptr(upstream))
+        }
+    }
+
+    /// Whether nginx has begun to make an upstream, and not yet given it a configuration: it evaluates
+    /// where the request is to go, or that has failed.
+    pub fn has_incomplete_upstream(self) -> bool {
         // SAFETY: the upstream of a request lives in its pool.
-        unsafe { Some(Upstream::from_ptr(NonNull::new(self.0.as_ref().upstream)?)) }
+        let upstream = unsafe { self.0.as_ref().upstream.as_ref() };
+        upstream.is_some_and(|upstream| upstream.conf.is_null())
+    }
+
+    /// The configuration that a module has for the location of this request.
+    ///
+    /// # Safety
+    /// `T` must be what `module` keeps there.
+    pub unsafe fn location_configuration<T>(self, module: ModuleIndex) -> Option<NonNull<T>> {
+        // SAFETY: the request is valid, the type is the caller's promise.
+        unsafe { module.of(self.0.as_ref().loc_conf) }
     }
 
     /// The context that a module keeps for this request.

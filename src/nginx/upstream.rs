@@ -21,7 +21,7 @@ pub struct Upstream<'a>(NonNull<ngx_http_upstream_t>, PhantomData<&'a ngx_http_u
 
 impl<'a> Upstream<'a> {
     /// # Safety
-    /// `upstream` must be valid for `'a`.
+    /// `upstream` must be valid for `'a`, and have a configuration.
     pub unsafe fn from_ptr(upstream: NonNull<ngx_http_upstream_t>) -> Self {
         Self(upstream, PhantomData)
     }
@@ -29,7 +29,8 @@ impl<'a> Upstream<'a> {
     /// The upstream that `peer` is part of.
     ///
     /// # Safety
-    /// `peer` must be the `peer` of an `ngx_http_upstream_t` that is valid for `'a`.
+    /// `peer` must be the `peer` of an `ngx_http_upstream_t` that is valid for `'a`, and has a
+    /// configuration, as it has when a peer is chosen.
     pub unsafe fn from_peer(peer: NonNull<ngx_peer_connection_t>) -> Self {
         // SAFETY: the field is inside the structure, at this offset.
         unsafe { Self::from_ptr(peer.byte_sub(offset_of!(ngx_http_upstream_t, peer)).cast()) }
@@ -71,7 +72,7 @@ impl<'a> Upstream<'a> {
 
     /// The configuration that nginx follows for this request.
     pub fn configuration(self) -> NonNull<ngx_http_upstream_conf_t> {
-        // SAFETY: the modules that make an upstream set its configuration at once.
+        // SAFETY: there is one, by the contract of `from_ptr`, and nginx never takes it away.
         unsafe { NonNull::new_unchecked(self.0.as_ref().conf) }
     }
 

@@ -295,9 +295,9 @@ fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyErro
         ssl::set_verify_depth(ssl, depth);
     }
     // See `start` and `verify`.
-    let _ = (client_certificate, dns_names, uris);
+    let _ = (client_certificate, verify, dns_names, uris);
 
-    verify::set(handshake, state, verify).map_err(ApplyError::Verify)
+    verify::set(handshake, state).map_err(ApplyError::Verify)
 }
 
 /// Ends the request with one line in the log.

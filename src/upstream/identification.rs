@@ -38,9 +38,7 @@ pub fn expected(
     upstream: Upstream<'_>,
     state: Option<&RequestState>,
 ) -> Option<Key> {
-    let configured = state.map_or(upstream.verifies(), |state| verify::configured(upstream, state));
-    let overridden = state.and_then(|state| state.upstream_tls.borrow().verify);
-    let verify = overridden.unwrap_or(configured);
+    let verify = verify::is_wanted(request, upstream, state).ok()?;
 
     let mut names = Names::default();
     if verify || upstream.sends_server_name() {

@@ -8,8 +8,8 @@ use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 
 use ngx::ffi::{
-    NGX_DONE, NGX_ERROR, NGX_OK, NGX_PEER_FAILED, NGX_PEER_NEXT, ngx_conf_t,
-    ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt,
+    NGX_DONE, NGX_ERROR, NGX_HTTP_UPSTREAM_CREATE, NGX_OK, NGX_PEER_FAILED, NGX_PEER_NEXT,
+    ngx_conf_t, ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt,
     ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt, ngx_http_request_t,
     ngx_http_upstream_init_peer_pt, ngx_http_upstream_main_conf_t, ngx_http_upstream_srv_conf_t,
     ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
@@ -17,6 +17,7 @@ use ngx::ffi::{
 
 use openssl::x509::X509VerifyResult;
 
+use super::forwarding::UpstreamNames;
 use super::keepalive::Keepalive;
 use super::outcome::Outcome;
 use super::{handshake, identification};
@@ -32,14 +33,20 @@ use crate::openssl::ssl;
 use crate::phase::Phases;
 use crate::request::RequestState;
 
-/// How the `upstream {}` blocks choose a peer, by the address of the block, in ascending order.
+/// The `upstream {}` blocks of a configuration.
 #[derive(Default)]
-pub struct Balancers(Vec<(usize, ngx_http_upstream_init_peer_pt)>);
+pub struct Blocks {
+    /// How each chooses a peer, by the address of the block, in ascending order.
+    balancers: Vec<(usize, ngx_http_upstream_init_peer_pt)>,
+    /// Of those that are written in the configuration; nginx makes more of them.
+    pub names: UpstreamNames,
+}
 
-impl Balancers {
-    fn of(&self, block: *mut ngx_http_upstream_srv_conf_t) -> ngx_http_upstream_init_peer_pt {
-        let index = self.0.binary_search_by_key(&(block as usize), |(block, _)| *block).ok()?;
-        self.0.get(index).and_then(|(_, init)| *init)
+impl Blocks {
+    fn balancer(&self, block: *mut ngx_http_upstream_srv_conf_t) -> ngx_http_upstream_init_peer_pt {
+        let balancers = &self.balancers;
+        let index = balancers.binary_search_by_key(&(block as usize), |(block, _)| *block).ok()?;
+        balancers.get(index).and_then(|(_, init)| *init)
     }
 }
 
@@ -49,8 +56,8 @@ impl Balancers {
 ///
 /// # Safety
 /// `cf` must be valid, and inside `http {}`, with all of it read.
-pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) -> Balancers {
-    let mut balancers = Balancers::default();
+pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) -> Blocks {
+    let mut balancers = Vec::new();
 
     // SAFETY: nginx keeps its upstream blocks in an array of this type; this is the only time that
     // it is used while we change them.
@@ -58,17 +65,22 @@ pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) -> Balancers {
         let Some(main) = Module::find(cf, c"ngx_http_upstream_module").and_then(|module| {
             module.index().of::<ngx_http_upstream_main_conf_t>(configuration::context(cf).main_conf)
         }) else {
-            return balancers;
+            return Blocks::default();
         };
         let blocks: &[*mut ngx_http_upstream_srv_conf_t] =
             configuration::elements(&main.as_ref().upstreams);
         for block in blocks {
-            balancers.0.push((*block as usize, (**block).peer.init));
+            balancers.push((*block as usize, (**block).peer.init));
             (**block).peer.init = Some(init);
         }
+        balancers.sort_unstable_by_key(|(block, _)| *block);
+
+        let written = blocks
+            .iter()
+            .filter(|block| (***block).flags & NGX_HTTP_UPSTREAM_CREATE as ngx_uint_t != 0);
+        let names = UpstreamNames::new(written.map(|block| configuration::bytes((**block).host)));
+        Blocks { balancers, names }
     }
-    balancers.0.sort_unstable_by_key(|(block, _)| *block);
-    balancers
 }
 
 /// The choice of a peer for one request: what nginx or another module had set, and for whom.
@@ -98,7 +110,7 @@ unsafe extern "C" fn init(
         // SAFETY: nginx calls with a valid request and one of its blocks.
         unsafe {
             let request = Request::from_ptr(NonNull::new_unchecked(r));
-            let Some(original) = module::balancers(request).and_then(|known| known.of(block))
+            let Some(original) = module::blocks(request).and_then(|known| known.balancer(block))
             else {
                 request.log().error(format_args!("upstream peer initialization: unknown block"));
                 return NGX_ERROR as ngx_int_t;

@@ -15,18 +15,24 @@ use openssl::x509::{X509Ref, X509VerifyResult};
 use openssl_sys::X509_STORE_CTX;
 
 use super::handshake::Handshake;
+use super::own_configuration;
 use super::settings::{UpstreamTls, without_port};
+use crate::module;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
-use crate::nginx::pool::{OutOfMemory, Pool};
+use crate::nginx::pool::OutOfMemory;
+use crate::nginx::request::Request;
 use crate::nginx::upstream::{EvaluationFailed, Upstream};
 use crate::openssl::san::RequiredNames;
 use crate::openssl::ssl::{self, Verification};
-use crate::request::{OwnConfiguration, RequestState};
+use crate::request::RequestState;
 
 /// Why verification could not be set.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
+    /// The location does not allow it.
+    #[error(transparent)]
+    Enforced(#[from] VerificationEnforced),
     /// Of the name to verify.
     #[error("name (proxy_ssl_name): {0}")]
     Name(#[from] EvaluationFailed),
@@ -35,18 +41,39 @@ pub enum VerifyError {
     OutOfMemory(#[from] OutOfMemory),
 }
 
-/// Makes the service be verified, or not, whatever the location has; `None` is as it has.
-pub fn set(
-    handshake: Handshake<'_>,
-    state: &RequestState,
-    verify: Option<bool>,
-) -> Result<(), VerifyError> {
+/// The location has `kong_tls_certificate_verify on`.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS certificate verification is enforced")]
+pub struct VerificationEnforced;
+
+/// Whether the service is to be verified: as the request says, or else the location.
+pub fn is_wanted(
+    request: Request<'_>,
+    upstream: Upstream<'_>,
+    state: Option<&RequestState>,
+) -> Result<bool, VerificationEnforced> {
+    let overridden = state.and_then(|state| state.upstream_tls.borrow().verify);
+    let configured = || {
+        state.map_or(upstream.verifies(), |state| {
+            own_configuration::configured_verify(upstream, state)
+        })
+    };
+    let wanted = overridden.unwrap_or_else(configured);
+    // A request may have asked before it was redirected to this location.
+    if !wanted && module::enforces_verification(request) {
+        return Err(VerificationEnforced);
+    }
+    Ok(wanted)
+}
+
+/// Makes the service be verified, or not, as the request says.
+pub fn set(handshake: Handshake<'_>, state: &RequestState) -> Result<(), VerifyError> {
     let Handshake { ssl, request, upstream, .. } = handshake;
     // By what nginx follows now, which a former attempt may have changed.
     let has_name = upstream.verifies() || upstream.sends_server_name();
-    let verify = verify.unwrap_or_else(|| configured(upstream, state));
+    let verify = is_wanted(request, upstream, Some(state))?;
 
-    follow(upstream, state, request.pool(), verify)?;
+    own_configuration::set_verify(upstream, state, request.pool(), verify)?;
     if !verify {
         return Ok(());
     }
@@ -160,7 +187,7 @@ pub fn check_names(handshake: Handshake<'_>, state: &RequestState) {
 
     // nginx looks at the result next, and closes the connection; it must not be told to skip that.
     ssl::set_verify_result(ssl, X509VerifyResult::APPLICATION_VERIFICATION);
-    if follow(upstream, state, request.pool(), true).is_err() {
+    if own_configuration::set_verify(upstream, state, request.pool(), true).is_err() {
         ssl::shut_down(ssl);
     }
 }
@@ -184,40 +211,4 @@ fn missing_names(certificate: Option<&X509Ref>, settings: &UpstreamTls) -> Optio
             missing.list()
         )
     })
-}
-
-/// That `upstream` follows a configuration of its own, if it does.
-fn own(upstream: Upstream<'_>, state: &RequestState) -> Option<OwnConfiguration> {
-    state.own_configuration.get().filter(|own| own.upstream == upstream.as_ptr())
-}
-
-/// `proxy_ssl_verify` as the location of `upstream` has it.
-pub fn configured(upstream: Upstream<'_>, state: &RequestState) -> bool {
-    own(upstream, state).map_or_else(|| upstream.verifies(), |own| own.configured_verify)
-}
-
-/// Makes `upstream` follow a configuration of its own in which verification is as `verify` says.
-fn follow(
-    upstream: Upstream<'_>,
-    state: &RequestState,
-    pool: Pool<'_>,
-    verify: bool,
-) -> Result<(), OutOfMemory> {
-    // SAFETY: both configurations live as long as the request. Once there is a copy for this
-    // upstream, what it follows is that copy, or one that the Lua module has made of it for
-    // `balancer.set_timeouts`: nobody else's.
-    unsafe {
-        if own(upstream, state).is_none() {
-            let configured_verify = configured(upstream, state);
-            if verify == configured_verify {
-                return Ok(());
-            }
-            let copy = pool.copy(upstream.configuration().as_ref())?;
-            upstream.set_configuration(copy);
-            let upstream = upstream.as_ptr();
-            state.own_configuration.set(Some(OwnConfiguration { upstream, configured_verify }));
-        }
-        (*upstream.configuration().as_ptr()).ssl_verify = isize::from(verify);
-    }
-    Ok(())
 }

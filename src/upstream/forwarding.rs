@@ -1,0 +1,296 @@
+//! Where a request asked to go, and how long and how often nginx is to try.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::ptr::NonNull;
+
+/// What overrides the location. `None` leaves the location's.
+#[derive(Clone, Copy, Default)]
+pub struct Forwarding {
+    /// `$kong_upstream_target`, in the pool of the request or in its configuration.
+    pub target: Option<NonNull<[u8]>>,
+    /// `proxy_next_upstream_tries`
+    pub tries: Option<usize>,
+    /// `proxy_connect_timeout`, `proxy_send_timeout` and `proxy_read_timeout`
+    pub timeouts: Option<Timeouts>,
+}
+
+impl Forwarding {
+    /// Whether something is overridden of how the location tries.
+    pub fn overrides_location(&self) -> bool {
+        let Self { target: _, tries, timeouts } = self;
+        tries.is_some() || timeouts.is_some()
+    }
+}
+
+/// In milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect: usize,
+    /// nginx calls it `send`, and Kong `write`.
+    pub send: usize,
+    pub read: usize,
+}
+
+/// An argument that was refused.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum InvalidArgument {
+    /// Of a type that is right, but without a value that would do.
+    #[error("{name} must be an integer between {least} and {greatest}: given {given}")]
+    OutOfRange { name: &'static str, least: u32, greatest: u32, given: f64 },
+    #[error("{name} must be an integer")]
+    NotInteger { name: &'static str },
+    /// What nginx would take for the end of the host, or for something else than a host.
+    #[error("host must be a host name or an IP address: given \"{}\"", .0.escape_ascii())]
+    Host(Vec<u8>),
+}
+
+/// An integer as Lua gives it.
+fn integer(
+    name: &'static str,
+    given: f64,
+    least: u32,
+    greatest: u32,
+) -> Result<u32, InvalidArgument> {
+    if given.is_nan() || given.is_finite() && given.fract() != 0.0 {
+        return Err(InvalidArgument::NotInteger { name });
+    }
+    if (f64::from(least)..=f64::from(greatest)).contains(&given) {
+        // In range, and whole: nothing is lost.
+        Ok(given as u32)
+    } else {
+        Err(InvalidArgument::OutOfRange { name, least, greatest, given })
+    }
+}
+
+/// `proxy_next_upstream_tries` for so many retries: nginx counts the first attempt too.
+pub fn tries(retries: f64) -> Result<usize, InvalidArgument> {
+    // As Kong limits the `retries` of a service.
+    const GREATEST: u32 = 32767;
+    integer("retries", retries, 0, GREATEST).map(|retries| retries as usize + 1)
+}
+
+/// The timeouts as Lua gives them, in Kong's order.
+pub fn timeouts(connect: f64, write: f64, read: f64) -> Result<Timeouts, InvalidArgument> {
+    let milliseconds = |name, given| {
+        integer(name, given, 1, i32::MAX as u32 - 1).map(|milliseconds| milliseconds as usize)
+    };
+    Ok(Timeouts {
+        connect: milliseconds("connect_timeout", connect)?,
+        send: milliseconds("write_timeout", write)?,
+        read: milliseconds("read_timeout", read)?,
+    })
+}
+
+/// A host and a port.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    host: &'a str,
+    is_ipv6: bool,
+    port: u32,
+}
+
+impl<'a> Target<'a> {
+    /// The name or address `host`, an IPv6 address with or without brackets.
+    ///
+    /// What is accepted nginx reads as this host and this port, and as nothing else.
+    pub fn new(host: &'a [u8], port: f64) -> Result<Self, InvalidArgument> {
+        let invalid = || InvalidArgument::Host(host.to_vec());
+        let text = std::str::from_utf8(host).map_err(|_| invalid())?;
+
+        let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let address = bracketed.unwrap_or(text);
+        let is_ipv6 = address.parse::<Ipv6Addr>().is_ok();
+        if !is_ipv6 && !is_host_name(text) {
+            return Err(invalid());
+        }
+        let port = integer("port", port, 0, u16::MAX.into())?;
+        Ok(Self { host: if is_ipv6 { address } else { text }, is_ipv6, port })
+    }
+}
+
+/// As in a URL.
+impl fmt::Display for Target<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, is_ipv6, port } = self;
+        if *is_ipv6 { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+/// Whether nginx can take `text` for nothing but a name to resolve, or an IPv4 address.
+fn is_host_name(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    // `unix:` begins the path of a socket.
+    !text.is_empty() && text.bytes().all(is_allowed) && !text.eq_ignore_ascii_case("unix")
+}
+
+/// The names of the `upstream {}` blocks of a configuration.
+#[derive(Default)]
+pub struct UpstreamNames(Vec<Box<[u8]>>);
+
+impl UpstreamNames {
+    /// Of these names, those by which nginx finds a block when it reads them in a URL: `a:80` would be
+    /// a host and a port.
+    pub fn new<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut names: Vec<Box<[u8]>> =
+            names.filter(|name| !name.iter().any(|byte| ends_host(*byte))).map(Box::from).collect();
+        names.sort_unstable_by(|one, other| compare(one, other));
+        Self(names)
+    }
+
+    /// The block that nginx would find for `name`, as it is written in the configuration; `None` if
+    /// there is none.
+    pub fn find(&self, name: &[u8]) -> Result<Option<&[u8]>, InvalidArgument> {
+        if name.iter().any(|byte| ends_host(*byte) && *byte != b':') {
+            return Err(InvalidArgument::Host(name.to_vec()));
+        }
+        let found = self.0.binary_search_by(|known| compare(known, name)).ok();
+        Ok(found.and_then(|index| self.0.get(index)).map(|name| &**name))
+    }
+}
+
+/// Whether no host name has this byte, and a URL something else in its place.
+fn ends_host(byte: u8) -> bool {
+    byte.is_ascii_control() || b" /?#@:[]\\".contains(&byte)
+}
+
+/// nginx finds upstreams whatever the case of their names.
+fn compare(one: &[u8], other: &[u8]) -> std::cmp::Ordering {
+    one.iter().map(u8::to_ascii_lowercase).cmp(other.iter().map(u8::to_ascii_lowercase))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(host: &str, port: f64) -> Result<String, InvalidArgument> {
+        Target::new(host.as_bytes(), port).map(|target| target.to_string())
+    }
+
+    #[test]
+    fn targets() {
+        let cases = [
+            ("service.test", "service.test:443"),
+            ("Under_score-1.test.", "Under_score-1.test.:443"),
+            ("192.0.2.1", "192.0.2.1:443"),
+            ("2001:db8::1", "[2001:db8::1]:443"),
+            ("[2001:db8::1]", "[2001:db8::1]:443"),
+            ("::ffff:192.0.2.1", "[::ffff:192.0.2.1]:443"),
+            ("unix.test", "unix.test:443"),
+        ];
+        for (host, expected) in cases {
+            assert_eq!(target(host, 443.0).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        let hosts = [
+            "",
+            " ",
+            "a b",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a@b",
+            "a:b",
+            "a:80",
+            "a\0",
+            "a\r\nb",
+            "a\x7f",
+            "ä",
+            "a%2fb",
+            "a\\b",
+            "unix",
+            "UNIX",
+            "unix:/tmp/socket",
+            "[",
+            "]",
+            "[]",
+            "[a]",
+            "[192.0.2.1]",
+            "[::1",
+            "::1]",
+            "[[::1]]",
+            "[::1]:80",
+            "fe80::1%lo",
+            "$host",
+            "*",
+        ];
+        for host in hosts {
+            assert!(matches!(target(host, 443.0), Err(InvalidArgument::Host(_))), "{host:?}");
+        }
+        assert!(Target::new(b"\xff", 443.0).is_err());
+    }
+
+    #[test]
+    fn ports() {
+        assert_eq!(target("a", 0.0).unwrap(), "a:0");
+        assert_eq!(target("a", 65535.0).unwrap(), "a:65535");
+        for (port, error) in [
+            (65536.0, "port must be an integer between 0 and 65535: given 65536"),
+            (-1.0, "port must be an integer between 0 and 65535: given -1"),
+            (f64::INFINITY, "port must be an integer between 0 and 65535: given inf"),
+            (0.5, "port must be an integer"),
+            (f64::NAN, "port must be an integer"),
+        ] {
+            assert_eq!(target("a", port).unwrap_err().to_string(), error);
+        }
+    }
+
+    #[test]
+    fn retries_are_tries_but_the_first() {
+        assert_eq!(tries(0.0), Ok(1));
+        assert_eq!(tries(32767.0), Ok(32768));
+        assert!(tries(32768.0).is_err());
+        assert!(tries(-1.0).is_err());
+        assert_eq!(tries(0.1), Err(InvalidArgument::NotInteger { name: "retries" }));
+    }
+
+    #[test]
+    fn a_bad_timeout_is_named() {
+        let greatest = 2_147_483_646.0;
+        assert_eq!(
+            timeouts(1.0, 2.0, greatest),
+            Ok(Timeouts { connect: 1, send: 2, read: 2_147_483_646 })
+        );
+        for (given, error) in [
+            (
+                (0.0, 1.0, 1.0),
+                "connect_timeout must be an integer between 1 and 2147483646: given 0",
+            ),
+            ((1.0, 1.5, 1.0), "write_timeout must be an integer"),
+            (
+                (1.0, 1.0, greatest + 1.0),
+                "read_timeout must be an integer between 1 and 2147483646: given 2147483647",
+            ),
+        ] {
+            let (connect, write, read) = given;
+            assert_eq!(timeouts(connect, write, read).unwrap_err().to_string(), error);
+        }
+    }
+
+    #[test]
+    fn upstreams_are_found_as_nginx_finds_them() {
+        let names: [&[u8]; 7] =
+            [b"Service", b"api_v1.test", b"a:80", b"a/b", b"b", b"192.0.2.1", b"b c"];
+        let names = UpstreamNames::new(names.into_iter());
+        for (name, expected) in [
+            ("service", Some("Service")),
+            ("SERVICE", Some("Service")),
+            ("API_V1.test", Some("api_v1.test")),
+            ("192.0.2.1", Some("192.0.2.1")),
+            ("b", Some("b")),
+            ("a", None),
+            ("a:80", None),
+            ("service.", None),
+            ("", None),
+        ] {
+            let found = names.find(name.as_bytes()).unwrap();
+            assert_eq!(found, expected.map(str::as_bytes), "{name}");
+        }
+        for name in ["a/b", "b c", "service\0", "service?", "x#", "u@service", "a\n", "\x7f"] {
+            assert!(names.find(name.as_bytes()).is_err(), "{name:?}");
+        }
+    }
+}

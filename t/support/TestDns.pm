@@ -1,0 +1,90 @@
+package TestDns;
+
+# Name servers for the tests, on ports of the loopback that the environment names:
+#
+#     TEST_NGINX_DNS_PORT         dnsmasq, with the names below
+#     TEST_NGINX_SILENT_DNS_PORT  a server that never answers
+#
+#     service.test, a.test   127.0.0.1           aaaa.test   ::1
+#     many.test              127.0.0.1 to .3     both.test   127.0.0.1 and ::1
+#
+# No other name below .test exists. Use it before Test::Nginx::Socket, as TestKong.
+
+use strict;
+use warnings;
+
+use IO::Socket::INET ();
+use POSIX ();
+use Socket qw(SOCK_DGRAM);
+use Test::Nginx::Util qw(add_cleanup_handler wait_for);
+
+my @RECORDS = (
+    'service.test,127.0.0.1', 'a.test,127.0.0.1',    'aaaa.test,::1', 'both.test,127.0.0.1,::1',
+    'many.test,127.0.0.1',    'many.test,127.0.0.2', 'many.test,127.0.0.3',
+);
+
+my ($pid, $silent);
+
+sub import {
+    return if $pid;
+    # Somebody else may take the port between our choice and dnsmasq's.
+    for (1 .. 10) {
+        my $port = _port();
+        $ENV{TEST_NGINX_DNS_PORT} = $port;
+        $pid = _start($port);
+        add_cleanup_handler(\&_stop);
+        last if wait_for(10, sub { _answers($port) || !_runs() }) && _runs();
+        _stop();
+    }
+    die "dnsmasq did not start\n" unless $pid;
+
+    $silent = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'udp') or die "udp: $@\n";
+    $ENV{TEST_NGINX_SILENT_DNS_PORT} = $silent->sockport;
+    return;
+}
+
+sub _port {
+    my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'udp') or die "udp: $@\n";
+    return $socket->sockport;
+}
+
+sub _start {
+    my ($port) = @_;
+    my $child = fork;
+    die "fork: $!\n" unless defined $child;
+    return $child if $child;
+
+    # What waits for the end of our output must not wait for a server that outlives us.
+    open $_, '>', '/dev/null' or POSIX::_exit(126) for *STDOUT, *STDERR;
+    local $ENV{PATH} = "$ENV{PATH}:/usr/local/sbin:/usr/sbin:/sbin";
+    exec 'dnsmasq', '--keep-in-foreground', '--conf-file=/dev/null', '--pid-file', "--port=$port",
+        '--listen-address=127.0.0.1', '--bind-interfaces', '--no-resolv', '--no-hosts',
+        '--user=' . getpwuid($>), '--log-facility=/dev/null', '--local=/test/',
+        map {"--host-record=$_"} @RECORDS
+        or POSIX::_exit(127);
+}
+
+sub _runs { return $pid && waitpid($pid, POSIX::WNOHANG()) == 0 }
+
+# A query for the address of a.test (RFC 1035, section 4.1).
+sub _answers {
+    my ($port) = @_;
+    my $socket = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port", Proto => 'udp') or return;
+    my $query = pack 'n6 (C/a)2 C n2', 1, 0x0100, 1, 0, 0, 0, 'a', 'test', 0, 1, 1;
+    $socket->send($query) or return;
+    vec(my $ready = '', fileno $socket, 1) = 1;
+    return unless select $ready, undef, undef, 0.1;
+    my $answer;
+    return defined $socket->recv($answer, 512) && length $answer > length $query;
+}
+
+sub _stop {
+    if ($pid) {
+        kill TERM => $pid;
+        waitpid $pid, 0;
+    }
+    undef $pid;
+    return;
+}
+
+1;

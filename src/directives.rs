@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::ptr;
 
 use ngx::ffi::{
-    NGX_CONF_1MORE, NGX_CONF_TAKE12, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE12, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
     NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET,
     NGX_HTTP_UPS_CONF, ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t,
 };
@@ -15,6 +15,9 @@ use crate::nginx::configuration::{self, Place, milliseconds};
 use crate::nginx::connection::process_log;
 use crate::nginx::log::configuration_error;
 use crate::nginx::panic::guard;
+use crate::nginx::pool::OutOfMemory;
+use crate::status::location;
+use crate::status::zone::Zone;
 use crate::upstream::enforcement::Enforcement;
 use crate::upstream::keepalive::{Keepalive, KeepaliveSettings};
 use crate::upstream::pass::LocationConf;
@@ -25,7 +28,7 @@ pub const NGX_CONF_OK: *mut c_char = ptr::null_mut();
 pub const NGX_CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
 
 /// The directives, as nginx looks for them.
-pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 4] = [
+pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 5] = [
     ngx_command_t {
         name: string(c"kong_tls_certificate_verify"),
         type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE12)
@@ -48,6 +51,14 @@ pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 4] = [
         type_: (NGX_HTTP_UPS_CONF | NGX_CONF_1MORE) as ngx_uint_t,
         set: Some(keepalive),
         conf: NGX_HTTP_SRV_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t {
+        name: string(c"kong_tls_status"),
+        type_: (NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS) as ngx_uint_t,
+        set: Some(status),
+        conf: NGX_HTTP_MAIN_CONF_OFFSET,
         offset: 0,
         post: ptr::null_mut(),
     },
@@ -83,6 +94,8 @@ enum InvalidDirective {
     Value { name: &'static str, given: Vec<u8>, expected: &'static str },
     #[error("has invalid parameter \"{}\"", given.escape_ascii())]
     Parameter { given: Vec<u8> },
+    #[error("failed: {0}")]
+    OutOfMemory(#[from] OutOfMemory),
 }
 
 const POSITIVE: &str = "a number greater than 0";
@@ -195,6 +208,23 @@ fn parse_keepalive(
         }
     }
     Ok(settings)
+}
+
+unsafe extern "C" fn status(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx calls with a valid `cf` in a location, and with our configuration of `http {}`.
+    unsafe {
+        directive(cf, "kong_tls_status", |_, _| {
+            let main_conf: &MainConf = &*conf.cast();
+            let zone = Zone::add(cf)?;
+            main_conf.status.get_or_init(|| zone);
+            configuration::set_handler(cf, location::handle);
+            Ok(())
+        })
+    }
 }
 
 /// Gives `read` the arguments of the directive `name`, the first apart, and says what is wrong with

@@ -25,6 +25,7 @@ mod openssl;
 mod phase;
 #[cfg(not(test))]
 mod request;
+mod status;
 mod upstream;
 #[cfg(not(test))]
 mod variables;

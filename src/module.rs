@@ -21,6 +21,7 @@ use crate::nginx::log::{configuration_error, configuration_error_at};
 use crate::nginx::panic::guard;
 use crate::nginx::pool::Pool;
 use crate::nginx::request::Request;
+use crate::status::zone::Zone;
 use crate::upstream::connection::SharedSessionCache;
 use crate::upstream::enforcement::Violation;
 use crate::upstream::keepalive::Keepalive;
@@ -55,6 +56,7 @@ pub static mut ngx_http_kong_tls_module: ngx_module_t = ngx_module_t {
     ctx: (&raw const NGX_HTTP_KONG_TLS_MODULE_CTX).cast_mut().cast(),
     commands: (&raw mut NGX_HTTP_KONG_TLS_COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_process: Some(init_process),
     exit_process: Some(exit_process),
     ..ngx_module_t::default()
 };
@@ -72,6 +74,8 @@ pub struct MainConf {
     pub session_cache: OnceCell<Option<SessionCacheSettings>>,
     sessions: OnceCell<SharedSessionCache>,
     blocks: OnceCell<Blocks>,
+    /// Where `kong_tls_status` takes its numbers from.
+    pub status: OnceCell<Zone>,
     trusted_files: RefCell<TrustedFiles>,
 }
 
@@ -117,7 +121,7 @@ pub unsafe fn keepalive<'a>(block: NonNull<ngx_http_upstream_srv_conf_t>) -> Opt
 ///
 /// # Safety
 /// `cf` must be valid, and inside `http {}`.
-unsafe fn main_conf<'a>(cf: *mut ngx_conf_t) -> Option<&'a MainConf> {
+pub unsafe fn main_conf<'a>(cf: *mut ngx_conf_t) -> Option<&'a MainConf> {
     // SAFETY: ours is in its place, and lives as long as the configuration.
     unsafe { Some(index().of(configuration::context(cf).main_conf)?.as_ref()) }
 }
@@ -150,6 +154,11 @@ unsafe extern "C" fn create_srv_conf(cf: *mut ngx_conf_t) -> *mut c_void {
 unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: as above.
     unsafe { keep(cf, LocationConf::default()) }
+}
+
+/// What tells apart what is this module's from what is another's.
+pub fn tag() -> *mut c_void {
+    (&raw mut ngx_http_kong_tls_module).cast()
 }
 
 /// Whether the configuration that is being read loads this module.
@@ -234,6 +243,23 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
                 return NGX_ERROR as ngx_int_t;
             };
             main_conf.blocks.get_or_init(|| peer::postconfiguration(cf));
+        }
+        NGX_OK as ngx_int_t
+    })
+}
+
+unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    guard("start of the process", process_log(), NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx calls with the cycle whose configuration the process is to serve.
+        let main_conf = unsafe {
+            configuration::main_configurations(cycle)
+                .and_then(|configurations| index().of::<MainConf>(configurations))
+        };
+        // SAFETY: as above.
+        if let Some(main_conf) = main_conf.map(|main_conf| unsafe { main_conf.as_ref() }) {
+            if let Some(zone) = main_conf.status.get() {
+                zone.count_there();
+            }
         }
         NGX_OK as ngx_int_t
     })

@@ -12,5 +12,6 @@ pub mod peer;
 pub mod pool;
 pub mod process;
 pub mod request;
+pub mod response;
 pub mod time;
 pub mod upstream;

@@ -32,6 +32,8 @@ pub enum DownstreamError {
 pub struct DownstreamConnection {
     /// What the client is told that its certificate may come from.
     pub authorities: Cell<Option<AnnouncedAuthorities>>,
+    /// Whether the client is asked for a certificate.
+    pub certificate_requested: Cell<bool>,
     /// Whether HTTP/2 is withheld.
     pub http2_disabled: Cell<bool>,
 }

@@ -9,8 +9,9 @@ use std::ptr::NonNull;
 
 use ngx::ffi::{
     NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE, NGX_OK, ngx_array_t, ngx_command_t,
-    ngx_conf_full_name, ngx_conf_t, ngx_http_conf_ctx_t, ngx_int_t, ngx_module_t, ngx_parse_time,
-    ngx_str_t, ngx_uint_t,
+    ngx_conf_full_name, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t,
+    ngx_http_module, ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_parse_time, ngx_str_t,
+    ngx_uint_t,
 };
 
 /// An HTTP module.
@@ -146,6 +147,44 @@ impl ModuleIndex {
 pub unsafe fn context<'a>(cf: *mut ngx_conf_t) -> &'a ngx_http_conf_ctx_t {
     // SAFETY: nginx sets `ctx` to its `ngx_http_conf_ctx_t` there.
     unsafe { &*(*cf).ctx.cast() }
+}
+
+/// The array of configurations for `http {}` of a cycle; `None` if it has no `http {}`.
+///
+/// # Safety
+/// `cycle` must be valid.
+pub unsafe fn main_configurations(cycle: *mut ngx_cycle_t) -> Option<*mut *mut c_void> {
+    // SAFETY: a cycle has an element for each module; that of `http {}` is an `ngx_http_conf_ctx_t`.
+    unsafe {
+        let index = (&raw const ngx_http_module.index).read();
+        let context = *(*cycle).conf_ctx.add(index);
+        let context = NonNull::new(context.cast::<ngx_http_conf_ctx_t>())?;
+        Some(context.as_ref().main_conf)
+    }
+}
+
+/// The handler of the location that is being read.
+///
+/// # Safety
+/// `cf` must be valid, and in a location.
+pub unsafe fn set_handler(
+    cf: *mut ngx_conf_t,
+    handler: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
+) {
+    // SAFETY: by contract.
+    if let Some(location) = unsafe { core_location(cf) } {
+        // SAFETY: the location is valid.
+        unsafe { (*location.as_ptr()).handler = Some(handler) }
+    }
+}
+
+/// The core module's configuration of the location that is being read or merged.
+///
+/// # Safety
+/// `cf` must be valid, and in a location or the merge of one.
+pub unsafe fn core_location(cf: *mut ngx_conf_t) -> Option<NonNull<ngx_http_core_loc_conf_t>> {
+    // SAFETY: by contract.
+    unsafe { Module::find(cf, c"ngx_http_core_module")?.index().of(context(cf).loc_conf) }
 }
 
 /// The arguments of the directive that is being read.

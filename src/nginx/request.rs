@@ -3,9 +3,12 @@
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use ngx::ffi::{NGX_HTTP_MODULE, ngx_http_request_t};
+use ngx::ffi::{
+    NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_MODULE, NGX_OK, ngx_http_arg, ngx_http_request_t,
+    ngx_int_t, ngx_list_part_t, ngx_str_t, ngx_table_elt_t,
+};
 
-use super::configuration::ModuleIndex;
+use super::configuration::{ModuleIndex, bytes};
 use super::connection::Connection;
 use super::log::Log;
 use super::pool::Pool;
@@ -108,6 +111,47 @@ impl<'a> Request<'a> {
         // SAFETY: the request is valid.
         let request = unsafe { self.0.as_ref() };
         request.internal() != 0 || request.filter_finalize() != 0
+    }
+
+    /// Whether the request is the client's own, and no subrequest.
+    pub fn is_main(self) -> bool {
+        // SAFETY: the request is valid.
+        unsafe { std::ptr::eq(self.0.as_ref().main, self.0.as_ptr()) }
+    }
+
+    pub fn is_get_or_head(self) -> bool {
+        // SAFETY: the request is valid.
+        unsafe { self.0.as_ref().method & (NGX_HTTP_GET | NGX_HTTP_HEAD) as usize != 0 }
+    }
+
+    /// The value of `name=` in the URL, as it is written there.
+    pub fn argument(self, name: &str) -> Option<&'a [u8]> {
+        let mut value = ngx_str_t { len: 0, data: std::ptr::null_mut() };
+        // SAFETY: nginx only reads the name. The value is part of the request's line.
+        unsafe {
+            let name_pointer = name.as_ptr().cast_mut();
+            let status = ngx_http_arg(self.as_ptr(), name_pointer, name.len(), &raw mut value);
+            (status == NGX_OK as ngx_int_t).then(|| bytes(value))
+        }
+    }
+
+    /// The value of the first header `name`, which is in lower case.
+    pub fn header(self, name: &[u8]) -> Option<&'a [u8]> {
+        // SAFETY: the headers of a request are in a list of this type, and live as long as it.
+        unsafe {
+            let mut part: *const ngx_list_part_t =
+                &raw const self.0.as_ref().headers_in.headers.part;
+            while let Some(elements) = part.as_ref() {
+                for index in 0..elements.nelts {
+                    let header = &*elements.elts.cast::<ngx_table_elt_t>().add(index);
+                    if bytes(header.key).eq_ignore_ascii_case(name) {
+                        return Some(bytes(header.value));
+                    }
+                }
+                part = elements.next;
+            }
+        }
+        None
     }
 
     /// The request that this one is a subrequest of.

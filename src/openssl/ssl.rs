@@ -327,6 +327,15 @@ pub unsafe fn set_info_callback(context: &SslContextRef, callback: InfoCallback)
     unsafe { sys::SSL_CTX_set_info_callback(context.as_ptr(), Some(callback)) }
 }
 
+/// `SSL_set_info_callback(3)`
+///
+/// # Safety
+/// `callback` must call the one of the context.
+pub unsafe fn set_connection_info_callback(ssl: &SslRef, callback: InfoCallback) {
+    // SAFETY: the SSL is valid.
+    unsafe { sys::SSL_set_info_callback(ssl.as_ptr(), Some(callback)) }
+}
+
 /// What happened, of what an info callback is told.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum HandshakeEvent {

@@ -39,6 +39,7 @@ pub enum X509_OBJECT {}
 unsafe extern "C" {
     pub fn SSL_CTX_get_info_callback(ctx: *const SSL_CTX) -> Option<info_callback>;
     pub fn SSL_CTX_set_info_callback(ctx: *mut SSL_CTX, callback: Option<info_callback>);
+    pub fn SSL_set_info_callback(ssl: *mut SSL, callback: Option<info_callback>);
 
     pub fn SSL_set_options(ssl: *mut SSL, options: u64) -> u64;
     pub fn SSL_certs_clear(ssl: *mut SSL);

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use ngx::ffi::ngx_connection_t;
 use openssl::ssl::{SslRef, SslSession, SslVersion};
 
-use super::session_cache::{Session, SessionCache, SessionKey, Validity};
+use super::session_cache::{Evicted, Session, SessionCache, SessionKey, Validity};
 use crate::identity::Key;
 use crate::nginx::connection::{Connection, process_log};
 use crate::nginx::panic::guard;
@@ -20,6 +20,7 @@ use crate::nginx::time;
 use crate::openssl::client_certificate::ClientCertificate;
 use crate::openssl::error::SslError;
 use crate::openssl::ssl::{self, SslIndex};
+use crate::status::counters::{self, Counter};
 
 /// The session cache of a configuration. Connections may outlive the request that made them.
 pub type SharedSessionCache = Rc<RefCell<SessionCache<SslSession>>>;
@@ -87,10 +88,14 @@ pub fn identify(
     if let Some(Resumption { cache, key, not_after }) = resumption {
         let now = time::now();
         let mut resumed = None;
-        if let Some((session, validity)) = cache.borrow_mut().get(&key, now) {
+        let found = cache.borrow_mut().get(&key, now);
+        if let Some((session, validity)) = found {
+            counters::count(Counter::SessionCacheHit);
             ssl::set_session(ssl, &session)?;
             resumed = Some(validity);
             offer = Offer::Session;
+        } else {
+            counters::count(Counter::SessionCacheMiss);
         }
         let validity = Validity { first_handshake: now.monotonic, not_after };
         sessions = Some(Sessions { cache, key, validity, resumed });
@@ -147,6 +152,9 @@ pub unsafe extern "C" fn save_session(connection: *mut ngx_connection_t) {
             _ => *validity,
         };
         // The session that it replaces is freed here: nobody else borrows the cache meanwhile.
-        cache.borrow_mut().put(*key, session.to_owned(), validity, time::now());
+        let evicted = cache.borrow_mut().put(*key, session.to_owned(), validity, time::now());
+        if evicted == Evicted::Another {
+            counters::count(Counter::SessionCacheEviction);
+        }
     });
 }

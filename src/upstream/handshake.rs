@@ -34,6 +34,7 @@ use crate::openssl::error::SslError;
 use crate::openssl::ssl::{self, ContextIndex, HandshakeEvent, InfoCallback};
 use crate::openssl::store::{self, TrustedStore};
 use crate::request::RequestState;
+use crate::status::counters::{self, Counter};
 
 /// What we keep for a TLS context. Lives in the pool of the configuration, as does the context.
 struct ContextState {
@@ -149,6 +150,11 @@ fn on_event(ssl: &SslRef, event: HandshakeEvent) {
             }
         }
         HandshakeEvent::Done => {
+            counters::count(if ssl.session_reused() {
+                Counter::HandshakeResumed
+            } else {
+                Counter::HandshakeFull
+            });
             if let Some(state) = state {
                 verify::check_names(handshake, state);
             }
@@ -259,6 +265,19 @@ enum ApplyError {
     OutOfMemory(OutOfMemory),
 }
 
+impl ApplyError {
+    fn counter(&self) -> Counter {
+        match self {
+            Self::Session(_) => Counter::RefusedSession,
+            Self::ClientCertificate(_) => Counter::RefusedClientCertificate,
+            Self::TrustedStore(_) => Counter::RefusedTrustedStore,
+            Self::Verify(_) => Counter::RefusedVerification,
+            Self::Identity(_) => Counter::RefusedIdentity,
+            Self::OutOfMemory(_) => Counter::RefusedMemory,
+        }
+    }
+}
+
 impl fmt::Display for ApplyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -302,6 +321,7 @@ fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyErro
 
 /// Ends the request with one line in the log.
 fn refuse(handshake: Handshake<'_>, error: &ApplyError) {
+    counters::count(error.counter());
     handshake
         .connection
         .log()

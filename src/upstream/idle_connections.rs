@@ -38,6 +38,11 @@ impl<C: Copy + Eq> IdleConnections<C> {
         Some(connection)
     }
 
+    /// Whether there is one to `peer`, of whatever identity.
+    pub fn has_peer(&self, peer: &Address) -> bool {
+        self.by_key.iter().any(|(key, connections)| key.peer == *peer && !connections.is_empty())
+    }
+
     /// Puts in a connection; the one that makes room for it, if one must, is for the caller to close.
     #[must_use]
     pub fn put(&mut self, key: IdleKey, connection: C) -> Option<C> {
@@ -100,9 +105,11 @@ mod tests {
             assert_eq!(idle.put(key, connection), None);
         }
         for (connection, key) in (0..).zip(keys) {
+            assert!(idle.has_peer(&key.peer));
             assert_eq!(idle.take(&key), Some(connection));
             assert_eq!(idle.take(&key), None);
         }
+        assert!(!idle.has_peer(&keys[0].peer));
     }
 
     #[test]

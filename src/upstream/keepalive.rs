@@ -15,6 +15,7 @@ use crate::nginx::panic::guard;
 use crate::nginx::peer::Peer;
 use crate::nginx::process;
 use crate::nginx::time;
+use crate::status::counters::{self, Counter};
 
 /// What the directive says.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +50,14 @@ impl Keepalive {
     /// A connection to the address of `peer` that was made under `identity`.
     pub fn take<'a>(&self, peer: Peer<'a>, identity: Key) -> Option<Connection<'a>> {
         let key = key(peer, identity)?;
-        let connection = self.idle.borrow_mut().take(&key)?;
+        let taken = self.idle.borrow_mut().take(&key);
+        let Some(connection) = taken else {
+            if self.idle.borrow().has_peer(&key.peer) {
+                counters::count(Counter::IdleConnectionRefused);
+            }
+            return None;
+        };
+        counters::count(Counter::IdleConnectionReused);
 
         // SAFETY: connections are closed only together with their removal from here.
         unsafe {
@@ -74,6 +82,7 @@ impl Keepalive {
 
         let oldest = self.idle.borrow_mut().put(key, taken);
         if let Some(oldest) = oldest {
+            counters::count(Counter::IdleConnectionClosed);
             // SAFETY: it was idle, and is in no cache any more.
             unsafe { close_upstream_connection(oldest.as_ptr()) };
         }
@@ -122,6 +131,7 @@ unsafe extern "C" fn on_read(event: *mut ngx_event_t) {
             }
             let keepalive: &Keepalive = &*(*connection.as_ptr()).data.cast();
             keepalive.idle.borrow_mut().remove(connection);
+            counters::count(Counter::IdleConnectionClosed);
             close_upstream_connection(connection.as_ptr());
         }
     });

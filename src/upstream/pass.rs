@@ -14,8 +14,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ngx::ffi::{
     NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SERVICE_UNAVAILABLE, ngx_command_t,
-    ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_handler_pt, ngx_http_request_t,
-    ngx_http_upstream_conf_t, ngx_int_t,
+    ngx_conf_t, ngx_http_handler_pt, ngx_http_request_t, ngx_http_upstream_conf_t, ngx_int_t,
 };
 
 use super::enforcement::{LocationEnforcement, Violation};
@@ -30,6 +29,7 @@ use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::request::RequestState;
+use crate::status::counters::{self, Counter};
 
 /// A directive of nginx whose module begins its configuration of a location with an
 /// `ngx_http_upstream_conf_t`.
@@ -204,7 +204,7 @@ unsafe fn note(cf: *mut ngx_conf_t, directive: &'static PassDirective) {
     unsafe {
         let (Some(location), Some(core), Some(module)) = (
             module::location_conf(cf),
-            core_location(cf),
+            configuration::core_location(cf),
             Module::find(cf, directive.module).map(Module::index),
         ) else {
             return;
@@ -222,15 +222,6 @@ unsafe fn note(cf: *mut ngx_conf_t, directive: &'static PassDirective) {
         if location.pass.set(Rc::new(pass)).is_ok() {
             (*core.as_ptr()).handler = Some(handle);
         }
-    }
-}
-
-/// # Safety
-/// `cf` must be valid, and in a location or the merge of one.
-unsafe fn core_location(cf: *mut ngx_conf_t) -> Option<NonNull<ngx_http_core_loc_conf_t>> {
-    // SAFETY: by contract.
-    unsafe {
-        Module::find(cf, c"ngx_http_core_module")?.index().of(configuration::context(cf).loc_conf)
     }
 }
 
@@ -262,7 +253,7 @@ pub unsafe fn merge_loc_conf(
     // SAFETY: by contract. The configuration of a directive's module begins with an
     // `ngx_http_upstream_conf_t`.
     unsafe {
-        let Some(core) = core_location(cf) else {
+        let Some(core) = configuration::core_location(cf) else {
             return Ok(());
         };
         if let Some(pass) = location.pass.get() {
@@ -305,6 +296,7 @@ pub fn is_choosing_upstream(request: Request<'_>) -> bool {
 /// Makes a request for which nothing was chosen end with 503, and this one line in the log. Returns
 /// what no URL can have in the place of a host: nginx would take nothing at all for an empty text.
 pub fn refuse_missing_target(request: Request<'_>, message: fmt::Arguments<'_>) -> &'static [u8] {
+    counters::count(Counter::RefusedTarget);
     request.log().error(message);
     // Otherwise nginx would say what it thinks of the URL.
     TARGET_MISSING.set(Some(request.log().silence()));

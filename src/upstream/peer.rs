@@ -19,7 +19,7 @@ use openssl::x509::X509VerifyResult;
 
 use super::forwarding::UpstreamNames;
 use super::keepalive::Keepalive;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Verified};
 use super::{handshake, identification};
 use crate::module;
 use crate::nginx::configuration::{self, Module};
@@ -32,6 +32,7 @@ use crate::nginx::upstream::Upstream;
 use crate::openssl::ssl;
 use crate::phase::Phases;
 use crate::request::RequestState;
+use crate::status::counters::{self, Counter};
 
 /// The `upstream {}` blocks of a configuration.
 #[derive(Default)]
@@ -259,6 +260,7 @@ fn choose(choice: &PeerChoice, upstream: Upstream<'_>, status: ngx_int_t) -> ngx
                 "upstream TLS settings of the request could not be applied: they are for proxy, \
                  grpc and uwsgi alone"
             ));
+            counters::count(Counter::RefusedModule);
             return NGX_ERROR as ngx_int_t;
         }
         if status == REUSE {
@@ -286,10 +288,12 @@ fn choose(choice: &PeerChoice, upstream: Upstream<'_>, status: ngx_int_t) -> ngx
 /// of a location, and not for the request that is to get it.
 fn put_aside(choice: &PeerChoice, upstream: Upstream<'_>) {
     let peer = upstream.peer();
+    counters::count(Counter::IdleConnectionRefused);
     if let Some(keepalive) = choice.keepalive() {
         keepalive.put(peer);
     }
     if let Some(connection) = peer.take_connection() {
+        counters::count(Counter::IdleConnectionClosed);
         // SAFETY: nobody else has it, now that it was taken from its cache.
         unsafe { close_upstream_connection(connection.as_ptr()) };
     }
@@ -320,7 +324,12 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
 /// would look for one. Returns the state that nginx is to be told.
 fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: ngx_uint_t) -> ngx_uint_t {
     let overridden = RequestState::with_upstream_tls(choice.request());
-    choice.outcome.replace(outcome(upstream, !matches!(overridden, Ok(None))));
+    let outcome = outcome(upstream, !matches!(overridden, Ok(None)));
+    let verified = outcome.as_ref().map(|outcome| outcome.verified);
+    if let (Some(Verified::Failed(reason)), false) = (verified, upstream.peer().is_cached()) {
+        counters::count_verification_failure(reason);
+    }
+    choice.outcome.replace(outcome);
 
     if !matches!(overridden, Ok(None)) {
         upstream.do_not_keep_alive();

@@ -41,6 +41,14 @@ pub trait Session: Clone {
     fn is_single_use(&self) -> bool;
 }
 
+/// What made room for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evicted {
+    None,
+    /// The entry of another key.
+    Another,
+}
+
 /// How many sessions of single use an entry has at most. A full handshake brings two as a rule, and
 /// one that resumes brings one, but only after its end: those that begin meanwhile need others.
 const SESSIONS_OF_AN_ENTRY: usize = 4;
@@ -82,9 +90,9 @@ impl<S: Session> SessionCache<S> {
 
     /// Keeps `session`, unless it has expired already: beside those that were there, or, if it may be
     /// used more than once, in their place.
-    pub fn put(&mut self, key: SessionKey, session: S, validity: Validity, now: Now) {
+    pub fn put(&mut self, key: SessionKey, session: S, validity: Validity, now: Now) -> Evicted {
         if is_over(validity, self.lifetime, now) {
-            return;
+            return Evicted::None;
         }
         let sessions = self.entries.get_or_insert_mut(key, Vec::new);
         if !session.is_single_use() {
@@ -95,7 +103,9 @@ impl<S: Session> SessionCache<S> {
         sessions.push((session, validity));
         if self.entries.len() > self.capacity.get() {
             self.entries.pop_lru();
+            return Evicted::Another;
         }
+        Evicted::None
     }
 }
 
@@ -215,7 +225,8 @@ mod tests {
             cache.put(key(index as u64, b"a"), session.clone(), since(0), at(0));
         }
         assert!(cache.get(&key(0, b"a"), at(0)).is_some());
-        cache.put(key(2, b"a"), sessions[2].clone(), since(0), at(0));
+        let evicted = cache.put(key(2, b"a"), sessions[2].clone(), since(0), at(0));
+        assert_eq!(evicted, Evicted::Another);
 
         let kept: Vec<_> =
             sessions.iter().map(|Ticket(_, used)| Rc::strong_count(used) == 2).collect();

@@ -1,0 +1,57 @@
+//! A response that is there at once.
+
+use ngx::ffi::{
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, NGX_OK, ngx_chain_t, ngx_create_temp_buf,
+    ngx_http_discard_request_body, ngx_http_output_filter, ngx_http_send_header, ngx_int_t,
+    ngx_list_push, ngx_str_t, ngx_table_elt_t,
+};
+
+use super::request::Request;
+
+/// Answers `request` with `body`, which nobody may keep. Returns what a content handler has to return.
+pub fn send(request: Request<'_>, content_type: &'static str, body: &[u8]) -> ngx_int_t {
+    const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+
+    // SAFETY: the request is valid, and nothing of its response was sent. What is set lives as long
+    // as the program, or in its pool; each allocation is checked.
+    unsafe {
+        let r = request.as_ptr();
+        let status = ngx_http_discard_request_body(r);
+        if status != NGX_OK as ngx_int_t {
+            return status;
+        }
+
+        let header = ngx_list_push(&raw mut (*r).headers_out.headers).cast::<ngx_table_elt_t>();
+        if header.is_null() {
+            return FAILED;
+        }
+        header.write_bytes(0, 1);
+        (*header).hash = 1;
+        (*header).key = string("Cache-Control");
+        (*header).value = string("no-store");
+
+        (*r).headers_out.status = NGX_HTTP_OK as usize;
+        (*r).headers_out.content_length_n = body.len() as i64;
+        (*r).headers_out.content_type = string(content_type);
+        (*r).headers_out.content_type_len = content_type.len();
+        let status = ngx_http_send_header(r);
+        if status != NGX_OK as ngx_int_t || (*r).header_only() != 0 {
+            return status;
+        }
+
+        let buffer = ngx_create_temp_buf((*r).pool, body.len());
+        if buffer.is_null() {
+            return FAILED;
+        }
+        (*buffer).last.copy_from_nonoverlapping(body.as_ptr(), body.len());
+        (*buffer).last = (*buffer).last.add(body.len());
+        (*buffer).set_last_buf(u32::from(request.is_main()));
+        (*buffer).set_last_in_chain(1);
+        let mut chain = ngx_chain_t { buf: buffer, next: std::ptr::null_mut() };
+        ngx_http_output_filter(r, &raw mut chain)
+    }
+}
+
+fn string(text: &'static str) -> ngx_str_t {
+    ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }
+}

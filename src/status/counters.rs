@@ -1,0 +1,276 @@
+//! What is counted, and what each count is called.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use openssl::x509::X509VerifyResult;
+
+/// A count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    HandshakeFull,
+    HandshakeResumed,
+    SessionCacheHit,
+    SessionCacheMiss,
+    SessionCacheEviction,
+    IdleConnectionReused,
+    IdleConnectionRefused,
+    IdleConnectionClosed,
+    ClientCertificateRequested,
+    ClientCertificatePresented,
+    ClientCertificateAbsent,
+    RefusedClientCertificate,
+    RefusedTrustedStore,
+    RefusedVerification,
+    RefusedSession,
+    RefusedIdentity,
+    RefusedMemory,
+    RefusedModule,
+    RefusedTarget,
+}
+
+/// How many of them there are.
+const COUNTERS: usize = Counter::RefusedTarget as usize + 1;
+
+/// Failed verifications are counted by OpenSSL's number for the reason; the last one is for all that
+/// are greater.
+const REASONS: usize = 128;
+
+/// The counts. With workers of their own address spaces, it lives in memory that they share.
+#[repr(C)]
+pub struct Counters {
+    counters: [AtomicU64; COUNTERS],
+    reasons: [AtomicU64; REASONS],
+}
+
+/// What is counted where nobody will ask.
+static UNSHARED: Counters = Counters::new();
+
+static CURRENT: AtomicPtr<Counters> = AtomicPtr::new((&raw const UNSHARED).cast_mut());
+
+/// The counts of this process.
+pub fn current() -> &'static Counters {
+    // SAFETY: it is `UNSHARED`, or what `set_current` was given.
+    unsafe { &*CURRENT.load(Ordering::Relaxed) }
+}
+
+/// Makes this process count in `counters`, or for nobody.
+///
+/// # Safety
+/// `counters` must stay valid as long as the process counts in them.
+pub unsafe fn set_current(counters: Option<&Counters>) {
+    let counters = counters.unwrap_or(&UNSHARED);
+    CURRENT.store(std::ptr::from_ref(counters).cast_mut(), Ordering::Relaxed);
+}
+
+/// Counts one.
+pub fn count(counter: Counter) {
+    current().count(counter);
+}
+
+/// Counts a service that failed verification.
+pub fn count_verification_failure(reason: X509VerifyResult) {
+    current().count_verification_failure(reason);
+}
+
+impl Counters {
+    pub const fn new() -> Self {
+        Self {
+            counters: [const { AtomicU64::new(0) }; COUNTERS],
+            reasons: [const { AtomicU64::new(0) }; REASONS],
+        }
+    }
+
+    fn count(&self, counter: Counter) {
+        self.counters[counter as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count_verification_failure(&self, reason: X509VerifyResult) {
+        let number = usize::try_from(reason.as_raw()).unwrap_or(REASONS).min(REASONS - 1);
+        self.reasons[number].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn value(&self, counter: Counter) -> u64 {
+        self.counters[counter as usize].load(Ordering::Relaxed)
+    }
+
+    /// The failed verifications, by OpenSSL's words for the reason.
+    fn verification_failures(&self) -> BTreeMap<&'static str, u64> {
+        let mut failures = BTreeMap::new();
+        for (number, count) in (0..).zip(&self.reasons) {
+            let count = count.load(Ordering::Relaxed);
+            if count > 0 {
+                *failures.entry(reason(number)).or_default() += count;
+            }
+        }
+        failures
+    }
+}
+
+fn reason(number: i32) -> &'static str {
+    // SAFETY: OpenSSL has words for any number.
+    let result = unsafe { X509VerifyResult::from_raw(number) };
+    match result {
+        X509VerifyResult::APPLICATION_VERIFICATION => "none of the required names",
+        _ => result.error_string(),
+    }
+}
+
+/// Counts that belong together.
+pub struct Family {
+    /// In JSON as it is; a metric of Prometheus has `kong_tls_` before and `_total` after it.
+    pub name: &'static str,
+    /// What one of it is.
+    pub help: &'static str,
+    pub values: Values,
+}
+
+/// What a family has.
+pub enum Values {
+    One(Counter),
+    /// By the value of a label.
+    Labelled(&'static str, &'static [(&'static str, Counter)]),
+    /// By the reason; those that there are.
+    VerificationFailures,
+}
+
+/// The families, in the order in which they are shown.
+pub const FAMILIES: &[Family] = &[
+    Family {
+        name: "upstream_handshakes",
+        help: "TLS handshakes with services that were completed.",
+        values: Values::Labelled(
+            "type",
+            &[("full", Counter::HandshakeFull), ("resumed", Counter::HandshakeResumed)],
+        ),
+    },
+    Family {
+        name: "upstream_session_cache_lookups",
+        help: "New connections for which kong_tls_session_cache was asked for a session.",
+        values: Values::Labelled(
+            "result",
+            &[("hit", Counter::SessionCacheHit), ("miss", Counter::SessionCacheMiss)],
+        ),
+    },
+    Family {
+        name: "upstream_session_cache_evictions",
+        help: "Entries of kong_tls_session_cache that made room for others.",
+        values: Values::One(Counter::SessionCacheEviction),
+    },
+    Family {
+        name: "upstream_idle_connections",
+        help: "Idle connections that served another request, that did not because they were of \
+               another TLS identity, and that were closed while idle.",
+        values: Values::Labelled(
+            "event",
+            &[
+                ("reused", Counter::IdleConnectionReused),
+                ("refused", Counter::IdleConnectionRefused),
+                ("closed", Counter::IdleConnectionClosed),
+            ],
+        ),
+    },
+    Family {
+        name: "upstream_verification_failures",
+        help: "Services that failed verification.",
+        values: Values::VerificationFailures,
+    },
+    Family {
+        name: "client_certificates",
+        help: "Certificates that clients were asked for by request_client_certificate, that they \
+               presented then, and that they did not.",
+        values: Values::Labelled(
+            "event",
+            &[
+                ("requested", Counter::ClientCertificateRequested),
+                ("presented", Counter::ClientCertificatePresented),
+                ("absent", Counter::ClientCertificateAbsent),
+            ],
+        ),
+    },
+    Family {
+        name: "refusals",
+        help: "Attempts to reach a service that were refused because a setting of the request could \
+               not be applied.",
+        values: Values::Labelled(
+            "setting",
+            &[
+                ("client_certificate", Counter::RefusedClientCertificate),
+                ("trusted_store", Counter::RefusedTrustedStore),
+                ("verification", Counter::RefusedVerification),
+                ("session", Counter::RefusedSession),
+                ("identity", Counter::RefusedIdentity),
+                ("memory", Counter::RefusedMemory),
+                ("module", Counter::RefusedModule),
+                ("target", Counter::RefusedTarget),
+            ],
+        ),
+    },
+];
+
+/// What a family comes to.
+pub enum Totals {
+    One(u64),
+    /// The label, and each of its values with what was counted.
+    Labelled(&'static str, Vec<(&'static str, u64)>),
+}
+
+impl Family {
+    pub fn totals(&self, counters: &Counters) -> Totals {
+        match self.values {
+            Values::One(counter) => Totals::One(counters.value(counter)),
+            Values::Labelled(label, values) => Totals::Labelled(
+                label,
+                values.iter().map(|(value, counter)| (*value, counters.value(*counter))).collect(),
+            ),
+            Values::VerificationFailures => {
+                Totals::Labelled("reason", counters.verification_failures().into_iter().collect())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// Counts that are all different.
+    pub fn example() -> Counters {
+        let counters = Counters::new();
+        for (number, counter) in (1..).zip(&counters.counters) {
+            counter.store(number, Ordering::Relaxed);
+        }
+        counters.count_verification_failure(X509VerifyResult::APPLICATION_VERIFICATION);
+        for number in [20, 20, 62, 127, 1000, -1] {
+            // SAFETY: OpenSSL has words for any number.
+            counters.count_verification_failure(unsafe { X509VerifyResult::from_raw(number) });
+        }
+        counters
+    }
+
+    #[test]
+    fn every_count_is_shown_once() {
+        let mut seen = Vec::new();
+        for family in FAMILIES {
+            match family.values {
+                Values::One(counter) => seen.push(counter as usize),
+                Values::Labelled(_, values) => {
+                    seen.extend(values.iter().map(|(_, counter)| *counter as usize));
+                }
+                Values::VerificationFailures => {}
+            }
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..COUNTERS).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn failures_are_counted_by_reason() {
+        let failures = example().verification_failures();
+        assert_eq!(failures["unable to get local issuer certificate"], 2);
+        assert_eq!(failures["none of the required names"], 1);
+        // Different numbers without words of their own make one line.
+        assert_eq!(failures.values().sum::<u64>(), 7);
+        assert_eq!(failures.len(), 4);
+    }
+}

@@ -1,0 +1,221 @@
+//! The forms that the status has, and which of them a client gets.
+
+use std::fmt::{self, Write};
+
+use serde_json::{Map, Value};
+
+use super::counters::{Counters, FAMILIES, Totals};
+use super::page;
+
+/// A form of the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    /// Prometheus' text format.
+    Prometheus,
+    Html,
+}
+
+/// A form that there is not.
+#[derive(Debug, PartialEq, Eq)]
+pub struct UnknownFormat;
+
+impl Format {
+    /// The form for a client that has `?format=` in its URL, or else the header `Accept` (RFC 9110,
+    /// section 12.5.1). The first that it likes best; JSON if it says nothing, or likes none.
+    pub fn negotiate(
+        argument: Option<&[u8]>,
+        accept: Option<&[u8]>,
+    ) -> Result<Self, UnknownFormat> {
+        match argument {
+            Some(b"json") => return Ok(Self::Json),
+            Some(b"prometheus") => return Ok(Self::Prometheus),
+            Some(b"html") => return Ok(Self::Html),
+            Some(_) => return Err(UnknownFormat),
+            None => {}
+        }
+        let accept = accept.and_then(|accept| std::str::from_utf8(accept).ok()).unwrap_or("*/*");
+        let mut best = (0.0, Self::Json);
+        for format in [Self::Json, Self::Prometheus, Self::Html] {
+            let quality = quality(accept, format.media_type());
+            if quality > best.0 {
+                best = (quality, format);
+            }
+        }
+        Ok(best.1)
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Prometheus => "text/plain",
+            Self::Html => "text/html",
+        }
+    }
+
+    /// The header `Content-Type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::Html => "text/html; charset=utf-8",
+        }
+    }
+
+    /// The status in this form.
+    pub fn render(self, counters: &Counters) -> String {
+        match self {
+            Self::Json => format!("{:#}\n", json(counters)),
+            Self::Prometheus => Prometheus(counters).to_string(),
+            Self::Html => page::render(counters),
+        }
+    }
+}
+
+/// How much `accept` likes a media type, by the most specific of the ranges that hold it.
+fn quality(accept: &str, media_type: &str) -> f32 {
+    let (kind, _) = media_type.split_once('/').unwrap_or((media_type, ""));
+    let mut best = (0, 0.0);
+    for range in accept.split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let specificity = if name.eq_ignore_ascii_case(media_type) {
+            3
+        } else if name.strip_suffix("/*").is_some_and(|name| name.eq_ignore_ascii_case(kind)) {
+            2
+        } else if name == "*/*" {
+            1
+        } else {
+            continue;
+        };
+        let quality = parts
+            .find_map(|parameter| parameter.strip_prefix("q="))
+            .map_or(1.0, |quality| quality.parse().unwrap_or(0.0));
+        if specificity > best.0 {
+            best = (specificity, quality);
+        }
+    }
+    best.1
+}
+
+fn json(counters: &Counters) -> Value {
+    let families = FAMILIES.iter().map(|family| {
+        let value = match family.totals(counters) {
+            Totals::One(total) => total.into(),
+            Totals::Labelled(_, totals) => {
+                let totals =
+                    totals.into_iter().map(|(value, total)| (value.to_owned(), total.into()));
+                Value::Object(totals.collect::<Map<_, _>>())
+            }
+        };
+        (family.name.to_owned(), value)
+    });
+    Value::Object(families.collect())
+}
+
+/// <https://prometheus.io/docs/instrumenting/exposition_formats/>
+struct Prometheus<'a>(&'a Counters);
+
+impl fmt::Display for Prometheus<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for family in FAMILIES {
+            let name = format_args!("kong_tls_{}_total", family.name).to_string();
+            writeln!(f, "# HELP {name} {}", family.help)?;
+            writeln!(f, "# TYPE {name} counter")?;
+            match family.totals(self.0) {
+                Totals::One(total) => writeln!(f, "{name} {total}")?,
+                Totals::Labelled(label, totals) => {
+                    for (value, total) in totals {
+                        writeln!(f, "{name}{{{label}=\"{}\"}} {total}", LabelValue(value))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+struct LabelValue<'a>(&'a str);
+
+impl fmt::Display for LabelValue<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|character| match character {
+            '\\' => f.write_str("\\\\"),
+            '"' => f.write_str("\\\""),
+            '\n' => f.write_str("\\n"),
+            other => f.write_char(other),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::counters::tests::example;
+    use super::*;
+
+    #[test]
+    fn the_argument_decides_and_then_the_header() {
+        let accepted = |accept: &str| Format::negotiate(None, Some(accept.as_bytes())).unwrap();
+        assert_eq!(Format::negotiate(None, None), Ok(Format::Json));
+        for (accept, format) in [
+            ("*/*", Format::Json),
+            ("", Format::Json),
+            ("image/png", Format::Json),
+            ("application/json", Format::Json),
+            ("text/plain", Format::Prometheus),
+            ("TEXT/PLAIN;version=0.0.4", Format::Prometheus),
+            ("text/*", Format::Prometheus),
+            ("text/*;q=0.5, text/plain;q=0", Format::Html),
+            ("text/html", Format::Html),
+            // A browser.
+            (
+                "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8",
+                Format::Html,
+            ),
+            // Prometheus.
+            (
+                "application/openmetrics-text;version=1.0.0;q=0.6,\
+                 text/plain;version=0.0.4;q=0.4,*/*;q=0.1",
+                Format::Prometheus,
+            ),
+            ("application/json;q=x, text/html;q=0.1", Format::Html),
+        ] {
+            assert_eq!(accepted(accept), format, "{accept}");
+        }
+        assert_eq!(Format::negotiate(Some(b"html"), Some(b"text/plain")), Ok(Format::Html));
+        assert_eq!(Format::negotiate(Some(b"prometheus"), None), Ok(Format::Prometheus));
+        assert_eq!(Format::negotiate(Some(b"json"), Some(b"text/html")), Ok(Format::Json));
+        assert_eq!(Format::negotiate(Some(b"xml"), None), Err(UnknownFormat));
+    }
+
+    #[test]
+    fn json_has_each_family() {
+        let text = Format::Json.render(&example());
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["upstream_handshakes"]["full"], 1);
+        assert_eq!(value["upstream_session_cache_evictions"], 5);
+        assert_eq!(
+            value["upstream_verification_failures"]["unable to get local issuer certificate"],
+            2
+        );
+        assert_eq!(value.as_object().unwrap().len(), FAMILIES.len());
+        assert!(text.ends_with("}\n"));
+    }
+
+    #[test]
+    fn prometheus_has_each_family() {
+        let text = Format::Prometheus.render(&example());
+        assert!(text.contains(
+            "# HELP kong_tls_upstream_handshakes_total TLS handshakes with services that were \
+             completed.\n# TYPE kong_tls_upstream_handshakes_total counter\n\
+             kong_tls_upstream_handshakes_total{type=\"full\"} 1\n"
+        ));
+        assert!(text.contains("\nkong_tls_upstream_session_cache_evictions_total 5\n"));
+        assert_eq!(text.matches("# TYPE").count(), FAMILIES.len());
+    }
+
+    #[test]
+    fn labels_are_escaped() {
+        assert_eq!(LabelValue("a\\b\"c\nd").to_string(), "a\\\\b\\\"c\\nd");
+    }
+}

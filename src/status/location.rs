@@ -1,0 +1,33 @@
+//! The content of a location with `kong_tls_status`.
+
+use std::ptr::NonNull;
+
+use ngx::ffi::{
+    NGX_HTTP_BAD_REQUEST, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED, ngx_http_request_t,
+    ngx_int_t,
+};
+
+use super::counters;
+use super::format::Format;
+use crate::nginx::connection::process_log;
+use crate::nginx::panic::guard;
+use crate::nginx::request::Request;
+use crate::nginx::response;
+
+/// The content handler.
+pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
+    let failed = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+    guard("kong_tls_status", process_log(), failed, || {
+        // SAFETY: nginx calls with a valid request.
+        let request = unsafe { Request::from_ptr(NonNull::new_unchecked(r)) };
+        if !request.is_get_or_head() {
+            return NGX_HTTP_NOT_ALLOWED as ngx_int_t;
+        }
+        let Ok(format) = Format::negotiate(request.argument("format"), request.header(b"accept"))
+        else {
+            return NGX_HTTP_BAD_REQUEST as ngx_int_t;
+        };
+        let body = format.render(counters::current());
+        response::send(request, format.content_type(), body.as_bytes())
+    })
+}

@@ -1,0 +1,87 @@
+//! The status for a person: one page, without anything from elsewhere.
+
+use std::fmt::{self, Write};
+
+use super::counters::{Counters, FAMILIES, Family, Totals};
+
+const HEAD: &str = include_str!("page_head.html");
+
+/// The page.
+pub fn render(counters: &Counters) -> String {
+    let mut page = String::from(HEAD);
+    for family in FAMILIES {
+        // To write to a string does not fail.
+        let _ = write!(page, "{}", Section(family, counters));
+    }
+    page.push_str("</main>\n</html>\n");
+    page
+}
+
+/// A family, as a table with a bar for each count.
+struct Section<'a>(&'a Family, &'a Counters);
+
+impl fmt::Display for Section<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(family, counters) = self;
+        let title = family.name.replace('_', " ").replacen("upstream ", "", 1);
+        let side = if family.name.starts_with("client") { "client" } else { "service" };
+        let rows = match family.totals(counters) {
+            Totals::One(total) => vec![("", total)],
+            Totals::Labelled(_, totals) => totals,
+        };
+        let greatest = rows.iter().map(|(_, total)| *total).max().unwrap_or_default().max(1);
+
+        writeln!(f, "<section class=\"{side}\">\n<h2>{}</h2>", Escaped(&title))?;
+        writeln!(f, "<p>{}</p>", Escaped(family.help))?;
+        if rows.is_empty() {
+            return writeln!(f, "<p class=\"none\">none</p>\n</section>");
+        }
+        writeln!(f, "<table>")?;
+        for (value, total) in rows {
+            let label = Escaped(if value.is_empty() { &title } else { value });
+            // Of a hundred: the greatest is as wide as can be.
+            let width = u128::from(total) * 100 / u128::from(greatest);
+            writeln!(
+                f,
+                "<tr><th scope=\"row\">{label}</th><td>{total}</td>\
+                 <td class=\"bar\"><meter max=\"100\" value=\"{width}\"></meter></td></tr>"
+            )?;
+        }
+        writeln!(f, "</table>\n</section>")
+    }
+}
+
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|character| match character {
+            '&' => f.write_str("&amp;"),
+            '<' => f.write_str("&lt;"),
+            '>' => f.write_str("&gt;"),
+            '"' => f.write_str("&quot;"),
+            other => f.write_char(other),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::counters::tests::example;
+    use super::*;
+
+    #[test]
+    fn the_page_has_each_family_and_nothing_from_elsewhere() {
+        let page = render(&example());
+        assert_eq!(page.matches("<section").count(), FAMILIES.len());
+        assert!(page.contains("unable to get local issuer certificate"));
+        for elsewhere in ["http:", "https:", "src=", "href=", "url(", "@import", "<script"] {
+            assert!(!page.contains(elsewhere), "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn text_is_escaped() {
+        assert_eq!(Escaped("<a & \"b\">").to_string(), "&lt;a &amp; &quot;b&quot;&gt;");
+    }
+}

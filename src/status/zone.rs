@@ -1,0 +1,73 @@
+//! The memory in which all workers count.
+
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+
+use ngx::ffi::{
+    NGX_ERROR, NGX_OK, ngx_conf_t, ngx_int_t, ngx_pagesize, ngx_shared_memory_add, ngx_shm_zone_t,
+    ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t,
+};
+
+use super::counters::{self, Counters};
+use crate::module;
+use crate::nginx::connection::process_log;
+use crate::nginx::panic::guard;
+use crate::nginx::pool::OutOfMemory;
+
+/// nginx needs so much for the zone itself: one page has room for the counts.
+const PAGES: usize = 8;
+
+/// A zone, of one configuration.
+#[derive(Clone, Copy)]
+pub struct Zone(NonNull<ngx_shm_zone_t>);
+
+impl Zone {
+    /// Makes a zone for the configuration that is being read, or finds it. A reload goes on with what
+    /// was counted before it.
+    ///
+    /// # Safety
+    /// `cf` must be valid.
+    pub unsafe fn add(cf: *mut ngx_conf_t) -> Result<Self, OutOfMemory> {
+        // SAFETY: nginx copies the name, and only compares the tag.
+        unsafe {
+            let name = "kong_tls_status";
+            let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
+            let zone =
+                ngx_shared_memory_add(cf, &raw mut name, PAGES * ngx_pagesize, module::tag());
+            let zone = NonNull::new(zone).ok_or(OutOfMemory)?;
+            (*zone.as_ptr()).init = Some(initialize);
+            Ok(Self(zone))
+        }
+    }
+
+    /// Makes this process count there.
+    pub fn count_there(self) {
+        // SAFETY: `initialize` has set the data, which is part of the zone: a worker has it until it
+        // ends.
+        unsafe { counters::set_current(self.0.as_ref().data.cast::<Counters>().as_ref()) }
+    }
+}
+
+unsafe extern "C" fn initialize(zone: *mut ngx_shm_zone_t, before: *mut c_void) -> ngx_int_t {
+    guard("kong_tls_status zone", process_log(), NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx calls with a valid zone, at the beginning of whose memory it has made a slab
+        // pool, and with the data of the zone that this one continues.
+        unsafe {
+            let pool = (*zone).shm.addr.cast::<ngx_slab_pool_t>();
+            if !before.is_null() {
+                (*zone).data = before;
+            } else if (*zone).shm.exists != 0 {
+                (*zone).data = (*pool).data;
+            } else {
+                let memory = ngx_slab_alloc(pool, size_of::<Counters>()).cast::<Counters>();
+                if memory.is_null() {
+                    return NGX_ERROR as ngx_int_t;
+                }
+                ptr::write(memory, Counters::new());
+                (*pool).data = memory.cast();
+                (*zone).data = memory.cast();
+            }
+        }
+        NGX_OK as ngx_int_t
+    })
+}

@@ -1,0 +1,364 @@
+# kong_tls_status: what was counted, in each of its forms.
+
+use lib 't/support';
+use TestKong;
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+repeat_each(1);
+require_program('promtool');
+
+# "status" is a location with the numbers; "numbers" one with those that are not 0, a line each.
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my $config = $block->config;
+    $config =~ s{^    status;\n}{<<'_EOC_'}me;
+    location = /status {
+        kong_tls_status;
+    }
+    location = /numbers {
+        content_by_lua_block {
+            local text = ngx.location.capture("/status", { args = "format=prometheus" }).body
+            for line in text:gmatch("[^\n]+") do
+                local name, value = line:match("^kong_tls_(.*)_total(.* [1-9]%d*)$")
+                if name then
+                    ngx.say(name, value)
+                end
+            end
+        }
+    }
+_EOC_
+    $block->set_value('config', $config);
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: connections to services
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+        kong_tls_keepalive 2;
+    }
+    kong_tls_session_cache 2;
+--- config
+    status;
+    location /t {
+        access_by_lua_block {
+            local name = ngx.var.arg_client
+            assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+        }
+        proxy_ssl_protocols TLSv1.2;
+        proxy_http_version 1.1;
+        proxy_set_header Connection $arg_connection;
+        proxy_pass https://kept;
+    }
+--- request eval
+["GET /numbers",
+ # Two connections, the second beside one of another identity; then the first again.
+ "GET /t?client=client1", "GET /t?client=client2", "GET /t?client=client1", "GET /numbers",
+ # The first is used, and closed; a new one resumes its session.
+ "GET /t?client=client1&connection=close", "GET /t?client=client1&connection=close", "GET /numbers",
+ # A third identity: its session makes the least recently used one go, and its connection none.
+ "GET /t?client=rsa", "GET /numbers",
+ # A fourth makes the oldest of the connections go.
+ "GET /t?client=intermediate", "GET /numbers"]
+--- response_body eval
+my $said = sub { "client=$_[0],O=Test reused=$_[1] TLSv1.2\n" };
+my $numbers = sub {
+    my ($full, $resumed, $hit, $miss, $evicted, $reused, $refused, $closed) = @_;
+    return CORE::join '', map { $_->[1] ? "$_->[0] $_->[1]\n" : () }
+        ['upstream_handshakes{type="full"}', $full], ['upstream_handshakes{type="resumed"}', $resumed],
+        ['upstream_session_cache_lookups{result="hit"}', $hit],
+        ['upstream_session_cache_lookups{result="miss"}', $miss],
+        ['upstream_session_cache_evictions', $evicted],
+        ['upstream_idle_connections{event="reused"}', $reused],
+        ['upstream_idle_connections{event="refused"}', $refused],
+        ['upstream_idle_connections{event="closed"}', $closed];
+};
+['',
+ $said->('CN=client-1', '.'), $said->('CN=client-2', '.'), $said->('CN=client-1', '.'),
+ $numbers->(2, 0, 0, 2, 0, 1, 1, 0),
+ $said->('CN=client-1', '.'), $said->('CN=client-1', 'r'),
+ $numbers->(2, 1, 1, 2, 0, 2, 2, 0),
+ $said->('CN=client-rsa', '.'),
+ $numbers->(3, 1, 1, 3, 1, 2, 3, 0),
+ $said->('CN=client-intermediate', '.'),
+ $numbers->(4, 1, 1, 4, 2, 2, 4, 1)]
+--- error_code eval
+[(200) x 12]
+--- no_error_log
+[error]
+
+
+
+=== TEST 2: beside nginx's own keepalive
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+        keepalive 2;
+    }
+--- config
+    status;
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    location /plain {
+        proxy_pass https://kept/;
+    }
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_pass https://kept/;
+    }
+--- request eval
+["GET /plain", "GET /t", "GET /numbers"]
+--- response_body_like eval
+["^client= ", "^client=CN=client-1,",
+ '\Aupstream_handshakes\{type="full"\} 2\nupstream_session_cache_lookups\{result="miss"\} 1\n'
+ . 'upstream_idle_connections\{event="refused"\} 1\nupstream_idle_connections\{event="closed"\} 1\n\z']
+--- error_code eval
+[(200) x 3]
+--- no_error_log
+[error]
+
+
+
+=== TEST 3: services that fail verification, by the reason, of requests with settings and without
+--- config
+    status;
+    proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+    proxy_ssl_name $arg_name;
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+            if ngx.var.arg_names then
+                assert(tls.set_upstream_ssl_sans_dnsnames { "required.test" })
+            end
+        }
+        proxy_pass https://$arg_to;
+    }
+    location /static {
+        proxy_ssl_verify on;
+        proxy_pass https://$arg_to;
+    }
+    # One after the other: that a service refuses another is no failure of verification.
+    location /refused {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.weak, key.weak))
+        }
+        proxy_pass https://service;
+    }
+    location /target {
+        proxy_pass https://$kong_upstream_target;
+    }
+--- request eval
+["GET /t?to=service&name=service.test", "GET /t?to=other&name=service.test", "GET /t?to=service&name=a.test",
+ "GET /t?to=service&name=service.test&names=1", "GET /static?to=other&name=service.test",
+ "GET /static?to=service&name=a.test", "GET /static?to=service&name=service.test",
+ "GET /refused", "GET /target", "GET /numbers"]
+--- error_code eval
+[200, (502) x 5, 200, 502, 503, 200]
+--- response_body_like eval
+["^client", ("502 Bad") x 5, "^client", "502 Bad", "503 Service",
+ 'upstream_verification_failures\{reason="hostname mismatch"\} 2\n'
+ . 'upstream_verification_failures\{reason="none of the required names"\} 1\n'
+ . 'upstream_verification_failures\{reason="unable to get local issuer certificate"\} 1\n'
+ . 'upstream_verification_failures\{reason="unable to verify the first certificate"\} 1\n'
+ . 'refusals\{setting="client_certificate"\} 1\nrefusals\{setting="target"\} 1\n\z']
+
+
+
+=== TEST 4: what clients are asked for, and present
+--- http_config
+    gateway {
+        ssl_certificate_by_lua_block {
+            if require("ngx.ssl").server_name() ~= "unasked.test" then
+                assert(kong.client.tls.request_client_certificate())
+                assert(kong.client.tls.request_client_certificate(ca.root))
+            end
+        }
+    }
+--- config
+    status;
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            local pki = os.getenv("TEST_NGINX_PKI")
+            local function visit(name, ...)
+                local result = client.curl({ "-k", "--unix-socket", "$TEST_NGINX_HTML_DIR/gateway.sock",
+                                             "https://" .. name .. "/", ... })
+                ngx.print(result.out)
+            end
+            local certificate = { "--cert", pki .. "/client1.crt", "--key", pki .. "/client1.key" }
+            visit("gateway.test")
+            visit("gateway.test", unpack(certificate))
+            visit("gateway.test", "--tls-max", "1.2", unpack(certificate))
+            visit("unasked.test", unpack(certificate))
+        }
+    }
+--- request eval
+["GET /t", "GET /numbers"]
+--- response_body eval
+["NONE, no certificates\nSUCCESS, 1 certificates\nSUCCESS, 1 certificates\nNONE, no certificates\n",
+ qq{client_certificates{event="requested"} 3\nclient_certificates{event="presented"} 2\n}
+ . qq{client_certificates{event="absent"} 1\n}]
+--- error_code eval
+[200, 200]
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 5: JSON
+--- config
+    status;
+--- request eval
+["GET /status", "GET /status?format=json", "HEAD /status"]
+--- more_headers eval
+["", "Accept: text/html", ""]
+--- response_headers eval
+[("Content-Type: application/json\nCache-Control: no-store") x 3]
+--- response_body eval
+[(<<'_EOC_') x 2, '']
+{
+  "client_certificates": {
+    "absent": 0,
+    "presented": 0,
+    "requested": 0
+  },
+  "refusals": {
+    "client_certificate": 0,
+    "identity": 0,
+    "memory": 0,
+    "module": 0,
+    "session": 0,
+    "target": 0,
+    "trusted_store": 0,
+    "verification": 0
+  },
+  "upstream_handshakes": {
+    "full": 0,
+    "resumed": 0
+  },
+  "upstream_idle_connections": {
+    "closed": 0,
+    "refused": 0,
+    "reused": 0
+  },
+  "upstream_session_cache_evictions": 0,
+  "upstream_session_cache_lookups": {
+    "hit": 0,
+    "miss": 0
+  },
+  "upstream_verification_failures": {}
+}
+_EOC_
+--- error_code eval
+[(200) x 3]
+--- no_error_log
+[error]
+
+
+
+=== TEST 6: Prometheus, as its own tool reads it
+--- config
+    status;
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_name service.test;
+        proxy_pass https://service;
+    }
+    location /check {
+        content_by_lua_block {
+            local client = require "client"
+            -- What Prometheus 2.42 sends.
+            local accept = "Accept: application/openmetrics-text;version=1.0.0,"
+                .. "application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+            local text = client.curl({ "-H", accept, "http://127.0.0.1:$TEST_NGINX_SERVER_PORT/status" }).out
+            ngx.say(text == ngx.location.capture("/status?format=prometheus").body)
+            local check = client.run({ "promtool", "check", "metrics" }, { stdin = text })
+            ngx.say(check.code, check.out, check.err)
+            local families, help, type = 0, 0, 0
+            for line in text:gmatch("[^\n]+") do
+                help = help + (line:find("^# HELP kong_tls_[a-z_]+_total %u.+%.$") and 1 or 0)
+                type = type + (line:find("^# TYPE kong_tls_[a-z_]+_total counter$") and 1 or 0)
+            end
+            ngx.say(help, " ", type)
+        }
+    }
+--- request eval
+["GET /t", "GET /check", "GET /status?format=prometheus"]
+--- error_code eval
+[502, 200, 200]
+--- response_headers eval
+["Content-Type: text/html", "", "Content-Type: text/plain; version=0.0.4; charset=utf-8"]
+--- response_body_like eval
+["502 Bad", "^true\n0\n7 7\n\$", 'reason="unable to get local issuer certificate"']
+
+
+
+=== TEST 7: a page for people
+--- config
+    status;
+    location /t {
+        proxy_pass https://service/;
+    }
+--- request eval
+["GET /t", "GET /status", "GET /status?format=html"]
+--- more_headers eval
+["", "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", ""]
+--- response_headers eval
+["", ("Content-Type: text/html; charset=utf-8") x 2]
+--- error_code eval
+[(200) x 3]
+--- response_body_like eval
+["^client=", (qr{\A<!doctype html>.*<h2>handshakes</h2>.*<th scope="row">full</th><td>1</td>.*</html>\n\z}s) x 2]
+--- no_error_log
+[error]
+
+
+
+=== TEST 8: other methods and forms
+--- config
+    status;
+--- request eval
+["POST /status\n\nbody", "GET /status?format=xml", "DELETE /status", "GET /status?format="]
+--- error_code eval
+[405, 400, 405, 400]
+
+
+
+=== TEST 9: in a server, and with arguments
+--- http_config
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/status.sock;
+        kong_tls_status;
+    }
+--- config
+    location /t {
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/status.sock:/;
+    }
+--- request
+GET /t
+--- response_body_like: "upstream_handshakes"
+--- no_error_log
+[error]
+
+
+
+=== TEST 10: it takes no arguments
+--- http_config
+    server {
+        location / {
+            kong_tls_status on;
+        }
+    }
+--- config
+--- must_die
+--- error_log
+invalid number of arguments in "kong_tls_status" directive

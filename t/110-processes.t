@@ -248,3 +248,95 @@ ended
 --- no_error_log
 [error]
 [alert]
+
+
+
+=== TEST 5: what is counted: over all workers, and across reloads
+--- config
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(false))
+        }
+        proxy_ssl_session_reuse off;
+        proxy_pass https://service;
+        add_header X-Worker $pid;
+    }
+    location /loaded {
+        content_by_lua_block { ngx.print(loaded) }
+    }
+    location /status {
+        kong_tls_status;
+    }
+    location /count {
+        content_by_lua_block {
+            local client = require "client"
+            local base = "http://127.0.0.1:$TEST_NGINX_SERVER_PORT"
+            local pid = assert(io.open("$TEST_NGINX_SERVER_ROOT/logs/nginx.pid"))
+            local master = pid:read("*n")
+            pid:close()
+
+            local function reload()
+                local before = client.curl({ base .. "/loaded" }).out
+                assert(client.run({ "kill", "-HUP", master }).code == 0)
+                local deadline = ngx.now() + 10
+                repeat
+                    assert(ngx.now() < deadline, "not reloaded")
+                    ngx.sleep(0.02)
+                until client.curl({ base .. "/loaded" }).out ~= before
+            end
+            -- Until both workers have served some.
+            local function serve()
+                local workers, seen, requests = 0, {}, 0
+                repeat
+                    local answer = client.curl({ "-i", base .. "/t" }).out
+                    local worker = assert(answer:match("X%-Worker: (%d+)"), answer)
+                    workers = workers + (seen[worker] and 0 or 1)
+                    seen[worker] = true
+                    requests = requests + 1
+                until workers == 2
+                return requests
+            end
+            local function counted()
+                return tonumber(client.curl({ base .. "/status" }).out:match('"full": (%d+)'))
+            end
+            local function edit(from, to)
+                local name = "$TEST_NGINX_SERVER_ROOT/conf/nginx.conf"
+                local file = assert(io.open(name))
+                local text = file:read("*a")
+                file:close()
+                text = text:gsub(from, to)
+                file = assert(io.open(name, "w"))
+                file:write(text)
+                file:close()
+            end
+
+            local served = serve()
+            ngx.say("all: ", counted() == served)
+            reload()
+            ngx.say("after a reload: ", counted() == served)
+            served = served + serve()
+            ngx.say("and on: ", counted() == served)
+
+            -- A configuration that does not count, and one that does again.
+            edit("\n        kong_tls_status;", "\n        return 204;")
+            reload()
+            serve()
+            ngx.say("without: ", counted())
+            edit("\n        return 204;", "\n        kong_tls_status;")
+            reload()
+            served = serve()
+            ngx.say("anew: ", counted() == served)
+        }
+    }
+--- request
+GET /count
+--- timeout: 60
+--- response_body
+all: true
+after a reload: true
+and on: true
+without: nil
+anew: true
+--- no_error_log
+[error]
+[alert]

@@ -38,7 +38,7 @@ impl fmt::Display for Section<'_> {
         }
         writeln!(f, "<table>")?;
         for (value, total) in rows {
-            let label = Escaped(if value.is_empty() { &title } else { value });
+            let label = Escaped(if value.is_empty() { "total" } else { value });
             // Of a hundred: the greatest is as wide as can be.
             let width = u128::from(total) * 100 / u128::from(greatest);
             writeln!(

@@ -30,36 +30,51 @@ my $folder = tempdir(CLEANUP => 1);
 for my $name (qw(objs scripts)) {
     symlink "$root/$name", "$folder/$name" or die "$name: $!\n";
 }
-my @sockets = map { IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die $@ } 1, 2;
-my %port = (8080 => $sockets[0]->sockport, 8443 => $sockets[1]->sockport);
+mkdir "$folder/nginx-conf" or die $!;
+my @ports = (8080, 8443, 8444);
+my @sockets = map { IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die $@ } @ports;
+my %port;
+@port{@ports} = map { $_->sockport } @sockets;
 close $_ for @sockets;
-my $ports = join '|', keys %port;
-my $with_free_ports = sub { $_[0] =~ s/127\.0\.0\.1:($ports)/127.0.0.1:$port{$1}/gr };
+my $ports = join '|', @ports;
+my $with_free_ports = sub { $_[0] =~ s/(127\.0\.0\.1:|port[ =]+)($ports)/$1$port{$2}/gr };
 
-open my $file, '>', "$folder/first.conf" or die $!;
-print $file $with_free_ports->($configuration);
-close $file or die $!;
-
-my ($console) = $readme =~ /executed by t\/200-readme\.t -->\n```console\n(.*?)^```$/ms;
-my @steps = $console =~ /^\$ (.*\n(?:[^\$].*\n)*)/mg;
-ok @steps >= 5, 'there are commands to execute';
-for my $step (@steps) {
-    my ($command, $expected) = split /\n/, $step, 2;
-    # Built already, by whoever runs the tests.
-    next if $command eq './scripts/build';
-    my $real = $with_free_ports->($command);
-    # A server that stays behind must not hold on to our pipe.
-    my $said = $command =~ /^nginx/
-        ? `cd $folder && { $real; } >start.log 2>&1; cat start.log`
-        : `cd $folder && { $real; } 2>&1`;
-    my $status = $? >> 8;
-    # "signal process started" of nginx -s
-    $said =~ s/^.* \[notice\] .*\n//mg;
-    is $status, 0, "\$ $command";
-    is $said, $expected // '', 'and what it prints';
+sub write_file {
+    my ($name, $text) = @_;
+    open my $file, '>', "$folder/$name" or die "$name: $!\n";
+    print $file $with_free_ports->($text);
+    close $file or die "$name: $!\n";
+    return;
 }
+write_file($_, slurp($_)) for glob 'nginx-conf/*.conf';
+write_file('first.conf', $configuration);
+
+# Every command of a page, in its order, and what it prints.
+my $executed = 0;
+for my $page ('README.md', glob 'docs/*.md') {
+    my @consoles = slurp($page) =~ /executed by t\/200-readme\.t -->\n```console\n(.*?)^```$/msg;
+    for my $step (map { /^\$ (.*\n(?:[^\$].*\n)*)/mg } @consoles) {
+        my ($command, $expected) = split /\n/, $step, 2;
+        $executed++;
+        # Built already, by whoever runs the tests.
+        next if $command eq './scripts/build';
+        my $real = $with_free_ports->($command);
+        # A server that stays behind must not hold on to our pipe.
+        my $said = $command =~ /^nginx.*conf$/
+            ? `cd $folder && { $real; } >start.log 2>&1; cat start.log`
+            : `cd $folder && { $real; } 2>&1`;
+        my $status = $? >> 8;
+        # "signal process started" of nginx -s
+        $said =~ s/^.* \[notice\] .*\n//mg;
+        is $status, 0, "$page: \$ $command";
+        is $said, $with_free_ports->($expected // ''), 'and what it prints';
+    }
+}
+ok $executed >= 20, 'there are commands to execute';
+
 END {
-    if ($folder && open my $pid, '<', "$folder/first.pid") {
+    for my $name ($folder ? glob "$folder/*.pid" : ()) {
+        open my $pid, '<', $name or next;
         kill 'TERM', <$pid>;
     }
 }
@@ -86,5 +101,14 @@ my @variables = map {"\$$_"} slurp('src/variables.rs') =~ /"(kong_\w+)"/g;
 is_deeply [sort keys %first_cells], [sort @directives, @variables],
     'each directive and variable is in a table';
 ok @directives && @variables, 'and there are some of both';
+
+# And the metrics, with the values of their labels.
+my $counters = slurp('src/status/counters.rs');
+my $page = slurp('docs/target.md');
+my @families = $counters =~ /^        name: "(\w+)",$/mg;
+my @metrics = $page =~ /^\| `kong_tls_(\w+)_total` \|/mg;
+is_deeply \@metrics, \@families, 'each metric is in the table, in the order in which they are shown';
+my %values = map { $_ => 1 } $counters =~ /\("(\w+)", Counter::/g;
+like $page, qr/^\| `kong_tls_.*`$_`/m, "with the value $_" for sort keys %values;
 
 done_testing();

@@ -70,9 +70,43 @@ function client_tls.get_full_client_certificate_chain() end
 ---@param v kong.client_verify
 function client_tls.set_client_verify(v) end
 
----TLS towards the service, for the current request alone. A later call overrides an earlier one.
+---Where the request goes, and TLS there, for the current request alone. A later call overrides an earlier one.
 ---@class kong.service
 local service = {}
+
+---Sends the request to the `upstream {}` block of this name, by `$kong_upstream_target`. Throws on a
+---name that no host has.
+---
+---Phase: access.
+---@param host string
+---@return true?
+---@return string? err `could not find an Upstream named '<host>'`
+function service.set_upstream(host) end
+
+---Sends the request there, by `$kong_upstream_target`: to an IPv4 or IPv6 address, or to a name, which
+---nginx's `resolver` finds. The host is also the name that is sent (SNI) and verified, unless
+---`proxy_ssl_name` says otherwise. Throws on a bad argument.
+---
+---Phases: rewrite, access.
+---@param host string
+---@param port integer 0 to 65535
+function service.set_target(host, port) end
+
+---How many attempts there may be after the first, over `proxy_next_upstream_tries`. Throws on a bad
+---argument.
+---
+---Phases: rewrite, access.
+---@param retries integer 0 to 32767
+function service.set_retries(retries) end
+
+---How long to wait, in milliseconds, over `proxy_connect_timeout` (also for the TLS handshake),
+---`proxy_send_timeout` and `proxy_read_timeout`. Throws on a bad argument.
+---
+---Phases: rewrite, access.
+---@param connect integer 1 to 2147483646
+---@param write integer 1 to 2147483646
+---@param read integer 1 to 2147483646
+function service.set_timeouts(connect, write, read) end
 
 ---Presents this certificate to the service, in place of what the location has. The module takes
 ---references of its own.
@@ -84,7 +118,8 @@ local service = {}
 ---@return string? err
 function service.set_tls_cert_key(chain, key) end
 
----Verifies the certificate of the service, or not, over `proxy_ssl_verify`.
+---Verifies the certificate of the service, or not, over `proxy_ssl_verify`. Where the location has
+---`kong_tls_certificate_verify on`, false is an error.
 ---
 ---Phases: rewrite, access, balancer.
 ---@param on boolean

@@ -11,6 +11,7 @@ use ngx::ffi::{
 
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
+use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::request::RequestState;
 use crate::upstream::outcome::{Negotiated, Outcome, Verified};
@@ -115,6 +116,23 @@ unsafe extern "C" fn client_verify(
     })
 }
 
+/// Why a request has no target.
+#[derive(Debug, thiserror::Error)]
+enum MissingTarget {
+    #[error(
+        "neither kong.service.set_upstream nor kong.service.set_target was called for the request"
+    )]
+    NotSet,
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+}
+
+/// Where the request is to go.
+fn target(request: Request<'_>) -> Result<NonNull<[u8]>, MissingTarget> {
+    let state = RequestState::find_or_inherit(request)?;
+    state.and_then(|state| state.forwarding.get().target).ok_or(MissingTarget::NotSet)
+}
+
 /// `$kong_upstream_target`: what `set_upstream` or `set_target` chose.
 unsafe extern "C" fn upstream_target(
     r: *mut ngx_http_request_t,
@@ -126,19 +144,13 @@ unsafe extern "C" fn upstream_target(
         // as the request.
         unsafe {
             let request = Request::from_ptr(NonNull::new_unchecked(r));
-            let Ok(state) = RequestState::find_or_inherit(request) else {
-                return NGX_ERROR as ngx_int_t;
-            };
-            match state.and_then(|state| state.forwarding.get().target) {
-                Some(target) => set(value, target),
-                None if pass::is_choosing_upstream(request) => {
-                    let message = format_args!(
-                        "\"$kong_upstream_target\" is not set: neither kong.service.set_upstream nor \
-                         kong.service.set_target was called for the request"
-                    );
+            match target(request) {
+                Ok(target) => set(value, target),
+                Err(missing) if pass::is_choosing_upstream(request) => {
+                    let message = format_args!("\"$kong_upstream_target\" is not set: {missing}");
                     set(value, NonNull::from(pass::refuse_missing_target(request, message)));
                 }
-                None => (*value).set_not_found(1),
+                Err(_) => (*value).set_not_found(1),
             }
         }
         NGX_OK as ngx_int_t

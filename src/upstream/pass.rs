@@ -299,7 +299,9 @@ pub fn refuse_missing_target(request: Request<'_>, message: fmt::Arguments<'_>) 
     counters::count(Counter::RefusedTarget);
     request.log().error(message);
     // Otherwise nginx would say what it thinks of the URL.
-    TARGET_MISSING.set(Some(request.log().silence()));
+    if TARGET_MISSING.get().is_none() {
+        TARGET_MISSING.set(Some(request.log().silence()));
+    }
     b":-"
 }
 

@@ -754,3 +754,37 @@ function cannot be called in content phase (only in: rewrite, access)
 function cannot be called in content phase (only in: rewrite, access)
 --- no_error_log
 [error]
+
+
+
+=== TEST 21: each request of a connection has its line in the log
+--- config
+    location /none {
+        proxy_pass https://$kong_upstream_target;
+    }
+    location /t {
+        content_by_lua_block {
+            local gateway = ngx.socket.tcp()
+            assert(gateway:connect("127.0.0.1", $TEST_NGINX_SERVER_PORT))
+            for number = 1, 2 do
+                assert(gateway:send("GET /none?" .. number .. " HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+                local length
+                ngx.say((assert(gateway:receive())))
+                repeat
+                    local line = assert(gateway:receive())
+                    length = tonumber(line:match("^Content%-Length: (%d+)")) or length
+                until line == ""
+                assert(gateway:receive(length))
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body
+HTTP/1.1 503 Service Temporarily Unavailable
+HTTP/1.1 503 Service Temporarily Unavailable
+--- grep_error_log eval
+qr/\$kong_upstream_target" is not set.*?request: "\K\S+ \S+/
+--- grep_error_log_out
+GET /none?1
+GET /none?2

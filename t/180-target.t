@@ -757,9 +757,12 @@ function cannot be called in content phase (only in: rewrite, access)
 
 
 
-=== TEST 21: each request of a connection has its line in the log
+=== TEST 21: each request of a connection has its line in the log, and what plugins say comes after it
 --- config
     location /none {
+        log_by_lua_block {
+            ngx.log(ngx.WARN, "a line of a plugin")
+        }
         proxy_pass https://$kong_upstream_target;
     }
     location /t {
@@ -784,7 +787,9 @@ GET /t
 HTTP/1.1 503 Service Temporarily Unavailable
 HTTP/1.1 503 Service Temporarily Unavailable
 --- grep_error_log eval
-qr/\$kong_upstream_target" is not set.*?request: "\K\S+ \S+/
+qr/(?:\$kong_upstream_target" is not set|a line of a plugin).*?request: "\K\S+ \S+/
 --- grep_error_log_out
 GET /none?1
+GET /none?1
+GET /none?2
 GET /none?2

@@ -678,6 +678,11 @@ GET /all
         error_page 502 504 = /there/page?$args;
         proxy_pass http://refusing-unix;
     }
+    # To itself, before its content handler has returned.
+    location /self {
+        error_page 502 504 = /self/again?$args;
+        proxy_pass http://$arg_where;
+    }
     location /accel {
         proxy_pass http://unix:$TEST_NGINX_HTML_DIR/accel.sock;
     }
@@ -702,6 +707,8 @@ GET /all
                 end
                 forward.say_all { path .. "?where=waiting&timeouts=60000,60000,300" }
             end
+            ngx.say(forward.post("/self?where=refusing-unix&retries=2").tries)
+            ngx.say(forward.post("/self?where=refusing-unix").tries)
             ngx.say(forward.post("/there?where=refusing").tries)
         }
     }
@@ -710,7 +717,7 @@ GET /all
 --- timeout: 30
 --- response_body eval
 CORE::join '', map({; "$_ 502 3\n", "$_ 502 3\n", "$_: 504\n" }
-    qw(/exec /exec/named /exec/content /page /page/uri /accel)), "1\n"
+    qw(/exec /exec/named /exec/content /page /page/uri /accel)), "3\n1\n1\n"
 
 
 

@@ -910,3 +910,49 @@ _EOC_
 /verify/on?retries=2 200 3
 /verify/on?verify=off&retries=2 200 1
 _EOC_
+
+
+
+=== TEST 27: the next attempt is made as the request and the location say, whatever the last one came to
+--- http_config
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/named-otherwise.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+    }
+    # The second has the name, and an authority that nobody trusts.
+    upstream second-has-the-name {
+        server unix:$TEST_NGINX_HTML_DIR/named-otherwise.sock max_fails=0;
+        server unix:$TEST_NGINX_HTML_DIR/other.sock backup;
+    }
+--- config
+    proxy_next_upstream_tries 1;
+    location /t {
+        access_by_lua_block {
+            assert(tls.set_upstream_ssl_sans_dnsnames { "service.test" })
+            require("forward").plugin()
+        }
+        proxy_pass https://second-has-the-name;
+    }
+    location /all {
+        content_by_lua_block {
+            local forward = require "forward"
+            for _, uri in ipairs { "/t?retries=1", "/t?retries=1&timeouts=20000,20000,20000", "/t" } do
+                for _, late in ipairs { false, true } do
+                    local answer = forward.post(uri, { late = late })
+                    ngx.say(answer.status, " ", answer.tries)
+                end
+            end
+        }
+    }
+--- request
+GET /all
+--- response_body
+200 2
+200 2
+200 2
+200 2
+502 1
+502 1
+--- error_log
+upstream SSL certificate carries none of the required DNS names: service.test

@@ -9,7 +9,7 @@ use crate::module;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::upstream::forwarding::Forwarding;
-use crate::upstream::own_configuration::OwnConfiguration;
+use crate::upstream::own_configuration::{self, OwnConfiguration};
 use crate::upstream::settings::UpstreamTls;
 
 /// The state of a request that used one of our functions. Lives in the pool of the request, and
@@ -81,23 +81,18 @@ impl RequestState {
     /// As [`RequestState::find_or_inherit`], if it has settings for its upstream connection.
     ///
     /// Where verification is enforced, and a location is without because nobody could tell beforehand
-    /// that it would use TLS, it is a setting of the request.
+    /// that it would use TLS, that is as good as a setting of the request.
     pub fn with_upstream_tls(request: Request<'_>) -> Result<Option<&Self>, OutOfMemory> {
-        let state = match Self::find_or_inherit(request)? {
-            None if lacks_enforced_verification(request) => {
-                Some(Self::make(request, UpstreamTls::default(), Forwarding::default())?)
+        match Self::find_or_inherit(request)? {
+            Some(state) if state.upstream_tls.borrow().is_empty() => {
+                Ok(lacks_enforced_verification(request, Some(state)).then_some(state))
             }
-            state => state,
-        };
-        let Some(state) = state else {
-            return Ok(None);
-        };
-        let is_unset = state.upstream_tls.borrow().verify.is_none();
-        if is_unset && lacks_enforced_verification(request) {
-            state.upstream_tls.borrow_mut().verify = Some(true);
+            Some(state) => Ok(Some(state)),
+            None if lacks_enforced_verification(request, None) => {
+                Self::make(request, UpstreamTls::default(), Forwarding::default()).map(Some)
+            }
+            None => Ok(None),
         }
-        let is_empty = state.upstream_tls.borrow().is_empty();
-        Ok((!is_empty).then_some(state))
     }
 
     /// What `set_client_verify` was given for `request`, or for the one that it is a subrequest of:
@@ -164,7 +159,9 @@ impl RequestState {
 
 /// Whether the location of `request` enforces verification, its upstream uses TLS, and the location
 /// itself does not have it verified.
-fn lacks_enforced_verification(request: Request<'_>) -> bool {
+fn lacks_enforced_verification(request: Request<'_>, state: Option<&RequestState>) -> bool {
     module::enforces_verification(request)
-        && request.upstream().is_some_and(|upstream| upstream.uses_tls() && !upstream.verifies())
+        && request.upstream().is_some_and(|upstream| {
+            upstream.uses_tls() && !own_configuration::configured_verify(upstream, state)
+        })
 }

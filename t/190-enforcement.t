@@ -852,8 +852,6 @@ qr/upstream TLS handshake refused, could not apply .*(?= while SSL handshaking t
 
 
 === TEST 99: what is enforced in one location is not in the next, to which a request is redirected
-# FAILS: 502, and the second location verifies too: what the first one enforces stays with the request,
-# as if it had called set_tls_verify(true).
 --- config
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
     proxy_ssl_name service.test;
@@ -901,8 +899,6 @@ GET /t?scheme=https
 
 
 === TEST 101: nor one that nginx keeps
-# FAILS: 200 where it must be 502. A request without settings of its own gets any idle connection that
-# nginx's `keepalive` has for the address: this service was never verified.
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/other.sock;
@@ -938,8 +934,6 @@ GET /t?scheme=https
 
 
 === TEST 102: a location that verifies gets no session of one that trusts others
-# FAILS: 200 where it must be 502. nginx has one session for a peer, with the result of its
-# verification, whoever verified it.
 --- config
     proxy_ssl_name service.test;
     location /without {
@@ -961,7 +955,6 @@ GET /t?scheme=https
 
 
 === TEST 103: a location that verifies is not refused for a session of one that does not
-# FAILS: 502 where it must be 200, for the same reason: that session says that the service was not verified.
 --- config
     proxy_ssl_name service.test;
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
@@ -981,8 +974,6 @@ GET /t?scheme=https
 
 
 === TEST 104: $kong_upstream_ssl_verify of a kept connection is that of its handshake
-# FAILS: NONE where it must be SUCCESS, for requests on a kept connection, although it was verified:
-# only a handshake gives the request a configuration that says so.
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;

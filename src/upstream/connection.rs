@@ -38,6 +38,7 @@ impl Session for SslSession {
 /// Lives in the pool of the connection, as long as its SSL.
 pub struct UpstreamConnection {
     identity: Key,
+    verifies: bool,
     /// What the request has set, if it has.
     client_certificate: Option<Rc<ClientCertificate>>,
     sessions: Option<Sessions>,
@@ -79,8 +80,7 @@ pub struct Resumption {
 pub fn identify(
     pool: Pool<'_>,
     ssl: &SslRef,
-    identity: Key,
-    client_certificate: Option<Rc<ClientCertificate>>,
+    connection: UpstreamConnection,
     resumption: Option<Resumption>,
 ) -> Result<Offer, IdentifyError> {
     let mut sessions = None;
@@ -100,7 +100,7 @@ pub fn identify(
         let validity = Validity { first_handshake: now.monotonic, not_after };
         sessions = Some(Sessions { cache, key, validity, resumed });
     }
-    let connection = pool.keep(UpstreamConnection { identity, client_certificate, sessions })?;
+    let connection = pool.keep(UpstreamConnection { sessions, ..connection })?;
     INDEX.set(ssl, NonNull::from(connection).cast())?;
     Ok(offer)
 }
@@ -112,11 +112,27 @@ pub enum Offer {
 }
 
 impl UpstreamConnection {
+    /// A connection without sessions.
+    ///
+    /// `client_certificate` is what the request has set.
+    pub fn new(
+        identity: Key,
+        verifies: bool,
+        client_certificate: Option<Rc<ClientCertificate>>,
+    ) -> Self {
+        Self { identity, verifies, client_certificate, sessions: None }
+    }
+
     /// What we keep for the connection of `ssl`, if it was given an identity.
     pub fn of(ssl: &SslRef) -> Option<&Self> {
         // SAFETY: our index holds what `identify` has set, which is in the pool of the connection:
         // nginx frees the SSL before the pool.
         INDEX.data(ssl).map(|connection| unsafe { connection.cast().as_ref() })
+    }
+
+    /// Whether the service was verified.
+    pub fn verifies(&self) -> bool {
+        self.verifies
     }
 
     /// The certificate that the request of the handshake has set.

@@ -171,8 +171,13 @@ fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), A
     let choice = PeerChoice::of_handshake(handshake.request, handshake.upstream)
         .map_err(ApplyError::OutOfMemory)?;
 
-    // Any other handshake is as nginx has it, with nginx's sessions.
-    if state.is_some() || choice.is_lua_balanced() || choice.keepalive().is_some() {
+    // Any other handshake is as nginx has it, with nginx's sessions: to those, it does not matter
+    // who has verified the service.
+    if state.is_some()
+        || choice.is_lua_balanced()
+        || choice.keepalive().is_some()
+        || module::enforces_verification(handshake.request)
+    {
         let certificate =
             state.and_then(|state| state.upstream_tls.borrow().client_certificate.clone());
         match (identify(handshake, state, certificate.clone())?, certificate) {
@@ -240,7 +245,8 @@ fn identify(
     if resumption.is_some() {
         tls.save_sessions_by(connection::save_session);
     }
-    connection::identify(pool, ssl, identity, certificate, resumption).map_err(ApplyError::Identity)
+    let connection = UpstreamConnection::new(identity, upstream.verifies(), certificate);
+    connection::identify(pool, ssl, connection, resumption).map_err(ApplyError::Identity)
 }
 
 /// When the certificate that `ssl` is to present ends: `certificate`, or what the location has.

@@ -108,7 +108,7 @@ impl Keepalive {
 }
 
 /// The identity of a connection whose handshake is done.
-fn made_under(connection: Connection<'_>) -> Option<Key> {
+pub fn made_under(connection: Connection<'_>) -> Option<Key> {
     let tls = connection.tls().filter(|tls| tls.handshaked())?;
     UpstreamConnection::of(tls.ssl()).map(UpstreamConnection::identity)
 }

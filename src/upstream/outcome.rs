@@ -37,14 +37,17 @@ pub struct Negotiated {
 impl Outcome {
     /// What there is to know of `ssl` now.
     ///
-    /// `verifies` says whether nginx verifies the service; `has_failed`, that it has given the
-    /// connection up for it.
+    /// `verifies` says whether the request has the service verified; `has_failed`, that nginx has given
+    /// the connection up for it.
     pub fn of(ssl: &SslRef, is_done: bool, verifies: bool, has_failed: bool) -> Self {
         let negotiated = is_done.then(|| Negotiated {
             protocol: ssl.version_str(),
             cipher: ssl::cipher_name(ssl),
             session_reused: ssl.session_reused(),
         });
+        let connection = UpstreamConnection::of(ssl);
+        // A connection that was kept was verified by the request that made it.
+        let verifies = verifies || connection.is_some_and(UpstreamConnection::verifies);
         let verified = match (verifies, ssl.verify_result()) {
             (false, _) => Verified::None,
             // nginx's check of the name leaves no trace in the result.
@@ -59,7 +62,7 @@ impl Outcome {
             negotiated,
             verified,
             certificate: ssl.peer_certificate(),
-            identity: UpstreamConnection::of(ssl).map(UpstreamConnection::identity),
+            identity: connection.map(UpstreamConnection::identity),
         }
     }
 }

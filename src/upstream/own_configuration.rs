@@ -22,8 +22,10 @@ fn of(upstream: Upstream<'_>, state: &RequestState) -> Option<OwnConfiguration> 
 }
 
 /// `proxy_ssl_verify` as the location of `upstream` has it.
-pub fn configured_verify(upstream: Upstream<'_>, state: &RequestState) -> bool {
-    of(upstream, state).map_or_else(|| upstream.verifies(), |own| own.configured_verify)
+pub fn configured_verify(upstream: Upstream<'_>, state: Option<&RequestState>) -> bool {
+    state
+        .and_then(|state| of(upstream, state))
+        .map_or_else(|| upstream.verifies(), |own| own.configured_verify)
 }
 
 /// Makes `upstream` follow `configuration`, which is one that nobody else follows.
@@ -35,7 +37,7 @@ pub unsafe fn adopt(
     state: &RequestState,
     configuration: NonNull<ngx_http_upstream_conf_t>,
 ) {
-    let configured_verify = configured_verify(upstream, state);
+    let configured_verify = configured_verify(upstream, Some(state));
     // SAFETY: by contract.
     unsafe { upstream.set_configuration(configuration) };
     let upstream = upstream.as_ptr();

@@ -18,14 +18,16 @@ use ngx::ffi::{
 use openssl::x509::X509VerifyResult;
 
 use super::forwarding::UpstreamNames;
-use super::keepalive::Keepalive;
+use super::keepalive::{self, Keepalive};
 use super::outcome::{Outcome, Verified};
 use super::{handshake, identification};
+use crate::identity::Key;
 use crate::module;
 use crate::nginx::configuration::{self, Module};
 use crate::nginx::connection::{close_upstream_connection, process_log};
 use crate::nginx::lua::current_phase;
 use crate::nginx::panic::guard;
+use crate::nginx::peer::Peer;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
@@ -254,19 +256,18 @@ fn choose(choice: &PeerChoice, upstream: Upstream<'_>, status: ngx_int_t) -> ngx
         return NGX_ERROR as ngx_int_t;
     };
     let mut status = status;
-    if state.is_some() {
-        if !upstream.tls_context().is_some_and(handshake::is_installed) {
-            request.log().error(format_args!(
-                "upstream TLS settings of the request could not be applied: they are for proxy, \
-                 grpc and uwsgi alone"
-            ));
-            counters::count(Counter::RefusedModule);
-            return NGX_ERROR as ngx_int_t;
-        }
-        if status == REUSE {
-            put_aside(choice, upstream);
-            status = CONNECT;
-        }
+    if state.is_some() && !upstream.tls_context().is_some_and(handshake::is_installed) {
+        request.log().error(format_args!(
+            "upstream TLS settings of the request could not be applied: they are for proxy, grpc and \
+             uwsgi alone"
+        ));
+        counters::count(Counter::RefusedModule);
+        return NGX_ERROR as ngx_int_t;
+    }
+    let identity = || identification::expected(request, upstream, state);
+    if status == REUSE && is_foreign(request, peer, state, identity) {
+        put_aside(choice, upstream);
+        status = CONNECT;
     }
     if status != CONNECT {
         return status;
@@ -274,13 +275,31 @@ fn choose(choice: &PeerChoice, upstream: Upstream<'_>, status: ngx_int_t) -> ngx
     let Some(keepalive) = choice.keepalive() else {
         return CONNECT;
     };
-    let identity = identification::expected(request, upstream, state);
-    match identity.and_then(|identity| keepalive.take(peer, identity)) {
+    match identity().and_then(|identity| keepalive.take(peer, identity)) {
         Some(connection) => {
             peer.reuse(connection);
             REUSE
         }
         None => CONNECT,
+    }
+}
+
+/// Whether the idle connection that `peer` was given, from a cache that knows addresses only, must not
+/// serve `request`: it was made by a request without settings, and who has verified the service, that
+/// cache does not know either.
+fn is_foreign(
+    request: Request<'_>,
+    peer: Peer<'_>,
+    state: Option<&RequestState>,
+    identity: impl FnOnce() -> Option<Key>,
+) -> bool {
+    if state.is_some() {
+        return true;
+    }
+    let is_tls = peer.connection().is_some_and(|connection| connection.tls().is_some());
+    is_tls && module::enforces_verification(request) && {
+        let made_under = peer.connection().and_then(keepalive::made_under);
+        made_under.is_none() || made_under != identity()
     }
 }
 

@@ -46,24 +46,21 @@ pub enum VerifyError {
 #[error("TLS certificate verification is enforced")]
 pub struct VerificationEnforced;
 
-/// Whether the service is to be verified: as the request says, or else the location.
+/// Whether the service is to be verified: as the request says, or else the location. Where that is
+/// enforced, it is.
 pub fn is_wanted(
     request: Request<'_>,
     upstream: Upstream<'_>,
     state: Option<&RequestState>,
 ) -> Result<bool, VerificationEnforced> {
+    let is_enforced = module::enforces_verification(request);
     let overridden = state.and_then(|state| state.upstream_tls.borrow().verify);
-    let configured = || {
-        state.map_or(upstream.verifies(), |state| {
-            own_configuration::configured_verify(upstream, state)
-        })
-    };
-    let wanted = overridden.unwrap_or_else(configured);
-    // A request may have asked before it was redirected to this location.
-    if !wanted && module::enforces_verification(request) {
-        return Err(VerificationEnforced);
+    match overridden {
+        // A request may have asked before it was redirected to this location.
+        Some(false) if is_enforced => Err(VerificationEnforced),
+        Some(verify) => Ok(verify),
+        None => Ok(is_enforced || own_configuration::configured_verify(upstream, state)),
     }
-    Ok(wanted)
 }
 
 /// Makes the service be verified, or not, as the request says.

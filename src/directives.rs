@@ -15,9 +15,8 @@ use crate::nginx::configuration::{self, Place, milliseconds};
 use crate::nginx::connection::process_log;
 use crate::nginx::log::configuration_error;
 use crate::nginx::panic::guard;
-use crate::nginx::pool::OutOfMemory;
 use crate::status::location;
-use crate::status::zone::Zone;
+use crate::status::zone::{Zone, ZoneError};
 use crate::upstream::enforcement::Enforcement;
 use crate::upstream::keepalive::{Keepalive, KeepaliveSettings};
 use crate::upstream::pass::LocationConf;
@@ -94,8 +93,8 @@ enum InvalidDirective {
     Value { name: &'static str, given: Vec<u8>, expected: &'static str },
     #[error("has invalid parameter \"{}\"", given.escape_ascii())]
     Parameter { given: Vec<u8> },
-    #[error("failed: {0}")]
-    OutOfMemory(#[from] OutOfMemory),
+    #[error("could not make its shared memory zone: {0}")]
+    Zone(#[from] ZoneError),
 }
 
 const POSITIVE: &str = "a number greater than 0";

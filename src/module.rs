@@ -4,6 +4,7 @@ use std::cell::{OnceCell, RefCell};
 use std::ffi::{c_char, c_void};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ngx::ffi::{
     NGX_ERROR, NGX_HTTP_MODULE, NGX_OK, ngx_conf_t, ngx_cycle_t, ngx_http_module_t,
@@ -67,9 +68,40 @@ pub fn index() -> ModuleIndex {
     ModuleIndex::new(unsafe { (&raw const ngx_http_kong_tls_module.ctx_index).read() })
 }
 
+/// How many configurations load the module: more than one while nginx goes from one to the next.
+static LOADED: AtomicUsize = AtomicUsize::new(0);
+
+/// A configuration that loads the module.
+///
+/// Our file stays in memory when nginx is done with it (see build.rs), and with it the indexes, which
+/// nginx takes for free and may give to another module. So they go with the last configuration, as they
+/// would with the file.
+struct Loaded;
+
+impl Default for Loaded {
+    fn default() -> Self {
+        LOADED.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        if LOADED.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let unset = ngx_module_t::default();
+            // SAFETY: nginx has no configuration any more in which the module has a place.
+            unsafe {
+                (&raw mut ngx_http_kong_tls_module.index).write(unset.index);
+                (&raw mut ngx_http_kong_tls_module.ctx_index).write(unset.ctx_index);
+            }
+        }
+    }
+}
+
 /// What the module keeps for `http {}`.
 #[derive(Default)]
 pub struct MainConf {
+    _loaded: Loaded,
     /// `kong_tls_session_cache`; `None` is `off`.
     pub session_cache: OnceCell<Option<SessionCacheSettings>>,
     sessions: OnceCell<SharedSessionCache>,

@@ -13,9 +13,10 @@ use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
+use crate::openssl::ssl;
 use crate::request::RequestState;
 use crate::upstream::outcome::{Negotiated, Outcome, Verified};
-use crate::upstream::pass;
+use crate::upstream::pass::{self, MissingTarget};
 use crate::upstream::peer::{self, PeerChoice};
 
 /// nginx could not register a variable; it has logged why.
@@ -116,20 +117,10 @@ unsafe extern "C" fn client_verify(
     })
 }
 
-/// Why a request has no target.
-#[derive(Debug, thiserror::Error)]
-enum MissingTarget {
-    #[error(
-        "neither kong.service.set_upstream nor kong.service.set_target was called for the request"
-    )]
-    NotSet,
-    #[error(transparent)]
-    OutOfMemory(#[from] OutOfMemory),
-}
-
 /// Where the request is to go.
 fn target(request: Request<'_>) -> Result<NonNull<[u8]>, MissingTarget> {
-    let state = RequestState::find_or_inherit(request)?;
+    let state =
+        RequestState::find_or_inherit(request).map_err(|OutOfMemory| MissingTarget::OutOfMemory)?;
     state.and_then(|state| state.forwarding.get().target).ok_or(MissingTarget::NotSet)
 }
 
@@ -147,8 +138,7 @@ unsafe extern "C" fn upstream_target(
             match target(request) {
                 Ok(target) => set(value, target),
                 Err(missing) if pass::is_choosing_upstream(request) => {
-                    let message = format_args!("\"$kong_upstream_target\" is not set: {missing}");
-                    set(value, NonNull::from(pass::refuse_missing_target(request, message)));
+                    set(value, NonNull::from(pass::refuse_missing_target(request, missing)));
                 }
                 Err(_) => (*value).set_not_found(1),
             }
@@ -223,7 +213,7 @@ fn verify(outcome: &Outcome, text: &mut String) -> Option<()> {
     match outcome.verified {
         Verified::None => text.push_str("NONE"),
         Verified::Success => text.push_str("SUCCESS"),
-        Verified::Failed(reason) => write!(text, "FAILED:{}", reason.error_string()).ok()?,
+        Verified::Failed(reason) => write!(text, "FAILED:{}", ssl::reason(reason)).ok()?,
     }
     Some(())
 }

@@ -340,3 +340,76 @@ anew: true
 --- no_error_log
 [error]
 [alert]
+
+
+
+=== TEST 6: a configuration without the module, and one with it and another
+--- config
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            local folder = "$TEST_NGINX_SERVER_ROOT"
+
+            local function configure(modules, locations)
+                local file = assert(io.open(folder .. "/apart.conf", "w"))
+                for _, module in ipairs(modules) do
+                    file:write("load_module ", module, ";\n")
+                end
+                file:write("pid ", folder, "/apart.pid; error_log ", folder, "/apart.log; events {}\n",
+                           "http { access_log off; server { listen unix:", folder, "/apart.sock;\n",
+                           locations, "} }\n")
+                file:close()
+            end
+            local function get(path)
+                return client.curl({ "--unix-socket", folder .. "/apart.sock", "http://localhost" .. path }).out
+            end
+            local with = {}
+            for module in ("$TEST_NGINX_LOAD_MODULES"):gmatch("%S+") do
+                with[#with + 1] = module
+            end
+            local without = { with[1], with[2] }
+            local echo = "/usr/lib/nginx/modules/ngx_http_echo_module.so"
+            local nginx = { "nginx", "-p", folder, "-c", "apart.conf" }
+
+            configure(with, "return 200 'with';")
+            assert(client.run(nginx).code == 0)
+            for number, turn in ipairs {
+                { without, "return 200 'without';", "/", "without" },
+                { { with[1], with[2], echo }, "location / { echo -n other; }", "/", "other" },
+                { { with[1], with[2], with[3], echo },
+                  "location / { echo -n both; } location /status { kong_tls_status; }", "/", "both" },
+                { { with[1], with[2], with[3], echo },
+                  "location / { echo -n again; } location /status { kong_tls_status; }", "/", "again" },
+            } do
+                configure(turn[1], turn[2])
+                local pid = assert(io.open(folder .. "/apart.pid"))
+                assert(client.run({ "kill", "-HUP", pid:read("*n") }).code == 0)
+                pid:close()
+                local deadline = ngx.now() + 10
+                local answer
+                repeat
+                    ngx.sleep(0.02)
+                    answer = get(turn[3])
+                until answer == turn[4] or ngx.now() > deadline
+                ngx.say(number, " ", answer)
+            end
+            ngx.say(get("/status"):match('"target": %d'))
+
+            nginx[#nginx + 1] = "-s"
+            nginx[#nginx + 1] = "stop"
+            ngx.say(client.run(nginx).code)
+        }
+    }
+--- request
+GET /t
+--- timeout: 60
+--- response_body
+1 without
+2 other
+3 both
+4 again
+"target": 0
+0
+--- no_error_log
+[error]
+[alert]

@@ -126,8 +126,8 @@ __DATA__
 --- response_body_like eval
 [map { ("502 Bad Gateway", $_) }
   '^- - - FAILED:unable to get local issuer certificate$', '^- - - FAILED:hostname mismatch$',
-  '^- - - FAILED:[Aa]pplication verification failure$',
-  '^TLSv1\.2 \S+ \. FAILED:[Aa]pplication verification failure$',
+  '^- - - FAILED:none of the required names$',
+  '^TLSv1\.2 \S+ \. FAILED:none of the required names$',
   '^TLSv1\.2 \S+ \. FAILED:unable to verify the first certificate$',
   '^TLSv1\.2 \S+ \. FAILED:hostname mismatch$']
 --- error_code eval

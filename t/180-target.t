@@ -793,3 +793,85 @@ GET /none?1
 GET /none?1
 GET /none?2
 GET /none?2
+
+
+
+=== TEST 22: nginx may ask more than once: one line, and one refusal
+--- http_config
+    map $kong_upstream_target $path {
+        default /sni;
+    }
+    map $kong_upstream_target $fixed {
+        default https://service/sni;
+    }
+--- config
+    location /twice {
+        proxy_pass https://$kong_upstream_target$path;
+    }
+    # What has an answer for everything gives it.
+    location /map {
+        proxy_pass $fixed;
+    }
+    location /status {
+        kong_tls_status;
+    }
+--- request eval
+["GET /twice", "GET /map", "GET /status"]
+--- error_code eval
+[503, 200, 200]
+--- response_body_like eval
+["503 Service", "^sni=", '"target": 1,']
+--- grep_error_log eval
+qr/is not set: neither|request: "\K\S+ \S+/
+--- grep_error_log_out
+is not set: neither
+GET /twice
+
+
+
+=== TEST 23: where there are several directives, nginx goes by the last
+--- config
+    location /first {
+        fastcgi_pass unix:$TEST_NGINX_HTML_DIR/none.sock;
+        access_by_lua_block {
+            assert(kong.service.set_upstream("service"))
+        }
+        proxy_pass https://$kong_upstream_target/;
+    }
+    location /none {
+        fastcgi_pass unix:$TEST_NGINX_HTML_DIR/none.sock;
+        proxy_pass https://$kong_upstream_target/;
+    }
+    location /t {
+        content_by_lua_block {
+            -- Takes the connection, and never answers.
+            local client = require "client"
+            local silent = ngx.thread.spawn(client.run, { "perl", "-MSocket", "-e", [[
+                socket(my $s, AF_UNIX, SOCK_STREAM, 0) or die;
+                bind($s, sockaddr_un($ARGV[0])) && listen($s, 8) or die $!;
+                chmod 0777, $ARGV[0];
+                sleep 60;
+            ]], "$TEST_NGINX_HTML_DIR/silent.sock" }, { timeout = 60 })
+            local deadline = ngx.now() + 10
+            repeat
+                ngx.sleep(0.01)
+                local file = ngx.socket.tcp()
+                local ok = file:connect("unix:$TEST_NGINX_HTML_DIR/silent.sock")
+            until ok or ngx.now() > deadline
+            ngx.say(ngx.location.capture("/timeouts").status)
+            ngx.thread.kill(silent)
+        }
+    }
+    location /timeouts {
+        rewrite_by_lua_block {
+            kong.service.set_timeouts(100, 100, 100)
+        }
+        proxy_pass https://service;
+        scgi_pass unix:$TEST_NGINX_HTML_DIR/silent.sock;
+    }
+--- request eval
+["GET /first", "GET /none", "GET /t"]
+--- error_code eval
+[200, 503, 200]
+--- response_body_like eval
+["^client=", "503 Service", "^504\$"]

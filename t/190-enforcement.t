@@ -52,6 +52,15 @@ server {
     }
 }
 _EOC_
+    ['the last of several', <<'_EOC_', '/t', 'proxy_ssl_verify', 'proxy_pass https://service'],
+server {
+    location /t {
+        kong_tls_certificate_verify on;
+        scgi_pass service;
+        proxy_pass https://service; # here
+    }
+}
+_EOC_
     ['after what it is about', <<'_EOC_', '/t', 'proxy_ssl_verify', 'proxy_pass https://service'],
 server {
     location /t {
@@ -298,6 +307,8 @@ my @ACCEPTED = (
         'grpc_pass $arg_scheme://grpc;', 'uwsgi_pass uwsgi://service;', 'uwsgi_pass service;',
         'uwsgi_pass $arg_to;', 'fastcgi_pass service;', 'scgi_pass service;',
         'set $memcached_key a; memcached_pass service;', 'return 204;', 'empty_gif;',
+        # The last of them has the say.
+        'proxy_pass https://service; empty_gif;', 'proxy_pass https://service; scgi_pass service;',
         'if ($arg_x) { proxy_pass http://service; }',
         'if ($arg_x) { set $y 1; } proxy_pass $arg_scheme://service;'),
     ['verification on', <<'_EOC_'],

@@ -125,7 +125,39 @@ my $numbers = sub {
 
 
 
-=== TEST 3: services that fail verification, by the reason, of requests with settings and without
+=== TEST 3: beside both: a request that gets an idle connection all the same is not refused one
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+        keepalive 2;
+        kong_tls_keepalive 2;
+    }
+--- config
+    status;
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    location /plain {
+        proxy_pass https://kept/;
+    }
+    location /t {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_pass https://kept/;
+    }
+--- request eval
+["GET /plain", "GET /t", "GET /plain", "GET /t", "GET /numbers"]
+--- response_body_like eval
+["^client= ", "^client=CN=client-1,", "^client= ", "^client=CN=client-1,",
+ 'idle_connections\{event="reused"\} 2\nupstream_idle_connections\{event="refused"\} 1\n\z']
+--- error_code eval
+[(200) x 5]
+--- no_error_log
+[error]
+
+
+
+=== TEST 4: services that fail verification, by the reason, of requests with settings and without
 --- config
     status;
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
@@ -170,7 +202,7 @@ my $numbers = sub {
 
 
 
-=== TEST 4: what clients are asked for, and present
+=== TEST 5: what clients are asked for, and present
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -212,7 +244,7 @@ my $numbers = sub {
 
 
 
-=== TEST 5: JSON
+=== TEST 6: JSON
 --- config
     status;
 --- request eval
@@ -263,7 +295,7 @@ _EOC_
 
 
 
-=== TEST 6: Prometheus, as its own tool reads it
+=== TEST 7: Prometheus, as its own tool reads it
 --- config
     status;
     location /t {
@@ -302,7 +334,7 @@ _EOC_
 
 
 
-=== TEST 7: a page for people
+=== TEST 8: a page for people
 --- config
     status;
     location /t {
@@ -323,7 +355,7 @@ _EOC_
 
 
 
-=== TEST 8: other methods and forms
+=== TEST 9: other methods and forms
 --- config
     status;
 --- request eval
@@ -333,7 +365,7 @@ _EOC_
 
 
 
-=== TEST 9: in a server, and with arguments
+=== TEST 10: in a server, and with arguments
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/status.sock;
@@ -351,7 +383,7 @@ GET /t
 
 
 
-=== TEST 10: it takes no arguments
+=== TEST 11: it takes no arguments
 --- http_config
     server {
         location / {
@@ -362,3 +394,16 @@ GET /t
 --- must_die
 --- error_log
 invalid number of arguments in "kong_tls_status" directive
+
+
+
+=== TEST 12: its zone has a name that others may have taken
+--- http_config
+    limit_req_zone $arg_x zone=kong_tls_status:64k rate=1r/s;
+--- config
+    location /t {
+        kong_tls_status;
+    }
+--- must_die
+--- error_log
+"kong_tls_status" directive could not make its shared memory zone: there is no memory, or another module has a zone of its name

@@ -135,23 +135,26 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The value of the first header `name`, which is in lower case.
-    pub fn header(self, name: &[u8]) -> Option<&'a [u8]> {
-        // SAFETY: the headers of a request are in a list of this type, and live as long as it.
-        unsafe {
-            let mut part: *const ngx_list_part_t =
-                &raw const self.0.as_ref().headers_in.headers.part;
-            while let Some(elements) = part.as_ref() {
-                for index in 0..elements.nelts {
-                    let header = &*elements.elts.cast::<ngx_table_elt_t>().add(index);
-                    if bytes(header.key).eq_ignore_ascii_case(name) {
-                        return Some(bytes(header.value));
-                    }
+    /// The values of the headers `name`, which is in lower case.
+    pub fn headers(self, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+        // SAFETY: the request is valid.
+        let mut part = unsafe { NonNull::from(&self.0.as_ref().headers_in.headers.part) };
+        let mut index = 0;
+        let all = std::iter::from_fn(move || {
+            // SAFETY: the headers of a request are in a list of this type, and live as long as it.
+            unsafe {
+                let part: &mut NonNull<ngx_list_part_t> = &mut part;
+                while index == part.as_ref().nelts {
+                    *part = NonNull::new(part.as_ref().next)?;
+                    index = 0;
                 }
-                part = elements.next;
+                index += 1;
+                Some(&*part.as_ref().elts.cast::<ngx_table_elt_t>().add(index - 1))
             }
-        }
-        None
+        });
+        // SAFETY: the strings of a header are valid.
+        all.filter(move |header| unsafe { bytes(header.key).eq_ignore_ascii_case(name) })
+            .map(|header| unsafe { bytes(header.value) })
     }
 
     /// The request that this one is a subrequest of.

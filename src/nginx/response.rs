@@ -33,7 +33,9 @@ pub fn send(request: Request<'_>, content_type: &'static str, body: &[u8]) -> ng
         (*r).headers_out.status = NGX_HTTP_OK as usize;
         (*r).headers_out.content_length_n = body.len() as i64;
         (*r).headers_out.content_type = string(content_type);
-        (*r).headers_out.content_type_len = content_type.len();
+        // What filters look at is without parameters.
+        let media_type = content_type.split(';').next().unwrap_or_default();
+        (*r).headers_out.content_type_len = media_type.len();
         let status = ngx_http_send_header(r);
         if status != NGX_OK as ngx_int_t || (*r).header_only() != 0 {
             return status;

@@ -174,6 +174,15 @@ pub fn hostname_mismatch() -> X509VerifyResult {
     unsafe { X509VerifyResult::from_raw(openssl_sys::X509_V_ERR_HOSTNAME_MISMATCH) }
 }
 
+/// OpenSSL's words for the result of a verification, but for the one that is ours: see
+/// `set_upstream_ssl_sans_dnsnames`.
+pub fn reason(result: X509VerifyResult) -> &'static str {
+    match result {
+        X509VerifyResult::APPLICATION_VERIFICATION => "none of the required names",
+        _ => result.error_string(),
+    }
+}
+
 /// Whether `certificate` is for the host `name`, by the rules that nginx has.
 pub fn is_for_host(certificate: &X509Ref, name: &[u8]) -> bool {
     // OpenSSL would take the length 0 for that of a C string; nginx has no host match it.

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use openssl::x509::X509VerifyResult;
 
+use crate::openssl::ssl;
+
 /// A count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
@@ -109,11 +111,7 @@ impl Counters {
 
 fn reason(number: i32) -> &'static str {
     // SAFETY: OpenSSL has words for any number.
-    let result = unsafe { X509VerifyResult::from_raw(number) };
-    match result {
-        X509VerifyResult::APPLICATION_VERIFICATION => "none of the required names",
-        _ => result.error_string(),
-    }
+    ssl::reason(unsafe { X509VerifyResult::from_raw(number) })
 }
 
 /// Counts that belong together.

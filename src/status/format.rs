@@ -23,10 +23,7 @@ pub struct UnknownFormat;
 impl Format {
     /// The form for a client that has `?format=` in its URL, or else the header `Accept` (RFC 9110,
     /// section 12.5.1). The first that it likes best; JSON if it says nothing, or likes none.
-    pub fn negotiate(
-        argument: Option<&[u8]>,
-        accept: Option<&[u8]>,
-    ) -> Result<Self, UnknownFormat> {
+    pub fn negotiate(argument: Option<&[u8]>, accept: Option<&str>) -> Result<Self, UnknownFormat> {
         match argument {
             Some(b"json") => return Ok(Self::Json),
             Some(b"prometheus") => return Ok(Self::Prometheus),
@@ -34,7 +31,7 @@ impl Format {
             Some(_) => return Err(UnknownFormat),
             None => {}
         }
-        let accept = accept.and_then(|accept| std::str::from_utf8(accept).ok()).unwrap_or("*/*");
+        let accept = accept.unwrap_or("*/*");
         let mut best = (0.0, Self::Json);
         for format in [Self::Json, Self::Prometheus, Self::Html] {
             let quality = quality(accept, format.media_type());
@@ -89,7 +86,10 @@ fn quality(accept: &str, media_type: &str) -> f32 {
             continue;
         };
         let quality = parts
-            .find_map(|parameter| parameter.strip_prefix("q="))
+            .find_map(|parameter| {
+                let (name, value) = parameter.split_once('=')?;
+                name.trim_end().eq_ignore_ascii_case("q").then(|| value.trim_start())
+            })
             .map_or(1.0, |quality| quality.parse().unwrap_or(0.0));
         if specificity > best.0 {
             best = (specificity, quality);
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_argument_decides_and_then_the_header() {
-        let accepted = |accept: &str| Format::negotiate(None, Some(accept.as_bytes())).unwrap();
+        let accepted = |accept: &str| Format::negotiate(None, Some(accept)).unwrap();
         assert_eq!(Format::negotiate(None, None), Ok(Format::Json));
         for (accept, format) in [
             ("*/*", Format::Json),
@@ -179,12 +179,13 @@ mod tests {
                 Format::Prometheus,
             ),
             ("application/json;q=x, text/html;q=0.1", Format::Html),
+            ("application/json ; Q = 0.1, text/html;q=0.2", Format::Html),
         ] {
             assert_eq!(accepted(accept), format, "{accept}");
         }
-        assert_eq!(Format::negotiate(Some(b"html"), Some(b"text/plain")), Ok(Format::Html));
+        assert_eq!(Format::negotiate(Some(b"html"), Some("text/plain")), Ok(Format::Html));
         assert_eq!(Format::negotiate(Some(b"prometheus"), None), Ok(Format::Prometheus));
-        assert_eq!(Format::negotiate(Some(b"json"), Some(b"text/html")), Ok(Format::Json));
+        assert_eq!(Format::negotiate(Some(b"json"), Some("text/html")), Ok(Format::Json));
         assert_eq!(Format::negotiate(Some(b"xml"), None), Err(UnknownFormat));
     }
 

@@ -23,8 +23,10 @@ pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
         if !request.is_get_or_head() {
             return NGX_HTTP_NOT_ALLOWED as ngx_int_t;
         }
-        let Ok(format) = Format::negotiate(request.argument("format"), request.header(b"accept"))
-        else {
+        // Several headers are one list (RFC 9110, section 5.3).
+        let accept: Vec<_> = request.headers(b"accept").map(String::from_utf8_lossy).collect();
+        let accept = (!accept.is_empty()).then(|| accept.join(","));
+        let Ok(format) = Format::negotiate(request.argument("format"), accept.as_deref()) else {
             return NGX_HTTP_BAD_REQUEST as ngx_int_t;
         };
         let body = format.render(counters::current());

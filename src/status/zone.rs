@@ -12,10 +12,14 @@ use super::counters::{self, Counters};
 use crate::module;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
-use crate::nginx::pool::OutOfMemory;
 
 /// nginx needs so much for the zone itself: one page has room for the counts.
 const PAGES: usize = 8;
+
+/// Why there is no zone.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no memory, or another module has a zone of its name")]
+pub struct ZoneError;
 
 /// A zone, of one configuration.
 #[derive(Clone, Copy)]
@@ -27,14 +31,14 @@ impl Zone {
     ///
     /// # Safety
     /// `cf` must be valid.
-    pub unsafe fn add(cf: *mut ngx_conf_t) -> Result<Self, OutOfMemory> {
+    pub unsafe fn add(cf: *mut ngx_conf_t) -> Result<Self, ZoneError> {
         // SAFETY: nginx copies the name, and only compares the tag.
         unsafe {
             let name = "kong_tls_status";
             let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
             let zone =
                 ngx_shared_memory_add(cf, &raw mut name, PAGES * ngx_pagesize, module::tag());
-            let zone = NonNull::new(zone).ok_or(OutOfMemory)?;
+            let zone = NonNull::new(zone).ok_or(ZoneError)?;
             (*zone.as_ptr()).init = Some(initialize);
             Ok(Self(zone))
         }

@@ -141,11 +141,10 @@ fn on_event(ssl: &SslRef, event: HandshakeEvent) {
     };
     match event {
         HandshakeEvent::Start => {
-            let started = start(handshake, state);
             if let Some(state) = state {
-                state.handshake_refused.set(started.is_err());
+                state.handshake_refused.set(false);
             }
-            if let Err(error) = started {
+            if let Err(error) = start(handshake, state) {
                 refuse(handshake, &error);
             }
         }
@@ -333,6 +332,9 @@ fn refuse(handshake: Handshake<'_>, error: &ApplyError) {
         .log()
         .error(format_args!("upstream TLS handshake refused, could not apply {error}"));
     ssl::refuse_handshake(handshake.ssl);
+    if let Some(state) = RequestState::find(handshake.request) {
+        state.handshake_refused.set(true);
+    }
 
     // Otherwise nginx would report OpenSSL's "no protocols available" as well, and try other peers,
     // none of which could do better.

@@ -50,13 +50,7 @@ impl Keepalive {
     /// A connection to the address of `peer` that was made under `identity`.
     pub fn take<'a>(&self, peer: Peer<'a>, identity: Key) -> Option<Connection<'a>> {
         let key = key(peer, identity)?;
-        let taken = self.idle.borrow_mut().take(&key);
-        let Some(connection) = taken else {
-            if self.idle.borrow().has_peer(&key.peer) {
-                counters::count(Counter::IdleConnectionRefused);
-            }
-            return None;
-        };
+        let connection = self.idle.borrow_mut().take(&key)?;
         counters::count(Counter::IdleConnectionReused);
 
         // SAFETY: connections are closed only together with their removal from here.
@@ -65,6 +59,11 @@ impl Keepalive {
             connection.end_idleness(peer);
             Some(connection)
         }
+    }
+
+    /// Whether there is a connection to the address of `peer`, of whatever identity.
+    pub fn has_peer(&self, peer: Peer<'_>) -> bool {
+        peer.address().is_some_and(|address| self.idle.borrow().has_peer(&address))
     }
 
     /// Keeps the connection of `peer`, which nobody needs any more, if another request may use it.

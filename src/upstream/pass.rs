@@ -5,9 +5,8 @@
 //! the configuration is read, note what they say, and take the place of the handler that they give to
 //! the location.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_void};
-use std::fmt;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -113,7 +112,8 @@ pub struct Pass {
 #[derive(Default)]
 pub struct LocationConf {
     pub enforcement: LocationEnforcement,
-    pass: OnceCell<Rc<Pass>>,
+    /// nginx goes by the last one, if there are several.
+    pass: RefCell<Option<Rc<Pass>>>,
 }
 
 /// Puts ours before the directives. To be called in *preconfiguration*.
@@ -219,9 +219,8 @@ unsafe fn note(cf: *mut ngx_conf_t, directive: &'static PassDirective) {
             handler: core.as_ref().handler,
             module,
         };
-        if location.pass.set(Rc::new(pass)).is_ok() {
-            (*core.as_ptr()).handler = Some(handle);
-        }
+        location.pass.replace(Some(Rc::new(pass)));
+        (*core.as_ptr()).handler = Some(handle);
     }
 }
 
@@ -256,18 +255,23 @@ pub unsafe fn merge_loc_conf(
         let Some(core) = configuration::core_location(cf) else {
             return Ok(());
         };
-        if let Some(pass) = location.pass.get() {
+        let own = location.pass.borrow().clone();
+        if let Some(pass) = own {
+            // Where another directive has taken its place, the location goes to no upstream.
+            if !is_same(core.as_ref().handler, Some(handle)) {
+                return Ok(());
+            }
             let conf =
                 pass.module.of::<ngx_http_upstream_conf_t>(configuration::context(cf).loc_conf);
             let verifies = conf.is_some_and(|conf| conf.as_ref().ssl_verify == 1);
             let name = String::from_utf8_lossy(configuration::bytes(core.as_ref().name));
-            return location.enforcement.check(&name, pass, verifies);
+            return location.enforcement.check(&name, &pass, verifies);
         }
         // An `if` and a `limit_except` have the handler of the location around them.
         let core = &mut *core.as_ptr();
         if core.noname() != 0 || core.lmt_excpt() != 0 {
-            if let Some(pass) = around.pass.get() {
-                location.pass.get_or_init(|| Rc::clone(pass));
+            if let Some(pass) = around.pass.borrow().clone() {
+                location.pass.replace(Some(Rc::clone(&pass)));
                 if is_same(core.handler, pass.handler) {
                     core.handler = Some(handle);
                 }
@@ -284,8 +288,8 @@ fn is_same(one: ngx_http_handler_pt, other: ngx_http_handler_pt) -> bool {
 thread_local! {
     /// The request whose upstream is about to be chosen.
     static CHOOSING: Cell<*const ngx_http_request_t> = const { Cell::new(ptr::null()) };
-    /// Set if nothing was chosen: what its log was told to write.
-    static TARGET_MISSING: Cell<Option<LogLevel>> = const { Cell::new(None) };
+    /// Set if nothing was chosen: why, and what the log of the request was told to write.
+    static TARGET_MISSING: Cell<Option<(MissingTarget, LogLevel)>> = const { Cell::new(None) };
 }
 
 /// Whether nginx wants to know where to send `request`, by a variable.
@@ -293,14 +297,23 @@ pub fn is_choosing_upstream(request: Request<'_>) -> bool {
     CHOOSING.get() == request.as_ptr().cast_const() && request.has_incomplete_upstream()
 }
 
-/// Makes a request for which nothing was chosen end with 503, and this one line in the log. Returns
-/// what no URL can have in the place of a host: nginx would take nothing at all for an empty text.
-pub fn refuse_missing_target(request: Request<'_>, message: fmt::Arguments<'_>) -> &'static [u8] {
-    counters::count(Counter::RefusedTarget);
-    request.log().error(message);
-    // Otherwise nginx would say what it thinks of the URL.
+/// Why a request has no target.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum MissingTarget {
+    #[error(
+        "neither kong.service.set_upstream nor kong.service.set_target was called for the request"
+    )]
+    NotSet,
+    #[error("out of memory")]
+    OutOfMemory,
+}
+
+/// Makes a request for which nothing was chosen end with 503, and one line in the log. Returns what no
+/// URL can have in the place of a host: nginx would take nothing at all for an empty text.
+pub fn refuse_missing_target(request: Request<'_>, missing: MissingTarget) -> &'static [u8] {
+    // Otherwise nginx would say what it thinks of the URL. It may ask more than once.
     if TARGET_MISSING.get().is_none() {
-        TARGET_MISSING.set(Some(request.log().silence()));
+        TARGET_MISSING.set(Some((missing, request.log().silence())));
     }
     b":-"
 }
@@ -319,7 +332,7 @@ unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
                 request.log().error(format_args!("content handler: unknown location"));
                 return FAILED;
             };
-            let status = match Overridden::of(request, pass) {
+            let status = match Overridden::of(request, &pass) {
                 Ok(None) => choose_upstream(request, handler),
                 Ok(Some(overridden)) => {
                     overridden.while_it_holds(|| choose_upstream(request, handler))
@@ -329,9 +342,13 @@ unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
                     return FAILED;
                 }
             };
-            if let Some(level) = TARGET_MISSING.take() {
+            if let Some((missing, level)) = TARGET_MISSING.take() {
                 request.log().set_level(level);
                 if status == FAILED {
+                    counters::count(Counter::RefusedTarget);
+                    request
+                        .log()
+                        .error(format_args!("\"$kong_upstream_target\" is not set: {missing}"));
                     return NGX_HTTP_SERVICE_UNAVAILABLE as ngx_int_t;
                 }
             }
@@ -342,9 +359,10 @@ unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 type Handler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
 
-fn pass_of(request: Request<'_>) -> Option<(&Pass, Handler)> {
-    let pass: &Pass = module::location_conf_of(request)?.pass.get()?;
-    Some((pass, pass.handler?))
+fn pass_of(request: Request<'_>) -> Option<(Rc<Pass>, Handler)> {
+    let pass = module::location_conf_of(request)?.pass.borrow().clone()?;
+    let handler = pass.handler?;
+    Some((pass, handler))
 }
 
 /// # Safety

@@ -265,23 +265,25 @@ fn choose(choice: &PeerChoice, upstream: Upstream<'_>, status: ngx_int_t) -> ngx
         return NGX_ERROR as ngx_int_t;
     }
     let identity = || identification::expected(request, upstream, state);
-    if status == REUSE && is_foreign(request, peer, state, identity) {
+    let is_foreign = status == REUSE && is_foreign(request, peer, state, identity);
+    if is_foreign {
         put_aside(choice, upstream);
         status = CONNECT;
     }
     if status != CONNECT {
         return status;
     }
-    let Some(keepalive) = choice.keepalive() else {
-        return CONNECT;
-    };
-    match identity().and_then(|identity| keepalive.take(peer, identity)) {
-        Some(connection) => {
-            peer.reuse(connection);
-            REUSE
-        }
-        None => CONNECT,
+    let keepalive = choice.keepalive();
+    let own = keepalive
+        .and_then(|keepalive| identity().and_then(|identity| keepalive.take(peer, identity)));
+    if let Some(connection) = own {
+        peer.reuse(connection);
+        return REUSE;
     }
+    if is_foreign || keepalive.is_some_and(|keepalive| keepalive.has_peer(peer)) {
+        counters::count(Counter::IdleConnectionRefused);
+    }
+    CONNECT
 }
 
 /// Whether the idle connection that `peer` was given, from a cache that knows addresses only, must not
@@ -307,7 +309,6 @@ fn is_foreign(
 /// of a location, and not for the request that is to get it.
 fn put_aside(choice: &PeerChoice, upstream: Upstream<'_>) {
     let peer = upstream.peer();
-    counters::count(Counter::IdleConnectionRefused);
     if let Some(keepalive) = choice.keepalive() {
         keepalive.put(peer);
     }

@@ -3,6 +3,8 @@
 #[cfg(not(test))]
 pub mod connection;
 #[cfg(not(test))]
+pub mod content;
+#[cfg(not(test))]
 pub mod enforcement;
 pub mod forwarding;
 #[cfg(not(test))]

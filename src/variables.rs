@@ -15,8 +15,8 @@ use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::openssl::ssl;
 use crate::request::RequestState;
+use crate::upstream::content::{self, MissingTarget};
 use crate::upstream::outcome::{Negotiated, Outcome, Verified};
-use crate::upstream::pass::{self, MissingTarget};
 use crate::upstream::peer::{self, PeerChoice};
 
 /// nginx could not register a variable; it has logged why.
@@ -137,8 +137,8 @@ unsafe extern "C" fn upstream_target(
             let request = Request::from_ptr(NonNull::new_unchecked(r));
             match target(request) {
                 Ok(target) => set(value, target),
-                Err(missing) if pass::is_choosing_upstream(request) => {
-                    set(value, NonNull::from(pass::refuse_missing_target(request, missing)));
+                Err(missing) if content::is_choosing_upstream(request) => {
+                    set(value, NonNull::from(content::refuse_missing_target(request, missing)));
                 }
                 Err(_) => (*value).set_not_found(1),
             }

@@ -1,34 +1,28 @@
 //! The directives that send the requests of a location to an upstream: `proxy_pass` and its like.
 //!
-//! What nginx makes of them it keeps to itself: whether `proxy_pass https://$name` has TLS, and where
-//! the location's own numbers stand, is not to be seen from outside. So ours stand before them while
-//! the configuration is read, note what they say, and take the place of the handler that they give to
-//! the location.
+//! What nginx makes of them it keeps to itself: whether `proxy_pass https://$name` has TLS is not to be
+//! seen from outside. So ours stand before them while the configuration is read, note what they say,
+//! and take the place of the handler that they give to the location.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_void};
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ngx::ffi::{
-    NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SERVICE_UNAVAILABLE, ngx_command_t,
-    ngx_conf_t, ngx_http_handler_pt, ngx_http_request_t, ngx_http_upstream_conf_t, ngx_int_t,
+    ngx_command_t, ngx_conf_t, ngx_http_handler_pt, ngx_http_request_t, ngx_http_upstream_conf_t,
+    ngx_int_t,
 };
 
+use super::content;
 use super::enforcement::{LocationEnforcement, Violation};
-use super::forwarding::{Forwarding, Timeouts};
-use super::own_configuration;
 use crate::directives::{NGX_CONF_ERROR, NGX_CONF_OK};
 use crate::module;
 use crate::nginx::configuration::{self, Module, ModuleIndex, Place};
 use crate::nginx::connection::process_log;
-use crate::nginx::log::LogLevel;
 use crate::nginx::panic::guard;
-use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
-use crate::request::RequestState;
-use crate::status::counters::{self, Counter};
 
 /// A directive of nginx whose module begins its configuration of a location with an
 /// `ngx_http_upstream_conf_t`.
@@ -105,7 +99,7 @@ pub struct Pass {
     /// The handler that the directive has given to the location.
     handler: ngx_http_handler_pt,
     /// Where the configuration of the directive's module is.
-    module: ModuleIndex,
+    pub module: ModuleIndex,
 }
 
 /// What we keep for a location.
@@ -220,7 +214,7 @@ unsafe fn note(cf: *mut ngx_conf_t, directive: &'static PassDirective) {
             module,
         };
         location.pass.replace(Some(Rc::new(pass)));
-        (*core.as_ptr()).handler = Some(handle);
+        (*core.as_ptr()).handler = Some(content::handle);
     }
 }
 
@@ -258,7 +252,7 @@ pub unsafe fn merge_loc_conf(
         let own = location.pass.borrow().clone();
         if let Some(pass) = own {
             // Where another directive has taken its place, the location goes to no upstream.
-            if !is_same(core.as_ref().handler, Some(handle)) {
+            if !is_same(core.as_ref().handler, Some(content::handle)) {
                 return Ok(());
             }
             let conf =
@@ -273,7 +267,7 @@ pub unsafe fn merge_loc_conf(
             if let Some(pass) = around.pass.borrow().clone() {
                 location.pass.replace(Some(Rc::clone(&pass)));
                 if is_same(core.handler, pass.handler) {
-                    core.handler = Some(handle);
+                    core.handler = Some(content::handle);
                 }
             }
         }
@@ -285,176 +279,12 @@ fn is_same(one: ngx_http_handler_pt, other: ngx_http_handler_pt) -> bool {
     one.zip(other).is_some_and(|(one, other)| ptr::fn_addr_eq(one, other))
 }
 
-thread_local! {
-    /// The request whose upstream is about to be chosen.
-    static CHOOSING: Cell<*const ngx_http_request_t> = const { Cell::new(ptr::null()) };
-    /// Set if nothing was chosen: why, and what the log of the request was told to write.
-    static TARGET_MISSING: Cell<Option<(MissingTarget, LogLevel)>> = const { Cell::new(None) };
-}
+/// A content handler.
+pub type Handler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
 
-/// Whether nginx wants to know where to send `request`, by a variable.
-pub fn is_choosing_upstream(request: Request<'_>) -> bool {
-    CHOOSING.get() == request.as_ptr().cast_const() && request.has_incomplete_upstream()
-}
-
-/// Why a request has no target.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-pub enum MissingTarget {
-    #[error(
-        "neither kong.service.set_upstream nor kong.service.set_target was called for the request"
-    )]
-    NotSet,
-    #[error("out of memory")]
-    OutOfMemory,
-}
-
-/// Makes a request for which nothing was chosen end with 503, and one line in the log. Returns what no
-/// URL can have in the place of a host: nginx would take nothing at all for an empty text.
-pub fn refuse_missing_target(request: Request<'_>, missing: MissingTarget) -> &'static [u8] {
-    // Otherwise nginx would say what it thinks of the URL. It may ask more than once.
-    if TARGET_MISSING.get().is_none() {
-        TARGET_MISSING.set(Some((missing, request.log().silence())));
-    }
-    b":-"
-}
-
-/// The content handler of a location: it calls that of the directive, which begins the request's way
-/// to its upstream.
-unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
-    const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
-
-    guard("content handler", process_log(), FAILED, || {
-        // SAFETY: nginx calls with a valid request, in a location that has this handler. What nginx's
-        // own handler answers with `NGX_DONE` lives until we have returned.
-        unsafe {
-            let request = Request::from_ptr(NonNull::new_unchecked(r));
-            let Some((pass, handler)) = pass_of(request) else {
-                request.log().error(format_args!("content handler: unknown location"));
-                return FAILED;
-            };
-            let status = match Overridden::of(request, &pass) {
-                Ok(None) => choose_upstream(request, handler),
-                Ok(Some(overridden)) => {
-                    overridden.while_it_holds(|| choose_upstream(request, handler))
-                }
-                Err(error) => {
-                    request.log().error(format_args!("retries and timeouts: {error}"));
-                    return FAILED;
-                }
-            };
-            if let Some((missing, level)) = TARGET_MISSING.take() {
-                request.log().set_level(level);
-                if status == FAILED {
-                    counters::count(Counter::RefusedTarget);
-                    request
-                        .log()
-                        .error(format_args!("\"$kong_upstream_target\" is not set: {missing}"));
-                    return NGX_HTTP_SERVICE_UNAVAILABLE as ngx_int_t;
-                }
-            }
-            status
-        }
-    })
-}
-
-type Handler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
-
-fn pass_of(request: Request<'_>) -> Option<(Rc<Pass>, Handler)> {
+/// The directive of the location of `request`, and the handler that nginx has for it.
+pub fn of(request: Request<'_>) -> Option<(Rc<Pass>, Handler)> {
     let pass = module::location_conf_of(request)?.pass.borrow().clone()?;
     let handler = pass.handler?;
     Some((pass, handler))
-}
-
-/// # Safety
-/// `handler` must be the handler of the request's location.
-unsafe fn choose_upstream(request: Request<'_>, handler: Handler) -> ngx_int_t {
-    // A redirect inside of the handler may come back to here.
-    let outer = CHOOSING.replace(request.as_ptr());
-    // SAFETY: as nginx would call it.
-    let status = unsafe { handler(request.as_ptr()) };
-    CHOOSING.set(outer);
-    status
-}
-
-/// A location's configuration, and what a request has in its place.
-///
-/// nginx reads it as soon as its handler has chosen the upstream, and may have connected when the
-/// handler returns: nobody gets to replace the pointer in between. So the values themselves are
-/// replaced while the handler runs, and are the request's own afterwards.
-struct Overridden<'a> {
-    request: Request<'a>,
-    state: &'a RequestState,
-    shared: NonNull<ngx_http_upstream_conf_t>,
-    own: NonNull<ngx_http_upstream_conf_t>,
-}
-
-impl<'a> Overridden<'a> {
-    fn of(request: Request<'a>, pass: &Pass) -> Result<Option<Self>, OutOfMemory> {
-        let Some(state) = RequestState::find_or_inherit(request)? else {
-            return Ok(None);
-        };
-        let forwarding = state.forwarding.get();
-        if !forwarding.overrides_location() {
-            return Ok(None);
-        }
-        // SAFETY: the configuration of a directive's module begins with this type.
-        unsafe {
-            let Some(shared) = request.location_configuration(pass.module) else {
-                return Ok(None);
-            };
-            let own = request.pool().copy(shared.as_ref())?;
-            set(own, forwarding);
-            Ok(Some(Self { request, state, shared, own }))
-        }
-    }
-
-    fn while_it_holds(self, body: impl FnOnce() -> ngx_int_t) -> ngx_int_t {
-        let Self { request, state, shared, own } = self;
-        // SAFETY: both configurations are valid. nginx handles one request at a time, and has no
-        // other that reads this before we have put back what was there.
-        unsafe {
-            let before = numbers(shared);
-            set(shared, state.forwarding.get());
-            let status = body();
-            set(shared, before);
-
-            let upstream = request.upstream().filter(|_| status == NGX_DONE as ngx_int_t);
-            if let Some(upstream) = upstream.filter(|upstream| upstream.configuration() == shared) {
-                own_configuration::adopt(upstream, state, own);
-            }
-            status
-        }
-    }
-}
-
-/// # Safety
-/// `configuration` must be valid, and nobody else read it.
-unsafe fn set(configuration: NonNull<ngx_http_upstream_conf_t>, forwarding: Forwarding) {
-    let Forwarding { target: _, tries, timeouts } = forwarding;
-    // SAFETY: by contract.
-    let configuration = unsafe { &mut *configuration.as_ptr() };
-    if let Some(tries) = tries {
-        configuration.next_upstream_tries = tries;
-    }
-    if let Some(Timeouts { connect, send, read }) = timeouts {
-        configuration.connect_timeout = connect;
-        configuration.send_timeout = send;
-        configuration.read_timeout = read;
-    }
-}
-
-/// What [`set`] may replace.
-///
-/// # Safety
-/// `configuration` must be valid.
-unsafe fn numbers(configuration: NonNull<ngx_http_upstream_conf_t>) -> Forwarding {
-    // SAFETY: by contract.
-    let configuration = unsafe { configuration.as_ref() };
-    let timeouts = Timeouts {
-        connect: configuration.connect_timeout,
-        send: configuration.send_timeout,
-        read: configuration.read_timeout,
-    };
-    let tries = Some(configuration.next_upstream_tries);
-    Forwarding { target: None, tries, timeouts: Some(timeouts) }
 }

@@ -1,0 +1,187 @@
+//! The content handler of a location with a pass directive: the way from the choice of an upstream to
+//! the connection, on which nginx lets nobody else take part.
+
+use std::cell::Cell;
+use std::ptr::{self, NonNull};
+
+use ngx::ffi::{
+    NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SERVICE_UNAVAILABLE, ngx_http_request_t,
+    ngx_http_upstream_conf_t, ngx_int_t,
+};
+
+use super::forwarding::{Forwarding, Timeouts};
+use super::own_configuration;
+use super::pass::{self, Handler, Pass};
+use crate::nginx::connection::process_log;
+use crate::nginx::log::LogLevel;
+use crate::nginx::panic::guard;
+use crate::nginx::pool::OutOfMemory;
+use crate::nginx::request::Request;
+use crate::request::RequestState;
+use crate::status::counters::{self, Counter};
+
+thread_local! {
+    /// The request whose upstream is about to be chosen.
+    static CHOOSING: Cell<*const ngx_http_request_t> = const { Cell::new(ptr::null()) };
+    /// Set if nothing was chosen: why, and what the log of the request was told to write.
+    static TARGET_MISSING: Cell<Option<(MissingTarget, LogLevel)>> = const { Cell::new(None) };
+}
+
+/// Whether nginx wants to know where to send `request`, by a variable.
+pub fn is_choosing_upstream(request: Request<'_>) -> bool {
+    CHOOSING.get() == request.as_ptr().cast_const() && request.has_incomplete_upstream()
+}
+
+/// Why a request has no target.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum MissingTarget {
+    #[error(
+        "neither kong.service.set_upstream nor kong.service.set_target was called for the request"
+    )]
+    NotSet,
+    #[error("out of memory")]
+    OutOfMemory,
+}
+
+/// Makes a request for which nothing was chosen end with 503, and one line in the log. Returns what no
+/// URL can have in the place of a host: nginx would take nothing at all for an empty text.
+pub fn refuse_missing_target(request: Request<'_>, missing: MissingTarget) -> &'static [u8] {
+    // Otherwise nginx would say what it thinks of the URL. It may ask more than once.
+    if TARGET_MISSING.get().is_none() {
+        TARGET_MISSING.set(Some((missing, request.log().silence())));
+    }
+    b":-"
+}
+
+/// The content handler of a location: it calls that of the directive, which begins the request's way
+/// to its upstream.
+pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
+    const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+
+    guard("content handler", process_log(), FAILED, || {
+        // SAFETY: nginx calls with a valid request, in a location that has this handler. What nginx's
+        // own handler answers with `NGX_DONE` lives until we have returned.
+        unsafe {
+            let request = Request::from_ptr(NonNull::new_unchecked(r));
+            let Some((pass, handler)) = pass::of(request) else {
+                request.log().error(format_args!("content handler: unknown location"));
+                return FAILED;
+            };
+            let status = match Overridden::of(request, &pass) {
+                Ok(None) => choose_upstream(request, handler),
+                Ok(Some(overridden)) => {
+                    overridden.while_it_holds(|| choose_upstream(request, handler))
+                }
+                Err(error) => {
+                    request.log().error(format_args!("retries and timeouts: {error}"));
+                    return FAILED;
+                }
+            };
+            if let Some((missing, level)) = TARGET_MISSING.take() {
+                request.log().set_level(level);
+                if status == FAILED {
+                    counters::count(Counter::RefusedTarget);
+                    request
+                        .log()
+                        .error(format_args!("\"$kong_upstream_target\" is not set: {missing}"));
+                    return NGX_HTTP_SERVICE_UNAVAILABLE as ngx_int_t;
+                }
+            }
+            status
+        }
+    })
+}
+
+/// # Safety
+/// `handler` must be the handler of the request's location.
+unsafe fn choose_upstream(request: Request<'_>, handler: Handler) -> ngx_int_t {
+    // A redirect inside of the handler may come back to here.
+    let outer = CHOOSING.replace(request.as_ptr());
+    // SAFETY: as nginx would call it.
+    let status = unsafe { handler(request.as_ptr()) };
+    CHOOSING.set(outer);
+    status
+}
+
+/// A location's configuration, and what a request has in its place.
+///
+/// nginx reads it as soon as its handler has chosen the upstream, and may have connected when the
+/// handler returns: nobody gets to replace the pointer in between. So the values themselves are
+/// replaced while the handler runs, and are the request's own afterwards.
+struct Overridden<'a> {
+    request: Request<'a>,
+    state: &'a RequestState,
+    shared: NonNull<ngx_http_upstream_conf_t>,
+    own: NonNull<ngx_http_upstream_conf_t>,
+}
+
+impl<'a> Overridden<'a> {
+    fn of(request: Request<'a>, pass: &Pass) -> Result<Option<Self>, OutOfMemory> {
+        let Some(state) = RequestState::find_or_inherit(request)? else {
+            return Ok(None);
+        };
+        let forwarding = state.forwarding.get();
+        if !forwarding.overrides_location() {
+            return Ok(None);
+        }
+        // SAFETY: the configuration of a directive's module begins with this type.
+        unsafe {
+            let Some(shared) = request.location_configuration(pass.module) else {
+                return Ok(None);
+            };
+            let own = request.pool().copy(shared.as_ref())?;
+            set(own, forwarding);
+            Ok(Some(Self { request, state, shared, own }))
+        }
+    }
+
+    fn while_it_holds(self, body: impl FnOnce() -> ngx_int_t) -> ngx_int_t {
+        let Self { request, state, shared, own } = self;
+        // SAFETY: both configurations are valid. nginx handles one request at a time, and has no
+        // other that reads this before we have put back what was there.
+        unsafe {
+            let before = numbers(shared);
+            set(shared, state.forwarding.get());
+            let status = body();
+            set(shared, before);
+
+            let upstream = request.upstream().filter(|_| status == NGX_DONE as ngx_int_t);
+            if let Some(upstream) = upstream.filter(|upstream| upstream.configuration() == shared) {
+                own_configuration::adopt(upstream, state, own);
+            }
+            status
+        }
+    }
+}
+
+/// # Safety
+/// `configuration` must be valid, and nobody else read it.
+unsafe fn set(configuration: NonNull<ngx_http_upstream_conf_t>, forwarding: Forwarding) {
+    let Forwarding { target: _, tries, timeouts } = forwarding;
+    // SAFETY: by contract.
+    let configuration = unsafe { &mut *configuration.as_ptr() };
+    if let Some(tries) = tries {
+        configuration.next_upstream_tries = tries;
+    }
+    if let Some(Timeouts { connect, send, read }) = timeouts {
+        configuration.connect_timeout = connect;
+        configuration.send_timeout = send;
+        configuration.read_timeout = read;
+    }
+}
+
+/// What [`set`] may replace.
+///
+/// # Safety
+/// `configuration` must be valid.
+unsafe fn numbers(configuration: NonNull<ngx_http_upstream_conf_t>) -> Forwarding {
+    // SAFETY: by contract.
+    let configuration = unsafe { configuration.as_ref() };
+    let timeouts = Timeouts {
+        connect: configuration.connect_timeout,
+        send: configuration.send_timeout,
+        read: configuration.read_timeout,
+    };
+    let tries = Some(configuration.next_upstream_tries);
+    Forwarding { target: None, tries, timeouts: Some(timeouts) }
+}

@@ -15,7 +15,7 @@ use crate::directives::{
     NGX_CONF_ERROR, NGX_CONF_OK, NGX_HTTP_KONG_TLS_COMMANDS, SessionCacheSettings,
 };
 use crate::downstream::{alpn, client_certificate};
-use crate::lua::{api, preload};
+use crate::lua::{api, preload, x509};
 use crate::nginx::configuration::{self, Module, ModuleIndex};
 use crate::nginx::connection::process_log;
 use crate::nginx::log::{configuration_error, configuration_error_at};
@@ -300,6 +300,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
     guard("exit of the process", process_log(), (), || {
         api::clear_cache();
+        x509::clear_cache();
         client_certificate::clear_cache();
     });
 }

@@ -1,14 +1,17 @@
 //! Safe types for what the `openssl` crate lacks.
 
+pub mod certificate;
 pub mod certificate_authorities;
 pub mod client_certificate;
 pub mod error;
 pub mod fingerprint;
 pub mod lua_object;
 pub mod object_cache;
+pub mod pem;
 pub mod san;
 pub mod ssl;
 pub mod store;
 mod sys;
 #[cfg(test)]
 mod test_certificate;
+pub mod verification;

@@ -1,7 +1,4 @@
-//! The functions that our Lua code calls.
-//!
-//! None of them throws, enters Lua, or keeps a pointer that it is given. Each answers with a number
-//! and, where there is something to say, a text that is valid until the next call.
+//! The functions for requests.
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void};
@@ -13,6 +10,7 @@ use std::rc::Rc;
 use foreign_types::ForeignTypeRef;
 use ngx::ffi::ngx_http_request_t;
 
+use super::ffi::{ERROR, NONE, OK, Text, api, bytes, say};
 use crate::client_verify;
 use crate::downstream::{alpn, certificate_chain, client_certificate, connection, session};
 use crate::module;
@@ -32,38 +30,6 @@ use crate::upstream::settings::{
     InvalidDepth, InvalidNames, UpstreamTls, depth_from_number, required_names,
 };
 use crate::upstream::verify::VerificationEnforced;
-
-/// Done; the text, if any, is the result.
-const OK: c_int = 0;
-/// Done, and there is no result; the text, if any, says why.
-const NONE: c_int = 1;
-/// Failed; the text says why.
-const ERROR: c_int = -1;
-
-/// A place for the text of an answer.
-#[repr(C)]
-struct Text {
-    data: *const c_char,
-    length: usize,
-}
-
-/// Makes the structure of functions, and its declaration for LuaJIT, which lists them in the same
-/// order.
-macro_rules! api {
-    ($($name:ident: fn($($argument:ty),*) -> $result:ty, $declaration:literal;)*) => {
-        /// The functions; Lua has a pointer to it.
-        #[repr(C)]
-        pub struct Api {
-            $($name: unsafe extern "C" fn($($argument),*) -> $result,)*
-        }
-
-        /// The one instance.
-        pub static API: Api = Api { $($name,)* };
-
-        /// The type of a pointer to it, in C.
-        pub const DECLARATION: &str = concat!("struct {", $($declaration, ";",)* "} *");
-    };
-}
 
 type R = *mut ngx_http_request_t;
 
@@ -119,7 +85,6 @@ thread_local! {
     static CLIENT_CERTIFICATES: ObjectCache<ClientCertificate> = ObjectCache::new(CERTIFICATES);
     static TRUSTED_STORES: ObjectCache<TrustedStore> = ObjectCache::new(STORES);
     static ADDRESSES: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
-    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Drops the client certificates and stores that this worker keeps.
@@ -169,17 +134,6 @@ unsafe fn answer<E: Display>(
     }
 }
 
-/// # Safety
-/// `text` must be valid.
-unsafe fn say(text: *mut Text, bytes: Vec<u8>, code: c_int) -> c_int {
-    TEXT.with_borrow_mut(|kept| {
-        *kept = bytes;
-        // SAFETY: valid by contract. The bytes are kept until the next text.
-        unsafe { *text = Text { data: kept.as_ptr().cast(), length: kept.len() } }
-    });
-    code
-}
-
 /// As [`answer`], for a function that changes what the upstream connection is to have.
 ///
 /// # Safety
@@ -198,16 +152,6 @@ unsafe fn change_upstream_tls<E: Display>(
             Ok::<_, String>(Answer::Done)
         })
     }
-}
-
-/// # Safety
-/// `data` must be valid for `length` bytes for `'a`, or `length` 0.
-unsafe fn bytes<'a>(data: *const c_char, length: usize) -> &'a [u8] {
-    if length == 0 {
-        return &[];
-    }
-    // SAFETY: by contract.
-    unsafe { std::slice::from_raw_parts(data.cast(), length) }
 }
 
 unsafe extern "C" fn find_function(name: *const c_char, length: usize) -> c_int {

@@ -10,6 +10,7 @@ local ffi = require "ffi"
 local get_request = require("resty.core.base").get_request
 
 local type = type
+local getmetatable = getmetatable
 local error = error
 local istype = ffi.istype
 local ffi_string = ffi.string
@@ -38,6 +39,10 @@ local EVP_PKEY = ffi.typeof("struct evp_pkey_st *")
 local X509_STORE = ffi.typeof("struct x509_store_st *")
 local SSL = ffi.typeof("struct ssl_st *")
 
+-- What resty.kong.x509 calls its objects.
+local CHAIN = "resty.kong.x509.chain"
+local KEY = "resty.kong.x509.key"
+
 
 local function said()
     return ffi_string(text.data, text.length)
@@ -49,6 +54,16 @@ local function result(code)
         return true
     end
     return nil, said()
+end
+
+
+-- The cdata of an object of resty.kong.x509, or else the value itself.
+local function cdata_of(value, name)
+    local meta = type(value) == "table" and getmetatable(value)
+    if meta and meta.__name == name then
+        return value.ctx
+    end
+    return value
 end
 
 
@@ -76,10 +91,12 @@ local functions = {}
 -- All calls from the interfaces to here are tail calls: level 2 is the line of the user.
 
 function functions.request_client_certificate(r, ca_certs)
-    if ca_certs ~= nil and not is_chain(ca_certs) or ca_certs == nil and type(ca_certs) == "cdata" then
+    local chain = cdata_of(ca_certs, CHAIN)
+    -- A NULL is no way to ask without a list.
+    if (ca_certs ~= nil or type(ca_certs) == "cdata") and not is_chain(chain) then
         error("ca_certs must be a parsed cdata object", 2)
     end
-    return result(api.request_client_certificate(r, ca_certs, text))
+    return result(api.request_client_certificate(r, chain, text))
 end
 
 
@@ -175,6 +192,7 @@ end
 
 
 function functions.set_tls_cert_key(r, chain, key)
+    chain, key = cdata_of(chain, CHAIN), cdata_of(key, KEY)
     if not is_chain(chain) then
         error("chain must be a parsed cdata object", 2)
     end
@@ -251,7 +269,7 @@ function functions.set_sans_uris(r, names)
 end
 
 
-local M = {}
+local M = { is_chain = is_chain }
 
 
 -- The function `name` as users call it: without the request, and with its phase checked first.

@@ -7,34 +7,60 @@ use mlua::ffi::{
 };
 use ngx::ffi::ngx_conf_t;
 
-use super::api::{API, DECLARATION};
+use super::{api, x509};
 use crate::nginx::lua;
 
 /// A package and its Lua code.
 struct Package {
     name: &'static CStr,
     source: &'static str,
+    /// Our functions that it calls, and their declaration.
+    api: (Functions, &'static str),
     open: unsafe extern "C-unwind" fn(*mut lua_State) -> c_int,
 }
 
-const FUNCTIONS: Package = Package {
+/// The address of a structure of functions.
+struct Functions(*const c_void);
+
+// SAFETY: it is that of a constant.
+unsafe impl Sync for Functions {}
+
+const REQUESTS: (Functions, &str) = (Functions((&raw const api::API).cast()), api::DECLARATION);
+
+static FUNCTIONS: Package = Package {
     name: c"resty.kong.tls.functions",
     source: include_str!("functions.lua"),
+    api: REQUESTS,
     open: open_functions,
 };
-const TLS: Package =
-    Package { name: c"resty.kong.tls", source: include_str!("resty_kong_tls.lua"), open: open_tls };
-const PDK: Package =
-    Package { name: c"resty.kong.pdk", source: include_str!("resty_kong_pdk.lua"), open: open_pdk };
+static TLS: Package = Package {
+    name: c"resty.kong.tls",
+    source: include_str!("resty_kong_tls.lua"),
+    api: REQUESTS,
+    open: open_tls,
+};
+static PDK: Package = Package {
+    name: c"resty.kong.pdk",
+    source: include_str!("resty_kong_pdk.lua"),
+    api: REQUESTS,
+    open: open_pdk,
+};
+static X509: Package = Package {
+    name: c"resty.kong.x509",
+    source: include_str!("resty_kong_x509.lua"),
+    api: (Functions((&raw const x509::API).cast()), x509::DECLARATION),
+    open: open_x509,
+};
 
 /// Makes `require` find our packages. To be called in *preconfiguration*.
 ///
 /// # Safety
 /// `cf` must be valid.
 pub unsafe fn preconfiguration(cf: *mut ngx_conf_t) -> Result<(), &'static CStr> {
-    for Package { name, source: _, open } in [FUNCTIONS, TLS, PDK] {
+    for package in [&FUNCTIONS, &TLS, &PDK, &X509] {
         // SAFETY: `cf` is valid by contract.
-        unsafe { lua::add_package_preload(cf, name, open) }.map_err(|()| name)?;
+        unsafe { lua::add_package_preload(cf, package.name, package.open) }
+            .map_err(|()| package.name)?;
     }
     Ok(())
 }
@@ -52,6 +78,11 @@ unsafe extern "C-unwind" fn open_tls(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn open_pdk(state: *mut lua_State) -> c_int {
     // SAFETY: called by Lua.
     unsafe { open(state, &PDK) }
+}
+
+unsafe extern "C-unwind" fn open_x509(state: *mut lua_State) -> c_int {
+    // SAFETY: called by Lua.
+    unsafe { open(state, &X509) }
 }
 
 /// Runs the code of a package with the pointers of our functions and their declaration, and returns
@@ -72,8 +103,9 @@ unsafe fn open(state: *mut lua_State, package: &Package) -> c_int {
         if status != LUA_OK {
             lua_error(state);
         }
-        lua_pushlightuserdata(state, (&raw const API).cast_mut().cast::<c_void>());
-        lua_pushlstring(state, DECLARATION.as_ptr().cast(), DECLARATION.len());
+        let (Functions(functions), declaration) = &package.api;
+        lua_pushlightuserdata(state, functions.cast_mut());
+        lua_pushlstring(state, declaration.as_ptr().cast(), declaration.len());
         lua_call(state, 2, 1);
     }
     1

@@ -3,7 +3,7 @@
 use openssl::sha::Sha256;
 
 /// The SHA-256 digest of an object's content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {

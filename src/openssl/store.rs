@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 use std::ffi::c_int;
-use std::path::Path;
-use std::ptr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::{fs, io, ptr};
 
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::ssl::SslFiletype;
@@ -16,6 +16,7 @@ use openssl::x509::verify::X509VerifyFlags;
 use super::error::SslError;
 use super::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
 use super::object_cache::HoldsItsObjects;
+use super::pem::{self, InvalidPem};
 use super::sys;
 
 /// Another reference to the same store; the `openssl` crate has no way to take one.
@@ -161,6 +162,100 @@ pub fn trusting(certificates: &StackRef<X509>, base: &X509StoreRef) -> Result<X5
             }
         }
     }
+    Ok(builder.build())
+}
+
+/// What a store is made of.
+#[derive(Clone, Copy, Default)]
+pub struct Sources<'a> {
+    /// Certificates in PEM.
+    pub pem: Option<&'a [u8]>,
+    /// A file of such.
+    pub file: Option<&'a Path>,
+    /// A folder of certificates and revocation lists, each in a file that is named as `openssl rehash`
+    /// names it. They are read when they are needed.
+    pub folder: Option<&'a Path>,
+    /// What the system trusts.
+    pub system: bool,
+    /// Revocation lists in PEM. With any, the whole chain is checked for revocation.
+    pub revoked: Option<&'a [u8]>,
+    /// Whether an intermediate in the store is trusted as a root is.
+    pub partial_chain: bool,
+}
+
+/// Why there is no store.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidStore {
+    /// It would trust nobody.
+    #[error("nothing to trust: one of pem, file, dir and system is needed")]
+    Nothing,
+    #[error("{setting}: {error}")]
+    Pem { setting: &'static str, error: InvalidPem },
+    #[error("{setting} \"{}\": {error}", path.display())]
+    File { setting: &'static str, path: PathBuf, error: io::Error },
+    #[error("file \"{}\": {error}", path.display())]
+    FilePem { path: PathBuf, error: InvalidPem },
+    #[error(transparent)]
+    Ssl(#[from] SslError),
+}
+
+/// A store that is made of `sources`.
+pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
+    let Sources { pem, file, folder, system, revoked, partial_chain } = *sources;
+    if pem.is_none() && file.is_none() && folder.is_none() && !system {
+        return Err(InvalidStore::Nothing);
+    }
+    let failed = |function| move |errors| SslError::new(function, errors);
+    let mut builder = X509StoreBuilder::new().map_err(failed("X509_STORE_new"))?;
+    let mut certificates = Vec::new();
+    if let Some(pem) = pem {
+        let found = pem::certificates(pem);
+        certificates.extend(found.map_err(|error| InvalidStore::Pem { setting: "pem", error })?);
+    }
+    if let Some(path) = file {
+        let text = fs::read(path).map_err(|error| InvalidStore::File {
+            setting: "file",
+            path: path.into(),
+            error,
+        })?;
+        let found = pem::certificates(&text);
+        certificates
+            .extend(found.map_err(|error| InvalidStore::FilePem { path: path.into(), error })?);
+    }
+    for certificate in certificates {
+        builder.add_cert(certificate).map_err(failed("X509_STORE_add_cert"))?;
+    }
+    if let Some(path) = folder {
+        // OpenSSL takes any name.
+        fs::read_dir(path).map_err(|error| InvalidStore::File {
+            setting: "dir",
+            path: path.into(),
+            error,
+        })?;
+        let name = path.to_string_lossy();
+        builder
+            .add_lookup(X509Lookup::hash_dir())
+            .and_then(|lookup| lookup.add_dir(&name, SslFiletype::PEM))
+            .map_err(failed("X509_LOOKUP_add_dir"))?;
+    }
+    if system {
+        builder.set_default_paths().map_err(failed("X509_STORE_set_default_paths"))?;
+    }
+    let mut flags = X509VerifyFlags::empty();
+    if let Some(revoked) = revoked {
+        let lists = pem::revocation_lists(revoked)
+            .map_err(|error| InvalidStore::Pem { setting: "crl", error })?;
+        for list in lists {
+            // SAFETY: both are valid; the store takes a reference of its own.
+            let added = unsafe { sys::X509_STORE_add_crl(builder.as_ptr(), list.as_ptr()) };
+            SslError::check("X509_STORE_add_crl", added)?;
+        }
+        flags |= X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL;
+    }
+    if partial_chain {
+        flags |= X509VerifyFlags::PARTIAL_CHAIN;
+    }
+    builder.set_flags(flags).map_err(failed("X509_STORE_set_flags"))?;
     Ok(builder.build())
 }
 

@@ -8,8 +8,8 @@
 use std::ffi::{c_int, c_long, c_uchar, c_uint, c_ulong, c_void};
 
 use openssl_sys::{
-    EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509, X509_CRL, X509_STORE, X509_STORE_CTX,
-    X509_VERIFY_PARAM, stack_st_X509, stack_st_X509_NAME, stack_st_X509_OBJECT,
+    BIO, EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509, X509_CRL, X509_NAME, X509_STORE,
+    X509_STORE_CTX, X509_VERIFY_PARAM, stack_st_X509, stack_st_X509_NAME, stack_st_X509_OBJECT,
 };
 
 /// `SSL_CTX_set_info_callback(3)`
@@ -68,6 +68,13 @@ unsafe extern "C" {
         callback: Option<unsafe extern "C" fn(ssl: *mut SSL, is_forward_secure: c_int) -> c_int>,
     );
 
+    pub fn X509_STORE_CTX_get0_param(context: *mut X509_STORE_CTX) -> *mut X509_VERIFY_PARAM;
+    pub fn X509_NAME_print_ex(
+        out: *mut BIO,
+        name: *const X509_NAME,
+        indent: c_int,
+        flags: c_ulong,
+    ) -> c_int;
     pub fn X509_check_private_key(certificate: *const X509, key: *const EVP_PKEY) -> c_int;
     pub fn X509_STORE_up_ref(store: *mut X509_STORE) -> c_int;
     pub fn X509_STORE_add_crl(store: *mut X509_STORE, crl: *mut X509_CRL) -> c_int;

@@ -2,7 +2,8 @@
 
 use openssl::asn1::Asn1Time;
 use openssl::hash::MessageDigest;
-use openssl::pkey::{PKeyRef, Private};
+use openssl::pkey::{PKey, PKeyRef, Private};
+use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage};
 use openssl::x509::{X509, X509Name};
 
 /// A self-signed certificate for an Ed25519 `key`, which ends `not_after` seconds after the epoch.
@@ -18,5 +19,76 @@ pub fn self_signed(key: &PKeyRef<Private>, name: &str, not_after: i64) -> X509 {
     certificate.set_not_before(&Asn1Time::from_unix(0).unwrap()).unwrap();
     certificate.set_not_after(&Asn1Time::from_unix(not_after).unwrap()).unwrap();
     certificate.sign(key, MessageDigest::null()).unwrap();
+    certificate.build()
+}
+
+/// An authority with an Ed25519 key, and its certificate.
+pub struct Authority {
+    pub certificate: X509,
+    key: PKey<Private>,
+    name: &'static str,
+}
+
+/// What a certificate of an authority says.
+#[derive(Clone, Copy)]
+pub struct Leaf {
+    pub name: &'static str,
+    pub not_after: i64,
+    pub usage: Option<&'static str>,
+}
+
+impl Authority {
+    pub fn root(name: &'static str) -> Self {
+        let key = PKey::generate_ed25519().unwrap();
+        let certificate = issue(name, &key, 1 << 33, true, None, (name, &key));
+        Self { certificate, key, name }
+    }
+
+    /// An authority below this one.
+    pub fn authority(&self, name: &'static str) -> Self {
+        let key = PKey::generate_ed25519().unwrap();
+        let certificate = issue(name, &key, 1 << 33, true, None, (self.name, &self.key));
+        Self { certificate, key, name }
+    }
+
+    pub fn leaf(&self, Leaf { name, not_after, usage }: Leaf) -> X509 {
+        let key = PKey::generate_ed25519().unwrap();
+        issue(name, &key, not_after, false, usage, (self.name, &self.key))
+    }
+
+    pub fn pem(&self) -> Vec<u8> {
+        self.certificate.to_pem().unwrap()
+    }
+}
+
+fn issue(
+    name: &str,
+    key: &PKeyRef<Private>,
+    not_after: i64,
+    is_authority: bool,
+    usage: Option<&str>,
+    (issuer, issuer_key): (&str, &PKeyRef<Private>),
+) -> X509 {
+    let named = |name| {
+        let mut builder = X509Name::builder().unwrap();
+        builder.append_entry_by_text("CN", name).unwrap();
+        builder.build()
+    };
+    let mut certificate = X509::builder().unwrap();
+    certificate.set_version(2).unwrap();
+    certificate.set_subject_name(&named(name)).unwrap();
+    certificate.set_issuer_name(&named(issuer)).unwrap();
+    certificate.set_pubkey(key).unwrap();
+    certificate.set_not_before(&Asn1Time::from_unix(0).unwrap()).unwrap();
+    certificate.set_not_after(&Asn1Time::from_unix(not_after).unwrap()).unwrap();
+    if is_authority {
+        let constraints = BasicConstraints::new().critical().ca().build().unwrap();
+        certificate.append_extension(constraints).unwrap();
+    }
+    if let Some(usage) = usage {
+        let usage = ExtendedKeyUsage::new().other(usage).build().unwrap();
+        certificate.append_extension(usage).unwrap();
+    }
+    certificate.sign(issuer_key, MessageDigest::null()).unwrap();
     certificate.build()
 }

@@ -29,7 +29,8 @@ use crate::nginx::panic::guard;
 use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
-use crate::openssl::client_certificate::{self, ClientCertificate};
+use crate::openssl::certificate;
+use crate::openssl::client_certificate::ClientCertificate;
 use crate::openssl::error::SslError;
 use crate::openssl::ssl::{self, ContextIndex, HandshakeEvent, InfoCallback};
 use crate::openssl::store::{self, TrustedStore};
@@ -253,9 +254,7 @@ fn not_after(ssl: &SslRef, certificate: Option<&ClientCertificate>) -> Option<i6
     match certificate {
         Some(certificate) => Some(certificate.not_after()),
         // A date that can't be told is over.
-        None => ssl
-            .certificate()
-            .map(|certificate| client_certificate::not_after(certificate).unwrap_or(i64::MIN)),
+        None => ssl.certificate().map(|leaf| certificate::not_after(leaf).unwrap_or(i64::MIN)),
     }
 }
 

@@ -1,0 +1,298 @@
+-- resty.kong.x509: chains, keys and stores made from PEM, for plugins that have no other library for
+-- them. Make them once, in init_by_lua*, and keep them: each is read when it is made.
+
+local api, declaration = ...
+
+local ffi = require "ffi"
+local is_chain = require("resty.kong.tls.functions").is_chain
+
+local type = type
+local error = error
+local rawset = rawset
+local setmetatable = setmetatable
+local ffi_cast = ffi.cast
+local ffi_gc = ffi.gc
+local ffi_string = ffi.string
+
+local api = ffi_cast(declaration, api)
+local text = ffi.new("struct { const char *data; size_t length; }")
+local pointer = ffi.new("void *[1]")
+local number = ffi.new("double[1]")
+
+local OK = 0
+
+-- Names alone, which other libraries may declare too.
+ffi.cdef [[
+    struct stack_st_X509;
+    struct evp_pkey_st;
+    struct x509_store_st;
+    struct x509_st;
+]]
+
+local STACK_OF_X509 = ffi.typeof("struct stack_st_X509 *")
+local EVP_PKEY = ffi.typeof("struct evp_pkey_st *")
+local X509_STORE = ffi.typeof("struct x509_store_st *")
+local X509 = ffi.typeof("struct x509_st *")
+
+
+local function said()
+    return ffi_string(text.data, text.length)
+end
+
+
+-- What `pointer` holds, as a C type, until Lua has no use for it.
+local function owned(ctype, free)
+    return ffi_gc(ffi_cast(ctype, pointer[0]), free)
+end
+
+
+local function check(name, value, expected, level)
+    if type(value) ~= expected then
+        error(name .. " must be a " .. expected, level + 1)
+    end
+end
+
+
+-- ---- certificates -------------------------------------------------------------------------------
+
+local certificate_methods = {}
+
+
+-- The digest of the whole certificate, in lower-case hexadecimal; of SHA-256 if nothing else is said.
+function certificate_methods:fingerprint(digest)
+    digest = digest or "sha256"
+    check("digest", digest, "string", 2)
+    if api.certificate_fingerprint(self.ctx, digest, #digest, text) == OK then
+        return said()
+    end
+    return nil, said()
+end
+
+
+function certificate_methods:to_pem()
+    if api.certificate_to_pem(self.ctx, text) == OK then
+        return said()
+    end
+    return nil, said()
+end
+
+
+local function text_of(call)
+    return function(ctx)
+        if call(ctx, text) == OK then
+            return said()
+        end
+    end
+end
+
+
+local function date_of(call)
+    return function(ctx)
+        if call(ctx, number, text) == OK then
+            return number[0]
+        end
+    end
+end
+
+
+local function names_of(ctx)
+    local sans = { dns = {}, email = {}, uri = {}, ip = {} }
+    local index = 0
+    local kind = ffi.new("const char *[1]")
+    while api.certificate_alternative_name(ctx, index, kind, text) == OK do
+        local list = sans[ffi_string(kind[0])]
+        list[#list + 1] = said()
+        index = index + 1
+    end
+    return sans
+end
+
+
+-- What a certificate says is read when it is asked for.
+local certificate_fields = {
+    subject = text_of(api.certificate_subject),
+    issuer = text_of(api.certificate_issuer),
+    serial = text_of(api.certificate_serial),
+    not_before = date_of(api.certificate_not_before),
+    not_after = date_of(api.certificate_not_after),
+    sans = names_of,
+}
+
+local certificate_meta = {
+    __name = "resty.kong.x509.certificate",
+    __index = function(self, name)
+        local method = certificate_methods[name]
+        if method then
+            return method
+        end
+        local field = certificate_fields[name]
+        if field then
+            local value = field(self.ctx)
+            rawset(self, name, value)
+            return value
+        end
+    end,
+}
+
+
+-- ---- chains -------------------------------------------------------------------------------------
+
+local chain_methods = {}
+
+
+function chain_methods:count()
+    return api.chain_count(self.ctx)
+end
+
+
+-- The certificate with this number, the leaf being 1.
+function chain_methods:certificate(index)
+    if index == nil then
+        index = 1
+    end
+    check("index", index, "number", 2)
+    if api.chain_certificate(self.ctx, index, pointer) == OK then
+        return setmetatable({ ctx = owned(X509, api.certificate_free) }, certificate_meta)
+    end
+end
+
+
+function chain_methods:to_pem()
+    local pem = {}
+    for index = 1, self:count() do
+        pem[index] = self:certificate(index):to_pem()
+    end
+    return table.concat(pem)
+end
+
+
+local chain_meta = {
+    __name = "resty.kong.x509.chain",
+    __index = function(self, key)
+        if type(key) == "number" then
+            return chain_methods.certificate(self, key)
+        end
+        return chain_methods[key]
+    end,
+}
+
+
+local function parse_chain(pem)
+    if api.chain_parse(pem, #pem, pointer, text) ~= OK then
+        return nil, said()
+    end
+    return setmetatable({ ctx = owned(STACK_OF_X509, api.chain_free) }, chain_meta)
+end
+
+
+-- ---- stores -------------------------------------------------------------------------------------
+
+local OPTIONS = {
+    pem = "string", file = "string", dir = "string", crl = "string", system = "boolean",
+    partial_chain = "boolean",
+}
+
+local store_methods = {}
+
+
+-- Whether a chain, an object, a cdata or PEM, leads to what the store trusts.
+function store_methods:verify(chain, options)
+    if type(chain) == "string" then
+        local err
+        chain, err = parse_chain(chain)
+        if not chain then
+            return nil, err
+        end
+    end
+    local ctx = chain
+    if type(chain) == "table" then
+        ctx = chain.ctx
+    end
+    if not is_chain(ctx) then
+        error("chain must be a chain or a string", 2)
+    end
+
+    local purpose, depth, at = "", -1, 0 / 0
+    if options ~= nil then
+        check("options", options, "table", 2)
+        for name in pairs(options) do
+            if name ~= "purpose" and name ~= "depth" and name ~= "at" then
+                error("unknown option \"" .. tostring(name) .. "\"", 2)
+            end
+        end
+        if options.purpose ~= nil then
+            check("purpose", options.purpose, "string", 2)
+            purpose = options.purpose
+        end
+        if options.depth ~= nil then
+            check("depth", options.depth, "number", 2)
+            depth = options.depth
+            if not (depth >= 0) then
+                error("depth must not be negative", 2)
+            end
+        end
+        if options.at ~= nil then
+            check("at", options.at, "number", 2)
+            at = options.at
+        end
+    end
+    if api.store_verify(self.ctx, ctx, purpose, #purpose, depth, at, text) == OK then
+        return true
+    end
+    return nil, said()
+end
+
+
+local store_meta = { __name = "resty.kong.x509.store", __index = store_methods }
+
+
+-- ---- the package --------------------------------------------------------------------------------
+
+local M = {}
+
+
+-- The certificates in a text, the leaf first.
+function M.chain(pem)
+    check("pem", pem, "string", 2)
+    return parse_chain(pem)
+end
+
+
+local key_meta = { __name = "resty.kong.x509.key" }
+
+
+-- The first private key in a text.
+function M.key(pem, password)
+    check("pem", pem, "string", 2)
+    if password ~= nil then
+        check("password", password, "string", 2)
+    end
+    if api.key_parse(pem, #pem, password, password and #password or 0, pointer, text) ~= OK then
+        return nil, said()
+    end
+    return setmetatable({ ctx = owned(EVP_PKEY, api.key_free) }, key_meta)
+end
+
+
+-- What is trusted: one or more of pem, file, dir and system; with crl, what is revoked.
+function M.store(options)
+    check("options", options, "table", 2)
+    for name, value in pairs(options) do
+        local expected = OPTIONS[name]
+        if not expected then
+            error("unknown option \"" .. tostring(name) .. "\"", 2)
+        end
+        check(name, value, expected, 2)
+    end
+    local pem, file, dir, crl = options.pem, options.file, options.dir, options.crl
+    local flags = (options.system and 1 or 0) + (options.partial_chain and 2 or 0)
+
+    if api.store_make(pem, pem and #pem or 0, file, file and #file or 0, dir, dir and #dir or 0,
+                      crl, crl and #crl or 0, flags, pointer, text) ~= OK then
+        return nil, said()
+    end
+    return setmetatable({ ctx = owned(X509_STORE, api.store_free) }, store_meta)
+end
+
+
+return M

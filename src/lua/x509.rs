@@ -1,0 +1,406 @@
+//! The functions of `resty.kong.x509`.
+//!
+//! What they make belongs to Lua, which frees it by the functions for that.
+
+use std::cell::RefCell;
+use std::ffi::{OsStr, c_char, c_int, c_void};
+use std::fmt::Display;
+use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use foreign_types::{ForeignType, ForeignTypeRef};
+use lru::LruCache;
+use openssl::pkey::{PKey, Private};
+use openssl::stack::{Stack, StackRef};
+use openssl::x509::store::{X509Store, X509StoreRef};
+use openssl::x509::{X509, X509Ref};
+
+use super::ffi::{ERROR, NONE, OK, Text, api, bytes, say};
+use crate::nginx::connection::process_log;
+use crate::nginx::panic::guard;
+use crate::openssl::error::SslError;
+use crate::openssl::fingerprint::Fingerprint;
+use crate::openssl::store::{self, InvalidStore, Sources};
+use crate::openssl::verification::{self, Purpose, Terms};
+use crate::openssl::{certificate, lua_object, pem};
+
+type Pointer = *mut c_void;
+type Letters = *const c_char;
+
+api! {
+    chain_parse: fn(Letters, usize, *mut Pointer, *mut Text) -> c_int,
+        "int (*chain_parse)(const char *pem, size_t length, void **chain, void *text)";
+    chain_count: fn(Pointer) -> c_int,
+        "int (*chain_count)(void *chain)";
+    chain_certificate: fn(Pointer, f64, *mut Pointer) -> c_int,
+        "int (*chain_certificate)(void *chain, double index, void **certificate)";
+    chain_free: fn(Pointer) -> (),
+        "void (*chain_free)(void *chain)";
+    key_parse: fn(Letters, usize, Letters, usize, *mut Pointer, *mut Text) -> c_int,
+        "int (*key_parse)(const char *pem, size_t length, const char *password, \
+         size_t password_length, void **key, void *text)";
+    key_free: fn(Pointer) -> (),
+        "void (*key_free)(void *key)";
+    certificate_subject: fn(Pointer, *mut Text) -> c_int,
+        "int (*certificate_subject)(void *certificate, void *text)";
+    certificate_issuer: fn(Pointer, *mut Text) -> c_int,
+        "int (*certificate_issuer)(void *certificate, void *text)";
+    certificate_serial: fn(Pointer, *mut Text) -> c_int,
+        "int (*certificate_serial)(void *certificate, void *text)";
+    certificate_not_before: fn(Pointer, *mut f64, *mut Text) -> c_int,
+        "int (*certificate_not_before)(void *certificate, double *seconds, void *text)";
+    certificate_not_after: fn(Pointer, *mut f64, *mut Text) -> c_int,
+        "int (*certificate_not_after)(void *certificate, double *seconds, void *text)";
+    certificate_alternative_name: fn(Pointer, c_int, *mut Letters, *mut Text) -> c_int,
+        "int (*certificate_alternative_name)(void *certificate, int index, const char **kind, \
+         void *text)";
+    certificate_fingerprint: fn(Pointer, Letters, usize, *mut Text) -> c_int,
+        "int (*certificate_fingerprint)(void *certificate, const char *digest, size_t length, \
+         void *text)";
+    certificate_to_pem: fn(Pointer, *mut Text) -> c_int,
+        "int (*certificate_to_pem)(void *certificate, void *text)";
+    certificate_free: fn(Pointer) -> (),
+        "void (*certificate_free)(void *certificate)";
+    store_make: fn(
+        Letters, usize, Letters, usize, Letters, usize, Letters, usize, c_int, *mut Pointer, *mut Text
+    ) -> c_int,
+        "int (*store_make)(const char *pem, size_t pem_length, const char *file, size_t file_length, \
+         const char *dir, size_t dir_length, const char *crl, size_t crl_length, int flags, \
+         void **store, void *text)";
+    store_verify: fn(Pointer, Pointer, Letters, usize, f64, f64, *mut Text) -> c_int,
+        "int (*store_verify)(void *store, void *chain, const char *purpose, size_t purpose_length, \
+         double depth, double at, void *text)";
+    store_free: fn(Pointer) -> (),
+        "void (*store_free)(void *store)";
+}
+
+/// Runs the body of a function, and says its result or what went wrong.
+///
+/// # Safety
+/// `text` must be valid.
+unsafe fn answer<E: Display>(
+    name: &str,
+    text: *mut Text,
+    body: impl FnOnce() -> Result<Vec<u8>, E>,
+) -> c_int {
+    let result = guard(name, process_log(), None, || Some(body()));
+    // SAFETY: by contract.
+    unsafe {
+        match result {
+            Some(Ok(bytes)) => say(text, bytes, OK),
+            Some(Err(error)) => say(text, error.to_string().into_bytes(), ERROR),
+            None => say(text, b"internal error, see the error log".to_vec(), ERROR),
+        }
+    }
+}
+
+/// As [`answer`], for a function that makes something, which it hands over to Lua.
+///
+/// # Safety
+/// `text` and `place` must be valid.
+unsafe fn make<T: ForeignType, E: Display>(
+    name: &str,
+    place: *mut Pointer,
+    text: *mut Text,
+    body: impl FnOnce() -> Result<T, E>,
+) -> c_int {
+    // SAFETY: by contract. What is made has no owner but Lua from now on.
+    unsafe {
+        answer(name, text, || {
+            let made = body()?;
+            *place = made.as_ptr().cast();
+            std::mem::forget(made);
+            Ok::<_, E>(Vec::new())
+        })
+    }
+}
+
+/// Frees what Lua had.
+///
+/// # Safety
+/// `pointer` must be what [`make`] has handed over of this type, and not be used again.
+unsafe fn free<T: ForeignType>(pointer: Pointer) {
+    guard("free", process_log(), (), || {
+        // SAFETY: by contract.
+        drop(unsafe { T::from_ptr(pointer.cast()) });
+    });
+}
+
+unsafe extern "C" fn chain_parse(
+    pem: Letters,
+    length: usize,
+    place: *mut Pointer,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes a string, and places that are valid.
+    unsafe { make("chain", place, text, || pem::chain(bytes(pem, length))) }
+}
+
+unsafe extern "C" fn chain_count(chain: Pointer) -> c_int {
+    // SAFETY: our Lua code passes a chain of ours.
+    let chain: &StackRef<X509> = unsafe { StackRef::from_ptr(chain.cast()) };
+    c_int::try_from(chain.len()).unwrap_or(c_int::MAX)
+}
+
+unsafe extern "C" fn chain_certificate(chain: Pointer, index: f64, place: *mut Pointer) -> c_int {
+    // SAFETY: our Lua code passes a chain of ours, and a place that is valid.
+    unsafe {
+        let chain: &StackRef<X509> = StackRef::from_ptr(chain.cast());
+        let found = (1..).zip(chain).find(|(number, _)| f64::from(*number) == index);
+        let Some((_, certificate)) = found else {
+            return NONE;
+        };
+        let certificate = certificate.to_owned();
+        *place = certificate.as_ptr().cast();
+        std::mem::forget(certificate);
+    }
+    OK
+}
+
+unsafe extern "C" fn chain_free(chain: Pointer) {
+    // SAFETY: Lua has no use for it any more.
+    unsafe { free::<Stack<X509>>(chain) }
+}
+
+unsafe extern "C" fn key_parse(
+    pem: Letters,
+    length: usize,
+    password: Letters,
+    password_length: usize,
+    place: *mut Pointer,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes strings, NULL for no password, and places that are valid.
+    unsafe {
+        make("key", place, text, || {
+            let password = (!password.is_null()).then(|| bytes(password, password_length));
+            pem::key(bytes(pem, length), password)
+        })
+    }
+}
+
+unsafe extern "C" fn key_free(key: Pointer) {
+    // SAFETY: Lua has no use for it any more.
+    unsafe { free::<PKey<Private>>(key) }
+}
+
+/// As [`answer`], for what a certificate says.
+///
+/// # Safety
+/// `pointer` must be a certificate, and `text` valid.
+unsafe fn of_certificate<E: Display>(
+    pointer: Pointer,
+    text: *mut Text,
+    read: impl FnOnce(&X509Ref) -> Result<Vec<u8>, E>,
+) -> c_int {
+    // SAFETY: by contract.
+    unsafe { answer("certificate", text, || read(X509Ref::from_ptr(pointer.cast()))) }
+}
+
+unsafe extern "C" fn certificate_subject(pointer: Pointer, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes a certificate of ours.
+    unsafe {
+        of_certificate(pointer, text, |one| certificate::subject(one).map(String::into_bytes))
+    }
+}
+
+unsafe extern "C" fn certificate_issuer(pointer: Pointer, text: *mut Text) -> c_int {
+    // SAFETY: as above.
+    unsafe { of_certificate(pointer, text, |one| certificate::issuer(one).map(String::into_bytes)) }
+}
+
+unsafe extern "C" fn certificate_serial(pointer: Pointer, text: *mut Text) -> c_int {
+    // SAFETY: as above.
+    unsafe { of_certificate(pointer, text, |one| certificate::serial(one).map(String::into_bytes)) }
+}
+
+unsafe extern "C" fn certificate_not_before(
+    pointer: Pointer,
+    seconds: *mut f64,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: as above, and a place that is valid.
+    unsafe {
+        of_certificate(pointer, text, |one| {
+            *seconds = certificate::not_before(one)? as f64;
+            Ok::<_, SslError>(Vec::new())
+        })
+    }
+}
+
+unsafe extern "C" fn certificate_not_after(
+    pointer: Pointer,
+    seconds: *mut f64,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: as above, and a place that is valid.
+    unsafe {
+        of_certificate(pointer, text, |one| {
+            *seconds = certificate::not_after(one)? as f64;
+            Ok::<_, SslError>(Vec::new())
+        })
+    }
+}
+
+unsafe extern "C" fn certificate_alternative_name(
+    pointer: Pointer,
+    index: c_int,
+    kind: *mut Letters,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: as above, and a place that is valid. The kinds are constants.
+    unsafe {
+        of_certificate(pointer, text, |one| {
+            let name = usize::try_from(index)
+                .ok()
+                .and_then(|index| certificate::alternative_names(one).into_iter().nth(index))
+                .ok_or("no name")?;
+            *kind = name.kind.as_ptr();
+            Ok::<_, &str>(name.text)
+        })
+    }
+}
+
+unsafe extern "C" fn certificate_fingerprint(
+    pointer: Pointer,
+    digest: Letters,
+    length: usize,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: as above, and a string.
+    unsafe {
+        of_certificate(pointer, text, |one| {
+            let digest = String::from_utf8_lossy(bytes(digest, length));
+            certificate::fingerprint(one, &digest).map(String::into_bytes)
+        })
+    }
+}
+
+unsafe extern "C" fn certificate_to_pem(pointer: Pointer, text: *mut Text) -> c_int {
+    // SAFETY: as above.
+    unsafe { of_certificate(pointer, text, X509Ref::to_pem) }
+}
+
+unsafe extern "C" fn certificate_free(certificate: Pointer) {
+    // SAFETY: Lua has no use for it any more.
+    unsafe { free::<X509>(certificate) }
+}
+
+/// In the flags of `store_make`.
+const SYSTEM: c_int = 1;
+/// As above.
+const PARTIAL_CHAIN: c_int = 2;
+
+#[allow(clippy::too_many_arguments, reason = "each is a pointer and a length")]
+unsafe extern "C" fn store_make(
+    pem: Letters,
+    pem_length: usize,
+    file: Letters,
+    file_length: usize,
+    folder: Letters,
+    folder_length: usize,
+    revoked: Letters,
+    revoked_length: usize,
+    flags: c_int,
+    place: *mut Pointer,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes strings, NULL for none, and places that are valid.
+    unsafe {
+        let optional = |data: Letters, length| (!data.is_null()).then(|| bytes(data, length));
+        make("store", place, text, || {
+            shared(&Sources {
+                pem: optional(pem, pem_length),
+                file: optional(file, file_length).map(path),
+                folder: optional(folder, folder_length).map(path),
+                system: flags & SYSTEM != 0,
+                revoked: optional(revoked, revoked_length),
+                partial_chain: flags & PARTIAL_CHAIN != 0,
+            })
+        })
+    }
+}
+
+/// How many stores of which texts a worker keeps.
+const STORES: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+
+thread_local! {
+    static SHARED: RefCell<LruCache<Fingerprint, X509Store>> =
+        RefCell::new(LruCache::new(STORES));
+}
+
+/// Drops the stores that this worker keeps.
+pub fn clear_cache() {
+    SHARED.with_borrow_mut(LruCache::clear);
+}
+
+/// A store of these sources. Stores of the same texts are one: what was connected with it serves all
+/// that ask for it. What is in files may change.
+fn shared(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
+    let Sources { pem, file, folder, system, revoked, partial_chain } = *sources;
+    let (Some(pem), None, None, false) = (pem, file, folder, system) else {
+        return store::build(sources);
+    };
+    let revoked = revoked.map_or([&b""[..], b""], |revoked| [b"1", revoked]);
+    let key = Fingerprint::of([pem, revoked[0], revoked[1], &[u8::from(partial_chain)]]);
+    SHARED.with_borrow_mut(|shared| {
+        let store = match shared.get(&key) {
+            Some(store) => store::reference(store)?,
+            None => {
+                let store = store::build(sources)?;
+                shared.put(key, store::reference(&store)?);
+                store
+            }
+        };
+        Ok(store)
+    })
+}
+
+fn path(name: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(name))
+}
+
+unsafe extern "C" fn store_verify(
+    store: Pointer,
+    chain: Pointer,
+    purpose: Letters,
+    purpose_length: usize,
+    depth: f64,
+    at: f64,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes a store of ours, has checked the type of the chain, and passes a
+    // string; empty, negative and NaN stand for what is not given.
+    unsafe {
+        answer("verify", text, || {
+            let chain = lua_object::chain(chain).map_err(|error| error.to_string())?;
+            let purpose = match bytes(purpose, purpose_length) {
+                b"" => None,
+                name => Some(Purpose::by_name(name).ok_or(
+                    "purpose must be \"clientAuth\", \"serverAuth\" or \"any\"".to_owned(),
+                )?),
+            };
+            let terms = Terms {
+                purpose,
+                // Casts of floats saturate.
+                depth: (depth >= 0.0).then_some(depth as u32),
+                at: (!at.is_nan()).then_some(at as i64),
+            };
+            let mut certificates = chain.iter();
+            let leaf = certificates.next().ok_or("chain is empty".to_owned())?;
+            let mut intermediates = Stack::new().map_err(|errors| errors.to_string())?;
+            for certificate in certificates {
+                intermediates.push(certificate.to_owned()).map_err(|errors| errors.to_string())?;
+            }
+            verification::verify(X509StoreRef::from_ptr(store.cast()), leaf, &intermediates, terms)
+                .map(|()| Vec::new())
+                .map_err(|failure| failure.to_string())
+        })
+    }
+}
+
+unsafe extern "C" fn store_free(store: Pointer) {
+    // SAFETY: Lua has no use for it any more.
+    unsafe { free::<X509Store>(store) }
+}

@@ -1,0 +1,215 @@
+//! What a certificate says.
+
+use std::net::IpAddr;
+use std::ptr::NonNull;
+
+use foreign_types::ForeignTypeRef;
+use openssl::asn1::{Asn1Time, Asn1TimeRef};
+use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::x509::{GeneralNameRef, X509NameRef, X509Ref};
+
+use super::error::SslError;
+use super::sys;
+
+/// The subject, as `$ssl_client_s_dn` has it (RFC 2253).
+pub fn subject(certificate: &X509Ref) -> Result<String, SslError> {
+    print(certificate.subject_name())
+}
+
+/// The issuer, as `$ssl_client_i_dn` has it (RFC 2253).
+pub fn issuer(certificate: &X509Ref) -> Result<String, SslError> {
+    print(certificate.issuer_name())
+}
+
+fn print(name: &X509NameRef) -> Result<String, SslError> {
+    /// `XN_FLAG_RFC2253`
+    const RFC_2253: std::ffi::c_ulong = 0x0111_0317;
+
+    // SAFETY: the name is valid. What is printed is in the memory of the BIO until that is freed.
+    unsafe {
+        let bio = NonNull::new(openssl_sys::BIO_new(openssl_sys::BIO_s_mem()))
+            .ok_or_else(|| SslError::take("BIO_new"))?;
+        let status = sys::X509_NAME_print_ex(bio.as_ptr(), name.as_ptr(), 0, RFC_2253);
+        let text = if status >= 0 {
+            let mut data = std::ptr::null_mut();
+            let length = openssl_sys::BIO_get_mem_data(bio.as_ptr(), &raw mut data);
+            let length = usize::try_from(length).unwrap_or_default();
+            if length == 0 {
+                Ok(String::new())
+            } else {
+                let bytes = std::slice::from_raw_parts(data.cast::<u8>(), length);
+                Ok(String::from_utf8_lossy(bytes).into_owned())
+            }
+        } else {
+            Err(SslError::take("X509_NAME_print_ex"))
+        };
+        openssl_sys::BIO_free_all(bio.as_ptr());
+        text
+    }
+}
+
+/// The serial number, as `$ssl_client_serial` has it: upper-case hexadecimal.
+pub fn serial(certificate: &X509Ref) -> Result<String, SslError> {
+    certificate
+        .serial_number()
+        .to_bn()
+        .and_then(|number| number.to_hex_str().map(|text| text.to_string()))
+        .map_err(|errors| SslError::new("BN_bn2hex", errors))
+}
+
+/// When the certificate begins to be valid, in seconds since the epoch.
+pub fn not_before(certificate: &X509Ref) -> Result<i64, SslError> {
+    seconds(certificate.not_before())
+}
+
+/// When the certificate ends to be valid, in seconds since the epoch.
+pub fn not_after(certificate: &X509Ref) -> Result<i64, SslError> {
+    seconds(certificate.not_after())
+}
+
+fn seconds(time: &Asn1TimeRef) -> Result<i64, SslError> {
+    let difference = || -> Result<i64, ErrorStack> {
+        let difference = Asn1Time::from_unix(0)?.diff(time)?;
+        Ok(i64::from(difference.days) * 24 * 60 * 60 + i64::from(difference.secs))
+    };
+    difference().map_err(|errors| SslError::new("ASN1_TIME_diff", errors))
+}
+
+/// Why there is no fingerprint.
+#[derive(Debug, thiserror::Error)]
+pub enum FingerprintError {
+    #[error("there is no digest \"{0}\"")]
+    UnknownDigest(String),
+    #[error(transparent)]
+    Ssl(#[from] SslError),
+}
+
+/// The digest of the whole certificate, as lower-case hexadecimal, by the name of the digest.
+pub fn fingerprint(certificate: &X509Ref, digest: &str) -> Result<String, FingerprintError> {
+    let digest = MessageDigest::from_name(digest)
+        .ok_or_else(|| FingerprintError::UnknownDigest(digest.to_owned()))?;
+    let bytes =
+        certificate.digest(digest).map_err(|errors| SslError::new("X509_digest", errors))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A subject alternative name (RFC 5280, section 4.2.1.6): its kind, as the lists of `sans` are called,
+/// and its text.
+#[derive(Debug, PartialEq, Eq)]
+pub struct AlternativeName {
+    pub kind: &'static std::ffi::CStr,
+    pub text: Vec<u8>,
+}
+
+/// The subject alternative names that are names: others, such as those of directories, are left out.
+pub fn alternative_names(certificate: &X509Ref) -> Vec<AlternativeName> {
+    let Some(names) = certificate.subject_alt_names() else {
+        // A malformed extension leaves errors behind, which nginx would take for those of a later call.
+        drop(ErrorStack::get());
+        return Vec::new();
+    };
+    names.iter().filter_map(alternative_name).collect()
+}
+
+fn alternative_name(name: &GeneralNameRef) -> Option<AlternativeName> {
+    let text = |kind, text: &str| AlternativeName { kind, text: text.as_bytes().to_vec() };
+    if let Some(address) = name.ipaddress() {
+        let address = match address.len() {
+            4 => <[u8; 4]>::try_from(address).ok().map(IpAddr::from),
+            16 => <[u8; 16]>::try_from(address).ok().map(IpAddr::from),
+            _ => None,
+        };
+        return Some(text(c"ip", &address?.to_string()));
+    }
+    name.dnsname()
+        .map(|name| text(c"dns", name))
+        .or_else(|| name.email().map(|name| text(c"email", name)))
+        .or_else(|| name.uri().map(|name| text(c"uri", name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl::bn::BigNum;
+    use openssl::pkey::PKey;
+    use openssl::x509::extension::SubjectAlternativeName;
+    use openssl::x509::{X509, X509NameBuilder};
+
+    use super::*;
+    use crate::openssl::test_certificate::self_signed;
+
+    fn certificate() -> X509 {
+        let key = PKey::generate_ed25519().unwrap();
+        let mut name = X509NameBuilder::new().unwrap();
+        name.append_entry_by_text("O", "A, B").unwrap();
+        name.append_entry_by_text("CN", "Zoë").unwrap();
+        let name = name.build();
+        let mut builder = X509::builder().unwrap();
+        builder.set_version(2).unwrap();
+        builder.set_subject_name(&name).unwrap();
+        builder.set_issuer_name(&name).unwrap();
+        builder.set_pubkey(&key).unwrap();
+        let serial = BigNum::from_hex_str("0A1B2C").unwrap().to_asn1_integer().unwrap();
+        builder.set_serial_number(&serial).unwrap();
+        builder.set_not_before(&Asn1Time::from_unix(1 << 30).unwrap()).unwrap();
+        builder.set_not_after(&Asn1Time::from_unix(4_102_444_800).unwrap()).unwrap();
+        let names = SubjectAlternativeName::new()
+            .dns("a.test")
+            .email("a@b.test")
+            .uri("spiffe://a/b")
+            .ip("192.0.2.1")
+            .ip("2001:db8::1")
+            .build(&builder.x509v3_context(None, None))
+            .unwrap();
+        builder.append_extension(names).unwrap();
+        builder.sign(&key, MessageDigest::null()).unwrap();
+        builder.build()
+    }
+
+    #[test]
+    fn names_are_as_nginx_has_them() {
+        assert_eq!(subject(&certificate()).unwrap(), "CN=Zo\\C3\\AB,O=A\\, B");
+        assert_eq!(issuer(&certificate()).unwrap(), "CN=Zo\\C3\\AB,O=A\\, B");
+        assert_eq!(serial(&certificate()).unwrap(), "0A1B2C");
+    }
+
+    #[test]
+    fn dates_are_in_seconds() {
+        assert_eq!(not_before(&certificate()).unwrap(), 1 << 30);
+        assert_eq!(not_after(&certificate()).unwrap(), 4_102_444_800);
+        let key = PKey::generate_ed25519().unwrap();
+        for end in [0, 1, 1 << 30, 4_102_444_800] {
+            assert_eq!(not_after(&self_signed(&key, "leaf", end)).unwrap(), end);
+        }
+    }
+
+    #[test]
+    fn alternative_names_of_each_kind() {
+        let names: Vec<_> = alternative_names(&certificate())
+            .into_iter()
+            .map(|name| (name.kind.to_str().unwrap(), String::from_utf8(name.text).unwrap()))
+            .collect();
+        let expected = [
+            ("dns", "a.test"),
+            ("email", "a@b.test"),
+            ("uri", "spiffe://a/b"),
+            ("ip", "192.0.2.1"),
+            ("ip", "2001:db8::1"),
+        ];
+        assert_eq!(names, expected.map(|(kind, text)| (kind, text.to_owned())));
+        let key = PKey::generate_ed25519().unwrap();
+        assert!(alternative_names(&self_signed(&key, "leaf", 1)).is_empty());
+    }
+
+    #[test]
+    fn fingerprints() {
+        let certificate = certificate();
+        let sha256 = fingerprint(&certificate, "sha256").unwrap();
+        assert_eq!(sha256.len(), 64);
+        assert_eq!(fingerprint(&certificate, "SHA1").unwrap().len(), 40);
+        assert_eq!(
+            fingerprint(&certificate, "none").unwrap_err().to_string(),
+            "there is no digest \"none\""
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! Verification of a chain outside of a handshake.
+
+use std::ffi::c_int;
+
+use foreign_types::ForeignTypeRef;
+use openssl::error::ErrorStack;
+use openssl::stack::StackRef;
+use openssl::x509::store::X509StoreRef;
+use openssl::x509::{X509, X509Ref, X509StoreContext, X509VerifyResult};
+
+use super::certificate;
+use super::error::SslError;
+use super::ssl::reason;
+use super::sys;
+
+/// What a certificate is to be good for (RFC 5280, section 4.2.1.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    ClientAuth,
+    ServerAuth,
+    Any,
+}
+
+impl Purpose {
+    /// By the name of the extended key usage, or OpenSSL's name for the purpose.
+    pub fn by_name(name: &[u8]) -> Option<Self> {
+        match name {
+            b"clientAuth" | b"sslclient" => Some(Self::ClientAuth),
+            b"serverAuth" | b"sslserver" => Some(Self::ServerAuth),
+            b"any" => Some(Self::Any),
+            _ => None,
+        }
+    }
+
+    /// `X509_PURPOSE_*`
+    fn number(self) -> c_int {
+        match self {
+            Self::ClientAuth => 1,
+            Self::ServerAuth => 2,
+            Self::Any => openssl_sys::X509_PURPOSE_ANY,
+        }
+    }
+}
+
+/// How to verify.
+#[derive(Clone, Copy, Default)]
+pub struct Terms {
+    pub purpose: Option<Purpose>,
+    /// How many intermediates there may be.
+    pub depth: Option<u32>,
+    /// The time to verify for, in seconds since the epoch, in place of now.
+    pub at: Option<i64>,
+}
+
+/// Why a chain is not good.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// One of its certificates, counted from 1, with its subject.
+    #[error("{reason} (certificate {number}: {subject})")]
+    Rejected { reason: &'static str, number: usize, subject: String },
+    #[error(transparent)]
+    Ssl(#[from] SslError),
+}
+
+/// Whether `leaf`, by way of `intermediates`, leads to what `store` trusts.
+pub fn verify(
+    store: &X509StoreRef,
+    leaf: &X509Ref,
+    intermediates: &StackRef<X509>,
+    terms: Terms,
+) -> Result<(), Failure> {
+    let error = |errors: ErrorStack| SslError::new("X509_STORE_CTX_init", errors);
+    let mut context = X509StoreContext::new().map_err(error)?;
+    let failure = context
+        .init(store, leaf, intermediates, |context| {
+            let Terms { purpose, depth, at } = terms;
+            // SAFETY: the context is valid, and its parameters belong to it.
+            unsafe {
+                let parameters = sys::X509_STORE_CTX_get0_param(context.as_ptr());
+                if let Some(purpose) = purpose {
+                    openssl_sys::X509_VERIFY_PARAM_set_purpose(parameters, purpose.number());
+                }
+                if let Some(depth) = depth {
+                    let depth = c_int::try_from(depth).unwrap_or(c_int::MAX);
+                    openssl_sys::X509_VERIFY_PARAM_set_depth(parameters, depth);
+                }
+                if let Some(at) = at {
+                    openssl_sys::X509_VERIFY_PARAM_set_time(parameters, at);
+                }
+            }
+            let is_good = context.verify_cert()?;
+            let result = context.error();
+            if is_good && result == X509VerifyResult::OK {
+                return Ok(None);
+            }
+            let number = context.error_depth() as usize + 1;
+            let subject = context.current_cert().map(certificate::subject);
+            let subject = subject.and_then(Result::ok).unwrap_or_default();
+            Ok(Some(Failure::Rejected { reason: reason(result), number, subject }))
+        })
+        .map_err(error)?;
+    // What a failed verification leaves behind, nginx would take for an error of a later call.
+    drop(ErrorStack::get());
+    failure.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl::stack::Stack;
+
+    use super::*;
+    use crate::openssl::store::{self, Sources};
+    use crate::openssl::test_certificate::{Authority, Leaf};
+
+    #[test]
+    fn a_chain_that_leads_to_the_store_is_good() {
+        let root = Authority::root("root");
+        let below = root.authority("below");
+        let leaf = below.leaf(Leaf { name: "leaf", not_after: 1 << 31, usage: Some("clientAuth") });
+        let store =
+            store::build(&Sources { pem: Some(&root.pem()), ..Sources::default() }).unwrap();
+        let mut chain = Stack::new().unwrap();
+        chain.push(below.certificate.clone()).unwrap();
+        let nothing = Stack::new().unwrap();
+
+        let said = |chain: &StackRef<X509>, terms| match verify(&store, &leaf, chain, terms) {
+            Ok(()) => "good".to_owned(),
+            Err(failure) => failure.to_string(),
+        };
+        let purpose = |purpose| Terms { purpose: Some(purpose), ..Terms::default() };
+        assert_eq!(said(&chain, Terms::default()), "good");
+        assert_eq!(said(&chain, purpose(Purpose::ClientAuth)), "good");
+        assert_eq!(said(&chain, purpose(Purpose::Any)), "good");
+        let server = said(&chain, purpose(Purpose::ServerAuth));
+        assert!(server.contains("(certificate 1: CN=leaf)"), "{server}");
+        assert_eq!(
+            said(&nothing, Terms::default()),
+            "unable to get local issuer certificate (certificate 1: CN=leaf)"
+        );
+        assert_eq!(said(&chain, Terms { depth: Some(1), ..Terms::default() }), "good");
+        let deep = said(&chain, Terms { depth: Some(0), ..Terms::default() });
+        assert!(deep.contains("chain too long"), "{deep}");
+        assert_eq!(
+            said(&chain, Terms { at: Some(1 << 32), ..Terms::default() }),
+            "certificate has expired (certificate 1: CN=leaf)"
+        );
+        assert!(ErrorStack::get().errors().is_empty());
+    }
+
+    #[test]
+    fn purposes_have_names() {
+        assert_eq!(Purpose::by_name(b"clientAuth"), Some(Purpose::ClientAuth));
+        assert_eq!(Purpose::by_name(b"sslserver"), Some(Purpose::ServerAuth));
+        assert_eq!(Purpose::by_name(b"client"), None);
+    }
+}

@@ -1,0 +1,280 @@
+# resty.kong.x509: chains, keys and stores from PEM, for all that takes a cdata.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+# "x509" is the package, and "said" what its functions return, in one line.
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my $config = $block->http_config;
+    $config =~ s{init_by_lua_block \{\n}{<<'_EOC_'}e;
+init_by_lua_block {
+        x509 = require "resty.kong.x509"
+        function said(ok, err)
+            return ok and "ok" or tostring(ok) .. ": " .. tostring(err)
+        end
+_EOC_
+    $block->set_value('http_config', $config);
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: what a certificate says
+--- config
+    location /t {
+        content_by_lua_block {
+            local chain = assert(x509.chain(pki.read("client-intermediate")))
+            local leaf = chain[1]
+            ngx.say(chain:count(), " ", chain[2].subject, " ", tostring(chain[3]))
+            ngx.say(leaf.subject, "; ", leaf.issuer)
+            ngx.say(leaf.serial:find("^%x+$") == 1, " ", #leaf:fingerprint(), " ", #leaf:fingerprint("sha1"))
+            ngx.say(leaf.not_before <= ngx.time() and leaf.not_after > ngx.time())
+            ngx.say(leaf:to_pem() == chain:certificate():to_pem(), " ", leaf:fingerprint("sha256"):find("^[0-9a-f]+$") == 1)
+            ngx.say(x509.chain(chain:to_pem()):count())
+            ngx.say(tostring(leaf.nothing), " ", leaf.subject == leaf.subject)
+            ngx.say(said(leaf:fingerprint("md0")))
+
+            local service = x509.chain(pki.read("service"))[1]
+            ngx.say(table.concat(service.sans.dns, ","), " ", table.concat(service.sans.uri, ","), " ",
+                    #service.sans.email, " ", table.concat(service.sans.ip, ","))
+            collectgarbage()
+            collectgarbage()
+            ngx.say(leaf.subject)
+        }
+    }
+--- request
+GET /t
+--- response_body
+2 CN=Test Intermediate CA,O=Test nil
+CN=client-intermediate,O=Test; CN=Test Intermediate CA,O=Test
+true 64 40
+true
+true true
+2
+nil true
+nil: there is no digest "md0"
+service.test,*.wild.test spiffe://test/service 0 127.0.0.1
+CN=client-intermediate,O=Test
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 2: what is wrong with a text has its place
+--- config
+    location /t {
+        content_by_lua_block {
+            local one = pki.read("client1")
+            local key = pki.read("client1", ".key")
+            local encrypted = pki.read("client-encrypted", ".key")
+            local _, lines = one:gsub("\n", "")
+            ngx.say(said(x509.chain("")))
+            ngx.say(said(x509.chain(key)))
+            local _, err = x509.chain(one .. "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n")
+            ngx.say(err:gsub("line " .. lines + 1, "line n"):match("^.-%)"))
+            ngx.say((select(2, x509.chain(one:sub(1, 200)))))
+            ngx.say(said(x509.key(one)))
+            ngx.say(said(x509.key(key)))
+            ngx.say(said(x509.key(encrypted)))
+            ngx.say(said(x509.key(encrypted, "wrong")))
+            ngx.say(said(x509.key(encrypted, "secret")))
+            ngx.say(said(x509.key("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")):match("^nil: key 1 %(line 1%): "))
+            ngx.say(said(x509.store {}))
+            ngx.say(said(x509.store { pem = key }))
+            ngx.say(said(x509.store { file = "/nowhere/ca.pem" }))
+            ngx.say(said(x509.store { file = pki.path("client1", ".key") }):gsub('".*"', '"..."'))
+            ngx.say(said(x509.store { dir = "/nowhere" }))
+            ngx.say(said(x509.store { pem = one, crl = one }))
+        }
+    }
+--- request
+GET /t
+--- response_body
+nil: no certificate in PEM format found
+nil: no certificate in PEM format found
+certificate 2 (line n)
+certificate 1 (line 1): "-----END CERTIFICATE-----" is missing
+nil: no key in PEM format found
+ok
+nil: key (line 1): it is encrypted, and there is no password for it
+nil: key (line 1): it is encrypted, and the password is wrong
+ok
+nil: key 1 (line 1): 
+nil: nothing to trust: one of pem, file, dir and system is needed
+nil: pem: no certificate in PEM format found
+nil: file "/nowhere/ca.pem": No such file or directory (os error 2)
+nil: file "...": no certificate in PEM format found1
+nil: dir "/nowhere": No such file or directory (os error 2)
+nil: crl: no revocation list in PEM format found
+--- no_error_log
+[error]
+
+
+
+=== TEST 3: what is no text, and no option, throws at the caller's line
+--- config
+    location /t {
+        content_by_lua_block {
+            local store = x509.store { pem = pki.read("ca") }
+            local chain = x509.chain(pki.read("client1"))
+            for _, call in ipairs {
+                function() x509.chain() end, function() x509.chain(1) end, function() x509.key({}) end,
+                function() x509.key("", 1) end, function() x509.store() end,
+                function() x509.store { pem = 1 } end, function() x509.store { system = "yes" } end,
+                function() x509.store { path = "/" } end, function() store:verify() end,
+                function() store:verify({}) end, function() store:verify(store) end,
+                function() store:verify(chain, 1) end, function() store:verify(chain, { purpose = 1 }) end,
+                function() store:verify(chain, { depth = "1" }) end, function() store:verify(chain, { depth = -1 }) end,
+                function() store:verify(chain, { depth = 0 / 0 }) end, function() store:verify(chain, { when = 1 }) end,
+                function() chain:certificate("1") end, function() chain[1]:fingerprint(1) end,
+            } do
+                local ok, err = pcall(call)
+                ngx.say(ok, " ", type(err), " ", (tostring(err):gsub("^content_by_lua%(nginx.conf:%d+%):%d+: ", "here: ")))
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body eval
+CORE::join '', map { "false string here: $_\n" }
+    ('pem must be a string') x 3, 'password must be a string', 'options must be a table',
+    'pem must be a string', 'system must be a boolean', 'unknown option "path"',
+    ('chain must be a chain or a string') x 3, 'options must be a table', 'purpose must be a string',
+    'depth must be a number', ('depth must not be negative') x 2, 'unknown option "when"',
+    'index must be a number', 'digest must be a string'
+--- no_error_log
+[error]
+
+
+
+=== TEST 4: verification
+--- config
+    location /t {
+        content_by_lua_block {
+            local ca = pki.read("ca")
+            local store = x509.store { pem = ca }
+            local function verify(name, options, with)
+                ngx.say(name, ": ", said((with or store):verify(pki.read(name), options)))
+            end
+            verify("client1")
+            verify("client1", { purpose = "clientAuth" })
+            verify("client1", { purpose = "serverAuth" })
+            verify("client1", { purpose = "client" })
+            verify("service", { purpose = "serverAuth" })
+            verify("client-other")
+            verify("client-expired")
+            verify("client-expired", { at = ngx.time() - 3 * 24 * 3600 })
+            verify("client1", { at = ngx.time() + 100 * 365 * 24 * 3600 })
+            verify("client-intermediate")
+            verify("client-intermediate", { depth = 1 })
+            verify("client-intermediate", { depth = 0 })
+            verify("client-deep", { depth = 1 })
+            verify("client-deep", { depth = 2 })
+            local alone = x509.chain(pki.read("client-intermediate"))[1]:to_pem()
+            ngx.say("alone: ", said(store:verify(alone)))
+
+            local intermediate = pki.read("intermediate")
+            verify("client-intermediate", nil, x509.store { pem = intermediate })
+            verify("client-intermediate", nil, x509.store { pem = intermediate, partial_chain = true })
+            verify("client1", nil, x509.store { file = pki.path("ca") })
+            verify("client1", nil, x509.store { pem = ca, crl = pki.read("revoked", ".crl") })
+            verify("client2", nil, x509.store { pem = ca, crl = pki.read("revoked", ".crl") })
+            verify("client1", nil, x509.store { pem = ca, crl = pki.read("empty", ".crl") })
+            verify("client1", nil, x509.store { system = true })
+            -- Chains in other forms.
+            ngx.say(said(store:verify(x509.chain(pki.read("client1")))), " ", said(store:verify(cert.client1)))
+            ngx.say(said(store:verify("nothing")))
+        }
+    }
+--- request
+GET /t
+--- response_body_like eval
+my @lines = map { quotemeta } split /\n/, <<'_EOC_';
+client1: ok
+client1: ok
+client1: nil: WORDS purpose (certificate 1: CN=client-1,O=Test)
+client1: nil: purpose must be "clientAuth", "serverAuth" or "any"
+service: ok
+client-other: nil: unable to get local issuer certificate (certificate 1: CN=client-other,O=Test)
+client-expired: nil: certificate has expired (certificate 1: CN=client-expired,O=Test)
+client-expired: WORDS
+client1: nil: certificate has expired (certificate WORDS)
+client-intermediate: ok
+client-intermediate: ok
+client-intermediate: nil: certificate chain too long (certificate WORDS)
+client-deep: nil: certificate chain too long (certificate WORDS)
+client-deep: ok
+alone: nil: unable to get local issuer certificate (certificate 1: CN=client-intermediate,O=Test)
+client-intermediate: nil: unable to get issuer certificate (certificate WORDS)
+client-intermediate: ok
+client1: ok
+client1: nil: certificate revoked (certificate 1: CN=client-1,O=Test)
+client2: ok
+client1: ok
+client1: nil: unable to get local issuer certificate (certificate 1: CN=client-1,O=Test)
+ok ok
+nil: no certificate in PEM format found
+_EOC_
+my $text = CORE::join("\n", @lines);
+$text =~ s/WORDS/.*/g;
+qr/\A$text\n\z/
+--- no_error_log
+[error]
+
+
+
+=== TEST 5: its objects wherever a cdata is taken, and of one content one identity
+--- http_config
+    gateway {
+        ssl_certificate_by_lua_block {
+            assert(kong.client.tls.request_client_certificate(x509.chain(pki.read("ca"))))
+        }
+    }
+--- config
+    proxy_ssl_name service.test;
+    location /t {
+        access_by_lua_block {
+            -- Anew for each request: what they hold is what counts.
+            local chain = assert(x509.chain(pki.read("client1")))
+            local key = assert(x509.key(pki.read("client1", ".key")))
+            assert(kong.service.set_tls_cert_key(chain, key))
+            assert(kong.service.set_tls_verify(true))
+            assert(kong.service.set_tls_verify_store(x509.store { pem = pki.read(ngx.var.arg_ca) }))
+            chain, key = nil, nil
+            collectgarbage()
+        }
+        proxy_pass https://service;
+    }
+    location /wrong {
+        access_by_lua_block {
+            local chain, key = x509.chain(pki.read("client1")), x509.key(pki.read("client1", ".key"))
+            for _, pair in ipairs { { key, key }, { chain, chain }, { chain[1], key }, { { ctx = chain.ctx }, key } } do
+                ngx.say(select(2, pcall(kong.service.set_tls_cert_key, pair[1], pair[2])))
+            end
+            ngx.exit(200)
+        }
+    }
+    location /client {
+        content_by_lua_block {
+            local client = require "client"
+            local pki = os.getenv("TEST_NGINX_PKI")
+            ngx.print(client.curl({ "-k", "--unix-socket", "$TEST_NGINX_HTML_DIR/gateway.sock",
+                                    "--cert", pki .. "/client1.crt", "--key", pki .. "/client1.key",
+                                    "https://gateway.test/" }).out)
+        }
+    }
+--- request eval
+["GET /t?ca=ca", "GET /t?ca=ca", "GET /t?ca=other-ca", "GET /wrong", "GET /client"]
+--- error_code eval
+[200, 200, 502, 200, 200]
+--- response_body_like eval
+["^client=CN=client-1,O=Test reused=\\.", "^client=CN=client-1,O=Test reused=r", "502 Bad",
+ "^chain must be a parsed cdata object\nkey must be a parsed cdata object\n"
+ . "chain must be a parsed cdata object\nchain must be a parsed cdata object\n\$",
+ "^SUCCESS, 1 certificates\$"]
+--- no_error_log
+[alert]

@@ -94,6 +94,16 @@ for my $name (sort keys %functions) {
         "types/kong.lua has $name";
 }
 
+my $x509 = slurp('src/lua/resty_kong_x509.lua');
+for my $name ($x509 =~ /^function (?:M\.|\w+_methods:)(\w+)\(/mg) {
+    like $readme, qr/^\|.*`(?:x509\.|\w+:)$name\b/m, "the README has $name of resty.kong.x509";
+    like slurp('types/kong.lua'), qr/^function \w+[.:]$name\(/m, "and so has types/kong.lua";
+}
+for my $name ($x509 =~ /^    (\w+) = (?:text_of|date_of|names_of)/mg) {
+    like $readme, qr/`(?:certificate)?\.$name`/, "the README has $name of a certificate";
+    like slurp('types/kong.lua'), qr/^---\@field $name /m, "and so has types/kong.lua";
+}
+
 # And so for directives and variables.
 my %first_cells = map { $_ => 1 } $readme =~ /^\| `(\$?kong_\w+)/mg;
 my @directives = slurp('src/directives.rs') =~ /name: string\(c"(\w+)"\)/g;

@@ -3,16 +3,16 @@
 -- Annotations of the module's Lua interface, for editors with the Lua language server: add the
 -- folder of this file to `workspace.library`.
 
----A parsed certificate chain: what `ngx.ssl.parse_pem_cert` returns, or the `.ctx` of a
----`resty.openssl.x509.chain`.
----@class kong.chain: ffi.cdata*
+---A parsed certificate chain: what `ngx.ssl.parse_pem_cert` returns, the `.ctx` of a
+---`resty.openssl.x509.chain`, or a chain of `resty.kong.x509`.
+---@alias kong.chain ffi.cdata*|resty.kong.x509.chain
 
----A parsed private key: what `ngx.ssl.parse_pem_priv_key` returns, or the `.ctx` of a
----`resty.openssl.pkey`.
----@class kong.key: ffi.cdata*
+---A parsed private key: what `ngx.ssl.parse_pem_priv_key` returns, the `.ctx` of a
+---`resty.openssl.pkey`, or a key of `resty.kong.x509`.
+---@alias kong.key ffi.cdata*|resty.kong.x509.key
 
----A store of trusted certificates: a `resty.openssl.x509.store`, or any table with an
----`X509_STORE *` in its field `ctx`.
+---A store of trusted certificates: of `resty.kong.x509`, a `resty.openssl.x509.store`, or any table
+---with an `X509_STORE *` in its field `ctx`.
 ---@class kong.store
 ---@field ctx ffi.cdata*
 
@@ -224,3 +224,77 @@ function tls.set_upstream_ssl_sans_dnsnames(names) end
 ---@return true?
 ---@return string? err
 function tls.set_upstream_ssl_sans_uris(uris) end
+
+---`require "resty.kong.x509"`: chains, keys and stores from PEM. Make them once, in `init_by_lua`, and
+---keep them.
+---@class resty.kong.x509
+local x509 = {}
+
+---A certificate. What it says is read when it is asked for.
+---@class resty.kong.x509.certificate
+---@field subject string as `$ssl_client_s_dn` has it
+---@field issuer string as `$ssl_client_i_dn` has it
+---@field serial string as `$ssl_client_serial` has it
+---@field not_before number seconds since the epoch
+---@field not_after number seconds since the epoch
+---@field sans { dns: string[], email: string[], uri: string[], ip: string[] } the subject alternative names
+local certificate = {}
+
+---The digest of the whole certificate, in lower-case hexadecimal.
+---@param digest? string `"sha256"` if nothing is said
+---@return string? fingerprint
+---@return string? err
+function certificate:fingerprint(digest) end
+
+---@return string? pem
+---@return string? err
+function certificate:to_pem() end
+
+---Certificates, the leaf first: `chain[1]` is the first of them.
+---@class resty.kong.x509.chain
+---@field [integer] resty.kong.x509.certificate?
+local chain = {}
+
+---@return integer
+function chain:count() end
+
+---@param index? integer 1 if nothing is said
+---@return resty.kong.x509.certificate?
+function chain:certificate(index) end
+
+---@return string pem
+function chain:to_pem() end
+
+---A private key.
+---@class resty.kong.x509.key
+
+---What is trusted. Stores of the same texts are one object below: don't change it.
+---@class resty.kong.x509.store: kong.store
+local store = {}
+
+---Whether a chain leads to the store.
+---@param chain kong.chain|string the leaf first, or PEM
+---@param options? { purpose?: "clientAuth"|"serverAuth"|"any", depth?: integer, at?: number }
+---@return true?
+---@return string? reason
+function store:verify(chain, options) end
+
+---The certificates in a text, the leaf first.
+---@param pem string
+---@return resty.kong.x509.chain?
+---@return string? err with the place of what is wrong
+function x509.chain(pem) end
+
+---The first private key in a text.
+---@param pem string
+---@param password? string
+---@return resty.kong.x509.key?
+---@return string? err
+function x509.key(pem, password) end
+
+---What is trusted: one or more of pem, file, dir and system. With crl, PEM too, the whole chain is
+---checked for revocation. With partial_chain, an intermediate is trusted as a root is.
+---@param options { pem?: string, file?: string, dir?: string, system?: boolean, crl?: string, partial_chain?: boolean }
+---@return resty.kong.x509.store?
+---@return string? err
+function x509.store(options) end

@@ -267,6 +267,12 @@ function chain:to_pem() end
 
 ---A private key.
 ---@class resty.kong.x509.key
+local key = {}
+
+---Whether the key is that of a chain's first certificate.
+---@param chain kong.chain
+---@return boolean
+function key:belongs_to(chain) end
 
 ---What is trusted. Stores of the same texts are one object below: don't change it.
 ---@class resty.kong.x509.store: kong.store

@@ -25,64 +25,49 @@ struct Functions(*const c_void);
 // SAFETY: it is that of a constant.
 unsafe impl Sync for Functions {}
 
+/// What the functions for requests, and those of `resty.kong.x509`, are called by.
 const REQUESTS: (Functions, &str) = (Functions((&raw const api::API).cast()), api::DECLARATION);
+const X509: (Functions, &str) = (Functions((&raw const x509::API).cast()), x509::DECLARATION);
 
-static FUNCTIONS: Package = Package {
-    name: c"resty.kong.tls.functions",
-    source: include_str!("functions.lua"),
-    api: REQUESTS,
-    open: open_functions,
-};
-static TLS: Package = Package {
-    name: c"resty.kong.tls",
-    source: include_str!("resty_kong_tls.lua"),
-    api: REQUESTS,
-    open: open_tls,
-};
-static PDK: Package = Package {
-    name: c"resty.kong.pdk",
-    source: include_str!("resty_kong_pdk.lua"),
-    api: REQUESTS,
-    open: open_pdk,
-};
-static X509: Package = Package {
-    name: c"resty.kong.x509",
-    source: include_str!("resty_kong_x509.lua"),
-    api: (Functions((&raw const x509::API).cast()), x509::DECLARATION),
-    open: open_x509,
-};
+/// Makes the list of packages: for each, its name, its file, and the functions that it calls. Lua calls
+/// a function without arguments of ours for a package, so each has one of its own.
+macro_rules! packages {
+    ($($name:literal, $file:literal, $api:expr;)*) => {
+        const PACKAGES: &[&Package] = &[$({
+            unsafe extern "C-unwind" fn open_package(state: *mut lua_State) -> c_int {
+                // SAFETY: called by Lua.
+                unsafe { open(state, &PACKAGE) }
+            }
+            static PACKAGE: Package = Package {
+                name: $name,
+                source: include_str!($file),
+                api: $api,
+                open: open_package,
+            };
+            &PACKAGE
+        }),*];
+    };
+}
+
+packages! {
+    c"resty.kong.tls.functions", "functions.lua", REQUESTS;
+    c"resty.kong.tls", "resty_kong_tls.lua", REQUESTS;
+    c"resty.kong.pdk", "resty_kong_pdk.lua", REQUESTS;
+    c"resty.kong.x509", "resty_kong_x509.lua", X509;
+    c"resty.kong.plugins.sni", "plugins/sni.lua", REQUESTS;
+}
 
 /// Makes `require` find our packages. To be called in *preconfiguration*.
 ///
 /// # Safety
 /// `cf` must be valid.
 pub unsafe fn preconfiguration(cf: *mut ngx_conf_t) -> Result<(), &'static CStr> {
-    for package in [&FUNCTIONS, &TLS, &PDK, &X509] {
+    for package in PACKAGES {
         // SAFETY: `cf` is valid by contract.
         unsafe { lua::add_package_preload(cf, package.name, package.open) }
             .map_err(|()| package.name)?;
     }
     Ok(())
-}
-
-unsafe extern "C-unwind" fn open_functions(state: *mut lua_State) -> c_int {
-    // SAFETY: called by Lua.
-    unsafe { open(state, &FUNCTIONS) }
-}
-
-unsafe extern "C-unwind" fn open_tls(state: *mut lua_State) -> c_int {
-    // SAFETY: called by Lua.
-    unsafe { open(state, &TLS) }
-}
-
-unsafe extern "C-unwind" fn open_pdk(state: *mut lua_State) -> c_int {
-    // SAFETY: called by Lua.
-    unsafe { open(state, &PDK) }
-}
-
-unsafe extern "C-unwind" fn open_x509(state: *mut lua_State) -> c_int {
-    // SAFETY: called by Lua.
-    unsafe { open(state, &X509) }
 }
 
 /// Runs the code of a package with the pointers of our functions and their declaration, and returns

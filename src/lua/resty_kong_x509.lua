@@ -258,7 +258,20 @@ function M.chain(pem)
 end
 
 
-local key_meta = { __name = "resty.kong.x509.key" }
+local key_methods = {}
+
+
+-- Whether the key is that of a chain's first certificate.
+function key_methods:belongs_to(chain)
+    local ctx = type(chain) == "table" and chain.ctx or chain
+    if not is_chain(ctx) then
+        error("chain must be a chain", 2)
+    end
+    return api.key_belongs_to(self.ctx, ctx) == OK
+end
+
+
+local key_meta = { __name = "resty.kong.x509.key", __index = key_methods }
 
 
 -- The first private key in a text.

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use foreign_types::{ForeignType, ForeignTypeRef};
 use lru::LruCache;
-use openssl::pkey::{PKey, Private};
+use openssl::pkey::{PKey, PKeyRef, Private};
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::store::{X509Store, X509StoreRef};
 use openssl::x509::{X509, X509Ref};
@@ -40,6 +40,8 @@ api! {
     key_parse: fn(Letters, usize, Letters, usize, *mut Pointer, *mut Text) -> c_int,
         "int (*key_parse)(const char *pem, size_t length, const char *password, \
          size_t password_length, void **key, void *text)";
+    key_belongs_to: fn(Pointer, Pointer) -> c_int,
+        "int (*key_belongs_to)(void *key, void *chain)";
     key_free: fn(Pointer) -> (),
         "void (*key_free)(void *key)";
     certificate_subject: fn(Pointer, *mut Text) -> c_int,
@@ -178,6 +180,16 @@ unsafe extern "C" fn key_parse(
             pem::key(bytes(pem, length), password)
         })
     }
+}
+
+unsafe extern "C" fn key_belongs_to(key: Pointer, chain: Pointer) -> c_int {
+    guard("key", process_log(), ERROR, || {
+        // SAFETY: our Lua code passes a key of ours, and has checked the type of the chain.
+        let (key, chain): (&PKeyRef<Private>, _) =
+            unsafe { (PKeyRef::from_ptr(key.cast()), lua_object::chain(chain)) };
+        let leaf = chain.ok().and_then(|chain| chain.get(0));
+        if leaf.is_some_and(|leaf| certificate::has_key(leaf, key)) { OK } else { NONE }
+    })
 }
 
 unsafe extern "C" fn key_free(key: Pointer) {

@@ -7,6 +7,7 @@ use foreign_types::ForeignTypeRef;
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
+use openssl::pkey::{PKeyRef, Private};
 use openssl::x509::{GeneralNameRef, X509NameRef, X509Ref};
 
 use super::error::SslError;
@@ -47,6 +48,13 @@ fn print(name: &X509NameRef) -> Result<String, SslError> {
         openssl_sys::BIO_free_all(bio.as_ptr());
         text
     }
+}
+
+/// Whether `key` is that of the certificate. The comparison is of the public halves.
+pub fn has_key(certificate: &X509Ref, key: &PKeyRef<Private>) -> bool {
+    // SAFETY: both objects are valid, and only compared.
+    let result = unsafe { sys::X509_check_private_key(certificate.as_ptr(), key.as_ptr()) };
+    SslError::check("X509_check_private_key", result).is_ok()
 }
 
 /// The serial number, as `$ssl_client_serial` has it: upper-case hexadecimal.

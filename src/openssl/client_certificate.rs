@@ -9,7 +9,7 @@ use openssl::ssl::SslRef;
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::{X509, X509Ref};
 
-use super::certificate::not_after;
+use super::certificate::{has_key, not_after};
 use super::error::SslError;
 use super::fingerprint::Fingerprint;
 use super::lua_object::InvalidObject;
@@ -63,11 +63,10 @@ impl ClientCertificate {
             intermediates.push(certificate).map_err(references)?;
         }
 
-        // SAFETY: both objects are valid, and only compared.
-        let result = unsafe { sys::X509_check_private_key(leaf.as_ptr(), key.as_ptr()) };
-        SslError::check("X509_check_private_key", result)
-            .map_err(|_| InvalidCertificate::KeyMismatch)?;
-        // The comparison is of the public halves.
+        if !has_key(&leaf, key) {
+            return Err(InvalidCertificate::KeyMismatch);
+        }
+        // Of a public half alone, that is no proof.
         try_to_sign(key).map_err(InvalidCertificate::CannotSign)?;
 
         let fingerprint = fingerprint(chain, key)

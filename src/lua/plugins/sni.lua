@@ -1,0 +1,195 @@
+-- resty.kong.plugins.sni: the server's certificates by the name that the client asks for (SNI).
+--
+--     init_by_lua_block {
+--         certificates = assert(require("resty.kong.plugins.sni").new {
+--             dict = "certificates",
+--         })
+--         assert(certificates:set("a.test", pem))
+--     }
+--     ssl_certificate_by_lua_block { certificates:select() }
+--
+-- Certificates are kept as PEM in a lua_shared_dict: what one worker changes holds for all of them, from
+-- the next handshake on. Each worker parses a text once.
+
+local ssl = require "ngx.ssl"
+local x509 = require "resty.kong.x509"
+
+local type = type
+local error = error
+local ipairs = ipairs
+local setmetatable = setmetatable
+
+-- The name of the certificates for clients that ask for none, or for one that nobody knows.
+local DEFAULT = "default"
+
+-- In the shared dict, between the texts of one name.
+local SEPARATOR = "\0"
+
+local methods = {}
+
+
+-- A name as it is looked up; nil for what is none. The case of a name does not matter, and a dot at its
+-- end says nothing (RFC 1034, section 3.1).
+local function normalize(name)
+    name = name:lower():gsub("%.$", "")
+    local rest = name:gsub("^%*%.", "")
+    if rest:find("^[%w_-]+$") or rest:find("^[%w_-][%w._-]*[%w_-]$") and not rest:find("..", 1, true) then
+        return name
+    end
+end
+
+
+-- What a text holds: certificates, and the key of the first.
+local function parse(pem)
+    local chain, key, err
+    chain, err = x509.chain(pem)
+    if not chain then
+        return nil, err
+    end
+    key, err = x509.key(pem)
+    if not key then
+        return nil, err
+    end
+    if not key:belongs_to(chain) then
+        return nil, "the key does not belong to the first certificate"
+    end
+    return { chain = chain, key = key }
+end
+
+
+-- The certificates of a name that is in the dict, where another worker may have put them.
+local function parsed(self, name)
+    local texts = self.dict:get(name)
+    if not texts then
+        self.parsed[name] = nil
+        return nil
+    end
+    local known = self.parsed[name]
+    if known and known.texts == texts then
+        return known
+    end
+    local list = { texts = texts }
+    for pem in (texts .. SEPARATOR):gmatch("(.-)%z") do
+        local one, err = parse(pem)
+        if not one then
+            return nil, err
+        end
+        list[#list + 1] = one
+    end
+    self.parsed[name] = list
+    return list
+end
+
+
+local function check_name(name)
+    if type(name) ~= "string" then
+        error("name must be a string", 3)
+    end
+    local normalized = normalize(name)
+    if not normalized then
+        error("name must be a host name, \"*.\" and a host name, or \"default\": given \"" .. name .. "\"", 3)
+    end
+    return normalized
+end
+
+
+-- Sets the certificates of a name: PEM of a certificate, its intermediates and its key, or a list of
+-- such texts with keys of different types. Returns true, or nil and what is wrong; then nothing changes.
+function methods:set(name, pem)
+    name = check_name(name)
+    local list = type(pem) == "table" and pem or { pem }
+    if #list == 0 then
+        error("pem must be a string, or a list of strings", 2)
+    end
+    for index, text in ipairs(list) do
+        if type(text) ~= "string" then
+            error("pem must be a string, or a list of strings", 2)
+        end
+        local one, err = parse(text)
+        if not one then
+            return nil, name .. ", " .. index .. ": " .. err
+        end
+    end
+    local before = self.dict:get(name)
+    local ok, err = self.dict:safe_set(name, table.concat(list, SEPARATOR))
+    if not ok then
+        -- The dict has made room by what was there.
+        if before then
+            self.dict:safe_set(name, before)
+        end
+        return nil, name .. ": lua_shared_dict: " .. err
+    end
+    return true
+end
+
+
+-- Forgets the certificates of a name.
+function methods:remove(name)
+    self.dict:delete(check_name(name))
+end
+
+
+-- The certificates for a name: its own, else those of "*." and what is behind its first dot, else the
+-- default.
+function methods:find(name)
+    name = name and normalize(name)
+    if name then
+        local found, err = parsed(self, name)
+        if found or err then
+            return found, err
+        end
+        local rest = name:match("^[^.]+(%..+)$")
+        if rest then
+            found, err = parsed(self, "*" .. rest)
+            if found or err then
+                return found, err
+            end
+        end
+    end
+    return parsed(self, DEFAULT)
+end
+
+
+-- To be called in ssl_certificate_by_lua*: presents the certificates for the name that the client asks
+-- for. Where there are none, and no default, those of the configuration stay. An error ends the
+-- handshake.
+function methods:select()
+    local name, err = ssl.server_name()
+    if err then
+        error("server name: " .. err)
+    end
+    local certificates
+    certificates, err = self:find(name)
+    if err then
+        error((name or DEFAULT) .. ": " .. err)
+    end
+    if not certificates then
+        return
+    end
+    assert(ssl.clear_certs())
+    for _, one in ipairs(certificates) do
+        assert(ssl.set_cert(one.chain.ctx))
+        assert(ssl.set_priv_key(one.key.ctx))
+    end
+end
+
+
+local meta = { __index = methods }
+
+local M = {}
+
+
+-- Options: dict, the name of a lua_shared_dict that has room for all of the certificates.
+function M.new(options)
+    if type(options) ~= "table" or type(options.dict) ~= "string" then
+        error("options.dict must be the name of a lua_shared_dict", 2)
+    end
+    local dict = ngx.shared[options.dict]
+    if not dict then
+        return nil, "there is no lua_shared_dict \"" .. options.dict .. "\""
+    end
+    return setmetatable({ dict = dict, parsed = {} }, meta)
+end
+
+
+return M

@@ -1,0 +1,230 @@
+# resty.kong.plugins.sni: the server's certificates by the name that the client asks for.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+repeat_each(1);
+
+# "sni" is a server whose certificates the plugin chooses; "certificates" is the plugin's object, and
+# "presented" gives the subjects of what a client got for a name, in the order of the options.
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my $config = $block->http_config;
+    $config =~ s{init_by_lua_block \{\n}{<<'_EOC_'}e;
+lua_shared_dict certificates 1m;
+    init_by_lua_block {
+        certificates = assert(require("resty.kong.plugins.sni").new { dict = "certificates" })
+        function pem(name)
+            return pki.read(name) .. pki.read(name, ".key")
+        end
+        function presented(name, ...)
+            local client = require "client"
+            local options = { "openssl", "s_client", "-connect", "unix", "-unix",
+                              os.getenv("TEST_NGINX_HTML_DIR") .. "/sni.sock", ... }
+            table.remove(options, 3)
+            table.remove(options, 3)
+            options[#options + 1] = name and "-servername" or "-noservername"
+            options[#options + 1] = name
+            local result = client.run(options)
+            return result.out:match("\nsubject=([^\n]*)") or result.err:match("alert %a+ ?%a*") or "nothing"
+        end
+_EOC_
+    $config =~ s{^    sni;\n}{<<'_EOC_'}me;
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/sni.sock ssl;
+        server_name static.test;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_certificate_by_lua_block {
+            certificates:select()
+        }
+    }
+_EOC_
+    $block->set_value('http_config', $config);
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: exact and wildcard names, the default, and those of the configuration
+--- http_config
+    sni;
+--- config
+    location /t {
+        content_by_lua_block {
+            ngx.say("static: ", presented("a.test"))
+            assert(certificates:set("a.test", pem("client1")))
+            assert(certificates:set("*.Wild.test", pem("client2")))
+            assert(certificates:set("b.wild.test", pem("service-other")))
+            for _, name in ipairs { "a.test", "A.TEST", "a.test.", "b.a.test", "a.wild.test", "A.Wild.Test", "b.wild.test",
+                                    "a.b.wild.test", "wild.test", "none.test" } do
+                ngx.say(name, ": ", presented(name))
+            end
+            ngx.say("no name: ", presented())
+            assert(certificates:set("default", pem("service-deep")))
+            ngx.say("no name: ", presented())
+            ngx.say("none.test: ", presented("none.test"))
+            ngx.say("a.test: ", presented("a.test"))
+        }
+    }
+--- timeout: 30
+--- request
+GET /t
+--- response_body
+static: O = Test, CN = gateway.test
+a.test: O = Test, CN = client-1
+A.TEST: O = Test, CN = client-1
+a.test.: O = Test, CN = client-1
+b.a.test: O = Test, CN = gateway.test
+a.wild.test: O = Test, CN = client-2
+A.Wild.Test: O = Test, CN = client-2
+b.wild.test: O = Test, CN = service.test
+a.b.wild.test: O = Test, CN = gateway.test
+wild.test: O = Test, CN = gateway.test
+none.test: O = Test, CN = gateway.test
+no name: O = Test, CN = gateway.test
+no name: O = Test, CN = service.test
+none.test: O = Test, CN = service.test
+a.test: O = Test, CN = client-1
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 2: keys of several types for one name, and intermediates
+--- http_config
+    sni;
+--- config
+    location /t {
+        content_by_lua_block {
+            assert(certificates:set("a.test", { pem("client1"), pem("client-rsa") }))
+            ngx.say(presented("a.test", "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"))
+            ngx.say(presented("a.test", "-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"))
+            ngx.say(presented("a.test", "-tls1_3", "-sigalgs", "rsa_pss_rsae_sha256"))
+            ngx.say(presented("a.test", "-tls1_3", "-sigalgs", "ecdsa_secp256r1_sha256"))
+
+            assert(certificates:set("a.test", pem("client-deep")))
+            local client = require "client"
+            local shown = client.run({ "openssl", "s_client", "-showcerts", "-servername", "a.test", "-unix",
+                                       "$TEST_NGINX_HTML_DIR/sni.sock" }).out
+            ngx.say(select(2, shown:gsub("BEGIN CERTIFICATE", "")))
+        }
+    }
+--- timeout: 30
+--- request
+GET /t
+--- response_body
+O = Test, CN = client-1
+O = Test, CN = client-rsa
+O = Test, CN = client-rsa
+O = Test, CN = client-1
+3
+--- no_error_log
+[error]
+
+
+
+=== TEST 3: changes hold from the next handshake on, and each text is parsed once
+--- http_config
+    sni;
+--- config
+    location /t {
+        content_by_lua_block {
+            assert(certificates:set("a.test", pem("client1")))
+            ngx.say(presented("a.test"))
+            local first = certificates:find("a.test")
+            ngx.say(first == certificates:find("A.test."))
+            collectgarbage()
+            collectgarbage()
+            ngx.say(first == certificates:find("a.test"))
+            -- As another worker would.
+            ngx.shared.certificates:set("a.test", pem("client2"))
+            ngx.say(presented("a.test"), " ", first == certificates:find("a.test"))
+            certificates:remove("A.TEST")
+            ngx.say(presented("a.test"))
+            -- What is wrong changes nothing.
+            assert(certificates:set("a.test", pem("client1")))
+            ngx.say((select(2, certificates:set("a.test", "nothing"))))
+            ngx.say((select(2, certificates:set("A.test", { pem("client2"), pki.read("client2") }))))
+            ngx.say((select(2, certificates:set("a.test", pki.read("client2") .. pki.read("client1", ".key")))))
+            local _, err = certificates:set("a.test", pki.read("client1") .. pki.read("client-encrypted", ".key"))
+            ngx.say((err:gsub("line %d+", "line n")))
+            ngx.say((select(2, certificates:set("a.test", pem("client2"):rep(2000)))))
+            ngx.say(presented("a.test"))
+        }
+    }
+--- timeout: 30
+--- request
+GET /t
+--- response_body
+O = Test, CN = client-1
+true
+true
+O = Test, CN = client-2 false
+O = Test, CN = gateway.test
+a.test, 1: no certificate in PEM format found
+a.test, 2: no key in PEM format found
+a.test, 1: the key does not belong to the first certificate
+a.test, 1: key (line n): it is encrypted, and there is no password for it
+a.test: lua_shared_dict: no memory
+O = Test, CN = client-1
+--- no_error_log
+[error]
+
+
+
+=== TEST 4: what is in the dict and no certificate ends the handshake
+--- http_config
+    sni;
+--- config
+    location /t {
+        content_by_lua_block {
+            ngx.shared.certificates:set("a.test", "nothing")
+            ngx.say(presented("a.test"))
+            ngx.say(presented("b.test"))
+        }
+    }
+--- timeout: 30
+--- request
+GET /t
+--- response_body
+alert internal error
+O = Test, CN = gateway.test
+--- error_log
+a.test: no certificate in PEM format found
+
+
+
+=== TEST 5: bad arguments
+--- config
+    location /t {
+        content_by_lua_block {
+            local new = require("resty.kong.plugins.sni").new
+            ngx.say((select(2, new { dict = "none" })))
+            for _, call in ipairs {
+                function() new() end, function() new {} end, function() certificates:set() end,
+                function() certificates:set("a b", "") end, function() certificates:set("*", "") end,
+                function() certificates:set("a.*.test", "") end, function() certificates:set("a..test", "") end,
+                function() certificates:set("", "") end, function() certificates:set("a\0", "") end,
+                function() certificates:set("a.test") end, function() certificates:set("a.test", {}) end,
+                function() certificates:set("a.test", { 1 }) end, function() certificates:remove(1) end,
+            } do
+                local ok, err = pcall(call)
+                ngx.say(ok, " ", (tostring(err):gsub("^content_by_lua%(nginx.conf:%d+%):%d+: ", "here: "):gsub("%z", "\\0")))
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body eval
+my $name = 'here: name must be a host name, "*." and a host name, or "default": given ';
+CORE::join '', "there is no lua_shared_dict \"none\"\n", map { "false $_\n" }
+    ('here: options.dict must be the name of a lua_shared_dict') x 2, 'here: name must be a string',
+    map({ qq{$name"$_"} } 'a b', '*', 'a.*.test', 'a..test', '', 'a\0'),
+    ('here: pem must be a string, or a list of strings') x 3, 'here: name must be a string'
+--- no_error_log
+[error]

@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(dead_code, reason = "what uses it needs nginx"))]
 
 mod address;
+mod address_ranges;
 mod client_verify;
 #[cfg(not(test))]
 mod directives;

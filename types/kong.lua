@@ -233,6 +233,7 @@ local x509 = {}
 ---A certificate. What it says is read when it is asked for.
 ---@class resty.kong.x509.certificate
 ---@field subject string as `$ssl_client_s_dn` has it
+---@field common_name string? of the subject; nil if there is none, or more than one
 ---@field issuer string as `$ssl_client_i_dn` has it
 ---@field serial string as `$ssl_client_serial` has it
 ---@field not_before number seconds since the epoch
@@ -290,6 +291,26 @@ function store:verify(chain, options) end
 ---@return resty.kong.x509.chain?
 ---@return string? err with the place of what is wrong
 function x509.chain(pem) end
+
+---A chain of the one certificate that is encoded in DER.
+---@param der string
+---@return resty.kong.x509.chain?
+---@return string? err
+function x509.chain_from_der(der) end
+
+---Addresses and networks: `"192.0.2.1"`, `"10.0.0.0/8"`, `"2001:db8::/32"`, `"unix:"`.
+---@class resty.kong.x509.addresses
+local addresses = {}
+
+---Whether an address, as `$remote_addr` has it, is one of these.
+---@param address string
+---@return boolean
+function addresses:contain(address) end
+
+---@param ranges string[]
+---@return resty.kong.x509.addresses?
+---@return string? err
+function x509.addresses(ranges) end
 
 ---The first private key in a text.
 ---@param pem string

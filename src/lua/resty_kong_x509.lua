@@ -30,6 +30,7 @@ ffi.cdef [[
 ]]
 
 local STACK_OF_X509 = ffi.typeof("struct stack_st_X509 *")
+local VOID = ffi.typeof("void *")
 local EVP_PKEY = ffi.typeof("struct evp_pkey_st *")
 local X509_STORE = ffi.typeof("struct x509_store_st *")
 local X509 = ffi.typeof("struct x509_st *")
@@ -113,6 +114,7 @@ local certificate_fields = {
     subject = text_of(api.certificate_subject),
     issuer = text_of(api.certificate_issuer),
     serial = text_of(api.certificate_serial),
+    common_name = text_of(api.certificate_common_name),
     not_before = date_of(api.certificate_not_before),
     not_after = date_of(api.certificate_not_after),
     sans = names_of,
@@ -177,11 +179,16 @@ local chain_meta = {
 }
 
 
-local function parse_chain(pem)
-    if api.chain_parse(pem, #pem, pointer, text) ~= OK then
+local function new_chain(make, bytes)
+    if make(bytes, #bytes, pointer, text) ~= OK then
         return nil, said()
     end
     return setmetatable({ ctx = owned(STACK_OF_X509, api.chain_free) }, chain_meta)
+end
+
+
+local function parse_chain(pem)
+    return new_chain(api.chain_parse, pem)
 end
 
 
@@ -258,6 +265,13 @@ function M.chain(pem)
 end
 
 
+-- A chain of the one certificate that is encoded in DER.
+function M.chain_from_der(der)
+    check("der", der, "string", 2)
+    return new_chain(api.chain_from_der, der)
+end
+
+
 local key_methods = {}
 
 
@@ -305,6 +319,34 @@ function M.store(options)
         return nil, said()
     end
     return setmetatable({ ctx = owned(X509_STORE, api.store_free) }, store_meta)
+end
+
+
+local addresses_meta = { __index = {} }
+
+
+-- Whether an address, as $remote_addr has it, is one of these.
+function addresses_meta.__index:contain(address)
+    check("address", address, "string", 2)
+    return api.addresses_contain(self.ctx, address, #address) == OK
+end
+
+
+-- Addresses and networks, such as "192.0.2.1", "10.0.0.0/8", "2001:db8::/32" and "unix:".
+function M.addresses(ranges)
+    check("ranges", ranges, "table", 2)
+    local count = #ranges
+    local data = ffi.new("const char *[?]", count + 1)
+    local lengths = ffi.new("size_t[?]", count + 1)
+    for index = 1, count do
+        check("each of ranges", ranges[index], "string", 2)
+        data[index - 1] = ranges[index]
+        lengths[index - 1] = #ranges[index]
+    end
+    if api.addresses_make(data, lengths, count, pointer, text) ~= OK then
+        return nil, said()
+    end
+    return setmetatable({ ctx = owned(VOID, api.addresses_free) }, addresses_meta)
 end
 
 

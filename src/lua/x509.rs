@@ -17,6 +17,7 @@ use openssl::x509::store::{X509Store, X509StoreRef};
 use openssl::x509::{X509, X509Ref};
 
 use super::ffi::{ERROR, NONE, OK, Text, api, bytes, say};
+use crate::address_ranges::{AddressRanges, InvalidRange};
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::openssl::error::SslError;
@@ -48,6 +49,8 @@ api! {
         "int (*certificate_subject)(void *certificate, void *text)";
     certificate_issuer: fn(Pointer, *mut Text) -> c_int,
         "int (*certificate_issuer)(void *certificate, void *text)";
+    certificate_common_name: fn(Pointer, *mut Text) -> c_int,
+        "int (*certificate_common_name)(void *certificate, void *text)";
     certificate_serial: fn(Pointer, *mut Text) -> c_int,
         "int (*certificate_serial)(void *certificate, void *text)";
     certificate_not_before: fn(Pointer, *mut f64, *mut Text) -> c_int,
@@ -64,6 +67,15 @@ api! {
         "int (*certificate_to_pem)(void *certificate, void *text)";
     certificate_free: fn(Pointer) -> (),
         "void (*certificate_free)(void *certificate)";
+    chain_from_der: fn(Letters, usize, *mut Pointer, *mut Text) -> c_int,
+        "int (*chain_from_der)(const char *der, size_t length, void **chain, void *text)";
+    addresses_make: fn(*const Letters, *const usize, usize, *mut Pointer, *mut Text) -> c_int,
+        "int (*addresses_make)(const char **ranges, const size_t *lengths, size_t count, \
+         void **addresses, void *text)";
+    addresses_contain: fn(Pointer, Letters, usize) -> c_int,
+        "int (*addresses_contain)(void *addresses, const char *address, size_t length)";
+    addresses_free: fn(Pointer) -> (),
+        "void (*addresses_free)(void *addresses)";
     store_make: fn(
         Letters, usize, Letters, usize, Letters, usize, Letters, usize, c_int, *mut Pointer, *mut Text
     ) -> c_int,
@@ -222,6 +234,13 @@ unsafe extern "C" fn certificate_issuer(pointer: Pointer, text: *mut Text) -> c_
     unsafe { of_certificate(pointer, text, |one| certificate::issuer(one).map(String::into_bytes)) }
 }
 
+unsafe extern "C" fn certificate_common_name(pointer: Pointer, text: *mut Text) -> c_int {
+    // SAFETY: as above.
+    unsafe {
+        of_certificate(pointer, text, |one| certificate::common_name(one).ok_or("no common name"))
+    }
+}
+
 unsafe extern "C" fn certificate_serial(pointer: Pointer, text: *mut Text) -> c_int {
     // SAFETY: as above.
     unsafe { of_certificate(pointer, text, |one| certificate::serial(one).map(String::into_bytes)) }
@@ -297,6 +316,60 @@ unsafe extern "C" fn certificate_to_pem(pointer: Pointer, text: *mut Text) -> c_
 unsafe extern "C" fn certificate_free(certificate: Pointer) {
     // SAFETY: Lua has no use for it any more.
     unsafe { free::<X509>(certificate) }
+}
+
+unsafe extern "C" fn chain_from_der(
+    der: Letters,
+    length: usize,
+    place: *mut Pointer,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes a string, and places that are valid.
+    unsafe {
+        make("chain", place, text, || {
+            let failed = |function| move |errors| SslError::new(function, errors);
+            let leaf = X509::from_der(bytes(der, length)).map_err(failed("d2i_X509"))?;
+            let mut chain = Stack::new().map_err(failed("OPENSSL_sk_new"))?;
+            chain.push(leaf).map_err(failed("OPENSSL_sk_push"))?;
+            Ok::<_, SslError>(chain)
+        })
+    }
+}
+
+unsafe extern "C" fn addresses_make(
+    ranges: *const Letters,
+    lengths: *const usize,
+    count: usize,
+    place: *mut Pointer,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes arrays of this length, and places that are valid. What is made has
+    // no owner but Lua from now on.
+    unsafe {
+        answer("addresses", text, || {
+            let texts = (0..count).map(|index| bytes(*ranges.add(index), *lengths.add(index)));
+            let ranges = AddressRanges::new(texts)?;
+            *place = Box::into_raw(Box::new(ranges)).cast();
+            Ok::<_, InvalidRange>(Vec::new())
+        })
+    }
+}
+
+unsafe extern "C" fn addresses_contain(
+    addresses: Pointer,
+    address: Letters,
+    length: usize,
+) -> c_int {
+    // SAFETY: our Lua code passes what `addresses_make` has made, and a string.
+    unsafe {
+        let addresses: &AddressRanges = &*addresses.cast();
+        if addresses.contain(bytes(address, length)) { OK } else { NONE }
+    }
+}
+
+unsafe extern "C" fn addresses_free(addresses: Pointer) {
+    // SAFETY: Lua has no use for it any more.
+    drop(unsafe { Box::from_raw(addresses.cast::<AddressRanges>()) });
 }
 
 /// In the flags of `store_make`.

@@ -7,6 +7,7 @@ use foreign_types::ForeignTypeRef;
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
 use openssl::pkey::{PKeyRef, Private};
 use openssl::x509::{GeneralNameRef, X509NameRef, X509Ref};
 
@@ -21,6 +22,19 @@ pub fn subject(certificate: &X509Ref) -> Result<String, SslError> {
 /// The issuer, as `$ssl_client_i_dn` has it (RFC 2253).
 pub fn issuer(certificate: &X509Ref) -> Result<String, SslError> {
     print(certificate.issuer_name())
+}
+
+/// The common name of the subject; `None` if there is none, or more than one.
+pub fn common_name(certificate: &X509Ref) -> Option<Vec<u8>> {
+    let mut names = certificate.subject_name().entries_by_nid(Nid::COMMONNAME);
+    let name = names.next()?;
+    if names.next().is_some() {
+        return None;
+    }
+    let text = name.data().to_string();
+    // What can't be converted leaves an error behind.
+    drop(ErrorStack::get());
+    text.ok().map(String::into_bytes)
 }
 
 fn print(name: &X509NameRef) -> Result<String, SslError> {
@@ -179,6 +193,7 @@ mod tests {
         assert_eq!(subject(&certificate()).unwrap(), "CN=Zo\\C3\\AB,O=A\\, B");
         assert_eq!(issuer(&certificate()).unwrap(), "CN=Zo\\C3\\AB,O=A\\, B");
         assert_eq!(serial(&certificate()).unwrap(), "0A1B2C");
+        assert_eq!(common_name(&certificate()).unwrap(), "Zoë".as_bytes());
     }
 
     #[test]

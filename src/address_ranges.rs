@@ -1,0 +1,82 @@
+//! Lists of addresses, and of networks.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// Addresses and networks, as `allow` has them: `192.0.2.1`, `10.0.0.0/8`, `2001:db8::/32`, `unix:`.
+#[derive(Debug, Default)]
+pub struct AddressRanges {
+    networks: Vec<IpNet>,
+    unix: bool,
+}
+
+/// What is no address, and no network.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{}\" is no address, and no network", .0.escape_ascii())]
+pub struct InvalidRange(Vec<u8>);
+
+impl AddressRanges {
+    pub fn new<'a>(ranges: impl Iterator<Item = &'a [u8]>) -> Result<Self, InvalidRange> {
+        let mut all = Self::default();
+        for range in ranges {
+            if range == b"unix:" {
+                all.unix = true;
+                continue;
+            }
+            let network = std::str::from_utf8(range).ok().and_then(|text| {
+                let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+                text.parse::<IpNet>().ok().or_else(address)
+            });
+            all.networks.push(network.ok_or_else(|| InvalidRange(range.to_vec()))?);
+        }
+        Ok(all)
+    }
+
+    /// Whether `address`, as `$remote_addr` has it, is in one of the ranges.
+    pub fn contain(&self, address: &[u8]) -> bool {
+        if address == b"unix:" {
+            return self.unix;
+        }
+        let address = std::str::from_utf8(address).ok().and_then(|text| text.parse().ok());
+        // A client of IPv4 may come to an address of IPv6 (`listen [::]:80 ipv6only=off`).
+        address
+            .map(|address: IpAddr| address.to_canonical())
+            .is_some_and(|address| self.networks.iter().any(|network| network.contains(&address)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranges(texts: &[&str]) -> Result<AddressRanges, InvalidRange> {
+        AddressRanges::new(texts.iter().map(|text| text.as_bytes()))
+    }
+
+    #[test]
+    fn addresses_and_networks() {
+        let ranges = ranges(&["192.0.2.1", "10.0.0.0/8", "2001:db8::/32", "::1"]).unwrap();
+        for address in ["192.0.2.1", "10.255.0.1", "2001:db8:1::1", "::1", "::ffff:10.0.0.1"] {
+            assert!(ranges.contain(address.as_bytes()), "{address}");
+        }
+        for address in ["192.0.2.2", "11.0.0.1", "2001:db9::1", "::2", "unix:", "", "10.0.0", "a"] {
+            assert!(!ranges.contain(address.as_bytes()), "{address}");
+        }
+        assert!(AddressRanges::new([&b"unix:"[..]].into_iter()).unwrap().contain(b"unix:"));
+        assert!(!AddressRanges::default().contain(b"127.0.0.1"));
+    }
+
+    #[test]
+    fn what_is_neither_is_refused() {
+        for text in
+            ["", "a", "10.0.0.0/33", "10.0.0/8", "1.2.3.4.5", "::/129", "unix:/a", "10.0.0.1 "]
+        {
+            assert!(ranges(&[text]).is_err(), "{text}");
+        }
+        assert_eq!(
+            ranges(&["10.0.0.0/x"]).unwrap_err().to_string(),
+            "\"10.0.0.0/x\" is no address, and no network"
+        );
+    }
+}

@@ -1,0 +1,183 @@
+-- resty.kong.plugins.authentication: what the plugins have in common that authenticate clients by their
+-- certificates. It verifies a chain, finds out whose certificate it is, and tells the service.
+
+local x509 = require "resty.kong.x509"
+local pdk = require "resty.kong.pdk"
+
+local type = type
+local error = error
+local pairs = pairs
+local ipairs = ipairs
+local setmetatable = setmetatable
+local set_client_verify = pdk.client.tls.set_client_verify
+
+-- What the service gets, and the client can't set.
+local CONSUMER = "X-Consumer-Username"
+local ANONYMOUS = "X-Anonymous-Consumer"
+local SUBJECT = "X-Client-Cert-DN"
+
+-- By what a consumer may be known, and how it is compared.
+local function exact(text)
+    return text
+end
+
+local FIELDS = {
+    fingerprint = function(text) return (text:lower():gsub(":", "")) end,
+    dns = string.lower,
+    email = string.lower,
+    uri = exact,
+    common_name = exact,
+}
+
+local methods = {}
+
+
+-- The consumer whose certificate it is: by its fingerprint, else by an alternative name, else by the
+-- common name of its subject.
+local function find_consumer(self, certificate)
+    local known = self.known
+    local found = known.fingerprint[certificate:fingerprint()]
+    if found then
+        return found
+    end
+    for _, kind in ipairs { "uri", "dns", "email" } do
+        for _, name in ipairs(certificate.sans[kind]) do
+            found = known[kind][FIELDS[kind](name)]
+            if found then
+                return found
+            end
+        end
+    end
+    return certificate.common_name and known.common_name[certificate.common_name]
+end
+
+
+-- Takes a header from a request, and what a service may take for it: many read "_" as "-".
+function methods:forget(...)
+    local names = {}
+    for _, name in ipairs { ... } do
+        names[name:lower()] = true
+    end
+    for name in pairs(ngx.req.get_headers(0, true)) do
+        if names[(name:lower():gsub("_", "-"))] then
+            ngx.req.clear_header(name)
+        end
+    end
+end
+
+
+-- Takes what only we may say from a request. To be called before anything else.
+function methods:strip()
+    self:forget(CONSUMER, ANONYMOUS, SUBJECT)
+end
+
+
+-- Ends a request without a certificate that will do, or lets it go on as the anonymous consumer.
+-- `verified` is what $kong_client_verify says of it.
+function methods:refuse(reason, verified)
+    set_client_verify(verified or "FAILED:" .. reason:gsub("%c", " "))
+    if self.anonymous then
+        ngx.log(ngx.INFO, self.name, ": anonymous, ", reason)
+        ngx.req.set_header(CONSUMER, self.anonymous)
+        ngx.req.set_header(ANONYMOUS, "true")
+        return
+    end
+    ngx.log(ngx.WARN, self.name, ": ", reason)
+    return ngx.exit(401)
+end
+
+
+-- Lets a request go on whose client has presented `chain`, if that is good and somebody's.
+function methods:accept(chain)
+    local ok, reason = self.store:verify(chain, self.terms)
+    if not ok then
+        return self:refuse(reason)
+    end
+    local certificate = chain[1]
+    local consumer = find_consumer(self, certificate)
+    if not consumer then
+        return self:refuse("no consumer has this certificate: " .. certificate.subject)
+    end
+    set_client_verify("SUCCESS")
+    ngx.req.set_header(CONSUMER, consumer)
+    ngx.req.set_header(SUBJECT, certificate.subject)
+end
+
+
+local meta = { __index = methods }
+
+
+local function consumers_of(list)
+    local known = {}
+    for field in pairs(FIELDS) do
+        known[field] = {}
+    end
+    for index, consumer in ipairs(list) do
+        if type(consumer) ~= "table" or type(consumer.name) ~= "string" then
+            return nil, "consumer " .. index .. ": name must be a string"
+        end
+        for field, value in pairs(consumer) do
+            local normalize = FIELDS[field]
+            if field ~= "name" then
+                if not normalize then
+                    return nil, "consumer " .. index .. ": unknown field \"" .. tostring(field) .. "\""
+                end
+                if type(value) ~= "string" then
+                    return nil, "consumer " .. index .. ": " .. field .. " must be a string"
+                end
+                value = normalize(value)
+                if known[field][value] then
+                    return nil, "consumer " .. index .. ": " .. field .. " is that of another consumer"
+                end
+                known[field][value] = consumer.name
+            end
+        end
+    end
+    return known
+end
+
+
+local M = {}
+
+
+-- Makes the common part of a plugin that is called `name`. Options:
+--
+--     ca          what is trusted: see x509.store
+--     depth       how many intermediates there may be
+--     consumers   a list of { name =, fingerprint =, uri =, dns =, email =, common_name = }
+--     anonymous   the name of the consumer for all others; without, they are refused
+--
+-- Returns nil and what is wrong with them.
+function M.new(name, options)
+    if type(options) ~= "table" then
+        error("options must be a table", 3)
+    end
+    if type(options.ca) ~= "table" then
+        error("ca must be a table", 3)
+    end
+    if type(options.consumers) ~= "table" then
+        error("consumers must be a table", 3)
+    end
+    if options.anonymous ~= nil and type(options.anonymous) ~= "string" then
+        error("anonymous must be a string", 3)
+    end
+    local store, err = x509.store(options.ca)
+    if not store then
+        return nil, "ca: " .. err
+    end
+    local known
+    known, err = consumers_of(options.consumers)
+    if not known then
+        return nil, err
+    end
+    return setmetatable({
+        name = name,
+        store = store,
+        known = known,
+        anonymous = options.anonymous,
+        terms = { purpose = "clientAuth", depth = options.depth },
+    }, meta)
+end
+
+
+return M

@@ -1,0 +1,106 @@
+-- resty.kong.plugins.header_cert_auth: authenticates clients by a certificate that a proxy before us has
+-- verified the possession of, and sends in a header.
+--
+-- Who may send that header may say that it is anybody. So it counts only where it comes from one of the
+-- addresses in `trusted`, and never reaches the service.
+
+local authentication = require "resty.kong.plugins.authentication"
+local x509 = require "resty.kong.x509"
+
+local type = type
+local error = error
+local setmetatable = setmetatable
+
+local methods = {}
+
+
+-- PEM, as nginx's $ssl_client_escaped_cert has it: bytes are percent-encoded, and a "+" is a "+".
+local function from_url(text)
+    return x509.chain((text:gsub("%%(%x%x)", function(digits)
+        return string.char(tonumber(digits, 16))
+    end)))
+end
+
+
+-- DER in base64, and some proxies have colons around it (RFC 8941, section 3.3.5).
+local function from_base64(text)
+    local der = ngx.decode_base64((text:gsub("^:(.*):$", "%1")))
+    if not der then
+        return nil, "it is not base64"
+    end
+    return x509.chain_from_der(der)
+end
+
+
+local ENCODINGS = { url = from_url, base64 = from_base64 }
+
+
+-- To be called in access_by_lua*.
+function methods:access()
+    local common = self.common
+    common:strip()
+
+    local text = ngx.req.get_headers(0)[self.header]
+    common:forget(self.header)
+
+    -- Whoever has connected: the other may be what the request says (set_real_ip_from).
+    local peer = ngx.var.realip_remote_addr or ngx.var.remote_addr
+    if not self.trusted:contain(peer) then
+        return common:refuse(peer .. " is not trusted to send certificates")
+    end
+    if type(text) == "table" then
+        return common:refuse("there are several headers " .. self.header)
+    end
+    if not text or text == "" then
+        return common:refuse("there is no certificate", "NONE")
+    end
+    local chain, err = self.decode(text)
+    if not chain then
+        return common:refuse("header " .. self.header .. ": " .. err)
+    end
+    return common:accept(chain)
+end
+
+
+local meta = { __index = methods }
+
+local M = {}
+
+
+-- Options: those of resty.kong.plugins.authentication, and
+--
+--     header     the header with the certificate
+--     encoding   "url" for URL-encoded PEM, "base64" for DER in base64
+--     trusted    a list of addresses and networks that may send it
+--
+-- Returns nil and what is wrong with them.
+function M.new(options)
+    local common, err = authentication.new("header_cert_auth", options)
+    if not common then
+        return nil, err
+    end
+    if type(options.header) ~= "string" or not options.header:find("^[%w-]+$") then
+        error("header must be the name of a header", 2)
+    end
+    local decode = ENCODINGS[options.encoding]
+    if not decode then
+        error("encoding must be \"url\" or \"base64\"", 2)
+    end
+    if type(options.trusted) ~= "table" then
+        error("trusted must be a table", 2)
+    end
+    local trusted
+    trusted, err = x509.addresses(options.trusted)
+    if not trusted then
+        return nil, "trusted: " .. err
+    end
+    return setmetatable({
+        common = common,
+        header = options.header,
+        decode = decode,
+        trusted = trusted,
+    }, meta)
+end
+
+
+return M

@@ -1,0 +1,339 @@
+# resty.kong.plugins.header_cert_auth: clients whose certificate a proxy before us sends in a header.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+repeat_each(1);
+
+# The plugins of this file, and a service that says what came to it.
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my $config = $block->http_config;
+    $config =~ s{init_by_lua_block \{\n}{<<'_EOC_'}e;
+init_by_lua_block {
+        new = require("resty.kong.plugins.header_cert_auth").new
+        function options(changed)
+            local all = {
+                ca = { pem = require("pki").read("ca") }, header = "X-Client-Cert", encoding = "url",
+                trusted = { "127.0.0.1", "::1" },
+                consumers = { { name = "alice", common_name = "client-1" },
+                              { name = "bob", common_name = "client-2" } },
+            }
+            for name, value in pairs(changed or {}) do
+                all[name] = value
+            end
+            return all
+        end
+        function url(text)
+            return (text:gsub("[^%w%-_.~]", function(byte) return ("%%%02X"):format(byte:byte()) end))
+        end
+        function base64(pem)
+            return (pem:match("BEGIN CERTIFICATE%-%-%-%-%-\n(.-)\n%-%-%-%-%-END"):gsub("\n", ""))
+        end
+        -- A request with these headers to this path; several of one name are a list.
+        function ask(path, headers)
+            local client = require "client"
+            local args = { "-w", "%{http_code}\n", "http://127.0.0.1:" .. port .. path }
+            for name, value in pairs(headers or {}) do
+                for _, one in ipairs(type(value) == "table" and value or { value }) do
+                    args[#args + 1] = "-H"
+                    args[#args + 1] = name .. ": " .. one
+                end
+            end
+            local out = client.curl(args).out
+            return (out:gsub("<html>.*</html>%s*", ""):gsub("\n$", ""))
+        end
+        port = "$TEST_NGINX_SERVER_PORT"
+_EOC_
+    $block->set_value('http_config', $config . <<'_EOC_');
+
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/headers.sock;
+        return 200 "consumer=$http_x_consumer_username anonymous=$http_x_anonymous_consumer dn=$http_x_client_cert_dn cert=$http_x_client_cert ";
+    }
+_EOC_
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: certificates in both encodings, and whose they are
+--- http_config
+    init_worker_by_lua_block {
+        by_url = assert(new(options()))
+        by_base64 = assert(new(options { encoding = "base64" }))
+    }
+--- config
+    location /url {
+        access_by_lua_block { by_url:access() }
+        proxy_set_header X-Verify $kong_client_verify;
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+        add_header X-Verify $kong_client_verify always;
+    }
+    location /base64 {
+        access_by_lua_block { by_base64:access() }
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+    }
+    location /t {
+        content_by_lua_block {
+            local pki = require "pki"
+            local one, two = pki.read("client1"), pki.read("client2")
+            ngx.say(ask("/url", { ["X-Client-Cert"] = url(one) }))
+            ngx.say(ask("/url", { ["x-client-CERT"] = url(two) }))
+            -- As nginx's $ssl_client_escaped_cert and others write it.
+            ngx.say(ask("/url", { ["X-Client-Cert"] = (one:gsub("\n", "%%0a"):gsub(" ", "%%20")) }))
+            ngx.say(ask("/base64", { ["X-Client-Cert"] = base64(one) }))
+            ngx.say(ask("/base64", { ["X-Client-Cert"] = ":" .. base64(two) .. ":" }))
+        }
+    }
+--- timeout: 20
+--- request
+GET /t
+--- response_body
+consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
+consumer=bob anonymous= dn=CN=client-2,O=Test cert= 200
+consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
+consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
+consumer=bob anonymous= dn=CN=client-2,O=Test cert= 200
+--- no_error_log
+[error]
+[warn]
+
+
+
+=== TEST 2: what is refused, and why
+--- http_config
+    init_worker_by_lua_block {
+        plugin = assert(new(options { consumers = { { name = "alice", common_name = "client-1" } } }))
+        revoked = assert(new(options {
+            ca = { pem = require("pki").read("ca"), crl = require("pki").read("revoked", ".crl") } }))
+    }
+--- config
+    location /url {
+        access_by_lua_block { plugin:access() }
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+    }
+    location /revoked {
+        access_by_lua_block { revoked:access() }
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+    }
+    location /t {
+        content_by_lua_block {
+            local pki = require "pki"
+            local one = url(pki.read("client1"))
+            for _, value in ipairs { "nothing", url(pki.read("client-other")), url(pki.read("client-expired")),
+                                     url(pki.read("service")), url(pki.read("client2")),
+                                     base64(pki.read("client1")) } do
+                ngx.say(ask("/url", { ["X-Client-Cert"] = value }))
+            end
+            ngx.say(ask("/url"))
+            ngx.say(ask("/url", { ["X-Client-Cert"] = { one, one } }))
+            ngx.say(ask("/revoked", { ["X-Client-Cert"] = one }))
+        }
+    }
+--- timeout: 20
+--- request
+GET /t
+--- response_body eval
+"401\n" x 9
+--- grep_error_log eval
+qr/header_cert_auth: .*?(?=, client:)/
+--- grep_error_log_out
+header_cert_auth: header X-Client-Cert: no certificate in PEM format found
+header_cert_auth: unable to get local issuer certificate (certificate 1: CN=client-other,O=Test)
+header_cert_auth: certificate has expired (certificate 1: CN=client-expired,O=Test)
+header_cert_auth: unsuitable certificate purpose (certificate 1: CN=service.test,O=Test)
+header_cert_auth: no consumer has this certificate: CN=client-2,O=Test
+header_cert_auth: header X-Client-Cert: no certificate in PEM format found
+header_cert_auth: there is no certificate
+header_cert_auth: there are several headers X-Client-Cert
+header_cert_auth: certificate revoked (certificate 1: CN=client-1,O=Test)
+
+
+
+=== TEST 3: only those who are trusted may send one, whatever the request says of its client
+--- http_config
+    init_worker_by_lua_block {
+        others = assert(new(options { trusted = { "10.0.0.0/8" } }))
+        socket = assert(new(options { trusted = { "unix:" } }))
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/gateway.sock;
+        location / {
+            access_by_lua_block { socket:access() }
+            proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+        }
+    }
+--- config
+    set_real_ip_from 127.0.0.1;
+    real_ip_header X-Forwarded-For;
+    location /url {
+        access_by_lua_block { others:access() }
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+    }
+    location /socket {
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/gateway.sock;
+    }
+    location /t {
+        content_by_lua_block {
+            local one = url(require("pki").read("client1"))
+            ngx.say(ask("/url", { ["X-Client-Cert"] = one }))
+            ngx.say(ask("/url", { ["X-Client-Cert"] = one, ["X-Forwarded-For"] = "10.1.1.1" }))
+            ngx.say(ask("/socket", { ["X-Client-Cert"] = one }))
+        }
+    }
+--- timeout: 20
+--- request
+GET /t
+--- response_body
+401
+401
+consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
+--- grep_error_log eval
+qr/header_cert_auth: .*?(?=, client:)/
+--- grep_error_log_out
+header_cert_auth: 127.0.0.1 is not trusted to send certificates
+header_cert_auth: 127.0.0.1 is not trusted to send certificates
+
+
+
+=== TEST 4: anonymous, and headers that only the gateway may set
+--- http_config
+    init_worker_by_lua_block {
+        plugin = assert(new(options { anonymous = "guest" }))
+        others = assert(new(options { anonymous = "guest", trusted = {} }))
+    }
+--- config
+    # Services may take one for the other.
+    underscores_in_headers on;
+    location /names {
+        access_by_lua_block { plugin:access() }
+        content_by_lua_block {
+            for name in pairs(ngx.req.get_headers(0, true)) do
+                if name:lower():find("consumer") then
+                    ngx.say(name)
+                end
+            end
+        }
+    }
+    location /url {
+        access_by_lua_block { plugin:access() }
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+    }
+    location /others {
+        access_by_lua_block { others:access() }
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+    }
+    location /t {
+        content_by_lua_block {
+            local one = url(require("pki").read("client1"))
+            local forged = { ["X-Consumer-Username"] = "root", ["X-Anonymous-Consumer"] = "false",
+                             ["X-Client-Cert-DN"] = "CN=root", ["x_Consumer_username"] = "root" }
+            ngx.say(ask("/url", forged))
+            forged["X-Client-Cert"] = "nothing"
+            ngx.say(ask("/url", forged))
+            forged["X-Client-Cert"] = one
+            ngx.say(ask("/others", forged))
+            ngx.say(ask("/url", forged))
+            ngx.say(ask("/names", forged))
+        }
+    }
+--- timeout: 20
+--- request
+GET /t
+--- response_body
+consumer=guest anonymous=true dn= cert= 200
+consumer=guest anonymous=true dn= cert= 200
+consumer=guest anonymous=true dn= cert= 200
+consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
+X-Consumer-Username
+200
+--- no_error_log
+[error]
+[warn]
+
+
+
+=== TEST 5: consumers by fingerprint, alternative names and common name, in this order
+--- http_config
+    init_worker_by_lua_block {
+        local x509, pki = require "resty.kong.x509", require "pki"
+        local fingerprint = x509.chain(pki.read("client2"))[1]:fingerprint()
+        plugin = assert(new(options { consumers = {
+            { name = "print", fingerprint = fingerprint:upper():gsub("..", "%0:"):sub(1, -2) },
+            { name = "name", common_name = "client-2" },
+            { name = "alice", common_name = "client-1", uri = "spiffe://test/alice" },
+        } }))
+    }
+--- config
+    location /url {
+        access_by_lua_block { plugin:access() }
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+    }
+    location /t {
+        content_by_lua_block {
+            local pki = require "pki"
+            ngx.say(ask("/url", { ["X-Client-Cert"] = url(pki.read("client2")) }))
+            ngx.say(ask("/url", { ["X-Client-Cert"] = url(pki.read("client1")) }))
+        }
+    }
+--- timeout: 20
+--- request
+GET /t
+--- response_body
+consumer=print anonymous= dn=CN=client-2,O=Test cert= 200
+consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
+--- no_error_log
+[error]
+
+
+
+=== TEST 6: bad options
+--- config
+    location /t {
+        content_by_lua_block {
+            local function try(changed)
+                local ok, result, err = pcall(function()
+                    local made, err = new(options(changed))
+                    return made, err
+                end)
+                ngx.say(ok and tostring(result) .. " " .. tostring(err)
+                        or (result:gsub("^content_by_lua%(nginx.conf:%d+%):%d+: ", "here: ")))
+            end
+            try { ca = 1 }
+            try { ca = {} }
+            try { ca = { pem = "nothing" } }
+            try { consumers = "alice" }
+            try { consumers = { {} } }
+            try { consumers = { { name = "a", cn = "b" } } }
+            try { consumers = { { name = "a", dns = 1 } } }
+            try { consumers = { { name = "a", dns = "a.test" }, { name = "b", dns = "A.test" } } }
+            try { header = "a b" }
+            try { encoding = "pem" }
+            try { trusted = "127.0.0.1" }
+            try { trusted = { "localhost" } }
+            try { anonymous = 1 }
+            ngx.say((select(2, pcall(new)):gsub("^.-: ", "")))
+        }
+    }
+--- request
+GET /t
+--- response_body
+here: ca must be a table
+nil ca: nothing to trust: one of pem, file, dir and system is needed
+nil ca: pem: no certificate in PEM format found
+here: consumers must be a table
+nil consumer 1: name must be a string
+nil consumer 1: unknown field "cn"
+nil consumer 1: dns must be a string
+nil consumer 2: dns is that of another consumer
+here: header must be the name of a header
+here: encoding must be "url" or "base64"
+here: trusted must be a table
+nil trusted: "localhost" is no address, and no network
+here: anonymous must be a string
+options must be a table
+--- no_error_log
+[error]

@@ -1,0 +1,148 @@
+-- resty.kong.plugins.mtls_auth: authenticates clients by the certificates that they present, for some of
+-- the names that a server has.
+--
+-- For each of these names there is one policy: which authorities are trusted, and who the consumers are.
+-- A client is asked for a certificate only where its name (SNI) has one. A session is for one policy:
+-- under a policy none is left to be resumed, and what was resumed all the same is not trusted.
+
+local authentication = require "resty.kong.plugins.authentication"
+local pdk = require "resty.kong.pdk"
+local ssl = require "ngx.ssl"
+local x509 = require "resty.kong.x509"
+
+local type = type
+local error = error
+local ipairs = ipairs
+local setmetatable = setmetatable
+local tls = pdk.client.tls
+
+local methods = {}
+
+
+local function normalize(name)
+    return (name:lower():gsub("%.$", ""))
+end
+
+
+-- The policy of a name: its own, else that of "*." and what is behind its first dot, else the default.
+local function policy_of(self, name)
+    if not name then
+        return self.default
+    end
+    name = normalize(name)
+    local rest = name:match("^[^.]+(%..+)$")
+    return self.exact[name] or rest and self.wildcard[rest] or self.default
+end
+
+
+-- To be called in ssl_certificate_by_lua*. An error ends the handshake.
+function methods:certificate()
+    local policy = policy_of(self, ssl.server_name())
+    if policy then
+        assert(tls.request_client_certificate(policy.authorities))
+        assert(tls.disable_session_reuse())
+    end
+end
+
+
+-- To be called in access_by_lua*.
+function methods:access()
+    local var = ngx.var
+    local policy = policy_of(self, var.ssl_server_name)
+    -- One connection may serve requests for several names (RFC 9110, section 7.4).
+    if policy ~= policy_of(self, var.host) then
+        ngx.log(ngx.WARN, "mtls_auth: the connection is for \"", var.ssl_server_name or "",
+                "\", which has another policy")
+        return ngx.exit(421)
+    end
+    if not policy then
+        return
+    end
+    local common = policy.common
+    common:strip()
+
+    local pem, err = tls.get_full_client_certificate_chain()
+    if err then
+        return common:refuse(err)
+    end
+    if not pem then
+        return common:refuse("there is no certificate", "NONE")
+    end
+    local chain
+    chain, err = x509.chain(pem)
+    if not chain then
+        return common:refuse(err)
+    end
+    return common:accept(chain)
+end
+
+
+local meta = { __index = methods }
+
+
+-- The authorities whose names a client is sent. Those of a folder, and of the system, are too many.
+local function authorities_of(ca)
+    local pem = ca.pem
+    if not pem and type(ca.file) == "string" then
+        local file, err = io.open(ca.file)
+        if not file then
+            return nil, err
+        end
+        pem = file:read("*a")
+        file:close()
+    end
+    if not pem then
+        return nil
+    end
+    return x509.chain(pem)
+end
+
+
+local M = {}
+
+
+-- Options: a list of policies, each with the options of resty.kong.plugins.authentication, and
+--
+--     names       a list of host names, of "*." and host names, and of "default"
+--
+-- Returns nil and what is wrong with them.
+function M.new(policies)
+    if type(policies) ~= "table" then
+        error("policies must be a table", 2)
+    end
+    local self = { exact = {}, wildcard = {} }
+    for index, options in ipairs(policies) do
+        local common, err = authentication.new("mtls_auth", options)
+        if not common then
+            return nil, "policy " .. index .. ": " .. err
+        end
+        local policy = { common = common }
+        policy.authorities, err = authorities_of(options.ca)
+        if err then
+            return nil, "policy " .. index .. ": " .. err
+        end
+        if type(options.names) ~= "table" or #options.names == 0 then
+            error("names must be a list of names", 2)
+        end
+        for _, name in ipairs(options.names) do
+            if type(name) ~= "string" then
+                error("names must be a list of names", 2)
+            end
+            name = normalize(name)
+            local list, key = self.exact, name
+            if name == "default" then
+                list = self
+            elseif name:find("^%*%.") then
+                list, key = self.wildcard, name:sub(2)
+            end
+            if list[key] then
+                return nil, "policy " .. index .. ": \"" .. name .. "\" has a policy already"
+            end
+            list[key] = policy
+        end
+    end
+    return setmetatable(self, meta)
+end
+
+
+return M

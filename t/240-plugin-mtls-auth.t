@@ -1,0 +1,289 @@
+# resty.kong.plugins.mtls_auth: clients that present certificates, by the names that they come to.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+repeat_each(1);
+
+# "mtls" is a server whose clients the plugin "plugin" authenticates; "visit" is a request to it: by which
+# name, with whose certificate, and what else curl is to do.
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my $config = $block->http_config;
+    $config =~ s{init_by_lua_block \{\n}{<<'_EOC_'}e;
+init_by_lua_block {
+        new = require("resty.kong.plugins.mtls_auth").new
+        function policy(names, changed)
+            local one = {
+                names = names, ca = { pem = require("pki").read("ca") },
+                consumers = { { name = "alice", common_name = "client-1" },
+                              { name = "carol", common_name = "client-intermediate" } },
+            }
+            for name, value in pairs(changed or {}) do
+                one[name] = value
+            end
+            return one
+        end
+        function visit(name, certificate, ...)
+            local client = require "client"
+            local pki = os.getenv("TEST_NGINX_PKI")
+            local args = { "-k", "--unix-socket", os.getenv("TEST_NGINX_HTML_DIR") .. "/mtls.sock", "-w", "%{http_code}",
+                           "https://" .. name .. "/", ... }
+            if certificate then
+                for _, word in ipairs { "--cert", pki .. "/" .. certificate .. ".crt",
+                                        "--key", pki .. "/" .. certificate .. ".key" } do
+                    args[#args + 1] = word
+                end
+            end
+            return (client.curl(args).out:gsub("<html>.*</html>%s*", ""))
+        end
+_EOC_
+    $config =~ s{^    mtls;\n}{<<'_EOC_'}me;
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/mtls.sock ssl http2;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_session_cache shared:mtls:1m;
+        ssl_certificate_by_lua_block { plugin:certificate() }
+        location / {
+            access_by_lua_block { plugin:access() }
+            proxy_set_header X-Verify $kong_client_verify;
+            proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+        }
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/headers.sock;
+        return 200 "$http_x_consumer_username|$http_x_anonymous_consumer|$http_x_client_cert_dn|$http_x_verify ";
+    }
+_EOC_
+    $block->set_value('http_config', $config);
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: who is asked, and who comes in
+--- http_config
+    init_worker_by_lua_block {
+        plugin = assert(new { policy({ "A.test", "*.wild.test" }),
+                              policy({ "b.test" }, { anonymous = "guest" }) })
+    }
+    mtls;
+--- config
+    location /t {
+        content_by_lua_block {
+            ngx.say(visit("a.test", "client1"))
+            ngx.say(visit("a.test", "client1", "--http1.1", "--tls-max", "1.2"))
+            ngx.say(visit("A.TEST", "client-intermediate"))
+            ngx.say(visit("x.wild.test", "client1"))
+            ngx.say(visit("a.test"))
+            ngx.say(visit("a.test", "client2"))
+            ngx.say(visit("a.test", "client-other"))
+            ngx.say(visit("a.test", "client-expired"))
+            ngx.say(visit("b.test"), " ", visit("b.test", "client-other"), " ", visit("b.test", "client1"))
+            -- Not asked.
+            ngx.say(visit("c.test", "client1"), " ", visit("x.y.wild.test", "client1"))
+            -- Nobody says who he is by himself.
+            ngx.say(visit("b.test", nil, "-H", "X-Consumer-Username: alice", "-H", "X-Client-Cert-DN: CN=alice"))
+        }
+    }
+--- timeout: 30
+--- request
+GET /t
+--- response_body
+alice||CN=client-1,O=Test|SUCCESS 200
+alice||CN=client-1,O=Test|SUCCESS 200
+carol||CN=client-intermediate,O=Test|SUCCESS 200
+alice||CN=client-1,O=Test|SUCCESS 200
+401
+401
+401
+401
+guest|true||NONE 200 guest|true||FAILED:unable to get local issuer certificate (certificate 1: CN=client-other,O=Test) 200 alice||CN=client-1,O=Test|SUCCESS 200
+|||NONE 200 |||NONE 200
+guest|true||NONE 200
+--- grep_error_log eval
+qr/\[warn\].* mtls_auth: \K.*?(?=, client:)/
+--- grep_error_log_out
+there is no certificate
+no consumer has this certificate: CN=client-2,O=Test
+unable to get local issuer certificate (certificate 1: CN=client-other,O=Test)
+certificate has expired (certificate 1: CN=client-expired,O=Test)
+
+
+
+=== TEST 2: a request for a name with another policy than the connection
+--- http_config
+    init_worker_by_lua_block {
+        plugin = assert(new { policy { "a.test", "b.test" }, policy({ "c.test" }, { anonymous = "guest" }) })
+    }
+    mtls;
+--- config
+    location /t {
+        content_by_lua_block {
+            local function by(sni, host, ...)
+                ngx.say(sni, " ", host, ": ", visit(sni, "client1", "-H", "Host: " .. host, ...))
+            end
+            by("a.test", "a.test")
+            by("a.test", "b.test")
+            by("a.test", "B.TEST.")
+            by("a.test", "c.test")
+            by("c.test", "a.test")
+            by("a.test", "none.test")
+            by("none.test", "a.test")
+            by("none.test", "A.test.:443", "--http1.1")
+            by("none.test", "other.test")
+        }
+    }
+--- timeout: 30
+--- request
+GET /t
+--- response_body
+a.test a.test: alice||CN=client-1,O=Test|SUCCESS 200
+a.test b.test: alice||CN=client-1,O=Test|SUCCESS 200
+a.test B.TEST.: alice||CN=client-1,O=Test|SUCCESS 200
+a.test c.test: 421
+c.test a.test: 421
+a.test none.test: 421
+none.test a.test: 421
+none.test A.test.:443: 421
+none.test other.test: |||NONE 200
+--- no_error_log
+[alert]
+
+
+
+=== TEST 3: a session is for one policy: none is left, and none of elsewhere is trusted
+--- http_config
+    init_worker_by_lua_block {
+        plugin = assert(new { policy { "a.test" } })
+    }
+    mtls;
+--- config
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            local pki, folder = os.getenv("TEST_NGINX_PKI"), "$TEST_NGINX_SERVER_ROOT"
+            -- A session that is made under one name, and offered under another.
+            local function twice(version, first, second)
+                local session = folder .. "/session"
+                os.remove(session)
+                local function connect(name, ...)
+                    local run = client.run({ "openssl", "s_client", "-unix", "$TEST_NGINX_HTML_DIR/mtls.sock",
+                                             "-servername", name, "-tls" .. version, "-ign_eof",
+                                             "-cert", pki .. "/client1.crt", "-key", pki .. "/client1.key", ... },
+                                           { stdin = "GET / HTTP/1.1\r\nHost: " .. name .. "\r\nConnection: close\r\n\r\n" })
+                    return (run.out:match("\n(New), TLS") or run.out:match("\n(Reused), TLS") or run.err) .. " "
+                           .. (run.out:match("HTTP/1.1 (%d+)") or "-")
+                end
+                ngx.say(connect(first, "-sess_out", session))
+                local file = io.open(session)
+                if file then
+                    file:close()
+                    ngx.say(connect(second, "-sess_in", session))
+                else
+                    ngx.say("no session")
+                end
+            end
+            -- Of a session of TLS 1.2, OpenSSL says the name under which it was made.
+            for _, version in ipairs { "1_2", "1_3" } do
+                twice(version, "a.test", "a.test")
+                twice(version, "c.test", "c.test")
+                twice(version, "c.test", "a.test")
+            end
+        }
+    }
+--- timeout: 30
+--- request
+GET /t
+--- response_body
+New 200
+no session
+New 200
+Reused 200
+New 200
+Reused 421
+New 200
+no session
+New 200
+Reused 200
+New 200
+Reused 401
+--- no_error_log
+[alert]
+
+
+
+=== TEST 4: revoked certificates, and what leads to them
+--- http_config
+    init_worker_by_lua_block {
+        local pki = require "pki"
+        plugin = assert(new {
+            policy({ "a.test" }, { ca = { pem = pki.read("ca"), crl = pki.read("revoked", ".crl") } }),
+            policy({ "b.test" }, { depth = 0 }),
+            policy({ "default" }, { ca = { file = pki.path("ca") } }),
+        })
+    }
+    mtls;
+--- config
+    location /t {
+        content_by_lua_block {
+            ngx.say(visit("a.test", "client1"))
+            ngx.say(visit("b.test", "client1"))
+            ngx.say(visit("b.test", "client-intermediate"))
+            ngx.say(visit("other.test", "client-intermediate"))
+        }
+    }
+--- timeout: 30
+--- request
+GET /t
+--- response_body
+401
+alice||CN=client-1,O=Test|SUCCESS 200
+401
+carol||CN=client-intermediate,O=Test|SUCCESS 200
+--- error_log
+mtls_auth: certificate revoked (certificate 1: CN=client-1,O=Test)
+mtls_auth: certificate chain too long
+
+
+
+=== TEST 5: bad options
+--- config
+    location /t {
+        content_by_lua_block {
+            local function try(policies)
+                local ok, result, err = pcall(function()
+                    local made, err = new(policies)
+                    return made, err
+                end)
+                ngx.say(ok and tostring(result) .. " " .. tostring(err) or (result:gsub("^.-%d: ", "")))
+            end
+            try()
+            try { policy() }
+            try { policy {} }
+            try { policy { 1 } }
+            try { policy({ "a.test" }, { ca = { file = "/nowhere" } }) }
+            try { policy({ "a.test" }, { consumers = { {} } }) }
+            try { policy { "a.test" }, policy { "A.test." } }
+            try { policy { "*.test", "*.TEST" } }
+            try { policy { "default" }, policy { "default" } }
+        }
+    }
+--- request
+GET /t
+--- response_body
+policies must be a table
+names must be a list of names
+names must be a list of names
+names must be a list of names
+nil policy 1: ca: file "/nowhere": No such file or directory (os error 2)
+nil policy 1: consumer 1: name must be a string
+nil policy 2: "a.test" has a policy already
+nil policy 1: "*.test" has a policy already
+nil policy 2: "default" has a policy already
+--- no_error_log
+[error]

@@ -153,7 +153,14 @@ O = Test, CN = client-1
             ngx.say((select(2, certificates:set("a.test", pki.read("client2") .. pki.read("client1", ".key")))))
             local _, err = certificates:set("a.test", pki.read("client1") .. pki.read("client-encrypted", ".key"))
             ngx.say((err:gsub("line %d+", "line n")))
-            ngx.say((select(2, certificates:set("a.test", pem("client2"):rep(2000)))))
+            -- Nor where there is no room: pieces are small enough to take all that is left.
+            for size = 16, 8, -1 do
+                local number = 0
+                repeat
+                    number = number + 1
+                until not ngx.shared.certificates:safe_add(size .. "." .. number, ("x"):rep(2 ^ size))
+            end
+            ngx.say((select(2, certificates:set("a.test", { pem("client2"), pem("client-rsa") }))))
             ngx.say(presented("a.test"))
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// Addresses and networks, as `allow` has them: `192.0.2.1`, `10.0.0.0/8`, `2001:db8::/32`, `unix:`.
 #[derive(Debug, Default)]
@@ -28,7 +28,8 @@ impl AddressRanges {
                 let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
                 text.parse::<IpNet>().ok().or_else(address)
             });
-            all.networks.push(network.ok_or_else(|| InvalidRange(range.to_vec()))?);
+            let network = network.ok_or_else(|| InvalidRange(range.to_vec()))?;
+            all.networks.push(canonical(network));
         }
         Ok(all)
     }
@@ -44,6 +45,20 @@ impl AddressRanges {
             .map(|address: IpAddr| address.to_canonical())
             .is_some_and(|address| self.networks.iter().any(|network| network.contains(&address)))
     }
+}
+
+/// Addresses of IPv4 as such, also where they are written as those of IPv6 (RFC 4291, section 2.5.5.2).
+fn canonical(network: IpNet) -> IpNet {
+    const MAPPED: u8 = 96;
+
+    let IpNet::V6(mapped) = network else {
+        return network;
+    };
+    let address = mapped.addr().to_ipv4_mapped();
+    address
+        .zip(mapped.prefix_len().checked_sub(MAPPED))
+        .and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok())
+        .map_or(network, IpNet::V4)
 }
 
 #[cfg(test)]
@@ -65,6 +80,8 @@ mod tests {
         }
         assert!(AddressRanges::new([&b"unix:"[..]].into_iter()).unwrap().contain(b"unix:"));
         assert!(!AddressRanges::default().contain(b"127.0.0.1"));
+        let mapped = self::ranges(&["::ffff:10.0.0.0/104"]).unwrap();
+        assert!(mapped.contain(b"10.1.1.1") && !mapped.contain(b"11.1.1.1"));
     }
 
     #[test]

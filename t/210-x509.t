@@ -130,6 +130,8 @@ nil: crl: no revocation list in PEM format found
                 function() store:verify(chain, 1) end, function() store:verify(chain, { purpose = 1 }) end,
                 function() store:verify(chain, { depth = "1" }) end, function() store:verify(chain, { depth = -1 }) end,
                 function() store:verify(chain, { depth = 0 / 0 }) end, function() store:verify(chain, { when = 1 }) end,
+                function() chain[1].fingerprint("sha1") end, function() chain.count(chain[1]) end,
+                function() chain.count() end, function() store:verify(chain[1]) end,
                 function() chain:certificate("1") end, function() chain[1]:fingerprint(1) end,
             } do
                 local ok, err = pcall(call)
@@ -145,7 +147,8 @@ CORE::join '', map { "false string here: $_\n" }
     'pem must be a string', 'system must be a boolean', 'unknown option "path"',
     ('chain must be a chain or a string') x 3, 'options must be a table', 'purpose must be a string',
     'depth must be a number', ('depth must not be negative') x 2, 'unknown option "when"',
-    'index must be a number', 'digest must be a string'
+    'fingerprint must be called with a colon, as a method', ('count must be called with a colon, as a method') x 2,
+    'chain must be a chain or a string', 'index must be a number', 'digest must be a string'
 --- no_error_log
 [error]
 

@@ -149,6 +149,7 @@ O = Test, CN = client-1
             -- What is wrong changes nothing.
             assert(certificates:set("a.test", pem("client1")))
             ngx.say((select(2, certificates:set("a.test", "nothing"))))
+            ngx.say((select(2, certificates:set("a.test", pem("client1") .. "\0"))))
             ngx.say((select(2, certificates:set("A.test", { pem("client2"), pki.read("client2") }))))
             ngx.say((select(2, certificates:set("a.test", pki.read("client2") .. pki.read("client1", ".key")))))
             local _, err = certificates:set("a.test", pki.read("client1") .. pki.read("client-encrypted", ".key"))
@@ -174,6 +175,7 @@ true
 O = Test, CN = client-2 false
 O = Test, CN = gateway.test
 a.test, 1: no certificate in PEM format found
+a.test, 1: there is a NUL in it
 a.test, 2: no key in PEM format found
 a.test, 1: the key does not belong to the first certificate
 a.test, 1: key (line n): it is encrypted, and there is no password for it

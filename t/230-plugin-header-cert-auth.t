@@ -315,6 +315,14 @@ consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
             try { trusted = "127.0.0.1" }
             try { trusted = { "localhost" } }
             try { anonymous = 1 }
+            try { anonymous = "" }
+            try { consumers = { alice = {} } }
+            try { consumers = { { name = "a" } } }
+            try { consumers = { { name = "a", fingerprint = "zz" } } }
+            try { consumers = { { name = "a", dns = "" } } }
+            try { crl = "x" }
+            try { depth = "1" }
+            try { depth = 0.5 }
             ngx.say((select(2, pcall(new)):gsub("^.-: ", "")))
         }
     }
@@ -324,16 +332,24 @@ GET /t
 here: ca must be a table
 nil ca: nothing to trust: one of pem, file, dir and system is needed
 nil ca: pem: no certificate in PEM format found
-here: consumers must be a table
+here: consumers must be a list
 nil consumer 1: name must be a string
 nil consumer 1: unknown field "cn"
 nil consumer 1: dns must be a string
 nil consumer 2: dns is that of another consumer
 here: header must be the name of a header
 here: encoding must be "url" or "base64"
-here: trusted must be a table
+here: trusted must be a list
 nil trusted: "localhost" is no address, and no network
 here: anonymous must be a string
+here: anonymous must be a string
+here: consumers must be a list
+nil consumer 1: it has nothing to be known by
+nil consumer 1: fingerprint must be that of SHA-256, in hexadecimal
+nil consumer 1: dns must be a string
+here: unknown option "crl"
+here: depth must be an integer, and not negative
+here: depth must be an integer, and not negative
 options must be a table
 --- no_error_log
 [error]

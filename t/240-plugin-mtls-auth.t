@@ -4,6 +4,8 @@ use lib 't/support';
 use TestService;
 use Test::Nginx::Socket 'no_plan';
 
+# nginx's own debug log has names as they come.
+log_level('info');
 repeat_each(1);
 
 # "mtls" is a server whose clients the plugin "plugin" authenticates; "visit" is a request to it: by which
@@ -84,7 +86,7 @@ __DATA__
             ngx.say(visit("a.test", "client-other"))
             ngx.say(visit("a.test", "client-expired"))
             ngx.say(visit("b.test"), " ", visit("b.test", "client-other"), " ", visit("b.test", "client1"))
-            -- Not asked.
+            -- One that is not asked, and one for which "*." stands for several labels.
             ngx.say(visit("c.test", "client1"), " ", visit("x.y.wild.test", "client1"))
             -- Nobody says who he is by himself.
             ngx.say(visit("b.test", nil, "-H", "X-Consumer-Username: alice", "-H", "X-Client-Cert-DN: CN=alice"))
@@ -103,7 +105,7 @@ alice||CN=client-1,O=Test|SUCCESS 200
 401
 401
 guest|true||NONE 200 guest|true||FAILED:unable to get local issuer certificate (certificate 1: CN=client-other,O=Test) 200 alice||CN=client-1,O=Test|SUCCESS 200
-|||NONE 200 |||NONE 200
+|||NONE 200 alice||CN=client-1,O=Test|SUCCESS 200
 guest|true||NONE 200
 --- grep_error_log eval
 qr/\[warn\].* mtls_auth: \K.*?(?=, client:)/
@@ -263,6 +265,9 @@ mtls_auth: certificate chain too long
                 ngx.say(ok and tostring(result) .. " " .. tostring(err) or (result:gsub("^.-%d: ", "")))
             end
             try()
+            try {}
+            -- The list around it forgotten.
+            try(policy { "a.test" })
             try { policy() }
             try { policy {} }
             try { policy { 1 } }
@@ -271,12 +276,18 @@ mtls_auth: certificate chain too long
             try { policy { "a.test" }, policy { "A.test." } }
             try { policy { "*.test", "*.TEST" } }
             try { policy { "default" }, policy { "default" } }
+            for _, name in ipairs { "*", ".a.test", "a.test:443", "", "*.", "a b" } do
+                try { policy { name } }
+            end
+            try { policy({ "a.test" }, { anonymus = "guest" }) }
         }
     }
 --- request
 GET /t
 --- response_body
-policies must be a table
+policies must be a list
+policies must be a list
+policies must be a list
 names must be a list of names
 names must be a list of names
 names must be a list of names
@@ -285,5 +296,102 @@ nil policy 1: consumer 1: name must be a string
 nil policy 2: "a.test" has a policy already
 nil policy 1: "*.test" has a policy already
 nil policy 2: "default" has a policy already
+nil policy 1: "*" is not the name of a host
+nil policy 1: ".a.test" is not the name of a host
+nil policy 1: "a.test:443" is not the name of a host
+nil policy 1: "" is not the name of a host
+nil policy 1: "*." is not the name of a host
+nil policy 1: "a b" is not the name of a host
+unknown option "anonymus"
 --- no_error_log
 [error]
+
+
+
+=== TEST 6: nobody says who he is by himself: not where there is no policy, and not after an error
+--- http_config
+    init_worker_by_lua_block {
+        plugin = assert(new { policy { "a.test" } })
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/mtls.sock ssl http2;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        ssl_certificate_by_lua_block { plugin:certificate() }
+        error_page 401 421 = @fallback;
+        location / {
+            access_by_lua_block { plugin:access() }
+            proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+        }
+        location @fallback {
+            proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+        }
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/headers.sock;
+        return 200 "$http_x_consumer_username|$http_x_client_cert_dn ";
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            local function forged(name, ...)
+                return visit(name, nil, "-H", "X-Consumer-Username: alice", "-H", "x_client-cert_DN: CN=alice",
+                             "-H", "X-Client-Cert-DN: CN=alice", ...)
+            end
+            ngx.say(forged("none.test"))
+            ngx.say(forged("none.test", "--http1.1"))
+            ngx.say(forged("a.test"))
+            ngx.say(forged("none.test", "-H", "Host: a.test"))
+        }
+    }
+--- timeout: 30
+--- request
+GET /t
+--- response_body
+| 200
+| 200
+| 200
+| 200
+--- no_error_log
+[alert]
+
+
+
+=== TEST 7: requests that name several hosts, and names that would break a line of the log
+--- http_config
+    init_worker_by_lua_block {
+        plugin = assert(new { policy { "a.test", "*.a.test" } })
+    }
+    mtls;
+--- config
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            local function raw(sni, request)
+                local run = client.run({ "openssl", "s_client", "-unix", "$TEST_NGINX_HTML_DIR/mtls.sock",
+                                         "-servername", sni, "-ign_eof" },
+                                       { stdin = request .. "\r\nConnection: close\r\n\r\n" })
+                return run.out:match("HTTP/1.1 (%d+)") or "-"
+            end
+            ngx.say(raw("none.test", "GET https://none.test/ HTTP/1.1\r\nHost: a.test"))
+            ngx.say(raw("none.test", "GET https://none.test/ HTTP/1.1\r\nHost: NONE.test:443"))
+            ngx.say(raw("none.test", "GET / HTTP/1.1\r\nHost: x@a.test"))
+            ngx.say(raw("none.test", "GET / HTTP/1.1\r\nHost: .a.test"))
+            ngx.say(raw("none.test", "GET / HTTP/1.1\r\nHost: b.c.a.test"))
+            ngx.say(raw("x\nforged", "GET / HTTP/1.1\r\nHost: a.test"))
+        }
+    }
+--- timeout: 30
+--- request
+GET /t
+--- response_body
+400
+200
+400
+421
+421
+421
+--- error_log
+mtls_auth: the connection is for "x?forged", which has another policy
+--- no_error_log eval
+qr/^forged/m

@@ -9,6 +9,7 @@ local is_chain = require("resty.kong.tls.functions").is_chain
 local type = type
 local error = error
 local rawset = rawset
+local getmetatable = getmetatable
 local setmetatable = setmetatable
 local ffi_cast = ffi.cast
 local ffi_gc = ffi.gc
@@ -96,16 +97,22 @@ local function date_of(call)
 end
 
 
+-- All of them come in one text: the kind, a NUL, the length, a colon, and the name.
 local function names_of(ctx)
     local sans = { dns = {}, email = {}, uri = {}, ip = {} }
-    local index = 0
-    local kind = ffi.new("const char *[1]")
-    while api.certificate_alternative_name(ctx, index, kind, text) == OK do
-        local list = sans[ffi_string(kind[0])]
-        list[#list + 1] = said()
-        index = index + 1
+    if api.certificate_alternative_names(ctx, text) ~= OK then
+        return sans
     end
-    return sans
+    local all, position = said(), 1
+    while true do
+        local _, last, kind, length = all:find("^(%a+)%z(%d+):", position)
+        if not last then
+            return sans
+        end
+        local list = sans[kind]
+        list[#list + 1] = all:sub(last + 1, last + length)
+        position = last + length + 1
+    end
 end
 
 
@@ -212,7 +219,7 @@ function store_methods:verify(chain, options)
         end
     end
     local ctx = chain
-    if type(chain) == "table" then
+    if getmetatable(chain) == chain_meta then
         ctx = chain.ctx
     end
     if not is_chain(ctx) then
@@ -277,7 +284,7 @@ local key_methods = {}
 
 -- Whether the key is that of a chain's first certificate.
 function key_methods:belongs_to(chain)
-    local ctx = type(chain) == "table" and chain.ctx or chain
+    local ctx = getmetatable(chain) == chain_meta and chain.ctx or chain
     if not is_chain(ctx) then
         error("chain must be a chain", 2)
     end
@@ -339,15 +346,36 @@ function M.addresses(ranges)
     local data = ffi.new("const char *[?]", count + 1)
     local lengths = ffi.new("size_t[?]", count + 1)
     for index = 1, count do
-        check("each of ranges", ranges[index], "string", 2)
-        data[index - 1] = ranges[index]
-        lengths[index - 1] = #ranges[index]
+        -- The arrays hold mere pointers: the strings are those of the table, and stay where they are.
+        local range = rawget(ranges, index)
+        check("each of ranges", range, "string", 2)
+        data[index - 1] = range
+        lengths[index - 1] = #range
     end
     if api.addresses_make(data, lengths, count, pointer, text) ~= OK then
         return nil, said()
     end
     return setmetatable({ ctx = owned(VOID, api.addresses_free) }, addresses_meta)
 end
+
+
+-- A method that is called with a dot for a colon would read something else as its object.
+local function guard(methods, meta)
+    for name, method in pairs(methods) do
+        methods[name] = function(self, ...)
+            if getmetatable(self) ~= meta then
+                error(name .. " must be called with a colon, as a method", 2)
+            end
+            return method(self, ...)
+        end
+    end
+end
+
+guard(certificate_methods, certificate_meta)
+guard(chain_methods, chain_meta)
+guard(store_methods, store_meta)
+guard(key_methods, key_meta)
+guard(addresses_meta.__index, addresses_meta)
 
 
 return M

@@ -20,6 +20,7 @@ use super::ffi::{ERROR, NONE, OK, Text, api, bytes, say};
 use crate::address_ranges::{AddressRanges, InvalidRange};
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
+use crate::openssl::certificate::AlternativeName;
 use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Fingerprint;
 use crate::openssl::store::{self, InvalidStore, Sources};
@@ -57,9 +58,8 @@ api! {
         "int (*certificate_not_before)(void *certificate, double *seconds, void *text)";
     certificate_not_after: fn(Pointer, *mut f64, *mut Text) -> c_int,
         "int (*certificate_not_after)(void *certificate, double *seconds, void *text)";
-    certificate_alternative_name: fn(Pointer, c_int, *mut Letters, *mut Text) -> c_int,
-        "int (*certificate_alternative_name)(void *certificate, int index, const char **kind, \
-         void *text)";
+    certificate_alternative_names: fn(Pointer, *mut Text) -> c_int,
+        "int (*certificate_alternative_names)(void *certificate, void *text)";
     certificate_fingerprint: fn(Pointer, Letters, usize, *mut Text) -> c_int,
         "int (*certificate_fingerprint)(void *certificate, const char *digest, size_t length, \
          void *text)";
@@ -274,21 +274,16 @@ unsafe extern "C" fn certificate_not_after(
     }
 }
 
-unsafe extern "C" fn certificate_alternative_name(
-    pointer: Pointer,
-    index: c_int,
-    kind: *mut Letters,
-    text: *mut Text,
-) -> c_int {
-    // SAFETY: as above, and a place that is valid. The kinds are constants.
+unsafe extern "C" fn certificate_alternative_names(pointer: Pointer, text: *mut Text) -> c_int {
+    // SAFETY: as above.
     unsafe {
         of_certificate(pointer, text, |one| {
-            let name = usize::try_from(index)
-                .ok()
-                .and_then(|index| certificate::alternative_names(one).into_iter().nth(index))
-                .ok_or("no name")?;
-            *kind = name.kind.as_ptr();
-            Ok::<_, &str>(name.text)
+            let mut all = Vec::new();
+            for AlternativeName { kind, text } in certificate::alternative_names(one) {
+                all.extend(format!("{kind}\0{}:", text.len()).into_bytes());
+                all.extend(text);
+            }
+            Ok::<_, SslError>(all)
         })
     }
 }

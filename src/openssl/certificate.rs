@@ -120,7 +120,7 @@ pub fn fingerprint(certificate: &X509Ref, digest: &str) -> Result<String, Finger
 /// and its text.
 #[derive(Debug, PartialEq, Eq)]
 pub struct AlternativeName {
-    pub kind: &'static std::ffi::CStr,
+    pub kind: &'static str,
     pub text: Vec<u8>,
 }
 
@@ -142,12 +142,12 @@ fn alternative_name(name: &GeneralNameRef) -> Option<AlternativeName> {
             16 => <[u8; 16]>::try_from(address).ok().map(IpAddr::from),
             _ => None,
         };
-        return Some(text(c"ip", &address?.to_string()));
+        return Some(text("ip", &address?.to_string()));
     }
     name.dnsname()
-        .map(|name| text(c"dns", name))
-        .or_else(|| name.email().map(|name| text(c"email", name)))
-        .or_else(|| name.uri().map(|name| text(c"uri", name)))
+        .map(|name| text("dns", name))
+        .or_else(|| name.email().map(|name| text("email", name)))
+        .or_else(|| name.uri().map(|name| text("uri", name)))
 }
 
 #[cfg(test)]
@@ -210,7 +210,7 @@ mod tests {
     fn alternative_names_of_each_kind() {
         let names: Vec<_> = alternative_names(&certificate())
             .into_iter()
-            .map(|name| (name.kind.to_str().unwrap(), String::from_utf8(name.text).unwrap()))
+            .map(|name| (name.kind, String::from_utf8(name.text).unwrap()))
             .collect();
         let expected = [
             ("dns", "a.test"),

@@ -102,7 +102,7 @@ fn all<T>(
 
 /// The certificates in `text`, in their order. What else is in it is passed over.
 pub fn certificates(text: &[u8]) -> Result<Vec<X509>, InvalidPem> {
-    const LABELS: &[&str] = &["CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"];
+    const LABELS: &[&str] = &["CERTIFICATE", "X509 CERTIFICATE"];
     all(text, "certificate", LABELS, X509::from_pem, "PEM_read_bio_X509")
 }
 

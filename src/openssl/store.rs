@@ -172,8 +172,8 @@ pub struct Sources<'a> {
     pub pem: Option<&'a [u8]>,
     /// A file of such.
     pub file: Option<&'a Path>,
-    /// A folder of certificates and revocation lists, each in a file that is named as `openssl rehash`
-    /// names it. They are read when they are needed.
+    /// A folder of certificates, each in a file that is named as `openssl rehash` names it. They are
+    /// read when they are needed. Revocation lists in it count only where `revoked` has some.
     pub folder: Option<&'a Path>,
     /// What the system trusts.
     pub system: bool,

@@ -29,6 +29,8 @@ local FIELDS = {
     common_name = exact,
 }
 
+local M = {}
+
 local methods = {}
 
 
@@ -53,7 +55,7 @@ end
 
 
 -- Takes a header from a request, and what a service may take for it: many read "_" as "-".
-function methods:forget(...)
+function M.forget(...)
     local names = {}
     for _, name in ipairs { ... } do
         names[name:lower()] = true
@@ -66,9 +68,9 @@ function methods:forget(...)
 end
 
 
--- Takes what only we may say from a request. To be called before anything else.
-function methods:strip()
-    self:forget(CONSUMER, ANONYMOUS, SUBJECT)
+-- Takes what only we may say from a request. To be called before anything else, for each request.
+function M.strip()
+    M.forget(CONSUMER, ANONYMOUS, SUBJECT)
 end
 
 
@@ -106,6 +108,21 @@ end
 
 local meta = { __index = methods }
 
+local OPTIONS = { ca = true, depth = true, consumers = true, anonymous = true }
+
+
+-- Whether a table is a list, without holes.
+function M.is_list(value)
+    if type(value) ~= "table" then
+        return false
+    end
+    local count = 0
+    for _ in pairs(value) do
+        count = count + 1
+    end
+    return count == #value
+end
+
 
 local function consumers_of(list)
     local known = {}
@@ -113,31 +130,36 @@ local function consumers_of(list)
         known[field] = {}
     end
     for index, consumer in ipairs(list) do
-        if type(consumer) ~= "table" or type(consumer.name) ~= "string" then
+        if type(consumer) ~= "table" or type(consumer.name) ~= "string" or consumer.name == "" then
             return nil, "consumer " .. index .. ": name must be a string"
         end
+        local fields = 0
         for field, value in pairs(consumer) do
             local normalize = FIELDS[field]
             if field ~= "name" then
                 if not normalize then
                     return nil, "consumer " .. index .. ": unknown field \"" .. tostring(field) .. "\""
                 end
-                if type(value) ~= "string" then
+                if type(value) ~= "string" or value == "" then
                     return nil, "consumer " .. index .. ": " .. field .. " must be a string"
                 end
                 value = normalize(value)
+                if field == "fingerprint" and not (#value == 64 and value:find("^%x+$")) then
+                    return nil, "consumer " .. index .. ": fingerprint must be that of SHA-256, in hexadecimal"
+                end
+                fields = fields + 1
                 if known[field][value] then
                     return nil, "consumer " .. index .. ": " .. field .. " is that of another consumer"
                 end
                 known[field][value] = consumer.name
             end
         end
+        if fields == 0 then
+            return nil, "consumer " .. index .. ": it has nothing to be known by"
+        end
     end
     return known
 end
-
-
-local M = {}
 
 
 -- Makes the common part of a plugin that is called `name`. Options:
@@ -147,19 +169,28 @@ local M = {}
 --     consumers   a list of { name =, fingerprint =, uri =, dns =, email =, common_name = }
 --     anonymous   the name of the consumer for all others; without, they are refused
 --
--- Returns nil and what is wrong with them.
-function M.new(name, options)
+-- and those in `others`, a set. Returns nil and what is wrong with them.
+function M.new(name, options, others)
     if type(options) ~= "table" then
         error("options must be a table", 3)
     end
     if type(options.ca) ~= "table" then
         error("ca must be a table", 3)
     end
-    if type(options.consumers) ~= "table" then
-        error("consumers must be a table", 3)
+    if not M.is_list(options.consumers) then
+        error("consumers must be a list", 3)
     end
-    if options.anonymous ~= nil and type(options.anonymous) ~= "string" then
+    if options.anonymous ~= nil and (type(options.anonymous) ~= "string" or options.anonymous == "") then
         error("anonymous must be a string", 3)
+    end
+    local depth = options.depth
+    if depth ~= nil and not (type(depth) == "number" and depth >= 0 and depth % 1 == 0) then
+        error("depth must be an integer, and not negative", 3)
+    end
+    for option in pairs(options) do
+        if not OPTIONS[option] and not others[option] then
+            error("unknown option \"" .. tostring(option) .. "\"", 3)
+        end
     end
     local store, err = x509.store(options.ca)
     if not store then

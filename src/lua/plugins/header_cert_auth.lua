@@ -38,10 +38,10 @@ local ENCODINGS = { url = from_url, base64 = from_base64 }
 -- To be called in access_by_lua*.
 function methods:access()
     local common = self.common
-    common:strip()
+    authentication.strip()
 
     local text = ngx.req.get_headers(0)[self.header]
-    common:forget(self.header)
+    authentication.forget(self.header)
 
     -- Whoever has connected: the other may be what the request says (set_real_ip_from).
     local peer = ngx.var.realip_remote_addr or ngx.var.remote_addr
@@ -64,6 +64,8 @@ end
 
 local meta = { __index = methods }
 
+local OPTIONS = { header = true, encoding = true, trusted = true }
+
 local M = {}
 
 
@@ -75,7 +77,7 @@ local M = {}
 --
 -- Returns nil and what is wrong with them.
 function M.new(options)
-    local common, err = authentication.new("header_cert_auth", options)
+    local common, err = authentication.new("header_cert_auth", options, OPTIONS)
     if not common then
         return nil, err
     end
@@ -86,8 +88,8 @@ function M.new(options)
     if not decode then
         error("encoding must be \"url\" or \"base64\"", 2)
     end
-    if type(options.trusted) ~= "table" then
-        error("trusted must be a table", 2)
+    if not authentication.is_list(options.trusted) then
+        error("trusted must be a list", 2)
     end
     local trusted
     trusted, err = x509.addresses(options.trusted)

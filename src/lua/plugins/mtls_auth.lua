@@ -6,6 +6,7 @@
 -- under a policy none is left to be resumed, and what was resumed all the same is not trusted.
 
 local authentication = require "resty.kong.plugins.authentication"
+local names = require "resty.kong.plugins.names"
 local pdk = require "resty.kong.pdk"
 local ssl = require "ngx.ssl"
 local x509 = require "resty.kong.x509"
@@ -19,19 +20,35 @@ local tls = pdk.client.tls
 local methods = {}
 
 
-local function normalize(name)
-    return (name:lower():gsub("%.$", ""))
-end
-
-
--- The policy of a name: its own, else that of "*." and what is behind its first dot, else the default.
+-- The policy of a name: its own, else that of "*." and what is behind one of its dots, the longest
+-- first, else the default. As nginx has it for server_name, "*." stands for any number of labels.
 local function policy_of(self, name)
     if not name then
         return self.default
     end
-    name = normalize(name)
-    local rest = name:match("^[^.]+(%..+)$")
-    return self.exact[name] or rest and self.wildcard[rest] or self.default
+    name = names.normalize(name)
+    local policy = self.exact[name]
+    local dot = name:find(".", 1, true)
+    while dot and not policy do
+        policy = self.wildcard[name:sub(dot)]
+        dot = name:find(".", dot + 1, true)
+    end
+    return policy or self.default
+end
+
+
+-- Whether a request says the same host everywhere: what a service goes by may be the header, where we
+-- and nginx go by the URI (RFC 9112, section 3.2.2).
+local function names_one_host(var)
+    local host, header = var.host, var.http_host
+    if host:find("@", 1, true) then
+        return false
+    end
+    if not header then
+        return true
+    end
+    header = header:gsub(":%d*$", "")
+    return names.normalize(header) == names.normalize(host)
 end
 
 
@@ -45,13 +62,19 @@ function methods:certificate()
 end
 
 
--- To be called in access_by_lua*.
+-- To be called in access_by_lua*, wherever requests of this server may come to.
 function methods:access()
+    authentication.strip()
+
     local var = ngx.var
+    if not names_one_host(var) then
+        ngx.log(ngx.WARN, "mtls_auth: the request names several hosts")
+        return ngx.exit(400)
+    end
     local policy = policy_of(self, var.ssl_server_name)
     -- One connection may serve requests for several names (RFC 9110, section 7.4).
     if policy ~= policy_of(self, var.host) then
-        ngx.log(ngx.WARN, "mtls_auth: the connection is for \"", var.ssl_server_name or "",
+        ngx.log(ngx.WARN, "mtls_auth: the connection is for \"", names.shown(var.ssl_server_name or ""),
                 "\", which has another policy")
         return ngx.exit(421)
     end
@@ -59,7 +82,9 @@ function methods:access()
         return
     end
     local common = policy.common
-    common:strip()
+    if var.ssl_session_reused == "r" then
+        return common:refuse("the TLS session was resumed, from where there is no policy")
+    end
 
     local pem, err = tls.get_full_client_certificate_chain()
     if err then
@@ -98,6 +123,8 @@ local function authorities_of(ca)
 end
 
 
+local OPTIONS = { names = true }
+
 local M = {}
 
 
@@ -107,12 +134,12 @@ local M = {}
 --
 -- Returns nil and what is wrong with them.
 function M.new(policies)
-    if type(policies) ~= "table" then
-        error("policies must be a table", 2)
+    if not authentication.is_list(policies) or #policies == 0 then
+        error("policies must be a list", 2)
     end
     local self = { exact = {}, wildcard = {} }
     for index, options in ipairs(policies) do
-        local common, err = authentication.new("mtls_auth", options)
+        local common, err = authentication.new("mtls_auth", options, OPTIONS)
         if not common then
             return nil, "policy " .. index .. ": " .. err
         end
@@ -121,14 +148,18 @@ function M.new(policies)
         if err then
             return nil, "policy " .. index .. ": " .. err
         end
-        if type(options.names) ~= "table" or #options.names == 0 then
+        if not authentication.is_list(options.names) or #options.names == 0 then
             error("names must be a list of names", 2)
         end
         for _, name in ipairs(options.names) do
             if type(name) ~= "string" then
                 error("names must be a list of names", 2)
             end
-            name = normalize(name)
+            local given = name
+            name = names.check(given)
+            if not name then
+                return nil, "policy " .. index .. ": \"" .. given .. "\" is not the name of a host"
+            end
             local list, key = self.exact, name
             if name == "default" then
                 list = self

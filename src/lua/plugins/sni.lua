@@ -12,6 +12,7 @@
 -- the next handshake on. Each worker parses a text once.
 
 local ssl = require "ngx.ssl"
+local names = require "resty.kong.plugins.names"
 local x509 = require "resty.kong.x509"
 
 local type = type
@@ -26,17 +27,6 @@ local DEFAULT = "default"
 local SEPARATOR = "\0"
 
 local methods = {}
-
-
--- A name as it is looked up; nil for what is none. The case of a name does not matter, and a dot at its
--- end says nothing (RFC 1034, section 3.1).
-local function normalize(name)
-    name = name:lower():gsub("%.$", "")
-    local rest = name:gsub("^%*%.", "")
-    if rest:find("^[%w_-]+$") or rest:find("^[%w_-][%w._-]*[%w_-]$") and not rest:find("..", 1, true) then
-        return name
-    end
-end
 
 
 -- What a text holds: certificates, and the key of the first.
@@ -85,7 +75,7 @@ local function check_name(name)
     if type(name) ~= "string" then
         error("name must be a string", 3)
     end
-    local normalized = normalize(name)
+    local normalized = names.check(name)
     if not normalized then
         error("name must be a host name, \"*.\" and a host name, or \"default\": given \"" .. name .. "\"", 3)
     end
@@ -104,6 +94,9 @@ function methods:set(name, pem)
     for index, text in ipairs(list) do
         if type(text) ~= "string" then
             error("pem must be a string, or a list of strings", 2)
+        end
+        if text:find(SEPARATOR, 1, true) then
+            return nil, name .. ", " .. index .. ": there is a NUL in it"
         end
         local one, err = parse(text)
         if not one then
@@ -132,7 +125,7 @@ end
 -- The certificates for a name: its own, else those of "*." and what is behind its first dot, else the
 -- default.
 function methods:find(name)
-    name = name and normalize(name)
+    name = name and names.check(name)
     if name then
         local found, err = parsed(self, name)
         if found or err then
@@ -161,7 +154,7 @@ function methods:select()
     local certificates
     certificates, err = self:find(name)
     if err then
-        error((name or DEFAULT) .. ": " .. err)
+        error(names.shown(name or DEFAULT) .. ": " .. err)
     end
     if not certificates then
         return

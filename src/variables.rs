@@ -6,9 +6,10 @@ use std::ptr::{self, NonNull};
 use ngx::ffi::{
     NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_OK, ngx_conf_t, ngx_http_add_variable,
     ngx_http_get_indexed_variable, ngx_http_get_variable_index, ngx_http_request_t,
-    ngx_http_variable_t, ngx_http_variable_value_t, ngx_int_t, ngx_str_t, ngx_uint_t,
+    ngx_http_variable_t, ngx_http_variable_value_t, ngx_int_t, ngx_uint_t,
 };
 
+use crate::nginx::configuration::string;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
@@ -71,10 +72,6 @@ unsafe fn add(
     let variable =
         unsafe { ngx_http_add_variable(cf, &raw mut name, NGX_HTTP_VAR_NOCACHEABLE as ngx_uint_t) };
     NonNull::new(variable).ok_or(RegistrationFailed)
-}
-
-fn string(name: &'static str) -> ngx_str_t {
-    ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() }
 }
 
 /// # Safety

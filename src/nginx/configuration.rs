@@ -232,6 +232,11 @@ pub unsafe fn bytes<'a>(string: ngx_str_t) -> &'a [u8] {
     unsafe { std::slice::from_raw_parts(string.data, string.len) }
 }
 
+/// A string of nginx's, which only reads it.
+pub fn string(text: &'static str) -> ngx_str_t {
+    ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }
+}
+
 /// The full name of a file that is named in the configuration, as nginx makes it.
 ///
 /// # Safety

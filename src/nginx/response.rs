@@ -3,9 +3,10 @@
 use ngx::ffi::{
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, NGX_OK, ngx_chain_t, ngx_create_temp_buf,
     ngx_http_discard_request_body, ngx_http_output_filter, ngx_http_send_header, ngx_int_t,
-    ngx_list_push, ngx_str_t, ngx_table_elt_t,
+    ngx_list_push, ngx_table_elt_t,
 };
 
+use super::configuration::string;
 use super::request::Request;
 
 /// Answers `request` with `body`, which nobody may keep. Returns what a content handler has to return.
@@ -52,8 +53,4 @@ pub fn send(request: Request<'_>, content_type: &'static str, body: &[u8]) -> ng
         let mut chain = ngx_chain_t { buf: buffer, next: std::ptr::null_mut() };
         ngx_http_output_filter(r, &raw mut chain)
     }
-}
-
-fn string(text: &'static str) -> ngx_str_t {
-    ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }
 }

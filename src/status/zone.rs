@@ -5,11 +5,12 @@ use std::ptr::{self, NonNull};
 
 use ngx::ffi::{
     NGX_ERROR, NGX_OK, ngx_conf_t, ngx_int_t, ngx_pagesize, ngx_shared_memory_add, ngx_shm_zone_t,
-    ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t,
+    ngx_slab_alloc, ngx_slab_pool_t,
 };
 
 use super::counters::{self, Counters};
 use crate::module;
+use crate::nginx::configuration::string;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 
@@ -34,8 +35,7 @@ impl Zone {
     pub unsafe fn add(cf: *mut ngx_conf_t) -> Result<Self, ZoneError> {
         // SAFETY: nginx copies the name, and only compares the tag.
         unsafe {
-            let name = "kong_tls_status";
-            let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
+            let mut name = string("kong_tls_status");
             let zone =
                 ngx_shared_memory_add(cf, &raw mut name, PAGES * ngx_pagesize, module::tag());
             let zone = NonNull::new(zone).ok_or(ZoneError)?;

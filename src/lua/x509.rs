@@ -246,18 +246,32 @@ unsafe extern "C" fn certificate_serial(pointer: Pointer, text: *mut Text) -> c_
     unsafe { of_certificate(pointer, text, |one| certificate::serial(one).map(String::into_bytes)) }
 }
 
+/// As [`of_certificate`], for a time.
+///
+/// # Safety
+/// As for [`of_certificate`]; `seconds` must be valid.
+unsafe fn time_of_certificate(
+    pointer: Pointer,
+    seconds: *mut f64,
+    text: *mut Text,
+    read: impl FnOnce(&X509Ref) -> Result<i64, SslError>,
+) -> c_int {
+    // SAFETY: by contract.
+    unsafe {
+        of_certificate(pointer, text, |one| {
+            *seconds = read(one)? as f64;
+            Ok::<_, SslError>(Vec::new())
+        })
+    }
+}
+
 unsafe extern "C" fn certificate_not_before(
     pointer: Pointer,
     seconds: *mut f64,
     text: *mut Text,
 ) -> c_int {
-    // SAFETY: as above, and a place that is valid.
-    unsafe {
-        of_certificate(pointer, text, |one| {
-            *seconds = certificate::not_before(one)? as f64;
-            Ok::<_, SslError>(Vec::new())
-        })
-    }
+    // SAFETY: our Lua code passes a certificate of ours, and a place that is valid.
+    unsafe { time_of_certificate(pointer, seconds, text, certificate::not_before) }
 }
 
 unsafe extern "C" fn certificate_not_after(
@@ -265,13 +279,8 @@ unsafe extern "C" fn certificate_not_after(
     seconds: *mut f64,
     text: *mut Text,
 ) -> c_int {
-    // SAFETY: as above, and a place that is valid.
-    unsafe {
-        of_certificate(pointer, text, |one| {
-            *seconds = certificate::not_after(one)? as f64;
-            Ok::<_, SslError>(Vec::new())
-        })
-    }
+    // SAFETY: as above.
+    unsafe { time_of_certificate(pointer, seconds, text, certificate::not_after) }
 }
 
 unsafe extern "C" fn certificate_alternative_names(pointer: Pointer, text: *mut Text) -> c_int {
@@ -467,13 +476,8 @@ unsafe extern "C" fn store_verify(
                 depth: (depth >= 0.0).then_some(depth as u32),
                 at: (!at.is_nan()).then_some(at as i64),
             };
-            let mut certificates = chain.iter();
-            let leaf = certificates.next().ok_or("chain is empty".to_owned())?;
-            let mut intermediates = Stack::new().map_err(|errors| errors.to_string())?;
-            for certificate in certificates {
-                intermediates.push(certificate.to_owned()).map_err(|errors| errors.to_string())?;
-            }
-            verification::verify(X509StoreRef::from_ptr(store.cast()), leaf, &intermediates, terms)
+            let leaf = chain.get(0).ok_or("chain is empty".to_owned())?;
+            verification::verify(X509StoreRef::from_ptr(store.cast()), leaf, chain, terms)
                 .map(|()| Vec::new())
                 .map_err(|failure| failure.to_string())
         })

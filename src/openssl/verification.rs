@@ -62,17 +62,17 @@ pub enum Failure {
     Ssl(#[from] SslError),
 }
 
-/// Whether `leaf`, by way of `intermediates`, leads to what `store` trusts.
+/// Whether `leaf` leads to what `store` trusts, by way of certificates in `chain`, which may hold it too.
 pub fn verify(
     store: &X509StoreRef,
     leaf: &X509Ref,
-    intermediates: &StackRef<X509>,
+    chain: &StackRef<X509>,
     terms: Terms,
 ) -> Result<(), Failure> {
     let error = |errors: ErrorStack| SslError::new("X509_STORE_CTX_init", errors);
     let mut context = X509StoreContext::new().map_err(error)?;
     let failure = context
-        .init(store, leaf, intermediates, |context| {
+        .init(store, leaf, chain, |context| {
             let Terms { purpose, depth, at } = terms;
             // SAFETY: the context is valid, and its parameters belong to it.
             unsafe {

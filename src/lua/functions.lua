@@ -231,6 +231,20 @@ function functions.set_tls_verify_store(r, store)
 end
 
 
+-- The strings of a list, as arrays of `count` pointers and lengths. The arrays hold mere pointers: the
+-- strings are those of the list, and stay where they are.
+local function strings(list, count)
+    local data = ffi.new("const char *[?]", count + 1)
+    local lengths = ffi.new("size_t[?]", count + 1)
+    for i = 1, count do
+        local text = rawget(list, i)
+        data[i - 1] = text
+        lengths[i - 1] = #text
+    end
+    return data, lengths
+end
+
+
 local function set_names(set, r, names)
     if type(names) ~= "table" then
         error("argument must be a table of strings", 2)
@@ -247,14 +261,7 @@ local function set_names(set, r, names)
         error("argument must be a table of strings", 2)
     end
 
-    -- The arrays hold mere pointers: the strings are those of the table, and stay where they are.
-    local data = ffi.new("const char *[?]", count + 1)
-    local lengths = ffi.new("size_t[?]", count + 1)
-    for i = 1, count do
-        local name = rawget(names, i)
-        data[i - 1] = name
-        lengths[i - 1] = #name
-    end
+    local data, lengths = strings(names, count)
     return result(set(r, data, lengths, count, text))
 end
 
@@ -269,7 +276,7 @@ function functions.set_sans_uris(r, names)
 end
 
 
-local M = { is_chain = is_chain }
+local M = { is_chain = is_chain, strings = strings }
 
 
 -- The function `name` as users call it: without the request, and with its phase checked first.

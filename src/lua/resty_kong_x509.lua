@@ -4,7 +4,9 @@
 local api, declaration = ...
 
 local ffi = require "ffi"
-local is_chain = require("resty.kong.tls.functions").is_chain
+local functions = require "resty.kong.tls.functions"
+local is_chain = functions.is_chain
+local strings = functions.strings
 
 local type = type
 local error = error
@@ -343,15 +345,10 @@ end
 function M.addresses(ranges)
     check("ranges", ranges, "table", 2)
     local count = #ranges
-    local data = ffi.new("const char *[?]", count + 1)
-    local lengths = ffi.new("size_t[?]", count + 1)
     for index = 1, count do
-        -- The arrays hold mere pointers: the strings are those of the table, and stay where they are.
-        local range = rawget(ranges, index)
-        check("each of ranges", range, "string", 2)
-        data[index - 1] = range
-        lengths[index - 1] = #range
+        check("each of ranges", rawget(ranges, index), "string", 2)
     end
+    local data, lengths = strings(ranges, count)
     if api.addresses_make(data, lengths, count, pointer, text) ~= OK then
         return nil, said()
     end

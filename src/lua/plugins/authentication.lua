@@ -15,6 +15,7 @@ local set_client_verify = pdk.client.tls.set_client_verify
 local CONSUMER = "X-Consumer-Username"
 local ANONYMOUS = "X-Anonymous-Consumer"
 local SUBJECT = "X-Client-Cert-DN"
+local OURS = { [CONSUMER:lower()] = true, [ANONYMOUS:lower()] = true, [SUBJECT:lower()] = true }
 
 -- By what a consumer may be known, and how it is compared.
 local function exact(text)
@@ -54,23 +55,16 @@ local function find_consumer(self, certificate)
 end
 
 
--- Takes a header from a request, and what a service may take for it: many read "_" as "-".
-function M.forget(...)
-    local names = {}
-    for _, name in ipairs { ... } do
-        names[name:lower()] = true
-    end
+-- Takes what only we may say from a request, `header` too if there is one, and what a service may take
+-- for any of it: many read "_" as "-". To be called before anything else, for each request.
+function M.strip(header)
+    header = header and header:lower()
     for name in pairs(ngx.req.get_headers(0, true)) do
-        if names[(name:lower():gsub("_", "-"))] then
+        local plain = name:lower():gsub("_", "-")
+        if OURS[plain] or plain == header then
             ngx.req.clear_header(name)
         end
     end
-end
-
-
--- Takes what only we may say from a request. To be called before anything else, for each request.
-function M.strip()
-    M.forget(CONSUMER, ANONYMOUS, SUBJECT)
 end
 
 

@@ -38,10 +38,8 @@ local ENCODINGS = { url = from_url, base64 = from_base64 }
 -- To be called in access_by_lua*.
 function methods:access()
     local common = self.common
-    authentication.strip()
-
     local text = ngx.req.get_headers(0)[self.header]
-    authentication.forget(self.header)
+    authentication.strip(self.header)
 
     -- Whoever has connected: the other may be what the request says (set_real_ip_from).
     local peer = ngx.var.realip_remote_addr or ngx.var.remote_addr

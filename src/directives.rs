@@ -10,7 +10,7 @@ use ngx::ffi::{
     NGX_HTTP_UPS_CONF, ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t,
 };
 
-use crate::module::{BlockConf, MainConf};
+use crate::module::{MainConf, ServerConf};
 use crate::nginx::configuration::{self, Place, milliseconds};
 use crate::nginx::connection::process_log;
 use crate::nginx::log::configuration_error;
@@ -181,7 +181,7 @@ unsafe extern "C" fn keepalive(
     // SAFETY: nginx calls with a valid `cf`, and with our configuration of the `upstream {}` block.
     unsafe {
         directive(cf, "kong_tls_keepalive", |connections, parameters| {
-            let block_conf: &BlockConf = &*conf.cast();
+            let block_conf: &ServerConf = &*conf.cast();
             let keepalive = Keepalive::new(parse_keepalive(connections, parameters)?);
             block_conf.keepalive.set(keepalive).map_err(|_| InvalidDirective::Duplicate)
         })

@@ -4,4 +4,7 @@ pub mod alpn;
 pub mod certificate_chain;
 pub mod client_certificate;
 pub mod connection;
+mod handshake;
+pub mod intermediates;
+pub mod resumption;
 pub mod session;

@@ -1,6 +1,6 @@
 //! The module as nginx sees it: what it does when a configuration is read.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::{c_char, c_void};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use ngx::ffi::{
 use crate::directives::{
     NGX_CONF_ERROR, NGX_CONF_OK, NGX_HTTP_KONG_TLS_COMMANDS, SessionCacheSettings,
 };
-use crate::downstream::{alpn, client_certificate};
+use crate::downstream::{alpn, client_certificate, intermediates, resumption};
 use crate::lua::{api, preload, x509};
 use crate::nginx::configuration::{self, Module, ModuleIndex};
 use crate::nginx::connection::process_log;
@@ -22,6 +22,7 @@ use crate::nginx::log::{configuration_error, configuration_error_at};
 use crate::nginx::panic::guard;
 use crate::nginx::pool::Pool;
 use crate::nginx::request::Request;
+use crate::openssl::session::GetSessionCallback;
 use crate::status::zone::Zone;
 use crate::upstream::connection::SharedSessionCache;
 use crate::upstream::enforcement::Violation;
@@ -109,13 +110,17 @@ pub struct MainConf {
     /// Where `kong_tls_status` takes its numbers from.
     pub status: OnceCell<Zone>,
     trusted_files: RefCell<TrustedFiles>,
+    /// What the sessions of clients are bound to.
+    pub resumption: OnceCell<resumption::Configuration>,
 }
 
-/// What the module keeps for an `upstream {}` block. (nginx makes one for each `server {}` too.)
+/// What the module keeps for an `upstream {}` block, or a `server {}`.
 #[derive(Default)]
-pub struct BlockConf {
-    /// `kong_tls_keepalive`
+pub struct ServerConf {
+    /// `kong_tls_keepalive`, of a block.
     pub keepalive: OnceCell<Keepalive>,
+    /// What finds the sessions of the clients of a server.
+    pub get_session: Cell<Option<GetSessionCallback>>,
 }
 
 /// The `upstream {}` blocks of the configuration of `request`.
@@ -146,7 +151,7 @@ pub fn session_cache(request: Request<'_>) -> Option<SharedSessionCache> {
 /// `block` must be valid for `'a`.
 pub unsafe fn keepalive<'a>(block: NonNull<ngx_http_upstream_srv_conf_t>) -> Option<&'a Keepalive> {
     // SAFETY: a block has ours in its place; one that nginx has made itself has no such array.
-    unsafe { index().of::<BlockConf>(block.as_ref().srv_conf)?.as_ref().keepalive.get() }
+    unsafe { index().of::<ServerConf>(block.as_ref().srv_conf)?.as_ref().keepalive.get() }
 }
 
 /// What we keep for the configuration that is being read.
@@ -180,7 +185,7 @@ unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
 
 unsafe extern "C" fn create_srv_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: as above.
-    unsafe { keep(cf, BlockConf::default()) }
+    unsafe { keep(cf, ServerConf::default()) }
 }
 
 unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
@@ -274,6 +279,10 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
             let Some(main_conf) = main_conf(cf) else {
                 return NGX_ERROR as ngx_int_t;
             };
+            if let Err(error) = resumption::postconfiguration(cf, main_conf) {
+                configuration_error(cf, format_args!("{error}"));
+                return NGX_ERROR as ngx_int_t;
+            }
             main_conf.blocks.get_or_init(|| peer::postconfiguration(cf));
         }
         NGX_OK as ngx_int_t
@@ -302,5 +311,6 @@ unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
         api::clear_cache();
         x509::clear_cache();
         client_certificate::clear_cache();
+        intermediates::clear_cache();
     });
 }

@@ -13,5 +13,6 @@ pub mod pool;
 pub mod process;
 pub mod request;
 pub mod response;
+pub mod server;
 pub mod time;
 pub mod upstream;

@@ -9,6 +9,7 @@ pub mod lua_object;
 pub mod object_cache;
 pub mod pem;
 pub mod san;
+pub mod session;
 pub mod ssl;
 pub mod store;
 mod sys;

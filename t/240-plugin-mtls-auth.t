@@ -158,10 +158,10 @@ none.test other.test: |||NONE 200
 
 
 
-=== TEST 3: a session is for one policy: none is left, and none of elsewhere is trusted
+=== TEST 3: a session is resumed under its name, and none of elsewhere is trusted
 --- http_config
     init_worker_by_lua_block {
-        plugin = assert(new { policy { "a.test" } })
+        plugin = assert(new { policy { "a.test", "b.test" } })
     }
     mtls;
 --- config
@@ -195,6 +195,8 @@ none.test other.test: |||NONE 200
                 twice(version, "a.test", "a.test")
                 twice(version, "c.test", "c.test")
                 twice(version, "c.test", "a.test")
+                twice(version, "a.test", "c.test")
+                twice(version, "a.test", "b.test")
             end
         }
     }
@@ -203,17 +205,25 @@ none.test other.test: |||NONE 200
 GET /t
 --- response_body
 New 200
-no session
+Reused 200
 New 200
 Reused 200
 New 200
 Reused 421
 New 200
-no session
+New 200
+New 200
+New 200
+New 200
+Reused 200
 New 200
 Reused 200
 New 200
 Reused 401
+New 200
+New 200
+New 200
+New 200
 --- no_error_log
 [alert]
 

@@ -5,21 +5,18 @@
 //! connection has it disabled.
 
 use std::ffi::{c_int, c_uchar, c_uint, c_void};
-use std::ptr::{self, NonNull};
+use std::ptr;
 
 use foreign_types::ForeignTypeRef;
-use ngx::ffi::{
-    ngx_conf_t, ngx_http_conf_addr_t, ngx_http_conf_port_t, ngx_http_connection_t,
-    ngx_http_core_main_conf_t, ngx_http_core_srv_conf_t, ngx_http_ssl_srv_conf_t,
-};
+use ngx::ffi::ngx_conf_t;
 use openssl::ssl::SslRef;
-use openssl_sys::{SSL, SSL_CTX};
+use openssl_sys::SSL;
 
 use super::connection::{DownstreamConnection, DownstreamError, client_ssl};
-use crate::nginx::configuration::{self, Module};
-use crate::nginx::connection::{Connection, process_log};
+use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::request::Request;
+use crate::nginx::server::{ClientConnection, Servers};
 use crate::openssl::ssl::select_alpn;
 
 /// What nginx offers (`NGX_HTTP_V2_ALPN_PROTO NGX_HTTP_ALPN_PROTOS`), in wire format.
@@ -38,44 +35,19 @@ pub fn disable_http2_alpn(request: Request<'_>) -> Result<(), DownstreamError> {
 /// # Safety
 /// `cf` must be valid, and inside `http {}`, with all of it read.
 pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) {
-    // SAFETY: nginx has read the configuration, and keeps ports, addresses and servers in arrays of
-    // these types; the structures of the two modules are those of the nginx we were built for.
-    unsafe {
-        let (Some(core), Some(ssl_module)) = (
-            Module::find(cf, c"ngx_http_core_module").map(Module::index),
-            Module::find(cf, c"ngx_http_ssl_module").map(Module::index),
-        ) else {
-            return;
-        };
-        let Some(main) = core.of::<ngx_http_core_main_conf_t>(configuration::context(cf).main_conf)
-        else {
-            return;
-        };
-        let Some(ports) = NonNull::new(main.as_ref().ports) else {
-            return;
-        };
-
-        let ports: &[ngx_http_conf_port_t] = configuration::elements(ports.as_ref());
-        for port in ports {
-            let addresses: &[ngx_http_conf_addr_t] = configuration::elements(&port.addrs);
-            for address in addresses.iter().filter(|address| address.opt.http2() != 0) {
-                let servers: &[*mut ngx_http_core_srv_conf_t] =
-                    configuration::elements(&address.servers);
-                for server in servers {
-                    let srv_conf = (*(**server).ctx).srv_conf;
-                    let context = ssl_module.of::<ngx_http_ssl_srv_conf_t>(srv_conf).and_then(
-                        |configuration| {
-                            NonNull::new(configuration.as_ref().ssl.ctx.cast::<SSL_CTX>())
-                        },
-                    );
-                    if let Some(context) = context {
-                        openssl_sys::SSL_CTX_set_alpn_select_cb__fixed_rust(
-                            context.as_ptr(),
-                            Some(select),
-                            ptr::null_mut(),
-                        );
-                    }
-                }
+    // SAFETY: by contract.
+    let Some(servers) = (unsafe { Servers::new(cf) }) else {
+        return;
+    };
+    for server in servers.with_http2() {
+        if let Some(context) = servers.ssl_context(server) {
+            // SAFETY: the context is valid, the callback lives as long as the program.
+            unsafe {
+                openssl_sys::SSL_CTX_set_alpn_select_cb__fixed_rust(
+                    context.as_ptr(),
+                    Some(select),
+                    ptr::null_mut(),
+                );
             }
         }
     }
@@ -114,13 +86,6 @@ fn may_speak_http2(ssl: &SslRef) -> bool {
     if DownstreamConnection::find(ssl).is_some_and(|state| state.http2_disabled.get()) {
         return false;
     }
-    let Some(data) = Connection::from_ssl(ssl).and_then(Connection::data) else {
-        return false;
-    };
-    // SAFETY: until the first request is made, which is after the handshake, a client's connection
-    // belongs to an `ngx_http_connection_t`; nginx's own callback relies on it too.
-    unsafe {
-        let connection = data.cast::<ngx_http_connection_t>();
-        (*connection.as_ref().addr_conf).http2() != 0
-    }
+    // SAFETY: the protocol is chosen in the handshake, on servers that we have the callback of.
+    unsafe { ClientConnection::in_handshake(ssl) }.is_some_and(ClientConnection::may_speak_http2)
 }

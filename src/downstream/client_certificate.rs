@@ -1,24 +1,20 @@
 //! `request_client_certificate`
 
 use std::cell::RefCell;
-use std::ffi::c_int;
 use std::num::NonZeroUsize;
 
-use foreign_types::ForeignTypeRef;
 use openssl::ssl::SslRef;
 use openssl::stack::StackRef;
 use openssl::x509::X509;
-use openssl_sys::SSL;
 
 use super::connection::{DownstreamConnection, DownstreamError, client_ssl};
-use crate::nginx::connection::{Connection, process_log};
-use crate::nginx::panic::guard;
+use super::handshake;
 use crate::nginx::request::Request;
 use crate::openssl::certificate_authorities::{
     self, AnnouncedAuthorities, CertificateAuthorities, InvalidAuthorities,
 };
 use crate::openssl::object_cache::ObjectCache;
-use crate::openssl::ssl::{self, HandshakeEvent};
+use crate::openssl::ssl;
 use crate::status::counters::{self, Counter};
 
 /// How many lists of authorities a worker keeps ready.
@@ -43,7 +39,8 @@ pub enum RequestCertificateError {
 /// Asks the client for a certificate, with the names of `authorities` if given. Phase: certificate.
 ///
 /// The client's chain is verified up to one of `authorities`, or else up to what the server trusts;
-/// either way the handshake goes on, and `$ssl_client_verify` has the result.
+/// either way the handshake goes on, and `$ssl_client_verify` has the result. The session can be resumed
+/// under the same name alone.
 pub fn request_client_certificate(
     request: Request<'_>,
     authorities: Option<&StackRef<X509>>,
@@ -56,37 +53,20 @@ pub fn request_client_certificate(
     }
     ssl::ask_for_certificate(ssl);
     if !DownstreamConnection::find_or_make(ssl)?.certificate_requested.replace(true) {
-        count(ssl);
+        counters::count(Counter::ClientCertificateRequested);
+        handshake::watch(ssl);
     }
     Ok(())
 }
 
-/// Counts that the client is asked, and at the end of the handshake what it has answered.
-fn count(ssl: &SslRef) {
-    counters::count(Counter::ClientCertificateRequested);
-    // SAFETY: `info_callback` calls the one of the context.
-    unsafe { ssl::set_connection_info_callback(ssl, info_callback) };
-}
-
-/// Takes the place of the callback of the context, for one connection.
-unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) {
-    guard("client handshake", process_log(), (), || {
-        // SAFETY: OpenSSL calls with a valid SSL.
-        let ssl = unsafe { SslRef::from_ptr(ssl.cast_mut()) };
-        if let Some(of_context) = ssl::info_callback(ssl.ssl_context()) {
-            // SAFETY: as OpenSSL would call it.
-            unsafe { of_context(ssl.as_ptr(), r#where, ret) };
-        }
-        let is_first = Connection::from_ssl(ssl)
-            .and_then(Connection::tls)
-            .is_some_and(|tls| !tls.handshaked());
-        if is_first && HandshakeEvent::from_where(r#where) == Some(HandshakeEvent::Done) {
-            counters::count(match ssl.peer_certificate() {
-                Some(_) => Counter::ClientCertificatePresented,
-                None => Counter::ClientCertificateAbsent,
-            });
-        }
-    });
+/// Counts what the client has answered, if it was asked. To be called at the end of the handshake.
+pub fn count_answer(ssl: &SslRef, state: &DownstreamConnection) {
+    if state.certificate_requested.get() {
+        counters::count(match ssl.peer_certificate() {
+            Some(_) => Counter::ClientCertificatePresented,
+            None => Counter::ClientCertificateAbsent,
+        });
+    }
 }
 
 fn announce(ssl: &SslRef, certificates: &StackRef<X509>) -> Result<(), RequestCertificateError> {

@@ -1,10 +1,11 @@
 //! What we keep for a client's connection.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 
 use openssl::ssl::SslRef;
 
+use super::resumption::FirstHandshake;
 use crate::nginx::connection::Connection;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
@@ -34,6 +35,12 @@ pub struct DownstreamConnection {
     pub authorities: Cell<Option<AnnouncedAuthorities>>,
     /// Whether the client is asked for a certificate.
     pub certificate_requested: Cell<bool>,
+    /// Whether the client has said which certificate it has, or that it has none.
+    pub has_answered: Cell<bool>,
+    /// Whether the connection has what a session was bound to that the client offers.
+    pub has_binding: Cell<bool>,
+    /// Of a session that the client offers: the one that is resumed, if any is.
+    pub first_handshake: RefCell<Option<FirstHandshake>>,
     /// Whether HTTP/2 is withheld.
     pub http2_disabled: Cell<bool>,
 }

@@ -3,9 +3,15 @@
 //! Each follows the OpenSSL manual page of the same name, unless said otherwise. All of them are
 //! there in OpenSSL 1.1.1 and later.
 
-#![allow(missing_docs, non_camel_case_types, non_snake_case, reason = "OpenSSL's names")]
+#![allow(
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    reason = "OpenSSL's names"
+)]
 
-use std::ffi::{c_int, c_long, c_uchar, c_uint, c_ulong, c_void};
+use std::ffi::{c_char, c_int, c_long, c_uchar, c_uint, c_ulong, c_void};
 
 use openssl_sys::{
     BIO, EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509, X509_CRL, X509_NAME, X509_STORE,
@@ -20,6 +26,42 @@ pub type certificate_callback = unsafe extern "C" fn(ssl: *mut SSL, argument: *m
 
 /// `SSL_set_verify(3)`
 pub type verify_callback = extern "C" fn(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int;
+
+/// `SSL_CTX_set_session_ticket_cb(3)`
+pub type generate_ticket_callback =
+    unsafe extern "C" fn(ssl: *mut SSL, argument: *mut c_void) -> c_int;
+
+/// `SSL_CTX_set_session_ticket_cb(3)`
+pub type decrypt_ticket_callback = unsafe extern "C" fn(
+    ssl: *mut SSL,
+    session: *mut SSL_SESSION,
+    key_name: *const c_uchar,
+    key_name_length: usize,
+    status: c_int,
+    argument: *mut c_void,
+) -> c_int;
+
+/// `SSL_CTX_sess_set_get_cb(3)`
+pub type get_session_callback = unsafe extern "C" fn(
+    ssl: *mut SSL,
+    id: *const c_uchar,
+    length: c_int,
+    copy: *mut c_int,
+) -> *mut SSL_SESSION;
+
+/// `SSL_client_hello_get0_ext(3)`
+pub const TLSEXT_TYPE_server_name: c_uint = 0;
+
+/// What a callback for tickets is told, and may answer.
+pub const SSL_TICKET_SUCCESS: c_int = 5;
+/// As above.
+pub const SSL_TICKET_SUCCESS_RENEW: c_int = 6;
+/// As above.
+pub const SSL_TICKET_RETURN_IGNORE_RENEW: c_int = 2;
+/// As above.
+pub const SSL_TICKET_RETURN_USE: c_int = 3;
+/// As above.
+pub const SSL_TICKET_RETURN_USE_RENEW: c_int = 4;
 
 /// A handshake begins.
 pub const SSL_CB_HANDSHAKE_START: c_int = 0x10;
@@ -63,6 +105,40 @@ unsafe extern "C" {
         id: *const c_uchar,
         length: c_uint,
     ) -> c_int;
+    pub fn SSL_SESSION_get0_id_context(
+        session: *const SSL_SESSION,
+        length: *mut c_uint,
+    ) -> *const c_uchar;
+    pub fn SSL_SESSION_set1_id_context(
+        session: *mut SSL_SESSION,
+        context: *const c_uchar,
+        length: c_uint,
+    ) -> c_int;
+    pub fn SSL_SESSION_get0_ticket_appdata(
+        session: *mut SSL_SESSION,
+        data: *mut *mut c_void,
+        length: *mut usize,
+    ) -> c_int;
+    pub fn SSL_SESSION_set1_ticket_appdata(
+        session: *mut SSL_SESSION,
+        data: *const c_void,
+        length: usize,
+    ) -> c_int;
+    pub fn SSL_SESSION_get0_hostname(session: *const SSL_SESSION) -> *const c_char;
+    pub fn SSL_SESSION_get0_peer(session: *mut SSL_SESSION) -> *mut X509;
+    pub fn SSL_set_session_id_context(
+        ssl: *mut SSL,
+        context: *const c_uchar,
+        length: c_uint,
+    ) -> c_int;
+    pub fn SSL_CTX_set_session_ticket_cb(
+        ctx: *mut SSL_CTX,
+        generate: Option<generate_ticket_callback>,
+        decrypt: Option<decrypt_ticket_callback>,
+        argument: *mut c_void,
+    ) -> c_int;
+    pub fn SSL_CTX_sess_get_get_cb(ctx: *mut SSL_CTX) -> Option<get_session_callback>;
+    pub fn SSL_CTX_sess_set_get_cb(ctx: *mut SSL_CTX, callback: Option<get_session_callback>);
     pub fn SSL_set_not_resumable_session_callback(
         ssl: *mut SSL,
         callback: Option<unsafe extern "C" fn(ssl: *mut SSL, is_forward_secure: c_int) -> c_int>,

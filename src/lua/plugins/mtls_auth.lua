@@ -2,8 +2,8 @@
 -- the names that a server has.
 --
 -- For each of these names there is one policy: which authorities are trusted, and who the consumers are.
--- A client is asked for a certificate only where its name (SNI) has one. A session is for one policy:
--- under a policy none is left to be resumed, and what was resumed all the same is not trusted.
+-- A client is asked for a certificate only where its name (SNI) has one. A session is resumed under its
+-- name alone, with the chain of its first handshake, which is verified again.
 
 local authentication = require "resty.kong.plugins.authentication"
 local names = require "resty.kong.plugins.names"
@@ -57,7 +57,6 @@ function methods:certificate()
     local policy = policy_of(self, ssl.server_name())
     if policy then
         assert(tls.request_client_certificate(policy.authorities))
-        assert(tls.disable_session_reuse())
     end
 end
 
@@ -82,9 +81,6 @@ function methods:access()
         return
     end
     local common = policy.common
-    if var.ssl_session_reused == "r" then
-        return common:refuse("the TLS session was resumed, from where there is no policy")
-    end
 
     local pem, err = tls.get_full_client_certificate_chain()
     if err then

@@ -1,0 +1,135 @@
+//! The servers of the configuration, and the connections of their clients.
+
+use std::ptr::NonNull;
+
+use foreign_types::ForeignTypeRef;
+use ngx::ffi::{
+    ngx_conf_t, ngx_http_conf_addr_t, ngx_http_conf_port_t, ngx_http_connection_t,
+    ngx_http_core_main_conf_t, ngx_http_core_srv_conf_t, ngx_http_ssl_srv_conf_t,
+};
+use openssl::ssl::{SslContextRef, SslRef};
+
+use super::configuration::{self, Module, ModuleIndex};
+use super::connection::Connection;
+
+/// A `server {}`.
+#[derive(Clone, Copy)]
+pub struct Server<'a>(&'a ngx_http_core_srv_conf_t);
+
+impl<'a> Server<'a> {
+    /// What tells servers of a configuration apart.
+    pub fn address(self) -> usize {
+        std::ptr::from_ref(self.0).addr()
+    }
+
+    /// What a module keeps for `http {}`.
+    ///
+    /// # Safety
+    /// `T` must be what the module with `index` keeps there.
+    pub unsafe fn main_configuration<T>(self, index: ModuleIndex) -> Option<&'a T> {
+        // SAFETY: by contract. The configuration lives as long as its servers.
+        unsafe { Some(index.of((*self.0.ctx).main_conf)?.as_ref()) }
+    }
+
+    /// What a module keeps for the server.
+    ///
+    /// # Safety
+    /// `T` must be what the module with `index` keeps there.
+    pub unsafe fn configuration<T>(self, index: ModuleIndex) -> Option<&'a T> {
+        // SAFETY: as above.
+        unsafe { Some(index.of((*self.0.ctx).srv_conf)?.as_ref()) }
+    }
+}
+
+/// The servers of a configuration that has been read.
+pub struct Servers<'a> {
+    main: &'a ngx_http_core_main_conf_t,
+    ssl_module: ModuleIndex,
+}
+
+impl<'a> Servers<'a> {
+    /// The servers; `None` if this nginx has no TLS.
+    ///
+    /// # Safety
+    /// `cf` must be valid, and inside `http {}`, with all of it read.
+    pub unsafe fn new(cf: *mut ngx_conf_t) -> Option<Self> {
+        // SAFETY: by contract; the structure is that of the nginx we were built for.
+        unsafe {
+            let core = Module::find(cf, c"ngx_http_core_module")?.index();
+            let ssl_module = Module::find(cf, c"ngx_http_ssl_module")?.index();
+            let main = core.of(configuration::context(cf).main_conf)?.as_ref();
+            Some(Self { main, ssl_module })
+        }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = Server<'a>> {
+        // SAFETY: nginx keeps pointers to servers there.
+        let servers: &'a [*mut ngx_http_core_srv_conf_t] =
+            unsafe { configuration::elements(&self.main.servers) };
+        // SAFETY: a server lives as long as the configuration.
+        servers.iter().map(|server| Server(unsafe { &**server }))
+    }
+
+    /// Those that are reached by an address whose `listen` allows for HTTP/2.
+    pub fn with_http2(&self) -> Vec<Server<'a>> {
+        let Some(ports) = NonNull::new(self.main.ports) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        // SAFETY: nginx keeps ports, their addresses, and pointers to their servers in arrays of
+        // these types.
+        unsafe {
+            let ports: &'a [ngx_http_conf_port_t] = configuration::elements(ports.as_ref());
+            for port in ports {
+                let addresses: &[ngx_http_conf_addr_t] = configuration::elements(&port.addrs);
+                for address in addresses.iter().filter(|address| address.opt.http2() != 0) {
+                    let servers: &[*mut ngx_http_core_srv_conf_t] =
+                        configuration::elements(&address.servers);
+                    found.extend(servers.iter().map(|server| Server(&**server)));
+                }
+            }
+        }
+        found
+    }
+
+    /// The TLS context of one of them, if it has any.
+    pub fn ssl_context(&self, server: Server<'a>) -> Option<&'a SslContextRef> {
+        // SAFETY: the structure is that of the nginx we were built for; a context lives as long as
+        // the configuration.
+        unsafe {
+            let ssl = server.configuration::<ngx_http_ssl_srv_conf_t>(self.ssl_module)?;
+            let context = NonNull::new(ssl.ssl.ctx)?;
+            Some(SslContextRef::from_ptr(context.as_ptr().cast()))
+        }
+    }
+}
+
+/// The connection of a client that has not sent a request yet.
+#[derive(Clone, Copy)]
+pub struct ClientConnection<'a>(&'a ngx_http_connection_t);
+
+impl<'a> ClientConnection<'a> {
+    /// The connection of `ssl`.
+    ///
+    /// # Safety
+    /// `ssl` must be that of a client of one of [`Servers`], in its first handshake.
+    pub unsafe fn in_handshake(ssl: &'a SslRef) -> Option<Self> {
+        let data = Connection::from_ssl(ssl)?.data()?;
+        // SAFETY: until the first request is made, a client's connection belongs to an
+        // `ngx_http_connection_t`; nginx's own callbacks rely on it too.
+        Some(Self(unsafe { data.cast().as_ref() }))
+    }
+
+    /// Whether the address that it came to may speak HTTP/2.
+    pub fn may_speak_http2(self) -> bool {
+        // SAFETY: nginx sets the field when it makes the structure.
+        unsafe { (*self.0.addr_conf).http2() != 0 }
+    }
+
+    /// The server whose TLS context the handshake began with.
+    pub fn default_server(self) -> Server<'a> {
+        // SAFETY: as above; an address has a default server.
+        Server(unsafe { &*(*self.0.addr_conf).default_server })
+    }
+}

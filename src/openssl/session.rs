@@ -1,0 +1,260 @@
+//! What a server does with sessions, of its clients, where the `openssl` crate has no function for it.
+
+use std::ffi::{CStr, c_int, c_uint, c_void};
+use std::mem::transmute;
+use std::ptr;
+use std::slice;
+use std::sync::OnceLock;
+
+use foreign_types::ForeignTypeRef;
+use openssl::ssl::{SslContextRef, SslRef, SslSessionRef};
+use openssl_sys::SSL_SESSION;
+
+use super::error::SslError;
+use super::sys;
+pub use super::sys::{
+    decrypt_ticket_callback as DecryptTicketCallback, get_session_callback as GetSessionCallback,
+};
+
+/// The number of bytes of the longest session id context (`SSL_MAX_SID_CTX_LENGTH`).
+pub const ID_CONTEXT: usize = 32;
+
+/// What a session is for: it is resumed only on a connection with the same.
+pub fn id_context(session: &SslSessionRef) -> &[u8] {
+    let mut length = 0;
+    // SAFETY: the session is valid, and holds as many bytes as it says.
+    unsafe {
+        let data = sys::SSL_SESSION_get0_id_context(session.as_ptr(), &raw mut length);
+        if data.is_null() {
+            return &[];
+        }
+        slice::from_raw_parts(data, length as usize)
+    }
+}
+
+/// `SSL_SESSION_set1_id_context(3)`, for a session that nobody else has seen yet.
+pub fn set_id_context(session: &SslSessionRef, context: &[u8; ID_CONTEXT]) -> Result<(), SslError> {
+    // SAFETY: the session is valid, and takes a copy.
+    SslError::check("SSL_SESSION_set1_id_context", unsafe {
+        sys::SSL_SESSION_set1_id_context(
+            session.as_ptr(),
+            context.as_ptr(),
+            context.len() as c_uint,
+        )
+    })
+}
+
+/// `SSL_set_session_id_context(3)`
+pub fn set_id_context_of_connection(
+    ssl: &SslRef,
+    context: &[u8; ID_CONTEXT],
+) -> Result<(), SslError> {
+    // SAFETY: the SSL is valid, and takes a copy.
+    SslError::check("SSL_set_session_id_context", unsafe {
+        sys::SSL_set_session_id_context(ssl.as_ptr(), context.as_ptr(), context.len() as c_uint)
+    })
+}
+
+/// What the application keeps in the session, wherever that goes: `SSL_SESSION_get0_ticket_appdata(3)`.
+pub fn application_data(session: &SslSessionRef) -> &[u8] {
+    let (mut data, mut length) = (ptr::null_mut::<c_void>(), 0);
+    // SAFETY: the session is valid, and holds as many bytes as it says.
+    unsafe {
+        sys::SSL_SESSION_get0_ticket_appdata(session.as_ptr(), &raw mut data, &raw mut length);
+        if data.is_null() {
+            return &[];
+        }
+        slice::from_raw_parts(data.cast(), length)
+    }
+}
+
+/// As [`application_data`], for a session that nobody else has seen yet.
+pub fn set_application_data(session: &SslSessionRef, data: &[u8]) -> Result<(), SslError> {
+    // SAFETY: the session is valid, and takes a copy.
+    SslError::check("SSL_SESSION_set1_ticket_appdata", unsafe {
+        sys::SSL_SESSION_set1_ticket_appdata(session.as_ptr(), data.as_ptr().cast(), data.len())
+    })
+}
+
+/// The name that the client had asked for in the first handshake.
+pub fn server_name(session: &SslSessionRef) -> Option<&[u8]> {
+    // SAFETY: the session is valid; the name is a C string of its own.
+    unsafe {
+        let name = sys::SSL_SESSION_get0_hostname(session.as_ptr());
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_bytes())
+    }
+}
+
+/// Whether the client had presented a certificate in the first handshake.
+pub fn has_peer_certificate(session: &SslSessionRef) -> bool {
+    // SAFETY: the session is valid.
+    unsafe { !sys::SSL_SESSION_get0_peer(session.as_ptr()).is_null() }
+}
+
+/// A `ClientHello` with a malformed extension.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// The name that the client asks for in the `ClientHello` that is being read, before OpenSSL has taken
+/// it in: while it looks for a session.
+pub fn server_name_of_client_hello(ssl: &SslRef) -> Result<Option<&[u8]>, Malformed> {
+    let (mut data, mut length) = (ptr::null(), 0);
+    // SAFETY: the SSL is valid, and holds what it says while it looks for a session.
+    let extension = unsafe {
+        let found = openssl_sys::SSL_client_hello_get0_ext(
+            ssl.as_ptr(),
+            sys::TLSEXT_TYPE_server_name,
+            &raw mut data,
+            &raw mut length,
+        );
+        if found != 1 {
+            return Ok(None);
+        }
+        if data.is_null() { &[] } else { slice::from_raw_parts(data, length) }
+    };
+    host_name(extension).map(Some)
+}
+
+/// The one name that OpenSSL takes of a `server_name` extension (RFC 6066, section 3).
+fn host_name(extension: &[u8]) -> Result<&[u8], Malformed> {
+    const HOST_NAME: u8 = openssl_sys::TLSEXT_NAMETYPE_host_name as u8;
+
+    let (list, rest) = prefixed(extension)?;
+    let [HOST_NAME, list @ ..] = list else {
+        return Err(Malformed);
+    };
+    let (name, others) = prefixed(list)?;
+    if rest.is_empty() && others.is_empty() { Ok(name) } else { Err(Malformed) }
+}
+
+/// Bytes with their length before them, and what is behind them.
+fn prefixed(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let (length, rest) = bytes.split_first_chunk().ok_or(Malformed)?;
+    rest.split_at_checked(u16::from_be_bytes(*length).into()).ok_or(Malformed)
+}
+
+/// What is to become of a session that a client offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// It may be resumed.
+    Resume,
+    /// The handshake is to be a full one.
+    Ignore,
+}
+
+/// What to answer OpenSSL, which has found `status` for a ticket. `judge` is asked about a session
+/// that is good in itself. Everything else is as it would be without us.
+pub fn judge_ticket(status: c_int, judge: impl FnOnce() -> Offered) -> c_int {
+    let is_renewed = match status {
+        sys::SSL_TICKET_SUCCESS => false,
+        sys::SSL_TICKET_SUCCESS_RENEW => true,
+        _ => return sys::SSL_TICKET_RETURN_IGNORE_RENEW,
+    };
+    match (judge(), is_renewed) {
+        (Offered::Resume, false) => sys::SSL_TICKET_RETURN_USE,
+        (Offered::Resume, true) => sys::SSL_TICKET_RETURN_USE_RENEW,
+        (Offered::Ignore, _) => sys::SSL_TICKET_RETURN_IGNORE_RENEW,
+    }
+}
+
+/// Makes `callback` judge the tickets that clients of the context offer.
+pub fn set_decrypt_ticket_callback(
+    context: &SslContextRef,
+    callback: DecryptTicketCallback,
+) -> Result<(), SslError> {
+    // SAFETY: the context is valid, the callback lives as long as the program. Neither nginx nor the
+    // Lua module uses this one.
+    SslError::check("SSL_CTX_set_session_ticket_cb", unsafe {
+        sys::SSL_CTX_set_session_ticket_cb(context.as_ptr(), None, Some(callback), ptr::null_mut())
+    })
+}
+
+/// The callback that finds sessions for a context, outside of OpenSSL's own cache.
+pub fn get_session_callback(context: &SslContextRef) -> Option<GetSessionCallback> {
+    // SAFETY: the context is valid.
+    unsafe { sys::SSL_CTX_sess_get_get_cb(context.as_ptr()) }
+}
+
+/// Makes `callback` find sessions for the context.
+///
+/// # Safety
+/// `callback` must call the one that is there now.
+pub unsafe fn set_get_session_callback(context: &SslContextRef, callback: GetSessionCallback) {
+    // SAFETY: the context is valid.
+    unsafe { sys::SSL_CTX_sess_set_get_cb(context.as_ptr(), Some(callback)) }
+}
+
+/// A session as a callback finds it, if that is one.
+///
+/// OpenResty's patch of OpenSSL has a pointer to nothing stand for a session that is still looked for.
+///
+/// # Safety
+/// `session` must be what such a callback returned, and valid for `'a`.
+pub unsafe fn found<'a>(session: *mut SSL_SESSION) -> Option<&'a SslSessionRef> {
+    if session.is_null() || session == pending() {
+        return None;
+    }
+    // SAFETY: by contract.
+    Some(unsafe { SslSessionRef::from_ptr(session) })
+}
+
+fn pending() -> *mut SSL_SESSION {
+    type Pending = unsafe extern "C" fn() -> *mut SSL_SESSION;
+
+    static FUNCTION: OnceLock<Option<Pending>> = OnceLock::new();
+    // SAFETY: where the patch is, the function of this name has this type, and no arguments.
+    unsafe {
+        let function = FUNCTION.get_or_init(|| {
+            let name = c"SSL_magic_pending_session_ptr".as_ptr();
+            let found = libc::dlsym(libc::RTLD_DEFAULT, name);
+            (!found.is_null()).then(|| transmute::<*mut c_void, Pending>(found))
+        });
+        function.map_or(ptr::null_mut(), |function| function())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_names() {
+        let good: &[(&[u8], &[u8])] =
+            &[(b"\0\x09\0\0\x06a.test", b"a.test"), (b"\0\x03\0\0\0", b"")];
+        for (extension, name) in good {
+            assert_eq!(host_name(extension), Ok(*name), "{}", extension.escape_ascii());
+        }
+        let bad: &[&[u8]] = &[
+            b"",
+            b"\0",
+            b"\0\0",
+            b"\0\x09\x01\0\x06a.test",
+            b"\0\x09\0\0\x07a.test",
+            b"\0\x0a\0\0\x06a.test",
+            b"\0\x09\0\0\x06a.test!",
+            b"\0\x12\0\0\x06a.test\0\0\x06b.test",
+            b"\0\x0a\0\0\x06a.test!",
+        ];
+        for extension in bad {
+            assert_eq!(host_name(extension), Err(Malformed), "{}", extension.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn only_good_tickets_are_judged() {
+        let judged = |status, offered| judge_ticket(status, || offered);
+        assert_eq!(judged(sys::SSL_TICKET_SUCCESS, Offered::Resume), sys::SSL_TICKET_RETURN_USE);
+        assert_eq!(
+            judged(sys::SSL_TICKET_SUCCESS_RENEW, Offered::Resume),
+            sys::SSL_TICKET_RETURN_USE_RENEW
+        );
+        for status in [sys::SSL_TICKET_SUCCESS, sys::SSL_TICKET_SUCCESS_RENEW] {
+            assert_eq!(judged(status, Offered::Ignore), sys::SSL_TICKET_RETURN_IGNORE_RENEW);
+        }
+        /// `SSL_TICKET_NONE`, `SSL_TICKET_EMPTY`, `SSL_TICKET_NO_DECRYPT`
+        const OTHERS: [c_int; 3] = [2, 3, 4];
+        for status in OTHERS {
+            assert_eq!(judged(status, Offered::Resume), sys::SSL_TICKET_RETURN_IGNORE_RENEW);
+        }
+    }
+}

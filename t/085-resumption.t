@@ -1,0 +1,372 @@
+# Sessions of clients that were asked for a certificate: each is resumed under its name alone, and with the
+# whole chain of its first handshake.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+# A location that connects twice, with each version of TLS: "/t?first=a.test&second=b.test". The second
+# connection offers the session of the first.
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    return if defined $block->config;
+    $block->set_value('config', <<'_EOC_');
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            local arg = ngx.req.get_uri_args()
+            local function connect(version, servername, socket, direction)
+                local seen = client.s_client {
+                    unix = "$TEST_NGINX_HTML_DIR/" .. (socket or "gateway") .. ".sock",
+                    servername = servername ~= "none" and servername or nil, tls = version,
+                    cert = arg.cert ~= "none" and (arg.cert or "client-deep") or nil, args = arg.groups and { "-groups", arg.groups },
+                    [direction] = "$TEST_NGINX_HTML_DIR/session" .. version,
+                }
+                ngx.print(seen.protocol, seen.reused and " reused " or " new ", seen.body)
+            end
+            for _, version in ipairs { "1.2", "1.3" } do
+                os.remove("$TEST_NGINX_HTML_DIR/session" .. version)
+                connect(version, arg.first or "a.test", "gateway", "sess_out")
+                connect(version, arg.second or "a.test", arg.socket, "sess_in")
+            end
+        }
+    }
+_EOC_
+});
+
+# "asking { ... }" is the beginning of a gateway that asks on all names that begin with an "a".
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my $config = $block->http_config;
+    $config =~ s/^( *)asking;/$1ssl_verify_depth 3;
+        ssl_certificate_by_lua_block {
+            local name = require("ngx.ssl").server_name()
+            if not name or name:lower():find("^a") then
+                assert(kong.client.tls.request_client_certificate(ca.root))
+            end
+        }/mg;
+    $block->set_value('http_config', $config);
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: the name of the session, and the chain of its first handshake (tickets)
+--- http_config
+    gateway {
+        asking;
+    }
+--- request
+GET /t
+--- response_body
+TLSv1.2 new SUCCESS, 3 certificates
+TLSv1.2 reused SUCCESS, 3 certificates
+TLSv1.3 new SUCCESS, 3 certificates
+TLSv1.3 reused SUCCESS, 3 certificates
+--- no_error_log
+[error]
+
+
+
+=== TEST 2: the same, of a session cache
+--- http_config
+    gateway {
+        ssl_session_tickets off;
+        ssl_session_cache shared:sessions:1m;
+        asking;
+    }
+--- request
+GET /t
+--- response_body
+TLSv1.2 new SUCCESS, 3 certificates
+TLSv1.2 reused SUCCESS, 3 certificates
+TLSv1.3 new SUCCESS, 3 certificates
+TLSv1.3 reused SUCCESS, 3 certificates
+--- no_error_log
+[error]
+
+
+
+=== TEST 3: the same, of two session caches
+--- http_config
+    gateway {
+        ssl_session_tickets off;
+        ssl_session_cache builtin:100 shared:sessions:1m;
+        asking;
+    }
+--- request eval
+["GET /t", "GET /t?second=ab.test", "GET /t?second=b.test"]
+--- response_body eval
+["TLSv1.2 new SUCCESS, 3 certificates
+TLSv1.2 new SUCCESS, 3 certificates
+TLSv1.3 new SUCCESS, 3 certificates
+TLSv1.3 new SUCCESS, 3 certificates
+", "TLSv1.2 new SUCCESS, 3 certificates
+TLSv1.2 new SUCCESS, 3 certificates
+TLSv1.3 new SUCCESS, 3 certificates
+TLSv1.3 new SUCCESS, 3 certificates
+", "TLSv1.2 new SUCCESS, 3 certificates
+TLSv1.2 new NONE, no certificates
+TLSv1.3 new SUCCESS, 3 certificates
+TLSv1.3 new NONE, no certificates
+"]
+--- no_error_log
+[error]
+
+
+
+=== TEST 4: another name: a full handshake, and whatever is asked under that name
+--- http_config
+    gateway {
+        ssl_session_cache shared:sessions:1m;
+        asking;
+    }
+--- request eval
+["GET /t?second=ab.test", "GET /t?second=b.test", "GET /t?second=none", "GET /t?first=none", "GET /t?first=ab.test&second=b.test"]
+--- response_body eval
+[map {"TLSv1.2 new SUCCESS, 3 certificates
+TLSv1.2 new $_
+TLSv1.3 new SUCCESS, 3 certificates
+TLSv1.3 new $_
+"} 'SUCCESS, 3 certificates', 'NONE, no certificates', 'SUCCESS, 3 certificates', 'SUCCESS, 3 certificates', 'NONE, no certificates']
+--- no_error_log
+[error]
+
+
+
+=== TEST 5: the same name: its case does not matter, nor that there is none
+--- http_config
+    gateway {
+        asking;
+    }
+--- request eval
+["GET /t?second=A.Test", "GET /t?first=none&second=none"]
+--- response_body eval
+[("TLSv1.2 new SUCCESS, 3 certificates
+TLSv1.2 reused SUCCESS, 3 certificates
+TLSv1.3 new SUCCESS, 3 certificates
+TLSv1.3 reused SUCCESS, 3 certificates
+") x 2]
+--- no_error_log
+[error]
+
+
+
+=== TEST 6: with a HelloRetryRequest (RFC 8446, section 4.1.4)
+--- http_config
+    gateway {
+        ssl_ecdh_curve secp384r1:prime256v1;
+        asking;
+    }
+--- request eval
+["GET /t?groups=X25519:P-384:P-256", "GET /t?groups=X25519:P-384:P-256&second=ab.test", "GET /t?groups=X25519:P-384:P-256&second=b.test", "GET /t?groups=X25519:P-384:P-256&first=b.test&second=b.test"]
+--- response_body eval
+[map {"TLSv1.2 new $$_[0]
+TLSv1.2 $$_[1]
+TLSv1.3 new $$_[0]
+TLSv1.3 $$_[1]
+"} ['SUCCESS, 3 certificates', 'reused SUCCESS, 3 certificates'],
+   ['SUCCESS, 3 certificates', 'new SUCCESS, 3 certificates'],
+   ['SUCCESS, 3 certificates', 'new NONE, no certificates'],
+   ['NONE, no certificates', 'reused NONE, no certificates']]
+--- no_error_log
+[error]
+
+
+
+=== TEST 7: a client that has no certificate, and one that stands alone
+--- http_config
+    gateway {
+        asking;
+    }
+--- request eval
+["GET /t?cert=none", "GET /t?cert=client1"]
+--- response_body eval
+[map {"TLSv1.2 new $_
+TLSv1.2 reused $_
+TLSv1.3 new $_
+TLSv1.3 reused $_
+"} 'NONE, no certificates', 'SUCCESS, 1 certificates']
+--- no_error_log
+[error]
+
+
+
+=== TEST 8: a verification that failed is not forgotten
+--- http_config
+    gateway {
+        asking;
+    }
+--- request
+GET /t?cert=client-other
+--- response_body
+TLSv1.2 new FAILED:unable to get local issuer certificate, 1 certificates
+TLSv1.2 reused FAILED:unable to get local issuer certificate, 1 certificates
+TLSv1.3 new FAILED:unable to get local issuer certificate, 1 certificates
+TLSv1.3 reused FAILED:unable to get local issuer certificate, 1 certificates
+--- no_error_log
+[error]
+
+
+
+=== TEST 9: another address, with the same certificate, cache and keys
+--- http_config
+    ssl_session_cache shared:sessions:1m;
+    ssl_session_ticket_key $TEST_NGINX_HTML_DIR/ticket.key;
+    gateway {
+        asking;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/other-gateway.sock ssl;
+        server_name gateway.test;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        return 200 "$ssl_client_verify\n";
+    }
+--- user_files eval
+[["ticket.key" => pack "C*", 0 .. 79]]
+--- request eval
+["GET /t?second=a.test&socket=other-gateway", "GET /t?first=b.test&second=b.test&socket=other-gateway"]
+--- response_body eval
+["TLSv1.2 new SUCCESS, 3 certificates
+TLSv1.2 new NONE
+TLSv1.3 new SUCCESS, 3 certificates
+TLSv1.3 new NONE
+", "TLSv1.2 new NONE, no certificates
+TLSv1.2 reused NONE
+TLSv1.3 new NONE, no certificates
+TLSv1.3 reused NONE
+"]
+--- no_error_log
+[error]
+
+
+
+=== TEST 10: a name that nginx asks on, and one that Lua code asks on
+--- http_config
+    gateway {
+        ssl_session_cache shared:sessions:1m;
+        asking;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/gateway.sock ssl;
+        server_name b.test c.test;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        ssl_verify_client optional;
+        ssl_client_certificate $TEST_NGINX_PKI/other-ca.crt;
+        return 200 "$ssl_client_verify\n";
+    }
+--- request eval
+["GET /t?cert=client-other&first=b.test&second=a.test", "GET /t?cert=client-other&first=b.test&second=b.test",
+ "GET /t?cert=client-other&first=b.test&second=c.test", "GET /t?cert=client-other&first=b.test&second=none"]
+--- response_body eval
+[map {"TLSv1.2 new SUCCESS
+TLSv1.2 $_
+TLSv1.3 new SUCCESS
+TLSv1.3 $_
+"} 'new FAILED:unable to get local issuer certificate, 1 certificates', 'reused SUCCESS', 'new SUCCESS',
+   'new FAILED:unable to get local issuer certificate, 1 certificates']
+--- no_error_log
+[error]
+
+
+
+=== TEST 11: a session that nobody was asked for brings nobody
+--- http_config
+    gateway {
+        asking;
+    }
+--- request
+GET /t?first=b.test&second=a.test
+--- response_body
+TLSv1.2 new NONE, no certificates
+TLSv1.2 reused NONE, no certificates
+TLSv1.3 new NONE, no certificates
+TLSv1.3 reused NONE, no certificates
+--- no_error_log
+[error]
+
+
+
+=== TEST 12: OpenSSL's own cache asks nobody, but knows under which name a chain was presented
+--- http_config
+    gateway {
+        ssl_session_cache builtin:100;
+        ssl_session_tickets off;
+        asking;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/gateway.sock ssl;
+        server_name b.test;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        ssl_verify_client optional_no_ca;
+        ssl_session_tickets off;
+        location / {
+            content_by_lua_block {
+                local pem, err = kong.client.tls.get_full_client_certificate_chain()
+                ngx.say(select(2, pem:gsub("BEGIN CERTIFICATE", "")), " certificates", err or "")
+            }
+        }
+    }
+--- request eval
+["GET /t?first=b.test&second=b.test", "GET /t?first=b.test&second=a.test"]
+--- response_body_like eval
+["^TLSv1.2 new 3 certificates
+TLSv1.2 reused 3 certificates
+TLSv1.3 new 3 certificates
+TLSv1.3 reused 3 certificates
+\$", "^TLSv1.2 new 3 certificates
+TLSv1.2 reused FAILED:[^,]*, 3 certificates
+TLSv1.3 new 3 certificates
+TLSv1.3 reused FAILED:[^,]*, no certificates, the TLS session was resumed, and does not hold the certificate chain of the first handshake
+\$"]
+--- no_error_log
+[alert]
+
+
+
+=== TEST 13: a chain that is too long to be kept: there is nothing to resume
+--- http_config
+    gateway {
+        asking;
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            local client, pki = require "client", require "pki"
+            local chain = "$TEST_NGINX_SERVER_ROOT/long.crt"
+            local function connect(version, direction)
+                local seen = client.s_client {
+                    unix = "$TEST_NGINX_HTML_DIR/gateway.sock", servername = "a.test", tls = version,
+                    cert = "client-deep", chain = chain, [direction] = "$TEST_NGINX_HTML_DIR/session" .. version,
+                }
+                ngx.print(seen.protocol, seen.reused and " reused " or " new ", seen.body)
+            end
+            for _, more in ipairs { 10, 40 } do
+                local file = io.open(chain, "w")
+                file:write(pki.read("client-deep-chain"), pki.read("ca"):rep(more))
+                file:close()
+                for _, version in ipairs { "1.2", "1.3" } do
+                    connect(version, "sess_out")
+                    connect(version, "sess_in")
+                end
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body
+TLSv1.2 new SUCCESS, 13 certificates
+TLSv1.2 reused SUCCESS, 13 certificates
+TLSv1.3 new SUCCESS, 13 certificates
+TLSv1.3 reused SUCCESS, 13 certificates
+TLSv1.2 new SUCCESS, 43 certificates
+TLSv1.2 new SUCCESS, 43 certificates
+TLSv1.3 new SUCCESS, 43 certificates
+TLSv1.3 new SUCCESS, 43 certificates
+--- no_error_log
+[error]

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use ngx::ffi::ngx_http_request_t;
 
 use crate::module;
-use crate::nginx::pool::OutOfMemory;
+use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::request::Request;
 use crate::upstream::forwarding::Forwarding;
 use crate::upstream::own_configuration::{self, OwnConfiguration};
@@ -34,6 +34,8 @@ pub struct RequestState {
     pub leaf_accepted: Cell<bool>,
     /// Whether the last handshake was refused by us: not the fault of the peer.
     pub handshake_refused: Cell<bool>,
+    /// What plugins of ours keep: names and texts, in the pool of the request.
+    texts: RefCell<Vec<(NonNull<[u8]>, NonNull<[u8]>)>>,
 }
 
 impl RequestState {
@@ -95,6 +97,29 @@ impl RequestState {
         }
     }
 
+    /// Keeps `text` as long as the request lives, whatever internal redirects it takes.
+    pub fn keep_text(&self, pool: Pool<'_>, name: &[u8], text: &[u8]) -> Result<(), OutOfMemory> {
+        let kept = (pool.copy_bytes(name)?, pool.copy_bytes(text)?);
+        let mut texts = self.texts.borrow_mut();
+        // SAFETY: names live in the pool of the request, as does this state.
+        texts.retain(|(other, _)| unsafe { other.as_ref() } != name);
+        texts.push(kept);
+        Ok(())
+    }
+
+    /// The text that was kept last under `name`.
+    pub fn kept_text(&self, name: &[u8]) -> Option<&[u8]> {
+        // SAFETY: as above.
+        let (_, text) = self
+            .texts
+            .borrow()
+            .iter()
+            .copied()
+            .find(|(other, _)| unsafe { other.as_ref() } == name)?;
+        // SAFETY: as above.
+        Some(unsafe { text.as_ref() })
+    }
+
     /// What `set_client_verify` was given for `request`, or for the one that it is a subrequest of:
     /// it is about the client's connection, which they share.
     pub fn client_verify_of(request: Request<'_>) -> Option<NonNull<[u8]>> {
@@ -146,6 +171,7 @@ impl RequestState {
             own_configuration: Cell::new(None),
             leaf_accepted: Cell::new(false),
             handshake_refused: Cell::new(false),
+            texts: RefCell::default(),
         })?;
         Self::remember(request, state);
         Ok(state)

@@ -413,3 +413,85 @@ GET /t
 --- no_error_log
 [error]
 [alert]
+
+
+
+=== TEST 7: sessions of clients that were asked: in another worker, and after a reload
+--- http_config
+    ssl_session_ticket_key $TEST_NGINX_HTML_DIR/ticket.key;
+    gateway {
+        ssl_verify_depth 3;
+        ssl_certificate_by_lua_block {
+            assert(kong.client.tls.request_client_certificate(ca.root))
+        }
+        location = /which {
+            content_by_lua_block {
+                local pem = kong.client.tls.get_full_client_certificate_chain()
+                ngx.print(loaded, " ", ngx.worker.pid(), " ", select(2, pem:gsub("BEGIN CERTIFICATE", "")))
+            }
+        }
+    }
+--- user_files eval
+[["ticket.key" => pack "C*", 0 .. 79]]
+--- config
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            local function connect(direction)
+                local seen = client.s_client {
+                    unix = "$TEST_NGINX_HTML_DIR/gateway.sock", servername = "gateway.test", tls = "1.3",
+                    cert = "client-deep", [direction] = "$TEST_NGINX_HTML_DIR/session",
+                    request = "GET /which HTTP/1.0\r\nHost: gateway.test\r\n\r\n",
+                }
+                local configuration, worker, certificates = seen.body:match("^(.*) (%d+) (%d+)$")
+                assert(certificates == "3", seen.body .. seen.err)
+                return seen.reused, worker, configuration
+            end
+            local function until_all(done)
+                local deadline = ngx.now() + 20
+                repeat
+                    assert(ngx.now() < deadline, "this takes too long")
+                    ngx.update_time()
+                until done()
+            end
+
+            local _, first, before = connect("sess_out")
+            -- What each worker made of the session, in turn.
+            local turns, workers = { [first] = "" }, 1
+            until_all(function()
+                local reused, worker = connect("sess_in")
+                workers = workers + (turns[worker] and 0 or 1)
+                turns[worker] = (turns[worker] or "") .. (reused and "reused " or "new ")
+                local shortest = math.huge
+                for _, seen in pairs(turns) do
+                    shortest = math.min(shortest, #seen)
+                end
+                return workers == 2 and shortest > 10
+            end)
+            for worker, seen in pairs(turns) do
+                local rest = worker == first and seen or seen:match("^new (.*)")
+                if not rest or rest:find("new") then
+                    ngx.say(worker == first and "first: " or "second: ", seen)
+                end
+            end
+
+            local pid = assert(io.open("$TEST_NGINX_SERVER_ROOT/logs/nginx.pid"))
+            assert(client.run({ "kill", "-HUP", pid:read("*n") }).code == 0)
+            pid:close()
+            until_all(function()
+                local reused, _, configuration = connect("sess_in")
+                if configuration ~= before then
+                    ngx.say("after a reload: ", reused and "reused" or "new")
+                    return true
+                end
+            end)
+        }
+    }
+--- request
+GET /t
+--- timeout: 60
+--- response_body
+after a reload: new
+--- no_error_log
+[error]
+[alert]

@@ -50,7 +50,12 @@ _EOC_
 
     server {
         listen unix:$TEST_NGINX_HTML_DIR/headers.sock;
-        return 200 "consumer=$http_x_consumer_username anonymous=$http_x_anonymous_consumer dn=$http_x_client_cert_dn cert=$http_x_client_cert ";
+        location /404 {
+            return 404;
+        }
+        location / {
+            return 200 "consumer=$http_x_consumer_username anonymous=$http_x_anonymous_consumer dn=$http_x_client_cert_dn cert=$http_x_client_cert ";
+        }
     }
 _EOC_
 });
@@ -290,7 +295,123 @@ consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
 
 
 
-=== TEST 6: bad options
+=== TEST 6: after an internal redirect it is still known, and still goes no further
+--- http_config
+    init_worker_by_lua_block {
+        plugin = assert(new(options()))
+        other = assert(new(options { header = "X-Other" }))
+    }
+--- config
+    location /one {
+        access_by_lua_block { plugin:access() }
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+    }
+    location /exec {
+        access_by_lua_block { plugin:access() }
+        content_by_lua_block { return ngx.exec("/twice") }
+    }
+    location /twice {
+        access_by_lua_block { plugin:access() }
+        error_page 404 = /one;
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock:/404;
+        proxy_intercept_errors on;
+    }
+    location /other {
+        access_by_lua_block { plugin:access() }
+        content_by_lua_block { return ngx.exec("@other") }
+    }
+    location @other {
+        access_by_lua_block { other:access() }
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+    }
+    location /t {
+        content_by_lua_block {
+            local headers = { ["X-Client-Cert"] = url(require("pki").read("client1")) }
+            for _, path in ipairs { "/exec", "/twice", "/other" } do
+                ngx.say(ask(path, headers))
+                ngx.say(ask(path))
+            end
+        }
+    }
+--- request
+GET /t
+--- timeout: 20
+--- response_body
+consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
+401
+consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
+401
+401
+401
+--- no_error_log
+[error]
+
+
+
+=== TEST 7: what a chain was found to be is kept for a while
+--- http_config
+    large_client_header_buffers 4 64k;
+    init_worker_by_lua_block {
+        plugin = assert(new(options()))
+        verified = 0
+        local store = plugin.common.store
+        plugin.common.store = { verify = function(_, ...)
+            verified = verified + 1
+            return store:verify(...)
+        end }
+        other = assert(new(options { ca = { pem = require("pki").read("other-ca") } }))
+    }
+--- config
+    location /one {
+        access_by_lua_block { plugin:access() }
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+    }
+    location /other {
+        access_by_lua_block { other:access() }
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+    }
+    location /t {
+        content_by_lua_block {
+            local pki = require "pki"
+            local function try(path, pem)
+                ngx.say(ask(path, { ["X-Client-Cert"] = url(pem) }), ", ", verified, " verified")
+            end
+            for turn = 1, 3 do
+                try("/one", pki.read("client1"))
+                try("/one", pki.read("client2"))
+                try("/one", pki.read("client-other"))
+                try("/other", pki.read("client1"))
+            end
+            -- Too long to be kept.
+            for turn = 1, 2 do
+                try("/one", pki.read("client1") .. pki.read("ca"):rep(40))
+            end
+        }
+    }
+--- request
+GET /t
+--- timeout: 20
+--- response_body
+consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200, 1 verified
+consumer=bob anonymous= dn=CN=client-2,O=Test cert= 200, 2 verified
+401, 3 verified
+401, 3 verified
+consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200, 3 verified
+consumer=bob anonymous= dn=CN=client-2,O=Test cert= 200, 3 verified
+401, 3 verified
+401, 3 verified
+consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200, 3 verified
+consumer=bob anonymous= dn=CN=client-2,O=Test cert= 200, 3 verified
+401, 3 verified
+401, 3 verified
+consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200, 4 verified
+consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200, 5 verified
+--- no_error_log
+[error]
+
+
+
+=== TEST 8: bad options
 --- config
     location /t {
         content_by_lua_block {

@@ -1,6 +1,7 @@
 //! The functions for requests.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::ffi::{c_char, c_int, c_void};
 use std::fmt::Display;
 use std::num::NonZeroUsize;
@@ -17,6 +18,7 @@ use crate::module;
 use crate::nginx::connection::process_log;
 use crate::nginx::lua::current_phase;
 use crate::nginx::panic::guard;
+use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::openssl::client_certificate::{ClientCertificate, InvalidCertificate};
 use crate::openssl::lua_object;
@@ -50,6 +52,11 @@ api! {
         "int (*get_full_client_certificate_chain)(void *r, void *text)";
     set_client_verify: fn(R, *const c_char, usize, *mut Text) -> c_int,
         "int (*set_client_verify)(void *r, const char *value, size_t length, void *text)";
+    keep_text: fn(R, *const c_char, usize, *const c_char, usize, *mut Text) -> c_int,
+        "int (*keep_text)(void *r, const char *name, size_t name_length, const char *value, \
+         size_t length, void *text)";
+    kept_text: fn(R, *const c_char, usize, *mut Text) -> c_int,
+        "int (*kept_text)(void *r, const char *name, size_t length, void *text)";
     get_request_ssl_pointer: fn(R, *mut *mut c_void, *mut Text) -> c_int,
         "int (*get_request_ssl_pointer)(void *r, void **ssl, void *text)";
     set_upstream: fn(R, *const c_char, usize, *mut Text) -> c_int,
@@ -254,6 +261,36 @@ unsafe extern "C" fn set_client_verify(
                     Ok(Answer::Done)
                 })
                 .map_err(|error| error.to_string())
+        })
+    }
+}
+
+unsafe extern "C" fn keep_text(
+    r: R,
+    name: *const c_char,
+    name_length: usize,
+    value: *const c_char,
+    length: usize,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes its request, two strings and a valid text.
+    unsafe {
+        answer("keep_text", r, text, |request| {
+            let state = RequestState::find_or_make(request)?;
+            state.keep_text(request.pool(), bytes(name, name_length), bytes(value, length))?;
+            Ok::<_, OutOfMemory>(Answer::Done)
+        })
+    }
+}
+
+unsafe extern "C" fn kept_text(r: R, name: *const c_char, length: usize, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes its request, a string and a valid text.
+    unsafe {
+        answer("kept_text", r, text, |request| {
+            let kept = RequestState::find(request)
+                .and_then(|state| state.kept_text(bytes(name, length)))
+                .map(<[u8]>::to_vec);
+            Ok::<_, Infallible>(kept.map_or(Answer::None, Answer::Text))
         })
     }
 }

@@ -279,6 +279,20 @@ end
 local M = { is_chain = is_chain, strings = strings }
 
 
+-- Keeps a text under a name for the current request, whatever internal redirects it takes.
+function M.keep_text(name, value)
+    return result(api.keep_text(get_request(), name, #name, value, #value, text))
+end
+
+
+-- What was kept under a name, or nil.
+function M.kept_text(name)
+    if api.kept_text(get_request(), name, #name, text) == OK then
+        return said()
+    end
+end
+
+
 -- The function `name` as users call it: without the request, and with its phase checked first.
 -- `wrong_phase` makes the error of a wrong phase from the text that explains it.
 function M.public(name, wrong_phase)

@@ -5,11 +5,13 @@
 -- addresses in `trusted`, and never reaches the service.
 
 local authentication = require "resty.kong.plugins.authentication"
+local functions = require "resty.kong.tls.functions"
 local x509 = require "resty.kong.x509"
 
 local type = type
 local error = error
 local setmetatable = setmetatable
+local keep_text, kept_text = functions.keep_text, functions.kept_text
 
 local methods = {}
 
@@ -49,14 +51,16 @@ function methods:access()
     if type(text) == "table" then
         return common:refuse("there are several headers " .. self.header)
     end
-    if not text or text == "" then
+    if text and text ~= "" then
+        assert(keep_text(self.header, text))
+    else
+        -- What this request came with before an internal redirect.
+        text = kept_text(self.header)
+    end
+    if not text then
         return common:refuse("there is no certificate", "NONE")
     end
-    local chain, err = self.decode(text)
-    if not chain then
-        return common:refuse("header " .. self.header .. ": " .. err)
-    end
-    return common:accept(chain)
+    return common:accept(text, self.decode)
 end
 
 
@@ -82,9 +86,16 @@ function M.new(options)
     if type(options.header) ~= "string" or not options.header:find("^[%w-]+$") then
         error("header must be the name of a header", 2)
     end
-    local decode = ENCODINGS[options.encoding]
-    if not decode then
+    local encoding = ENCODINGS[options.encoding]
+    if not encoding then
         error("encoding must be \"url\" or \"base64\"", 2)
+    end
+    local function decode(text)
+        local chain, err = encoding(text)
+        if not chain then
+            return nil, "header " .. options.header .. ": " .. err
+        end
+        return chain
     end
     if not authentication.is_list(options.trusted) then
         error("trusted must be a list", 2)

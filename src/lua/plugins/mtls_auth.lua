@@ -89,12 +89,7 @@ function methods:access()
     if not pem then
         return common:refuse("there is no certificate", "NONE")
     end
-    local chain
-    chain, err = x509.chain(pem)
-    if not chain then
-        return common:refuse(err)
-    end
-    return common:accept(chain)
+    return common:accept(pem, x509.chain)
 end
 
 

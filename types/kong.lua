@@ -32,8 +32,9 @@ local client_tls = {}
 ---with what the server trusts. Parse the list once, in `init_by_lua`: its form for handshakes is
 ---then made once for each worker.
 ---
----On a resumed session this phase does not run, and the result is that of the first handshake. Call
----`disable_session_reuse` too where names of one server have different authorities.
+---On a resumed session this phase does not run, and the result is that of the first handshake. The
+---session is resumed under the same server name alone. Call `disable_session_reuse` too where whom you
+---ask for depends on more than the name.
 ---
 ---Phase: certificate.
 ---@param ca_certs? kong.chain
@@ -57,7 +58,7 @@ function client_tls.disable_session_reuse() end
 function client_tls.disable_http2_alpn() end
 
 ---The certificates that the client presented, the leaf first; nil if it presented none; nil and an
----error if they are not known, as on a resumed session.
+---error if they are not known, as on a resumed session of a client that only nginx has asked.
 ---
 ---Phases: rewrite, access, content, balancer, header_filter, body_filter, log.
 ---@return string? pem

@@ -230,7 +230,52 @@ qr/\A$text\n\z/
 
 
 
-=== TEST 5: its objects wherever a cdata is taken, and of one content one identity
+=== TEST 5: a folder: what is in it is trusted for what it says, and its revocation lists count if asked for
+--- config
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            local folder = "$TEST_NGINX_SERVER_ROOT/trusted"
+            local function run(...)
+                local result = client.run { ... }
+                assert(result.code == 0, result.err)
+            end
+            local function verify(options, purpose)
+                options.dir = folder
+                local store = assert(x509.store(options))
+                ngx.say(said(store:verify(pki.read("client1"), { purpose = purpose })))
+            end
+            run("mkdir", folder)
+            run("cp", pki.path("revoked", ".crl"), folder .. "/revoked.pem")
+            for _, reject in ipairs { "serverAuth", "clientAuth" } do
+                run("openssl", "x509", "-in", pki.path("ca"), "-out", folder .. "/ca.pem", "-addreject", reject)
+                run("openssl", "rehash", folder)
+                verify({}, "clientAuth")
+            end
+            verify({}, "any")
+            run("cp", pki.path("ca"), folder .. "/ca.pem")
+            verify({}, "clientAuth")
+            verify({ check_revocation = true }, "clientAuth")
+            verify({ crl = pki.read("empty", ".crl") }, "clientAuth")
+            ngx.say(said(assert(x509.store { pem = pki.read("ca"), check_revocation = true }):verify(pki.read("client1"))))
+        }
+    }
+--- request
+GET /t
+--- response_body
+ok
+nil: certificate rejected (certificate 2: CN=Test Root CA,O=Test)
+ok
+ok
+nil: certificate revoked (certificate 1: CN=client-1,O=Test)
+ok
+nil: unable to get certificate CRL (certificate 1: CN=client-1,O=Test)
+--- no_error_log
+[error]
+
+
+
+=== TEST 6: its objects wherever a cdata is taken, and of one content one identity
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {

@@ -320,9 +320,9 @@ function x509.addresses(ranges) end
 ---@return string? err
 function x509.key(pem, password) end
 
----What is trusted: one or more of pem, file, dir and system. With crl, PEM too, the whole chain is
----checked for revocation. With partial_chain, an intermediate is trusted as a root is.
----@param options { pem?: string, file?: string, dir?: string, system?: boolean, crl?: string, partial_chain?: boolean }
+---What is trusted: one or more of pem, file, dir and system. With crl, PEM too, or with
+---check_revocation and lists in dir, the whole chain is checked for revocation. With partial_chain, an intermediate is trusted as a root is.
+---@param options { pem?: string, file?: string, dir?: string, system?: boolean, crl?: string, check_revocation?: boolean, partial_chain?: boolean }
 ---@return resty.kong.x509.store?
 ---@return string? err
 function x509.store(options) end

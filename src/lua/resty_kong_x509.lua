@@ -205,7 +205,7 @@ end
 
 local OPTIONS = {
     pem = "string", file = "string", dir = "string", crl = "string", system = "boolean",
-    partial_chain = "boolean",
+    partial_chain = "boolean", check_revocation = "boolean",
 }
 
 local store_methods = {}
@@ -322,6 +322,7 @@ function M.store(options)
     end
     local pem, file, dir, crl = options.pem, options.file, options.dir, options.crl
     local flags = (options.system and 1 or 0) + (options.partial_chain and 2 or 0)
+                  + (options.check_revocation and 4 or 0)
 
     if api.store_make(pem, pem and #pem or 0, file, file and #file or 0, dir, dir and #dir or 0,
                       crl, crl and #crl or 0, flags, pointer, text) ~= OK then

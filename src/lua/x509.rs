@@ -380,6 +380,8 @@ unsafe extern "C" fn addresses_free(addresses: Pointer) {
 const SYSTEM: c_int = 1;
 /// As above.
 const PARTIAL_CHAIN: c_int = 2;
+/// As above.
+const CHECK_REVOCATION: c_int = 4;
 
 #[allow(clippy::too_many_arguments, reason = "each is a pointer and a length")]
 unsafe extern "C" fn store_make(
@@ -406,6 +408,7 @@ unsafe extern "C" fn store_make(
                 system: flags & SYSTEM != 0,
                 revoked: optional(revoked, revoked_length),
                 partial_chain: flags & PARTIAL_CHAIN != 0,
+                check_revocation: flags & CHECK_REVOCATION != 0,
             })
         })
     }
@@ -427,12 +430,13 @@ pub fn clear_cache() {
 /// A store of these sources. Stores of the same texts are one: what was connected with it serves all
 /// that ask for it. What is in files may change.
 fn shared(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
-    let Sources { pem, file, folder, system, revoked, partial_chain } = *sources;
+    let Sources { pem, file, folder, system, revoked, check_revocation, partial_chain } = *sources;
     let (Some(pem), None, None, false) = (pem, file, folder, system) else {
         return store::build(sources);
     };
     let revoked = revoked.map_or([&b""[..], b""], |revoked| [b"1", revoked]);
-    let key = Fingerprint::of([pem, revoked[0], revoked[1], &[u8::from(partial_chain)]]);
+    let flags = [check_revocation.into(), partial_chain.into()];
+    let key = Fingerprint::of([pem, revoked[0], revoked[1], &flags]);
     SHARED.with_borrow_mut(|shared| {
         let store = match shared.get(&key) {
             Some(store) => store::reference(store)?,

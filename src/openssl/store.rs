@@ -173,12 +173,14 @@ pub struct Sources<'a> {
     /// A file of such.
     pub file: Option<&'a Path>,
     /// A folder of certificates, each in a file that is named as `openssl rehash` names it. They are
-    /// read when they are needed. Revocation lists in it count only where `revoked` has some.
+    /// read when they are needed, as are revocation lists in it.
     pub folder: Option<&'a Path>,
     /// What the system trusts.
     pub system: bool,
     /// Revocation lists in PEM. With any, the whole chain is checked for revocation.
     pub revoked: Option<&'a [u8]>,
+    /// Whether the whole chain is checked for revocation, by whatever lists there are, in any case.
+    pub check_revocation: bool,
     /// Whether an intermediate in the store is trusted as a root is.
     pub partial_chain: bool,
 }
@@ -201,7 +203,7 @@ pub enum InvalidStore {
 
 /// A store that is made of `sources`.
 pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
-    let Sources { pem, file, folder, system, revoked, partial_chain } = *sources;
+    let Sources { pem, file, folder, system, revoked, check_revocation, partial_chain } = *sources;
     if pem.is_none() && file.is_none() && folder.is_none() && !system {
         return Err(InvalidStore::Nothing);
     }
@@ -250,6 +252,8 @@ pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
             let added = unsafe { sys::X509_STORE_add_crl(builder.as_ptr(), list.as_ptr()) };
             SslError::check("X509_STORE_add_crl", added)?;
         }
+    }
+    if check_revocation || revoked.is_some() {
         flags |= X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL;
     }
     if partial_chain {

@@ -40,6 +40,16 @@ impl Purpose {
             Self::Any => openssl_sys::X509_PURPOSE_ANY,
         }
     }
+
+    /// `X509_TRUST_*`: what a certificate of the store must be trusted for, where it says (`openssl
+    /// x509 -addtrust`, `-addreject`).
+    fn trust(self) -> Option<c_int> {
+        match self {
+            Self::ClientAuth => Some(2),
+            Self::ServerAuth => Some(3),
+            Self::Any => None,
+        }
+    }
 }
 
 /// How to verify.
@@ -79,6 +89,9 @@ pub fn verify(
                 let parameters = sys::X509_STORE_CTX_get0_param(context.as_ptr());
                 if let Some(purpose) = purpose {
                     openssl_sys::X509_VERIFY_PARAM_set_purpose(parameters, purpose.number());
+                    if let Some(trust) = purpose.trust() {
+                        sys::X509_VERIFY_PARAM_set_trust(parameters, trust);
+                    }
                 }
                 if let Some(depth) = depth {
                     let depth = c_int::try_from(depth).unwrap_or(c_int::MAX);

@@ -31,7 +31,7 @@ for my $name (qw(objs scripts)) {
     symlink "$root/$name", "$folder/$name" or die "$name: $!\n";
 }
 mkdir "$folder/nginx-conf" or die $!;
-my @ports = (8080, 8443, 8444);
+my @ports = (8080, 8443, 8444, 8445);
 my @sockets = map { IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die $@ } @ports;
 my %port;
 @port{@ports} = map { $_->sockport } @sockets;
@@ -46,7 +46,7 @@ sub write_file {
     close $file or die "$name: $!\n";
     return;
 }
-write_file($_, slurp($_)) for glob 'nginx-conf/*.conf';
+write_file($_, slurp($_)) for glob 'nginx-conf/*.{conf,lua}';
 write_file('first.conf', $configuration);
 
 # Every command of a page, in its order, and what it prints.

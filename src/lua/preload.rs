@@ -59,6 +59,7 @@ packages! {
     c"resty.kong.plugins.authentication", "plugins/authentication.lua", REQUESTS;
     c"resty.kong.plugins.header_cert_auth", "plugins/header_cert_auth.lua", REQUESTS;
     c"resty.kong.plugins.mtls_auth", "plugins/mtls_auth.lua", REQUESTS;
+    c"resty.kong.plugins.services", "plugins/services.lua", REQUESTS;
 }
 
 /// Makes `require` find our packages. To be called in *preconfiguration*.

@@ -1,0 +1,304 @@
+-- resty.kong.plugins.services: what each service is shown, how it is verified, and where it is.
+--
+--     init_by_lua_block {
+--         services = assert(require("resty.kong.plugins.services").new { file = "services.lua" })
+--     }
+--     access_by_lua_block { services:access("billing") }
+--
+-- Certificates, keys and authorities are read once, when the table is.
+
+local authentication = require "resty.kong.plugins.authentication"
+local low_level = require "resty.kong.tls"
+local pdk = require "resty.kong.pdk"
+local x509 = require "resty.kong.x509"
+
+local type = type
+local error = error
+local pairs = pairs
+local ipairs = ipairs
+local setmetatable = setmetatable
+local service = pdk.service
+
+local methods = {}
+
+
+local function refuse(...)
+    ngx.log(ngx.ERR, "services: ", ...)
+    return ngx.exit(503)
+end
+
+
+-- To be called in access_by_lua*, with the name of a service. A request for one that is not known, or
+-- is nowhere, gets 503.
+function methods:access(name)
+    local settings = self.settings[name]
+    if not settings then
+        return refuse("there is no service \"", tostring(name), "\"")
+    end
+    if settings.upstream then
+        local ok, err = service.set_upstream(settings.upstream)
+        if not ok then
+            return refuse(err)
+        end
+    elseif settings.host then
+        service.set_target(settings.host, settings.port)
+    end
+    if settings.certificate then
+        assert(service.set_tls_cert_key(settings.certificate, settings.key))
+    end
+    -- That one is set to be verified holds against the location, and the reverse.
+    assert(service.set_tls_verify(settings.verify))
+    if settings.depth then
+        assert(service.set_tls_verify_depth(settings.depth))
+    end
+    if settings.store then
+        assert(service.set_tls_verify_store(settings.store))
+    end
+    if settings.dns_names then
+        assert(low_level.set_upstream_ssl_sans_dnsnames(settings.dns_names))
+    end
+    if settings.uris then
+        assert(low_level.set_upstream_ssl_sans_uris(settings.uris))
+    end
+end
+
+
+local meta = { __index = methods }
+
+
+local function integer(lowest, highest)
+    return function(value)
+        return type(value) == "number" and value % 1 == 0 and value >= lowest and value <= highest
+    end
+end
+
+
+local function of_type(expected)
+    return function(value)
+        return type(value) == expected
+    end
+end
+
+
+local function list_of_strings(value)
+    if not authentication.is_list(value) or #value == 0 then
+        return false
+    end
+    for _, text in ipairs(value) do
+        if type(text) ~= "string" then
+            return false
+        end
+    end
+    return true
+end
+
+
+-- What may be said of a service, and how.
+local FIELDS = {
+    upstream = { of_type("string"), "a string" },
+    host = { of_type("string"), "a string" },
+    port = { integer(1, 65535), "an integer between 1 and 65535" },
+    certificate = { of_type("string"), "PEM, or the name of a file" },
+    key = { of_type("string"), "PEM, or the name of a file" },
+    password = { of_type("string"), "a string" },
+    verify = { of_type("boolean"), "a boolean" },
+    depth = { integer(0, 100), "an integer between 0 and 100" },
+    ca = { of_type("table"), "a table" },
+    dns_names = { list_of_strings, "a list of strings" },
+    uris = { list_of_strings, "a list of strings" },
+}
+
+
+-- What says how a service is verified.
+local VERIFICATION = { depth = true, ca = true, dns_names = true, uris = true }
+
+
+-- Why a table says nothing that can be done, or nil.
+local function mistake(fields)
+    if type(fields) ~= "table" then
+        return "it must be a table"
+    end
+    for field, value in pairs(fields) do
+        local expected = FIELDS[field]
+        if not expected then
+            return "unknown field \"" .. tostring(field) .. "\""
+        end
+        if value ~= false and not expected[1](value) then
+            return field .. " must be " .. expected[2]
+        end
+        if fields.verify == false and value and VERIFICATION[field] then
+            return field .. " says how to verify it, and verify is false"
+        end
+    end
+end
+
+
+-- The text of a setting: itself if that is PEM, else that of the file.
+local function read(value)
+    if value:find("-----BEGIN ", 1, true) then
+        return value
+    end
+    local file, err = io.open(value)
+    if not file then
+        return nil, err
+    end
+    local text
+    text, err = file:read("*a")
+    file:close()
+    return text, err
+end
+
+
+-- What is made of a text, once for all services that have the same.
+local function made(known, value, make, password)
+    local text, err = read(value)
+    if not text then
+        return nil, err
+    end
+    local key = (password or "") .. "\0" .. text
+    if not known[key] then
+        known[key], err = make(text, password)
+    end
+    return known[key], err
+end
+
+
+-- The settings of a service, of what was said of it, or nil and what is wrong.
+local function settings_of(fields, known)
+    local settings = {
+        verify = fields.verify ~= false,
+        upstream = fields.upstream or nil,
+        host = fields.host or nil,
+        port = fields.port or nil,
+        depth = fields.depth or nil,
+        dns_names = fields.dns_names or nil,
+        uris = fields.uris or nil,
+    }
+    if fields.upstream and fields.host then
+        return nil, "it has both upstream and host"
+    end
+    if not fields.host ~= not fields.port then
+        return nil, "host and port need each other"
+    end
+    if not fields.certificate ~= not fields.key then
+        return nil, "certificate and key need each other"
+    end
+    local err
+    if fields.certificate then
+        settings.certificate, err = made(known.chains, fields.certificate, x509.chain)
+        if not settings.certificate then
+            return nil, "certificate: " .. err
+        end
+        settings.key, err = made(known.keys, fields.key, x509.key, fields.password or nil)
+        if not settings.key then
+            return nil, "key: " .. err
+        end
+        if not settings.key:belongs_to(settings.certificate) then
+            return nil, "key: it does not belong to the certificate"
+        end
+    end
+    if fields.ca then
+        local ok
+        ok, settings.store, err = pcall(x509.store, fields.ca)
+        if not ok then
+            return nil, "ca: " .. settings.store
+        end
+        if not settings.store then
+            return nil, "ca: " .. err
+        end
+    end
+    return settings
+end
+
+
+-- What holds for a service: what is said of it, else the defaults. A false takes away a default; not to
+-- be verified takes away how.
+local function with_defaults(fields, defaults)
+    local all = {}
+    for field, value in pairs(defaults) do
+        if not (fields.verify == false and VERIFICATION[field]) then
+            all[field] = value
+        end
+    end
+    for field, value in pairs(fields) do
+        all[field] = value
+    end
+    return all
+end
+
+
+-- The table that a file returns: Lua, with nothing to call.
+local function load_table(name)
+    local chunk, err = loadfile(name, "t", {})
+    if not chunk then
+        return nil, "file: " .. err
+    end
+    local ok, services = pcall(chunk)
+    if not ok then
+        return nil, "file: " .. services
+    end
+    if type(services) ~= "table" then
+        return nil, "file: " .. name .. ": it must return a table"
+    end
+    return services
+end
+
+
+local M = {}
+
+
+-- Options: services, a table of them by their names; or file, the name of one that returns such a
+-- table; and defaults, what holds for services that say nothing else. For each:
+--
+--     upstream, or host and port    where it is; without, where the location says
+--     certificate, key, password    what it is shown: PEM, or the names of files
+--     verify                        whether it is verified; it is, unless this is false
+--     depth                         how many intermediates there may be
+--     ca                            what is trusted: see x509.store; without, what the location trusts
+--     dns_names, uris               what its certificate must be for: one of these names
+--
+-- A false takes away a default.
+--
+-- Returns nil and what is wrong with them.
+function M.new(options)
+    if type(options) ~= "table" then
+        error("options must be a table", 2)
+    end
+    for option in pairs(options) do
+        if option ~= "services" and option ~= "file" and option ~= "defaults" then
+            error("unknown option \"" .. tostring(option) .. "\"", 2)
+        end
+    end
+    local services, err = options.services, nil
+    if type(options.file) == "string" and services == nil then
+        services, err = load_table(options.file)
+        if not services then
+            return nil, err
+        end
+    elseif type(services) ~= "table" or options.file ~= nil then
+        error("either services must be a table, or file the name of one", 2)
+    end
+
+    local defaults = options.defaults or {}
+    err = mistake(defaults)
+    if err then
+        return nil, "defaults: " .. err
+    end
+    local known = { chains = {}, keys = {} }
+    local settings = {}
+    for name, fields in pairs(services) do
+        local place = "service \"" .. tostring(name) .. "\": "
+        err = type(name) ~= "string" and "its name must be a string" or mistake(fields)
+        if err then
+            return nil, place .. err
+        end
+        settings[name], err = settings_of(with_defaults(fields, defaults), known)
+        if not settings[name] then
+            return nil, place .. err
+        end
+    end
+    return setmetatable({ settings = settings }, meta)
+end
+
+
+return M

@@ -1,0 +1,303 @@
+# resty.kong.plugins.services: what each service is shown, how it is verified, and where it is.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+repeat_each(1);
+
+# "services { ... }" is a plugin with these services, and locations that use it.
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my $config = $block->http_config;
+    $config =~ s/^    services \{\n(.*?)^    \}\n/    init_worker_by_lua_block {
+        P = os.getenv("TEST_NGINX_PKI") .. "\/"
+        services = assert(require("resty.kong.plugins.services").new {
+$1        })
+    }
+    upstream deep-service {
+        server unix:\$TEST_NGINX_HTML_DIR\/deep.sock;
+        kong_tls_keepalive 8;
+    }
+/ms;
+    $block->set_value('http_config', $config);
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: to each its own
+--- http_config
+    services {
+        services = {
+            one = { upstream = "service", certificate = P .. "client1.crt", key = P .. "client1.key",
+                    ca = { file = P .. "ca.crt" }, dns_names = { "service.test" } },
+            two = { upstream = "service", certificate = P .. "client2.crt", key = P .. "client2.key",
+                    ca = { file = P .. "ca.crt" }, uris = { "spiffe://test/service" } },
+            none = { upstream = "service", ca = { file = P .. "ca.crt" } },
+            ["other CA"] = { upstream = "other", ca = { file = P .. "other-ca.crt" } },
+            ["wrong CA"] = { upstream = "other", ca = { file = P .. "ca.crt" } },
+            ["no CA"] = { upstream = "service" },
+            unverified = { upstream = "other", verify = false },
+            deep = { upstream = "deep-service", ca = { file = P .. "ca.crt" }, depth = 2 },
+            ["too deep"] = { upstream = "deep-service", ca = { file = P .. "ca.crt" }, depth = 1 },
+            ["wrong name"] = { upstream = "service", ca = { file = P .. "ca.crt" }, dns_names = { "other.test" } },
+            ["wrong URI"] = { upstream = "service", ca = { file = P .. "ca.crt" }, uris = { "spiffe://test/other" } },
+            nowhere = { upstream = "nowhere" },
+        },
+    }
+--- config
+    location /call {
+        access_by_lua_block { services:access(ngx.var.arg_name and ngx.unescape_uri(ngx.var.arg_name)) }
+        proxy_ssl_name service.test;
+        proxy_pass https://$kong_upstream_target/;
+    }
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            for turn = 1, 2 do
+                for _, name in ipairs { "one", "two", "none", "other CA", "wrong CA", "no CA", "unverified", "deep",
+                                        "too deep", "wrong name", "wrong URI", "nowhere", "unknown" } do
+                    local url = "http://127.0.0.1:$TEST_NGINX_SERVER_PORT/call?name=" .. ngx.escape_uri(name)
+                    local out = client.curl({ url, "-w", "%{http_code}" }).out
+                    ngx.say(name, ": ", (out:gsub("<html>.*</html>%s*", ""):gsub(" reused=.*\n", " ")))
+                end
+            end
+        }
+    }
+--- request
+GET /t
+--- timeout: 20
+--- response_body eval
+<<'_EOC_' x 2
+one: client=CN=client-1,O=Test 200
+two: client=CN=client-2,O=Test 200
+none: client= 200
+other CA: client= 200
+wrong CA: 502
+no CA: 502
+unverified: client= 200
+deep: client= 200
+too deep: 502
+wrong name: 502
+wrong URI: 502
+nowhere: 503
+unknown: 503
+_EOC_
+--- error_log
+services: could not find an Upstream named 'nowhere'
+services: there is no service "unknown"
+--- no_error_log
+[alert]
+
+
+
+=== TEST 2: defaults, and what takes them away
+--- http_config
+    services {
+        defaults = { upstream = "service", certificate = P .. "client1.crt", key = P .. "client1.key",
+                     ca = { file = P .. "ca.crt" }, depth = 0 },
+        services = {
+            plain = {},
+            own = { certificate = P .. "client2.crt", key = P .. "client2.key" },
+            none = { certificate = false, key = false },
+            other = { upstream = "other", ca = { file = P .. "other-ca.crt" } },
+            unverified = { upstream = "other", verify = false },
+            deep = { upstream = "deep-service", depth = 2 },
+            shallow = { upstream = "deep-service" },
+            ["location"] = { upstream = false },
+        },
+    }
+--- config
+    location /call {
+        access_by_lua_block { services:access(ngx.var.arg_name) }
+        proxy_ssl_name service.test;
+        proxy_pass https://$kong_upstream_target/;
+    }
+    location /location {
+        access_by_lua_block { services:access("location") }
+        proxy_ssl_name service.test;
+        proxy_pass https://service/;
+    }
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            local base = "http://127.0.0.1:$TEST_NGINX_SERVER_PORT"
+            for _, name in ipairs { "plain", "own", "none", "other", "unverified", "deep", "shallow" } do
+                local out = client.curl({ base .. "/call?name=" .. name, "-w", "%{http_code}" }).out
+                ngx.say(name, ": ", (out:gsub("<html>.*</html>%s*", ""):gsub(" reused=.*\n", " ")))
+            end
+            ngx.say((client.curl({ base .. "/location" }).out:gsub(" reused=.*\n", "")))
+        }
+    }
+--- request
+GET /t
+--- timeout: 20
+--- response_body
+plain: client=CN=client-1,O=Test 200
+own: client=CN=client-2,O=Test 200
+none: client= 200
+other: client=CN=client-1,O=Test 200
+unverified: client=CN=client-1,O=Test 200
+deep: client=CN=client-1,O=Test 200
+shallow: 502
+client=CN=client-1,O=Test
+--- no_error_log
+[alert]
+
+
+
+=== TEST 3: host and port; PEM for the names of files; a password
+--- http_config
+    server {
+        listen 127.0.0.2:$TEST_NGINX_SERVER_PORT ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_verify_client optional;
+        ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
+        return 200 "$ssl_client_s_dn\n";
+    }
+    services {
+        services = {
+            pem = { host = "127.0.0.2", port = tonumber("$TEST_NGINX_SERVER_PORT"), certificate = require("pki").read("client1"),
+                    key = require("pki").read("client1", ".key"), ca = { pem = require("pki").read("ca") } },
+            password = { host = "127.0.0.2", port = tonumber("$TEST_NGINX_SERVER_PORT"), certificate = P .. "client1.crt",
+                         key = P .. "client-encrypted.key", password = "secret", ca = { pem = require("pki").read("ca") } },
+        },
+    }
+--- config
+    location /call {
+        access_by_lua_block { services:access(ngx.var.arg_name) }
+        proxy_ssl_name service.test;
+        proxy_pass https://$kong_upstream_target/;
+    }
+--- request eval
+["GET /call?name=pem", "GET /call?name=password"]
+--- response_body eval
+[("CN=client-1,O=Test\n") x 2]
+--- no_error_log
+[error]
+
+
+
+=== TEST 4: a file, which is data and nothing else
+--- config
+    location /t {
+        content_by_lua_block {
+            local new = require("resty.kong.plugins.services").new
+            local name = "$TEST_NGINX_SERVER_ROOT/services.lua"
+            local function try(text)
+                local file = io.open(name, "w")
+                file:write(text)
+                file:close()
+                local made, err = new { file = name }
+                ngx.say(made and "good" or (err:gsub("^.*/", "")))
+            end
+            try "return { one = { upstream = 'service', verify = false } } -- a comment"
+            try "return { one = { upstream = 'service', depth = -1 } }"
+            try "return"
+            try "return {"
+            try "return os.getenv('HOME')"
+            try(string.dump(function() return {} end))
+            ngx.say(select(2, new { file = "/nowhere/services.lua" }))
+        }
+    }
+--- request
+GET /t
+--- response_body_like eval
+qr/\Agood
+service "one": depth must be an integer between 0 and 100
+services.lua: it must return a table
+services.lua:1: .*near.*
+services.lua:1: attempt to index global 'os' \(a nil value\)
+file: attempt to load.* chunk .*
+file: cannot open.*No such file or directory
+\z/
+--- no_error_log
+[error]
+
+
+
+=== TEST 5: mistakes
+--- config
+    location /t {
+        content_by_lua_block {
+            local new = require("resty.kong.plugins.services").new
+            local P = os.getenv("TEST_NGINX_PKI") .. "/"
+            local function try(fields, defaults)
+                local made, err = new { services = { one = fields }, defaults = defaults }
+                ngx.say(made and "good" or (err:gsub(P, "")))
+            end
+            try(1)
+            try { cert = "x" }
+            try { host = "a.test" }
+            try { port = 443 }
+            try { host = "a.test", port = "443" }
+            try { host = "a.test", port = 65536 }
+            try { host = "a.test", port = 443, upstream = "b" }
+            try { certificate = P .. "client1.crt" }
+            try { key = P .. "client1.key" }
+            try { certificate = P .. "none.crt", key = P .. "client1.key" }
+            try { certificate = P .. "client1.key", key = P .. "client1.key" }
+            try { certificate = P .. "client1.crt", key = P .. "client1.crt" }
+            try { certificate = P .. "client1.crt", key = P .. "client2.key" }
+            try { certificate = P .. "client1.crt", key = P .. "client-encrypted.key", password = "no" }
+            try { ca = "x" }
+            try { ca = {} }
+            try { ca = { file = P .. "none.crt" } }
+            try { ca = { files = "x" } }
+            try { verify = "on" }
+            try { verify = false, ca = { pem = "x" } }
+            try { dns_names = {} }
+            try { dns_names = { 1 } }
+            try { uris = "spiffe://x" }
+            try({}, { depth = 0.5 })
+            try({}, 1)
+            ngx.say(select(2, new { services = { {} } }))
+            for _, options in ipairs { {}, { services = {}, file = "x" }, { file = 1 }, { service = {} } } do
+                ngx.say((select(2, pcall(new, options)):gsub("^.-: ", "")))
+            end
+            ngx.say((select(2, pcall(new)):gsub("^.-: ", "")))
+        }
+    }
+--- request
+GET /t
+--- response_body_like eval
+my $text = quotemeta <<'_EOC_';
+service "one": it must be a table
+service "one": unknown field "cert"
+service "one": host and port need each other
+service "one": host and port need each other
+service "one": port must be an integer between 1 and 65535
+service "one": port must be an integer between 1 and 65535
+service "one": it has both upstream and host
+service "one": certificate and key need each other
+service "one": certificate and key need each other
+service "one": certificate: none.crt: No such file or directory
+service "one": certificate: no certificate in PEM format found
+service "one": key: no key in PEM format found
+service "one": key: it does not belong to the certificate
+service "one": key: WORDS
+service "one": ca must be a table
+service "one": ca: nothing to trust: one of pem, file, dir and system is needed
+service "one": ca: file "none.crt": No such file or directory (os error 2)
+service "one": ca: WORDSunknown option "files"
+service "one": verify must be a boolean
+service "one": ca says how to verify it, and verify is false
+service "one": dns_names must be a list of strings
+service "one": dns_names must be a list of strings
+service "one": uris must be a list of strings
+defaults: depth must be an integer between 0 and 100
+defaults: it must be a table
+service "1": its name must be a string
+either services must be a table, or file the name of one
+either services must be a table, or file the name of one
+either services must be a table, or file the name of one
+unknown option "service"
+options must be a table
+_EOC_
+$text =~ s/WORDS/.*/g;
+qr/\A$text\z/
+--- no_error_log
+[error]

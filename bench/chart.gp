@@ -33,7 +33,7 @@ set lmargin at screen 0.05
 set rmargin at screen 0.66
 set title "Rate with the module, relative to the same without it" offset 0, 1.2
 set yrange [0:1.3]
-set xrange [-0.6:7.6]
+set xrange [-0.6:10.6]
 plot near using 0:2:xticlabels(1) with boxes linecolor rgb bar notitle, \
      near using 0:3:(0):($4-$3) with vectors heads size screen 0.005,90 linewidth 1.3 linecolor rgb spread \
          title "the middle half of the rounds", \

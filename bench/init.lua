@@ -14,6 +14,11 @@ local function read(name)
     return pem
 end
 
+-- The authorities in a file.
+function read_authorities(name)
+    authorities = assert(ssl.parse_pem_cert(read(name)))
+end
+
 -- The certificates of a folder by the number in their names, as `ngx.var` has it: a string.
 function read_identities(folder)
     identities = {}

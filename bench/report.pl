@@ -26,6 +26,7 @@ my ($folder) = @ARGV;
 
 # The targets, by what they are for.
 my $SAME = 0.95;         # of the rate of a static certificate
+my $CLIENTS = 0.97;      # of the rate of a static list of authorities
 my $RESUMED = 4.5;       # times the rate of full handshakes, with RSA keys
 my %NANOSECONDS = (set_tls_verify => 100, set_tls_cert_key => 400);
 
@@ -87,6 +88,29 @@ my @PARTS = (
                 chart => 'near',
             },
             { label => 'set by the plugin / nginx alone', of => [qw(lua stock)] },
+        ],
+    },
+    {
+        title => "Handshakes with clients that present certificates a second",
+        cases => [
+            ['clients-1', '1 authority', 'clients|1 CA'],
+            ['clients-100', '100 authorities', 'clients|100 CAs'],
+            ['clients-300', '300 authorities', 'clients|300 CAs'],
+        ],
+        rivals => [
+            [stock => 'nginx alone, `ssl_client_certificate`'],
+            [static => 'the same, a plugin in Lua that sets nothing'],
+            [lua => 'authorities set by the plugin'],
+        ],
+        share => 'resumed',
+        ratios => [
+            {
+                label => 'set by the plugin / nginx alone',
+                of => [qw(lua stock)],
+                target => sub { $CLIENTS },
+                chart => 'near',
+            },
+            { label => 'set by the plugin / static with a plugin', of => [qw(lua static)] },
         ],
     },
     {

@@ -380,7 +380,60 @@ qr/many: ca_certs: the names of 1500 authorities take \d+ bytes, and TLS allows 
 
 
 
-=== TEST 14: what is resumed is known whole (more of it in 085-resumption.t)
+=== TEST 14: many authorities, all of whose names arrive
+--- http_config
+    gateway {
+        ssl_certificate_by_lua_block {
+            local pki = require "pki"
+            local count = tonumber((require("ngx.ssl").server_name():match("^n(%d+)%.")))
+            many = many or {}
+            if not many[count] then
+                local list = { pki.read("ca") }
+                for pem in io.open("$TEST_NGINX_PKI/../cas-1500.pem"):read("*a"):gmatch("%-+BEGIN.-END[^\n]+\n") do
+                    if #list == count then
+                        break
+                    end
+                    list[#list + 1] = pem
+                end
+                many[count] = assert(require("ngx.ssl").parse_pem_cert(table.concat(list)))
+            end
+            assert(kong.client.tls.request_client_certificate(many[count]))
+        }
+    }
+--- init
+my $file = "$ENV{TEST_NGINX_PKI}/../cas-1500.pem";
+-f $file or system("scripts/pki", "--cas", 1500, $file) == 0 or die;
+--- config
+    location /t {
+        content_by_lua_block {
+            for _, count in ipairs { 1, 100, 380 } do
+                for _, version in ipairs { "1.2", "1.3" } do
+                    local seen = require("client").s_client {
+                        unix = "$TEST_NGINX_HTML_DIR/gateway.sock", cert = "client1", tls = version,
+                        servername = "n" .. count .. ".test", timeout = 20,
+                    }
+                    ngx.print(seen.protocol, " ", #seen.acceptable_cas, " names, from ", seen.acceptable_cas[1], " to ",
+                              seen.acceptable_cas[#seen.acceptable_cas], ": ", seen.body)
+                end
+            end
+        }
+    }
+--- request
+GET /t
+--- timeout: 60
+--- response_body
+TLSv1.2 1 names, from O = Test, CN = Test Root CA to O = Test, CN = Test Root CA: SUCCESS, 1 certificates
+TLSv1.3 1 names, from O = Test, CN = Test Root CA to O = Test, CN = Test Root CA: SUCCESS, 1 certificates
+TLSv1.2 100 names, from O = Test, CN = Test Root CA to O = Test, CN = Extra CA 00099: SUCCESS, 1 certificates
+TLSv1.3 100 names, from O = Test, CN = Test Root CA to O = Test, CN = Extra CA 00099: SUCCESS, 1 certificates
+TLSv1.2 380 names, from O = Test, CN = Test Root CA to O = Test, CN = Extra CA 00379: SUCCESS, 1 certificates
+TLSv1.3 380 names, from O = Test, CN = Test Root CA to O = Test, CN = Extra CA 00379: SUCCESS, 1 certificates
+--- no_error_log
+[error]
+
+
+
+=== TEST 15: what is resumed is known whole (more of it in 085-resumption.t)
 --- http_config
     gateway {
         ssl_session_cache shared:sessions:1m;
@@ -415,7 +468,7 @@ TLSv1.3 true SUCCESS, 2 certificates
 
 
 
-=== TEST 15: the chain, in all of its phases, leaf first
+=== TEST 16: the chain, in all of its phases, leaf first
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/phases.sock ssl;
@@ -464,7 +517,7 @@ the same in 6 phases
 
 
 
-=== TEST 16: the override of the result, and what it stands for
+=== TEST 17: the override of the result, and what it stands for
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -487,7 +540,7 @@ client1: .* SUCCESS, 1 certificates
 
 
 
-=== TEST 17: the pointer to the SSL
+=== TEST 18: the pointer to the SSL
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -516,7 +569,7 @@ name: gateway.test
 
 
 
-=== TEST 18: a client that leaves while Lua code waits in the certificate phase
+=== TEST 19: a client that leaves while Lua code waits in the certificate phase
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -544,7 +597,7 @@ SUCCESS, 1 certificates
 
 
 
-=== TEST 19: the revocation lists of the server hold for the authorities of a plugin
+=== TEST 20: the revocation lists of the server hold for the authorities of a plugin
 --- http_config
     gateway {
         ssl_crl $TEST_NGINX_PKI/revoked.crl;
@@ -562,7 +615,7 @@ client1: TLSv1.3 asked \[.*\] FAILED:certificate revoked, 1 certificates
 
 
 
-=== TEST 20: the client's certificate in the balancer phase
+=== TEST 21: the client's certificate in the balancer phase
 --- http_config
     upstream lua {
         server 0.0.0.1;

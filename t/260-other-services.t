@@ -1,0 +1,252 @@
+# Services that are no nginx: Apache httpd, HAProxy and openssl s_server, all of which require a client
+# certificate.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestKong;
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+use File::Temp ();
+use IO::Socket::INET;
+use IO::Socket::UNIX;
+use POSIX ();
+use Test::Nginx::Util qw(wait_for);
+
+require_program('apache2', 'haproxy', 'openssl', 'timeout');
+repeat_each(1);
+
+# ---- services ------------------------------------------------------------------------------------
+
+my $folder = File::Temp::tempdir('services-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
+# Their workers are another user than root.
+chmod 0755, $folder;
+my $pki = $ENV{TEST_NGINX_PKI};
+$ENV{TEST_NGINX_SERVICES} = $folder;
+$ENV{TEST_NGINX_APACHE} = Test::Nginx::Util::free_port();
+
+my @started;
+add_cleanup_handler(sub { kill TERM => @started; waitpid $_, 0 for @started });
+
+sub write_to {
+    my ($name, $text) = @_;
+    open my $file, '>', "$folder/$name" or die "$name: $!\n";
+    print $file $text;
+    close $file or die "$name: $!\n";
+    return "$folder/$name";
+}
+
+# Runs a command as long as this process lives, and returns when it takes connections.
+sub start {
+    my ($name, $connects, @command) = @_;
+    my $pid = fork // die "fork: $!\n";
+    if (!$pid) {
+        $SIG{$_} = 'DEFAULT' for qw(INT TERM HUP __DIE__);
+        open STDIN,  '<', '/dev/null';
+        open STDOUT, '>', "$folder/$name.out";
+        open STDERR, '>&', \*STDOUT;
+        local $ENV{PATH} = "$ENV{PATH}:/usr/local/sbin:/usr/sbin:/sbin";
+        chdir $folder;
+        # So that none is left behind for long, whatever becomes of this process.
+        exec 'timeout', 300, @command or POSIX::_exit(127);
+    }
+    push @started, $pid;
+    return if wait_for(20, $connects);
+    open my $said, '<', "$folder/$name.out" or die "$name.out: $!\n";
+    die "$name does not listen:\n", <$said>;
+}
+
+write_to('hello', "hello from Apache\n");
+start(
+    'apache', sub { IO::Socket::INET->new("127.0.0.1:$ENV{TEST_NGINX_APACHE}") },
+    'apache2', '-D', 'FOREGROUND', '-f', write_to('apache.conf', join "\n",
+        "ServerRoot $folder", "PidFile $folder/apache.pid", 'ServerName service.test',
+        "ErrorLog $folder/apache.log", "Listen 127.0.0.1:$ENV{TEST_NGINX_APACHE}",
+        (map {"LoadModule ${_}_module /usr/lib/apache2/modules/mod_$_.so"}
+            qw(mpm_event authz_core headers socache_shmcb ssl)),
+        $> ? () : ('User www-data', 'Group www-data'),
+        'StartServers 1', "DocumentRoot $folder", "DefaultRuntimeDir $folder",
+        'SSLEngine on', "SSLSessionCache shmcb:$folder/apache-sessions(512000)",
+        "SSLCertificateFile $pki/service.crt", "SSLCertificateKeyFile $pki/service.key",
+        "SSLCACertificateFile $pki/ca.crt", 'SSLVerifyClient require', 'SSLVerifyDepth 3',
+        'Header always set X-Seen "%{SSL_CLIENT_S_DN_CN}s %{SSL_PROTOCOL}s %{SSL_SESSION_RESUMED}s"',
+        '')
+);
+
+# HAProxy wants certificate and key in one file.
+my $pem = join '', map { open my $file, '<', "$pki/service.$_" or die $!; local $/; <$file> } qw(crt key);
+start(
+    'haproxy', sub { IO::Socket::UNIX->new("$folder/haproxy.sock") },
+    'haproxy', '-db', '-f', write_to('haproxy.conf', join "\n",
+        'global', 'defaults', ' mode http', map({" timeout $_ 30s"} qw(connect client server)),
+        'frontend service',
+        " bind unix\@$folder/haproxy.sock mode 777 ssl crt " . write_to('haproxy.pem', $pem)
+            . " ca-file $pki/ca.crt verify required",
+        ' http-request return status 200 hdr X-Seen "%[ssl_c_s_dn(CN)] %[ssl_fc_protocol]'
+            . ' %[ssl_fc_is_resumed,iif(Resumed,Initial)]"',
+        '')
+);
+
+start(
+    's_server', sub { IO::Socket::UNIX->new("$folder/s_server.sock") },
+    'openssl', 's_server', '-unix', 's_server.sock', '-www', '-Verify', 2, '-verify_return_error',
+    '-CAfile', "$pki/ca.crt", '-cert', "$pki/service.crt", '-key', "$pki/service.key"
+);
+
+# ---- the gateway ---------------------------------------------------------------------------------
+
+# "/t" asks each service, with each certificate in turn, and twice; "/<service>?cert=<name>" once. Over
+# the version of TLS that the block has in its name, and over kept connections if it says so.
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my ($tls) = $block->name =~ /TLS 1\.([23])/ or return;
+    my $keepalive = $block->name =~ /kept/ ? 'kong_tls_keepalive 8;' : '';
+    my $connection = $keepalive ? '' : 'close';
+
+    $block->set_value('http_config', $block->http_config . <<"_EOC_");
+    upstream apache {
+        server 127.0.0.1:\$TEST_NGINX_APACHE;
+        $keepalive
+    }
+    upstream haproxy {
+        server unix:\$TEST_NGINX_SERVICES/haproxy.sock;
+        $keepalive
+    }
+    upstream s_server {
+        server unix:\$TEST_NGINX_SERVICES/s_server.sock;
+    }
+    init_worker_by_lua_block {
+        other = require("resty.kong.x509").store { pem = require("pki").read("other-ca") }
+    }
+_EOC_
+    $block->set_value('config', (join '', map { <<"_EOC_" } qw(apache haproxy s_server)) . <<'_EOC_');
+    location /$_ {
+        access_by_lua_block {
+            local name = ngx.var.arg_cert
+            if name then
+                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            end
+            assert(kong.service.set_tls_verify(true))
+            if ngx.var.arg_trust then
+                assert(kong.service.set_tls_verify_store(other))
+            end
+        }
+        proxy_ssl_trusted_certificate \$TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name service.test;
+        proxy_ssl_protocols TLSv1.$tls;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "$connection";
+        proxy_pass https://$_/hello;
+        # What s_server sees is in its page.
+        header_filter_by_lua_block { ngx.header.content_length = nil }
+        body_filter_by_lua_block {
+            ngx.ctx.page = (ngx.ctx.page or "") .. ngx.arg[1]
+            ngx.arg[1] = nil
+            if ngx.arg[2] then
+                local page = ngx.ctx.page
+                local kind, version = page:match("(%a+), (TLSv[%d.]+), Cipher is")
+                local seen = ngx.var.upstream_http_x_seen
+                if kind then
+                    seen = page:match("Subject: [^\\n]*CN ?= ?([^\\n]*)") .. " "
+                           .. page:match("Protocol  : (%S+)") .. " " .. (kind == "Reused" and "Resumed" or "Initial")
+                end
+                ngx.arg[1] = ngx.status .. " " .. (seen or "-")
+            end
+        }
+    }
+_EOC_
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            for _, service in ipairs { "apache", "haproxy", "s_server" } do
+                local function try(arguments)
+                    local url = "http://127.0.0.1:$TEST_NGINX_SERVER_PORT/" .. service .. "?" .. arguments
+                    ngx.say(service, " ", arguments, ": ", client.curl({ url }).out)
+                end
+                for turn = 1, 2 do
+                    try "cert=client1"
+                    try "cert=rsa"
+                    try "cert=intermediate"
+                end
+                try ""
+                try "cert=client1&trust=other"
+                try "cert=client1"
+            end
+        }
+    }
+_EOC_
+});
+
+# What "/t" prints, of connections to services of which the second with a certificate is such.
+sub expected {
+    my ($version, %second) = @_;
+    my $text = '';
+    for my $service (qw(apache haproxy s_server)) {
+        my @lines = map {"cert=$_->[0]: 200 $_->[1] $version "}
+            (['client1', 'client-1'], ['rsa', 'client-rsa'], ['intermediate', 'client-intermediate']);
+        $text .= "$service $_\n" for
+            (map {"${_}Initial"} @lines), (map {"$_$second{$service}"} @lines),
+            ': 502 -', 'cert=client1&trust=other: 502 -', "$lines[0]$second{$service}";
+    }
+    return $text;
+}
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: over TLS 1.3, to each its own session
+--- config
+--- request
+GET /t
+--- timeout: 60
+--- response_body eval
+main::expected('TLSv1.3', apache => 'Resumed', haproxy => 'Resumed', s_server => 'Resumed')
+--- error_log
+upstream SSL certificate verify error
+--- no_error_log
+[alert]
+
+
+
+=== TEST 2: over TLS 1.2, to each its own session
+--- config
+--- request
+GET /t
+--- timeout: 60
+--- response_body eval
+main::expected('TLSv1.2', apache => 'Resumed', haproxy => 'Resumed', s_server => 'Resumed')
+--- error_log
+upstream SSL certificate verify error
+--- no_error_log
+[alert]
+
+
+
+=== TEST 3: over TLS 1.3, to each its own kept connection (s_server keeps none)
+--- config
+--- request
+GET /t
+--- timeout: 60
+--- response_body eval
+main::expected('TLSv1.3', apache => 'Initial', haproxy => 'Initial', s_server => 'Resumed')
+--- error_log
+upstream SSL certificate verify error
+--- no_error_log
+[alert]
+
+
+
+=== TEST 4: over TLS 1.2, to each its own kept connection (s_server keeps none)
+--- config
+--- request
+GET /t
+--- timeout: 60
+--- response_body eval
+main::expected('TLSv1.2', apache => 'Initial', haproxy => 'Initial', s_server => 'Resumed')
+--- error_log
+upstream SSL certificate verify error
+--- no_error_log
+[alert]

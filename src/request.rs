@@ -34,8 +34,22 @@ pub struct RequestState {
     pub leaf_accepted: Cell<bool>,
     /// Whether the last handshake was refused by us: not the fault of the peer.
     pub handshake_refused: Cell<bool>,
-    /// What plugins of ours keep: names and texts, in the pool of the request.
-    texts: RefCell<Vec<(NonNull<[u8]>, NonNull<[u8]>)>>,
+    /// What plugins of ours keep.
+    texts: RefCell<Vec<KeptText>>,
+}
+
+/// A text that a plugin of ours keeps for a request, in the pool of that.
+#[derive(Clone, Copy)]
+struct KeptText {
+    name: NonNull<[u8]>,
+    text: NonNull<[u8]>,
+}
+
+impl KeptText {
+    fn is_named(self, name: &[u8]) -> bool {
+        // SAFETY: the name lives in the pool of the request, as does its state.
+        unsafe { self.name.as_ref() == name }
+    }
 }
 
 impl RequestState {
@@ -99,25 +113,18 @@ impl RequestState {
 
     /// Keeps `text` as long as the request lives, whatever internal redirects it takes.
     pub fn keep_text(&self, pool: Pool<'_>, name: &[u8], text: &[u8]) -> Result<(), OutOfMemory> {
-        let kept = (pool.copy_bytes(name)?, pool.copy_bytes(text)?);
+        let kept = KeptText { name: pool.copy_bytes(name)?, text: pool.copy_bytes(text)? };
         let mut texts = self.texts.borrow_mut();
-        // SAFETY: names live in the pool of the request, as does this state.
-        texts.retain(|(other, _)| unsafe { other.as_ref() } != name);
+        texts.retain(|other| !other.is_named(name));
         texts.push(kept);
         Ok(())
     }
 
     /// The text that was kept last under `name`.
     pub fn kept_text(&self, name: &[u8]) -> Option<&[u8]> {
-        // SAFETY: as above.
-        let (_, text) = self
-            .texts
-            .borrow()
-            .iter()
-            .copied()
-            .find(|(other, _)| unsafe { other.as_ref() } == name)?;
-        // SAFETY: as above.
-        Some(unsafe { text.as_ref() })
+        let kept = self.texts.borrow().iter().copied().find(|kept| kept.is_named(name))?;
+        // SAFETY: the text lives in the pool of the request, as does this state.
+        Some(unsafe { kept.text.as_ref() })
     }
 
     /// What `set_client_verify` was given for `request`, or for the one that it is a subrequest of:

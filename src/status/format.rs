@@ -43,11 +43,8 @@ impl Format {
     }
 
     fn media_type(self) -> &'static str {
-        match self {
-            Self::Json => "application/json",
-            Self::Prometheus => "text/plain",
-            Self::Html => "text/html",
-        }
+        let content_type = self.content_type();
+        content_type.split_once(';').map_or(content_type, |(media_type, _)| media_type)
     }
 
     /// The header `Content-Type`.

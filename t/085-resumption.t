@@ -274,7 +274,40 @@ TLSv1.3 $_
 
 
 
-=== TEST 11: a session that nobody was asked for brings nobody
+=== TEST 11: the same, of a session cache
+--- http_config
+    gateway {
+        ssl_session_cache shared:sessions:1m;
+        ssl_session_tickets off;
+        asking;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/gateway.sock ssl;
+        server_name b.test c.test;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        ssl_verify_client optional;
+        ssl_session_cache shared:sessions:1m;
+        ssl_session_tickets off;
+        ssl_client_certificate $TEST_NGINX_PKI/other-ca.crt;
+        return 200 "$ssl_client_verify\n";
+    }
+--- request eval
+["GET /t?cert=client-other&first=b.test&second=a.test", "GET /t?cert=client-other&first=b.test&second=b.test",
+ "GET /t?cert=client-other&first=b.test&second=c.test", "GET /t?cert=client-other&first=b.test&second=none"]
+--- response_body eval
+[map {"TLSv1.2 new SUCCESS
+TLSv1.2 $_
+TLSv1.3 new SUCCESS
+TLSv1.3 $_
+"} 'new FAILED:unable to get local issuer certificate, 1 certificates', 'reused SUCCESS', 'new SUCCESS',
+   'new FAILED:unable to get local issuer certificate, 1 certificates']
+--- no_error_log
+[error]
+
+
+
+=== TEST 12: a session that nobody was asked for brings nobody
 --- http_config
     gateway {
         asking;
@@ -291,7 +324,7 @@ TLSv1.3 reused NONE, no certificates
 
 
 
-=== TEST 12: OpenSSL's own cache asks nobody, but knows under which name a chain was presented
+=== TEST 13: OpenSSL's own cache asks nobody, but knows under which name a chain was presented
 --- http_config
     gateway {
         ssl_session_cache builtin:100;
@@ -329,7 +362,7 @@ TLSv1.3 reused FAILED:[^,]*, no certificates, the TLS session was resumed, and d
 
 
 
-=== TEST 13: a chain that is too long to be kept: there is nothing to resume
+=== TEST 14: a chain that is too long to be kept: there is nothing to resume
 --- http_config
     gateway {
         asking;

@@ -324,7 +324,7 @@ TLSv1.3 reused NONE, no certificates
 
 
 
-=== TEST 13: OpenSSL's own cache asks nobody, but knows under which name a chain was presented
+=== TEST 13: OpenSSL's own cache asks nobody: a handshake with a session of another name ends (with TLS 1.2, it is for that name)
 --- http_config
     gateway {
         ssl_session_cache builtin:100;
@@ -355,8 +355,9 @@ TLSv1.3 reused 3 certificates
 \$", "^TLSv1.2 new 3 certificates
 TLSv1.2 reused FAILED:[^,]*, 3 certificates
 TLSv1.3 new 3 certificates
-TLSv1.3 reused FAILED:[^,]*, no certificates, the TLS session was resumed, and does not hold the certificate chain of the first handshake
-\$"]
+TLSv1.3 reused \$"]
+--- error_log
+the handshake is refused: the client resumes a session of another server name
 --- no_error_log
 [alert]
 
@@ -401,5 +402,34 @@ TLSv1.2 new SUCCESS, 43 certificates
 TLSv1.2 new SUCCESS, 43 certificates
 TLSv1.3 new SUCCESS, 43 certificates
 TLSv1.3 new SUCCESS, 43 certificates
+--- no_error_log
+[error]
+
+
+
+=== TEST 15: another address with the same default server
+--- http_config
+    gateway {
+        listen unix:$TEST_NGINX_HTML_DIR/other-gateway.sock ssl;
+        ssl_session_cache shared:sessions:1m;
+        asking;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/other-gateway.sock ssl;
+        server_name a.test;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        ssl_certificate_by_lua_block {
+            assert(kong.client.tls.request_client_certificate(ca.other))
+        }
+        return 200 "other: $ssl_client_verify\n";
+    }
+--- request
+GET /t?socket=other-gateway&cert=client1
+--- response_body
+TLSv1.2 new SUCCESS, 1 certificates
+TLSv1.2 new other: FAILED:unable to get local issuer certificate
+TLSv1.3 new SUCCESS, 1 certificates
+TLSv1.3 new other: FAILED:unable to get local issuer certificate
 --- no_error_log
 [error]

@@ -13,10 +13,12 @@ use openssl::ssl::SslRef;
 use openssl_sys::SSL;
 
 use super::connection::{DownstreamConnection, DownstreamError, client_ssl};
+use super::handshake;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::request::Request;
 use crate::nginx::server::{ClientConnection, Servers};
+use crate::openssl::session;
 use crate::openssl::ssl::select_alpn;
 
 /// What nginx offers (`NGX_HTTP_V2_ALPN_PROTO NGX_HTTP_ALPN_PROTOS`), in wire format.
@@ -26,7 +28,10 @@ const WITHOUT_HTTP2: &[u8] = b"\x08http/1.1\x08http/1.0\x08http/0.9";
 
 /// Withholds HTTP/2 from the client. Phase: client_hello, which comes before the choice.
 pub fn disable_http2_alpn(request: Request<'_>) -> Result<(), DownstreamError> {
-    DownstreamConnection::find_or_make(client_ssl(request)?)?.http2_disabled.set(true);
+    let ssl = client_ssl(request)?;
+    // What is malformed, OpenSSL refuses when it comes to it.
+    let name = session::server_name_of_client_hello(ssl).unwrap_or_default();
+    handshake::watch(ssl, name)?.http2_disabled.set(true);
     Ok(())
 }
 

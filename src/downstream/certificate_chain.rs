@@ -4,12 +4,11 @@ use openssl::error::ErrorStack;
 use openssl::ssl::SslRef;
 use openssl::x509::X509Ref;
 
-use super::connection::{DownstreamConnection, DownstreamError, client_ssl};
+use super::connection::{DownstreamError, client_ssl};
 use super::intermediates::Intermediates;
-use super::resumption::{self, FirstHandshake};
+use super::resumption;
 use crate::nginx::request::Request;
 use crate::openssl::error::SslError;
-use crate::openssl::{session, ssl};
 
 /// Why the chain is not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -46,19 +45,11 @@ pub fn get_full_client_certificate_chain(
 
 /// What the client presented but for its own certificate.
 fn intermediates(ssl: &SslRef) -> Result<Intermediates, ChainError> {
-    if ssl.session_reused() {
-        let first_handshake = DownstreamConnection::find(ssl)
-            .and_then(|state| state.first_handshake.borrow().clone());
-        if let Some(FirstHandshake { intermediates }) = first_handshake {
-            return Ok(intermediates.unwrap_or_default());
-        }
-        // A session of OpenSSL's own cache has all of the chain, under whatever name it was made.
-        let made_for = ssl.session().and_then(session::server_name);
-        if !resumption::is_same_name(ssl::server_name(ssl), made_for) {
-            return Err(ChainError::Resumed);
-        }
+    if let Some(intermediates) = resumption::intermediates_of_first_handshake(ssl) {
+        return Ok(intermediates);
     }
-    // On the side of the server, OpenSSL leaves the leaf out of the chain.
+    // On the side of the server, OpenSSL leaves the leaf out of the chain. A session has none, but for one
+    // of OpenSSL's own cache.
     let chain = ssl.peer_cert_chain().ok_or(ChainError::Resumed)?;
     Ok(chain.iter().map(X509Ref::to_owned).collect())
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
 
-use openssl::ssl::SslRef;
+use openssl::ssl::{SslRef, SslVerifyMode};
 use openssl::stack::StackRef;
 use openssl::x509::X509;
 
@@ -52,11 +52,20 @@ pub fn request_client_certificate(
         None => announce_none(ssl)?,
     }
     ssl::ask_for_certificate(ssl);
-    if !DownstreamConnection::find_or_make(ssl)?.certificate_requested.replace(true) {
+    let state = handshake::watch(ssl, ssl::server_name(ssl))?;
+    if !state.certificate_requested.replace(true) {
         counters::count(Counter::ClientCertificateRequested);
-        handshake::watch(ssl);
     }
     Ok(())
+}
+
+/// Asks the client again, if it was asked: nginx looks for the server of a second `ClientHello` too, and
+/// with it takes over how that is configured. To be called whenever the handshake has gone on.
+pub fn ask_again(ssl: &SslRef, state: &DownstreamConnection) {
+    let is_asked = ssl.verify_mode().contains(SslVerifyMode::PEER);
+    if state.certificate_requested.get() && !ssl.session_reused() && !is_asked {
+        ssl::ask_for_certificate(ssl);
+    }
 }
 
 /// Counts what the client has answered, if it was asked. To be called at the end of the handshake.

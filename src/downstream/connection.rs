@@ -1,6 +1,6 @@
 //! What we keep for a client's connection.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ptr::NonNull;
 
 use openssl::ssl::SslRef;
@@ -35,6 +35,8 @@ pub struct DownstreamConnection {
     pub authorities: Cell<Option<AnnouncedAuthorities>>,
     /// Whether the client is asked for a certificate.
     pub certificate_requested: Cell<bool>,
+    /// The name that the client had asked for when we were called first.
+    pub server_name: OnceCell<Option<Box<[u8]>>>,
     /// Whether the client has said which certificate it has, or that it has none.
     pub has_answered: Cell<bool>,
     /// Whether the connection has what a session was bound to that the client offers.

@@ -4,19 +4,48 @@
 use std::ffi::c_int;
 
 use foreign_types::ForeignTypeRef;
-use openssl::ssl::SslRef;
+use openssl::ssl::{SslRef, SslVersion};
 use openssl_sys::SSL;
 
-use super::connection::DownstreamConnection;
+use super::connection::{DownstreamConnection, DownstreamError};
 use super::{client_certificate, resumption};
 use crate::nginx::connection::{Connection, process_log};
 use crate::nginx::panic::guard;
+use crate::openssl::error::SslError;
 use crate::openssl::ssl::{self, HandshakeEvent};
 
-/// Has us told how the handshake of `ssl` goes on.
-pub fn watch(ssl: &SslRef) {
+/// Why a client's handshake can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// What was asked for under one name would hold for another.
+    #[error("the client asks for another server name than before the HelloRetryRequest")]
+    AnotherName,
+    /// A session of nginx's own that brings the client's certificate.
+    #[error("the client resumes a session of another server name")]
+    SessionOfAnotherName,
+    /// The connection is not that of a client.
+    #[error("it belongs to no server")]
+    NoServer,
+    /// OpenSSL refused.
+    #[error(transparent)]
+    Ssl(#[from] SslError),
+}
+
+/// Has us told how the handshake of `ssl` goes on, whose client asks for `name`.
+pub fn watch<'a>(
+    ssl: &'a SslRef,
+    name: Option<&[u8]>,
+) -> Result<&'a DownstreamConnection, DownstreamError> {
+    let state = DownstreamConnection::find_or_make(ssl)?;
+    state.server_name.get_or_init(|| name.map(Box::from));
     // SAFETY: `info_callback` calls the one of the context.
     unsafe { ssl::set_connection_info_callback(ssl, info_callback) };
+    Ok(state)
+}
+
+/// Whether nginx has not seen a handshake of `ssl` end yet.
+pub fn is_first(ssl: &SslRef) -> bool {
+    Connection::from_ssl(ssl).and_then(Connection::tls).is_some_and(|tls| !tls.handshaked())
 }
 
 /// Takes the place of the callback of the context, for one connection.
@@ -28,16 +57,47 @@ unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) 
             // SAFETY: as OpenSSL would call it.
             unsafe { of_context(ssl.as_ptr(), r#where, ret) };
         }
-        let is_first = Connection::from_ssl(ssl)
-            .and_then(Connection::tls)
-            .is_some_and(|tls| !tls.handshaked());
-        let Some(state) = DownstreamConnection::find(ssl).filter(|_| is_first) else {
+        let Some(state) = DownstreamConnection::find(ssl).filter(|_| is_first(ssl)) else {
             return;
         };
-        resumption::take_binding(ssl, state);
-        resumption::bind(ssl, state);
+        if let Err(error) = go_on(ssl, state) {
+            refuse(ssl, &error);
+        }
         if HandshakeEvent::from_where(r#where) == Some(HandshakeEvent::Done) {
             client_certificate::count_answer(ssl, state);
         }
     });
+}
+
+fn go_on(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {
+    check_name(ssl, state)?;
+    resumption::take_binding(ssl, state)?;
+    client_certificate::ask_again(ssl, state);
+    resumption::bind(ssl, state)
+}
+
+/// A second `ClientHello` must be for the name of the first (RFC 8446, section 4.1.2). OpenSSL does not
+/// look, and the Lua module calls nobody for it: what was said of the first would hold for the second.
+fn check_name(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {
+    match state.server_name.get() {
+        Some(name)
+            if ssl.version2() == Some(SslVersion::TLS1_3)
+                && !resumption::is_same_name(name.as_deref(), ssl::server_name(ssl)) =>
+        {
+            Err(HandshakeError::AnotherName)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Ends the handshake of `ssl`, with one line in the log.
+pub fn refuse(ssl: &SslRef, error: &HandshakeError) {
+    if !ssl::is_refused(ssl) {
+        let message = format_args!("the handshake is refused: {error}");
+        match Connection::from_ssl(ssl) {
+            Some(connection) => connection.log().error(message),
+            None => process_log().error(message),
+        }
+        ssl::refuse_handshake(ssl);
+    }
 }

@@ -15,9 +15,11 @@ use openssl::x509::{X509, X509Ref};
 
 use crate::openssl::fingerprint::Encoding;
 
-/// How many chains a worker keeps.
-const CHAINS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
-/// The most bytes that one of them may take, as it is sent. The chains are those of whoever comes.
+/// How many chains a worker keeps of clients whose certificate was verified in the handshake, and of
+/// others: these are whoever comes, and can't take the place of those.
+const VERIFIED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+const OTHERS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// The most bytes that one of them may take, as it is sent.
 const LONGEST: usize = 16 * 1024;
 
 /// Intermediate certificates, in the order in which they were presented.
@@ -26,8 +28,11 @@ pub type Intermediates = Rc<[X509]>;
 /// The SHA-256 digest of [`Intermediates`].
 pub type Digest = [u8; 32];
 
+type Known = RefCell<LruCache<Digest, Intermediates>>;
+
 thread_local! {
-    static KNOWN: RefCell<LruCache<Digest, Intermediates>> = RefCell::new(LruCache::new(CHAINS));
+    static OF_VERIFIED: Known = RefCell::new(LruCache::new(VERIFIED));
+    static OF_OTHERS: Known = RefCell::new(LruCache::new(OTHERS));
 }
 
 /// Why a chain is not kept.
@@ -40,7 +45,7 @@ pub enum NotKept {
 }
 
 /// Keeps a chain that is not empty, and says what it is to be found by.
-pub fn keep(chain: &StackRef<X509>) -> Result<Digest, NotKept> {
+pub fn keep(chain: &StackRef<X509>, is_verified: bool) -> Result<Digest, NotKept> {
     let mut encoding = Encoding::new();
     let mut length = 0;
     for certificate in chain {
@@ -52,7 +57,8 @@ pub fn keep(chain: &StackRef<X509>) -> Result<Digest, NotKept> {
         encoding.bytes(&encoded);
     }
     let digest = encoding.digest();
-    KNOWN.with_borrow_mut(|known| {
+    let known = if is_verified { &OF_VERIFIED } else { &OF_OTHERS };
+    known.with_borrow_mut(|known| {
         known.get_or_insert(digest, || chain.iter().map(X509Ref::to_owned).collect());
     });
     Ok(digest)
@@ -60,10 +66,14 @@ pub fn keep(chain: &StackRef<X509>) -> Result<Digest, NotKept> {
 
 /// The chain with `digest`, if it is still known.
 pub fn find(digest: &Digest) -> Option<Intermediates> {
-    KNOWN.with_borrow_mut(|known| known.get(digest).map(Rc::clone))
+    [&OF_VERIFIED, &OF_OTHERS]
+        .into_iter()
+        .find_map(|known| known.with_borrow_mut(|known| known.get(digest).map(Rc::clone)))
 }
 
 /// Drops the chains that this worker keeps.
 pub fn clear_cache() {
-    KNOWN.with_borrow_mut(LruCache::clear);
+    for known in [&OF_VERIFIED, &OF_OTHERS] {
+        known.with_borrow_mut(LruCache::clear);
+    }
 }

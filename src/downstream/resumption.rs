@@ -11,23 +11,26 @@
 //! session. Wherever a session is kept, and whoever finds it, it is of no use without.
 
 use std::ffi::{c_int, c_uchar, c_void};
+use std::ptr::NonNull;
 
 use foreign_types::ForeignTypeRef;
 use ngx::ffi::ngx_conf_t;
-use openssl::ssl::{SslRef, SslSessionRef};
+use openssl::ssl::{SslContextRef, SslRef, SslSessionRef, SslVersion};
+use openssl::x509::X509VerifyResult;
 use openssl_sys::{SSL, SSL_SESSION};
 
 use super::connection::DownstreamConnection;
-use super::handshake;
+use super::handshake::{self, HandshakeError};
 use super::intermediates::{self, Intermediates, NotKept};
 use crate::module::{self, MainConf, ServerConf};
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
-use crate::nginx::server::{ClientConnection, Server, Servers};
+use crate::nginx::pool::{OutOfMemory, Pool};
+use crate::nginx::server::{ClientConnection, Servers};
 use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Encoding;
 use crate::openssl::session::{self, ID_CONTEXT, Offered};
-use crate::openssl::ssl;
+use crate::openssl::ssl::{self, ContextIndex, InfoCallback};
 
 /// What binds the sessions of a configuration to it: different in each, and the same in all workers.
 pub struct Configuration([u8; 32]);
@@ -50,28 +53,29 @@ fn random() -> Result<[u8; 32], SslError> {
 struct Binding([u8; ID_CONTEXT]);
 
 impl Binding {
-    /// For the `name` that a client asks for at the address whose default server is at `server`.
-    fn new(configuration: &Configuration, server: usize, name: Option<&[u8]>) -> Self {
+    /// For the `name` that a client asks for at `address`.
+    fn new(configuration: &Configuration, address: usize, name: Option<&[u8]>) -> Self {
         let mut encoding = Encoding::new();
         encoding.bytes(&configuration.0);
-        encoding.number(server as u64);
+        encoding.number(address as u64);
         encoding.optional(name, |encoding, name| encoding.bytes(&name.to_ascii_lowercase()));
         Self(encoding.digest())
     }
 
     /// For the client of `ssl`, in its handshake.
     fn of(ssl: &SslRef, name: Option<&[u8]>) -> Option<Self> {
-        let server = default_server(ssl)?;
+        let client = client(ssl)?;
         // SAFETY: ours is in its place.
-        let main_conf: &MainConf = unsafe { server.main_configuration(module::index())? };
-        Some(Self::new(main_conf.resumption.get()?, server.address(), name))
+        let main_conf: &MainConf =
+            unsafe { client.default_server().main_configuration(module::index())? };
+        Some(Self::new(main_conf.resumption.get()?, client.address(), name))
     }
 }
 
-fn default_server(ssl: &SslRef) -> Option<Server<'_>> {
+fn client(ssl: &SslRef) -> Option<ClientConnection<'_>> {
     // SAFETY: we are called in the first handshake of clients of the servers that we have callbacks
     // on, and nginx allows for no other.
-    unsafe { ClientConnection::in_handshake(ssl).map(ClientConnection::default_server) }
+    unsafe { ClientConnection::in_handshake(ssl) }
 }
 
 /// What a session remembers of the certificates that its client presented when we asked for them, as
@@ -107,72 +111,96 @@ impl Presented {
     /// Of what the client has presented in this handshake.
     fn by(ssl: &SslRef) -> Result<Self, SslError> {
         match ssl.peer_cert_chain() {
-            Some(chain) if !chain.is_empty() => match intermediates::keep(chain) {
-                Ok(digest) => Ok(Self::Chain(digest)),
-                Err(NotKept::TooLong) => Ok(Self::TooLong),
-                Err(NotKept::Ssl(errors)) => Err(SslError::new("i2d_X509", errors)),
-            },
+            Some(chain) if !chain.is_empty() => {
+                match intermediates::keep(chain, is_verified(ssl)) {
+                    Ok(digest) => Ok(Self::Chain(digest)),
+                    Err(NotKept::TooLong) => Ok(Self::TooLong),
+                    Err(NotKept::Ssl(errors)) => Err(SslError::new("i2d_X509", errors)),
+                }
+            }
             _ => Ok(Self::LeafAtMost),
         }
     }
 }
 
+fn is_verified(ssl: &SslRef) -> bool {
+    ssl.verify_result() == X509VerifyResult::OK
+}
+
 /// What is known of the first handshake on a connection that resumes a session bound to its name.
 #[derive(Clone)]
 pub struct FirstHandshake {
+    /// Which session it is of: a client may offer several.
+    presented: Presented,
     /// What the client had presented, but for its own certificate.
-    pub intermediates: Option<Intermediates>,
+    intermediates: Intermediates,
+}
+
+/// What the client had presented in the first handshake of the session that `ssl` has resumed, but for
+/// its own certificate; `None` if that is not known.
+pub fn intermediates_of_first_handshake(ssl: &SslRef) -> Option<Intermediates> {
+    if !ssl.session_reused() {
+        return None;
+    }
+    let FirstHandshake { presented, intermediates } =
+        DownstreamConnection::find(ssl)?.first_handshake.borrow().clone()?;
+    let resumed = Presented::from_bytes(session::application_data(ssl.session()?))?;
+    (resumed == presented).then_some(intermediates)
 }
 
 /// Binds the new session of `ssl`, if its client is asked, to the name that the client asks for, and
 /// makes it remember what the client presents. To be called whenever the handshake has gone on: after a
 /// `HelloRetryRequest` the session is another one, though nobody is told.
-pub fn bind(ssl: &SslRef, state: &DownstreamConnection) {
+pub fn bind(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {
     if !state.certificate_requested.get() || ssl.session_reused() {
-        return;
+        return Ok(());
     }
     let Some(session) = ssl.session() else {
-        return;
+        return Ok(());
     };
     let is_bound = !session::application_data(session).is_empty();
     let has_answered = !state.has_answered.get() && ssl.peer_cert_chain().is_some();
     if is_bound && !has_answered {
-        return;
+        return Ok(());
     }
     state.has_answered.set(has_answered);
-    if let Err(error) = bind_session(ssl, session) {
-        process_log().error(format_args!("a client's handshake is refused: {error}"));
-        ssl::refuse_handshake(ssl);
-    }
-}
 
-/// Why a session could not be bound.
-#[derive(Debug, thiserror::Error)]
-enum BindError {
-    #[error("its TLS session belongs to no server")]
-    NoServer,
-    #[error(transparent)]
-    Ssl(#[from] SslError),
-}
-
-fn bind_session(ssl: &SslRef, session: &SslSessionRef) -> Result<(), BindError> {
-    let Binding(context) = Binding::of(ssl, ssl::server_name(ssl)).ok_or(BindError::NoServer)?;
+    let Binding(context) =
+        Binding::of(ssl, ssl::server_name(ssl)).ok_or(HandshakeError::NoServer)?;
     session::set_id_context(session, &context)?;
     session::set_application_data(session, &Presented::by(ssl)?.to_bytes())?;
     Ok(())
 }
 
 /// Takes a [`Binding`] from a connection that has offered a session: OpenSSL has looked at the session.
-/// After a `HelloRetryRequest` the client may offer another one, under another name.
-pub fn take_binding(ssl: &SslRef, state: &DownstreamConnection) {
-    if !state.has_binding.replace(false) {
-        return;
+/// After a `HelloRetryRequest` the client may offer another one.
+pub fn take_binding(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {
+    if state.has_binding.replace(false) {
+        session::set_id_context_of_connection(ssl, &random()?)?;
     }
-    let taken = random().and_then(|nobody| session::set_id_context_of_connection(ssl, &nobody));
-    if let Err(error) = taken {
-        process_log().error(format_args!("a client's handshake is refused: {error}"));
-        ssl::refuse_handshake(ssl);
+    Ok(())
+}
+
+/// Checks a session that OpenSSL has found by itself, in its own cache. To be called when it has.
+///
+/// With TLS 1.2 the name is that of the session, so that the request is one for it.
+fn check_found(ssl: &SslRef) -> Result<(), HandshakeError> {
+    let is_resumed = ssl.session_reused() && ssl.version2() == Some(SslVersion::TLS1_3);
+    match ssl.session() {
+        Some(session) if is_resumed && !is_for_name(session, ssl::server_name(ssl)) => {
+            Err(HandshakeError::SessionOfAnotherName)
+        }
+        _ => Ok(()),
     }
+}
+
+/// Whether a session that only nginx has made is for `name`. What a client has proven counts for the name
+/// that it was asked under, whoever had asked (RFC 6066, section 3; CVE-2025-23419).
+fn is_for_name(session: &SslSessionRef, name: Option<&[u8]>) -> bool {
+    let is_bound = !session::application_data(session).is_empty();
+    is_bound
+        || !session::has_peer_certificate(session)
+        || is_same_name(name, session::server_name(session))
 }
 
 /// Judges a session that a client offers, while OpenSSL reads the `ClientHello`.
@@ -186,13 +214,8 @@ fn judge(ssl: &SslRef, session: &SslSessionRef) -> Offered {
 fn may_resume(ssl: &SslRef, session: &SslSessionRef) -> Option<bool> {
     let data = session::application_data(session);
     if data.is_empty() {
-        // A session of nginx's own. What a client has proven counts for the name that it was asked
-        // under, whoever had asked (RFC 6066, section 3; CVE-2025-23419).
-        if !session::has_peer_certificate(session) {
-            return Some(true);
-        }
         let name = session::server_name_of_client_hello(ssl).ok()?;
-        return Some(is_same_name(name, session::server_name(session)));
+        return Some(is_for_name(session, name));
     }
 
     let name = session::server_name_of_client_hello(ssl).ok()?;
@@ -200,16 +223,16 @@ fn may_resume(ssl: &SslRef, session: &SslSessionRef) -> Option<bool> {
     if session::id_context(session) != binding.0 {
         return Some(false);
     }
-    let intermediates = match Presented::from_bytes(data)? {
-        Presented::LeafAtMost => None,
-        Presented::Chain(digest) => Some(intermediates::find(&digest)?),
+    let presented = Presented::from_bytes(data)?;
+    let intermediates = match presented {
+        Presented::LeafAtMost => Intermediates::default(),
+        Presented::Chain(digest) => intermediates::find(&digest)?,
         Presented::TooLong => return Some(false),
     };
-    let state = DownstreamConnection::find_or_make(ssl).ok()?;
-    handshake::watch(ssl);
+    let state = handshake::watch(ssl, name).ok()?;
     session::set_id_context_of_connection(ssl, &binding.0).ok()?;
     state.has_binding.set(true);
-    state.first_handshake.replace(Some(FirstHandshake { intermediates }));
+    state.first_handshake.replace(Some(FirstHandshake { presented, intermediates }));
     Some(true)
 }
 
@@ -250,8 +273,8 @@ unsafe extern "C" fn get_session(
         // would have got without us.
         unsafe {
             let ssl_ref = SslRef::from_ptr(ssl);
-            let server_conf: Option<&ServerConf> =
-                default_server(ssl_ref).and_then(|server| server.configuration(module::index()));
+            let server_conf: Option<&ServerConf> = client(ssl_ref)
+                .and_then(|client| client.default_server().configuration(module::index()));
             let Some(get) = server_conf.and_then(|server_conf| server_conf.get_session.get())
             else {
                 return std::ptr::null_mut();
@@ -270,11 +293,25 @@ unsafe extern "C" fn get_session(
     })
 }
 
+/// Why our callbacks could not be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// OpenSSL refused.
+    #[error(transparent)]
+    Ssl(#[from] SslError),
+    /// No memory.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+}
+
 /// Installs our callbacks on the contexts of all servers. To be called in *postconfiguration*.
 ///
 /// # Safety
 /// `cf` must be valid, and inside `http {}`, with all of it read, and `main_conf` ours of it.
-pub unsafe fn postconfiguration(cf: *mut ngx_conf_t, main_conf: &MainConf) -> Result<(), SslError> {
+pub unsafe fn postconfiguration(
+    cf: *mut ngx_conf_t,
+    main_conf: &MainConf,
+) -> Result<(), InstallError> {
     let _ = main_conf.resumption.set(Configuration::new()?);
     // SAFETY: by contract.
     let Some(servers) = (unsafe { Servers::new(cf) }) else {
@@ -294,8 +331,50 @@ pub unsafe fn postconfiguration(cf: *mut ngx_conf_t, main_conf: &MainConf) -> Re
                 unsafe { session::set_get_session_callback(context, get_session) };
             }
         }
+        if session::has_internal_cache(context) {
+            // SAFETY: the pool of a configuration lives as long as its contexts.
+            let pool = unsafe { Pool::from_ptr(NonNull::new_unchecked((*cf).pool)) };
+            check_internal_cache(pool, context)?;
+        }
     }
     Ok(())
+}
+
+/// The info callback that a context had before ours. Lives in the pool of the configuration.
+struct Previous(Option<InfoCallback>);
+
+static PREVIOUS: ContextIndex = ContextIndex::new();
+
+/// Has us told of the sessions that OpenSSL finds in the context's own cache, about which it asks nobody.
+fn check_internal_cache(pool: Pool<'_>, context: &SslContextRef) -> Result<(), InstallError> {
+    let previous = pool.keep(Previous(ssl::info_callback(context)))?;
+    PREVIOUS.set(context, NonNull::from(previous).cast())?;
+    // SAFETY: `info_callback` calls the one that was there.
+    unsafe { ssl::set_info_callback(context, info_callback) };
+    Ok(())
+}
+
+unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) {
+    guard("client handshake", process_log(), (), || {
+        // SAFETY: OpenSSL calls with a valid SSL.
+        let ssl = unsafe { SslRef::from_ptr(ssl.cast_mut()) };
+        let context = ssl.ssl_context();
+        let previous = match PREVIOUS.data(context) {
+            // SAFETY: only `check_internal_cache` sets the data at our index.
+            Some(previous) => unsafe { previous.cast::<Previous>().as_ref().0 },
+            // nginx has given the connection another context meanwhile.
+            None => ssl::info_callback(context),
+        };
+        if let Some(previous) = previous {
+            // SAFETY: as OpenSSL would call it.
+            unsafe { previous(ssl.as_ptr(), r#where, ret) };
+        }
+        if handshake::is_first(ssl) {
+            if let Err(error) = check_found(ssl) {
+                handshake::refuse(ssl, &error);
+            }
+        }
+    });
 }
 
 #[cfg(test)]

@@ -17,11 +17,6 @@ use super::connection::Connection;
 pub struct Server<'a>(&'a ngx_http_core_srv_conf_t);
 
 impl<'a> Server<'a> {
-    /// What tells servers of a configuration apart.
-    pub fn address(self) -> usize {
-        std::ptr::from_ref(self.0).addr()
-    }
-
     /// What a module keeps for `http {}`.
     ///
     /// # Safety
@@ -119,6 +114,11 @@ impl<'a> ClientConnection<'a> {
         // SAFETY: until the first request is made, a client's connection belongs to an
         // `ngx_http_connection_t`; nginx's own callbacks rely on it too.
         Some(Self(unsafe { data.cast().as_ref() }))
+    }
+
+    /// What tells the addresses of a configuration apart to which clients come: the same in all workers.
+    pub fn address(self) -> usize {
+        self.0.addr_conf.addr()
     }
 
     /// Whether the address that it came to may speak HTTP/2.

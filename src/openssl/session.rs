@@ -175,6 +175,20 @@ pub fn get_session_callback(context: &SslContextRef) -> Option<GetSessionCallbac
     unsafe { sys::SSL_CTX_sess_get_get_cb(context.as_ptr()) }
 }
 
+/// Whether OpenSSL keeps sessions of the context's clients itself.
+pub fn has_internal_cache(context: &SslContextRef) -> bool {
+    // SAFETY: the context is valid; the control only reads.
+    let mode = unsafe {
+        openssl_sys::SSL_CTX_ctrl(
+            context.as_ptr(),
+            sys::SSL_CTRL_GET_SESS_CACHE_MODE,
+            0,
+            ptr::null_mut(),
+        )
+    };
+    mode & sys::SSL_SESS_CACHE_SERVER != 0 && mode & sys::SSL_SESS_CACHE_NO_INTERNAL_STORE == 0
+}
+
 /// Makes `callback` find sessions for the context.
 ///
 /// # Safety

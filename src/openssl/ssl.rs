@@ -210,6 +210,13 @@ pub fn refuse_handshake(ssl: &SslRef) {
     shut_down(ssl);
 }
 
+/// Whether [`refuse_handshake`] or [`shut_down`] was called for the SSL.
+pub fn is_refused(ssl: &SslRef) -> bool {
+    let both = openssl_sys::SSL_SENT_SHUTDOWN | openssl_sys::SSL_RECEIVED_SHUTDOWN;
+    // SAFETY: the SSL is valid.
+    unsafe { openssl_sys::SSL_get_shutdown(ssl.as_ptr()) & both == both }
+}
+
 /// Makes every further use of an SSL whose handshake is done fail, as if it had been shut down.
 pub fn shut_down(ssl: &SslRef) {
     let both = openssl_sys::SSL_SENT_SHUTDOWN | openssl_sys::SSL_RECEIVED_SHUTDOWN;

@@ -49,6 +49,13 @@ pub type get_session_callback = unsafe extern "C" fn(
     copy: *mut c_int,
 ) -> *mut SSL_SESSION;
 
+/// `SSL_CTX_get_session_cache_mode(3)` is this control.
+pub const SSL_CTRL_GET_SESS_CACHE_MODE: c_int = 45;
+/// As above.
+pub const SSL_SESS_CACHE_SERVER: c_long = 0x2;
+/// As above.
+pub const SSL_SESS_CACHE_NO_INTERNAL_STORE: c_long = 0x200;
+
 /// `SSL_client_hello_get0_ext(3)`
 pub const TLSEXT_TYPE_server_name: c_uint = 0;
 

@@ -135,6 +135,7 @@ consumer=bob anonymous= dn=CN=client-2,O=Test cert= 200
             end
             ngx.say(ask("/url"))
             ngx.say(ask("/url", { ["X-Client-Cert"] = { one, one } }))
+            ngx.say(ask("/url", { ["X-Client-Cert"] = one .. ", " .. one }))
             ngx.say(ask("/revoked", { ["X-Client-Cert"] = one }))
         }
     }
@@ -142,7 +143,7 @@ consumer=bob anonymous= dn=CN=client-2,O=Test cert= 200
 --- request
 GET /t
 --- response_body eval
-"401\n" x 9
+"401\n" x 10
 --- grep_error_log eval
 qr/header_cert_auth: .*?(?=, client:)/
 --- grep_error_log_out
@@ -154,6 +155,7 @@ header_cert_auth: no consumer has this certificate: CN=client-2,O=Test
 header_cert_auth: header X-Client-Cert: no certificate in PEM format found
 header_cert_auth: there is no certificate
 header_cert_auth: there are several headers X-Client-Cert
+header_cert_auth: header X-Client-Cert: there are several certificates in it
 header_cert_auth: certificate revoked (certificate 1: CN=client-1,O=Test)
 
 

@@ -86,8 +86,8 @@ nowhere: 503
 unknown: 503
 _EOC_
 --- error_log
-services: could not find an Upstream named 'nowhere'
-services: there is no service "unknown"
+services: "nowhere": could not find an Upstream named 'nowhere'
+services: "unknown": it is not known
 --- no_error_log
 [alert]
 
@@ -249,6 +249,7 @@ file: cannot open.*No such file or directory
             try { ca = { files = "x" } }
             try { verify = "on" }
             try { verify = false, ca = { pem = "x" } }
+            try({ depth = 1 }, { verify = false })
             try { dns_names = {} }
             try { dns_names = { 1 } }
             try { uris = "spiffe://x" }
@@ -285,6 +286,7 @@ service "one": ca: file "none.crt": No such file or directory (os error 2)
 service "one": ca: WORDSunknown option "files"
 service "one": verify must be a boolean
 service "one": ca says how to verify it, and verify is false
+service "one": depth says how to verify it, and verify is false
 service "one": dns_names must be a list of strings
 service "one": dns_names must be a list of strings
 service "one": uris must be a list of strings
@@ -299,5 +301,107 @@ options must be a table
 _EOC_
 $text =~ s/WORDS/.*/g;
 qr/\A$text\z/
+--- no_error_log
+[error]
+
+
+
+=== TEST 6: what one service was given, another does not get
+--- http_config
+    services {
+        services = {
+            first = { upstream = "other", certificate = P .. "client1.crt", key = P .. "client1.key",
+                      ca = { file = P .. "ca.crt" }, depth = 0, uris = { "spiffe://test/other" } },
+            second = { verify = false },
+            third = { ca = { file = P .. "ca.crt" } },
+            forbidden = { upstream = "service", certificate = P .. "client1.crt", key = P .. "client1.key", verify = false },
+        },
+    }
+--- config
+    proxy_ssl_name service.test;
+    location /error {
+        access_by_lua_block { services:access("first") }
+        error_page 502 = /second;
+        proxy_pass https://$kong_upstream_target/;
+    }
+    location /exec {
+        access_by_lua_block { services:access("first") }
+        content_by_lua_block { return ngx.exec(ngx.var.arg_to) }
+    }
+    location /second {
+        access_by_lua_block { services:access("second") }
+        proxy_pass https://service/;
+    }
+    location /third {
+        access_by_lua_block { services:access("third") }
+        proxy_pass https://service/;
+    }
+    location /nowhere {
+        access_by_lua_block { services:access("third") }
+        proxy_pass https://$kong_upstream_target/;
+    }
+    # Its settings can't be had, and nothing of them is left.
+    location /forbidden {
+        access_by_lua_block { services:access("forbidden") }
+        kong_tls_certificate_verify on;
+        proxy_ssl_verify on;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        error_page 503 = @after;
+        proxy_pass https://service/;
+    }
+    location @after {
+        proxy_pass https://service;
+    }
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            for _, path in ipairs { "/error", "/exec?to=/second", "/exec?to=/third", "/exec?to=/nowhere", "/forbidden" } do
+                local out = client.curl({ "http://127.0.0.1:$TEST_NGINX_SERVER_PORT" .. path, "-w", "%{http_code}" }).out
+                ngx.say(path, ": ", (out:gsub("<html>.*</html>%s*", ""):gsub(" reused=.*\n", " ")))
+            end
+        }
+    }
+--- request
+GET /t
+--- timeout: 20
+--- response_body
+/error: client= 200
+/exec?to=/second: client= 200
+/exec?to=/third: client= 200
+/exec?to=/nowhere: 503
+/forbidden: client= 200
+--- error_log
+services: "forbidden": TLS certificate verification is enforced
+--- no_error_log
+[alert]
+
+
+
+=== TEST 7: authorities that services have in common are read once
+--- config
+    location /t {
+        content_by_lua_block {
+            local P = os.getenv("TEST_NGINX_PKI") .. "/"
+            local services = {}
+            for n = 1, 5 do
+                services["one" .. n] = {}
+                services["two" .. n] = { ca = { file = P .. "other-ca.crt" } }
+            end
+            local made = assert(require("resty.kong.plugins.services").new {
+                defaults = { ca = { file = P .. "ca.crt" } }, services = services })
+            local stores, count = {}, 0
+            for _, settings in pairs(made.settings) do
+                if not stores[settings.store] then
+                    stores[settings.store] = true
+                    count = count + 1
+                end
+            end
+            ngx.say(count)
+        }
+    }
+--- request
+GET /t
+--- response_body
+2
 --- no_error_log
 [error]

@@ -67,6 +67,8 @@ api! {
         "int (*set_retries)(void *r, double retries, void *text)";
     set_timeouts: fn(R, f64, f64, f64, *mut Text) -> c_int,
         "int (*set_timeouts)(void *r, double connect, double write, double read, void *text)";
+    forget_service: fn(R, *mut Text) -> c_int,
+        "int (*forget_service)(void *r, void *text)";
     set_tls_cert_key: fn(R, *mut c_void, *mut c_void, *mut Text) -> c_int,
         "int (*set_tls_cert_key)(void *r, void *chain, void *key, void *text)";
     set_tls_verify: fn(R, c_int, *mut Text) -> c_int,
@@ -402,6 +404,20 @@ unsafe extern "C" fn set_timeouts(
         change_forwarding("set_timeouts", r, text, |_, forwarding| {
             forwarding.timeouts = Some(timeouts(connect, write, read)?);
             Ok::<_, InvalidArgument>(Answer::Done)
+        })
+    }
+}
+
+/// Takes back where the request goes, and all settings for the connection to there.
+unsafe extern "C" fn forget_service(r: R, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes its request and a valid text.
+    unsafe {
+        answer("forget_service", r, text, |request| {
+            if let Some(state) = RequestState::find(request) {
+                state.upstream_tls.take();
+                state.forwarding.set(Forwarding { target: None, ..state.forwarding.get() });
+            }
+            Ok::<_, Infallible>(Answer::Done)
         })
     }
 }

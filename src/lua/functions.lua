@@ -279,6 +279,12 @@ end
 local M = { is_chain = is_chain, strings = strings }
 
 
+-- Takes back where the current request goes, and all settings for the connection to there.
+function M.forget_service()
+    return result(api.forget_service(get_request(), text))
+end
+
+
 -- Keeps a text under a name for the current request, whatever internal redirects it takes.
 function M.keep_text(name, value)
     return result(api.keep_text(get_request(), name, #name, value, #value, text))

@@ -173,7 +173,7 @@ pub struct Sources<'a> {
     /// A file of such.
     pub file: Option<&'a Path>,
     /// A folder of certificates, each in a file that is named as `openssl rehash` names it. They are
-    /// read when they are needed, as are revocation lists in it.
+    /// read when they are needed, as are revocation lists in it, and kept.
     pub folder: Option<&'a Path>,
     /// What the system trusts.
     pub system: bool,

@@ -18,6 +18,10 @@ local methods = {}
 
 -- PEM, as nginx's $ssl_client_escaped_cert has it: bytes are percent-encoded, and a "+" is a "+".
 local function from_url(text)
+    -- Some proxies make one header of several.
+    if text:find(",", 1, true) then
+        return nil, "there are several certificates in it"
+    end
     return x509.chain((text:gsub("%%(%x%x)", function(digits)
         return string.char(tonumber(digits, 16))
     end)))

@@ -8,7 +8,9 @@
 -- Certificates, keys and authorities are read once, when the table is.
 
 local authentication = require "resty.kong.plugins.authentication"
+local functions = require "resty.kong.tls.functions"
 local low_level = require "resty.kong.tls"
+local names = require "resty.kong.plugins.names"
 local pdk = require "resty.kong.pdk"
 local x509 = require "resty.kong.x509"
 
@@ -22,43 +24,54 @@ local service = pdk.service
 local methods = {}
 
 
-local function refuse(...)
-    ngx.log(ngx.ERR, "services: ", ...)
-    return ngx.exit(503)
-end
-
-
--- To be called in access_by_lua*, with the name of a service. A request for one that is not known, or
--- is nowhere, gets 503.
-function methods:access(name)
-    local settings = self.settings[name]
-    if not settings then
-        return refuse("there is no service \"", tostring(name), "\"")
-    end
+-- Sets what is said of a service for the current request; or nil and what went wrong, and then some of it
+-- may be set.
+local function apply(settings)
+    local ok, err = true, nil
     if settings.upstream then
-        local ok, err = service.set_upstream(settings.upstream)
-        if not ok then
-            return refuse(err)
-        end
+        ok, err = service.set_upstream(settings.upstream)
     elseif settings.host then
         service.set_target(settings.host, settings.port)
     end
-    if settings.certificate then
-        assert(service.set_tls_cert_key(settings.certificate, settings.key))
+    if ok and settings.certificate then
+        ok, err = service.set_tls_cert_key(settings.certificate, settings.key)
     end
     -- That one is set to be verified holds against the location, and the reverse.
-    assert(service.set_tls_verify(settings.verify))
-    if settings.depth then
-        assert(service.set_tls_verify_depth(settings.depth))
+    if ok then
+        ok, err = service.set_tls_verify(settings.verify)
     end
-    if settings.store then
-        assert(service.set_tls_verify_store(settings.store))
+    if ok and settings.depth then
+        ok, err = service.set_tls_verify_depth(settings.depth)
     end
-    if settings.dns_names then
-        assert(low_level.set_upstream_ssl_sans_dnsnames(settings.dns_names))
+    if ok and settings.store then
+        ok, err = service.set_tls_verify_store(settings.store)
     end
-    if settings.uris then
-        assert(low_level.set_upstream_ssl_sans_uris(settings.uris))
+    if ok and settings.dns_names then
+        ok, err = low_level.set_upstream_ssl_sans_dnsnames(settings.dns_names)
+    end
+    if ok and settings.uris then
+        ok, err = low_level.set_upstream_ssl_sans_uris(settings.uris)
+    end
+    return ok, err
+end
+
+
+-- To be called in access_by_lua*, with the name of a service. Whatever was set for the request before, for
+-- another service maybe, is taken back. A request for a service that is not known, or for which its
+-- settings can't be had, gets 503.
+function methods:access(name)
+    assert(functions.forget_service())
+    local settings = self.settings[name]
+    local ok, err
+    if settings then
+        ok, err = apply(settings)
+    else
+        err = "it is not known"
+    end
+    if not ok then
+        functions.forget_service()
+        ngx.log(ngx.ERR, "services: \"", names.shown(tostring(name)), "\": ", err)
+        return ngx.exit(503)
     end
 end
 
@@ -126,9 +139,6 @@ local function mistake(fields)
         if value ~= false and not expected[1](value) then
             return field .. " must be " .. expected[2]
         end
-        if fields.verify == false and value and VERIFICATION[field] then
-            return field .. " says how to verify it, and verify is false"
-        end
     end
 end
 
@@ -163,8 +173,28 @@ local function made(known, value, make, password)
 end
 
 
--- The settings of a service, of what was said of it, or nil and what is wrong.
-local function settings_of(fields, known)
+-- The store that options of x509.store make, once for all services that have the same.
+local function store_of(options, known)
+    local list = {}
+    for name, value in pairs(options) do
+        list[#list + 1] = tostring(name) .. "\0" .. tostring(value)
+    end
+    table.sort(list)
+    local key = table.concat(list, "\0")
+    if not known[key] then
+        local ok, store, err = pcall(x509.store, options)
+        if not ok then
+            return nil, store
+        end
+        known[key] = store
+        return store, err
+    end
+    return known[key]
+end
+
+
+-- The settings of a service, of what was said of it alone and what holds for it, or nil and what is wrong.
+local function settings_of(own, fields, known)
     local settings = {
         verify = fields.verify ~= false,
         upstream = fields.upstream or nil,
@@ -174,6 +204,11 @@ local function settings_of(fields, known)
         dns_names = fields.dns_names or nil,
         uris = fields.uris or nil,
     }
+    for field in pairs(VERIFICATION) do
+        if own[field] and not settings.verify then
+            return nil, field .. " says how to verify it, and verify is false"
+        end
+    end
     if fields.upstream and fields.host then
         return nil, "it has both upstream and host"
     end
@@ -198,11 +233,7 @@ local function settings_of(fields, known)
         end
     end
     if fields.ca then
-        local ok
-        ok, settings.store, err = pcall(x509.store, fields.ca)
-        if not ok then
-            return nil, "ca: " .. settings.store
-        end
+        settings.store, err = store_of(fields.ca, known.stores)
         if not settings.store then
             return nil, "ca: " .. err
         end
@@ -284,7 +315,7 @@ function M.new(options)
     if err then
         return nil, "defaults: " .. err
     end
-    local known = { chains = {}, keys = {} }
+    local known = { chains = {}, keys = {}, stores = {} }
     local settings = {}
     for name, fields in pairs(services) do
         local place = "service \"" .. tostring(name) .. "\": "
@@ -292,7 +323,7 @@ function M.new(options)
         if err then
             return nil, place .. err
         end
-        settings[name], err = settings_of(with_defaults(fields, defaults), known)
+        settings[name], err = settings_of(fields, with_defaults(fields, defaults), known)
         if not settings[name] then
             return nil, place .. err
         end

@@ -107,6 +107,10 @@ a.test: O = Test, CN = client-1
             ngx.say(presented("a.test", "-tls1_3", "-sigalgs", "rsa_pss_rsae_sha256"))
             ngx.say(presented("a.test", "-tls1_3", "-sigalgs", "ecdsa_secp256r1_sha256"))
 
+            -- Not the configuration's, which would do.
+            assert(certificates:set("rsa.test", pem("client-rsa")))
+            ngx.say(presented("rsa.test", "-tls1_3", "-sigalgs", "ecdsa_secp256r1_sha256"))
+
             assert(certificates:set("a.test", pem("client-deep")))
             local client = require "client"
             local shown = client.run({ "openssl", "s_client", "-showcerts", "-servername", "a.test", "-unix",
@@ -122,6 +126,7 @@ O = Test, CN = client-1
 O = Test, CN = client-rsa
 O = Test, CN = client-rsa
 O = Test, CN = client-1
+alert handshake failure
 3
 --- no_error_log
 [error]

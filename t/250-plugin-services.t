@@ -377,17 +377,29 @@ services: "forbidden": TLS certificate verification is enforced
 
 
 
-=== TEST 7: authorities that services have in common are read once
+=== TEST 7: what services have in common is made once, and with its own password
 --- config
     location /t {
         content_by_lua_block {
             local P = os.getenv("TEST_NGINX_PKI") .. "/"
+            local new = require("resty.kong.plugins.services").new
+            local function of(password)
+                return { certificate = P .. "client1.crt", key = P .. "client-encrypted.key", password = password }
+            end
+            -- In whatever order they are made.
+            ngx.say((new { services = { a = of "secret", b = of "secret" } }) ~= nil)
+            ngx.say((select(2, new { services = { a = of "secret", b = of "wrong" } }):match('"b": key')))
+            ngx.say((select(2, new { services = { a = of "wrong", b = of "secret" } }):match('"a": key')))
+
+            local without = new { services = { one = { verify = false } }, defaults = { dns_names = { "a.test" } } }
+            ngx.say(without.settings.one.dns_names)
+
             local services = {}
             for n = 1, 5 do
                 services["one" .. n] = {}
                 services["two" .. n] = { ca = { file = P .. "other-ca.crt" } }
             end
-            local made = assert(require("resty.kong.plugins.services").new {
+            local made = assert(new {
                 defaults = { ca = { file = P .. "ca.crt" } }, services = services })
             local stores, count = {}, 0
             for _, settings in pairs(made.settings) do
@@ -402,6 +414,10 @@ services: "forbidden": TLS certificate verification is enforced
 --- request
 GET /t
 --- response_body
+true
+"b": key
+"a": key
+nil
 2
 --- no_error_log
 [error]

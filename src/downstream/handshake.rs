@@ -93,11 +93,11 @@ fn check_name(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), Handshak
 /// Ends the handshake of `ssl`, with one line in the log.
 pub fn refuse(ssl: &SslRef, error: &HandshakeError) {
     if !ssl::is_refused(ssl) {
-        let message = format_args!("the handshake is refused: {error}");
-        match Connection::from_ssl(ssl) {
-            Some(connection) => connection.log().error(message),
-            None => process_log().error(message),
-        }
+        let log = match Connection::from_ssl(ssl) {
+            Some(connection) => connection.log(),
+            None => process_log(),
+        };
+        log.error(format_args!("the handshake is refused: {error}"));
         ssl::refuse_handshake(ssl);
     }
 }

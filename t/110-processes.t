@@ -275,14 +275,25 @@ ended
             local master = pid:read("*n")
             pid:close()
 
+            -- Until there are no workers of before but this one, which waits for us, and takes nothing new.
             local function reload()
                 local before = client.curl({ base .. "/loaded" }).out
+                local old = client.run({ "ps", "-o", "pid=", "--ppid", master }).out
                 assert(client.run({ "kill", "-HUP", master }).code == 0)
-                local deadline = ngx.now() + 10
+                local deadline = ngx.now() + 20
+                local function is_done()
+                    local new = client.run({ "ps", "-o", "pid=", "--ppid", master }).out
+                    for pid in new:gmatch("%d+") do
+                        if tonumber(pid) ~= ngx.worker.pid() and (" " .. old:gsub("%s+", " ")):find(" " .. pid .. " ", 1, true) then
+                            return false
+                        end
+                    end
+                    return ngx.worker.exiting() and client.curl({ base .. "/loaded" }).out ~= before
+                end
                 repeat
                     assert(ngx.now() < deadline, "not reloaded")
                     ngx.sleep(0.02)
-                until client.curl({ base .. "/loaded" }).out ~= before
+                until is_done()
             end
             -- Until both workers have served some.
             local function serve()

@@ -4,9 +4,10 @@
 
 use std::env;
 
-/// First version whose HTTP/2 may be enabled by the `http2` directive of a server, and not only by
-/// the parameter of `listen` (nginx 1.25.1).
-const HTTP2_DIRECTIVE: u64 = 1_025_001;
+/// The oldest version that is supported.
+const OLDEST: u64 = 1_022_000;
+/// The first version that has QUIC, and a bit for it in `ngx_http_addr_conf_t` (nginx 1.25.0).
+const QUIC: u64 = 1_025_000;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -16,12 +17,18 @@ fn main() {
         .and_then(|version| version.parse::<u64>().ok())
         .unwrap_or_default();
 
-    if version >= HTTP2_DIRECTIVE {
-        println!(
-            "cargo::error=this version of the module supports nginx 1.22.0 to 1.25.0: later ones \
-             choose HTTP/2 by the \"http2\" directive, which it does not read yet"
-        );
+    if version < OLDEST {
+        println!("cargo::error=nginx 1.22.0 or later is needed");
     }
+    // See src/nginx/version.rs.
+    println!("cargo::rustc-check-cfg=cfg(nginx_has_quic)");
+    if version >= QUIC {
+        println!("cargo::rustc-cfg=nginx_has_quic");
+    }
+
+    // Of the headers. See src/openssl/version.rs.
+    let openssl = env::var("DEP_OPENSSL_VERSION_NUMBER").unwrap_or_default();
+    println!("cargo::rustc-env=KONG_TLS_OPENSSL_VERSION_NUMBER={openssl}");
 
     let features = env::var("DEP_NGINX_FEATURES").unwrap_or_default();
     for feature in ["http", "http_ssl"] {

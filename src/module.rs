@@ -23,6 +23,7 @@ use crate::nginx::panic::guard;
 use crate::nginx::pool::Pool;
 use crate::nginx::request::Request;
 use crate::openssl::session::GetSessionCallback;
+use crate::openssl::version;
 use crate::status::zone::Zone;
 use crate::upstream::connection::SharedSessionCache;
 use crate::upstream::enforcement::Violation;
@@ -110,6 +111,8 @@ pub struct MainConf {
     /// Where `kong_tls_status` takes its numbers from.
     pub status: OnceCell<Zone>,
     trusted_files: RefCell<TrustedFiles>,
+    /// Which directives say what servers speak.
+    pub protocols: OnceCell<alpn::Protocols>,
     /// What the sessions of clients are bound to.
     pub resumption: OnceCell<resumption::Configuration>,
 }
@@ -167,6 +170,10 @@ unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard("preconfiguration", process_log(), NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx calls with a valid `cf`.
         unsafe {
+            if let Err(error) = version::check() {
+                configuration_error(cf, format_args!("{error}"));
+                return NGX_ERROR as ngx_int_t;
+            }
             if let Err(package) = preload::preconfiguration(cf) {
                 let package = package.to_string_lossy();
                 configuration_error(cf, format_args!("could not register Lua package {package}"));
@@ -274,11 +281,10 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // in its place.
         unsafe {
             pass::postconfiguration(cf);
-            alpn::postconfiguration(cf);
-
             let Some(main_conf) = main_conf(cf) else {
                 return NGX_ERROR as ngx_int_t;
             };
+            alpn::postconfiguration(cf, main_conf);
             if let Err(error) = resumption::postconfiguration(cf, main_conf) {
                 configuration_error(cf, format_args!("{error}"));
                 return NGX_ERROR as ngx_int_t;

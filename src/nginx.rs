@@ -16,3 +16,4 @@ pub mod response;
 pub mod server;
 pub mod time;
 pub mod upstream;
+mod version;

@@ -16,3 +16,4 @@ mod sys;
 #[cfg(test)]
 mod test_certificate;
 pub mod verification;
+pub mod version;

@@ -1,8 +1,7 @@
 //! `disable_http2_alpn`
 //!
-//! nginx chooses the protocol in a callback of its own, which OpenSSL does not give back. On servers
-//! that may speak HTTP/2, ours takes its place, and chooses what nginx would, less `h2` where a
-//! connection has it disabled.
+//! nginx chooses the protocol in a callback of its own, which OpenSSL does not give back. Ours takes its
+//! place, and chooses what nginx would, less `h2` where a connection has it disabled.
 
 use std::ffi::{c_int, c_uchar, c_uint, c_void};
 use std::ptr;
@@ -14,6 +13,8 @@ use openssl_sys::SSL;
 
 use super::connection::{DownstreamConnection, DownstreamError, client_ssl};
 use super::handshake;
+use crate::module::{self, MainConf};
+use crate::nginx::configuration::{Module, ServerFlag};
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::request::Request;
@@ -25,6 +26,12 @@ use crate::openssl::ssl::select_alpn;
 const WITH_HTTP2: &[u8] = b"\x02h2\x08http/1.1\x08http/1.0\x08http/0.9";
 /// The same without HTTP/2.
 const WITHOUT_HTTP2: &[u8] = b"\x08http/1.1\x08http/1.0\x08http/0.9";
+/// Over QUIC (`NGX_HTTP_V3_ALPN_PROTO`, `NGX_HTTP_V3_HQ_ALPN_PROTO`).
+const HTTP3: &[u8] = b"\x02h3";
+/// As above.
+const HTTP3_HQ: &[u8] = b"\x0ahq-interop";
+/// As above.
+const HTTP3_OR_HQ: &[u8] = b"\x02h3\x0ahq-interop";
 
 /// Withholds HTTP/2 from the client. Phase: client_hello, which comes before the choice.
 pub fn disable_http2_alpn(request: Request<'_>) -> Result<(), DownstreamError> {
@@ -35,16 +42,55 @@ pub fn disable_http2_alpn(request: Request<'_>) -> Result<(), DownstreamError> {
     Ok(())
 }
 
-/// Installs our callback on the servers that may speak HTTP/2. To be called in *postconfiguration*.
+/// The directives of a server that say what it speaks, as far as this nginx has them.
+#[derive(Debug)]
+pub struct Protocols {
+    http2: Option<ServerFlag>,
+    http3: Option<ServerFlag>,
+    http3_hq: Option<ServerFlag>,
+}
+
+impl Protocols {
+    /// # Safety
+    /// `cf` must be valid.
+    unsafe fn find(cf: *mut ngx_conf_t) -> Self {
+        // SAFETY: by contract.
+        let flag = |module, directive| unsafe { Module::find(cf, module)?.server_flag(directive) };
+        Self {
+            http2: flag(c"ngx_http_v2_module", b"http2"),
+            http3: flag(c"ngx_http_v3_module", b"http3"),
+            http3_hq: flag(c"ngx_http_v3_module", b"http3_hq"),
+        }
+    }
+
+    /// What nginx would offer to a client, but for HTTP/2 if that is disabled; `None` for nothing.
+    fn of(&self, client: ClientConnection<'_>, http2_disabled: bool) -> Option<&'static [u8]> {
+        let is_on = |flag: Option<ServerFlag>| flag.is_some_and(|flag| client.is_on(flag));
+        if client.speaks_quic() {
+            return match (is_on(self.http3), is_on(self.http3_hq)) {
+                (true, true) => Some(HTTP3_OR_HQ),
+                (true, false) => Some(HTTP3),
+                (false, true) => Some(HTTP3_HQ),
+                (false, false) => None,
+            };
+        }
+        let speaks_http2 = client.came_to_http2() || is_on(self.http2);
+        Some(if speaks_http2 && !http2_disabled { WITH_HTTP2 } else { WITHOUT_HTTP2 })
+    }
+}
+
+/// Installs our callback on all servers. To be called in *postconfiguration*.
 ///
 /// # Safety
-/// `cf` must be valid, and inside `http {}`, with all of it read.
-pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) {
+/// `cf` must be valid, and inside `http {}`, with all of it read, and `main_conf` ours of it.
+pub unsafe fn postconfiguration(cf: *mut ngx_conf_t, main_conf: &MainConf) {
     // SAFETY: by contract.
     let Some(servers) = (unsafe { Servers::new(cf) }) else {
         return;
     };
-    for server in servers.with_http2() {
+    // SAFETY: by contract.
+    main_conf.protocols.get_or_init(|| unsafe { Protocols::find(cf) });
+    for server in servers.all() {
         if let Some(context) = servers.ssl_context(server) {
             // SAFETY: the context is valid, the callback lives as long as the program.
             unsafe {
@@ -71,10 +117,9 @@ unsafe extern "C" fn select(
         let (ssl, offered) = unsafe {
             (SslRef::from_ptr(ssl), std::slice::from_raw_parts(offered, offered_length as usize))
         };
-        let supported = if may_speak_http2(ssl) { WITH_HTTP2 } else { WITHOUT_HTTP2 };
-
         // RFC 7301, section 3.2: no protocol in common is a fatal `no_application_protocol`.
-        let Some(chosen) = select_alpn(supported, offered) else {
+        let Some(chosen) = supported(ssl).and_then(|supported| select_alpn(supported, offered))
+        else {
             return openssl_sys::SSL_TLSEXT_ERR_ALERT_FATAL;
         };
         // SAFETY: as above. The choice is a part of the client's list, which OpenSSL copies it from,
@@ -87,10 +132,15 @@ unsafe extern "C" fn select(
     })
 }
 
-fn may_speak_http2(ssl: &SslRef) -> bool {
-    if DownstreamConnection::find(ssl).is_some_and(|state| state.http2_disabled.get()) {
-        return false;
+/// What the server of `ssl` offers its client.
+fn supported(ssl: &SslRef) -> Option<&'static [u8]> {
+    let http2_disabled =
+        DownstreamConnection::find(ssl).is_some_and(|state| state.http2_disabled.get());
+    // SAFETY: the protocol is chosen in the handshake, on servers that we have the callback of; ours is
+    // in its place.
+    unsafe {
+        let client = ClientConnection::in_handshake(ssl)?;
+        let main_conf: &MainConf = client.default_server().main_configuration(module::index())?;
+        main_conf.protocols.get()?.of(client, http2_disabled)
     }
-    // SAFETY: the protocol is chosen in the handshake, on servers that we have the callback of.
-    unsafe { ClientConnection::in_handshake(ssl) }.is_some_and(ClientConnection::may_speak_http2)
 }

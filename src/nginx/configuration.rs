@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::ptr::NonNull;
 
 use ngx::ffi::{
-    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE, NGX_OK, ngx_array_t, ngx_command_t,
-    ngx_conf_full_name, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t,
-    ngx_http_module, ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_parse_time, ngx_str_t,
-    ngx_uint_t,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE, NGX_HTTP_SRV_CONF_OFFSET, NGX_OK, ngx_array_t,
+    ngx_command_t, ngx_conf_full_name, ngx_conf_t, ngx_cycle_t, ngx_flag_t, ngx_http_conf_ctx_t,
+    ngx_http_core_loc_conf_t, ngx_http_module, ngx_http_request_t, ngx_int_t, ngx_module_t,
+    ngx_parse_time, ngx_str_t, ngx_uint_t,
 };
 
 /// An HTTP module.
@@ -55,6 +55,15 @@ impl<'a> Module<'a> {
         (command.conf == NGX_HTTP_LOC_CONF_OFFSET).then_some(command.offset)
     }
 
+    /// Where the value of a directive that is `on` or `off` is within the module's configuration for a
+    /// server; `None` where this nginx has no such directive.
+    pub fn server_flag(self, directive: &[u8]) -> Option<ServerFlag> {
+        // SAFETY: nobody changes the offset of a directive.
+        let command = unsafe { self.directive(directive)?.as_ref() };
+        (command.conf == NGX_HTTP_SRV_CONF_OFFSET)
+            .then_some(ServerFlag { module: self.index(), offset: command.offset })
+    }
+
     /// How nginx reads the directive `name` of the module.
     pub fn directive(self, name: &[u8]) -> Option<NonNull<ngx_command_t>> {
         // SAFETY: the directives of a module are in an array that ends with an empty name.
@@ -73,6 +82,29 @@ impl<'a> Module<'a> {
     /// What the module is.
     pub fn as_ptr(self) -> *const ngx_module_t {
         self.0
+    }
+}
+
+/// A directive of a server that is `on` or `off`.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerFlag {
+    module: ModuleIndex,
+    offset: usize,
+}
+
+impl ServerFlag {
+    /// Its value for the server whose configurations are in `array`.
+    ///
+    /// # Safety
+    /// `array` must be the `srv_conf` of a server, of a configuration that has been read.
+    pub unsafe fn is_on(self, array: *mut *mut c_void) -> bool {
+        // SAFETY: by contract; nginx keeps an `ngx_flag_t` there.
+        unsafe {
+            let Some(configuration) = self.module.of::<u8>(array) else {
+                return false;
+            };
+            configuration.add(self.offset).cast::<ngx_flag_t>().read_unaligned() == 1
+        }
     }
 }
 

@@ -208,7 +208,12 @@ impl<'a> Connection<'a> {
                 let Some(receive) = (*connection).recv else {
                     return false;
                 };
-                if receive(connection, &raw mut byte, 1) != NGX_AGAIN as isize {
+                // What is no TLS is no error of anybody's, and nginx before 1.28.1 has no words for all
+                // of it: it would call it critical.
+                let level = self.log().silence();
+                let received = receive(connection, &raw mut byte, 1);
+                self.log().set_level(level);
+                if received != NGX_AGAIN as isize {
                     return false;
                 }
             }

@@ -4,13 +4,14 @@ use std::ptr::NonNull;
 
 use foreign_types::ForeignTypeRef;
 use ngx::ffi::{
-    ngx_conf_t, ngx_http_conf_addr_t, ngx_http_conf_port_t, ngx_http_connection_t,
-    ngx_http_core_main_conf_t, ngx_http_core_srv_conf_t, ngx_http_ssl_srv_conf_t,
+    ngx_conf_t, ngx_http_connection_t, ngx_http_core_main_conf_t, ngx_http_core_srv_conf_t,
+    ngx_http_ssl_srv_conf_t,
 };
 use openssl::ssl::{SslContextRef, SslRef};
 
-use super::configuration::{self, Module, ModuleIndex};
+use super::configuration::{self, Module, ModuleIndex, ServerFlag};
 use super::connection::Connection;
+use super::version;
 
 /// A `server {}`.
 #[derive(Clone, Copy)]
@@ -66,28 +67,6 @@ impl<'a> Servers<'a> {
         servers.iter().map(|server| Server(unsafe { &**server }))
     }
 
-    /// Those that are reached by an address whose `listen` allows for HTTP/2.
-    pub fn with_http2(&self) -> Vec<Server<'a>> {
-        let Some(ports) = NonNull::new(self.main.ports) else {
-            return Vec::new();
-        };
-        let mut found = Vec::new();
-        // SAFETY: nginx keeps ports, their addresses, and pointers to their servers in arrays of
-        // these types.
-        unsafe {
-            let ports: &'a [ngx_http_conf_port_t] = configuration::elements(ports.as_ref());
-            for port in ports {
-                let addresses: &[ngx_http_conf_addr_t] = configuration::elements(&port.addrs);
-                for address in addresses.iter().filter(|address| address.opt.http2() != 0) {
-                    let servers: &[*mut ngx_http_core_srv_conf_t] =
-                        configuration::elements(&address.servers);
-                    found.extend(servers.iter().map(|server| Server(&**server)));
-                }
-            }
-        }
-        found
-    }
-
     /// The TLS context of one of them, if it has any.
     pub fn ssl_context(&self, server: Server<'a>) -> Option<&'a SslContextRef> {
         // SAFETY: the structure is that of the nginx we were built for; a context lives as long as
@@ -121,10 +100,22 @@ impl<'a> ClientConnection<'a> {
         self.0.addr_conf.addr()
     }
 
-    /// Whether the address that it came to may speak HTTP/2.
-    pub fn may_speak_http2(self) -> bool {
+    /// Whether the address that it came to has the parameter `http2` of `listen`.
+    pub fn came_to_http2(self) -> bool {
         // SAFETY: nginx sets the field when it makes the structure.
         unsafe { (*self.0.addr_conf).http2() != 0 }
+    }
+
+    /// Whether the client speaks QUIC.
+    pub fn speaks_quic(self) -> bool {
+        // SAFETY: as above.
+        unsafe { version::is_quic(&*self.0.addr_conf) }
+    }
+
+    /// The value of a directive for the server whose name the client asks for.
+    pub fn is_on(self, flag: ServerFlag) -> bool {
+        // SAFETY: as above; a server has configurations of all modules.
+        unsafe { flag.is_on((*self.0.conf_ctx).srv_conf) }
     }
 
     /// The server whose TLS context the handshake began with.

@@ -1,0 +1,69 @@
+# Loaded where it cannot work, the module says so in one line, or the dynamic loader and nginx do.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestKong;
+
+use File::Temp ();
+use Test::More;
+use Test::Nginx::Util ();
+
+require_program('gcc', 'nginx');
+
+my $folder = File::Temp::tempdir('refused-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
+my @modules = split ' ', $ENV{TEST_NGINX_LOAD_MODULES};
+my ($ours) = grep {m{/ngx_http_kong_tls_module\.so$}} @modules;
+
+sub write_to {
+    my ($name, $text) = @_;
+    open my $file, '>', "$folder/$name" or die "$name: $!\n";
+    print $file $text;
+    close $file or die "$name: $!\n";
+    return "$folder/$name";
+}
+
+# What "nginx -t" says, but for its last words.
+sub said {
+    my ($preload, @load) = @_;
+    my $modules = join '', map {"load_module $_;\n"} @load;
+    my $configuration = write_to('nginx.conf', "${modules}pid $folder/nginx.pid;\nevents {}\nhttp {}\n");
+    local $ENV{PATH} = "$ENV{PATH}:/usr/local/sbin:/usr/sbin:/sbin";
+    my $said = `LD_PRELOAD=$preload nginx -t -p $folder -c $configuration -e $folder/error.log 2>&1`;
+    return grep { !/configuration file .* (?:test failed|syntax is ok|test is successful)$/ } split /^/, $said;
+}
+
+is join('', said('', @modules)), '', 'it is loaded after the Lua module';
+
+SKIP: {
+    skip 'the Lua module is part of this nginx', 2 if @modules == 1;
+    my @said = said('', $ours);
+    is @said, 1, 'without the Lua module there is one line';
+    like $said[0], qr/\[emerg\].* dlopen\(\).*undefined symbol: \w*lua/, 'with the words that the README has';
+
+    @said = said('', $ours, grep { $_ ne $ours } @modules);
+    is @said, 1, 'before the Lua module there is one line';
+    like $said[0], qr/undefined symbol: \w*lua/, 'with the same words';
+}
+
+# An OpenSSL that says that it is another one.
+my $source = write_to('openssl.c', "unsigned long OpenSSL_version_num(void) { return 0x1010117fUL; }\n");
+system('gcc', '-shared', '-fPIC', '-o', "$folder/openssl.so", $source) == 0 or die "gcc failed\n";
+my @said = said("$folder/openssl.so", @modules);
+is @said, 1, 'with another OpenSSL there is one line';
+like $said[0], qr/\[emerg\].* this module was built for OpenSSL 3, and has got OpenSSL .*: build it with the OpenSSL that nginx has/,
+    'that says so';
+
+# A module of another nginx: the signature of what it was compiled with is in its data.
+open my $file, '<:raw', $ours or die "$ours: $!\n";
+my $image = do { local $/; <$file> };
+ok $image =~ s/\b8,4,8,(?=[01]{20})/8,4,4,/, 'there is a signature';
+open my $other, '>:raw', "$folder/other.so" or die $!;
+print {$other} $image;
+close $other or die $!;
+@said = said('', (grep { $_ ne $ours } @modules), "$folder/other.so");
+is @said, 1, 'built for another nginx there is one line';
+like $said[0], qr/\[emerg\].*module ".*other\.so" is not binary compatible/, "nginx's";
+
+done_testing();

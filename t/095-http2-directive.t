@@ -1,0 +1,109 @@
+# HTTP/2 by the directive of a server, which nginx has since 1.25.1, beside the parameter of listen.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    $block->set_value('skip_nginx', '3: < 1.25.1');
+    $block->set_value('config', <<'_EOC_');
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            for _, name in ipairs { "on.test", "off.test", "withheld.test" } do
+                for _, offered in ipairs { "h2,http/1.1", "http/1.1", "h2" } do
+                    local seen = client.s_client {
+                        unix = "$TEST_NGINX_HTML_DIR/h2.sock", servername = name, alpn = offered, request = false,
+                    }
+                    ngx.say(name, " ", offered, ": ", seen.alpn or seen.alert or "none")
+                end
+            end
+        }
+    }
+_EOC_
+    my $config = $block->http_config;
+    $config =~ s{^( *)listens;}{$1listen unix:\$TEST_NGINX_HTML_DIR/h2.sock ssl;
+        ssl_certificate \$TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key \$TEST_NGINX_PKI/gateway.key;
+        return 204;}mg;
+    # Of the server that is the default one of the address.
+    $config =~ s{^( *)return 204;}{$1return 204;
+        ssl_client_hello_by_lua_block {
+            if require("ngx.ssl.clienthello").get_client_hello_server_name() == "withheld.test" then
+                assert(kong.client.tls.disable_http2_alpn())
+            end
+        }}m;
+    $block->set_value('http_config', $config);
+});
+
+repeat_each(1);
+run_tests();
+
+__DATA__
+
+=== TEST 1: servers of one address, with it and without
+--- http_config
+    server {
+        listens;
+        server_name off.test;
+    }
+    server {
+        listens;
+        http2 on;
+        server_name on.test;
+    }
+    server {
+        listens;
+        http2 on;
+        server_name withheld.test;
+    }
+--- config
+--- request
+GET /t
+--- response_body
+on.test h2,http/1.1: h2
+on.test http/1.1: http/1.1
+on.test h2: h2
+off.test h2,http/1.1: http/1.1
+off.test http/1.1: http/1.1
+off.test h2: 120
+withheld.test h2,http/1.1: http/1.1
+withheld.test http/1.1: http/1.1
+withheld.test h2: 120
+--- no_error_log
+[alert]
+
+
+
+=== TEST 2: of http {}, but for one server
+--- http_config
+    http2 on;
+    server {
+        listens;
+        server_name off.test;
+        http2 off;
+    }
+    server {
+        listens;
+        server_name on.test;
+    }
+    server {
+        listens;
+        server_name withheld.test;
+    }
+--- config
+--- request
+GET /t
+--- response_body
+on.test h2,http/1.1: h2
+on.test http/1.1: http/1.1
+on.test h2: h2
+off.test h2,http/1.1: http/1.1
+off.test http/1.1: http/1.1
+off.test h2: 120
+withheld.test h2,http/1.1: http/1.1
+withheld.test http/1.1: http/1.1
+withheld.test h2: 120
+--- no_error_log
+[alert]

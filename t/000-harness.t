@@ -913,7 +913,7 @@ GET /t
 --- response_body
 TLSv1.2 reused=false tickets=1 id=64 alpn=nil asked=true cas=2 alert=nil nil code=0 status=200
 TLSv1.2 service.test SUCCESS CN=client-deep,O=Test
-O = Test, CN = Test Root CA; O = Test, CN = Other Root CA verify=0
+O=Test, CN=Test Root CA; O=Test, CN=Other Root CA verify=0
 TLSv1.2 reused=true tickets=1 id=64 alpn=nil asked=false cas=0 alert=nil nil code=0 status=200
 TLSv1.2 service.test SUCCESS CN=client-deep,O=Test
 TLSv1.2 reused=false tickets=1 id=64 alpn=http/1.1 asked=true cas=2 alert=nil nil code=0 status=200
@@ -921,7 +921,7 @@ TLSv1.2 reused=false tickets=1 id=64 alpn=nil asked=true cas=2 alert=nil nil cod
 TLSv1.2  NONE 
 TLSv1.3 reused=false tickets=2 id=64 alpn=nil asked=true cas=2 alert=nil nil code=0 status=200
 TLSv1.3 service.test SUCCESS CN=client-deep,O=Test
-O = Test, CN = Test Root CA; O = Test, CN = Other Root CA verify=0
+O=Test, CN=Test Root CA; O=Test, CN=Other Root CA verify=0
 TLSv1.3 reused=true tickets=1 id=64 alpn=nil asked=false cas=0 alert=nil nil code=0 status=200
 TLSv1.3 service.test SUCCESS CN=client-deep,O=Test
 TLSv1.3 reused=false tickets=2 id=64 alpn=http/1.1 asked=true cas=2 alert=nil nil code=0 status=200

@@ -70,12 +70,12 @@ _EOC_
 ["GET /version?tls=1.2", "GET /version?tls=1.3"]
 --- response_body eval
 [map { <<"_EOC_" } "TLSv1.2", "TLSv1.3"]
-none: $_ asked [O = Test, CN = Test Root CA] NONE, no certificates
-client1: $_ asked [O = Test, CN = Test Root CA] SUCCESS, 1 certificates
-client-intermediate: $_ asked [O = Test, CN = Test Root CA] SUCCESS, 2 certificates
-client-deep: $_ asked [O = Test, CN = Test Root CA] FAILED:unable to get local issuer certificate, 3 certificates
-client-other: $_ asked [O = Test, CN = Test Root CA] FAILED:unable to get local issuer certificate, 1 certificates
-client-expired: $_ asked [O = Test, CN = Test Root CA] FAILED:certificate has expired, 1 certificates
+none: $_ asked [O=Test, CN=Test Root CA] NONE, no certificates
+client1: $_ asked [O=Test, CN=Test Root CA] SUCCESS, 1 certificates
+client-intermediate: $_ asked [O=Test, CN=Test Root CA] SUCCESS, 2 certificates
+client-deep: $_ asked [O=Test, CN=Test Root CA] FAILED:unable to get local issuer certificate, 3 certificates
+client-other: $_ asked [O=Test, CN=Test Root CA] FAILED:unable to get local issuer certificate, 1 certificates
+client-expired: $_ asked [O=Test, CN=Test Root CA] FAILED:certificate has expired, 1 certificates
 _EOC_
 --- error_code eval
 [200, 200]
@@ -97,12 +97,12 @@ _EOC_
 ["GET /version?tls=1.2", "GET /version?tls=1.3"]
 --- response_body eval
 [map { <<"_EOC_" } "TLSv1.2", "TLSv1.3"]
-none: $_ asked [O = Test, CN = Test Root CA; O = Test, CN = Other Root CA] NONE, no certificates
-client1: $_ asked [O = Test, CN = Test Root CA; O = Test, CN = Other Root CA] SUCCESS, 1 certificates
-client-intermediate: $_ asked [O = Test, CN = Test Root CA; O = Test, CN = Other Root CA] SUCCESS, 2 certificates
-client-deep: $_ asked [O = Test, CN = Test Root CA; O = Test, CN = Other Root CA] SUCCESS, 3 certificates
-client-other: $_ asked [O = Test, CN = Test Root CA; O = Test, CN = Other Root CA] SUCCESS, 1 certificates
-client-expired: $_ asked [O = Test, CN = Test Root CA; O = Test, CN = Other Root CA] FAILED:certificate has expired, 1 certificates
+none: $_ asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] NONE, no certificates
+client1: $_ asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] SUCCESS, 1 certificates
+client-intermediate: $_ asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] SUCCESS, 2 certificates
+client-deep: $_ asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] SUCCESS, 3 certificates
+client-other: $_ asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] SUCCESS, 1 certificates
+client-expired: $_ asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] FAILED:certificate has expired, 1 certificates
 _EOC_
 --- error_code eval
 [200, 200]
@@ -122,7 +122,7 @@ _EOC_
 --- request eval
 ["GET /version?tls=1.2", "GET /version?tls=1.3"]
 --- response_body_like eval
-[map { qr/client1: \S+ asked \[O = Test, CN = [^;\]]*\] FAILED:unable to get local issuer certificate, .*
+[map { qr/client1: \S+ asked \[O=Test, CN=[^;\]]*\] FAILED:unable to get local issuer certificate, .*
 client-intermediate: \S+ asked \[.*\] SUCCESS, 2 certificates
 client-deep: \S+ asked \[.*\] SUCCESS, 3 certificates
 / } 1, 2]
@@ -146,8 +146,8 @@ client-deep: \S+ asked \[.*\] SUCCESS, 3 certificates
 --- request eval
 ["GET /version?tls=1.2", "GET /version?tls=1.3"]
 --- response_body_like eval
-[map { qr/none: \S+ asked \[O = Test, CN = Test Root CA\] .*400.*
-client1: \S+ asked \[O = Test, CN = Test Root CA\] SUCCESS, 1 certificates
+[map { qr/none: \S+ asked \[O=Test, CN=Test Root CA\] .*400.*
+client1: \S+ asked \[O=Test, CN=Test Root CA\] SUCCESS, 1 certificates
 /s } 1, 2]
 --- error_code eval
 [200, 200]
@@ -191,8 +191,8 @@ client1: \S+ asked \[O = Test, CN = Test Root CA\] SUCCESS, 1 certificates
 --- request eval
 ["GET /version?tls=1.2", "GET /version?tls=1.3"]
 --- response_body_like eval
-[map { qr/client1: \S+ asked \[O = Test, CN = Other Root CA\] FAILED:unable to get local issuer certificate, 1 certificates
-(?s:.*)client-other: \S+ asked \[O = Test, CN = Other Root CA\] SUCCESS, 1 certificates
+[map { qr/client1: \S+ asked \[O=Test, CN=Other Root CA\] FAILED:unable to get local issuer certificate, 1 certificates
+(?s:.*)client-other: \S+ asked \[O=Test, CN=Other Root CA\] SUCCESS, 1 certificates
 / } 1, 2]
 --- error_code eval
 [200, 200]
@@ -234,7 +234,7 @@ client1: \S+ asked \[O = Test, CN = Test Root CA\] SUCCESS, 1 certificates
 --- request eval
 ["GET /version?tls=1.2", "GET /version?tls=1.3"]
 --- response_body_like eval
-[map { qr/client1: \S+ asked \[O = Test, CN = Test Root CA\] SUCCESS, 1 certificates\n/ } 1, 2]
+[map { qr/client1: \S+ asked \[O=Test, CN=Test Root CA\] SUCCESS, 1 certificates\n/ } 1, 2]
 --- error_code eval
 [200, 200]
 --- no_error_log
@@ -255,7 +255,7 @@ client1: \S+ asked \[O = Test, CN = Test Root CA\] SUCCESS, 1 certificates
 --- request eval
 ["GET /version?tls=1.2", "GET /version?tls=1.3"]
 --- response_body_like eval
-[map { qr/client1: \S+ asked \[O = Test, CN = Other Root CA\] / } 1, 2]
+[map { qr/client1: \S+ asked \[O=Test, CN=Other Root CA\] / } 1, 2]
 --- error_code eval
 [200, 200]
 --- no_error_log
@@ -292,12 +292,12 @@ client1: \S+ asked \[O = Test, CN = Test Root CA\] SUCCESS, 1 certificates
 --- request
 GET /t
 --- response_body
-O = Test, CN = Test Root CA SUCCESS, 1 certificates
-O = Test, CN = Other Root CA FAILED:unable to get local issuer certificate, 1 certificates
-O = Test, CN = Test Root CA SUCCESS, 1 certificates
-O = Test, CN = Other Root CA FAILED:unable to get local issuer certificate, 1 certificates
-O = Test, CN = Test Root CA SUCCESS, 1 certificates
-O = Test, CN = Other Root CA FAILED:unable to get local issuer certificate, 1 certificates
+O=Test, CN=Test Root CA SUCCESS, 1 certificates
+O=Test, CN=Other Root CA FAILED:unable to get local issuer certificate, 1 certificates
+O=Test, CN=Test Root CA SUCCESS, 1 certificates
+O=Test, CN=Other Root CA FAILED:unable to get local issuer certificate, 1 certificates
+O=Test, CN=Test Root CA SUCCESS, 1 certificates
+O=Test, CN=Other Root CA FAILED:unable to get local issuer certificate, 1 certificates
 --- no_error_log
 [error]
 
@@ -422,12 +422,12 @@ my $file = "$ENV{TEST_NGINX_PKI}/../cas-1500.pem";
 GET /t
 --- timeout: 60
 --- response_body
-TLSv1.2 1 names, from O = Test, CN = Test Root CA to O = Test, CN = Test Root CA: SUCCESS, 1 certificates
-TLSv1.3 1 names, from O = Test, CN = Test Root CA to O = Test, CN = Test Root CA: SUCCESS, 1 certificates
-TLSv1.2 100 names, from O = Test, CN = Test Root CA to O = Test, CN = Extra CA 00099: SUCCESS, 1 certificates
-TLSv1.3 100 names, from O = Test, CN = Test Root CA to O = Test, CN = Extra CA 00099: SUCCESS, 1 certificates
-TLSv1.2 380 names, from O = Test, CN = Test Root CA to O = Test, CN = Extra CA 00379: SUCCESS, 1 certificates
-TLSv1.3 380 names, from O = Test, CN = Test Root CA to O = Test, CN = Extra CA 00379: SUCCESS, 1 certificates
+TLSv1.2 1 names, from O=Test, CN=Test Root CA to O=Test, CN=Test Root CA: SUCCESS, 1 certificates
+TLSv1.3 1 names, from O=Test, CN=Test Root CA to O=Test, CN=Test Root CA: SUCCESS, 1 certificates
+TLSv1.2 100 names, from O=Test, CN=Test Root CA to O=Test, CN=Extra CA 00099: SUCCESS, 1 certificates
+TLSv1.3 100 names, from O=Test, CN=Test Root CA to O=Test, CN=Extra CA 00099: SUCCESS, 1 certificates
+TLSv1.2 380 names, from O=Test, CN=Test Root CA to O=Test, CN=Extra CA 00379: SUCCESS, 1 certificates
+TLSv1.3 380 names, from O=Test, CN=Test Root CA to O=Test, CN=Extra CA 00379: SUCCESS, 1 certificates
 --- no_error_log
 [error]
 

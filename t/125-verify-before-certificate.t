@@ -535,6 +535,8 @@ no live upstreams
 
 === TEST 6: every way to the service
 --- http_config
+    # Nobody is asked on a resumed session.
+    kong_tls_session_cache off;
     upstream kept {
         server unix:$TEST_NGINX_OBSERVERS/other-required.sock;
         keepalive 4;
@@ -584,7 +586,7 @@ no live upstreams
         proxy_pass https://kept;
     }
 --- request eval
-# Without verification first, which may leave a session.
+# Without verification first, which may leave a connection.
 [map { ("GET /$_", "GET /report/other-required", "GET /$_?verify=1", "GET /report/other-required") }
  qw(keepalive balancer variable no_session redirected)]
 --- response_body_like eval

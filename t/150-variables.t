@@ -127,9 +127,9 @@ __DATA__
 [map { ("502 Bad Gateway", $_) }
   '^- - - FAILED:unable to get local issuer certificate$', '^- - - FAILED:hostname mismatch$',
   '^- - - FAILED:none of the required names$',
-  '^TLSv1\.2 \S+ \. FAILED:none of the required names$',
-  '^TLSv1\.2 \S+ \. FAILED:unable to verify the first certificate$',
-  '^TLSv1\.2 \S+ \. FAILED:hostname mismatch$']
+  '^TLSv1\.[23] \S+ \. FAILED:none of the required names$',
+  '^TLSv1\.[23] \S+ \. FAILED:unable to verify the first certificate$',
+  '^TLSv1\.[23] \S+ \. FAILED:hostname mismatch$']
 --- error_code eval
 [(502, 200) x 6]
 

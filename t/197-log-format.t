@@ -34,6 +34,7 @@ __DATA__
             proxy_pass https://$kong_upstream_target/;
         }
         location /static {
+            proxy_ssl_protocols TLSv1.2;
             proxy_pass https://service/;
         }
     }

@@ -27,8 +27,16 @@ my $SEEN = join ' ', 'client=$ssl_client_s_dn', 'serial=$ssl_client_serial',
     'chain=$ssl_client_verify', 'sni=$ssl_server_name', 'reused=$ssl_session_reused',
     'requests=$connection_requests';
 
+# nginx 1.25.1 and later wants a directive for HTTP/2, and warns of the parameter of listen.
+sub _http2_directive {
+    my @version = Test::Nginx::Server::about() =~ m{nginx/(\d+)\.(\d+)\.(\d+)};
+    return sprintf('%d%03d%03d', @version) >= 1_025_001;
+}
+
 sub _server {
-    my ($socket, $certificate, $listen) = @_;
+    my ($socket, $certificate, $http2) = @_;
+    my $directive = $http2 && _http2_directive() ? 'http2 on;' : '';
+    my $listen = $http2 && !$directive ? ' http2' : '';
     return <<"_EOC_";
     upstream $socket {
         server unix:\$TEST_NGINX_HTML_DIR/$socket.sock;
@@ -36,6 +44,7 @@ sub _server {
 
     server {
         listen unix:\$TEST_NGINX_HTML_DIR/$socket.sock ssl$listen;
+        $directive
         server_name service.test;
         ssl_certificate \$TEST_NGINX_PKI/$certificate.crt;
         ssl_certificate_key \$TEST_NGINX_PKI/$certificate.key;
@@ -66,7 +75,7 @@ sub _server {
 _EOC_
 }
 
-my $CONFIG = <<'_EOC_' . join '', map { _server(@$_) } (
+my $CONFIG = <<'_EOC_';
     lua_package_path "$TEST_NGINX_SUPPORT/?.lua;;";
 
     init_by_lua_block {
@@ -86,11 +95,14 @@ my $CONFIG = <<'_EOC_' . join '', map { _server(@$_) } (
                intermediate = pki.chain("intermediate") }
     }
 _EOC_
-    ['service',   'service',       ''],
-    ['other',     'service-other', ''],
-    ['deep',      'service-deep',  ''],
-    ['grpc',      'service',       ' http2'],
-    ['grpc-deep', 'service-deep', ' http2'],
+
+# Socket, certificate, and whether it speaks HTTP/2.
+my @SERVERS = (
+    ['service',   'service',       0],
+    ['other',     'service-other', 0],
+    ['deep',      'service-deep',  0],
+    ['grpc',      'service',       1],
+    ['grpc-deep', 'service-deep',  1],
 );
 
 # In http_config, "gateway { ... }" is a TLS server on gateway.sock with these settings, which answers
@@ -125,9 +137,10 @@ sub _expand_gateway {
 }
 
 sub import {
+    my $config = $CONFIG . join '', map { _server(@$_) } @SERVERS;
     Test::Nginx::Socket::add_block_preprocessor(sub {
         my ($block) = @_;
-        $block->set_value('http_config', $CONFIG . _expand_gateway($block->http_config // ''));
+        $block->set_value('http_config', $config . _expand_gateway($block->http_config // ''));
     });
 }
 

@@ -199,7 +199,8 @@ local function acceptable_cas(out)
         if not line:find("=", 1, true) then
             break
         end
-        list[#list + 1] = line
+        -- OpenSSL before 3.2 has spaces there
+        list[#list + 1] = (line:gsub(" = ", "="))
     end
 
     return list

@@ -9,25 +9,18 @@ use warnings;
 use lib 't/support';
 use TestKong;
 use TestService;
-use Test::More ();
 use Test::Nginx::Socket 'no_plan';
 
 use Cwd ();
 use File::Temp ();
 
 # scripts/test says so where Chromium can't be installed.
-sub skip_all {
-    my $test = Test::More->builder;
-    $test->plan(skip_all => $_[0]) unless $test->has_plan;
-    $test->skip($_[0]);
-    exit 0;
-}
-skip_all("no browser: $ENV{TEST_NGINX_NO_BROWSER}") if $ENV{TEST_NGINX_NO_BROWSER};
+skip_file("no browser: $ENV{TEST_NGINX_NO_BROWSER}") if $ENV{TEST_NGINX_NO_BROWSER};
 require_program('chromium', 'certutil', 'pk12util', 'openssl', 'unshare', 'mount', 'timeout');
 my @unshare = $> ? qw(unshare --map-root-user --mount) : qw(unshare --mount);
-skip_all('no browser: this machine allows for no mount namespace')
+skip_file('no browser: this machine allows for no mount namespace')
     if system("@unshare mount --bind /tmp /tmp 2>/dev/null") != 0;
-skip_all('no browser: valgrind takes too long') if $ENV{TEST_NGINX_USE_VALGRIND};
+skip_file('no browser: valgrind takes too long') if $ENV{TEST_NGINX_USE_VALGRIND};
 
 repeat_each(1);
 

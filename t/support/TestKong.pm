@@ -41,7 +41,7 @@ my $ready;
 sub import {
     my $caller = caller;
     no strict 'refs';
-    *{"${caller}::require_program"} = \&require_program;
+    *{"${caller}::$_"} = \&{$_} for qw(require_program skip_file);
     return if $ready++;
 
     my @modules = grep {-f} map {"$DEBIAN/$_"} qw(ndk_http_module.so ngx_http_lua_module.so);
@@ -74,18 +74,23 @@ sub _pki {
 # Skips the whole file where a program it can't do without isn't installed. With TEST_NGINX_NO_SKIP
 # set, as it should be wherever everything is meant to be there, the file fails instead.
 sub require_program {
-    require Test::More;
     my @folders = (File::Spec->path, qw(/usr/local/sbin /usr/sbin /sbin));
     for my $name (@_) {
         next if grep { -x "$_/$name" && !-d "$_/$name" } @folders;
         die "$name is not installed\n" if $ENV{TEST_NGINX_NO_SKIP};
-
-        my $test = Test::More->builder;
-        $test->plan(skip_all => "$name is not installed") unless $test->has_plan;
-        $test->skip("$name is not installed");
-        exit 0;
+        skip_file("$name is not installed");
     }
     return;
+}
+
+# Skips the whole file, for a reason that holds wherever it runs.
+sub skip_file {
+    my ($reason) = @_;
+    require Test::More;
+    my $test = Test::More->builder;
+    $test->plan(skip_all => $reason) unless $test->has_plan;
+    $test->skip($reason);
+    exit 0;
 }
 
 # ---- running programs for client.lua -------------------------------------------------------------

@@ -73,7 +73,63 @@ free_port() {
     '
 }
 
+# replace_in_readme MARKER: puts what it reads between the markers of this name in README.md
+replace_in_readme() {
+    local readme
+    readme=$(project_root)/README.md
+    grep -q "^<!-- $1 -->$" "$readme" || fail "README.md has no place for $1"
+    perl -0pi -e '
+        BEGIN { ($marker, $text) = (shift, do { local $/; <STDIN> }) }
+        s/^<!-- $marker -->\n.*?^<!-- \/$marker -->$/<!-- $marker -->\n$text<!-- \/$marker -->/ms
+    ' "$1" "$readme"
+    say "updated README.md"
+}
+
+# ---- Debians in folders --------------------------------------------------------------------------
+#
+# They take root.
+
+# make_debian SUITE FOLDER LOG: a small Debian, whose packages come as those of this machine do
+make_debian() {
+    logged "$3" debootstrap --variant=minbase "$1" "$2" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}"
+    cp /etc/resolv.conf "$2/etc/"
+    cp /etc/apt/apt.conf.d/* "$2/etc/apt/apt.conf.d/"
+}
+
+# in_debian FOLDER [FROM:TO]... -- COMMAND...
+#
+# Runs a command in a Debian, with folders of this machine in their places there. What is mounted for it
+# goes with it.
+in_debian() {
+    # shellcheck disable=SC2016
+    unshare --mount --propagation private bash -euc '
+        debian=$1
+        shift
+        mount -t proc proc "$debian/proc"
+        for folder in /sys /dev; do
+            mount --rbind "$folder" "$debian$folder"
+        done
+        while [[ $1 != -- ]]; do
+            mkdir -p "$debian${1#*:}"
+            mount --bind "${1%%:*}" "$debian${1#*:}"
+            shift
+        done
+        shift
+        exec chroot "$debian" /usr/bin/env -i HOME=/root LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
+            PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
+    ' in "$@"
+}
+
 # ---- what has to be installed --------------------------------------------------------------------
+
+# To build: bindgen needs libclang; the openssl crate needs OpenSSL's headers, and pkg-config to find
+# them; rustc links with gcc.
+# shellcheck disable=SC2034
+build_packages=(ca-certificates gcc libc6-dev libclang-dev libssl-dev make pkg-config)
+# For the tests, beside what they load into nginx. procps: a small Debian has no kill but that of its
+# shells.
+# shellcheck disable=SC2034
+test_packages=(apache2-bin curl dnsmasq-base gcc haproxy libtest-base-perl openssl perl procps prometheus)
 
 as_root() {
     if ((EUID == 0)); then

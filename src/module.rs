@@ -27,7 +27,7 @@ use crate::openssl::version;
 use crate::status::zone::Zone;
 use crate::upstream::connection::SharedSessionCache;
 use crate::upstream::enforcement::Violation;
-use crate::upstream::keepalive::Keepalive;
+use crate::upstream::keepalive::{self, Keepalive};
 use crate::upstream::locations::{self, TrustedFiles};
 use crate::upstream::pass::{self, LocationConf};
 use crate::upstream::peer::{self, Blocks};
@@ -122,6 +122,8 @@ pub struct MainConf {
 pub struct ServerConf {
     /// `kong_tls_keepalive`, of a block.
     pub keepalive: OnceCell<Keepalive>,
+    /// Whether the block has nginx's own `keepalive`.
+    pub nginx_keepalive: Cell<bool>,
     /// What finds the sessions of the clients of a server.
     pub get_session: Cell<Option<GetSessionCallback>>,
 }
@@ -157,6 +159,17 @@ pub unsafe fn keepalive<'a>(block: NonNull<ngx_http_upstream_srv_conf_t>) -> Opt
     unsafe { index().of::<ServerConf>(block.as_ref().srv_conf)?.as_ref().keepalive.get() }
 }
 
+/// Whether `block` has nginx's own `keepalive`.
+///
+/// # Safety
+/// `block` must be valid.
+pub unsafe fn has_nginx_keepalive(block: NonNull<ngx_http_upstream_srv_conf_t>) -> bool {
+    // SAFETY: as above.
+    let conf = unsafe { index().of::<ServerConf>(block.as_ref().srv_conf) };
+    // SAFETY: as above.
+    conf.is_some_and(|conf| unsafe { conf.as_ref().nginx_keepalive.get() })
+}
+
 /// What we keep for the configuration that is being read.
 ///
 /// # Safety
@@ -180,6 +193,7 @@ unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
                 return NGX_ERROR as ngx_int_t;
             }
             pass::preconfiguration(cf);
+            keepalive::preconfiguration(cf);
             variables::preconfiguration(cf).map_or(NGX_ERROR as ngx_int_t, |()| NGX_OK as ngx_int_t)
         }
     })
@@ -213,6 +227,15 @@ pub unsafe fn is_loaded(cf: *mut ngx_conf_t) -> bool {
     // SAFETY: by contract.
     let found = unsafe { Module::find(cf, c"ngx_http_kong_tls_module") };
     found.is_some_and(|found| ptr::eq(found.as_ptr(), &raw const ngx_http_kong_tls_module))
+}
+
+/// What we keep for the `upstream {}` block or the server that is being read.
+///
+/// # Safety
+/// `cf` must be valid, and inside `http {}`.
+pub unsafe fn server_conf<'a>(cf: *mut ngx_conf_t) -> Option<&'a ServerConf> {
+    // SAFETY: ours is in its place, and lives as long as the configuration.
+    unsafe { Some(index().of(configuration::context(cf).srv_conf)?.as_ref()) }
 }
 
 /// What we keep for the location that is being read or merged.
@@ -281,6 +304,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // in its place.
         unsafe {
             pass::postconfiguration(cf);
+            keepalive::postconfiguration(cf);
             let Some(main_conf) = main_conf(cf) else {
                 return NGX_ERROR as ngx_int_t;
             };

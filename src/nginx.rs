@@ -5,6 +5,7 @@
 
 pub mod configuration;
 pub mod connection;
+pub mod directive;
 pub mod log;
 pub mod lua;
 pub mod panic;

@@ -140,10 +140,7 @@ impl<'a> Overridden<'a> {
         // SAFETY: both configurations are valid. nginx handles one request at a time, and has no
         // other that reads this before we have put back what was there.
         unsafe {
-            let before = numbers(shared);
-            set(shared, state.forwarding.get());
-            let status = body();
-            set(shared, before);
+            let status = own_configuration::in_place(shared, own, body);
 
             let upstream = request.upstream().filter(|_| status == NGX_DONE as ngx_int_t);
             if let Some(upstream) = upstream.filter(|upstream| upstream.configuration() == shared) {
@@ -168,20 +165,4 @@ unsafe fn set(configuration: NonNull<ngx_http_upstream_conf_t>, forwarding: Forw
         configuration.send_timeout = send;
         configuration.read_timeout = read;
     }
-}
-
-/// What [`set`] may replace.
-///
-/// # Safety
-/// `configuration` must be valid.
-unsafe fn numbers(configuration: NonNull<ngx_http_upstream_conf_t>) -> Forwarding {
-    // SAFETY: by contract.
-    let configuration = unsafe { configuration.as_ref() };
-    let timeouts = Timeouts {
-        connect: configuration.connect_timeout,
-        send: configuration.send_timeout,
-        read: configuration.read_timeout,
-    };
-    let tries = Some(configuration.next_upstream_tries);
-    Forwarding { target: None, tries, timeouts: Some(timeouts) }
 }

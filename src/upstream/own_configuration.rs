@@ -1,6 +1,6 @@
 //! A copy of the location's configuration that one request follows, with settings of its own.
 
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use ngx::ffi::{ngx_http_upstream_conf_t, ngx_http_upstream_t};
 
@@ -13,6 +13,9 @@ use crate::request::RequestState;
 pub struct OwnConfiguration {
     /// Which upstream: after a redirect, a request has another.
     upstream: *mut ngx_http_upstream_t,
+    own: NonNull<ngx_http_upstream_conf_t>,
+    /// What it is a copy of.
+    shared: NonNull<ngx_http_upstream_conf_t>,
     /// `proxy_ssl_verify` as the location has it.
     configured_verify: bool,
 }
@@ -28,20 +31,83 @@ pub fn configured_verify(upstream: Upstream<'_>, state: Option<&RequestState>) -
         .map_or_else(|| upstream.verifies(), |own| own.configured_verify)
 }
 
-/// Makes `upstream` follow `configuration`, which is one that nobody else follows.
+/// The configuration of the location of `upstream`, which others follow too.
+pub fn shared(
+    upstream: Upstream<'_>,
+    state: Option<&RequestState>,
+) -> NonNull<ngx_http_upstream_conf_t> {
+    state
+        .and_then(|state| of(upstream, state))
+        .map_or_else(|| upstream.configuration(), |own| own.shared)
+}
+
+/// Makes `upstream` follow `own`, a copy of what it follows, which is one that nobody else follows.
 ///
 /// # Safety
-/// `configuration` must live as long as the request.
+/// `own` must live as long as the request.
 pub unsafe fn adopt(
     upstream: Upstream<'_>,
     state: &RequestState,
-    configuration: NonNull<ngx_http_upstream_conf_t>,
+    own: NonNull<ngx_http_upstream_conf_t>,
 ) {
     let configured_verify = configured_verify(upstream, Some(state));
+    let shared = shared(upstream, Some(state));
     // SAFETY: by contract.
-    unsafe { upstream.set_configuration(configuration) };
+    unsafe { upstream.set_configuration(own) };
     let upstream = upstream.as_ptr();
-    state.own_configuration.set(Some(OwnConfiguration { upstream, configured_verify }));
+    state.own_configuration.set(Some(OwnConfiguration {
+        upstream,
+        own,
+        shared,
+        configured_verify,
+    }));
+}
+
+/// Runs `body` with the values of the one configuration in the place of those of the other.
+///
+/// # Safety
+/// Both must be valid. `body` must let nothing of another request be done.
+pub unsafe fn in_place<T>(
+    shared: NonNull<ngx_http_upstream_conf_t>,
+    own: NonNull<ngx_http_upstream_conf_t>,
+    body: impl FnOnce() -> T,
+) -> T {
+    // SAFETY: by contract; nginx handles one request at a time.
+    unsafe {
+        ptr::swap(shared.as_ptr(), own.as_ptr());
+        let result = body();
+        ptr::swap(shared.as_ptr(), own.as_ptr());
+        result
+    }
+}
+
+/// Runs `choose`, in which a peer is chosen for `upstream`, so that it finds the values of the request's
+/// own configuration at the address of the location's: by that nginx knows the idle connections that the
+/// location may use (`keepalive ... local`, which is the default since nginx 1.29.7).
+///
+/// # Safety
+/// `choose` must do nothing but that.
+pub unsafe fn while_choosing<T>(
+    upstream: Upstream<'_>,
+    state: Option<&RequestState>,
+    choose: impl FnOnce() -> T,
+) -> T {
+    let own = state
+        .and_then(|state| of(upstream, state))
+        .filter(|own| own.own == upstream.configuration());
+    let Some(OwnConfiguration { own, shared, .. }) = own else {
+        return choose();
+    };
+    // SAFETY: both live as long as the request.
+    unsafe {
+        upstream.set_configuration(shared);
+        let result = in_place(shared, own, choose);
+        // If not, the Lua module has made a copy of it, for `balancer.set_timeouts`.
+        if upstream.configuration() == shared {
+            upstream.set_configuration(own);
+        }
+        result
+    }
 }
 
 /// Makes `upstream` verify its peer, or not, with nginx's own check after the handshake.

@@ -5,10 +5,9 @@
 //! and take the place of the handler that they give to the location.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{c_char, c_void};
 use std::ptr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ngx::ffi::{
     ngx_command_t, ngx_conf_t, ngx_http_handler_pt, ngx_http_request_t, ngx_http_upstream_conf_t,
@@ -21,64 +20,57 @@ use crate::directives::{NGX_CONF_ERROR, NGX_CONF_OK};
 use crate::module;
 use crate::nginx::configuration::{self, Module, ModuleIndex, Place};
 use crate::nginx::connection::process_log;
+use crate::nginx::directive::ForeignDirective;
 use crate::nginx::panic::guard;
 use crate::nginx::request::Request;
 
 /// A directive of nginx whose module begins its configuration of a location with an
 /// `ngx_http_upstream_conf_t`.
 pub struct PassDirective {
-    module: &'static CStr,
-    pub name: &'static str,
+    foreign: ForeignDirective,
     /// What a URL with TLS begins with, and the directive that has the service verified then.
     tls_scheme: Option<&'static str>,
     pub verify: Option<&'static str>,
 }
 
+impl PassDirective {
+    pub fn name(&self) -> &'static str {
+        self.foreign.name
+    }
+}
+
 static PASS_DIRECTIVES: [PassDirective; 6] = [
     PassDirective {
-        module: c"ngx_http_proxy_module",
-        name: "proxy_pass",
+        foreign: ForeignDirective::new(c"ngx_http_proxy_module", "proxy_pass"),
         tls_scheme: Some("https://"),
         verify: Some("proxy_ssl_verify"),
     },
     PassDirective {
-        module: c"ngx_http_grpc_module",
-        name: "grpc_pass",
+        foreign: ForeignDirective::new(c"ngx_http_grpc_module", "grpc_pass"),
         tls_scheme: Some("grpcs://"),
         verify: Some("grpc_ssl_verify"),
     },
     PassDirective {
-        module: c"ngx_http_uwsgi_module",
-        name: "uwsgi_pass",
+        foreign: ForeignDirective::new(c"ngx_http_uwsgi_module", "uwsgi_pass"),
         tls_scheme: Some("suwsgi://"),
         verify: Some("uwsgi_ssl_verify"),
     },
     PassDirective {
-        module: c"ngx_http_fastcgi_module",
-        name: "fastcgi_pass",
+        foreign: ForeignDirective::new(c"ngx_http_fastcgi_module", "fastcgi_pass"),
         tls_scheme: None,
         verify: None,
     },
     PassDirective {
-        module: c"ngx_http_scgi_module",
-        name: "scgi_pass",
+        foreign: ForeignDirective::new(c"ngx_http_scgi_module", "scgi_pass"),
         tls_scheme: None,
         verify: None,
     },
     PassDirective {
-        module: c"ngx_http_memcached_module",
-        name: "memcached_pass",
+        foreign: ForeignDirective::new(c"ngx_http_memcached_module", "memcached_pass"),
         tls_scheme: None,
         verify: None,
     },
 ];
-
-/// What nginx calls when it reads each of these directives.
-static ORIGINALS: [AtomicPtr<c_void>; PASS_DIRECTIVES.len()] =
-    [const { AtomicPtr::new(ptr::null_mut()) }; PASS_DIRECTIVES.len()];
-
-type SetDirective =
-    unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
 
 /// Whether a location speaks TLS to its service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,23 +107,9 @@ pub struct LocationConf {
 /// # Safety
 /// `cf` must be valid.
 pub unsafe fn preconfiguration(cf: *mut ngx_conf_t) {
-    // SAFETY: `cf` is valid. The directives of a module are in memory that can be written, and nginx
-    // reads them in this process alone.
-    unsafe {
-        for (directive, original) in PASS_DIRECTIVES.iter().zip(&ORIGINALS) {
-            let Some(command) = Module::find(cf, directive.module)
-                .and_then(|module| module.directive(directive.name.as_bytes()))
-            else {
-                continue;
-            };
-            let command = &mut *command.as_ptr();
-            if let Some(set) =
-                command.set.filter(|set| !ptr::fn_addr_eq(*set, read as SetDirective))
-            {
-                original.store(set as *mut c_void, Ordering::Relaxed);
-                command.set = Some(read);
-            }
-        }
+    for directive in &PASS_DIRECTIVES {
+        // SAFETY: `cf` is valid, and `read` answers for all of these.
+        unsafe { directive.foreign.stand_before(cf, read) };
     }
 }
 
@@ -140,22 +118,10 @@ pub unsafe fn preconfiguration(cf: *mut ngx_conf_t) {
 /// # Safety
 /// `cf` must be valid.
 pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) {
-    // SAFETY: as above.
-    unsafe {
-        for (directive, original) in PASS_DIRECTIVES.iter().zip(&ORIGINALS) {
-            let command = Module::find(cf, directive.module)
-                .and_then(|module| module.directive(directive.name.as_bytes()));
-            if let (Some(command), Some(set)) = (command, original_of(original)) {
-                (*command.as_ptr()).set = Some(set);
-            }
-        }
+    for directive in &PASS_DIRECTIVES {
+        // SAFETY: `cf` is valid.
+        unsafe { directive.foreign.step_aside(cf) };
     }
-}
-
-fn original_of(original: &AtomicPtr<c_void>) -> Option<SetDirective> {
-    let set = original.load(Ordering::Relaxed);
-    // SAFETY: only `preconfiguration` stores there, a function of this type.
-    (!set.is_null()).then(|| unsafe { std::mem::transmute::<*mut c_void, SetDirective>(set) })
 }
 
 /// nginx calls where it reads one of the directives.
@@ -167,17 +133,11 @@ unsafe extern "C" fn read(
     guard("pass directive", process_log(), NGX_CONF_ERROR, || {
         // SAFETY: nginx calls with a valid `cf` at a directive whose `set` is ours.
         unsafe {
-            let name = configuration::bytes((*command).name);
-            let known = PASS_DIRECTIVES
-                .iter()
-                .zip(&ORIGINALS)
-                .find(|(directive, _)| directive.name.as_bytes() == name);
-            let Some((directive, original)) =
-                known.and_then(|(directive, original)| Some((directive, original_of(original)?)))
-            else {
+            let mut known = PASS_DIRECTIVES.iter();
+            let Some(directive) = known.find(|directive| directive.foreign.is(command)) else {
                 return NGX_CONF_ERROR;
             };
-            let status = original(cf, command, conf);
+            let status = directive.foreign.read(cf, command, conf).unwrap_or(NGX_CONF_ERROR);
             // A configuration that failed before it was complete has left ours in place, and this
             // one may be without our module.
             if status == NGX_CONF_OK && module::is_loaded(cf) {
@@ -199,7 +159,7 @@ unsafe fn note(cf: *mut ngx_conf_t, directive: &'static PassDirective) {
         let (Some(location), Some(core), Some(module)) = (
             module::location_conf(cf),
             configuration::core_location(cf),
-            Module::find(cf, directive.module).map(Module::index),
+            Module::find(cf, directive.foreign.module).map(Module::index),
         ) else {
             return;
         };

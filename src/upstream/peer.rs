@@ -11,8 +11,8 @@ use ngx::ffi::{
     NGX_DONE, NGX_ERROR, NGX_HTTP_UPSTREAM_CREATE, NGX_OK, NGX_PEER_FAILED, NGX_PEER_NEXT,
     ngx_conf_t, ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt,
     ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt, ngx_http_request_t,
-    ngx_http_upstream_init_peer_pt, ngx_http_upstream_main_conf_t, ngx_http_upstream_srv_conf_t,
-    ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
+    ngx_http_upstream_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_main_conf_t,
+    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
 };
 
 use openssl::x509::X509VerifyResult;
@@ -20,7 +20,7 @@ use openssl::x509::X509VerifyResult;
 use super::forwarding::UpstreamNames;
 use super::keepalive::{self, Keepalive};
 use super::outcome::{Outcome, Verified};
-use super::{handshake, identification};
+use super::{handshake, identification, own_configuration};
 use crate::identity::Key;
 use crate::module;
 use crate::nginx::configuration::{self, Module};
@@ -99,6 +99,8 @@ pub struct PeerChoice {
     set_session: ngx_event_set_peer_session_pt,
     save_session: ngx_event_save_peer_session_pt,
     data: *mut c_void,
+    /// That of the location, whatever the request follows.
+    configuration: NonNull<ngx_http_upstream_conf_t>,
     /// Whether Lua code chose the current peer.
     is_lua_balanced: Cell<bool>,
     /// What became of the last connection, once nginx has let go of it.
@@ -123,8 +125,10 @@ unsafe extern "C" fn init(
                 return status;
             }
             let block = NonNull::new(block);
-            let wrapped = adopt(request).and_then(|()| match request.upstream() {
-                Some(upstream) if upstream.uses_tls() => wrap(request, upstream, block).map(|_| ()),
+            let wrapped = adopt(request).and_then(|state| match request.upstream() {
+                Some(upstream) if upstream.uses_tls() || has_own_numbers(state) => {
+                    wrap(request, upstream, block).map(|_| ())
+                }
                 _ => Ok(()),
             });
             match wrapped {
@@ -140,8 +144,13 @@ unsafe extern "C" fn init(
 
 /// Gives a clone the settings of its parent before either is redirected, and is no longer known for
 /// what it is.
-fn adopt(request: Request<'_>) -> Result<(), OutOfMemory> {
-    RequestState::with_upstream_tls(request).map(|_| ())
+fn adopt(request: Request<'_>) -> Result<Option<&RequestState>, OutOfMemory> {
+    RequestState::find_or_inherit(request)
+}
+
+/// Whether the request follows a configuration of its own, or will, also where its upstream has no TLS.
+fn has_own_numbers(state: Option<&RequestState>) -> bool {
+    state.is_some_and(|state| state.forwarding.get().overrides_location())
 }
 
 /// Puts our functions before those that choose the peer.
@@ -162,6 +171,7 @@ fn wrap<'a>(
             set_session: peer.set_session,
             save_session: peer.save_session,
             data: peer.data,
+            configuration: own_configuration::shared(upstream, RequestState::find(request)),
             is_lua_balanced: Cell::new(false),
             outcome: RefCell::new(None),
         })?;
@@ -214,6 +224,13 @@ impl PeerChoice {
         self.block.and_then(|block| unsafe { module::keepalive(block) })
     }
 
+    /// Whether the block has `keepalive`. Without it, nginx has idle connections all the same since
+    /// 1.29.7, by address and location: that is not enough where `kong_tls_keepalive` is to keep all.
+    fn has_nginx_keepalive(&self) -> bool {
+        // SAFETY: as above.
+        self.block.is_some_and(|block| unsafe { module::has_nginx_keepalive(block) })
+    }
+
     /// Gives `f` what became of the last connection that nginx has let go of.
     pub fn with_outcome<T>(&self, f: impl FnOnce(Option<&Outcome>) -> T) -> T {
         f(self.outcome.borrow().as_ref())
@@ -234,7 +251,13 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
     };
     // A balancer in Lua runs here, and may override settings.
     // SAFETY: as nginx would call it.
-    let status = unsafe { original(pc, choice.data) };
+    let status = unsafe {
+        let state = RequestState::find(choice.request());
+        own_configuration::while_choosing(upstream, state, || original(pc, choice.data))
+    };
+    if !upstream.uses_tls() {
+        return status;
+    }
 
     guard("upstream peer choice", process_log(), NGX_ERROR as ngx_int_t, || {
         choose(choice, upstream, status)
@@ -323,21 +346,32 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
     // SAFETY: as in `get`.
     let (upstream, choice) =
         unsafe { (Upstream::from_peer(NonNull::new_unchecked(pc)), PeerChoice::from_data(data)) };
-    let is_reusable = upstream.keepalive()
-        && upstream.request_body_sent()
-        && state & NGX_PEER_FAILED as ngx_uint_t == 0;
+    let keepalive = choice.keepalive().filter(|_| {
+        upstream.uses_tls()
+            && upstream.keepalive()
+            && upstream.request_body_sent()
+            && state & NGX_PEER_FAILED as ngx_uint_t == 0
+    });
+    let keep = |keepalive: &Keepalive| {
+        guard("upstream peer release", process_log(), (), || keepalive.put(upstream.peer()));
+    };
     let state = guard("upstream peer release", process_log(), state, || {
-        before_release(choice, upstream, state)
+        if upstream.uses_tls() { before_release(choice, upstream, state) } else { state }
     });
+    let (first, last) =
+        if choice.has_nginx_keepalive() { (None, keepalive) } else { (keepalive, None) };
+    first.inspect(|keepalive| keep(keepalive));
     if let Some(original) = choice.free {
-        // SAFETY: as nginx would call it.
-        unsafe { original(pc, choice.data, state) }
-    }
-    guard("upstream peer release", process_log(), (), || {
-        if let Some(keepalive) = choice.keepalive().filter(|_| is_reusable) {
-            keepalive.put(upstream.peer());
+        let followed = upstream.configuration();
+        // SAFETY: as nginx would call it. What the request has followed so far is valid for as long as
+        // it, and that of the location is what nginx may note for an idle connection.
+        unsafe {
+            upstream.set_configuration(choice.configuration);
+            original(pc, choice.data, state);
+            upstream.set_configuration(followed);
         }
-    });
+    }
+    last.inspect(|keepalive| keep(keepalive));
 }
 
 /// Notes what became of the connection, and keeps that of a request with settings from where nginx

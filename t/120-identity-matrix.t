@@ -465,7 +465,8 @@ add_block_preprocessor(sub {
     my $transport = {
         all       => scalar($block->name =~ /every value/),
         lua       => scalar($upstream =~ /balancer_by_lua/),
-        keepalive => scalar($upstream =~ /^\s+keepalive /m),
+        # In which TestService says that there is none.
+        keepalive => scalar($upstream =~ /^\s+keepalive (?!0;)/m),
         kong      => scalar($upstream =~ /^\s+kong_tls_keepalive /m),
         none      => !$upstream,
     };

@@ -27,10 +27,27 @@ my $SEEN = join ' ', 'client=$ssl_client_s_dn', 'serial=$ssl_client_serial',
     'chain=$ssl_client_verify', 'sni=$ssl_server_name', 'reused=$ssl_session_reused',
     'requests=$connection_requests';
 
+sub _nginx_version {
+    return sprintf '%d%03d%03d', Test::Nginx::Server::about() =~ m{nginx/(\d+)\.(\d+)\.(\d+)};
+}
+
 # nginx 1.25.1 and later wants a directive for HTTP/2, and warns of the parameter of listen.
 sub _http2_directive {
-    my @version = Test::Nginx::Server::about() =~ m{nginx/(\d+)\.(\d+)\.(\d+)};
-    return sprintf('%d%03d%03d', @version) >= 1_025_001;
+    return _nginx_version() >= 1_025_001;
+}
+
+# nginx 1.29.7 and later keeps connections where a block does not say that it must not. Tests are of what
+# a block says; t/145-default-keepalive.t is of one that says nothing.
+sub _as_said {
+    my ($config) = @_;
+    return $config if _nginx_version() < 1_029_007;
+    my $braces = qr/(\{(?:[^{}]++|(?-1))*\})/;
+    $config =~ s/^( *upstream [^\s{]+ )$braces/
+        my ($name, $block) = ($1, $2);
+        $block =~ m!^\s*(?:kong_tls_)?keepalive !m || $block =~ s!^\{!{\n        keepalive 0;!;
+        "$name$block"
+    /gme;
+    return $config;
 }
 
 sub _server {
@@ -136,11 +153,14 @@ sub _expand_gateway {
     return $config;
 }
 
+# use TestService ':default_keepalive' leaves blocks that say nothing of keepalive as they are.
 sub import {
+    my (undef, $default_keepalive) = @_;
     my $config = $CONFIG . join '', map { _server(@$_) } @SERVERS;
     Test::Nginx::Socket::add_block_preprocessor(sub {
         my ($block) = @_;
-        $block->set_value('http_config', $config . _expand_gateway($block->http_config // ''));
+        my $all = $config . _expand_gateway($block->http_config // '');
+        $block->set_value('http_config', $default_keepalive ? $all : _as_said($all));
     });
 }
 

@@ -1,0 +1,189 @@
+# The idle connections that nginx keeps since 1.29.7 where a block does not say that it must not: by
+# address, and by the location that made them.
+
+use lib 't/support';
+use TestService ':default_keepalive';
+use Test::Nginx::Socket 'no_plan';
+
+# What is said of a connection is "client=<name> connection=<number of the request on it>".
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    $block->set_value('skip_nginx', '3: < 1.29.7');
+    (my $config = $block->config) =~ s{^( *)plugin;}{$1access_by_lua_block {
+            local name, timeout = ngx.var.arg_client, tonumber(ngx.var.arg_timeout)
+            if name then
+                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            end
+            if timeout then
+                kong.service.set_timeouts(timeout, timeout, timeout)
+            end
+        }}mg;
+    $block->set_value('config', $config);
+    # Each with what it is answered.
+    my @expected = map { [split / -> /] } grep {/\S/} split /\n/, $block->request;
+    $block->set_value('request', [map { $_->[0] } @expected]);
+    $block->set_value('response_body', [map {"$_->[1]\n"} @expected]);
+    $block->set_value('error_code', [(200) x @expected]);
+    $block->set_value('no_error_log', "[error]\n[alert]") unless defined $block->no_error_log;
+});
+
+repeat_each(1);
+run_tests();
+
+__DATA__
+
+=== TEST 1: a request with settings gets none of them, and leaves none
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+    }
+--- config
+    plugin;
+    location /a { proxy_pass https://kept/connection; }
+    location /b { proxy_pass https://kept/connection; }
+--- request
+GET /a -> client= connection=1
+GET /a -> client= connection=2
+GET /a?client=client1 -> client=CN=client-1,O=Test connection=1
+GET /a?client=client2 -> client=CN=client-2,O=Test connection=1
+GET /a?client=client1 -> client=CN=client-1,O=Test connection=1
+GET /b -> client= connection=1
+GET /a -> client= connection=3
+GET /b -> client= connection=2
+
+
+
+=== TEST 2: kong_tls_keepalive alone keeps all of them, by identity
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+        kong_tls_keepalive 8;
+    }
+--- config
+    plugin;
+    location / {
+        proxy_ssl_server_name on;
+        proxy_ssl_name $arg_name;
+        proxy_pass https://kept/sni;
+    }
+    location /connection {
+        proxy_ssl_server_name on;
+        proxy_ssl_name $arg_name;
+        proxy_pass https://kept/connection;
+    }
+--- request
+GET /?name=service.test -> sni=service.test
+GET /?name=other.test -> sni=other.test
+GET /?name=service.test -> sni=service.test
+GET /?name=other.test -> sni=other.test
+GET /connection?name=other.test -> client= connection=1
+GET /connection?name=other.test -> client= connection=2
+GET /connection?name=service.test -> client= connection=1
+GET /connection?name=service.test&client=client1 -> client=CN=client-1,O=Test connection=1
+GET /connection?name=other.test -> client= connection=3
+GET /connection?name=service.test&client=client1 -> client=CN=client-1,O=Test connection=2
+
+
+
+=== TEST 3: a request with timeouts of its own has the connections of its location
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+    }
+--- config
+    plugin;
+    location /a { proxy_pass https://kept/connection; }
+    location /b { proxy_pass https://kept/connection; }
+--- request
+GET /a?timeout=5000 -> client= connection=1
+GET /a?timeout=5000 -> client= connection=2
+GET /b?timeout=5000 -> client= connection=1
+GET /a -> client= connection=3
+GET /b -> client= connection=2
+GET /a?timeout=5000 -> client= connection=4
+GET /b?timeout=5000 -> client= connection=3
+
+
+
+=== TEST 4: the same without TLS, also if its body comes later
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/plain.sock;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/plain.sock;
+        return 200 "connection=$connection_requests\n";
+    }
+--- config
+    plugin;
+    location /a { proxy_pass http://kept; }
+    location /b { proxy_pass http://kept; }
+    location /later {
+        content_by_lua_block {
+            local socket = assert(ngx.socket.tcp())
+            assert(socket:connect("127.0.0.1", ngx.var.server_port))
+            assert(socket:send("POST /a?timeout=5000 HTTP/1.0\r\nContent-Length: 4\r\n\r\n"))
+            ngx.sleep(0.1)
+            assert(socket:send("body"))
+            ngx.print(assert(socket:receive("*a")):match("connection=%d+"), "\n")
+        }
+    }
+--- request
+GET /a?timeout=5000 -> connection=1
+GET /a?timeout=5000 -> connection=2
+GET /b?timeout=5000 -> connection=1
+GET /a -> connection=3
+GET /later -> connection=4
+GET /b -> connection=2
+GET /a?timeout=5000 -> connection=5
+GET /later -> connection=6
+
+
+
+=== TEST 5: timeouts from a balancer in Lua, over those of the request
+The copy of the configuration that the Lua module makes for them is gone with the request.
+--- http_config
+    upstream kept {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            local balancer = require "ngx.balancer"
+            if ngx.var.arg_balancer then
+                assert(balancer.set_timeouts(5, 5, 5))
+            end
+            assert(balancer.set_current_peer("unix:$TEST_NGINX_HTML_DIR/service.sock"))
+        }
+    }
+--- config
+    plugin;
+    location /a { proxy_pass https://kept/connection; }
+    location /b { proxy_pass https://kept/connection; }
+--- request
+GET /a?balancer=1 -> client= connection=1
+GET /b?balancer=1 -> client= connection=1
+GET /a -> client= connection=2
+GET /b -> client= connection=2
+GET /a?balancer=1&timeout=5000 -> client= connection=1
+GET /a?timeout=5000 -> client= connection=2
+GET /b?balancer=1&timeout=5000 -> client= connection=1
+GET /b?timeout=5000 -> client= connection=2
+
+
+
+=== TEST 6: what a request asked for is asked for again on another attempt
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/nobody.sock max_fails=0;
+        server unix:$TEST_NGINX_HTML_DIR/service.sock max_fails=0;
+    }
+--- config
+    plugin;
+    location /a { proxy_pass https://kept/connection; }
+    location /b { proxy_pass https://kept/connection; }
+--- request
+GET /a?timeout=5000 -> client= connection=1
+GET /a?timeout=5000 -> client= connection=2
+GET /b?timeout=5000 -> client= connection=1
+GET /b?timeout=5000&client=client1 -> client=CN=client-1,O=Test connection=1
+GET /a?timeout=5000 -> client= connection=3
+--- no_error_log
+[alert]

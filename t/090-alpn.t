@@ -111,6 +111,13 @@ _EOC_
         ssl_certificate $TEST_NGINX_PKI/gateway.crt;
         ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
         ssl_protocols TLSv1.2 TLSv1.3;
+        # Since nginx 1.29.2 it is the code of the server that the client names.
+        ssl_client_hello_by_lua_block {
+            local name = require("ngx.ssl.clienthello").get_client_hello_server_name()
+            if name == "b.test" then
+                assert(tls.disable_http2_alpn())
+            end
+        }
         return 204;
     }
 --- config

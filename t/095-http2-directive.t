@@ -26,14 +26,13 @@ _EOC_
     $config =~ s{^( *)listens;}{$1listen unix:\$TEST_NGINX_HTML_DIR/h2.sock ssl;
         ssl_certificate \$TEST_NGINX_PKI/gateway.crt;
         ssl_certificate_key \$TEST_NGINX_PKI/gateway.key;
-        return 204;}mg;
-    # Of the server that is the default one of the address.
-    $config =~ s{^( *)return 204;}{$1return 204;
+        # Since nginx 1.29.2 that of the server which the client names is run, and must be there.
         ssl_client_hello_by_lua_block {
             if require("ngx.ssl.clienthello").get_client_hello_server_name() == "withheld.test" then
                 assert(kong.client.tls.disable_http2_alpn())
             end
-        }}m;
+        }
+        return 204;}mg;
     $block->set_value('http_config', $config);
 });
 

@@ -6,8 +6,6 @@ use std::env;
 
 /// The oldest version that is supported.
 const OLDEST: u64 = 1_022_000;
-/// The first version that has QUIC, and a bit for it in `ngx_http_addr_conf_t` (nginx 1.25.0).
-const QUIC: u64 = 1_025_000;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -20,11 +18,16 @@ fn main() {
     if version < OLDEST {
         println!("cargo::error=nginx 1.22.0 or later is needed");
     }
-    // See src/nginx/version.rs.
-    println!("cargo::rustc-check-cfg=cfg(nginx_has_quic)");
-    if version >= QUIC {
-        println!("cargo::rustc-cfg=nginx_has_quic");
-    }
+    let include = env::var_os("DEP_NGINX_INCLUDE").unwrap_or_default();
+    cc::Build::new()
+        .file("src/nginx/bitfields.c")
+        .includes(env::split_paths(&include))
+        .flags(env::var("DEP_NGINX_CFLAGS").unwrap_or_default().split_whitespace())
+        // Of no use to others, who may have functions of the same names.
+        .flag("-fvisibility=hidden")
+        .warnings_into_errors(true)
+        .compile("bitfields");
+    println!("cargo::rerun-if-changed=src/nginx/bitfields.c");
 
     // Of the headers. See src/openssl/version.rs.
     let openssl = env::var("DEP_OPENSSL_VERSION_NUMBER").unwrap_or_default();

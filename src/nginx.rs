@@ -3,6 +3,7 @@
 //! A handle is made inside a callback, from a pointer which nginx keeps valid at least until the
 //! callback returns; its lifetime `'a` stands for that time.
 
+pub mod bitfields;
 pub mod configuration;
 pub mod connection;
 pub mod directive;

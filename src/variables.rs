@@ -9,6 +9,7 @@ use ngx::ffi::{
     ngx_http_variable_t, ngx_http_variable_value_t, ngx_int_t, ngx_uint_t,
 };
 
+use crate::nginx::bitfields;
 use crate::nginx::configuration::string;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
@@ -79,10 +80,10 @@ unsafe fn add(
 unsafe fn set(place: *mut ngx_http_variable_value_t, value: NonNull<[u8]>) {
     // SAFETY: by contract.
     unsafe {
-        (*place).set_len(value.len() as u32);
-        (*place).set_valid(1);
-        (*place).set_no_cacheable(0);
-        (*place).set_not_found(0);
+        bitfields::set_variable_len(place, value.len() as u32);
+        bitfields::set_variable_valid(place, 1);
+        bitfields::set_variable_no_cacheable(place, 0);
+        bitfields::set_variable_not_found(place, 0);
         (*place).data = value.as_ptr().cast();
     }
 }
@@ -106,7 +107,7 @@ unsafe extern "C" fn client_verify(
                         return NGX_ERROR as ngx_int_t;
                     }
                     ptr::copy_nonoverlapping(original, value, 1);
-                    (*value).set_no_cacheable(0);
+                    bitfields::set_variable_no_cacheable(value, 0);
                 }
             }
         }
@@ -137,7 +138,7 @@ unsafe extern "C" fn upstream_target(
                 Err(missing) if content::is_choosing_upstream(request) => {
                     set(value, NonNull::from(content::refuse_missing_target(request, missing)));
                 }
-                Err(_) => (*value).set_not_found(1),
+                Err(_) => bitfields::set_variable_not_found(value, 1),
             }
         }
         NGX_OK as ngx_int_t
@@ -163,7 +164,7 @@ unsafe extern "C" fn upstream_variable(
             {
                 Some(Ok(text)) => set(value, text),
                 Some(Err(_)) => return NGX_ERROR as ngx_int_t,
-                None => (*value).set_not_found(1),
+                None => bitfields::set_variable_not_found(value, 1),
             }
         }
         NGX_OK as ngx_int_t

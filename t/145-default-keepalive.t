@@ -33,6 +33,7 @@ run_tests();
 __DATA__
 
 === TEST 1: a request with settings gets none of them, and leaves none
+One that nginx would give it is closed.
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -48,7 +49,7 @@ GET /a?client=client1 -> client=CN=client-1,O=Test connection=1
 GET /a?client=client2 -> client=CN=client-2,O=Test connection=1
 GET /a?client=client1 -> client=CN=client-1,O=Test connection=1
 GET /b -> client= connection=1
-GET /a -> client= connection=3
+GET /a -> client= connection=1
 GET /b -> client= connection=2
 
 
@@ -61,7 +62,7 @@ GET /b -> client= connection=2
     }
 --- config
     plugin;
-    location / {
+    location /name {
         proxy_ssl_server_name on;
         proxy_ssl_name $arg_name;
         proxy_pass https://kept/sni;
@@ -72,10 +73,10 @@ GET /b -> client= connection=2
         proxy_pass https://kept/connection;
     }
 --- request
-GET /?name=service.test -> sni=service.test
-GET /?name=other.test -> sni=other.test
-GET /?name=service.test -> sni=service.test
-GET /?name=other.test -> sni=other.test
+GET /name?name=service.test -> sni=service.test
+GET /name?name=other.test -> sni=other.test
+GET /name?name=service.test -> sni=service.test
+GET /name?name=other.test -> sni=other.test
 GET /connection?name=other.test -> client= connection=1
 GET /connection?name=other.test -> client= connection=2
 GET /connection?name=service.test -> client= connection=1

@@ -13,6 +13,7 @@ use ngx::ffi::{
 };
 use openssl::ssl::{SslRef, SslSessionRef};
 
+use super::bitfields;
 use super::log::Log;
 use super::peer::Peer;
 use super::pool::Pool;
@@ -83,12 +84,12 @@ impl<'a> Connection<'a> {
         // SAFETY: a connection in use has its two events.
         unsafe {
             let Self(connection, _) = self;
-            let (read, write) = (&*connection.as_ref().read, &*connection.as_ref().write);
-            let is_broken = read.eof() != 0
-                || read.error() != 0
-                || read.timedout() != 0
-                || write.error() != 0
-                || write.timedout() != 0;
+            let (read, write) = (connection.as_ref().read, connection.as_ref().write);
+            let is_broken = bitfields::event_eof(read) != 0
+                || bitfields::event_error(read) != 0
+                || bitfields::event_timedout(read) != 0
+                || bitfields::event_error(write) != 0
+                || bitfields::event_timedout(write) != 0;
             !is_broken
         }
     }
@@ -102,7 +103,7 @@ impl<'a> Connection<'a> {
     /// Whether nginx knows of something that has arrived.
     pub fn has_something_to_read(self) -> bool {
         // SAFETY: a connection in use has its two events.
-        unsafe { (*self.0.as_ref().read).ready() != 0 || self.has_buffered_data() }
+        unsafe { bitfields::event_ready(self.0.as_ref().read) != 0 || self.has_buffered_data() }
     }
 
     /// Whether OpenSSL has taken something from the socket that nobody has read yet.
@@ -118,7 +119,10 @@ impl<'a> Connection<'a> {
     /// Whether an idle connection has to go: it was idle for too long, or the process ends.
     pub fn must_close(self) -> bool {
         // SAFETY: a connection in use has its two events.
-        unsafe { self.0.as_ref().close() != 0 || (*self.0.as_ref().read).timedout() != 0 }
+        unsafe {
+            bitfields::connection_close(self.0.as_ptr()) != 0
+                || bitfields::event_timedout(self.0.as_ref().read) != 0
+        }
     }
 
     /// Makes the connection wait for another request for `timeout` milliseconds, in the care of
@@ -138,15 +142,15 @@ impl<'a> Connection<'a> {
             let connection = self.as_ptr();
             let (read, write) = ((*connection).read, (*connection).write);
 
-            (*read).set_delayed(0);
+            bitfields::set_event_delayed(read, 0);
             ngx_add_timer(read, timeout);
-            if (*write).timer_set() != 0 {
+            if bitfields::event_timer_set(write) != 0 {
                 ngx_del_timer(write);
             }
             (*write).handler = Some(ignore_event);
             (*read).handler = Some(on_read);
             (*connection).data = owner.as_ptr();
-            (*connection).set_idle(1);
+            bitfields::set_connection_idle(connection, 1);
             // Whatever the peer does to an idle connection is no error.
             self.quiet_errors();
             self.log_to((*ngx::ffi::ngx_cycle).log);
@@ -161,12 +165,15 @@ impl<'a> Connection<'a> {
         // SAFETY: as above. The log of the peer outlives its use of the connection.
         unsafe {
             let connection = self.as_ptr();
-            (*connection).set_idle(0);
+            bitfields::set_connection_idle(connection, 0);
             (*connection).sent = 0;
             (*connection).data = ptr::null_mut();
-            (*connection).set_log_error((*peer.as_ptr()).log_error());
+            bitfields::set_connection_log_error(
+                connection,
+                bitfields::peer_log_error(peer.as_ptr()),
+            );
             self.log_to((*peer.as_ptr()).log);
-            if (*(*connection).read).timer_set() != 0 {
+            if bitfields::event_timer_set((*connection).read) != 0 {
                 ngx_del_timer((*connection).read);
             }
         }
@@ -217,7 +224,7 @@ impl<'a> Connection<'a> {
                     return false;
                 }
             }
-            (*read).set_ready(0);
+            bitfields::set_event_ready(read, 0);
         }
         self.wait_for_events()
     }
@@ -226,7 +233,8 @@ impl<'a> Connection<'a> {
     pub fn quiet_errors(self) {
         // SAFETY: the connection is valid; the field is nginx's choice of level.
         unsafe {
-            (*self.0.as_ptr()).set_log_error(
+            bitfields::set_connection_log_error(
+                self.0.as_ptr(),
                 ngx::ffi::ngx_connection_log_error_e_NGX_ERROR_INFO as std::ffi::c_uint,
             );
         }
@@ -247,7 +255,7 @@ impl<'a> Tls<'a> {
     /// Whether nginx has seen the first handshake end.
     pub fn handshaked(self) -> bool {
         // SAFETY: the structure is valid.
-        unsafe { self.0.as_ref().handshaked() != 0 }
+        unsafe { bitfields::ssl_handshaked(self.0.as_ptr()) != 0 }
     }
 
     /// The session that the peer has given, while nginx saves it.
@@ -274,7 +282,7 @@ impl<'a> Tls<'a> {
     /// Makes nginx call the failure that follows a rejection, instead of an error of OpenSSL's.
     pub fn set_handshake_rejected(self) {
         // SAFETY: the structure is valid.
-        unsafe { (*self.0.as_ptr()).set_handshake_rejected(1) }
+        unsafe { bitfields::set_ssl_handshake_rejected(self.0.as_ptr(), 1) }
     }
 }
 
@@ -291,8 +299,8 @@ pub unsafe fn close_upstream_connection(connection: *mut ngx_connection_t) {
     unsafe {
         let tls = (*connection).ssl;
         if !tls.is_null() {
-            (*tls).set_no_wait_shutdown(1);
-            (*tls).set_no_send_shutdown(1);
+            bitfields::set_ssl_no_wait_shutdown(tls, 1);
+            bitfields::set_ssl_no_send_shutdown(tls, 1);
             ngx_ssl_shutdown(connection);
         }
         let pool = (*connection).pool;

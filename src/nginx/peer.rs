@@ -5,6 +5,7 @@ use std::ptr::{self, NonNull};
 
 use ngx::ffi::{ngx_connection_t, ngx_peer_connection_t, sockaddr, socklen_t};
 
+use super::bitfields;
 use super::connection::Connection;
 use crate::address::Address;
 
@@ -47,7 +48,7 @@ impl<'a> Peer<'a> {
     /// Whether the connection was idle before.
     pub fn is_cached(self) -> bool {
         // SAFETY: the peer is valid.
-        unsafe { (*self.as_ptr()).cached() != 0 }
+        unsafe { bitfields::peer_cached(self.as_ptr()) != 0 }
     }
 
     /// Takes the connection away from the peer: nginx does not close it then.
@@ -56,7 +57,7 @@ impl<'a> Peer<'a> {
         unsafe {
             let connection = NonNull::new((*self.as_ptr()).connection);
             (*self.as_ptr()).connection = ptr::null_mut();
-            (*self.as_ptr()).set_cached(0);
+            bitfields::set_peer_cached(self.as_ptr(), 0);
             connection
         }
     }
@@ -66,7 +67,7 @@ impl<'a> Peer<'a> {
         // SAFETY: the peer and the connection are valid.
         unsafe {
             (*self.as_ptr()).connection = connection.as_ptr();
-            (*self.as_ptr()).set_cached(1);
+            bitfields::set_peer_cached(self.as_ptr(), 1);
         }
     }
 }

@@ -8,6 +8,7 @@ use ngx::ffi::{
     ngx_int_t, ngx_list_part_t, ngx_str_t, ngx_table_elt_t,
 };
 
+use super::bitfields;
 use super::configuration::{ModuleIndex, bytes};
 use super::connection::Connection;
 use super::log::Log;
@@ -109,8 +110,10 @@ impl<'a> Request<'a> {
     /// an error after the header was sent.
     pub fn may_have_lost_contexts(self) -> bool {
         // SAFETY: the request is valid.
-        let request = unsafe { self.0.as_ref() };
-        request.internal() != 0 || request.filter_finalize() != 0
+        unsafe {
+            bitfields::request_internal(self.as_ptr()) != 0
+                || bitfields::request_filter_finalize(self.as_ptr()) != 0
+        }
     }
 
     /// Whether the request is the client's own, and no subrequest.

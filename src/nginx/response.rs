@@ -6,6 +6,7 @@ use ngx::ffi::{
     ngx_list_push, ngx_table_elt_t,
 };
 
+use super::bitfields;
 use super::configuration::string;
 use super::request::Request;
 
@@ -38,7 +39,7 @@ pub fn send(request: Request<'_>, content_type: &'static str, body: &[u8]) -> ng
         let media_type = content_type.split(';').next().unwrap_or_default();
         (*r).headers_out.content_type_len = media_type.len();
         let status = ngx_http_send_header(r);
-        if status != NGX_OK as ngx_int_t || (*r).header_only() != 0 {
+        if status != NGX_OK as ngx_int_t || bitfields::request_header_only(r) != 0 {
             return status;
         }
 
@@ -48,8 +49,8 @@ pub fn send(request: Request<'_>, content_type: &'static str, body: &[u8]) -> ng
         }
         (*buffer).last.copy_from_nonoverlapping(body.as_ptr(), body.len());
         (*buffer).last = (*buffer).last.add(body.len());
-        (*buffer).set_last_buf(u32::from(request.is_main()));
-        (*buffer).set_last_in_chain(1);
+        bitfields::set_buffer_last_buf(buffer, request.is_main().into());
+        bitfields::set_buffer_last_in_chain(buffer, 1);
         let mut chain = ngx_chain_t { buf: buffer, next: std::ptr::null_mut() };
         ngx_http_output_filter(r, &raw mut chain)
     }

@@ -9,6 +9,7 @@ use ngx::ffi::{
 };
 use openssl::ssl::{SslContextRef, SslRef};
 
+use super::bitfields;
 use super::configuration::{self, Module, ModuleIndex, ServerFlag};
 use super::connection::Connection;
 use super::version;
@@ -103,13 +104,13 @@ impl<'a> ClientConnection<'a> {
     /// Whether the address that it came to has the parameter `http2` of `listen`.
     pub fn came_to_http2(self) -> bool {
         // SAFETY: nginx sets the field when it makes the structure.
-        unsafe { (*self.0.addr_conf).http2() != 0 }
+        unsafe { bitfields::address_http2(self.0.addr_conf) != 0 }
     }
 
     /// Whether the client speaks QUIC.
     pub fn speaks_quic(self) -> bool {
         // SAFETY: as above.
-        unsafe { version::is_quic(&*self.0.addr_conf) }
+        unsafe { version::is_quic(self.0.addr_conf) }
     }
 
     /// The value of a directive for the server whose name the client asks for.

@@ -11,6 +11,7 @@ use ngx::ffi::{
 };
 use openssl::ssl::SslContextRef;
 
+use super::bitfields;
 use super::configuration::bytes;
 use super::peer::Peer;
 use super::request::Request;
@@ -49,7 +50,7 @@ impl<'a> Upstream<'a> {
     /// Whether the request was sent, or begun to be sent, to the current peer.
     pub fn request_sent(self) -> bool {
         // SAFETY: the upstream is valid.
-        unsafe { self.0.as_ref().request_sent() != 0 }
+        unsafe { bitfields::upstream_request_sent(self.as_ptr()) != 0 }
     }
 
     /// The connection to the chosen peer, or NULL.
@@ -67,7 +68,7 @@ impl<'a> Upstream<'a> {
     /// Whether the connection to the upstream uses TLS.
     pub fn uses_tls(self) -> bool {
         // SAFETY: the upstream is valid.
-        unsafe { self.0.as_ref().ssl() != 0 }
+        unsafe { bitfields::upstream_ssl(self.as_ptr()) != 0 }
     }
 
     /// The configuration that nginx follows for this request.
@@ -94,19 +95,19 @@ impl<'a> Upstream<'a> {
     /// Whether the connection can serve another request, as far as the protocol is concerned.
     pub fn keepalive(self) -> bool {
         // SAFETY: the upstream is valid.
-        unsafe { self.0.as_ref().keepalive() != 0 }
+        unsafe { bitfields::upstream_keepalive(self.as_ptr()) != 0 }
     }
 
     /// Keeps nginx from reusing the connection for another request.
     pub fn do_not_keep_alive(self) {
         // SAFETY: the upstream is valid.
-        unsafe { (*self.0.as_ptr()).set_keepalive(0) }
+        unsafe { bitfields::set_upstream_keepalive(self.as_ptr(), 0) }
     }
 
     /// Whether all of the request's body was sent.
     pub fn request_body_sent(self) -> bool {
         // SAFETY: the upstream is valid.
-        unsafe { self.0.as_ref().request_body_sent() != 0 }
+        unsafe { bitfields::upstream_request_body_sent(self.as_ptr()) != 0 }
     }
 
     /// `proxy_ssl_verify`, or what stands in for it.

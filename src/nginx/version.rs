@@ -1,18 +1,25 @@
-//! What differs between versions of nginx: the only place that says so, beside the values that `build.rs`
-//! sets for it.
+//! What differs between versions of nginx.
 //!
-//! Directives that not every version has are found by their names when the configuration is read, and
-//! need nothing here.
+//! * 1.25.0: QUIC, of which `ngx_http_addr_conf_t` has a bit ([`is_quic`], `bitfields.c`).
+//! * 1.25.1: `http2` is a directive, beside the parameter of `listen`. Like all directives that not every
+//!   version has, it is found by its name when the configuration is read (`downstream/alpn.rs`).
+//! * 1.29.2: nginx has a ClientHello callback, in which it chooses the server by its name. So the phase
+//!   `ssl_client_hello_by_lua*` is that of this server, and no longer of the address's default one. We have
+//!   no such callback, and find the server of a client anew each time (`nginx/server.rs`).
+//! * 1.29.7: `keepalive` is on in each `upstream {}` block, by address and location. nginx knows the
+//!   location by the address of its configuration (`upstream/own_configuration.rs`), and where
+//!   `kong_tls_keepalive` is alone it must not keep a thing (`upstream/keepalive.rs`).
+//! * 1.30: the bitfields of a request begin in the middle of a word (`bitfields.c`).
 
 use ngx::ffi::ngx_http_addr_conf_t;
 
+use super::bitfields;
+
 /// Whether an address is for QUIC. nginx 1.25.0 is the first that has it.
-pub fn is_quic(address: &ngx_http_addr_conf_t) -> bool {
-    #[cfg(nginx_has_quic)]
-    return address.quic() != 0;
-    #[cfg(not(nginx_has_quic))]
-    {
-        let _ = address;
-        false
-    }
+///
+/// # Safety
+/// `address` must be valid.
+pub unsafe fn is_quic(address: *const ngx_http_addr_conf_t) -> bool {
+    // SAFETY: by contract.
+    unsafe { bitfields::address_quic(address) != 0 }
 }

@@ -18,6 +18,7 @@ use super::content;
 use super::enforcement::{LocationEnforcement, Violation};
 use crate::directives::{NGX_CONF_ERROR, NGX_CONF_OK};
 use crate::module;
+use crate::nginx::bitfields;
 use crate::nginx::configuration::{self, Module, ModuleIndex, Place};
 use crate::nginx::connection::process_log;
 use crate::nginx::directive::ForeignDirective;
@@ -222,12 +223,12 @@ pub unsafe fn merge_loc_conf(
             return location.enforcement.check(&name, &pass, verifies);
         }
         // An `if` and a `limit_except` have the handler of the location around them.
-        let core = &mut *core.as_ptr();
-        if core.noname() != 0 || core.lmt_excpt() != 0 {
+        let core = core.as_ptr();
+        if bitfields::location_noname(core) != 0 || bitfields::location_lmt_excpt(core) != 0 {
             if let Some(pass) = around.pass.borrow().clone() {
                 location.pass.replace(Some(Rc::clone(&pass)));
-                if is_same(core.handler, pass.handler) {
-                    core.handler = Some(content::handle);
+                if is_same((*core).handler, pass.handler) {
+                    (*core).handler = Some(content::handle);
                 }
             }
         }

@@ -358,9 +358,13 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
     let state = guard("upstream peer release", process_log(), state, || {
         if upstream.uses_tls() { before_release(choice, upstream, state) } else { state }
     });
-    let (first, last) =
-        if choice.has_nginx_keepalive() { (None, keepalive) } else { (keepalive, None) };
+    // What `kong_tls_keepalive` declines where it is alone, nobody else is to keep.
+    let is_alone = choice.keepalive().is_some() && !choice.has_nginx_keepalive();
+    let (first, last) = if is_alone { (keepalive, None) } else { (None, keepalive) };
     first.inspect(|keepalive| keep(keepalive));
+    if is_alone && upstream.uses_tls() {
+        upstream.do_not_keep_alive();
+    }
     if let Some(original) = choice.free {
         let followed = upstream.configuration();
         // SAFETY: as nginx would call it. What the request has followed so far is valid for as long as

@@ -44,7 +44,7 @@ sub _as_said {
     my $braces = qr/(\{(?:[^{}]++|(?-1))*\})/;
     $config =~ s/^( *upstream [^\s{]+ )$braces/
         my ($name, $block) = ($1, $2);
-        $block =~ m!^\s*(?:kong_tls_)?keepalive !m || $block =~ s!^\{!{\n        keepalive 0;!;
+        $block =~ m![\s;{](?:kong_tls_)?keepalive ! || $block =~ s!^\{!{\n        keepalive 0;!;
         "$name$block"
     /gme;
     return $config;

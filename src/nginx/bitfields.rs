@@ -1,0 +1,51 @@
+//! What nginx keeps in bitfields. See `bitfields.c`.
+//!
+//! All of these take a pointer to a structure that must be valid, and read or write one field of it.
+
+#![allow(missing_docs, reason = "named after the structure and the field")]
+
+use std::ffi::c_uint;
+
+use ngx::ffi::{
+    ngx_buf_t, ngx_connection_t, ngx_event_t, ngx_http_addr_conf_t, ngx_http_core_loc_conf_t,
+    ngx_http_request_t, ngx_http_upstream_t, ngx_peer_connection_t, ngx_ssl_connection_t,
+    ngx_variable_value_t,
+};
+
+unsafe extern "C" {
+    pub fn request_filter_finalize(it: *const ngx_http_request_t) -> c_uint;
+    pub fn request_header_only(it: *const ngx_http_request_t) -> c_uint;
+    pub fn request_internal(it: *const ngx_http_request_t) -> c_uint;
+    pub fn upstream_keepalive(it: *const ngx_http_upstream_t) -> c_uint;
+    pub fn set_upstream_keepalive(it: *mut ngx_http_upstream_t, value: c_uint);
+    pub fn upstream_request_body_sent(it: *const ngx_http_upstream_t) -> c_uint;
+    pub fn upstream_request_sent(it: *const ngx_http_upstream_t) -> c_uint;
+    pub fn upstream_ssl(it: *const ngx_http_upstream_t) -> c_uint;
+    pub fn peer_cached(it: *const ngx_peer_connection_t) -> c_uint;
+    pub fn set_peer_cached(it: *mut ngx_peer_connection_t, value: c_uint);
+    pub fn peer_log_error(it: *const ngx_peer_connection_t) -> c_uint;
+    pub fn connection_close(it: *const ngx_connection_t) -> c_uint;
+    pub fn set_connection_idle(it: *mut ngx_connection_t, value: c_uint);
+    pub fn set_connection_log_error(it: *mut ngx_connection_t, value: c_uint);
+    pub fn ssl_handshaked(it: *const ngx_ssl_connection_t) -> c_uint;
+    pub fn set_ssl_handshake_rejected(it: *mut ngx_ssl_connection_t, value: c_uint);
+    pub fn set_ssl_no_send_shutdown(it: *mut ngx_ssl_connection_t, value: c_uint);
+    pub fn set_ssl_no_wait_shutdown(it: *mut ngx_ssl_connection_t, value: c_uint);
+    pub fn set_event_delayed(it: *mut ngx_event_t, value: c_uint);
+    pub fn event_eof(it: *const ngx_event_t) -> c_uint;
+    pub fn event_error(it: *const ngx_event_t) -> c_uint;
+    pub fn event_ready(it: *const ngx_event_t) -> c_uint;
+    pub fn set_event_ready(it: *mut ngx_event_t, value: c_uint);
+    pub fn event_timedout(it: *const ngx_event_t) -> c_uint;
+    pub fn event_timer_set(it: *const ngx_event_t) -> c_uint;
+    pub fn location_lmt_excpt(it: *const ngx_http_core_loc_conf_t) -> c_uint;
+    pub fn location_noname(it: *const ngx_http_core_loc_conf_t) -> c_uint;
+    pub fn address_http2(it: *const ngx_http_addr_conf_t) -> c_uint;
+    pub fn set_buffer_last_buf(it: *mut ngx_buf_t, value: c_uint);
+    pub fn set_buffer_last_in_chain(it: *mut ngx_buf_t, value: c_uint);
+    pub fn set_variable_len(it: *mut ngx_variable_value_t, value: c_uint);
+    pub fn set_variable_no_cacheable(it: *mut ngx_variable_value_t, value: c_uint);
+    pub fn set_variable_not_found(it: *mut ngx_variable_value_t, value: c_uint);
+    pub fn set_variable_valid(it: *mut ngx_variable_value_t, value: c_uint);
+    pub fn address_quic(it: *const ngx_http_addr_conf_t) -> c_uint;
+}

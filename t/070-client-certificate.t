@@ -389,7 +389,7 @@ qr/many: ca_certs: the names of 1500 authorities take \d+ bytes, and TLS allows 
             many = many or {}
             if not many[count] then
                 local list = { pki.read("ca") }
-                for pem in io.open("$TEST_NGINX_PKI/../cas-1500.pem"):read("*a"):gmatch("%-+BEGIN.-END[^\n]+\n") do
+                for pem in io.open("$TEST_NGINX_PKI/../cas-1500.pem"):read("*a"):gmatch("%-+BEGIN.-%-END[^\n]+\n") do
                     if #list == count then
                         break
                     end

@@ -484,7 +484,8 @@ for my $version (qw(TLSv1.2 TLSv1.3)) {
         }
         # The number of the second request on its connection: without TLS, and with, from a location that
         # enforces nothing and from one that does.
-        my $kept_plain = $kind =~ /\A(?:keepalive|both)\z/ ? 2 : 1;
+        my $keepers    = TestService::keeps_by_default() ? 'kong_tls_keepalive|keepalive|both' : 'keepalive|both';
+        my $kept_plain = $kind =~ /\A(?:$keepers)\z/ ? 2 : 1;
         my $kept       = $kind =~ /\A(?:keepalive|kong_tls_keepalive|both)\z/ ? 2 : 1;
         my $kept_own   = $kind =~ /\A(?:kong_tls_keepalive|both)\z/ ? 2 : 1;
         my $again      = sub { $_[0] == 2 ? 'connection=2 ' : 'connection=1 reused=r' };

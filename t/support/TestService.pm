@@ -36,11 +36,15 @@ sub _http2_directive {
     return _nginx_version() >= 1_025_001;
 }
 
-# nginx 1.29.7 and later keeps connections where a block does not say that it must not. Tests are of what
-# a block says; t/145-default-keepalive.t is of one that says nothing.
+# nginx 1.29.7 and later keeps connections where a block does not say that it must not.
+sub keeps_by_default {
+    return _nginx_version() >= 1_029_007;
+}
+
+# Tests are of what a block says; t/145-default-keepalive.t is of one that says nothing.
 sub _as_said {
     my ($config) = @_;
-    return $config if _nginx_version() < 1_029_007;
+    return $config unless keeps_by_default();
     my $braces = qr/(\{(?:[^{}]++|(?-1))*\})/;
     $config =~ s/^( *upstream [^\s{]+ )$braces/
         my ($name, $block) = ($1, $2);

@@ -259,6 +259,7 @@ GET /t
     }
     location = /connection/close {
         proxy_http_version 1.1;
+        proxy_set_header Connection close;
         proxy_pass https://kept;
     }
 --- request eval

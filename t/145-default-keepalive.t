@@ -62,27 +62,20 @@ GET /b -> client= connection=2
     }
 --- config
     plugin;
-    location /name {
+    location /sni {
         proxy_ssl_server_name on;
         proxy_ssl_name $arg_name;
-        proxy_pass https://kept/sni;
-    }
-    location /connection {
-        proxy_ssl_server_name on;
-        proxy_ssl_name $arg_name;
-        proxy_pass https://kept/connection;
+        proxy_pass https://kept/number;
     }
 --- request
-GET /name?name=service.test -> sni=service.test
-GET /name?name=other.test -> sni=other.test
-GET /name?name=service.test -> sni=service.test
-GET /name?name=other.test -> sni=other.test
-GET /connection?name=other.test -> client= connection=1
-GET /connection?name=other.test -> client= connection=2
-GET /connection?name=service.test -> client= connection=1
-GET /connection?name=service.test&client=client1 -> client=CN=client-1,O=Test connection=1
-GET /connection?name=other.test -> client= connection=3
-GET /connection?name=service.test&client=client1 -> client=CN=client-1,O=Test connection=2
+GET /sni?name=service.test -> sni=service.test client= connection=1
+GET /sni?name=other.test -> sni=other.test client= connection=1
+GET /sni?name=service.test -> sni=service.test client= connection=2
+GET /sni?name=other.test -> sni=other.test client= connection=2
+GET /sni?name=service.test&client=client1 -> sni=service.test client=CN=client-1,O=Test connection=1
+GET /sni?name=other.test -> sni=other.test client= connection=3
+GET /sni?name=service.test&client=client1 -> sni=service.test client=CN=client-1,O=Test connection=2
+GET /sni?name=service.test -> sni=service.test client= connection=3
 
 
 

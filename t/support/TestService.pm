@@ -36,6 +36,11 @@ sub _http2_directive {
     return _nginx_version() >= 1_025_001;
 }
 
+# Whether there is somebody to speak HTTP/3 with, on both sides.
+sub speaks_quic {
+    return Test::Nginx::Server::about() =~ /--with-http_v3_module/ && `curl --version` =~ /\bHTTP3\b/;
+}
+
 # nginx 1.29.7 and later keeps connections where a block does not say that it must not.
 sub keeps_by_default {
     return _nginx_version() >= 1_029_007;
@@ -78,6 +83,9 @@ sub _server {
         }
         location /sni {
             return 200 "sni=\$ssl_server_name\\n";
+        }
+        location /number {
+            return 200 "sni=\$ssl_server_name client=\$ssl_client_s_dn connection=\$connection_requests\n";
         }
         location /connection {
             return 200 "client=\$ssl_client_s_dn connection=\$connection_requests\\n";

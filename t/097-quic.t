@@ -1,0 +1,108 @@
+# Clients that speak HTTP/3 over QUIC: the same functions, and the same answers.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    $block->set_value('skip_eval', '3: !TestService::speaks_quic()');
+    my $config = $block->http_config;
+    # A server for both, and what it says of a request.
+    $config =~ s{^    gateway_quic \{\n(.*?)^    \}\n}{
+        my $settings = $1;
+        <<"_EOC_" }mse;
+    server {
+        listen 127.0.0.1:\$TEST_NGINX_RAND_PORT_1 quic;
+        listen 127.0.0.1:\$TEST_NGINX_RAND_PORT_1 ssl;
+        server_name gateway.test;
+        ssl_certificate \$TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key \$TEST_NGINX_PKI/gateway.key;
+        http2 on;
+        keepalive_requests 1;
+$settings
+        location / {
+            content_by_lua_block {
+                local pem, err = kong.client.tls.get_full_client_certificate_chain()
+                local count = pem and select(2, pem:gsub("BEGIN CERTIFICATE", "")) or "no"
+                ngx.say("HTTP/", ngx.req.http_version(), " ", ngx.var.kong_client_verify, ", ", count,
+                        " certificates", err and ", " .. err or "", ", reused=", ngx.var.ssl_session_reused)
+            }
+        }
+    }
+_EOC_
+    $block->set_value('http_config', $config);
+    $block->set_value('config', <<'_EOC_');
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            -- Each URL has a connection of its own, for which curl has the sessions of those before.
+            local function curl(name, ...)
+                local url = "https://" .. name .. ":$TEST_NGINX_RAND_PORT_1/"
+                local result = client.curl { "--cacert", pki.path("ca"), "--resolve",
+                    name .. ":$TEST_NGINX_RAND_PORT_1:127.0.0.1", url, url, ... }
+                ngx.print(result.out, result.code == 0 and "" or "failed: " .. result.err)
+            end
+            local mine = { "--cert", pki.path("client1"), "--key", pki.path("client1", ".key") }
+            for _, version in ipairs { "--http3-only", "--http2" } do
+                curl("gateway.test", version)
+                curl("gateway.test", version, unpack(mine))
+            end
+        }
+    }
+_EOC_
+});
+
+repeat_each(1);
+run_tests();
+
+__DATA__
+
+=== TEST 1: the certificate of a client, and what it resumes
+--- http_config
+    gateway_quic {
+        ssl_certificate_by_lua_block { assert(kong.client.tls.request_client_certificate(ca.root)) }
+    }
+--- config
+--- request
+GET /t
+--- response_body
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 2: disable_session_reuse
+--- http_config
+    gateway_quic {
+        ssl_certificate_by_lua_block {
+            assert(kong.client.tls.request_client_certificate(ca.root))
+            assert(kong.client.tls.disable_session_reuse())
+        }
+    }
+--- config
+--- request
+GET /t
+--- response_body
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 3: disable_http2_alpn takes nothing from HTTP/3
+--- http_config
+    gateway_quic {
+        ssl_client_hello_by_lua_block { assert(kong.client.tls.disable_http2_alpn()) }
+    }
+--- config
+--- request
+GET /t
+--- response_body
+--- no_error_log
+[error]
+[alert]

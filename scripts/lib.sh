@@ -91,9 +91,15 @@ replace_in_readme() {
 
 # make_debian SUITE FOLDER LOG: a small Debian, whose packages come as those of this machine do
 make_debian() {
-    logged "$3" debootstrap --variant=minbase "$1" "$2" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}"
+    logged "$3" twice debootstrap --variant=minbase "$1" "$2" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}"
     cp /etc/resolv.conf "$2/etc/"
     cp /etc/apt/apt.conf.d/* "$2/etc/apt/apt.conf.d/"
+    echo 'Acquire::Retries "3";' >"$2/etc/apt/apt.conf.d/80retries"
+}
+
+# twice COMMAND...: for what fails when a network does
+twice() {
+    "$@" || "$@"
 }
 
 # in_debian FOLDER [FROM:TO]... -- COMMAND...

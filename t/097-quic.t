@@ -39,11 +39,12 @@ _EOC_
     location /t {
         content_by_lua_block {
             local client = require "client"
-            -- Each URL has a connection of its own, for which curl has the sessions of those before.
+            -- Each URL has a connection of its own, for which curl has the session of the one before. It
+            -- tries again what it has sent on a connection that nginx was about to close.
             local function curl(name, ...)
                 local url = "https://" .. name .. ":$TEST_NGINX_RAND_PORT_1/"
-                local result = client.curl { "--cacert", pki.path("ca"), "--resolve",
-                    name .. ":$TEST_NGINX_RAND_PORT_1:127.0.0.1", url, url, ... }
+                local result = client.curl { "--retry", "5", "--retry-all-errors",
+                    "--cacert", pki.path("ca"), "--resolve", name .. ":$TEST_NGINX_RAND_PORT_1:127.0.0.1", url, url, ... }
                 ngx.print(result.out, result.code == 0 and "" or "failed: " .. result.err)
             end
             local mine = { "--cert", pki.path("client1"), "--key", pki.path("client1", ".key") }
@@ -70,6 +71,14 @@ __DATA__
 --- request
 GET /t
 --- response_body
+HTTP/3 NONE, no certificates, reused=.
+HTTP/3 NONE, no certificates, reused=r
+HTTP/3 SUCCESS, 2 certificates, reused=.
+HTTP/3 SUCCESS, 2 certificates, reused=r
+HTTP/2 NONE, no certificates, reused=.
+HTTP/2 NONE, no certificates, reused=r
+HTTP/2 SUCCESS, 2 certificates, reused=.
+HTTP/2 SUCCESS, 2 certificates, reused=r
 --- no_error_log
 [error]
 [alert]
@@ -88,6 +97,14 @@ GET /t
 --- request
 GET /t
 --- response_body
+HTTP/3 NONE, no certificates, reused=.
+HTTP/3 NONE, no certificates, reused=.
+HTTP/3 SUCCESS, 2 certificates, reused=.
+HTTP/3 SUCCESS, 2 certificates, reused=.
+HTTP/2 NONE, no certificates, reused=.
+HTTP/2 NONE, no certificates, reused=.
+HTTP/2 SUCCESS, 2 certificates, reused=.
+HTTP/2 SUCCESS, 2 certificates, reused=.
 --- no_error_log
 [error]
 [alert]
@@ -103,6 +120,14 @@ GET /t
 --- request
 GET /t
 --- response_body
+HTTP/3 NONE, no certificates, reused=.
+HTTP/3 NONE, no certificates, reused=r
+HTTP/3 NONE, no certificates, reused=.
+HTTP/3 NONE, no certificates, reused=r
+HTTP/1.1 NONE, no certificates, reused=.
+HTTP/1.1 NONE, no certificates, reused=r
+HTTP/1.1 NONE, no certificates, reused=.
+HTTP/1.1 NONE, no certificates, reused=r
 --- no_error_log
 [error]
 [alert]

@@ -1,5 +1,7 @@
 //! What differs between versions of nginx.
 //!
+//! * 1.23.0: a location without TLS directives of its own has the context of the block around it. What we
+//!   keep with a context follows from those directives alone (`upstream/locations.rs`).
 //! * 1.25.0: QUIC, of which `ngx_http_addr_conf_t` has a bit ([`is_quic`], `bitfields.c`).
 //! * 1.25.1: `http2` is a directive, beside the parameter of `listen`. Like all directives that not every
 //!   version has, it is found by its name when the configuration is read (`downstream/alpn.rs`).

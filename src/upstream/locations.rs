@@ -128,7 +128,8 @@ pub unsafe fn merge_loc_conf(
                 continue;
             };
             if handshake::is_installed(context) {
-                // An `if` block shares the context of the location around it.
+                // An `if` block shares the context of the location around it, and since nginx 1.23.0
+                // all that say nothing of TLS share one.
                 continue;
             }
             let trust = if upstream.as_ref().ssl_verify == 0 {

@@ -10,6 +10,7 @@
 
 mod address;
 mod address_ranges;
+mod allocator;
 mod client_verify;
 #[cfg(not(test))]
 mod directives;

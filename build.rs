@@ -17,18 +17,8 @@ fn main() {
 
     if version < OLDEST {
         println!("cargo::error=nginx 1.22.0 or later is needed");
+        return;
     }
-    let include = env::var_os("DEP_NGINX_INCLUDE").unwrap_or_default();
-    cc::Build::new()
-        .file("src/nginx/bitfields.c")
-        .includes(env::split_paths(&include))
-        .flags(env::var("DEP_NGINX_CFLAGS").unwrap_or_default().split_whitespace())
-        // Of no use to others, who may have functions of the same names.
-        .flag("-fvisibility=hidden")
-        .warnings_into_errors(true)
-        .compile("bitfields");
-    println!("cargo::rerun-if-changed=src/nginx/bitfields.c");
-
     // Of the headers. See src/openssl/version.rs.
     let openssl = env::var("DEP_OPENSSL_VERSION_NUMBER").unwrap_or_default();
     println!("cargo::rustc-env=KONG_TLS_OPENSSL_VERSION_NUMBER={openssl}");
@@ -37,8 +27,19 @@ fn main() {
     for feature in ["http", "http_ssl"] {
         if !features.split(',').any(|present| present == feature) {
             println!("cargo::error=this nginx is built without {feature}");
+            return;
         }
     }
+
+    let include = env::var_os("DEP_NGINX_INCLUDE").unwrap_or_default();
+    cc::Build::new()
+        .file("src/nginx/bitfields.c")
+        .includes(env::split_paths(&include))
+        .flags(env::var("DEP_NGINX_CFLAGS").unwrap_or_default().split_whitespace())
+        // Of no use to others, who may have functions of the same names.
+        .flag("-fvisibility=hidden")
+        .compile("bitfields");
+    println!("cargo::rerun-if-changed=src/nginx/bitfields.c");
 
     // The module registers callbacks with OpenSSL. Kept in memory, it can't leave one of them
     // dangling when a reload drops `load_module`.

@@ -18,6 +18,7 @@ use crate::downstream::{alpn, client_certificate, intermediates, resumption};
 use crate::lua::{api, preload, x509};
 use crate::nginx::configuration::{self, Module, ModuleIndex};
 use crate::nginx::connection::process_log;
+use crate::nginx::layout;
 use crate::nginx::log::{configuration_error, configuration_error_at};
 use crate::nginx::panic::guard;
 use crate::nginx::pool::Pool;
@@ -184,6 +185,10 @@ unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: nginx calls with a valid `cf`.
         unsafe {
             if let Err(error) = version::check() {
+                configuration_error(cf, format_args!("{error}"));
+                return NGX_ERROR as ngx_int_t;
+            }
+            if let Err(error) = layout::check() {
                 configuration_error(cf, format_args!("{error}"));
                 return NGX_ERROR as ngx_int_t;
             }

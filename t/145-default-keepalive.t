@@ -33,7 +33,6 @@ run_tests();
 __DATA__
 
 === TEST 1: a request with settings gets none of them, and leaves none
-One that nginx would give it is closed.
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -49,7 +48,7 @@ GET /a?client=client1 -> client=CN=client-1,O=Test connection=1
 GET /a?client=client2 -> client=CN=client-2,O=Test connection=1
 GET /a?client=client1 -> client=CN=client-1,O=Test connection=1
 GET /b -> client= connection=1
-GET /a -> client= connection=1
+GET /a -> client= connection=3
 GET /b -> client= connection=2
 
 

@@ -58,6 +58,19 @@ SET(ngx_variable_value_t, variable, no_cacheable)
 SET(ngx_variable_value_t, variable, not_found)
 SET(ngx_variable_value_t, variable, valid)
 
+/* These are inline, and go by bitfields. */
+void
+event_add_timer(ngx_event_t *it, ngx_msec_t timer)
+{
+    ngx_add_timer(it, timer);
+}
+
+void
+event_del_timer(ngx_event_t *it)
+{
+    ngx_del_timer(it);
+}
+
 /* nginx 1.25.0 is the first that has QUIC. */
 #if (nginx_version >= 1025000)
 GET(ngx_http_addr_conf_t, address, quic)
@@ -69,3 +82,80 @@ address_quic(const ngx_http_addr_conf_t *it)
     return 0;
 }
 #endif
+
+/* Where fields are that are used by bindgen's offsets: see layout.rs. */
+#define FIELD(structure, field) { #structure "." #field, offsetof(structure, field) },
+
+const struct {
+    const char *name;
+    size_t offset;
+} nginx_fields[] = {
+    FIELD(ngx_http_request_t, connection)
+    FIELD(ngx_http_request_t, ctx)
+    FIELD(ngx_http_request_t, main_conf)
+    FIELD(ngx_http_request_t, srv_conf)
+    FIELD(ngx_http_request_t, loc_conf)
+    FIELD(ngx_http_request_t, upstream)
+    FIELD(ngx_http_request_t, pool)
+    FIELD(ngx_http_request_t, headers_in)
+    FIELD(ngx_http_request_t, headers_out)
+    FIELD(ngx_http_request_t, main)
+    FIELD(ngx_http_request_t, parent)
+    FIELD(ngx_http_request_t, uri)
+    FIELD(ngx_http_request_t, method)
+    FIELD(ngx_http_upstream_t, peer)
+    FIELD(ngx_http_upstream_t, conf)
+    FIELD(ngx_http_upstream_t, ssl_name)
+    FIELD(ngx_http_upstream_t, upstream)
+    FIELD(ngx_peer_connection_t, connection)
+    FIELD(ngx_peer_connection_t, sockaddr)
+    FIELD(ngx_peer_connection_t, socklen)
+    FIELD(ngx_peer_connection_t, name)
+    FIELD(ngx_peer_connection_t, tries)
+    FIELD(ngx_peer_connection_t, get)
+    FIELD(ngx_peer_connection_t, free)
+    FIELD(ngx_peer_connection_t, notify)
+    FIELD(ngx_peer_connection_t, data)
+    FIELD(ngx_peer_connection_t, set_session)
+    FIELD(ngx_peer_connection_t, save_session)
+    FIELD(ngx_peer_connection_t, log)
+    FIELD(ngx_connection_t, data)
+    FIELD(ngx_connection_t, read)
+    FIELD(ngx_connection_t, write)
+    FIELD(ngx_connection_t, fd)
+    FIELD(ngx_connection_t, pool)
+    FIELD(ngx_connection_t, log)
+    FIELD(ngx_connection_t, ssl)
+    FIELD(ngx_connection_t, sockaddr)
+    FIELD(ngx_connection_t, sent)
+    FIELD(ngx_connection_t, start_time)
+    FIELD(ngx_connection_t, requests)
+    FIELD(ngx_connection_t, addr_text)
+    FIELD(ngx_ssl_connection_t, connection)
+    FIELD(ngx_ssl_connection_t, save_session)
+    FIELD(ngx_ssl_connection_t, handler)
+    FIELD(ngx_event_t, data)
+    FIELD(ngx_event_t, handler)
+    FIELD(ngx_event_t, log)
+    FIELD(ngx_http_core_loc_conf_t, name)
+    FIELD(ngx_http_core_loc_conf_t, handler)
+    FIELD(ngx_http_addr_conf_t, default_server)
+    FIELD(ngx_http_upstream_conf_t, upstream)
+    FIELD(ngx_http_upstream_conf_t, connect_timeout)
+    FIELD(ngx_http_upstream_conf_t, send_timeout)
+    FIELD(ngx_http_upstream_conf_t, read_timeout)
+    FIELD(ngx_http_upstream_conf_t, next_upstream_tries)
+    FIELD(ngx_http_upstream_conf_t, ssl)
+    FIELD(ngx_http_upstream_conf_t, ssl_session_reuse)
+    FIELD(ngx_http_upstream_conf_t, ssl_name)
+    FIELD(ngx_http_upstream_conf_t, ssl_server_name)
+    FIELD(ngx_http_upstream_conf_t, ssl_verify)
+    FIELD(ngx_http_upstream_conf_t, ssl_certificate)
+    FIELD(ngx_http_upstream_conf_t, ssl_certificate_key)
+    FIELD(ngx_buf_t, pos)
+    FIELD(ngx_buf_t, last)
+    FIELD(ngx_variable_value_t, data)
+    FIELD(ngx_http_upstream_srv_conf_t, srv_conf)
+    { "sizeof(ngx_http_upstream_conf_t)", sizeof(ngx_http_upstream_conf_t) },
+    { NULL, 0 },
+};

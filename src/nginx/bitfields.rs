@@ -8,8 +8,8 @@ use std::ffi::c_uint;
 
 use ngx::ffi::{
     ngx_buf_t, ngx_connection_t, ngx_event_t, ngx_http_addr_conf_t, ngx_http_core_loc_conf_t,
-    ngx_http_request_t, ngx_http_upstream_t, ngx_peer_connection_t, ngx_ssl_connection_t,
-    ngx_variable_value_t,
+    ngx_http_request_t, ngx_http_upstream_t, ngx_msec_t, ngx_peer_connection_t,
+    ngx_ssl_connection_t, ngx_variable_value_t,
 };
 
 unsafe extern "C" {
@@ -47,5 +47,7 @@ unsafe extern "C" {
     pub fn set_variable_no_cacheable(it: *mut ngx_variable_value_t, value: c_uint);
     pub fn set_variable_not_found(it: *mut ngx_variable_value_t, value: c_uint);
     pub fn set_variable_valid(it: *mut ngx_variable_value_t, value: c_uint);
+    pub fn event_add_timer(it: *mut ngx_event_t, timer: ngx_msec_t);
+    pub fn event_del_timer(it: *mut ngx_event_t);
     pub fn address_quic(it: *const ngx_http_addr_conf_t) -> c_uint;
 }

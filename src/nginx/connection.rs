@@ -7,9 +7,9 @@ use std::ptr::{self, NonNull};
 
 use foreign_types::ForeignTypeRef;
 use ngx::ffi::{
-    NGX_AGAIN, NGX_OK, ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_del_timer,
-    ngx_destroy_pool, ngx_event_t, ngx_handle_read_event, ngx_int_t, ngx_log_t,
-    ngx_ssl_connection_index, ngx_ssl_connection_t, ngx_ssl_shutdown,
+    NGX_AGAIN, NGX_OK, ngx_close_connection, ngx_connection_t, ngx_destroy_pool, ngx_event_t,
+    ngx_handle_read_event, ngx_int_t, ngx_log_t, ngx_ssl_connection_index, ngx_ssl_connection_t,
+    ngx_ssl_shutdown,
 };
 use openssl::ssl::{SslRef, SslSessionRef};
 
@@ -143,9 +143,9 @@ impl<'a> Connection<'a> {
             let (read, write) = ((*connection).read, (*connection).write);
 
             bitfields::set_event_delayed(read, 0);
-            ngx_add_timer(read, timeout);
+            bitfields::event_add_timer(read, timeout);
             if bitfields::event_timer_set(write) != 0 {
-                ngx_del_timer(write);
+                bitfields::event_del_timer(write);
             }
             (*write).handler = Some(ignore_event);
             (*read).handler = Some(on_read);
@@ -174,7 +174,7 @@ impl<'a> Connection<'a> {
             );
             self.log_to((*peer.as_ptr()).log);
             if bitfields::event_timer_set((*connection).read) != 0 {
-                ngx_del_timer((*connection).read);
+                bitfields::event_del_timer((*connection).read);
             }
         }
     }

@@ -13,9 +13,12 @@
 //!   `kong_tls_keepalive` is alone it must not keep a thing (`upstream/keepalive.rs`).
 //! * 1.30: the bitfields of a request begin in the middle of a word (`bitfields.c`).
 
-use ngx::ffi::ngx_http_addr_conf_t;
+use ngx::ffi::{nginx_version, ngx_http_addr_conf_t};
 
 use super::bitfields;
+
+/// Whether nginx may know idle connections by the address of their location's configuration.
+pub const KEEPS_BY_LOCATION: bool = nginx_version >= 1_029_007;
 
 /// Whether an address is for QUIC. nginx 1.25.0 is the first that has it.
 ///

@@ -1,11 +1,15 @@
 //! A copy of the location's configuration that one request follows, with settings of its own.
 
+use std::cell::UnsafeCell;
+use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
 use ngx::ffi::{ngx_http_upstream_conf_t, ngx_http_upstream_t};
 
 use crate::nginx::pool::{OutOfMemory, Pool};
+use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
+use crate::nginx::version;
 use crate::request::RequestState;
 
 /// That an upstream follows a copy of its location's configuration.
@@ -81,20 +85,43 @@ pub unsafe fn in_place<T>(
     }
 }
 
-/// Runs `choose`, in which a peer is chosen for `upstream`, so that it finds the values of the request's
-/// own configuration at the address of the location's: by that nginx knows the idle connections that the
-/// location may use (`keepalive ... local`, which is the default since nginx 1.29.7).
+thread_local! {
+    /// A configuration at an address that is no location's.
+    static NOWHERE: UnsafeCell<MaybeUninit<ngx_http_upstream_conf_t>> =
+        const { UnsafeCell::new(MaybeUninit::uninit()) };
+}
+
+/// Runs `choose`, in which a peer is chosen for `upstream`, and nginx may find an idle connection that its
+/// location may use (`keepalive ... local`, which is the default since nginx 1.29.7). It knows the location
+/// by the address of its configuration.
+///
+/// So a request that follows a copy has the values of that at the address of the location's; and one with
+/// settings for its connection at another, because it could only close what it is given.
 ///
 /// # Safety
-/// `choose` must do nothing but that.
+/// `choose` must do nothing but that. `shared` must be the configuration of the location.
 pub unsafe fn while_choosing<T>(
+    request: Request<'_>,
     upstream: Upstream<'_>,
-    state: Option<&RequestState>,
+    shared: NonNull<ngx_http_upstream_conf_t>,
     choose: impl FnOnce() -> T,
 ) -> T {
-    let own = state
+    if !version::KEEPS_BY_LOCATION {
+        return choose();
+    }
+    let followed = upstream.configuration();
+    if matches!(RequestState::with_upstream_tls(request), Ok(Some(_))) {
+        let nowhere = NOWHERE.with(|nowhere| {
+            // SAFETY: what is in a cell is not NULL.
+            unsafe { NonNull::new_unchecked(nowhere.get().cast()) }
+        });
+        // SAFETY: `followed` and `nowhere` are valid, and not the same. Nobody else uses `nowhere` before
+        // `choose` has returned.
+        return unsafe { at(upstream, followed, nowhere, shared, choose) };
+    }
+    let own = RequestState::find(request)
         .and_then(|state| of(upstream, state))
-        .filter(|own| own.own == upstream.configuration());
+        .filter(|own| own.own == followed);
     let Some(OwnConfiguration { own, shared, .. }) = own else {
         return choose();
     };
@@ -105,6 +132,33 @@ pub unsafe fn while_choosing<T>(
         // If not, the Lua module has made a copy of it, for `balancer.set_timeouts`.
         if upstream.configuration() == shared {
             upstream.set_configuration(own);
+        }
+        result
+    }
+}
+
+/// Runs `choose` while `upstream` follows a copy of `followed` that is in `place`.
+///
+/// # Safety
+/// The configurations must be valid, and `place` be neither of the others.
+unsafe fn at<T>(
+    upstream: Upstream<'_>,
+    followed: NonNull<ngx_http_upstream_conf_t>,
+    place: NonNull<ngx_http_upstream_conf_t>,
+    shared: NonNull<ngx_http_upstream_conf_t>,
+    choose: impl FnOnce() -> T,
+) -> T {
+    // SAFETY: by contract.
+    unsafe {
+        place.copy_from_nonoverlapping(followed, 1);
+        upstream.set_configuration(place);
+        let result = choose();
+        if upstream.configuration() == place {
+            // The Lua module writes its timeouts where it has made a copy before.
+            if followed != shared {
+                followed.copy_from_nonoverlapping(place, 1);
+            }
+            upstream.set_configuration(followed);
         }
         result
     }

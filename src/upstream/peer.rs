@@ -12,7 +12,8 @@ use ngx::ffi::{
     ngx_conf_t, ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt,
     ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt, ngx_http_request_t,
     ngx_http_upstream_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_main_conf_t,
-    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
+    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t,
+    ngx_uint_t,
 };
 
 use openssl::x509::X509VerifyResult;
@@ -91,6 +92,8 @@ pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) -> Blocks {
 /// Lives in the pool of the request.
 pub struct PeerChoice {
     request: NonNull<ngx_http_request_t>,
+    /// After a redirect, a request has another.
+    upstream: *mut ngx_http_upstream_t,
     /// `None` where nginx has made the choice for this request alone: of an address in a variable.
     block: Option<NonNull<ngx_http_upstream_srv_conf_t>>,
     get: ngx_event_get_peer_pt,
@@ -125,11 +128,11 @@ unsafe extern "C" fn init(
                 return status;
             }
             let block = NonNull::new(block);
-            let wrapped = adopt(request).and_then(|state| match request.upstream() {
-                Some(upstream) if upstream.uses_tls() || has_own_numbers(state) => {
-                    wrap(request, upstream, block).map(|_| ())
-                }
-                _ => Ok(()),
+            // Also without TLS: a balancer in Lua may turn it on (`set_upstream_tls`), and what follows a
+            // configuration of its own is to be kept by that of its location.
+            let wrapped = adopt(request).and_then(|()| match request.upstream() {
+                Some(upstream) => wrap(request, upstream, block).map(|_| ()),
+                None => Ok(()),
             });
             match wrapped {
                 Ok(()) => NGX_OK as ngx_int_t,
@@ -144,13 +147,8 @@ unsafe extern "C" fn init(
 
 /// Gives a clone the settings of its parent before either is redirected, and is no longer known for
 /// what it is.
-fn adopt(request: Request<'_>) -> Result<Option<&RequestState>, OutOfMemory> {
-    RequestState::find_or_inherit(request)
-}
-
-/// Whether the request follows a configuration of its own, or will, also where its upstream has no TLS.
-fn has_own_numbers(state: Option<&RequestState>) -> bool {
-    state.is_some_and(|state| state.forwarding.get().overrides_location())
+fn adopt(request: Request<'_>) -> Result<(), OutOfMemory> {
+    RequestState::find_or_inherit(request).map(|_| ())
 }
 
 /// Puts our functions before those that choose the peer.
@@ -159,11 +157,13 @@ fn wrap<'a>(
     upstream: Upstream<'a>,
     block: Option<NonNull<ngx_http_upstream_srv_conf_t>>,
 ) -> Result<&'a PeerChoice, OutOfMemory> {
+    let configuration = own_configuration::shared(upstream, RequestState::find(request));
     // SAFETY: the peer is part of the upstream; nginx uses it after we have returned.
     unsafe {
         let peer = &mut *upstream.peer().as_ptr();
         let choice = request.pool().keep(PeerChoice {
             request: NonNull::new_unchecked(request.as_ptr()),
+            upstream: upstream.as_ptr(),
             block,
             get: peer.get,
             free: peer.free,
@@ -171,7 +171,7 @@ fn wrap<'a>(
             set_session: peer.set_session,
             save_session: peer.save_session,
             data: peer.data,
-            configuration: own_configuration::shared(upstream, RequestState::find(request)),
+            configuration,
             is_lua_balanced: Cell::new(false),
             outcome: RefCell::new(None),
         })?;
@@ -187,15 +187,13 @@ fn wrap<'a>(
 
 impl PeerChoice {
     /// The choice of a peer for `upstream`, if it is one that we take part in.
-    pub fn of(upstream: Upstream<'_>) -> Option<&Self> {
+    pub fn of<'a>(request: Request<'a>, upstream: Upstream<'a>) -> Option<&'a Self> {
         let ours: unsafe extern "C" fn(*mut ngx_peer_connection_t, *mut c_void) -> ngx_int_t = get;
-        // SAFETY: the peer is valid. Only `wrap` sets our function, together with our data, which
-        // live as long as the request.
-        unsafe {
-            let peer = &*upstream.peer().as_ptr();
-            let is_ours = peer.get.is_some_and(|function| ptr::fn_addr_eq(function, ours));
-            is_ours.then(|| Self::from_data(peer.data))
-        }
+        // SAFETY: the peer is valid.
+        let current = unsafe { (*upstream.peer().as_ptr()).get };
+        current.filter(|current| ptr::fn_addr_eq(*current, ours))?;
+        // Its data may be another's: while a balancer in Lua runs, they are the Lua module's.
+        request.pool().kept::<Self>().find(|choice| ptr::eq(choice.upstream, upstream.as_ptr()))
     }
 
     /// As [`PeerChoice::of`]; takes part from now on where it is not one, because it is no block's.
@@ -203,7 +201,7 @@ impl PeerChoice {
         request: Request<'a>,
         upstream: Upstream<'a>,
     ) -> Result<&'a Self, OutOfMemory> {
-        Self::of(upstream).map_or_else(|| wrap(request, upstream, None), Ok)
+        Self::of(request, upstream).map_or_else(|| wrap(request, upstream, None), Ok)
     }
 
     /// # Safety
@@ -252,8 +250,9 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
     // A balancer in Lua runs here, and may override settings.
     // SAFETY: as nginx would call it.
     let status = unsafe {
-        let state = RequestState::find(choice.request());
-        own_configuration::while_choosing(upstream, state, || original(pc, choice.data))
+        own_configuration::while_choosing(choice.request(), upstream, choice.configuration, || {
+            original(pc, choice.data)
+        })
     };
     if !upstream.uses_tls() {
         return status;

@@ -1,0 +1,85 @@
+//! Whether bindgen and the C compiler have the fields of nginx's structures in the same places.
+//!
+//! What is in bitfields is left to the C compiler (`bitfields.rs`). That bindgen may be wrong about those
+//! is why the other fields are compared, when the module is loaded.
+
+use std::ffi::{CStr, c_char};
+use std::mem::offset_of;
+
+use ngx::ffi::{
+    ngx_buf_t, ngx_connection_t, ngx_event_t, ngx_http_addr_conf_t, ngx_http_core_loc_conf_t,
+    ngx_http_request_t, ngx_http_upstream_conf_t, ngx_http_upstream_srv_conf_t,
+    ngx_http_upstream_t, ngx_peer_connection_t, ngx_ssl_connection_t, ngx_variable_value_t,
+};
+
+/// A field is in another place for the C compiler.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "this module was built with wrong bindings: {field} is at {expected:?} in nginx, and at {found:?} \
+     for the module. Please report it, with the output of \"nginx -V\""
+)]
+pub struct WrongLayout {
+    field: String,
+    expected: usize,
+    found: Option<usize>,
+}
+
+#[repr(C)]
+struct Field {
+    name: *const c_char,
+    offset: usize,
+}
+
+unsafe extern "C" {
+    /// `bitfields.c`. Ends with a field without a name.
+    #[link_name = "nginx_fields"]
+    static NGINX_FIELDS: [Field; 1];
+}
+
+macro_rules! fields {
+    ($($structure:ident: $($field:ident),+;)+) => {
+        &[$($((
+            concat!(stringify!($structure), ".", stringify!($field)),
+            offset_of!($structure, $field),
+        )),+),+]
+    };
+}
+
+const FIELDS: &[(&str, usize)] = fields! {
+    ngx_http_request_t: connection, ctx, main_conf, srv_conf, loc_conf, upstream, pool, headers_in, headers_out, main, parent, uri, method;
+    ngx_http_upstream_t: peer, conf, ssl_name, upstream;
+    ngx_peer_connection_t: connection, sockaddr, socklen, name, tries, get, free, notify, data, set_session, save_session, log;
+    ngx_connection_t: data, read, write, fd, pool, log, ssl, sockaddr, sent, start_time, requests, addr_text;
+    ngx_ssl_connection_t: connection, save_session, handler;
+    ngx_event_t: data, handler, log;
+    ngx_http_core_loc_conf_t: name, handler;
+    ngx_http_addr_conf_t: default_server;
+    ngx_http_upstream_conf_t: upstream, connect_timeout, send_timeout, read_timeout, next_upstream_tries, ssl, ssl_session_reuse, ssl_name, ssl_server_name, ssl_verify, ssl_certificate, ssl_certificate_key;
+    ngx_buf_t: pos, last;
+    ngx_variable_value_t: data;
+    ngx_http_upstream_srv_conf_t: srv_conf;
+};
+
+/// Compares all of them.
+pub fn check() -> Result<(), WrongLayout> {
+    let mut next = (&raw const NGINX_FIELDS).cast::<Field>();
+    loop {
+        // SAFETY: an element of the array, which ends with a field that has no name. The names are C
+        // strings that live for ever.
+        let (name, expected) = unsafe {
+            if (*next).name.is_null() {
+                return Ok(());
+            }
+            (CStr::from_ptr((*next).name).to_string_lossy(), (*next).offset)
+        };
+        let found = match name.as_ref() {
+            "sizeof(ngx_http_upstream_conf_t)" => Some(size_of::<ngx_http_upstream_conf_t>()),
+            name => FIELDS.iter().find(|(known, _)| *known == name).map(|(_, offset)| *offset),
+        };
+        if found != Some(expected) {
+            return Err(WrongLayout { field: name.into_owned(), expected, found });
+        }
+        // SAFETY: it was not the last.
+        next = unsafe { next.add(1) };
+    }
+}

@@ -1,0 +1,394 @@
+# Every call of the module that can fail is made to fail, one at a time, and from one on all of them. What
+# comes of it is what was asked for, or a refusal with a line in the log; never something else, and the
+# worker lives on.
+#
+# Some of the calls are tried here. TEST_NGINX_FAULTS=all tries each.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestKong;
+
+use Cwd qw(getcwd);
+use File::Temp ();
+use Test::More;
+use Test::Nginx::Util ();
+use Time::HiRes ();
+
+require_program('curl', 'gcc', 'nginx', 'nm');
+
+my $root   = getcwd();
+my $folder = File::Temp::tempdir('faults-XXXXXXXX', TMPDIR => 1, CLEANUP => !$ENV{TEST_NGINX_NO_CLEAN});
+chmod 0755, $folder or die "$folder: $!\n";
+local $ENV{PATH} = "$ENV{PATH}:/usr/local/sbin:/usr/sbin:/sbin";
+my ($module) = $ENV{TEST_NGINX_LOAD_MODULES} =~ m{(\S+/ngx_http_kong_tls_module\.so)};
+my $all = ($ENV{TEST_NGINX_FAULTS} // '') eq 'all';
+
+sub write_to {
+    my ($name, $text) = @_;
+    open my $file, '>', "$folder/$name" or die "$name: $!\n";
+    print $file $text;
+    close $file or die "$name: $!\n";
+    return "$folder/$name";
+}
+
+sub slurp {
+    my ($name) = @_;
+    open my $file, '<', $name or die "$name: $!\n";
+    local $/;
+    return scalar <$file>;
+}
+
+sub run {
+    system(@_) == 0 or die "@_: status $?\n";
+    return;
+}
+
+# ---- what can fail -------------------------------------------------------------------------------
+
+run('gcc', '-O1', '-shared', '-fPIC', '-o', "$folder/faults.so", "$root/t/support/faults.c", '-ldl');
+run('gcc', '-O1', '-DLIST', '-o', "$folder/list", "$root/t/support/faults.c", '-ldl');
+chomp(my @functions = `$folder/list`);
+
+# Calls of which nobody has to look whether they failed: what they return is there, or was asked for in
+# a way that has no failure; those that are made while a configuration is read, which then fails as a
+# whole, are tried with the configuration.
+my %cannot_fail = map { $_ => 1 } split ' ', <<'END';
+ASN1_STRING_get0_data ASN1_STRING_length ASN1_STRING_type ASN1_TIME_free BIO_ctrl BIO_free_all BIO_s_mem
+BN_free CRYPTO_free CRYPTO_get_ex_new_index ERR_get_error_all ERR_lib_error_string ERR_reason_error_string
+EVP_MD_CTX_free EVP_PKEY_free EVP_PKEY_get_id EVP_sha256 GENERAL_NAME_free OPENSSL_init_ssl OPENSSL_sk_free
+OPENSSL_sk_num OPENSSL_sk_pop OPENSSL_sk_value OPENSSL_sk_zero OpenSSL_version OpenSSL_version_num
+SHA256_Final SHA256_Init SHA256_Update
+SSL_CIPHER_get_name SSL_CTX_ctrl SSL_CTX_get_cert_store SSL_CTX_get_ex_data SSL_CTX_get_info_callback
+SSL_CTX_get_verify_callback SSL_CTX_sess_get_get_cb SSL_CTX_sess_set_get_cb SSL_CTX_set_alpn_select_cb
+SSL_CTX_set_ex_data SSL_CTX_set_info_callback SSL_CTX_set_session_ticket_cb SSL_SESSION_free
+SSL_SESSION_get0_hostname SSL_SESSION_get0_id_context SSL_SESSION_get0_peer SSL_SESSION_get0_ticket_appdata
+SSL_SESSION_get_protocol_version SSL_SESSION_is_resumable SSL_certs_clear SSL_client_hello_get0_ext SSL_free
+SSL_get0_param SSL_get1_peer_certificate SSL_get_SSL_CTX SSL_get_certificate SSL_get_client_CA_list
+SSL_get_current_cipher SSL_get_ex_data SSL_get_ex_data_X509_STORE_CTX_idx SSL_get_peer_cert_chain
+SSL_get_servername SSL_get_session SSL_get_shutdown SSL_get_verify_mode SSL_get_verify_result
+SSL_get_version SSL_has_pending SSL_session_reused SSL_set0_CA_list SSL_set_cert_cb SSL_set_client_CA_list
+SSL_set_info_callback SSL_set_not_resumable_session_callback SSL_set_options SSL_set_shutdown
+SSL_set_verify SSL_set_verify_depth SSL_set_verify_result SSL_version X509_CRL_free X509_LOOKUP_file
+X509_LOOKUP_hash_dir X509_NAME_ENTRY_get_data X509_NAME_free X509_NAME_get_entry
+X509_NAME_get_index_by_NID X509_OBJECT_get0_X509 X509_OBJECT_get0_X509_CRL X509_OBJECT_get_type
+X509_STORE_CTX_cleanup X509_STORE_CTX_free X509_STORE_CTX_get0_cert X509_STORE_CTX_get0_param
+X509_STORE_CTX_get_current_cert X509_STORE_CTX_get_error X509_STORE_CTX_get_error_depth
+X509_STORE_CTX_get_ex_data X509_STORE_CTX_set_cert X509_STORE_CTX_set_current_cert
+X509_STORE_CTX_set_error X509_STORE_free X509_STORE_get0_objects X509_STORE_get0_param
+X509_VERIFY_PARAM_get_depth X509_VERIFY_PARAM_get_flags X509_VERIFY_PARAM_set_depth
+X509_VERIFY_PARAM_set_time X509_free X509_get_issuer_name X509_get_serialNumber X509_get_subject_name
+X509_getm_notAfter X509_getm_notBefore X509_verify_cert_error_string
+ngx_cached_time ngx_close_connection ngx_conf_full_name ngx_conf_log_error ngx_current_msec ngx_cycle
+ngx_destroy_pool ngx_event_timer_rbtree ngx_exiting ngx_http_add_variable ngx_http_discard_request_body
+ngx_http_get_variable_index ngx_http_lua_add_package_preload ngx_http_lua_ffi_get_phase ngx_http_module
+ngx_log_error_core ngx_pagesize ngx_parse_time ngx_rbtree_delete ngx_rbtree_insert ngx_shared_memory_add
+ngx_slab_alloc ngx_ssl_connection_index ngx_ssl_shutdown ngx_terminate
+END
+
+my %can_fail = map { $_ => 1 } @functions;
+my @called = map { (split)[1] =~ s/@.*//r } split /^/, `nm -D --undefined-only $module`;
+my @unknown = grep { /^(?:ngx_|[A-Z])/ && !$can_fail{$_} && !$cannot_fail{$_} } @called;
+is "@unknown", '', 'of every function that the module calls it is known whether it can fail';
+
+# ---- a gateway in which it does ------------------------------------------------------------------
+
+my $modules = join '', map {"load_module $_;\n"} split ' ', $ENV{TEST_NGINX_LOAD_MODULES};
+my $pki = $ENV{TEST_NGINX_PKI};
+my $user = $> == 0 ? "user root;\n" : '';
+
+sub service {
+    my ($name, $certificate) = @_;
+    return <<"_EOC_";
+    server {
+        listen unix:$folder/$name.sock ssl;
+        ssl_certificate $pki/$certificate.crt;
+        ssl_certificate_key $pki/$certificate.key;
+        ssl_verify_client optional_no_ca;
+        ssl_client_certificate $pki/ca.crt;
+        return 200 "client=\$ssl_client_s_dn\\n";
+    }
+_EOC_
+}
+
+write_to('services.conf', <<"_EOC_" . service('right', 'service') . service('wrong', 'service-other') . "}\n");
+pid $folder/services.pid;
+error_log $folder/services.log;
+${user}events {}
+http {
+    access_log off;
+_EOC_
+
+# Everything is made anew for each request, so that nothing is found in a cache.
+write_to('gateway.conf', <<"_EOC_");
+${modules}pid $folder/gateway.pid;
+error_log $folder/gateway.log warn;
+${user}worker_processes 1;
+env FAULTS;
+events {}
+http {
+    access_log off;
+    lua_ssl_verify_depth 3;
+    init_by_lua_block {
+        kong, tls, x509 = require "resty.kong.pdk", require "resty.kong.tls", require "resty.kong.x509"
+        ssl = require "ngx.ssl"
+        function read(name)
+            local file = assert(io.open("$pki/" .. name))
+            local text = file:read("*a")
+            file:close()
+            return text
+        end
+        function chain(name) return ssl.parse_pem_cert(read(name .. ".crt")) end
+        function key(name) return ssl.parse_pem_priv_key(read(name .. ".key")) end
+        function must(done, err)
+            if not done then
+                ngx.log(ngx.ERR, "refused: ", err)
+                ngx.exit(ngx.HTTP_INTERNAL_SERVER_ERROR)
+            end
+            return done
+        end
+        -- In a handshake.
+        function must_shake(done, err)
+            if not done then
+                ngx.log(ngx.ERR, "refused: ", err)
+                ngx.exit(ngx.ERROR)
+            end
+        end
+        -- An object of this number, so that no other is equal.
+        local number = 0
+        function anew(text)
+            number = number + 1
+            return text .. "\\n" .. number .. "\\n"
+        end
+        mtls_auth = assert(require("resty.kong.plugins.mtls_auth").new {
+            { names = { "mtls.test" }, ca = { file = "$pki/ca.crt" },
+              consumers = { { name = "alice", common_name = "client-1" } } } })
+    }
+    upstream right { server unix:$folder/right.sock; kong_tls_keepalive 4; }
+    upstream wrong { server unix:$folder/wrong.sock; kong_tls_keepalive 4; }
+    add_header X-Worker \$pid always;
+    proxy_ssl_name service.test;
+    proxy_ssl_server_name on;
+
+    server {
+        listen unix:$folder/gateway.sock;
+        location /set/ {
+            access_by_lua_block {
+                must(kong.service.set_tls_cert_key(chain("client1"), key("client1")))
+                must(kong.service.set_tls_verify(true))
+                must(kong.service.set_tls_verify_depth(3))
+                must(kong.service.set_tls_verify_store(must(x509.store {
+                    pem = anew(read("ca.crt")), crl = read("empty.crl") })))
+                must(tls.set_upstream_ssl_sans_dnsnames { "service.test" })
+            }
+            location /set/right { proxy_pass https://right; }
+            location /set/wrong { proxy_pass https://wrong; }
+        }
+        location /nothing { proxy_pass https://right; }
+        location /target {
+            access_by_lua_block {
+                kong.service.set_target("unix-is-no-host", 1)
+                kong.service.set_timeouts(5000, 5000, 5000)
+                must(kong.service.set_upstream("right"))
+                must(kong.service.set_tls_cert_key(chain("client2"), key("client2")))
+            }
+            add_header X-Verify \$kong_upstream_ssl_verify;
+            add_header X-Identity \$kong_upstream_ssl_identity;
+            proxy_pass https://\$kong_upstream_target;
+        }
+        location /x509 {
+            content_by_lua_block {
+                local list = must(x509.chain(anew(read("client1.crt"))))
+                local of = must(x509.key(anew(read("client1.key"))))
+                local store = must(x509.store { pem = anew(read("ca.crt")), crl = read("empty.crl") })
+                local ok = must(store:verify(list, { purpose = "clientAuth", depth = 3 }))
+                local other = store:verify(must(x509.chain(anew(read("client-other.crt")))))
+                local certificate = must(list[1])
+                ngx.say(tostring(ok), " ", tostring(other), " ", tostring(of:belongs_to(list)), " ", certificate.subject,
+                        " ", must(certificate.common_name), " ", #must(certificate:fingerprint()), " ",
+                        must(certificate.serial) ~= "", " ", certificate.not_after > certificate.not_before)
+            }
+        }
+        location /status { kong_tls_status; }
+    }
+
+    server {
+        listen unix:$folder/gateway-tls.sock ssl http2;
+        ssl_certificate $pki/gateway.crt;
+        ssl_certificate_key $pki/gateway.key;
+        ssl_session_cache shared:sessions:1m;
+        ssl_client_hello_by_lua_block {
+            if require("ngx.ssl.clienthello").get_client_hello_server_name() == "plain.test" then
+                must_shake(kong.client.tls.disable_http2_alpn())
+            end
+        }
+        ssl_certificate_by_lua_block {
+            local name = ssl.server_name()
+            if name == "mtls.test" then
+                return mtls_auth:certificate()
+            end
+            must_shake(kong.client.tls.request_client_certificate(chain("ca")))
+            if name == "once.test" then
+                must_shake(kong.client.tls.disable_session_reuse())
+            end
+        }
+        location / {
+            access_by_lua_block { mtls_auth:access() }
+            content_by_lua_block {
+                local pem, err = kong.client.tls.get_full_client_certificate_chain()
+                if err then must(nil, err) end
+                ngx.say(ngx.req.http_version(), " ", ngx.var.kong_client_verify, " ", pem and #pem > 500 and "chain" or "none",
+                        " ", ngx.var.ssl_session_reused, " ", ngx.var.http_x_consumer_username or "nobody")
+            }
+        }
+    }
+}
+_EOC_
+
+# As `struct control` has it.
+my $size = 8 + 4 + 8000;
+write_to('control', "\0" x $size);
+open my $control, '+<:raw', "$folder/control" or die $!;
+chmod 0666, "$folder/control";
+
+sub arm {
+    my ($first, $last) = @_;
+    sysseek $control, 0, 0;
+    syswrite $control, pack 'L3', $first, $last, 0;
+    return;
+}
+
+# How many calls there were, and the names of those.
+sub calls {
+    sysseek $control, 8, 0;
+    sysread $control, my $text, $size - 8;
+    my ($count, @calls) = unpack "L C8000", $text;
+    return map { $functions[$_] } @calls[0 .. ($count < 8000 ? $count : 8000) - 1];
+}
+
+my $started = 0;
+END {
+    local $?;
+    for my $name ($started ? qw(gateway services) : ()) {
+        my $pid = -e "$folder/$name.pid" ? slurp("$folder/$name.pid") : next;
+        kill 'TERM', $pid;
+        Time::HiRes::sleep(0.02) while kill 0, $pid;
+    }
+}
+
+run('nginx', '-p', $folder, '-c', "$folder/services.conf", '-e', "$folder/services.log");
+{
+    local $ENV{LD_PRELOAD} = "$folder/faults.so";
+    local $ENV{FAULTS}     = "$folder/control";
+    run('nginx', '-p', $folder, '-c', "$folder/gateway.conf", '-e', "$folder/gateway.log");
+}
+$started = 1;
+
+my @curl = ('curl', '-s', '--max-time', 10, '-w', '%{http_code} %header{x-worker}\n');
+my @tls  = ("--unix-socket $folder/gateway-tls.sock", "--cacert $pki/ca.crt", '--insecure');
+
+sub with { my ($name) = @_; return "--cert $pki/$name.crt --key $pki/$name.key" }
+
+# What is asked, and what may come of it beside a refusal: for some, nothing.
+my @scenarios = (
+    ['certificate, verification, depth, store and names', "--unix-socket $folder/gateway.sock http://x/set/right",
+        qr/\Aclient=CN=client-1,O=Test\n200 /],
+    ['the same with another service, which is not accepted', "--unix-socket $folder/gateway.sock http://x/set/wrong", undef],
+    ['a chosen upstream, timeouts, variables', "--unix-socket $folder/gateway.sock http://x/target",
+        qr/\Aclient=CN=client-2,O=Test\n200 /],
+    ['nothing', "--unix-socket $folder/gateway.sock http://x/nothing", qr/\Aclient=\n200 /],
+    ['certificates and stores in Lua', "--unix-socket $folder/gateway.sock http://x/x509",
+        qr/\Atrue nil true CN=client-1,O=Test client-1 64 true true\n200 /],
+    ['status', "--unix-socket $folder/gateway.sock http://x/status", qr/\A\{.*\}\n200 /s],
+    ['a client that is asked, and has a certificate', "@tls @{[with('client1')]} https://asked.test/",
+        qr/\A2 SUCCESS chain \. nobody\n200 /],
+    ['one that has none', "@tls https://asked.test/", qr/\A2 NONE none \. nobody\n200 /],
+    ['one that has one of another authority', "@tls @{[with('client-other')]} https://asked.test/",
+        qr/\A2 FAILED:\S.* chain \. nobody\n200 /],
+    ['one that comes again', "@tls --http1.1 -H Connection:close @{[with('client1')]} https://asked.test/ https://asked.test/",
+        qr/\A1\.1 SUCCESS chain \. nobody\n200 \d+\n1\.1 SUCCESS chain [.r] nobody\n200 /],
+    ['one that must not resume', "@tls --http1.1 -H Connection:close @{[with('client1')]} https://once.test/ https://once.test/",
+        qr/\A1\.1 SUCCESS chain \. nobody\n200 \d+\n1\.1 SUCCESS chain \. nobody\n200 /],
+    ['one from which HTTP/2 is withheld', "@tls --http2 @{[with('client1')]} https://plain.test/",
+        qr/\A1\.1 SUCCESS chain \. nobody\n200 /],
+    ['mTLS authentication', "@tls @{[with('client1')]} https://mtls.test/", qr/\A2 SUCCESS chain \. alice\n200 /],
+    ['without a certificate', "@tls https://mtls.test/", undef],
+    ['with that of another authority', "@tls @{[with('client-other')]} https://mtls.test/", undef],
+);
+
+# A refusal: an error of the gateway's for each request, or no answer at all.
+my $refused = qr/(?:<html>.*?)?(?:000|4\d\d|5\d\d) \d*\n/s;
+
+sub ask {
+    my ($request) = @_;
+    my $answer = `@{[CORE::join ' ', map {"'$_'"} @curl]} $request 2>/dev/null`;
+    return $answer;
+}
+
+my $workers = qr/^\d+ (\d+)$/m;
+my ($worker) = ask($scenarios[3][1]) =~ $workers or die 'the gateway does not answer';
+my $tried = 0;
+my %seen;
+
+# Whether the answers are what was expected or, one by one, refusals.
+sub is_good {
+    my ($answer, $right) = @_;
+    return 1 if defined $right && $answer =~ $right;
+    return 1 if $answer =~ /\A(?:$refused)+\z/;
+    # The first of two was answered, and the second refused, or the reverse.
+    my @parts = $answer =~ /((?:(?!^\d{3} \d*$).*\n)*^\d{3} \d*\n)/mg;
+    return @parts > 1 && defined $right && !grep {
+        my $part = $_;
+        $part !~ /\A$refused\z/ && ($part x @parts) !~ $right
+    } @parts;
+}
+
+for my $scenario (@scenarios) {
+    my ($name, $request, $right) = @$scenario;
+    my @problems;
+
+    # Twice: what is made once is not made again.
+    ask($request);
+    arm(0, 0);
+    my $answer = ask($request);
+    my @calls = calls();
+    if (defined $right) { like $answer, $right, "$name: without faults" }
+    else                { like $answer, qr/\A(?:$refused)+\z/, "$name: without faults" }
+    $seen{$_}++ for @calls;
+
+    # The calls that the first request makes at the least, and what comes after them.
+    my $count = @calls;
+    my $step = $all ? 1 : int($count / 40) + 1;
+    for (my $call = 1; $call <= $count; $call += $step) {
+        for my $last ($call, 0xffff_ffff) {
+            my $what = "$calls[$call - 1] (call $call)" . ($last == $call ? '' : ' and all that follow');
+            my $log = -s "$folder/gateway.log";
+            arm($call, $last);
+            $answer = ask($request);
+            arm(0, 0);
+            $tried++;
+            push @problems, "$what: $answer" if !is_good($answer, $right);
+
+            my ($now) = ask($scenarios[3][1]) =~ $workers;
+            if (($now // 'none') ne $worker) {
+                push @problems, "$what: another worker";
+                $worker = $now // 'none';
+            }
+            push @problems, "$what: no line in the log, for $answer"
+                if defined $right && $answer !~ $right && -s "$folder/gateway.log" == $log;
+        }
+    }
+    is CORE::join("\n", @problems), '', "$name: what comes of faults, in $count calls";
+
+    my $again = ask($request);
+    ok is_good($again, $right) && (!defined $right || $again =~ $right), "$name: as before"
+        or diag $again;
+}
+
+note "$tried faults";
+note 'functions that failed: ', CORE::join ' ', sort keys %seen;
+note 'functions that were not called: ', CORE::join ' ', grep { !$seen{$_} } @functions;
+my $log = slurp("$folder/gateway.log");
+is CORE::join('', grep {/\[(?:alert|emerg)\]|internal error|panicked/} split /^/, $log), '', 'no alerts';
+done_testing();

@@ -21,7 +21,7 @@ sub has {
 add_block_preprocessor(sub {
     my ($block) = @_;
     my ($needed) = $block->name =~ /: (\w+),/;
-    $block->set_value('skip_eval', "100: !main::has('$needed')") if $needed;
+    $block->set_value('skip_eval', "1: !main::has('$needed')") if $needed;
     (my $config = $block->config) =~ s{^( *)plugin;}{$1access_by_lua_block {
             local name = ngx.var.arg_client
             if name then

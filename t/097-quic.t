@@ -38,6 +38,7 @@ _EOC_
     # With OpenSSL's QUIC, curl resumes nothing.
     $block->set_value('response_body', $block->response_body =~ s{^(HTTP/3 .*reused=)r}{$1.}mgr)
         unless `curl --version` =~ /\bngtcp2\b/;
+    $block->set_value('timeout', 60);
     $block->set_value('config', <<'_EOC_');
     location /t {
         content_by_lua_block {

@@ -22,7 +22,7 @@ local text = ffi.new("struct { const char *data; size_t length; }")
 local pointer = ffi.new("void *[1]")
 local number = ffi.new("double[1]")
 
-local OK = 0
+local OK, NONE = 0, 1
 
 -- Names alone, which other libraries may declare too.
 ffi.cdef [[
@@ -162,8 +162,11 @@ function chain_methods:certificate(index)
         index = 1
     end
     check("index", index, "number", 2)
-    if api.chain_certificate(self.ctx, index, pointer) == OK then
+    local status = api.chain_certificate(self.ctx, index, pointer, text)
+    if status == OK then
         return setmetatable({ ctx = owned(X509, api.certificate_free) }, certificate_meta)
+    elseif status ~= NONE then
+        return nil, said()
     end
 end
 
@@ -171,7 +174,13 @@ end
 function chain_methods:to_pem()
     local pem = {}
     for index = 1, self:count() do
-        pem[index] = self:certificate(index):to_pem()
+        local certificate, err = self:certificate(index)
+        if certificate then
+            pem[index], err = certificate:to_pem()
+        end
+        if not pem[index] then
+            return nil, err
+        end
     end
     return table.concat(pem)
 end

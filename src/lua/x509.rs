@@ -3,6 +3,7 @@
 //! What they make belongs to Lua, which frees it by the functions for that.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::ffi::{OsStr, c_char, c_int, c_void};
 use std::fmt::Display;
 use std::num::NonZeroUsize;
@@ -35,8 +36,8 @@ api! {
         "int (*chain_parse)(const char *pem, size_t length, void **chain, void *text)";
     chain_count: fn(Pointer) -> c_int,
         "int (*chain_count)(void *chain)";
-    chain_certificate: fn(Pointer, f64, *mut Pointer) -> c_int,
-        "int (*chain_certificate)(void *chain, double index, void **certificate)";
+    chain_certificate: fn(Pointer, f64, *mut Pointer, *mut Text) -> c_int,
+        "int (*chain_certificate)(void *chain, double index, void **certificate, void *text)";
     chain_free: fn(Pointer) -> (),
         "void (*chain_free)(void *chain)";
     key_parse: fn(Letters, usize, Letters, usize, *mut Pointer, *mut Text) -> c_int,
@@ -157,19 +158,21 @@ unsafe extern "C" fn chain_count(chain: Pointer) -> c_int {
     c_int::try_from(chain.len()).unwrap_or(c_int::MAX)
 }
 
-unsafe extern "C" fn chain_certificate(chain: Pointer, index: f64, place: *mut Pointer) -> c_int {
-    // SAFETY: our Lua code passes a chain of ours, and a place that is valid.
+unsafe extern "C" fn chain_certificate(
+    chain: Pointer,
+    index: f64,
+    place: *mut Pointer,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes a chain of ours, and places that are valid.
     unsafe {
         let chain: &StackRef<X509> = StackRef::from_ptr(chain.cast());
         let found = (1..).zip(chain).find(|(number, _)| f64::from(*number) == index);
         let Some((_, certificate)) = found else {
             return NONE;
         };
-        let certificate = certificate.to_owned();
-        *place = certificate.as_ptr().cast();
-        std::mem::forget(certificate);
+        make("certificate", place, text, || Ok::<_, Infallible>(certificate.to_owned()))
     }
-    OK
 }
 
 unsafe extern "C" fn chain_free(chain: Pointer) {

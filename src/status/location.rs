@@ -11,6 +11,7 @@ use super::counters;
 use super::format::Format;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
+use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::response;
 
@@ -30,6 +31,10 @@ pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
             return NGX_HTTP_BAD_REQUEST as ngx_int_t;
         };
         let body = format.render(counters::current());
-        response::send(request, format.content_type(), body.as_bytes())
+        let status = response::send(request, format.content_type(), body.as_bytes());
+        if status == failed {
+            request.log().error(format_args!("kong_tls_status: {OutOfMemory}"));
+        }
+        status
     })
 }

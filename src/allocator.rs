@@ -8,13 +8,15 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[global_allocator]
 static ALLOCATOR: Allocator<System> = Allocator { system: System, reserve: Reserve::new() };
 
-/// Bytes of the reserve. It takes no memory before it is used.
-const SIZE: usize = 256 * 1024;
+/// The reserve is given in blocks of so many bytes.
+const BLOCK: usize = 64;
+/// How many there are: 256 KB, which take no memory before they are used.
+const BLOCKS: usize = 4096;
 
 struct Allocator<A> {
     system: A,
@@ -46,7 +48,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Allocator<A> {
 
     unsafe fn dealloc(&self, piece: *mut u8, layout: Layout) {
         if self.reserve.has(piece) {
-            self.reserve.put_back();
+            self.reserve.put_back(piece, layout);
         } else {
             // SAFETY: by contract; it is the system's.
             unsafe { self.system.dealloc(piece, layout) }
@@ -74,55 +76,73 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Allocator<A> {
     }
 }
 
-#[repr(C, align(16))]
+#[repr(C, align(64))]
 struct Reserve {
-    bytes: UnsafeCell<[u8; SIZE]>,
-    /// How many pieces are out, in the upper half; and where the next begins, in the lower.
-    state: AtomicU64,
+    blocks: UnsafeCell<[[u8; BLOCK]; BLOCKS]>,
+    /// Which of them are out.
+    taken: [AtomicBool; BLOCKS],
+    /// Whether somebody looks for free ones. nginx has one thread for us; this makes it true.
+    busy: AtomicBool,
 }
 
-// SAFETY: of `bytes`, each place is given to one taker at a time.
+// SAFETY: of `blocks`, each is given to one taker at a time.
 unsafe impl Sync for Reserve {}
 
 impl Reserve {
     const fn new() -> Self {
-        Self { bytes: UnsafeCell::new([0; SIZE]), state: AtomicU64::new(0) }
-    }
-
-    /// A piece after those that are out; NULL if there is no place for it.
-    fn take(&self, layout: Layout) -> *mut u8 {
-        let start = self.bytes.get().cast::<u8>();
-        let mut state = self.state.load(Ordering::Relaxed);
-        loop {
-            let (out, next) = (state >> 32, (state & 0xffff_ffff) as usize);
-            let address = start as usize + next;
-            let offset = next + (address.next_multiple_of(layout.align()) - address);
-            let Some(end) = offset.checked_add(layout.size()).filter(|end| *end <= SIZE) else {
-                return ptr::null_mut();
-            };
-            let taken = (out + 1) << 32 | end as u64;
-            match self.state.compare_exchange_weak(
-                state,
-                taken,
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            ) {
-                // SAFETY: the offset is within.
-                Ok(_) => return unsafe { start.add(offset) },
-                Err(other) => state = other,
-            }
+        Self {
+            blocks: UnsafeCell::new([[0; BLOCK]; BLOCKS]),
+            taken: [const { AtomicBool::new(false) }; BLOCKS],
+            busy: AtomicBool::new(false),
         }
     }
 
-    /// Notes that a piece is not used any more. After the last of them, all is free again.
-    fn put_back(&self) {
-        let left = |state: u64| Some(if state >> 32 == 1 { 0 } else { state - (1 << 32) });
-        let _ = self.state.fetch_update(Ordering::Release, Ordering::Relaxed, left);
+    /// NULL if there is no place for it.
+    fn take(&self, layout: Layout) -> *mut u8 {
+        let wanted = layout.size().div_ceil(BLOCK);
+        if layout.align() > BLOCK || wanted > BLOCKS {
+            return ptr::null_mut();
+        }
+        while self.busy.swap(true, Ordering::Acquire) {
+            std::hint::spin_loop();
+        }
+        let mut first = 0;
+        let mut found = None;
+        for (index, taken) in self.taken.iter().enumerate() {
+            if taken.load(Ordering::Acquire) {
+                first = index + 1;
+            } else if index + 1 - first == wanted {
+                found = Some(first);
+                break;
+            }
+        }
+        let blocks = found.and_then(|first| self.taken.get(first..first + wanted));
+        for taken in blocks.unwrap_or_default() {
+            taken.store(true, Ordering::Relaxed);
+        }
+        self.busy.store(false, Ordering::Release);
+        match found {
+            // SAFETY: the block is within.
+            Some(first) => unsafe { self.start().add(first * BLOCK) },
+            None => ptr::null_mut(),
+        }
+    }
+
+    fn put_back(&self, piece: *mut u8, layout: Layout) {
+        let first = (piece as usize - self.start() as usize) / BLOCK;
+        let blocks = self.taken.get(first..first + layout.size().div_ceil(BLOCK));
+        for taken in blocks.unwrap_or_default() {
+            taken.store(false, Ordering::Release);
+        }
     }
 
     fn has(&self, piece: *mut u8) -> bool {
-        let start = self.bytes.get() as usize;
-        (start..start + SIZE).contains(&(piece as usize))
+        let start = self.start() as usize;
+        (start..start + BLOCKS * BLOCK).contains(&(piece as usize))
+    }
+
+    fn start(&self) -> *mut u8 {
+        self.blocks.get().cast()
     }
 }
 
@@ -130,7 +150,7 @@ impl Reserve {
 mod tests {
     use super::*;
 
-    /// A system that has no memory, but for one piece.
+    /// A system that has no memory.
     struct Nothing;
 
     // SAFETY: NULL is always right.
@@ -151,6 +171,8 @@ mod tests {
         Layout::from_size_align(size, align).unwrap()
     }
 
+    const ALL: usize = BLOCK * BLOCKS;
+
     #[test]
     fn gives_pieces_of_the_reserve_and_takes_them_back() {
         let allocator = allocator();
@@ -158,24 +180,31 @@ mod tests {
         unsafe {
             let one = allocator.alloc(layout(3, 1));
             let two = allocator.alloc(layout(100, 64));
-            assert!(!one.is_null() && !two.is_null());
+            let three = allocator.alloc(layout(65, 8));
+            assert!(!one.is_null() && !two.is_null() && !three.is_null());
             assert_eq!(two as usize % 64, 0);
             one.write_bytes(1, 3);
             two.write_bytes(2, 100);
-            assert_eq!(one.read(), 1);
+            three.write_bytes(3, 65);
+            assert_eq!((one.read(), two.read(), three.read()), (1, 2, 3));
 
             let grown = allocator.realloc(two, layout(100, 64), 1000);
             assert_eq!(grown as usize % 64, 0);
-            assert_eq!((grown.read(), grown.add(99).read()), (2, 2));
+            assert_eq!((grown.read(), grown.add(99).read(), three.add(64).read()), (2, 2, 3));
 
-            assert!(allocator.alloc(layout(SIZE, 1)).is_null());
-            allocator.dealloc(one, layout(3, 1));
-            assert!(allocator.alloc(layout(SIZE, 1)).is_null());
-            allocator.dealloc(grown, layout(1000, 64));
-
-            let all = allocator.alloc_zeroed(layout(SIZE, 1));
+            // Between those that are out.
+            assert_eq!(allocator.alloc(layout(128, 1)), two);
+            allocator.dealloc(two, layout(128, 1));
+            assert!(allocator.alloc(layout(ALL, 1)).is_null());
+            for (piece, size) in [(one, 3), (three, 65), (grown, 1000)] {
+                allocator.dealloc(piece, layout(size, 1));
+            }
+            let all = allocator.alloc_zeroed(layout(ALL, 1));
             assert!(!all.is_null());
-            assert_eq!((all.read(), all.add(SIZE - 1).read()), (0, 0));
+            assert_eq!((all.read(), all.add(ALL - 1).read()), (0, 0));
+            assert!(allocator.alloc(layout(1, 1)).is_null());
+            allocator.dealloc(all, layout(ALL, 1));
+            assert!(!allocator.alloc(layout(1, 1)).is_null());
         }
     }
 
@@ -184,12 +213,13 @@ mod tests {
         let allocator = allocator();
         // SAFETY: as above.
         unsafe {
-            assert!(allocator.alloc(layout(SIZE + 1, 1)).is_null());
-            let one = allocator.alloc(layout(SIZE / 2 + 1, 1));
+            assert!(allocator.alloc(layout(ALL + 1, 1)).is_null());
+            assert!(allocator.alloc(layout(1, 128)).is_null());
+            let one = allocator.alloc(layout(ALL / 2 + 1, 1));
             assert!(!one.is_null());
-            assert!(allocator.realloc(one, layout(SIZE / 2 + 1, 1), SIZE / 2 + 2).is_null());
-            allocator.dealloc(one, layout(SIZE / 2 + 1, 1));
-            assert!(!allocator.alloc(layout(SIZE, 1)).is_null());
+            assert!(allocator.realloc(one, layout(ALL / 2 + 1, 1), ALL / 2 + 2).is_null());
+            allocator.dealloc(one, layout(ALL / 2 + 1, 1));
+            assert!(!allocator.alloc(layout(ALL, 1)).is_null());
         }
     }
 }

@@ -23,6 +23,11 @@ pub fn send(request: Request<'_>, content_type: &'static str, body: &[u8]) -> ng
             return status;
         }
 
+        // Before the header is sent: after it, there is no other answer.
+        let buffer = ngx_create_temp_buf((*r).pool, body.len());
+        if buffer.is_null() {
+            return FAILED;
+        }
         let header = ngx_list_push(&raw mut (*r).headers_out.headers).cast::<ngx_table_elt_t>();
         if header.is_null() {
             return FAILED;
@@ -43,10 +48,6 @@ pub fn send(request: Request<'_>, content_type: &'static str, body: &[u8]) -> ng
             return status;
         }
 
-        let buffer = ngx_create_temp_buf((*r).pool, body.len());
-        if buffer.is_null() {
-            return FAILED;
-        }
         (*buffer).last.copy_from_nonoverlapping(body.as_ptr(), body.len());
         (*buffer).last = (*buffer).last.add(body.len());
         bitfields::set_buffer_last_buf(buffer, request.is_main().into());

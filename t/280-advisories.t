@@ -1,0 +1,369 @@
+# One test for each known failure of this kind, named after the advisory. Of what nginx does by itself it
+# is said, and not hidden.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+use File::Temp ();
+use IO::Socket::INET ();
+use Test::More ();
+
+repeat_each(1);
+log_level('info');
+
+# ---- certificates --------------------------------------------------------------------------------
+
+my $folder = File::Temp::tempdir('advisories-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
+chmod 0755, $folder or die "$folder: $!\n";
+$ENV{TEST_NGINX_ADVISORIES} = $folder;
+
+sub write_to {
+    my ($name, $text) = @_;
+    open my $file, '>:raw', "$folder/$name" or die "$name: $!\n";
+    print $file $text;
+    close $file or die "$name: $!\n";
+    return "$folder/$name";
+}
+
+# Names as they are in a certificate (RFC 5280, section 4.2.1.6): kinds and bytes.
+sub names {
+    my @names = @_;
+    my $all = '';
+    while (my ($kind, $bytes) = splice @names, 0, 2) {
+        my $tag = { email => 0x81, dns => 0x82, uri => 0x86, ip => 0x87 }->{$kind} // die $kind;
+        $all .= pack('CC', $tag, length $bytes) . $bytes;
+    }
+    die 'too long' if length $all > 127;
+    return 'subjectAltName=DER:' . unpack 'H*', pack('CC', 0x30, length $all) . $all;
+}
+
+# Makes a certificate of "ca" with a new key, unless it is to have another's.
+sub issue {
+    my ($name, $subject, $extension, $key) = @_;
+    my $ca = "$ENV{TEST_NGINX_PKI}/ca";
+    if ($key) { symlink $key, "$folder/$name.key" or die "$name: $!\n" }
+    else {
+        command('openssl', 'genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256', '-out', "$folder/$name.key");
+        chmod 0644, "$folder/$name.key";
+    }
+    my $conf = write_to("$name.conf", "[req]\ndistinguished_name=dn\n[dn]\n");
+    command('openssl', 'req', '-new', '-config', $conf, '-key', "$folder/$name.key", '-subj', $subject, '-out', "$folder/$name.csr");
+    my $extensions = write_to("$name.ext", "basicConstraints=critical,CA:FALSE\n$extension\n");
+    command('openssl', 'x509', '-req', '-in', "$folder/$name.csr", '-CA', "$ca.crt", '-CAkey', "$ca.key", '-days', 30,
+        '-set_serial', 1000, '-extfile', $extensions, '-out', "$folder/$name.crt");
+    return;
+}
+
+sub command {
+    my $said = do { my $command = CORE::join ' ', map {"'$_'"} @_; `$command 2>&1` };
+    die "@_: $said\n" if $?;
+    return;
+}
+
+issue('nul',   '/O=Test/CN=nobody', names(dns => "service.test\0.evil.test"));
+issue('email', '/O=Test/CN=nobody', names(email => 'service.test', uri => 'service.test', ip => 'service.test123'));
+issue('common', '/O=Test/CN=service.test', names(dns => 'evil.test'));
+# The same names and the same number, and another key.
+issue('rekeyed-one', '/O=Test/CN=client-1', 'extendedKeyUsage=clientAuth');
+issue('rekeyed-two', '/O=Test/CN=client-1', 'extendedKeyUsage=clientAuth');
+
+# ---- a service that speaks before it is spoken to ------------------------------------------------
+
+my $INJECTED = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\ninjected";
+my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'tcp', Listen => 16, ReuseAddr => 1)
+    or die "listen: $@\n";
+$ENV{TEST_NGINX_EARLY_PORT} = $listener->sockport;
+my $parent = $$;
+defined(my $early = fork) or die "fork: $!\n";
+if (!$early) {
+    $SIG{ALRM} = sub { exit kill(0, $parent) ? 0 : 1 };
+    # Never hold on to what prove waits for.
+    open STDOUT, '>', '/dev/null';
+    open STDERR, '>', '/dev/null';
+    alarm 120;
+    while (my $client = $listener->accept) {
+        syswrite $client, $INJECTED;
+        sysread $client, my $hello, 16384;
+        close $client;
+    }
+    require POSIX;
+    POSIX::_exit(0);
+}
+close $listener;
+END { local $?; kill 'KILL', $early if $early && $$ == $parent }
+
+# ---- blocks --------------------------------------------------------------------------------------
+
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my $config = $block->http_config // return;
+    # "evil NAME;" is a service with a certificate from above.
+    $config =~ s{^    evil (\S+);\n}{<<"_EOC_"}mge;
+    upstream $1 { server unix:\$TEST_NGINX_HTML_DIR/$1.sock; }
+    server {
+        listen unix:\$TEST_NGINX_HTML_DIR/$1.sock ssl;
+        ssl_certificate \$TEST_NGINX_ADVISORIES/$1.crt;
+        ssl_certificate_key \$TEST_NGINX_ADVISORIES/$1.key;
+        return 200 "accepted\\n";
+    }
+_EOC_
+    $block->set_value('http_config', $config);
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: CVE-2025-23419, CVE-2014-3616: the session of a virtual host, offered to a stricter one
+A client that was not asked, and resumes under a name that asks, is as one without a certificate (nginx
+1.26.3 and 1.27.4 let none resume under another name). Of those that Lua code has asked, none does. What nginx takes where it asks itself is its own matter, and
+for all to see.
+--- http_config
+    ssl_session_cache shared:sessions:1m;
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+    ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+    ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/hosts.sock ssl;
+        server_name open.test;
+        return 200 "open\n";
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/hosts.sock ssl;
+        server_name strict.test;
+        ssl_verify_client on;
+        return 200 "strict $ssl_client_verify\n";
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/hosts.sock ssl;
+        server_name asked.test;
+        ssl_certificate_by_lua_block { assert(kong.client.tls.request_client_certificate(ca.root)) }
+        location / {
+            content_by_lua_block { ngx.say("asked ", ngx.var.ssl_client_verify) }
+        }
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/hosts.sock ssl;
+        server_name other.test;
+        ssl_certificate_by_lua_block { assert(kong.client.tls.request_client_certificate(ca.other)) }
+        location / {
+            content_by_lua_block { ngx.say("other ", (ngx.var.ssl_client_verify:match("^%u+"))) }
+        }
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            local function connect(version, name, cert, direction)
+                return client.s_client {
+                    unix = "$TEST_NGINX_HTML_DIR/hosts.sock", servername = name, tls = version, cert = cert,
+                    [direction] = "$TEST_NGINX_HTML_DIR/session",
+                }
+            end
+            for _, version in ipairs { "1.2", "1.3" } do
+                for _, hosts in ipairs { { "open.test", "asked.test" }, { "open.test", "strict.test" },
+                                         { "other.test", "asked.test" }, { "asked.test", "other.test" } } do
+                    for _, cert in ipairs { false, "client1" } do
+                        os.remove("$TEST_NGINX_HTML_DIR/session")
+                        local first = connect(version, hosts[1], cert or nil, "sess_out")
+                        local second = connect(version, hosts[2], cert or nil, "sess_in")
+                        if hosts[2] == "strict.test" then
+                            ngx.log(ngx.WARN, "nginx itself, TLS ", version, ", ", cert or "no certificate", ": ",
+                                    second.reused and "resumed" or "not resumed", ", status ", second.status)
+                            assert(cert or second.status ~= 200, "nginx is vulnerable: " .. second.body)
+                        elseif hosts[1] == "open.test" then
+                            local right = second.reused and "asked NONE\n" or "asked " .. (cert and "SUCCESS" or "NONE") .. "\n"
+                            ngx.say(version, " ", hosts[1], " ", hosts[2], " ", cert or "none", ": ",
+                                    second.body == right and "as one without a certificate, or anew" or second.body)
+                        else
+                            ngx.print(version, " ", hosts[1], " ", hosts[2], " ", cert or "none", ": ",
+                                    second.reused and "resumed" or "not resumed", ", ", second.body)
+                        end
+                    end
+                end
+            end
+        }
+    }
+--- request
+GET /t
+--- timeout: 30
+--- response_body eval
+CORE::join '', map { <<"_EOC_" } qw(1.2 1.3)
+$_ open.test asked.test none: as one without a certificate, or anew
+$_ open.test asked.test client1: as one without a certificate, or anew
+$_ other.test asked.test none: not resumed, asked NONE
+$_ other.test asked.test client1: not resumed, asked SUCCESS
+$_ asked.test other.test none: not resumed, other NONE
+$_ asked.test other.test client1: not resumed, other FAILED
+_EOC_
+--- error_log
+nginx itself, TLS 1.3
+--- no_error_log
+[error]
+
+
+
+=== TEST 2: CVE-2026-1642: plain text from a service, before the handshake
+--- config
+    proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+    proxy_ssl_name service.test;
+    location /without {
+        proxy_pass https://127.0.0.1:$TEST_NGINX_EARLY_PORT/;
+    }
+    location /with {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_pass https://127.0.0.1:$TEST_NGINX_EARLY_PORT/;
+    }
+--- request eval
+[map { ("GET /without", "GET /with") } 1 .. 10]
+--- error_code eval
+[(502) x 20]
+--- response_body_unlike eval
+[("injected") x 20]
+--- no_error_log
+[alert]
+
+
+
+=== TEST 3: CVE-2021-22890: a ticket that comes late is for the identity of its handshake
+The tickets of TLS 1.3 are read with the first answer: after them, the connection is another request's.
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+        kong_tls_keepalive 8;
+    }
+    upstream anew {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+    }
+--- config
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    proxy_ssl_protocols TLSv1.3;
+    access_by_lua_block {
+        local name = ngx.var.arg_client
+        if name then
+            assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+        end
+    }
+    location /to { proxy_pass https://$arg_to/; }
+--- request eval
+["GET /to?to=kept&client=client1", "GET /to?to=kept&client=client2", "GET /to?to=kept", "GET /to?to=kept&client=client1",
+ "GET /to?to=anew&client=client2", "GET /to?to=anew&client=client1", "GET /to?to=anew&client=rsa", "GET /to?to=anew"]
+--- response_body eval
+["client=CN=client-1,O=Test reused=. TLSv1.3\n", "client=CN=client-2,O=Test reused=. TLSv1.3\n",
+ "client= reused=. TLSv1.3\n", "client=CN=client-1,O=Test reused=. TLSv1.3\n",
+ "client=CN=client-2,O=Test reused=r TLSv1.3\n", "client=CN=client-1,O=Test reused=r TLSv1.3\n",
+ "client=CN=client-rsa,O=Test reused=. TLSv1.3\n", "client= reused=. TLSv1.3\n"]
+--- error_code eval
+[(200) x 8]
+--- no_error_log
+[error]
+
+
+
+=== TEST 4: CVE-2026-8932: the key of a certificate counts, and not its names
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+        kong_tls_keepalive 8;
+    }
+--- config
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    location /connection {
+        access_by_lua_block {
+            local function read(name)
+                local file = assert(io.open("$TEST_NGINX_ADVISORIES/" .. name))
+                local text = file:read("*a")
+                file:close()
+                return text
+            end
+            local x509 = require "resty.kong.x509"
+            local name = "rekeyed-" .. ngx.var.arg_number
+            assert(kong.service.set_tls_cert_key(x509.chain(read(name .. ".crt")), x509.key(read(name .. ".key"))))
+        }
+        add_header X-Identity $kong_upstream_ssl_identity;
+        proxy_pass https://kept;
+    }
+--- request eval
+[map {"GET /connection?number=$_"} qw(one two one two)]
+--- response_body eval
+[map {"client=CN=client-1,O=Test connection=$_\n"} 1, 1, 2, 2]
+--- error_code eval
+[(200) x 4]
+--- no_error_log
+[error]
+
+
+
+=== TEST 5: CVE-2022-21656, CVE-2026-47778: names of another kind, and names with a NUL, are other names
+--- http_config
+    evil nul;
+    evil email;
+    evil common;
+--- config
+    proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+    location /name {
+        proxy_ssl_name $arg_name;
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_pass https://$arg_to;
+    }
+    location /sans {
+        access_by_lua_block { assert(tls.set_upstream_ssl_sans_dnsnames { ngx.var.arg_name }) }
+        proxy_pass https://$arg_to;
+    }
+    location /uris {
+        access_by_lua_block { assert(tls.set_upstream_ssl_sans_uris { ngx.var.arg_name }) }
+        proxy_pass https://$arg_to;
+    }
+--- request eval
+["GET /name?to=nul&name=service.test", "GET /sans?to=nul&name=service.test",
+ "GET /name?to=email&name=service.test", "GET /sans?to=email&name=service.test",
+ "GET /sans?to=common&name=service.test", "GET /uris?to=common&name=evil.test", "GET /uris?to=nul&name=service.test",
+ # As it should be.
+ "GET /uris?to=email&name=service.test", "GET /sans?to=common&name=evil.test", "GET /name?to=common&name=evil.test"]
+--- error_code eval
+[(502) x 7, (200) x 3]
+--- no_error_log
+[alert]
+
+
+
+=== TEST 6: CVE-2021-3618: a client that offers another protocol is not answered
+--- http_config
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/alpn.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        ssl_client_hello_by_lua_block { assert(kong.client.tls.disable_http2_alpn()) }
+        return 204;
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            for _, offered in ipairs { "ftp", "smtp,imap", "h2", "http/1.1", "ftp,http/1.1" } do
+                local seen = require("client").s_client {
+                    unix = "$TEST_NGINX_HTML_DIR/alpn.sock", alpn = offered, request = false,
+                }
+                ngx.say(offered, ": ", seen.alpn or seen.alert_name or "none")
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body
+ftp: no application protocol
+smtp,imap: no application protocol
+h2: no application protocol
+http/1.1: http/1.1
+ftp,http/1.1: http/1.1
+--- no_error_log
+[alert]

@@ -6,70 +6,23 @@ use warnings;
 
 use lib 't/support';
 use TestService;
+use TestCertificates;
 use Test::Nginx::Socket 'no_plan';
 
-use File::Temp ();
 use IO::Socket::INET ();
-use Test::More ();
 
 repeat_each(1);
 log_level('info');
 
 # ---- certificates --------------------------------------------------------------------------------
 
-my $folder = File::Temp::tempdir('advisories-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
-chmod 0755, $folder or die "$folder: $!\n";
-$ENV{TEST_NGINX_ADVISORIES} = $folder;
-
-sub write_to {
-    my ($name, $text) = @_;
-    open my $file, '>:raw', "$folder/$name" or die "$name: $!\n";
-    print $file $text;
-    close $file or die "$name: $!\n";
-    return "$folder/$name";
-}
-
-# Names as they are in a certificate (RFC 5280, section 4.2.1.6): kinds and bytes.
-sub names {
-    my @names = @_;
-    my $all = '';
-    while (my ($kind, $bytes) = splice @names, 0, 2) {
-        my $tag = { email => 0x81, dns => 0x82, uri => 0x86, ip => 0x87 }->{$kind} // die $kind;
-        $all .= pack('CC', $tag, length $bytes) . $bytes;
-    }
-    die 'too long' if length $all > 127;
-    return 'subjectAltName=DER:' . unpack 'H*', pack('CC', 0x30, length $all) . $all;
-}
-
-# Makes a certificate of "ca" with a new key, unless it is to have another's.
-sub issue {
-    my ($name, $subject, $extension, $key) = @_;
-    my $ca = "$ENV{TEST_NGINX_PKI}/ca";
-    if ($key) { symlink $key, "$folder/$name.key" or die "$name: $!\n" }
-    else {
-        command('openssl', 'genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256', '-out', "$folder/$name.key");
-        chmod 0644, "$folder/$name.key";
-    }
-    my $conf = write_to("$name.conf", "[req]\ndistinguished_name=dn\n[dn]\n");
-    command('openssl', 'req', '-new', '-config', $conf, '-key', "$folder/$name.key", '-subj', $subject, '-out', "$folder/$name.csr");
-    my $extensions = write_to("$name.ext", "basicConstraints=critical,CA:FALSE\n$extension\n");
-    command('openssl', 'x509', '-req', '-in', "$folder/$name.csr", '-CA', "$ca.crt", '-CAkey', "$ca.key", '-days', 30,
-        '-set_serial', 1000, '-extfile', $extensions, '-out', "$folder/$name.crt");
-    return;
-}
-
-sub command {
-    my $said = do { my $command = CORE::join ' ', map {"'$_'"} @_; `$command 2>&1` };
-    die "@_: $said\n" if $?;
-    return;
-}
-
-issue('nul',   '/O=Test/CN=nobody', names(dns => "service.test\0.evil.test"));
-issue('email', '/O=Test/CN=nobody', names(email => 'service.test', uri => 'service.test', ip => 'service.test123'));
-issue('common', '/O=Test/CN=service.test', names(dns => 'evil.test'));
+issue('nul', subject => '/O=Test/CN=nobody', extensions => [names(dns => "service.test\0.evil.test")]);
+issue('email', subject => '/O=Test/CN=nobody',
+    extensions => [names(email => 'service.test', uri => 'service.test', ip => 'service.test123')]);
+issue('common', subject => '/O=Test/CN=service.test', extensions => [names(dns => 'evil.test')]);
 # The same names and the same number, and another key.
-issue('rekeyed-one', '/O=Test/CN=client-1', 'extendedKeyUsage=clientAuth');
-issue('rekeyed-two', '/O=Test/CN=client-1', 'extendedKeyUsage=clientAuth');
+issue("rekeyed-$_", subject => '/O=Test/CN=client-1', extensions => ['extendedKeyUsage=clientAuth'], serial => 1000)
+    for qw(one two);
 
 # ---- a service that speaks before it is spoken to ------------------------------------------------
 
@@ -106,8 +59,8 @@ add_block_preprocessor(sub {
     upstream $1 { server unix:\$TEST_NGINX_HTML_DIR/$1.sock; }
     server {
         listen unix:\$TEST_NGINX_HTML_DIR/$1.sock ssl;
-        ssl_certificate \$TEST_NGINX_ADVISORIES/$1.crt;
-        ssl_certificate_key \$TEST_NGINX_ADVISORIES/$1.key;
+        ssl_certificate \$TEST_NGINX_CERTIFICATES/$1.crt;
+        ssl_certificate_key \$TEST_NGINX_CERTIFICATES/$1.key;
         return 200 "accepted\\n";
     }
 _EOC_
@@ -281,7 +234,7 @@ The tickets of TLS 1.3 are read with the first answer: after them, the connectio
     location /connection {
         access_by_lua_block {
             local function read(name)
-                local file = assert(io.open("$TEST_NGINX_ADVISORIES/" .. name))
+                local file = assert(io.open("$TEST_NGINX_CERTIFICATES/" .. name))
                 local text = file:read("*a")
                 file:close()
                 return text

@@ -75,8 +75,8 @@ X509_STORE_CTX_cleanup X509_STORE_CTX_free X509_STORE_CTX_get0_cert X509_STORE_C
 X509_STORE_CTX_get_current_cert X509_STORE_CTX_get_error X509_STORE_CTX_get_error_depth
 X509_STORE_CTX_get_ex_data X509_STORE_CTX_set_cert X509_STORE_CTX_set_current_cert
 X509_STORE_CTX_set_error X509_STORE_free X509_STORE_get0_objects X509_STORE_get0_param
-X509_VERIFY_PARAM_get_depth X509_VERIFY_PARAM_get_flags X509_VERIFY_PARAM_set_depth
-X509_VERIFY_PARAM_set_time X509_free X509_get_issuer_name X509_get_serialNumber X509_get_subject_name
+X509_VERIFY_PARAM_get_depth X509_VERIFY_PARAM_get_flags X509_VERIFY_PARAM_set_auth_level
+X509_VERIFY_PARAM_set_depth X509_VERIFY_PARAM_set_time X509_free X509_get_issuer_name X509_get_serialNumber X509_get_subject_name
 X509_getm_notAfter X509_getm_notBefore X509_verify_cert_error_string
 ngx_cached_time ngx_close_connection ngx_conf_full_name ngx_conf_log_error ngx_current_msec ngx_cycle
 ngx_destroy_pool ngx_event_timer_rbtree ngx_exiting ngx_http_add_variable ngx_http_discard_request_body
@@ -205,6 +205,7 @@ http {
                 local store = must(x509.store { pem = anew(read("ca.crt")), crl = read("empty.crl") })
                 local ok = must(store:verify(list, { purpose = "clientAuth", depth = 3 }))
                 local other = store:verify(must(x509.chain(anew(read("client-other.crt")))))
+                    or store:verify(must(x509.chain(anew(read("service.crt")))), { purpose = "clientAuth" })
                 local certificate = must(list[1])
                 ngx.say(tostring(ok), " ", tostring(other), " ", tostring(must(of:belongs_to(list), "another key")), " ", must(certificate.subject, "no subject"),
                         " ", must(certificate.common_name), " ", #must(certificate:fingerprint()), " ",

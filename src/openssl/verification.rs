@@ -6,7 +6,7 @@ use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
 use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreRef;
-use openssl::x509::{X509, X509Ref, X509StoreContext, X509VerifyResult};
+use openssl::x509::{X509, X509Ref, X509StoreContext, X509StoreContextRef, X509VerifyResult};
 
 use super::certificate;
 use super::error::SslError;
@@ -72,6 +72,39 @@ pub enum Failure {
     Ssl(#[from] SslError),
 }
 
+/// OpenSSL's security level: keys and digests must be worth 112 bits. It is what Debian has for TLS, and
+/// OpenSSL itself since 3.2.
+const SECURITY_LEVEL: c_int = 2;
+
+fn set(context: &mut X509StoreContextRef, terms: Terms) -> Result<(), SslError> {
+    let Terms { purpose, depth, at } = terms;
+    // SAFETY: the context is valid, and its parameters belong to it.
+    unsafe {
+        let parameters = sys::X509_STORE_CTX_get0_param(context.as_ptr());
+        openssl_sys::X509_VERIFY_PARAM_set_auth_level(parameters, SECURITY_LEVEL);
+        if let Some(purpose) = purpose {
+            SslError::check(
+                "X509_VERIFY_PARAM_set_purpose",
+                openssl_sys::X509_VERIFY_PARAM_set_purpose(parameters, purpose.number()),
+            )?;
+            if let Some(trust) = purpose.trust() {
+                SslError::check(
+                    "X509_VERIFY_PARAM_set_trust",
+                    sys::X509_VERIFY_PARAM_set_trust(parameters, trust),
+                )?;
+            }
+        }
+        if let Some(depth) = depth {
+            let depth = c_int::try_from(depth).unwrap_or(c_int::MAX);
+            openssl_sys::X509_VERIFY_PARAM_set_depth(parameters, depth);
+        }
+        if let Some(at) = at {
+            openssl_sys::X509_VERIFY_PARAM_set_time(parameters, at);
+        }
+    }
+    Ok(())
+}
+
 /// Whether `leaf` leads to what `store` trusts, by way of certificates in `chain`, which may hold it too.
 pub fn verify(
     store: &X509StoreRef,
@@ -83,23 +116,8 @@ pub fn verify(
     let mut context = X509StoreContext::new().map_err(error)?;
     let failure = context
         .init(store, leaf, chain, |context| {
-            let Terms { purpose, depth, at } = terms;
-            // SAFETY: the context is valid, and its parameters belong to it.
-            unsafe {
-                let parameters = sys::X509_STORE_CTX_get0_param(context.as_ptr());
-                if let Some(purpose) = purpose {
-                    openssl_sys::X509_VERIFY_PARAM_set_purpose(parameters, purpose.number());
-                    if let Some(trust) = purpose.trust() {
-                        sys::X509_VERIFY_PARAM_set_trust(parameters, trust);
-                    }
-                }
-                if let Some(depth) = depth {
-                    let depth = c_int::try_from(depth).unwrap_or(c_int::MAX);
-                    openssl_sys::X509_VERIFY_PARAM_set_depth(parameters, depth);
-                }
-                if let Some(at) = at {
-                    openssl_sys::X509_VERIFY_PARAM_set_time(parameters, at);
-                }
+            if let Err(error) = set(context, terms) {
+                return Ok(Some(error.into()));
             }
             let is_good = context.verify_cert()?;
             let result = context.error();

@@ -1,0 +1,121 @@
+package TestCertificates;
+
+# Certificates that scripts/pki does not make, because they are of use to one test alone. They are in a
+# folder of their own, which is $TEST_NGINX_CERTIFICATES.
+#
+#     issue('name', subject => '/CN=...', extensions => [...], issuer => 'ca', key => 'name of another')
+#
+# An issuer is one of this folder, or of the PKI.
+
+use strict;
+use warnings;
+
+use TestKong;
+
+use Exporter 'import';
+use File::Temp ();
+
+our @EXPORT = qw(issue names revocation_list write_certificate_file);
+
+my $folder = File::Temp::tempdir('certificates-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
+chmod 0755, $folder or die "$folder: $!\n";
+$ENV{TEST_NGINX_CERTIFICATES} = $folder;
+Test::Nginx::Util::env_to_nginx('TEST_NGINX_CERTIFICATES');
+
+my $number = 1000;
+my @EC = qw(-algorithm EC -pkeyopt ec_paramgen_curve:P-256);
+
+sub write_certificate_file {
+    my ($name, $text) = @_;
+    open my $file, '>:raw', "$folder/$name" or die "$name: $!\n";
+    print $file $text;
+    close $file or die "$name: $!\n";
+    chmod 0644, "$folder/$name";
+    return "$folder/$name";
+}
+
+sub _command {
+    my $command = join ' ', map {"'$_'"} @_;
+    my $said = `$command 2>&1`;
+    die "@_: $said\n" if $?;
+    return;
+}
+
+sub _path {
+    my ($name) = @_;
+    return -e "$folder/$name.crt" ? "$folder/$name" : "$ENV{TEST_NGINX_PKI}/$name";
+}
+
+# A length of DER.
+sub _length {
+    my ($length) = @_;
+    return pack 'C', $length if $length < 128;
+    my $bytes = pack('N', $length) =~ s/\A\0+//r;
+    return pack('C', 0x80 | length $bytes) . $bytes;
+}
+
+# Names as they are in a certificate (RFC 5280, section 4.2.1.6): kinds and bytes, whatever those are.
+sub names {
+    my @names = @_;
+    my $all = '';
+    while (my ($kind, $bytes) = splice @names, 0, 2) {
+        my $tag = { email => 0x81, dns => 0x82, uri => 0x86, ip => 0x87 }->{$kind} // die $kind;
+        $all .= pack('C', $tag) . _length(length $bytes) . $bytes;
+    }
+    return 'subjectAltName=DER:' . unpack 'H*', "\x30" . _length(length $all) . $all;
+}
+
+sub issue {
+    my ($name, %of) = @_;
+    my $path = "$folder/$name";
+    if   ($of{key}) { symlink _path($of{key}) . '.key', "$path.key" or die "$name: $!\n" }
+    else            { _command('openssl', 'genpkey', @{ $of{algorithm} // \@EC }, '-out', "$path.key") }
+    chmod 0644, "$path.key";
+    my $issuer = _path($of{issuer} // 'ca');
+    my $request = write_certificate_file("$name.conf", "[req]\ndistinguished_name=dn\n[dn]\n");
+    _command('openssl', 'req', '-new', '-config', $request, '-key', "$path.key", '-subj', $of{subject}, '-out', "$path.csr");
+    # "openssl x509" has no dates before OpenSSL 3.4.
+    mkdir "$path.ca" or die "$name: $!\n";
+    write_certificate_file("$name.ca/index", '');
+    my $extensions = CORE::join "\n", 'basicConstraints=critical,CA:' . ($of{authority} ? 'TRUE' : 'FALSE'),
+        'subjectKeyIdentifier=hash', 'authorityKeyIdentifier=keyid', @{ $of{extensions} // [] };
+    my $conf = write_certificate_file("$name.ca/conf", <<"END");
+[ca]
+default_ca=it
+[it]
+database=$path.ca/index
+new_certs_dir=$path.ca
+serial=$path.ca/serial
+default_md=sha256
+policy=any
+email_in_dn=no
+x509_extensions=of
+unique_subject=no
+[any]
+organizationName=optional
+commonName=optional
+[of]
+$extensions
+END
+    write_certificate_file("$name.ca/serial", sprintf "%06X\n", $of{serial} // ++$number);
+    my ($from, $until) = @{ $of{valid} // [2020, 2049] };
+    _command('openssl', 'ca', '-batch', '-notext', '-config', $conf, '-cert', "$issuer.crt", '-keyfile', "$issuer.key",
+        '-startdate', "${from}0101000000Z", '-enddate', "${until}0101000000Z", '-in', "$path.csr", '-out', "$path.crt");
+    return "$path.crt";
+}
+
+# A list of an issuer, with certificates that it has revoked.
+sub revocation_list {
+    my ($name, $issuer, @revoked) = @_;
+    my $path = "$folder/$name-crl";
+    mkdir $path or die "$name: $!\n";
+    write_certificate_file("$name-crl/index", '');
+    my $conf = write_certificate_file("$name-crl/conf", "[ca]\ndefault_ca=it\n[it]\ndatabase=$path/index\ndefault_md=sha256\n");
+    $issuer = _path($issuer);
+    my @ca = ('openssl', 'ca', '-config', $conf, '-cert', "$issuer.crt", '-keyfile', "$issuer.key");
+    _command(@ca, '-revoke', _path($_) . '.crt') for @revoked;
+    _command(@ca, '-gencrl', '-crldays', 3650, '-out', "$folder/$name.crl");
+    return;
+}
+
+1;

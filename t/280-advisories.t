@@ -33,7 +33,7 @@ $ENV{TEST_NGINX_EARLY_PORT} = $listener->sockport;
 my $parent = $$;
 defined(my $early = fork) or die "fork: $!\n";
 if (!$early) {
-    $SIG{ALRM} = sub { exit kill(0, $parent) ? 0 : 1 };
+    $SIG{ALRM} = sub { exit(kill(0, $parent) ? 0 : 1) };
     # Never hold on to what prove waits for.
     open STDOUT, '>', '/dev/null';
     open STDERR, '>', '/dev/null';

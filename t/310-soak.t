@@ -217,7 +217,9 @@ sub is_flat {
     my ($slope, $noise) = slope(@samples);
     my $bytes = $slope * 1024 / ($count / $SAMPLES);
     note sprintf '%s: %.1f bytes each, noise %.0f KB, %d KB at the end', $what, $bytes, $noise, $samples[-1];
-    # What is not flat grows by more than what its samples are apart anyway.
+    # What is not flat grows by more than what its samples are apart anyway. In the short form caches still
+    # fill: it finds what each leaves behind, if that is as much as a session or a certificate.
+    $limit *= 50 unless $ENV{TEST_NGINX_TORTURE};
     ok $bytes < $limit || $slope < $noise, "$what: memory is flat" or diag "@samples";
     return;
 }
@@ -289,7 +291,7 @@ sub reload {
     return;
 }
 # nginx itself takes some 100 bytes each, and more for the first.
-is_flat('reloads', $RELOADS, $RELOADS < 1_000 ? 20_000 : 1_000, sub { resident(master()) }, \&reload);
+is_flat('reloads', $RELOADS, 1_000, sub { resident(master()) }, \&reload);
 
 is slurp("$folder/gateway.log") =~ s/^.*no protocols available.*\n//mgr, '', 'nothing critical in the log';
 done_testing();

@@ -16,19 +16,11 @@ my $folder = File::Temp::tempdir('refused-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
 my @modules = split ' ', $ENV{TEST_NGINX_LOAD_MODULES};
 my ($ours) = grep {m{/ngx_http_kong_tls_module\.so$}} @modules;
 
-sub write_to {
-    my ($name, $text) = @_;
-    open my $file, '>', "$folder/$name" or die "$name: $!\n";
-    print $file $text;
-    close $file or die "$name: $!\n";
-    return "$folder/$name";
-}
-
 # What "nginx -t" says, but for its last words.
 sub said {
     my ($preload, @load) = @_;
     my $modules = join '', map {"load_module $_;\n"} @load;
-    my $configuration = write_to('nginx.conf', "${modules}pid $folder/nginx.pid;\nevents {}\nhttp {}\n");
+    my $configuration = write_to("$folder/nginx.conf", "${modules}pid $folder/nginx.pid;\nevents {}\nhttp {}\n");
     local $ENV{PATH} = "$ENV{PATH}:/usr/local/sbin:/usr/sbin:/sbin";
     my $said = `LD_PRELOAD=$preload nginx -t -p $folder -c $configuration -e $folder/error.log 2>&1`;
     return grep { !/configuration file .* (?:test failed|syntax is ok|test is successful)$/ } split /^/, $said;
@@ -48,7 +40,7 @@ SKIP: {
 }
 
 # An OpenSSL that says that it is another one.
-my $source = write_to('openssl.c', "unsigned long OpenSSL_version_num(void) { return 0x1010117fUL; }\n");
+my $source = write_to("$folder/openssl.c", "unsigned long OpenSSL_version_num(void) { return 0x1010117fUL; }\n");
 system('gcc', '-shared', '-fPIC', '-o', "$folder/openssl.so", $source) == 0 or die "gcc failed\n";
 my @said = said("$folder/openssl.so", @modules);
 is @said, 1, 'with another OpenSSL there is one line';

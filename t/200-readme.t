@@ -12,13 +12,6 @@ use File::Temp qw(tempdir);
 use IO::Socket::INET;
 use Test::More;
 
-sub slurp {
-    my ($name) = @_;
-    open my $file, '<', $name or die "$name: $!\n";
-    local $/;
-    return scalar <$file>;
-}
-
 my $root = getcwd();
 my $readme = slurp('README.md');
 

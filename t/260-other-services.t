@@ -30,14 +30,6 @@ $ENV{TEST_NGINX_APACHE} = Test::Nginx::Util::free_port();
 my @started;
 add_cleanup_handler(sub { kill TERM => @started; waitpid $_, 0 for @started });
 
-sub write_to {
-    my ($name, $text) = @_;
-    open my $file, '>', "$folder/$name" or die "$name: $!\n";
-    print $file $text;
-    close $file or die "$name: $!\n";
-    return "$folder/$name";
-}
-
 # Runs a command as long as this process lives, and returns when it takes connections.
 sub start {
     my ($name, $connects, @command) = @_;
@@ -58,10 +50,10 @@ sub start {
     die "$name does not listen:\n", <$said>;
 }
 
-write_to('hello', "hello from Apache\n");
+write_to("$folder/hello", "hello from Apache\n");
 start(
     'apache', sub { IO::Socket::INET->new("127.0.0.1:$ENV{TEST_NGINX_APACHE}") },
-    'apache2', '-D', 'FOREGROUND', '-f', write_to('apache.conf', join "\n",
+    'apache2', '-D', 'FOREGROUND', '-f', write_to("$folder/apache.conf", join "\n",
         "ServerRoot $folder", "PidFile $folder/apache.pid", 'ServerName service.test',
         "ErrorLog $folder/apache.log", "Listen 127.0.0.1:$ENV{TEST_NGINX_APACHE}",
         (map {"LoadModule ${_}_module /usr/lib/apache2/modules/mod_$_.so"}
@@ -79,10 +71,10 @@ start(
 my $pem = join '', map { open my $file, '<', "$pki/service.$_" or die $!; local $/; <$file> } qw(crt key);
 start(
     'haproxy', sub { IO::Socket::UNIX->new("$folder/haproxy.sock") },
-    'haproxy', '-db', '-f', write_to('haproxy.conf', join "\n",
+    'haproxy', '-db', '-f', write_to("$folder/haproxy.conf", join "\n",
         'global', 'defaults', ' mode http', map({" timeout $_ 30s"} qw(connect client server)),
         'frontend service',
-        " bind unix\@$folder/haproxy.sock mode 777 ssl crt " . write_to('haproxy.pem', $pem)
+        " bind unix\@$folder/haproxy.sock mode 777 ssl crt " . write_to("$folder/haproxy.pem", $pem)
             . " ca-file $pki/ca.crt verify required",
         ' http-request return status 200 hdr X-Seen "%[ssl_c_s_dn(CN)] %[ssl_fc_protocol]'
             . ' %[ssl_fc_is_resumed,iif(Resumed,Initial)]"',

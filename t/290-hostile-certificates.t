@@ -5,6 +5,7 @@ use strict;
 use warnings;
 
 use lib 't/support';
+use TestKong;
 use TestService;
 use TestCertificates;
 use Test::Nginx::Socket 'no_plan';
@@ -56,13 +57,6 @@ sub issue_chain {
     my $folder = $ENV{TEST_NGINX_CERTIFICATES};
     my $text = CORE::join '', map { slurp("$folder/$_.crt") } $name, grep {defined} $issuer;
     return write_certificate_file("$name.chain", $text);
-}
-
-sub slurp {
-    my ($name) = @_;
-    open my $file, '<', $name or die "$name: $!\n";
-    local $/;
-    return scalar <$file>;
 }
 
 # A hundred authorities, one below the other; they share a key.

@@ -23,21 +23,6 @@ chmod 0755, $folder or die "$folder: $!\n";
 local $ENV{PATH} = "$ENV{PATH}:/usr/local/sbin:/usr/sbin:/sbin";
 my ($module) = $ENV{TEST_NGINX_LOAD_MODULES} =~ m{(\S+/ngx_http_kong_tls_module\.so)};
 
-sub write_to {
-    my ($name, $text) = @_;
-    open my $file, '>', "$folder/$name" or die "$name: $!\n";
-    print $file $text;
-    close $file or die "$name: $!\n";
-    return "$folder/$name";
-}
-
-sub slurp {
-    my ($name) = @_;
-    open my $file, '<', $name or die "$name: $!\n";
-    local $/;
-    return scalar <$file>;
-}
-
 sub run {
     system(@_) == 0 or die "@_: status $?\n";
     return;
@@ -110,7 +95,7 @@ sub service {
 _EOC_
 }
 
-write_to('services.conf', <<"_EOC_" . service('right', 'service') . service('wrong', 'service-other') . "}\n");
+write_to("$folder/services.conf", <<"_EOC_" . service('right', 'service') . service('wrong', 'service-other') . "}\n");
 pid $folder/services.pid;
 error_log $folder/services.log;
 ${user}events {}
@@ -122,7 +107,7 @@ _EOC_
 my @http2 = `nginx -v 2>&1` =~ m{/1\.(\d+)\.(\d+)} && $1 * 1000 + $2 >= 25_001 ? ('', 'http2 on;') : (' http2', '');
 
 # Everything is made anew for each request, so that nothing is found in a cache.
-write_to('gateway.conf', <<"_EOC_");
+write_to("$folder/gateway.conf", <<"_EOC_");
 ${modules}pid $folder/gateway.pid;
 error_log $folder/gateway.log warn;
 ${user}worker_processes 1;
@@ -251,7 +236,7 @@ _EOC_
 
 # As `struct control` has it.
 my $size = 8 + 4 + 8000;
-write_to('control', "\0" x $size);
+write_to("$folder/control", "\0" x $size);
 open my $control, '+<:raw', "$folder/control" or die $!;
 chmod 0666, "$folder/control";
 

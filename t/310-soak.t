@@ -32,23 +32,8 @@ my ($port, $tls_port) = map { $_->sockport }
     my @sockets = map { IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die $@ } 1 .. 2;
 close $_ for @sockets;
 
-sub write_to {
-    my ($name, $text) = @_;
-    open my $file, '>', "$folder/$name" or die "$name: $!\n";
-    print $file $text;
-    close $file or die "$name: $!\n";
-    return "$folder/$name";
-}
-
-sub slurp {
-    my ($name) = @_;
-    open my $file, '<', $name or die "$name: $!\n";
-    local $/;
-    return scalar <$file>;
-}
-
 # The service says no to whom it does not expect.
-write_to('services.conf', <<"_EOC_");
+write_to("$folder/services.conf", <<"_EOC_");
 pid $folder/services.pid;
 error_log $folder/services.log;
 ${user}worker_processes 1;
@@ -77,7 +62,7 @@ http {
 }
 _EOC_
 
-write_to('gateway.conf', <<"_EOC_");
+write_to("$folder/gateway.conf", <<"_EOC_");
 ${modules}pid $folder/gateway.pid;
 error_log $folder/gateway.log crit;
 ${user}worker_processes 1;
@@ -147,7 +132,7 @@ http {
 }
 _EOC_
 
-write_to('mixed.lua', <<'_EOC_');
+write_to("$folder/mixed.lua", <<'_EOC_');
 local threads = {}
 function setup(thread) threads[#threads + 1] = thread end
 local random = math.random

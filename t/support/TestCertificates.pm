@@ -27,9 +27,7 @@ my @EC = qw(-algorithm EC -pkeyopt ec_paramgen_curve:P-256);
 
 sub write_certificate_file {
     my ($name, $text) = @_;
-    open my $file, '>:raw', "$folder/$name" or die "$name: $!\n";
-    print $file $text;
-    close $file or die "$name: $!\n";
+    write_to("$folder/$name", $text);
     chmod 0644, "$folder/$name";
     return "$folder/$name";
 }

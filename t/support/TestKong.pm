@@ -41,7 +41,7 @@ my $ready;
 sub import {
     my $caller = caller;
     no strict 'refs';
-    *{"${caller}::$_"} = \&{$_} for qw(require_program skip_file);
+    *{"${caller}::$_"} = \&{$_} for qw(require_program skip_file slurp write_to);
     return if $ready++;
 
     my @modules = grep {-f} map {"$DEBIAN/$_"} qw(ndk_http_module.so ngx_http_lua_module.so);
@@ -91,6 +91,26 @@ sub skip_file {
     $test->plan(skip_all => $reason) unless $test->has_plan;
     $test->skip($reason);
     exit 0;
+}
+
+# ---- files ---------------------------------------------------------------------------------------
+
+# Those that must be there, or be written.
+
+sub slurp {
+    my ($path) = @_;
+    open my $file, '<', $path or die "$path: $!\n";
+    local $/;
+    return scalar <$file>;
+}
+
+# Returns the path.
+sub write_to {
+    my ($path, $text) = @_;
+    open my $file, '>:raw', $path or die "$path: $!\n";
+    print $file $text;
+    close $file or die "$path: $!\n";
+    return $path;
 }
 
 # ---- running programs for client.lua -------------------------------------------------------------

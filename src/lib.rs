@@ -4,30 +4,33 @@
 //! What they ask for on the side of the client is done at once, in `downstream`; what they ask for on
 //! the side of the service is kept in `request` until the handshake, in `upstream`.
 //!
-//! Unit tests are built without nginx, and so without all that names its symbols.
+//! Unit tests and fuzz targets are built without nginx, and so without all that names its symbols.
 
-#![cfg_attr(test, allow(dead_code, reason = "what uses it needs nginx"))]
+#![cfg_attr(any(test, fuzzing), allow(dead_code, reason = "what uses it needs nginx"))]
 
 mod address;
 mod address_ranges;
+#[cfg(not(fuzzing))]
 mod allocator;
 mod client_verify;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod directives;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod downstream;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod identity;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod lua;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod module;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod nginx;
 mod openssl;
 mod phase;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod request;
 mod status;
 mod upstream;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod variables;

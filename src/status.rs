@@ -2,8 +2,8 @@
 
 pub mod counters;
 pub mod format;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod location;
 pub mod page;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod zone;

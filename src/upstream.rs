@@ -1,30 +1,30 @@
 //! TLS towards the service: what a request asked for, and how its handshake gets it.
 
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod connection;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod content;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod enforcement;
 pub mod forwarding;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod handshake;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod identification;
 pub mod idle_connections;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod keepalive;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod locations;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod outcome;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod own_configuration;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod pass;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod peer;
 pub mod session_cache;
 pub mod settings;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod verify;

@@ -51,8 +51,9 @@ impl RequiredNames {
 
 /// Whether the name `presented` in a certificate stands for the host `wanted`.
 ///
-/// A `*` may only be the whole leftmost label, stands for exactly one label, and needs two more
-/// labels behind it, as OpenSSL's `X509_check_host` has it.
+/// A `*` may only be the whole leftmost label, stands for exactly one label, and needs two more labels
+/// behind it. What it stands for and what is behind it are labels of host names (RFC 1123, section 2.1).
+/// OpenSSL's `X509_check_host` has it so.
 fn dns_name_matches(presented: &[u8], wanted: &[u8]) -> bool {
     if presented.is_empty() || wanted.is_empty() {
         return false;
@@ -66,7 +67,19 @@ fn dns_name_matches(presented: &[u8], wanted: &[u8]) -> bool {
     let Some(dot) = wanted.iter().position(|byte| *byte == b'.') else {
         return false;
     };
-    dot > 0 && suffix.contains(&b'.') && suffix.eq_ignore_ascii_case(&wanted[dot + 1..])
+    let mut labels = suffix.split(|byte| *byte == b'.');
+    suffix.contains(&b'.')
+        && suffix.eq_ignore_ascii_case(&wanted[dot + 1..])
+        && dot > 0
+        && wanted[..dot].iter().all(|byte| is_of_label(*byte))
+        && labels.all(|label| {
+            label.iter().all(|byte| is_of_label(*byte))
+                && !matches!(label, [] | [b'-', ..] | [.., b'-'])
+        })
+}
+
+fn is_of_label(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-'
 }
 
 #[cfg(test)]
@@ -92,6 +105,13 @@ mod tests {
             (b"a.*.test", b"a.b.test", false),
             (b"*", b"a", false),
             (b"*.", b"a.", false),
+            (b"*.wild.test", b"a_b.wild.test", false),
+            (b"*.wild.test", b"*.wild.test", true),
+            (b"*.-a.test", b"a.-a.test", false),
+            (b"*.a-.test", b"a.a-.test", false),
+            (b"*.a_b.test", b"a.a_b.test", false),
+            (b"*.wild.test.", b"a.wild.test.", false),
+            (b"*..test", b"a..test", false),
             (b"", b"", false),
         ];
         for (presented, wanted, expected) in cases {

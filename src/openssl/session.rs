@@ -116,7 +116,7 @@ pub fn server_name_of_client_hello(ssl: &SslRef) -> Result<Option<&[u8]>, Malfor
 }
 
 /// The one name that OpenSSL takes of a `server_name` extension (RFC 6066, section 3).
-fn host_name(extension: &[u8]) -> Result<&[u8], Malformed> {
+pub fn host_name(extension: &[u8]) -> Result<&[u8], Malformed> {
     const HOST_NAME: u8 = openssl_sys::TLSEXT_NAMETYPE_host_name as u8;
 
     let (list, rest) = prefixed(extension)?;

@@ -1,0 +1,6 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ngx_http_kong_tls_module::fuzzing::certificate;
+
+fuzz_target!(|input: &[u8]| certificate(input));

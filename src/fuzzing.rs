@@ -1,0 +1,216 @@
+//! What must hold of code that reads untrusted bytes, for any bytes.
+//!
+//! Each function is a target in `fuzz/`. The inputs in `fuzz/seeds`, among them those that once broke
+//! something, are tried by `cargo test` as well.
+
+use std::net::SocketAddrV6;
+
+use openssl::error::ErrorStack;
+use openssl::x509::X509;
+
+use crate::address_ranges::AddressRanges;
+use crate::client_verify;
+use crate::openssl::certificate;
+use crate::openssl::pem;
+use crate::openssl::san::RequiredNames;
+use crate::openssl::session;
+use crate::openssl::ssl::{is_for_host, select_alpn};
+use crate::openssl::store::{self, Sources};
+use crate::openssl::verification::{self, Purpose, Terms};
+use crate::status::format::Format;
+use crate::upstream::forwarding::{Target, UpstreamNames};
+use crate::upstream::settings;
+
+/// A target, by its name.
+pub type Fuzz = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: &[Fuzz] = &[
+    ("certificate", certificate),
+    ("pem", pem),
+    ("target", target),
+    ("status_format", status_format),
+    ("client_hello", client_hello),
+    ("arguments", arguments),
+];
+
+/// A certificate of a peer, in DER.
+pub fn certificate(input: &[u8]) {
+    if let Ok(certificate) = X509::from_der(input) {
+        // What can't be told is an error, or nothing.
+        let _ = certificate::subject(&certificate);
+        let _ = certificate::issuer(&certificate);
+        let _ = certificate::serial(&certificate);
+        let _ = certificate::not_before(&certificate);
+        let _ = certificate::not_after(&certificate);
+        let _ = certificate::common_name(&certificate);
+        let fingerprint = certificate::fingerprint(&certificate, "sha256");
+        assert_eq!(fingerprint.map(|text| text.len()).ok(), Some(64));
+        names_are_matched_as_openssl_does(&certificate);
+    }
+    drop(ErrorStack::get());
+}
+
+fn names_are_matched_as_openssl_does(certificate: &X509) {
+    let names = certificate::alternative_names(certificate);
+    // OpenSSL has `*` also for a part of a label, if it is not told otherwise.
+    let has_partial =
+        names.iter().any(|name| name.text.contains(&b'*') && !name.text.starts_with(b"*."));
+    for name in names.iter().filter(|name| name.kind == "dns") {
+        let host = match name.text.strip_prefix(b"*") {
+            Some(rest) => [b"a", rest].concat(),
+            None => name.text.clone(),
+        };
+        let is_host_name = !host.starts_with(b".")
+            && host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte));
+        if is_host_name && !host.is_empty() {
+            let ours = RequiredNames::Dns(vec![host.clone().into()]).carried_by(certificate);
+            let theirs = is_for_host(certificate, &host);
+            assert!(
+                ours == theirs || has_partial && theirs,
+                "{} for {}",
+                host.escape_ascii(),
+                name.text.escape_ascii()
+            );
+        }
+    }
+    for name in names.iter().filter(|name| name.kind == "uri" && !name.text.is_empty()) {
+        let required = RequiredNames::Uri(vec![name.text.clone().into()]);
+        assert!(required.carried_by(certificate), "{}", name.text.escape_ascii());
+    }
+}
+
+/// Certificates, keys and revocation lists in PEM, as headers, files and plugins bring them.
+pub fn pem(input: &[u8]) {
+    let lines = input.split(|byte| *byte == b'\n').count();
+    if let Ok(certificates) = pem::certificates(input) {
+        assert!(!certificates.is_empty() && certificates.len() <= lines);
+        let sources = Sources { pem: Some(input), ..Sources::default() };
+        // Two of the same are no error; some OpenSSL refuses to keep.
+        if let (Ok(store), Ok(chain)) = (store::build(&sources), pem::chain(input)) {
+            assert_eq!(chain.len(), certificates.len());
+            let terms = Terms { purpose: Some(Purpose::ClientAuth), ..Terms::default() };
+            for leaf in &certificates {
+                let _ = verification::verify(&store, leaf, &chain, terms);
+            }
+        }
+    }
+    let _ = pem::revocation_lists(input);
+    let _ = pem::key(input, None);
+    let _ = pem::key(input, Some(b"password"));
+    drop(ErrorStack::get());
+}
+
+/// Where a request is to go: a port in the first bytes, and a host.
+pub fn target(input: &[u8]) {
+    let Some((port, host)) = input.split_first_chunk() else {
+        return;
+    };
+    let port = f64::from_be_bytes(*port);
+    if let Ok(target) = Target::new(host, port) {
+        let url = target.to_string();
+        let (name, number) = url.rsplit_once(':').unwrap_or_default();
+        assert_eq!(number.parse::<u16>().map(f64::from), Ok(port + 0.0), "{url}");
+        if name.starts_with('[') {
+            assert!(url.parse::<SocketAddrV6>().is_ok(), "{url}");
+        } else {
+            assert_eq!(name.as_bytes(), host);
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            assert!(!name.is_empty() && name.bytes().all(is_plain), "{url}");
+            assert!(!name.eq_ignore_ascii_case("unix"), "{url}");
+        }
+    }
+    let names = UpstreamNames::new(host.split(|byte| *byte == b','));
+    for name in host.split(|byte| *byte == b',') {
+        if let Ok(Some(found)) = names.find(name) {
+            assert!(found.eq_ignore_ascii_case(name));
+        }
+    }
+}
+
+/// The header `Accept` and the argument `format`, with a NUL between them.
+pub fn status_format(input: &[u8]) {
+    let mut parts = input.splitn(2, |byte| *byte == 0);
+    let accept = parts.next().and_then(|accept| std::str::from_utf8(accept).ok());
+    let argument = parts.next();
+    match Format::negotiate(argument, accept) {
+        Ok(format) => {
+            if let Some(argument) = argument {
+                let of_argument = [
+                    (&b"json"[..], Format::Json),
+                    (b"prometheus", Format::Prometheus),
+                    (b"html", Format::Html),
+                ];
+                assert!(of_argument.contains(&(argument, format)));
+            }
+        }
+        Err(_) => assert!(argument.is_some()),
+    }
+}
+
+/// What a client says in its `ClientHello`: a `server_name` extension, or a list of protocols.
+pub fn client_hello(input: &[u8]) {
+    if let Ok(name) = session::host_name(input) {
+        // The lengths of the list and of the name, and the type of the name.
+        assert_eq!(name.len() + 5, input.len());
+        assert!(input.ends_with(name));
+    }
+    for supported in [&b"\x02h2\x08http/1.1"[..], b"\x08http/1.1", b""] {
+        if let Some(chosen) = select_alpn(supported, input) {
+            assert!(!chosen.is_empty() && chosen.len() < 256);
+            assert!(input.as_ptr_range().contains(&chosen.as_ptr()));
+            assert!(supported.windows(chosen.len()).any(|window| window == chosen));
+        }
+    }
+}
+
+/// Other texts that plugins hand over, which may be those of a request.
+pub fn arguments(input: &[u8]) {
+    let is_printable = |text: &[u8]| !text.iter().any(u8::is_ascii_control);
+    match client_verify::check(input) {
+        // It goes into headers and logs.
+        Ok(()) => assert!(is_printable(input)),
+        Err(error) => assert!(is_printable(error.to_string().as_bytes())),
+    }
+    let list = || input.split(|byte| *byte == b',');
+    match settings::required_names(list()) {
+        Ok(names) => assert_eq!(names.len(), list().count()),
+        Err(error) => assert!(is_printable(error.to_string().as_bytes())),
+    }
+    match AddressRanges::new(list()) {
+        Ok(ranges) => {
+            for text in list().filter(|text| !text.contains(&b'/')) {
+                assert!(ranges.contain(text), "{}", text.escape_ascii());
+            }
+        }
+        Err(error) => assert!(is_printable(error.to_string().as_bytes())),
+    }
+    assert!(input.starts_with(settings::without_port(input)));
+    for bytes in input.windows(8) {
+        let number = f64::from_be_bytes(bytes.try_into().unwrap_or_default());
+        if let Ok(depth) = settings::depth_from_number(number) {
+            assert_eq!(f64::from(depth), number + 0.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn seeds() {
+        for (name, check) in TARGETS {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);
+            let mut count = 0;
+            for file in fs::read_dir(&folder).unwrap() {
+                check(&fs::read(file.unwrap().path()).unwrap());
+                count += 1;
+            }
+            assert!(count > 0, "{}", folder.display());
+        }
+    }
+}

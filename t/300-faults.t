@@ -7,20 +7,16 @@ use warnings;
 
 use lib 't/support';
 use TestKong;
+use TestProcesses;
 
 use Cwd qw(getcwd);
-use File::Temp ();
 use IO::Socket::UNIX ();
 use Test::More;
-use Test::Nginx::Util ();
-use Time::HiRes ();
 
 require_program('curl', 'gcc', 'nginx', 'nm');
 
 my $root   = getcwd();
-my $folder = File::Temp::tempdir('faults-XXXXXXXX', TMPDIR => 1, CLEANUP => !$ENV{TEST_NGINX_NO_CLEAN});
-chmod 0755, $folder or die "$folder: $!\n";
-local $ENV{PATH} = "$ENV{PATH}:/usr/local/sbin:/usr/sbin:/sbin";
+my $folder = test_folder();
 my ($module) = $ENV{TEST_NGINX_LOAD_MODULES} =~ m{(\S+/ngx_http_kong_tls_module\.so)};
 
 sub run {
@@ -77,9 +73,7 @@ is "@unknown", '', 'of every function that the module calls it is known whether 
 
 # ---- a gateway in which it does ------------------------------------------------------------------
 
-my $modules = join '', map {"load_module $_;\n"} split ' ', $ENV{TEST_NGINX_LOAD_MODULES};
 my $pki = $ENV{TEST_NGINX_PKI};
-my $user = $> == 0 ? "user root;\n" : '';
 
 sub service {
     my ($name, $certificate) = @_;
@@ -95,26 +89,19 @@ sub service {
 _EOC_
 }
 
-write_to("$folder/services.conf", <<"_EOC_" . service('right', 'service') . service('wrong', 'service-other') . "}\n");
-pid $folder/services.pid;
-error_log $folder/services.log;
-${user}events {}
-http {
-    access_log off;
-_EOC_
+start_nginx('services', http => service('right', 'service') . service('wrong', 'service-other'));
 
-# nginx 1.25.1 and later wants a directive.
-my @http2 = `nginx -v 2>&1` =~ m{/1\.(\d+)\.(\d+)} && $1 * 1000 + $2 >= 25_001 ? ('', 'http2 on;') : (' http2', '');
+# As `struct control` has it.
+my $size = 8 + 4 + 8000;
+write_to("$folder/control", "\0" x $size);
+open my $control, '+<:raw', "$folder/control" or die $!;
+chmod 0666, "$folder/control";
+
+my @http2 = http2_server();
 
 # Everything is made anew for each request, so that nothing is found in a cache.
-write_to("$folder/gateway.conf", <<"_EOC_");
-${modules}pid $folder/gateway.pid;
-error_log $folder/gateway.log warn;
-${user}worker_processes 1;
-env FAULTS;
-events {}
-http {
-    access_log off;
+my %environment = (LD_PRELOAD => "$folder/faults.so", FAULTS => "$folder/control");
+start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', environment => \%environment, http => <<"_EOC_");
     lua_ssl_verify_depth 3;
     init_by_lua_block {
         kong, tls, x509 = require "resty.kong.pdk", require "resty.kong.tls", require "resty.kong.x509"
@@ -231,14 +218,7 @@ http {
             }
         }
     }
-}
 _EOC_
-
-# As `struct control` has it.
-my $size = 8 + 4 + 8000;
-write_to("$folder/control", "\0" x $size);
-open my $control, '+<:raw', "$folder/control" or die $!;
-chmod 0666, "$folder/control";
 
 sub arm {
     my ($first, $last) = @_;
@@ -254,24 +234,6 @@ sub calls {
     my ($count, @calls) = unpack "L C8000", $text;
     return map { $functions[$_] } @calls[0 .. ($count < 8000 ? $count : 8000) - 1];
 }
-
-my $started = 0;
-END {
-    local $?;
-    for my $name ($started ? qw(gateway services) : ()) {
-        my $pid = -e "$folder/$name.pid" ? slurp("$folder/$name.pid") : next;
-        kill 'TERM', $pid;
-        Time::HiRes::sleep(0.02) while kill 0, $pid;
-    }
-}
-
-run('nginx', '-p', $folder, '-c', "$folder/services.conf", '-e', "$folder/services.log");
-{
-    local $ENV{LD_PRELOAD} = "$folder/faults.so";
-    local $ENV{FAULTS}     = "$folder/control";
-    run('nginx', '-p', $folder, '-c', "$folder/gateway.conf", '-e', "$folder/gateway.log");
-}
-$started = 1;
 
 my @curl = ('curl', '-s', '--max-time', 10, '-w', '%{http_code} %header{x-worker}\n');
 my @tls  = ("--unix-socket $folder/gateway-tls.sock", "--cacert $pki/ca.crt", '--insecure');

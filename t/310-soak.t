@@ -8,13 +8,9 @@ use warnings;
 
 use lib 't/support';
 use TestKong;
+use TestProcesses;
 
-use Cwd qw(getcwd);
-use File::Temp ();
-use IO::Socket::INET ();
 use Test::More;
-use Test::Nginx::Util ();
-use Time::HiRes ();
 
 require_program('nginx', 'wrk');
 
@@ -22,24 +18,12 @@ my ($REQUESTS, $HANDSHAKES, $RELOADS) = $ENV{TEST_NGINX_TORTURE} ? (200_000, 100
 # Where memory is looked at.
 my $SAMPLES = 10;
 
-my $folder = File::Temp::tempdir('soak-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
-chmod 0755, $folder or die "$folder: $!\n";
-local $ENV{PATH} = "$ENV{PATH}:/usr/local/sbin:/usr/sbin:/sbin";
+my $folder = test_folder();
 my $pki = $ENV{TEST_NGINX_PKI};
-my $modules = join '', map {"load_module $_;\n"} split ' ', $ENV{TEST_NGINX_LOAD_MODULES};
-my $user = $> == 0 ? "user root;\n" : '';
-my ($port, $tls_port) = map { $_->sockport }
-    my @sockets = map { IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die $@ } 1 .. 2;
-close $_ for @sockets;
+my ($port, $tls_port) = free_ports(2);
 
 # The service says no to whom it does not expect.
-write_to("$folder/services.conf", <<"_EOC_");
-pid $folder/services.pid;
-error_log $folder/services.log;
-${user}worker_processes 1;
-events { worker_connections 1024; }
-http {
-    access_log off;
+start_nginx('services', http => <<"_EOC_");
     ssl_session_cache shared:sessions:4m;
     ssl_protocols TLSv1.2 TLSv1.3;
     ssl_certificate $pki/service.crt;
@@ -59,17 +43,9 @@ http {
         ssl_certificate_key $pki/service-other.key;
         return 200 "wrong\\n";
     }
-}
 _EOC_
 
-write_to("$folder/gateway.conf", <<"_EOC_");
-${modules}pid $folder/gateway.pid;
-error_log $folder/gateway.log crit;
-${user}worker_processes 1;
-worker_shutdown_timeout 5s;
-events { worker_connections 1024; }
-http {
-    access_log off;
+start_nginx('gateway', modules => 1, log => 'crit', main => 'worker_shutdown_timeout 5s;', http => <<"_EOC_");
     kong_tls_session_cache 200;
     init_by_lua_block {
         kong = require "resty.kong.pdk"
@@ -129,7 +105,6 @@ http {
         }
         return 204;
     }
-}
 _EOC_
 
 write_to("$folder/mixed.lua", <<'_EOC_');
@@ -156,26 +131,6 @@ function done()
     for _, thread in ipairs(threads) do print("statuses " .. thread:get("counts")) end
 end
 _EOC_
-
-my $started = 0;
-END {
-    local $?;
-    for my $name ($started ? qw(gateway services) : ()) {
-        my $pid = -e "$folder/$name.pid" ? slurp("$folder/$name.pid") : next;
-        kill 'TERM', $pid;
-        Time::HiRes::sleep(0.02) while kill 0, $pid;
-    }
-}
-for my $name (qw(services gateway)) {
-    system('nginx', '-p', $folder, '-c', "$folder/$name.conf", '-e', "$folder/$name.log") == 0 or die "nginx: $?\n";
-}
-$started = 1;
-
-sub master { chomp(my $pid = slurp("$folder/gateway.pid")); return $pid }
-sub workers { my $master = master(); return split ' ', slurp("/proc/$master/task/$master/children") }
-
-# Kilobytes.
-sub resident { my ($pid) = @_; return slurp("/proc/$pid/status") =~ /^VmRSS:\s+(\d+)/m ? $1 : die "no process $pid\n" }
 
 # By how much it grows from one sample to the next, and how far the samples are from that line.
 sub slope {
@@ -230,11 +185,7 @@ sub load {
     }
     return;
 }
-my $worker;
-for (1 .. 500) {
-    last if ($worker) = workers();
-    Time::HiRes::sleep(0.01);
-}
+my ($worker) = workers('gateway');
 is_flat('requests of mixed identities', $REQUESTS, 8, sub { resident($worker) }, \&load);
 note 'answers: ', join ' ', map {"$_: $statuses{$_}"} sort keys %statuses;
 is_deeply [grep { !/^(?:200|502)$/ } keys %statuses], [], 'no request was answered for another';
@@ -242,7 +193,7 @@ my $all = 0;
 $all += $_ for values %statuses;
 my $refused = ($statuses{502} // 0) / $all;
 ok $refused > 0.01 && $refused < 0.04, 'those were refused that had to be' or diag $refused;
-is_deeply [workers()], [$worker], 'the worker is the same';
+is_deeply [workers('gateway')], [$worker], 'the worker is the same';
 
 # ---- handshakes ----------------------------------------------------------------------------------
 
@@ -263,20 +214,14 @@ is_flat('handshakes that leave no session (CVE-2024-2511)', $HANDSHAKES, 16, sub
 sub reload {
     my ($count) = @_;
     for (1 .. $count) {
-        my ($old) = workers();
-        kill 'HUP', master();
-        my $until = time + 30;
-        while (1) {
-            my @now = workers();
-            last if @now == 1 && $now[0] != $old;
-            die "no new worker\n" if time > $until;
-            Time::HiRes::sleep(0.005);
-        }
+        my ($old) = workers('gateway');
+        kill 'HUP', master('gateway');
+        wait_until('a new worker', sub { my @now = workers('gateway'); @now == 1 && $now[0] != $old });
     }
     return;
 }
 # nginx itself takes some 100 bytes each, and more for the first.
-is_flat('reloads', $RELOADS, 1_000, sub { resident(master()) }, \&reload);
+is_flat('reloads', $RELOADS, 1_000, sub { resident(master('gateway')) }, \&reload);
 
 is slurp("$folder/gateway.log") =~ s/^.*no protocols available.*\n//mgr, '', 'nothing critical in the log';
 done_testing();

@@ -1,0 +1,135 @@
+package TestProcesses;
+
+# nginx with several processes of its own, for tests of what happens to these. Each has a name, and its
+# files NAME.conf, NAME.log and NAME.pid in a folder of the test's, which go with the test:
+#
+#     use TestProcesses;
+#     my $folder = test_folder();
+#     start_nginx('gateway', http => '...', modules => 1);
+#     kill 'HUP', master('gateway');
+
+use strict;
+use warnings;
+
+use TestKong;
+
+use Exporter 'import';
+use File::Temp ();
+use IO::Socket::INET ();
+use Time::HiRes ();
+
+our @EXPORT = qw(configure_nginx free_ports http2_server master may_be_gone resident start_nginx stop_nginx
+    test_folder wait_until workers);
+
+$ENV{PATH} .= ':/usr/local/sbin:/usr/sbin:/sbin';
+
+my $folder;
+my $parent = $$;
+my @started;
+
+sub test_folder {
+    return $folder //= do {
+        my $made = File::Temp::tempdir('kong-tls-XXXXXXXX', TMPDIR => 1, CLEANUP => !$ENV{TEST_NGINX_NO_CLEAN});
+        chmod 0755, $made or die "$made: $!\n";
+        $made;
+    };
+}
+
+# So many ports that nobody listens on.
+sub free_ports {
+    my ($count) = @_;
+    my @sockets = map { IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die $@ } 1 .. $count;
+    return map { $_->sockport } @sockets;
+}
+
+# What "listen" says, and what the server says, for HTTP/2: nginx 1.25.1 and later wants a directive.
+sub http2_server {
+    return `nginx -v 2>&1` =~ m{/1\.(\d+)\.(\d+)} && $1 * 1000 + $2 >= 25_001 ? ('', 'http2 on;') : (' http2', '');
+}
+
+# Writes the configuration of an nginx with this "http" block. Of the others, "modules" is whether it loads
+# what is under test, and "main" what else is said outside of the block.
+sub configure_nginx {
+    my ($name, %with) = @_;
+    test_folder();
+    my $modules = $with{modules} ? join '', map {"load_module $_;\n"} split ' ', $ENV{TEST_NGINX_LOAD_MODULES} : '';
+    my $user = $> == 0 ? "user root;\n" : '';
+    return write_to("$folder/$name.conf", <<"_EOC_");
+${modules}pid $folder/$name.pid;
+error_log $folder/$name.log @{[$with{log} // 'error']};
+${user}worker_processes @{[$with{workers} // 1]};
+@{[$with{main} // '']}
+events { worker_connections 2048; }
+http {
+    access_log off;
+$with{http}
+}
+_EOC_
+}
+
+# The same, and starts it. It has these variables of the environment as well.
+sub start_nginx {
+    my ($name, %with) = @_;
+    configure_nginx($name, %with);
+    local %ENV = (%ENV, %{ $with{environment} // {} });
+    system('nginx', '-p', $folder, '-c', "$folder/$name.conf", '-e', "$folder/$name.log") == 0
+        or die "nginx: status $?\n";
+    push @started, $name;
+    wait_until("workers of $name", sub { workers($name) == ($with{workers} // 1) });
+    return;
+}
+
+sub stop_nginx {
+    my ($name) = @_;
+    my $pid = -e "$folder/$name.pid" ? master($name) : return;
+    kill 'TERM', $pid;
+    Time::HiRes::sleep(0.01) while kill 0, $pid;
+    return;
+}
+
+END {
+    local $?;
+    # Not in children of the test's.
+    if ($$ == $parent) {
+        stop_nginx($_) for reverse @started;
+    }
+}
+
+sub master {
+    my ($name) = @_;
+    return slurp("$folder/$name.pid") =~ /\A(\d+)$/m ? $1 : die "$name has no master\n";
+}
+
+# Of an nginx, or of this master.
+sub workers {
+    my ($of) = @_;
+    my $master = $of =~ /\A\d+\z/ ? $of : master($of);
+    return split ' ', may_be_gone("/proc/$master/task/$master/children");
+}
+
+# The contents of a file that goes with a process; nothing if it has gone.
+sub may_be_gone {
+    my ($path) = @_;
+    open my $file, '<', $path or return '';
+    local $/;
+    return scalar(<$file>) // '';
+}
+
+# How many kilobytes a process has in memory.
+sub resident {
+    my ($pid) = @_;
+    return slurp("/proc/$pid/status") =~ /^VmRSS:\s+(\d+)/m ? $1 : die "no process $pid\n";
+}
+
+# Waits for something that comes within half a minute.
+sub wait_until {
+    my ($what, $condition) = @_;
+    my $until = Time::HiRes::time() + 30;
+    until ($condition->()) {
+        die "waited too long for $what\n" if Time::HiRes::time() > $until;
+        Time::HiRes::sleep(0.005);
+    }
+    return;
+}
+
+1;

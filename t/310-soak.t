@@ -8,6 +8,7 @@ use warnings;
 
 use lib 't/support';
 use TestKong;
+use TestLoad;
 use TestProcesses;
 
 use Test::More;
@@ -22,82 +23,13 @@ my $folder = test_folder();
 my $pki = $ENV{TEST_NGINX_PKI};
 my ($port, $tls_port) = free_ports(2);
 
-# The service says no to whom it does not expect.
-start_nginx('services', http => <<"_EOC_");
-    ssl_session_cache shared:sessions:4m;
-    ssl_protocols TLSv1.2 TLSv1.3;
-    ssl_certificate $pki/service.crt;
-    ssl_certificate_key $pki/service.key;
-    ssl_verify_client optional_no_ca;
-    ssl_client_certificate $pki/ca.crt;
-    server {
-        listen unix:$folder/service.sock ssl;
-        location / {
-            if (\$ssl_client_s_dn != \$http_x_expect) { return 418; }
-            return 200 "right\\n";
-        }
-    }
-    server {
-        listen unix:$folder/wrong.sock ssl;
-        ssl_certificate $pki/service-other.crt;
-        ssl_certificate_key $pki/service-other.key;
-        return 200 "wrong\\n";
-    }
-_EOC_
-
-start_nginx('gateway', modules => 1, log => 'crit', main => 'worker_shutdown_timeout 5s;', http => <<"_EOC_");
-    kong_tls_session_cache 200;
-    init_by_lua_block {
-        kong = require "resty.kong.pdk"
-        local ssl = require "ngx.ssl"
-        local function read(name)
-            local file = assert(io.open("$pki/" .. name))
-            local text = file:read("*a")
-            file:close()
-            return text
-        end
-        clients = {}
-        for number, name in ipairs { "client1", "client2", "client-rsa", "client-weak" } do
-            clients[number] = { chain = ssl.parse_pem_cert(read(name .. ".crt")), key = ssl.parse_pem_priv_key(read(name .. ".key")) }
-        end
-        authorities = ssl.parse_pem_cert(read("ca.crt"))
-        names = { "CN=client-1,O=Test", "CN=client-2,O=Test", "CN=client-rsa,O=Test", "CN=client-weak,O=Test" }
-    }
-    upstream kept { server unix:$folder/service.sock; kong_tls_keepalive 50; }
-    upstream beside { server unix:$folder/service.sock; kong_tls_keepalive 20; keepalive 20; }
-    upstream anew { server unix:$folder/service.sock; }
-    upstream wrong { server unix:$folder/wrong.sock; }
-    server {
-        listen 127.0.0.1:$port;
-        keepalive_requests 1000000;
-        set \$expect "";
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        proxy_set_header X-Expect \$expect;
-        proxy_ssl_name service.test;
-        proxy_ssl_trusted_certificate $pki/ca.crt;
-        location / {
-            access_by_lua_block {
-                local number = tonumber(ngx.var.arg_client)
-                if number > 0 then
-                    assert(kong.service.set_tls_cert_key(clients[number].chain, clients[number].key))
-                    ngx.var.expect = names[number]
-                end
-                local depth = tonumber(ngx.var.arg_depth)
-                if depth > 0 then
-                    assert(kong.service.set_tls_verify(true))
-                    assert(kong.service.set_tls_verify_depth(depth))
-                end
-            }
-            proxy_pass https://\$arg_to;
-        }
-        location /reloads { return 204; }
-    }
+issue_identities(3);
+start_nginx('services', http => load_services());
+start_nginx('gateway', modules => 1, log => 'crit', main => 'worker_shutdown_timeout 5s;',
+    http => load_gateway(port => $port, pass => '$arg_to', sessions => 200, more => <<"_EOC_"));
     server {
         listen 127.0.0.1:$tls_port ssl;
         ssl_protocols TLSv1.3;
-        ssl_certificate $pki/gateway.crt;
-        ssl_certificate_key $pki/gateway.key;
         ssl_session_cache builtin:1000 shared:sessions:1m;
         ssl_certificate_by_lua_block {
             assert(kong.client.tls.request_client_certificate(authorities))
@@ -107,30 +39,14 @@ start_nginx('gateway', modules => 1, log => 'crit', main => 'worker_shutdown_tim
     }
 _EOC_
 
-write_to("$folder/mixed.lua", <<'_EOC_');
-local threads = {}
-function setup(thread) threads[#threads + 1] = thread end
-local random = math.random
-function init() counts = "" statuses = {} math.randomseed(os.time()) end
-local to = { "kept", "kept", "kept", "beside", "beside", "anew" }
-function request()
-    local client, depth = random(0, 3), random(0, 40)
-    local where = to[random(#to)]
-    -- Some are refused: OpenSSL does not take the certificate, or the service is not who it should be.
-    local kind = random(100)
-    if kind == 1 then client, where = 4, "anew" end
-    if kind == 2 then where, depth = "wrong", 5 end
-    return wrk.format("GET", "/?client=" .. client .. "&depth=" .. depth .. "&to=" .. where)
-end
-function response(status)
-    statuses[status] = (statuses[status] or 0) + 1
-    counts = ""
-    for one, count in pairs(statuses) do counts = counts .. one .. "=" .. count .. " " end
-end
-function done()
-    for _, thread in ipairs(threads) do print("statuses " .. thread:get("counts")) end
-end
-_EOC_
+# Some are refused: OpenSSL does not take the certificate, or the service is not who it should be.
+my @paths;
+for my $client ('none', 1 .. 3) {
+    for my $to (qw(kept kept kept beside beside anew)) {
+        push @paths, map {"/load/$client?to=$to" . ($_ ? "&depth=$_" : '')} 0 .. 40;
+    }
+}
+push @paths, ("/load/weak?to=anew", "/load/1?to=wrong&depth=5") x (@paths / 100);
 
 # By how much it grows from one sample to the next, and how far the samples are from that line.
 sub slope {
@@ -175,13 +91,11 @@ sub load {
     while ($done < $count) {
         my $seconds = int(($count - $done) / $rate) || 1;
         $seconds = 20 if $seconds > 20;
-        my $said = `wrk -t1 -c16 -d${seconds}s --timeout 10s -s $folder/mixed.lua http://127.0.0.1:$port/ 2>&1`;
-        my ($requests) = $said =~ /(\d+) requests in/ or die $said;
-        my ($errors) = $said =~ /Socket errors: (.*)/;
-        fail("socket errors: $errors") if $errors && $errors =~ /[1-9]/;
-        $statuses{$1} += $2 while $said =~ /(\d{3})=(\d+) /g;
-        $done += $requests;
-        $rate = $requests / $seconds || 1;
+        my %seen = wrk(seconds => $seconds, url => "http://127.0.0.1:$port", paths => \@paths);
+        fail("socket errors: $seen{errors_are}") if $seen{errors};
+        $statuses{$_} += $seen{$_} for grep {/^\d+$/} keys %seen;
+        $done += $seen{requests};
+        $rate = $seen{requests} / $seconds || 1;
     }
     return;
 }
@@ -201,9 +115,8 @@ sub handshakes {
     my ($count) = @_;
     my $done = 0;
     while ($done < $count) {
-        my $said = `wrk -t1 -c8 -d2s --timeout 10s -H 'Connection: close' https://127.0.0.1:$tls_port/ 2>&1`;
-        my ($requests) = $said =~ /(\d+) requests in/ or die $said;
-        $done += $requests or die $said;
+        my %seen = wrk(seconds => 2, url => "https://127.0.0.1:$tls_port", paths => ['/'], connections => 8, close => 1);
+        $done += $seen{requests} or die "no handshakes\n";
     }
     return;
 }

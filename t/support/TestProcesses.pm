@@ -14,11 +14,12 @@ use warnings;
 use TestKong;
 
 use Exporter 'import';
+use File::Spec ();
 use File::Temp ();
 use IO::Socket::INET ();
 use Time::HiRes ();
 
-our @EXPORT = qw(configure_nginx free_ports http2_server master may_be_gone resident start_nginx stop_nginx
+our @EXPORT = qw(configure_nginx free_ports has_ended http2_server master may_be_gone nginx_version resident start_nginx stop_nginx
     test_folder wait_until workers);
 
 $ENV{PATH} .= ':/usr/local/sbin:/usr/sbin:/sbin';
@@ -42,9 +43,14 @@ sub free_ports {
     return map { $_->sockport } @sockets;
 }
 
+# As nginx numbers its versions.
+sub nginx_version {
+    return `nginx -v 2>&1` =~ m{/(\d+)\.(\d+)\.(\d+)} ? $1 * 1_000_000 + $2 * 1000 + $3 : die "no nginx\n";
+}
+
 # What "listen" says, and what the server says, for HTTP/2: nginx 1.25.1 and later wants a directive.
 sub http2_server {
-    return `nginx -v 2>&1` =~ m{/1\.(\d+)\.(\d+)} && $1 * 1000 + $2 >= 25_001 ? ('', 'http2 on;') : (' http2', '');
+    return nginx_version() >= 1_025_001 ? ('', 'http2 on;') : (' http2', '');
 }
 
 # Writes the configuration of an nginx with this "http" block. Of the others, "modules" is whether it loads
@@ -72,19 +78,31 @@ sub start_nginx {
     my ($name, %with) = @_;
     configure_nginx($name, %with);
     local %ENV = (%ENV, %{ $with{environment} // {} });
-    system('nginx', '-p', $folder, '-c', "$folder/$name.conf", '-e', "$folder/$name.log") == 0
+    system(_binary(), '-p', $folder, '-c', "$folder/$name.conf", '-e', "$folder/$name.log") == 0
         or die "nginx: status $?\n";
     push @started, $name;
     wait_until("workers of $name", sub { workers($name) == ($with{workers} // 1) });
     return;
 }
 
+# A binary that is to be replaced must know its path.
+sub _binary {
+    my ($found) = grep { -x && !-d } map {"$_/nginx"} File::Spec->path;
+    return $found // die "nginx is not installed\n";
+}
+
 sub stop_nginx {
     my ($name) = @_;
     my $pid = -e "$folder/$name.pid" ? master($name) : return;
     kill 'TERM', $pid;
-    Time::HiRes::sleep(0.01) while kill 0, $pid;
+    Time::HiRes::sleep(0.01) until has_ended($pid);
     return;
+}
+
+# Whether there is nothing of a process but what its parent has yet to be told.
+sub has_ended {
+    my ($pid) = @_;
+    return may_be_gone("/proc/$pid/stat") !~ /\) [^XZ]/;
 }
 
 END {
@@ -104,7 +122,9 @@ sub master {
 sub workers {
     my ($of) = @_;
     my $master = $of =~ /\A\d+\z/ ? $of : master($of);
-    return split ' ', may_be_gone("/proc/$master/task/$master/children");
+    # A new binary is a child of the old master.
+    return grep { may_be_gone("/proc/$_/cmdline") =~ /\Anginx: worker/ }
+        split ' ', may_be_gone("/proc/$master/task/$master/children");
 }
 
 # The contents of a file that goes with a process; nothing if it has gone.

@@ -1,0 +1,173 @@
+# What happens to processes while there are requests. A reload and a new binary lose none of them; a worker
+# that is killed loses those that it was busy with; and none is answered for another.
+#
+# Every request comes on a connection of its own: nginx closes idle ones of clients when it reloads, also
+# in the moment in which they are used.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestKong;
+use TestLoad;
+use TestProcesses;
+
+use Test::More;
+use Time::HiRes ();
+
+require_program('nginx', 'wrk');
+
+my $SECONDS = $ENV{TEST_NGINX_TORTURE} ? 30 : 3;
+my $CONNECTIONS = 16;
+
+my $folder = test_folder();
+my ($port) = free_ports(1);
+issue_identities(10);
+start_nginx('services', workers => 1, http => load_services());
+start_nginx('gateway', modules => 1, workers => 2, log => 'warn', http => load_gateway(port => $port));
+
+my @paths = map {"/load/$_"} 'none', 1 .. 10;
+
+# How far the load is: what a worker has been busy for, in ticks.
+sub ticks {
+    my $ticks = 0;
+    for my $pid (map { workers($_) } @_) {
+        my @fields = split ' ', may_be_gone("/proc/$pid/stat") =~ s/\A.*\) //r;
+        $ticks += $fields[11] + $fields[12] if @fields > 12;
+    }
+    return $ticks;
+}
+
+# Waits until whoever is there now has had something to do.
+sub serve {
+    my @of = @_;
+    my $before = ticks(@of);
+    wait_until('requests', sub { ticks(@of) >= $before + 3 });
+    return;
+}
+
+# Load while "disturb" is called again and again: how often, and what came of the requests.
+sub disturbed {
+    my ($disturb) = @_;
+    my $times = 0;
+    my %seen = wrk(
+        seconds     => $SECONDS,
+        url         => "http://127.0.0.1:$port",
+        paths       => \@paths,
+        connections => $CONNECTIONS,
+        close       => 1,
+        meanwhile   => sub {
+            # Well before the load ends.
+            my $until = Time::HiRes::time() + $SECONDS - 1;
+            for (; Time::HiRes::time() < $until; $times++) { $disturb->() }
+        },
+    );
+    note "$times times, ", join ', ', map {"$_: $seen{$_}"} grep {/^(?:\d+|requests|errors.*)$/} sort keys %seen;
+    return ($times, %seen);
+}
+
+# Every request was answered, and for whom it was.
+sub is_lossless {
+    my ($what, %seen) = @_;
+    is_deeply [grep { !/^200$/ } grep {/^\d+$/} keys %seen], [], "$what: every answer is right";
+    is $seen{errors}, 0, "$what: every request is answered" or diag $seen{errors_are};
+    cmp_ok $seen{requests}, '>', 100, "$what: there were requests";
+    return;
+}
+
+# ---- reload --------------------------------------------------------------------------------------
+
+sub reload {
+    my ($name) = @_;
+    my %old = map { $_ => 1 } workers($name);
+    kill 'HUP', master($name);
+    wait_until("new workers of $name", sub { my @now = workers($name); @now && !grep { $old{$_} } @now });
+    return;
+}
+
+{
+    my ($times, %seen) = disturbed(sub { reload('gateway'); serve('gateway') });
+    cmp_ok $times, '>', 1, 'the gateway is reloaded';
+    is_lossless('reloads of the gateway', %seen);
+}
+{
+    my ($times, %seen) = disturbed(sub { reload('services'); serve('gateway') });
+    cmp_ok $times, '>', 1, 'the service is reloaded';
+    # A service closes the connections that the gateway keeps.
+    is_lossless('reloads of the service', %seen);
+}
+
+# ---- a new binary --------------------------------------------------------------------------------
+
+# As https://nginx.org/en/docs/control.html#upgrade has it.
+sub upgrade {
+    my $old = master('gateway');
+    kill 'USR2', $old;
+    wait_until('another master', sub {
+        -e "$folder/gateway.pid.oldbin" && -s "$folder/gateway.pid" && workers('gateway') == 2;
+    });
+    serve('gateway', $old);
+    kill 'WINCH', $old;
+    wait_until('the end of the old workers', sub { !workers($old) });
+    serve('gateway');
+    return $old;
+}
+
+{
+    my ($times, %seen) = disturbed(sub {
+        my $old = upgrade();
+        kill 'QUIT', $old;
+        wait_until('the end of the old master', sub { has_ended($old) });
+    });
+    cmp_ok $times, '>=', 1, 'the binary is replaced';
+    is_lossless('new binaries', %seen);
+}
+{
+    my ($times, %seen) = disturbed(sub {
+        my $old = upgrade();
+        # Back to the old one.
+        my $new = master('gateway');
+        kill 'HUP', $old;
+        wait_until('workers of the old master', sub { workers($old) == 2 });
+        kill 'QUIT', $new;
+        wait_until('the end of the new master', sub { has_ended($new) && !-e "$folder/gateway.pid.oldbin" });
+    });
+    cmp_ok $times, '>=', 1, 'the binary is replaced, and the old one brought back';
+    is_lossless('new binaries that were no good', %seen);
+}
+
+# ---- kills ---------------------------------------------------------------------------------------
+
+{
+    my $killed = 0;
+    my ($times, %seen) = disturbed(sub {
+        my ($victim) = workers('gateway');
+        kill 'KILL', $victim;
+        $killed++;
+        wait_until('another worker', sub { my @now = workers('gateway'); @now == 2 && !grep { $_ == $victim } @now });
+        serve('gateway');
+    });
+    cmp_ok $killed, '>', 1, 'workers are killed';
+    is_deeply [grep { !/^200$/ } grep {/^\d+$/} keys %seen], [], 'kills: every answer is right';
+    cmp_ok $seen{errors}, '<=', $killed * $CONNECTIONS, 'kills: no request is lost but those under way';
+    my %after = wrk(seconds => 1, url => "http://127.0.0.1:$port", paths => \@paths, close => 1);
+    is_lossless('after the kills', %after);
+}
+{
+    my ($times, %seen) = disturbed(sub {
+        my ($victim) = workers('services');
+        kill 'KILL', $victim;
+        wait_until('another worker', sub { my @now = workers('services'); @now == 1 && $now[0] != $victim });
+        serve('gateway');
+    });
+    cmp_ok $times, '>', 1, 'workers of the service are killed';
+    is_deeply [grep { !/^(?:200|502)$/ } grep {/^\d+$/} keys %seen], [], 'kills of the service: no answer is for another';
+    cmp_ok $seen{502} // 0, '<=', $times * $CONNECTIONS, 'kills of the service: no request is lost but those under way';
+    is $seen{errors}, 0, 'kills of the service: every client has its answer';
+}
+
+# What a kill leaves behind, the master says.
+my @alerts = grep { /\[(?:alert|emerg|crit)\]/ && !/exited on signal 9/ } split /^/, slurp("$folder/gateway.log");
+is join('', @alerts), '', 'nothing else is alarming';
+is_deeply [slurp("$folder/gateway.log") =~ /panicked|internal error/g], [], 'and nothing has panicked';
+done_testing();

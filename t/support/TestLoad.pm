@@ -1,0 +1,228 @@
+package TestLoad;
+
+# Load of mixed identities: clients' certificates of which each request presents another, a service that
+# says no to whom it does not expect, and gateways that present them. A request for /load/NAME is one of
+# the identity of this name; of any other, it presents none.
+#
+#     issue_identities(10);                           # of the names 1 to 10
+#     start_nginx('services', http => load_services());
+#     start_nginx('gateway', modules => 1, http => load_gateway(port => $port));
+#     my %seen = wrk(seconds => 2, url => "http://127.0.0.1:$port", paths => ['/load/1', '/load/2']);
+
+use strict;
+use warnings;
+
+use TestKong;
+use TestProcesses;
+
+use Exporter 'import';
+
+our @EXPORT = qw(issue_identities load_gateway load_services load_stock_gateway wrk);
+
+my $pki = $ENV{TEST_NGINX_PKI};
+my $count = 0;
+
+# nginx 1.29.7 and later keeps connections where a block does not say that it must not.
+my $NOT_KEPT = nginx_version() >= 1_029_007 ? 'keepalive 0;' : '';
+
+# So many certificates, for one key.
+sub issue_identities {
+    ($count) = @_;
+    my $folder = test_folder() . '/identities';
+    mkdir $folder or die "$folder: $!\n";
+    for my $number (1 .. $count) {
+        my $said = `openssl req -x509 -new -key $pki/client1.key -CA $pki/ca.crt -CAkey $pki/ca.key -days 30 \\
+            -subj /CN=load-$number -out $folder/$number.crt 2>&1`;
+        die $said if $?;
+    }
+    return;
+}
+
+# The "http" block of the services: sockets service.sock and wrong.sock, of which the latter has a
+# certificate of another authority.
+sub load_services {
+    my $folder = test_folder();
+    return <<"_EOC_";
+    ssl_session_cache shared:sessions:16m;
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_certificate $pki/service.crt;
+    ssl_certificate_key $pki/service.key;
+    ssl_verify_client optional_no_ca;
+    ssl_client_certificate $pki/ca.crt;
+    keepalive_requests 1000000;
+    server {
+        listen unix:$folder/service.sock ssl;
+        location / {
+            if (\$ssl_client_s_dn != \$http_x_expect) { return 418; }
+            return 200 "right\\n";
+        }
+    }
+    server {
+        listen unix:$folder/wrong.sock ssl;
+        ssl_certificate $pki/service-other.crt;
+        ssl_certificate_key $pki/service-other.key;
+        return 200 "wrong\\n";
+    }
+_EOC_
+}
+
+my $COMMON = <<"_EOC_";
+    keepalive_requests 1000000;
+    ssl_certificate $pki/gateway.crt;
+    ssl_certificate_key $pki/gateway.key;
+    ssl_client_certificate $pki/ca.crt;
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    proxy_ssl_name service.test;
+    proxy_ssl_trusted_certificate $pki/ca.crt;
+_EOC_
+
+# What listens on both ports, and says "inside" in the server of each.
+sub _servers {
+    my ($with, $inside, $in_tls) = @_;
+    my @http2 = http2_server();
+    my $servers = '';
+    $servers .= "    server {\n        listen 127.0.0.1:$with->{port};\n$inside    }\n" if $with->{port};
+    $servers .= "    server {\n        listen 127.0.0.1:$with->{tls_port} ssl$http2[0];\n        $http2[1]\n$in_tls$inside    }\n"
+        if $with->{tls_port};
+    return $servers;
+}
+
+# The "http" block of a gateway in which Lua code presents the identities. On "port" it speaks HTTP, and on
+# "tls_port" HTTP/2 as well, and asks for certificates. Requests go to "pass", an upstream of which there
+# are "kept", "beside", "anew" and "wrong". An argument "depth" verifies that deep; "more" is for the block.
+sub load_gateway {
+    my (%with) = @_;
+    my $folder = test_folder();
+    my $pass = $with{pass} // 'kept';
+    my $inside = <<"_EOC_";
+        set \$expect "";
+        location / {
+            access_by_lua_block {
+                local identity = identities[ngx.var.uri:sub(7)]
+                if identity then
+                    assert(kong.service.set_tls_cert_key(identity.chain, identity.key))
+                    ngx.var.expect = identity.subject
+                end
+                local depth = ngx.var.arg_depth
+                if depth then
+                    assert(kong.service.set_tls_verify(true))
+                    assert(kong.service.set_tls_verify_depth(tonumber(depth)))
+                end
+            }
+            proxy_set_header X-Expect \$expect;
+            proxy_pass https://$pass;
+        }
+_EOC_
+    my $in_tls = <<"_EOC_";
+        ssl_certificate_by_lua_block { assert(kong.client.tls.request_client_certificate(authorities)) }
+_EOC_
+    return <<"_EOC_" . $COMMON . _servers(\%with, $inside, $in_tls) . ($with{more} // '');
+    kong_tls_session_cache @{[$with{sessions} // 1024]};
+    init_by_lua_block {
+        kong = require "resty.kong.pdk"
+        local ssl = require "ngx.ssl"
+        local function read(path)
+            local file = assert(io.open(path))
+            local text = file:read("*a")
+            file:close()
+            return text
+        end
+        local function identity(path, key, subject)
+            return { chain = ssl.parse_pem_cert(read(path)), key = ssl.parse_pem_priv_key(read(key)), subject = subject }
+        end
+        -- OpenSSL takes no key as short as that of the latter.
+        identities = { weak = identity("$pki/client-weak.crt", "$pki/client-weak.key", "CN=client-weak,O=Test") }
+        for number = 1, $count do
+            identities[tostring(number)] =
+                identity("$folder/identities/" .. number .. ".crt", "$pki/client1.key", "CN=load-" .. number)
+        end
+        authorities = ssl.parse_pem_cert(read("$pki/ca.crt"))
+    }
+    upstream kept { server unix:$folder/service.sock; kong_tls_keepalive @{[$with{connections} // 50]}; }
+    upstream beside { server unix:$folder/service.sock; kong_tls_keepalive 20; keepalive 20; }
+    upstream anew { server unix:$folder/service.sock; $NOT_KEPT }
+    upstream wrong { server unix:$folder/wrong.sock; $NOT_KEPT }
+_EOC_
+}
+
+# The same without any module: a location for each identity, with connections of its own. "kept" is whether
+# these are kept.
+sub load_stock_gateway {
+    my (%with) = @_;
+    my $folder = test_folder();
+    my ($upstreams, $inside) = ('', '');
+    my $keepalive = $with{kept} ? 'keepalive 4;' : $NOT_KEPT;
+    for my $number (1 .. $count) {
+        $upstreams .= "    upstream service$number { server unix:$folder/service.sock; $keepalive }\n";
+        $inside .= <<"_EOC_";
+        location = /load/$number {
+            proxy_ssl_certificate $folder/identities/$number.crt;
+            proxy_ssl_certificate_key $pki/client1.key;
+            proxy_set_header X-Expect "CN=load-$number";
+            proxy_pass https://service$number;
+        }
+_EOC_
+        # Headers that are set are no longer those of the block.
+        $inside =~ s/(X-Expect "CN=load-$number";)/$1\n            proxy_set_header Connection "";/;
+    }
+    return $upstreams . $COMMON . _servers(\%with, $inside, "        ssl_verify_client optional;\n");
+}
+
+my $SCRIPT = <<'_EOC_';
+local threads = {}
+function setup(thread) threads[#threads + 1] = thread end
+local paths, requests = {}, {}
+local random = math.random
+function init()
+    counts = ""
+    statuses = {}
+    math.randomseed(os.time())
+    for path in io.lines(os.getenv("LOAD_PATHS")) do
+        requests[#requests + 1] = wrk.format("GET", path)
+    end
+end
+function request() return requests[random(#requests)] end
+function response(status)
+    statuses[status] = (statuses[status] or 0) + 1
+    counts = ""
+    for one, count in pairs(statuses) do counts = counts .. one .. "=" .. count .. " " end
+end
+function done()
+    for _, thread in ipairs(threads) do print("statuses " .. thread:get("counts")) end
+end
+_EOC_
+
+# Requests for random ones of "paths" at "url", so many "seconds" long and "connections" wide. What came of
+# them: for each status how many there were, and "requests", "errors" (of sockets), "per_second", "p50" and
+# "p99" (in milliseconds). "meanwhile" runs at the same time.
+sub wrk {
+    my (%with) = @_;
+    my $folder = test_folder();
+    write_to("$folder/load.lua", $SCRIPT) unless -e "$folder/load.lua";
+    local $ENV{LOAD_PATHS} = write_to("$folder/load.paths", join '', map {"$_\n"} @{ $with{paths} });
+    my $close = $with{close} ? '-H "Connection: close"' : '';
+    my $connections = $with{connections} // 16;
+    my $command = "wrk --latency -t1 -c$connections -d$with{seconds}s --timeout 10s $close -s $folder/load.lua $with{url} 2>&1";
+    open my $pipe, '-|', $command or die "wrk: $!\n";
+    $with{meanwhile}->() if $with{meanwhile};
+    my $said = do { local $/; <$pipe> };
+    close $pipe or die $said;
+
+    my %seen = (errors => 0);
+    $seen{$1} += $2 while $said =~ /\b(\d{3})=(\d+) /g;
+    ($seen{requests}) = $said =~ /(\d+) requests in/ or die $said;
+    ($seen{per_second}) = $said =~ m{Requests/sec:\s+(\S+)};
+    if ($said =~ /Socket errors: (.*)/) {
+        my $errors = $1;
+        $seen{errors} += $1 while $errors =~ /(\d+)/g;
+        $seen{errors_are} = $errors;
+    }
+    my %unit = (us => 0.001, ms => 1, s => 1000);
+    for my $percent (50, 99) {
+        $seen{"p$percent"} = $1 * $unit{$2} if $said =~ /^\s+$percent%\s+([\d.]+)(us|ms|s)$/m;
+    }
+    return %seen;
+}
+
+1;

@@ -1,0 +1,224 @@
+# Peers that close, reset, stall or talk something else, at every place of a handshake and after it. A
+# request ends as it does with stock nginx, nothing is left open, and nothing is alarming.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestKong;
+use TestProcesses;
+use TestRelay;
+
+use IO::Socket::UNIX ();
+use Test::More;
+use Time::HiRes ();
+
+require_program('curl', 'nginx');
+
+my $folder = test_folder();
+my $pki = $ENV{TEST_NGINX_PKI};
+
+# No record is beyond these: there are fewer in a handshake, and the answer.
+my $RECORDS = 12;
+my @PARTS = qw(none few half);
+
+start_nginx('services', http => join '', map {<<"_EOC_"} qw(1.2 1.3));
+    server {
+        listen unix:$folder/service$_.sock ssl;
+        ssl_protocols TLSv$_;
+        ssl_certificate $pki/service.crt;
+        ssl_certificate_key $pki/service.key;
+        ssl_verify_client optional_no_ca;
+        ssl_client_certificate $pki/ca.crt;
+        return 200 "\$ssl_client_s_dn\\n";
+    }
+_EOC_
+my %service = map { $_ => start_relay("$folder/service$_.sock") } qw(1.2 1.3);
+
+my $LOCATIONS = join '', map {<<"_EOC_"} qw(1.2 1.3);
+        location /new/$_ { proxy_ssl_session_reuse off; proxy_pass https://127.0.0.1:$service{$_}; }
+        location /resumed/$_ { proxy_pass https://127.0.0.1:$service{$_}; }
+        location /kept/$_ { proxy_pass https://kept$_; }
+_EOC_
+my $COMMON = <<"_EOC_";
+    proxy_connect_timeout 300ms;
+    proxy_read_timeout 300ms;
+    proxy_next_upstream off;
+    proxy_ssl_protocols TLSv1.2 TLSv1.3;
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    proxy_ssl_name service.test;
+    proxy_ssl_trusted_certificate $pki/ca.crt;
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_certificate $pki/gateway.crt;
+    ssl_certificate_key $pki/gateway.key;
+    ssl_session_cache shared:sessions:1m;
+    client_header_timeout 300ms;
+_EOC_
+my $wait = $ENV{TEST_NGINX_NO_WAIT_IN_HANDSHAKE} ? '' : 'ngx.sleep(0.002)';
+start_nginx('gateway', modules => 1, log => 'info', http => $COMMON . <<"_EOC_");
+    init_by_lua_block {
+        kong = require "resty.kong.pdk"
+        local ssl = require "ngx.ssl"
+        local function read(path)
+            local file = assert(io.open(path))
+            local text = file:read("*a")
+            file:close()
+            return text
+        end
+        chain, key = ssl.parse_pem_cert(read("$pki/client1.crt")), ssl.parse_pem_priv_key(read("$pki/client1.key"))
+        authorities = ssl.parse_pem_cert(read("$pki/ca.crt"))
+    }
+    upstream kept1.2 { server 127.0.0.1:$service{'1.2'}; kong_tls_keepalive 4; }
+    upstream kept1.3 { server 127.0.0.1:$service{'1.3'}; kong_tls_keepalive 4; }
+    server {
+        listen unix:$folder/gateway.sock;
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(chain, key))
+            assert(kong.service.set_tls_verify(true))
+        }
+$LOCATIONS
+    }
+    server {
+        listen unix:$folder/gateway-tls.sock ssl;
+        ssl_certificate_by_lua_block {
+            assert(kong.client.tls.request_client_certificate(authorities))
+            $wait
+            if require("ngx.ssl").server_name() == "once.test" then
+                assert(kong.client.tls.disable_session_reuse())
+            end
+        }
+        location / {
+            content_by_lua_block {
+                ngx.say(ngx.var.ssl_client_verify, " ", #(kong.client.tls.get_full_client_certificate_chain() or "") > 0)
+            }
+        }
+    }
+_EOC_
+start_nginx('stock', log => 'info', http => $COMMON . <<"_EOC_");
+    upstream kept1.2 { server 127.0.0.1:$service{'1.2'}; keepalive 4; }
+    upstream kept1.3 { server 127.0.0.1:$service{'1.3'}; keepalive 4; }
+    server {
+        listen unix:$folder/stock.sock;
+        proxy_ssl_certificate $pki/client1.crt;
+        proxy_ssl_certificate_key $pki/client1.key;
+        proxy_ssl_verify on;
+$LOCATIONS
+    }
+_EOC_
+
+sub ask {
+    my ($name, $path) = @_;
+    my $socket = IO::Socket::UNIX->new(Peer => "$folder/$name.sock") or return 'no connection';
+    print $socket "GET $path HTTP/1.0\r\nHost: x\r\n\r\n";
+    my $answer = '';
+    while (1) {
+        vec(my $ready = '', fileno $socket, 1) = 1;
+        select($ready, undef, undef, 10) or return 'hangs';
+        sysread $socket, $answer, 65536, length $answer or last;
+    }
+    my ($status, $body) = $answer =~ m{\AHTTP/\S+ (\d+).*?\r\n\r\n(.*)\z}s or return "no answer: $answer";
+    return $status == 200 ? "200 $body" : $status;
+}
+
+# Sockets that a gateway has open.
+sub sockets {
+    my ($name) = @_;
+    my ($worker) = workers($name);
+    return scalar grep { (readlink // '') =~ /^socket:/ } glob "/proc/$worker/fd/*";
+}
+
+sub alarms {
+    my ($name) = @_;
+    # nginx calls it critical that OpenSSL failed with an error that is not in its list.
+    return grep { /\[(?:alert|emerg)\]|panicked/ || /\[crit\]/ && !/SSL_(?:do_handshake|read|write)\(\) failed/ }
+        split /^/, slurp("$folder/$name.log");
+}
+
+# ---- the service ---------------------------------------------------------------------------------
+
+my $right = "200 CN=client-1,O=Test\n";
+for my $version (qw(1.2 1.3)) {
+    for my $how (qw(close reset plain stall)) {
+        my (@differ, %seen);
+        my $tried = 0;
+        # Each stall takes its time.
+        my @places = $how eq 'stall' ? map { [$_, 'half'] } 0, 1, 4, 7 : map { my $records = $_; map { [$records, $_] } @PARTS } 0 .. $RECORDS;
+        for my $place (@places) {
+            my ($records, $part) = @$place;
+            break_off($service{$version}, from => 'server', records => $records, part => $part, how => $how);
+            my ($ours, $theirs) = map { ask($_, "/new/$version") } qw(gateway stock);
+            $tried++;
+            $seen{$ours =~ s/ .*//sr}++;
+            # A reset may overtake what was sent before it.
+            push @differ, "after $records records and $part: $ours, and stock nginx: $theirs"
+                if $ours ne $theirs && $how ne 'reset';
+
+            # What there is to resume or to keep may be another: these are right, or refused.
+            my %answer = (new => $ours, map { $_ => ask('gateway', "/$_/$version") } qw(resumed kept));
+            push @differ, map {"$_, after $records records and $part: $answer{$_}"}
+                grep { $answer{$_} !~ /\A(?:\Q$right\E|50[24])\z/ } sort keys %answer;
+        }
+        is join("\n", @differ), '', "TLS $version, the service: $how, in $tried places";
+        note join ', ', map {"$_: $seen{$_}"} sort keys %seen;
+        cmp_ok keys %seen, '>', 1, 'some requests are served, and some are not' unless $how eq 'stall';
+
+        let_pass($service{$version});
+        is ask('gateway', "/$_/$version"), $right, "$_: and then it is well again" for qw(new resumed kept);
+    }
+}
+
+# A kept connection that breaks with the second request on it.
+for my $version (qw(1.2 1.3)) {
+    my @wrong;
+    # Past the handshake, and its tickets.
+    for my $records (4 .. $RECORDS) {
+        for my $how (qw(close reset plain)) {
+            break_off($service{$version}, from => 'server', records => $records, part => 'half', how => $how);
+            for (1 .. 3) {
+                my $answer = ask('gateway', "/kept/$version");
+                push @wrong, "$how after $records records: $answer" if $answer !~ /\A(?:\Q$right\E|502)\z/;
+            }
+        }
+    }
+    is join("\n", @wrong), '', "TLS $version: a kept connection breaks";
+    let_pass($service{$version});
+}
+
+# ---- the client ----------------------------------------------------------------------------------
+
+my $relay = start_relay("$folder/gateway-tls.sock");
+sub connects {
+    my ($name, @options) = @_;
+    my $said = `curl -s --max-time 5 --cacert $pki/ca.crt --insecure --cert $pki/client1.crt --key $pki/client1.key \\
+        @options --connect-to ::127.0.0.1:$relay https://$name/`;
+    return $? ? 'no answer' : $said;
+}
+is connects('again.test'), "SUCCESS true\n", 'a client, when nothing breaks';
+my $open = sockets('gateway');
+for my $version (qw(1.2 1.3)) {
+    for my $from (qw(client server)) {
+        for my $how (qw(close reset plain)) {
+            my @wrong;
+            for my $records (0 .. 6) {
+                for my $part (@PARTS) {
+                    break_off($relay, from => $from, records => $records, part => $part, how => $how);
+                    my $answer = connects($records % 2 ? 'once.test' : 'again.test', "--tls-max $version");
+                    push @wrong, "after $records records and $part: $answer" if $answer !~ /\A(?:SUCCESS true\n|no answer)\z/;
+                }
+            }
+            is join("\n", @wrong), '', "TLS $version, $how from the $from";
+        }
+    }
+}
+let_pass($relay);
+is connects('again.test'), "SUCCESS true\n", 'and then it is well again';
+
+# ---- what is left --------------------------------------------------------------------------------
+
+# Idle connections to services are closed with these.
+my $idle = 8;
+wait_until('what is open to be closed', sub { sockets('gateway') <= $open + $idle });
+cmp_ok sockets('gateway'), '<=', $open + $idle, 'nothing is left open';
+is_deeply [alarms('gateway')], [], 'nothing is alarming';
+done_testing();

@@ -1,0 +1,150 @@
+package TestRelay;
+
+# What stands between two peers of TLS, and breaks off: after so many records (RFC 8446, section 5.1) that
+# one of them has sent, with all, some or none of the next.
+#
+#     my $port = start_relay("$folder/service.sock");     # or a port
+#     break_off($port, from => 'server', records => 3, part => 'half', how => 'reset');
+#
+# "how" is close, reset, plain (text in place of the rest, and then an end), or stall.
+
+use strict;
+use warnings;
+
+use IO::Socket::INET ();
+use IO::Socket::UNIX ();
+use Socket qw(SOL_SOCKET SO_LINGER);
+
+use TestKong;
+use TestProcesses;
+
+use Exporter 'import';
+
+our @EXPORT = qw(break_off let_pass start_relay);
+
+my @children;
+my $parent = $$;
+
+sub _instructions { my ($port) = @_; return test_folder() . "/relay-$port" }
+
+# For the connections that come.
+sub break_off {
+    my ($port, %with) = @_;
+    write_to(_instructions($port), join ' ', @with{qw(from records part how)});
+    return;
+}
+
+sub let_pass {
+    my ($port) = @_;
+    write_to(_instructions($port), 'nobody 0 none close');
+    return;
+}
+
+sub start_relay {
+    my ($to) = @_;
+    my $listener = IO::Socket::INET->new(Listen => 64, LocalAddr => '127.0.0.1') or die "relay: $@\n";
+    my $port = $listener->sockport;
+    let_pass($port);
+    my $child = fork // die "fork: $!\n";
+    if (!$child) {
+        # Ours alone: prove waits for whoever holds its pipes.
+        open STDOUT, '>', '/dev/null';
+        $SIG{PIPE} = 'IGNORE';
+        eval { _relay($listener, $to); 1 } or warn $@;
+        require POSIX;
+        POSIX::_exit(0);
+    }
+    push @children, $child;
+    return $port;
+}
+
+END {
+    local $?;
+    if ($$ == $parent && @children) {
+        kill 'KILL', @children;
+        waitpid $_, 0 for @children;
+    }
+}
+
+sub _relay {
+    my ($listener, $to) = @_;
+    my $port = $listener->sockport;
+    my %peer;
+    while (1) {
+        my $set = '';
+        vec($set, fileno $_->{socket}, 1) = 1 for grep { !$_->{stalls} } values %peer;
+        vec($set, fileno $listener, 1) = 1;
+        my $ready = $set;
+        my $found = select $ready, undef, undef, 1;
+        return if !kill 0, $parent;
+        next if $found <= 0;
+        if (vec $ready, fileno $listener, 1) {
+            my $client = $listener->accept or next;
+            my $server = $to =~ /\A\d+\z/ ? IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $to)
+                : IO::Socket::UNIX->new(Peer => $to);
+            if (!$server) { close $client; next }
+            my ($from, $records, $part, $how) = split ' ', slurp(_instructions($port));
+            my %side = (client => { socket => $client }, server => { socket => $server });
+            for my $name (keys %side) {
+                my $side = $side{$name};
+                @$side{qw(to buffer left part how)} = ($side{ $name eq 'client' ? 'server' : 'client' }, '', -1, $part, $how);
+                $side->{left} = $records if $name eq $from;
+                $peer{ fileno $side->{socket} } = $side;
+            }
+        }
+        # A copy: two go at a time.
+        for my $side (my @all = values %peer) {
+            my $number = fileno $side->{socket} // next;
+            next unless vec $ready, $number, 1;
+            next unless $peer{$number} && $peer{$number} == $side;
+            my $more = sysread $side->{socket}, $side->{buffer}, 65536, length $side->{buffer};
+            if (!$more || _pass($side)) {
+                for my $one ($side, $side->{to}) {
+                    delete $peer{ fileno $one->{socket} };
+                    close $one->{socket};
+                }
+            }
+        }
+    }
+}
+
+# Hands on what there is of whole records. Whether it is over.
+sub _pass {
+    my ($side) = @_;
+    if ($side->{left} < 0) {
+        syswrite $side->{to}{socket}, $side->{buffer};
+        $side->{buffer} = '';
+        return 0;
+    }
+    while ($side->{left} > 0) {
+        my $length = _record($side->{buffer}) or return 0;
+        syswrite $side->{to}{socket}, substr $side->{buffer}, 0, $length, '';
+        $side->{left}--;
+    }
+    my $length = 0;
+    if ($side->{part} ne 'none') {
+        $length = _record($side->{buffer}) or return 0;
+        $length = $side->{part} eq 'half' ? int $length / 2 : 3;
+    }
+    syswrite $side->{to}{socket}, substr $side->{buffer}, 0, $length;
+    if ($side->{how} eq 'stall') {
+        # Until the other one has had enough.
+        $side->{stalls} = 1;
+        return 0;
+    }
+    syswrite $side->{to}{socket}, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nplain\n" if $side->{how} eq 'plain';
+    if ($side->{how} eq 'reset') {
+        setsockopt $_, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0 for $side->{to}{socket};
+    }
+    return 1;
+}
+
+# The length of the first record, if all of it is there.
+sub _record {
+    my ($buffer) = @_;
+    return 0 if length $buffer < 5;
+    my $length = 5 + unpack 'x3 n', $buffer;
+    return length $buffer >= $length ? $length : 0;
+}
+
+1;

@@ -72,7 +72,6 @@ my $COMMON = <<"_EOC_";
     ssl_certificate_key $pki/gateway.key;
     ssl_client_certificate $pki/ca.crt;
     proxy_http_version 1.1;
-    proxy_set_header Connection "";
     proxy_ssl_name service.test;
     proxy_ssl_trusted_certificate $pki/ca.crt;
 _EOC_
@@ -89,8 +88,9 @@ sub _servers {
 }
 
 # The "http" block of a gateway in which Lua code presents the identities. On "port" it speaks HTTP, and on
-# "tls_port" HTTP/2 as well, and asks for certificates. Requests go to "pass", an upstream of which there
-# are "kept", "beside", "anew" and "wrong". An argument "depth" verifies that deep; "more" is for the block.
+# "tls_port" HTTP/2 as well, and asks for certificates. Requests go to "pass", an upstream: there are "kept"
+# (which keeps so many connections), "beside", "anew" and "wrong". An argument "depth" verifies that deep;
+# "more" is for the block.
 sub load_gateway {
     my (%with) = @_;
     my $folder = test_folder();
@@ -111,6 +111,7 @@ sub load_gateway {
                 end
             }
             proxy_set_header X-Expect \$expect;
+            proxy_set_header Connection "";
             proxy_pass https://$pass;
         }
 _EOC_
@@ -139,20 +140,20 @@ _EOC_
         end
         authorities = ssl.parse_pem_cert(read("$pki/ca.crt"))
     }
-    upstream kept { server unix:$folder/service.sock; kong_tls_keepalive @{[$with{connections} // 50]}; }
+    upstream kept { server unix:$folder/service.sock; kong_tls_keepalive @{[$with{kept} // 50]}; }
     upstream beside { server unix:$folder/service.sock; kong_tls_keepalive 20; keepalive 20; }
     upstream anew { server unix:$folder/service.sock; $NOT_KEPT }
     upstream wrong { server unix:$folder/wrong.sock; $NOT_KEPT }
 _EOC_
 }
 
-# The same without any module: a location for each identity, with connections of its own. "kept" is whether
-# these are kept.
+# The same without any module: a location for each identity, with connections of its own. "kept" is how
+# many of these are.
 sub load_stock_gateway {
     my (%with) = @_;
     my $folder = test_folder();
     my ($upstreams, $inside) = ('', '');
-    my $keepalive = $with{kept} ? 'keepalive 4;' : $NOT_KEPT;
+    my $keepalive = $with{kept} ? "keepalive $with{kept};" : $NOT_KEPT;
     for my $number (1 .. $count) {
         $upstreams .= "    upstream service$number { server unix:$folder/service.sock; $keepalive }\n";
         $inside .= <<"_EOC_";
@@ -160,11 +161,10 @@ sub load_stock_gateway {
             proxy_ssl_certificate $folder/identities/$number.crt;
             proxy_ssl_certificate_key $pki/client1.key;
             proxy_set_header X-Expect "CN=load-$number";
+            proxy_set_header Connection "";
             proxy_pass https://service$number;
         }
 _EOC_
-        # Headers that are set are no longer those of the block.
-        $inside =~ s/(X-Expect "CN=load-$number";)/$1\n            proxy_set_header Connection "";/;
     }
     return $upstreams . $COMMON . _servers(\%with, $inside, "        ssl_verify_client optional;\n");
 }

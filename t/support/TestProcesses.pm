@@ -65,7 +65,7 @@ ${modules}pid $folder/$name.pid;
 error_log $folder/$name.log @{[$with{log} // 'error']};
 ${user}worker_processes @{[$with{workers} // 1]};
 @{[$with{main} // '']}
-events { worker_connections 2048; }
+events { worker_connections @{[$with{connections} // 2048]}; }
 http {
     access_log off;
 $with{http}

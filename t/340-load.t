@@ -1,0 +1,118 @@
+# Full speed: 1,000 identities over HTTP/1.1 and HTTP/2, on connections that are kept and that are not. No
+# request fails that stock nginx would have served, and how long they take is printed beside stock nginx,
+# where each identity is a location of its own.
+#
+# A short form of it. TEST_NGINX_TORTURE=1 is the long one: half a minute for each.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestKong;
+use TestLoad;
+use TestProcesses;
+
+use List::Util qw(shuffle);
+use Test::More;
+
+require_program('h2load', 'nginx', 'wrk');
+
+# Both take turns, so that what else the machine does is in both.
+my ($IDENTITIES, $SECONDS, $TURNS) = $ENV{TEST_NGINX_TORTURE} ? (1_000, 5, 6) : (50, 1, 1);
+my $WORKERS = 2;
+# Connections that are kept for each identity, if all have as many.
+my $KEPT = 8;
+my %process = $ENV{TEST_NGINX_TORTURE}
+    ? (connections => 16_384, main => 'worker_rlimit_nofile 20000;') : ();
+
+my $folder = test_folder();
+issue_identities($IDENTITIES);
+start_nginx('services', %process, http => load_services());
+my %port;
+for my $kept (0, 1) {
+    my %with = map { ("$_-port" => free_ports(1), "$_-tls" => free_ports(1)) } qw(ours stock);
+    start_nginx("ours-$kept", %process, modules => 1, workers => $WORKERS, http => load_gateway(
+        port => $with{'ours-port'}, tls_port => $with{'ours-tls'}, pass => $kept ? 'kept' : 'anew',
+        sessions => 2 * $IDENTITIES, kept => $KEPT * $IDENTITIES));
+    start_nginx("stock-$kept", %process, workers => $WORKERS, http => load_stock_gateway(
+        port => $with{'stock-port'}, tls_port => $with{'stock-tls'}, kept => $kept ? $KEPT : 0));
+    $port{"ours-$kept"}  = { http => $with{'ours-port'},  tls => $with{'ours-tls'} };
+    $port{"stock-$kept"} = { http => $with{'stock-port'}, tls => $with{'stock-tls'} };
+}
+
+my @paths = map {"/load/$_"} 1 .. $IDENTITIES;
+
+# As wrk(), with HTTP/2. All connections of one h2load ask in the same order, almost at the same time; each
+# of these has an order of its own.
+sub h2load {
+    my ($port) = @_;
+    my (@pipes, %seen);
+    for my $number (1 .. 4) {
+        my $uris = write_to("$folder/h2load-$number.uris", join '', map {"https://127.0.0.1:$port$_\n"} shuffle(@paths));
+        my $log = "$folder/h2load-$number.log";
+        unlink $log;
+        open my $pipe, '-|', "h2load -t1 -c4 -m4 -D $SECONDS -i $uris --log-file=$log 2>&1" or die "h2load: $!\n";
+        push @pipes, [$pipe, $log];
+    }
+    my @took;
+    for (@pipes) {
+        my ($pipe, $log) = @$_;
+        my $said = do { local $/; <$pipe> };
+        $seen{errors} += $said =~ /requests: .* (\d+) failed,/ ? $1 : die $said;
+        # When, status and microseconds of each.
+        for (split /^/, slurp($log)) {
+            my (undef, $status, $took) = split ' ';
+            $seen{$status}++;
+            push @took, $took / 1000;
+        }
+    }
+    @took = sort { $a <=> $b } @took;
+    ($seen{p50}, $seen{p99}) = map { $took[@took * $_] } 0.5, 0.99;
+    $seen{per_second} = @took / $SECONDS;
+    return %seen;
+}
+
+sub median { my @sorted = sort { $a <=> $b } @_; return $sorted[@sorted / 2] }
+
+my @kinds = (
+    ['HTTP/1.1, all connections kept', 1, sub {
+        my ($at, $paths) = @_;
+        wrk(seconds => $SECONDS, url => "http://127.0.0.1:$at->{http}", paths => $paths);
+    }],
+    ['HTTP/1.1, none kept', 0, sub {
+        my ($at, $paths) = @_;
+        wrk(seconds => $SECONDS, url => "http://127.0.0.1:$at->{http}", paths => $paths, close => 1);
+    }],
+    ['HTTP/1.1 and TLS, none kept, clients asked', 0, sub {
+        my ($at, $paths) = @_;
+        wrk(seconds => $SECONDS, url => "https://127.0.0.1:$at->{tls}", paths => $paths, close => 1);
+    }],
+    ['HTTP/2, all connections kept', 1, sub { h2load($_[0]{tls}) }],
+    ['HTTP/2, none kept to the service', 0, sub { h2load($_[0]{tls}) }],
+);
+
+note sprintf '%-45s %10s %10s %10s %10s %10s %10s', '', 'ours/s', 'stock/s', 'ours p50', 'stock p50', 'ours p99', 'stock p99';
+for my $kind (@kinds) {
+    my ($what, $kept, $load) = @$kind;
+    my %all;
+    # Both ways around, the first one to fill what is empty.
+    for my $turn (0 .. $TURNS) {
+        for my $who ($turn % 2 ? qw(ours stock) : qw(stock ours)) {
+            my %seen = $load->($port{"$who-$kept"}, \@paths);
+            my @bad = grep { /^\d+$/ && !/^200$/ } keys %seen;
+            $all{$who}{bad}{$_} += $seen{$_} for @bad;
+            $all{$who}{errors} += $seen{errors};
+            next if !$turn && $TURNS > 1;
+            push @{ $all{$who}{$_} }, $seen{$_} for qw(per_second p50 p99);
+        }
+    }
+    for my $who (qw(ours stock)) {
+        is_deeply $all{$who}{bad} // {}, {}, "$what: every answer of $who is right";
+        is $all{$who}{errors}, 0, "$what: every request to $who has one";
+    }
+    note sprintf '%-45s %10.0f %10.0f %10.2f %10.2f %10.2f %10.2f', $what,
+        map { my $figure = $_; map { median(@{ $all{$_}{$figure} }) } qw(ours stock) } qw(per_second p50 p99);
+}
+
+is slurp("$folder/ours-$_.log"), '', 'nothing in the log' for 0, 1;
+done_testing();

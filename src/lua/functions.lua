@@ -60,7 +60,8 @@ end
 -- The cdata of an object of resty.kong.x509, or else the value itself.
 local function cdata_of(value, name)
     local meta = type(value) == "table" and getmetatable(value)
-    if meta and meta.__name == name then
+    -- Of a locked one it is what its owner says.
+    if type(meta) == "table" and meta.__name == name then
         return value.ctx
     end
     return value
@@ -85,6 +86,12 @@ local function is_store(value)
 end
 
 
+-- Whether there is an argument, or a field. A NULL, which LuaJIT takes for equal to nil, is one: a wrong one.
+local function is_given(value)
+    return type(value) ~= "nil"
+end
+
+
 local functions = {}
 
 
@@ -92,8 +99,7 @@ local functions = {}
 
 function functions.request_client_certificate(r, ca_certs)
     local chain = cdata_of(ca_certs, CHAIN)
-    -- A NULL is no way to ask without a list.
-    if (ca_certs ~= nil or type(ca_certs) == "cdata") and not is_chain(chain) then
+    if is_given(ca_certs) and not is_chain(chain) then
         error("ca_certs must be a parsed cdata object", 2)
     end
     return result(api.request_client_certificate(r, chain, text))
@@ -276,7 +282,7 @@ function functions.set_sans_uris(r, names)
 end
 
 
-local M = { is_chain = is_chain, strings = strings }
+local M = { is_chain = is_chain, is_given = is_given, strings = strings }
 
 
 -- Takes back where the current request goes, and all settings for the connection to there.

@@ -5,7 +5,7 @@ local api, declaration = ...
 
 local ffi = require "ffi"
 local functions = require "resty.kong.tls.functions"
-local is_chain = functions.is_chain
+local is_chain, is_given = functions.is_chain, functions.is_given
 local strings = functions.strings
 
 local type = type
@@ -158,7 +158,7 @@ end
 
 -- The certificate with this number, the leaf being 1.
 function chain_methods:certificate(index)
-    if index == nil then
+    if not is_given(index) then
         index = 1
     end
     check("index", index, "number", 2)
@@ -238,25 +238,25 @@ function store_methods:verify(chain, options)
     end
 
     local purpose, depth, at = "", -1, 0 / 0
-    if options ~= nil then
+    if is_given(options) then
         check("options", options, "table", 2)
         for name in pairs(options) do
             if name ~= "purpose" and name ~= "depth" and name ~= "at" then
                 error("unknown option \"" .. tostring(name) .. "\"", 2)
             end
         end
-        if options.purpose ~= nil then
+        if is_given(options.purpose) then
             check("purpose", options.purpose, "string", 2)
             purpose = options.purpose
         end
-        if options.depth ~= nil then
+        if is_given(options.depth) then
             check("depth", options.depth, "number", 2)
             depth = options.depth
             if not (depth >= 0) then
                 error("depth must not be negative", 2)
             end
         end
-        if options.at ~= nil then
+        if is_given(options.at) then
             check("at", options.at, "number", 2)
             at = options.at
         end
@@ -309,7 +309,7 @@ local key_meta = { __name = "resty.kong.x509.key", __index = key_methods }
 -- The first private key in a text.
 function M.key(pem, password)
     check("pem", pem, "string", 2)
-    if password ~= nil then
+    if is_given(password) then
         check("password", password, "string", 2)
     end
     if api.key_parse(pem, #pem, password, password and #password or 0, pointer, text) ~= OK then

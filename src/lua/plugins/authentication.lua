@@ -1,6 +1,7 @@
 -- resty.kong.plugins.authentication: what the plugins have in common that authenticate clients by their
 -- certificates. It verifies a chain, finds out whose certificate it is, and tells the service.
 
+local functions = require "resty.kong.tls.functions"
 local lrucache = require "resty.lrucache"
 local x509 = require "resty.kong.x509"
 local pdk = require "resty.kong.pdk"
@@ -10,6 +11,7 @@ local error = error
 local pairs = pairs
 local ipairs = ipairs
 local setmetatable = setmetatable
+local is_given = functions.is_given
 local set_client_verify = pdk.client.tls.set_client_verify
 
 -- What the service gets, and the client can't set.
@@ -204,11 +206,11 @@ function M.new(name, options, others)
     if not M.is_list(options.consumers) then
         error("consumers must be a list", 3)
     end
-    if options.anonymous ~= nil and (type(options.anonymous) ~= "string" or options.anonymous == "") then
+    if is_given(options.anonymous) and (type(options.anonymous) ~= "string" or options.anonymous == "") then
         error("anonymous must be a string", 3)
     end
     local depth = options.depth
-    if depth ~= nil and not (type(depth) == "number" and depth >= 0 and depth % 1 == 0) then
+    if is_given(depth) and not (type(depth) == "number" and depth >= 0 and depth % 1 == 0) then
         error("depth must be an integer, and not negative", 3)
     end
     for option in pairs(options) do

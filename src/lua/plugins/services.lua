@@ -19,6 +19,7 @@ local error = error
 local pairs = pairs
 local ipairs = ipairs
 local setmetatable = setmetatable
+local is_given = functions.is_given
 local service = pdk.service
 
 local methods = {}
@@ -301,12 +302,12 @@ function M.new(options)
         end
     end
     local services, err = options.services, nil
-    if type(options.file) == "string" and services == nil then
+    if type(options.file) == "string" and not is_given(services) then
         services, err = load_table(options.file)
         if not services then
             return nil, err
         end
-    elseif type(services) ~= "table" or options.file ~= nil then
+    elseif type(services) ~= "table" or is_given(options.file) then
         error("either services must be a table, or file the name of one", 2)
     end
 

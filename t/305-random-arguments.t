@@ -1,0 +1,126 @@
+# Functions that are called with anything, in every phase in which they may be called: what is wrong is an
+# error that says so, the worker lives on, and a request that nothing was set for is served as ever.
+#
+# TEST_NGINX_SEED is a number that makes the calls the same again; TEST_NGINX_TORTURE makes more of them.
+
+use lib 't/support';
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+$ENV{TEST_NGINX_SEED} //= int rand 1_000_000;
+$ENV{TEST_NGINX_REQUESTS} = $ENV{TEST_NGINX_TORTURE} ? 5_000 : 300;
+diag("seed $ENV{TEST_NGINX_SEED}") if $ENV{TEST_NGINX_TORTURE};
+repeat_each(1);
+log_level('error');
+run_tests();
+
+__DATA__
+
+=== TEST 1: on the way to the service
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+        kong_tls_keepalive 4;
+    }
+--- config
+    location /random {
+        rewrite_by_lua_block { require("random_arguments").call(5) }
+        access_by_lua_block { require("random_arguments").call(15) }
+        header_filter_by_lua_block { require("random_arguments").call(2) }
+        log_by_lua_block { require("random_arguments").call(2) }
+        proxy_pass https://kept;
+    }
+    location /nothing {
+        proxy_pass https://kept;
+    }
+    location /t {
+        content_by_lua_block {
+            local random_arguments = require "random_arguments"
+            math.randomseed($TEST_NGINX_SEED)
+            local function ask(path)
+                local socket = ngx.socket.tcp()
+                socket:settimeouts(5000, 5000, 5000)
+                assert(socket:connect("127.0.0.1", $TEST_NGINX_SERVER_PORT))
+                assert(socket:send("GET " .. path .. " HTTP/1.0\r\n\r\n"))
+                local answer = socket:receive("*a") or "nothing"
+                socket:close()
+                return tonumber(answer:match("^HTTP/%S+ (%d+)")), answer
+            end
+            local seen, wrong = {}, {}
+            for n = 1, $TEST_NGINX_REQUESTS do
+                local status = ask("/random")
+                seen[status or "none"] = true
+                local _, answer = ask("/nothing")
+                if not answer:find("client= reused=", 1, true) then
+                    wrong[#wrong + 1] = answer
+                end
+            end
+            ngx.say(#wrong, " requests with settings of others", wrong[1] or "")
+            ngx.say(seen.none and "requests without an answer" or "all have an answer")
+            ngx.say(seen[200] and "some are served" or "none is served")
+            ngx.say(random_arguments.done > 20 and "some calls did something" or "no call did anything")
+            ngx.say(#random_arguments.complaints == 0 and "no complaints" or table.concat(random_arguments.complaints, "\n"))
+        }
+    }
+--- request
+GET /t
+--- timeout: 300
+--- response_body
+0 requests with settings of others
+all have an answer
+some are served
+some calls did something
+no complaints
+--- no_error_log
+[alert]
+panicked
+exited on signal
+
+
+
+=== TEST 2: in handshakes with clients
+--- http_config
+    gateway {
+        ssl_client_hello_by_lua_block {
+            if require("ngx.ssl.clienthello").get_client_hello_server_name() == "random.test" then
+                require("random_arguments").call(5)
+            end
+        }
+        ssl_certificate_by_lua_block {
+            if require("ngx.ssl").server_name() == "random.test" then
+                require("random_arguments").call(5)
+            end
+        }
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            -- Not in a handshake can it be read.
+            local random_arguments = require "random_arguments"
+            math.randomseed($TEST_NGINX_SEED)
+            local wrong = {}
+            for n = 1, $TEST_NGINX_REQUESTS / 10 do
+                for _, name in ipairs { "random.test", "nothing.test" } do
+                    local seen = client.s_client { unix = "$TEST_NGINX_HTML_DIR/gateway.sock", servername = name, cert = "client1" }
+                    if name == "nothing.test" and seen.body ~= "NONE, no certificates\n" then
+                        wrong[#wrong + 1] = seen.body
+                    end
+                end
+            end
+            ngx.say(#wrong, " handshakes with settings of others", wrong[1] or "")
+            ngx.say(random_arguments.done > 0 and "some calls did something" or "no call did anything")
+            ngx.say(#random_arguments.complaints == 0 and "no complaints" or table.concat(random_arguments.complaints, "\n"))
+        }
+    }
+--- request
+GET /t
+--- timeout: 300
+--- response_body
+0 handshakes with settings of others
+some calls did something
+no complaints
+--- no_error_log
+[alert]
+panicked
+exited on signal

@@ -1,0 +1,196 @@
+-- Calls functions with values of all kinds, whatever they expect, and complains of what no caller should
+-- see: an error that is no string, or one of Lua's own in place of one that names the argument.
+
+local ffi = require "ffi"
+local ssl = require "ngx.ssl"
+local kong = require "resty.kong.pdk"
+local tls = require "resty.kong.tls"
+local x509 = require "resty.kong.x509"
+local pki = require "pki"
+
+local random = math.random
+
+local M = { complaints = {}, calls = 0, done = 0 }
+
+local pem, key_pem, authority = pki.read("client1"), pki.read("client1", ".key"), pki.read("ca")
+-- Not in every phase can these be made.
+local thread = coroutine.create(function() end)
+local chain, key, der = pki.chain("client1"), pki.key("client1"), assert(ssl.cert_pem_to_der(pem))
+
+-- ---- values --------------------------------------------------------------------------------------
+
+-- A text with some of its bytes others.
+local function mutated(text)
+    for _ = 1, random(0, 3) do
+        local at = random(#text)
+        local kind = random(4)
+        if kind == 1 then
+            text = text:sub(1, at - 1) .. string.char(random(0, 255)) .. text:sub(at + 1)
+        elseif kind == 2 then
+            text = text:sub(1, at)
+        elseif kind == 3 then
+            text = text:sub(at) .. text:sub(1, at)
+        else
+            text = text .. text:sub(at)
+        end
+        if text == "" then
+            return text
+        end
+    end
+    return text
+end
+
+local function throw()
+    error("from a metamethod")
+end
+
+local cyclic = {}
+cyclic[1] = cyclic
+cyclic.ctx = cyclic
+
+local kinds = {
+    function() return nil end,
+    function() return random(2) == 1 end,
+    function()
+        local numbers = { 0, 1, -1, 0.5, 80, 443, 65536, 2 ^ 31, 2 ^ 53, -2 ^ 63, 1e308, 1 / 0, -1 / 0, 0 / 0, random(1000) }
+        return numbers[random(#numbers)]
+    end,
+    function()
+        local texts = { "", "\0", "SUCCESS", "NONE", "FAILED:x", "FAILED:\r\n", "service", "service.test", "a.test:80",
+                        "unix:/x", "[::1]", "10.0.0.0/8", "clientAuth", "sha256", ("x"):rep(100000), "\255\254", "%n%s" }
+        return texts[random(#texts)]
+    end,
+    function() return mutated(pem) end,
+    function() return mutated(key_pem) end,
+    function() return mutated(der) end,
+    function() return chain end,
+    function() return key end,
+    function() return (x509.chain(mutated(pem))) end,
+    function() return (x509.key(mutated(key_pem))) end,
+    function() return (x509.store { pem = authority }) end,
+    function() return x509.chain(pem)[1] end,
+    function() return (x509.addresses { "10.0.0.0/8" }) end,
+    function() return ffi.cast("void *", 0) end,
+    function() return ffi.new("int64_t", random(1000)) end,
+    function() return ffi.new("char[16]") end,
+    function() return ngx.null end,
+    function() return print end,
+    function() return thread end,
+    function() return io.stdout end,
+    function() return {} end,
+    function() return cyclic end,
+    function() return { "a.test", "*.b.test" } end,
+    function() return { "a.test", [3] = "b.test", x = "c" } end,
+    function() return { 1, true, {} } end,
+    function() return { ctx = ffi.cast("void *", 0) } end,
+    function() return { ctx = "text" } end,
+    function() return setmetatable({}, { __index = throw, __len = throw, __tostring = throw, __call = throw, __pairs = throw }) end,
+    function() return setmetatable({}, { __metatable = random(2) == 1 and 5 or "locked" }) end,
+    function() return setmetatable({}, { __name = "resty.kong.x509.chain" }) end,
+    function() return setmetatable({ ctx = 1 }, { __name = "resty.kong.x509.key" }) end,
+}
+
+local value
+
+-- A table of options with such values.
+local names = { "pem", "file", "dir", "system", "crl", "check_revocation", "partial_chain", "purpose", "depth", "at",
+                "names", "ca", "consumers", "common_name", "sans", "name", "header", "encoding", "trusted", "anonymous",
+                "certificate", "key", "services", "verify", "store", "default", 1, 2 }
+local function options()
+    local made = {}
+    for _ = 1, random(0, 4) do
+        made[names[random(#names)]] = value()
+    end
+    return made
+end
+kinds[#kinds + 1] = options
+
+function value()
+    return kinds[random(#kinds)]()
+end
+
+-- ---- functions -----------------------------------------------------------------------------------
+
+local functions = {}
+
+local function add(prefix, list)
+    for name, call in pairs(list) do
+        if type(call) == "function" then
+            functions[#functions + 1] = { name = prefix .. name, call = call }
+        end
+    end
+end
+
+add("kong.client.tls.", kong.client.tls)
+add("kong.service.", kong.service)
+add("resty.kong.tls.", tls)
+add("resty.kong.x509.", x509)
+for _, plugin in ipairs { "mtls_auth", "header_cert_auth", "sni", "services" } do
+    add(plugin .. ".", require("resty.kong.plugins." .. plugin))
+end
+
+local objects = {
+    { "chain:", function() return x509.chain(pem) end, { "count", "certificate", "to_pem" } },
+    { "certificate:", function() return x509.chain(pem)[1] end, { "fingerprint", "to_pem" } },
+    { "store:", function() return x509.store { pem = authority } end, { "verify" } },
+    { "key:", function() return x509.key(key_pem) end, { "belongs_to" } },
+    { "addresses:", function() return x509.addresses { "10.0.0.0/8" } end, { "contain" } },
+}
+for _, object in ipairs(objects) do
+    local prefix, make, methods = object[1], object[2], object[3]
+    for _, method in ipairs(methods) do
+        functions[#functions + 1] = { name = prefix .. method, call = function(...)
+            local made = make()
+            return made[method](made, ...)
+        end }
+        functions[#functions + 1] = { name = prefix:gsub(":", ".") .. method, call = function(...)
+            return make()[method](...)
+        end }
+    end
+    functions[#functions + 1] = { name = prefix .. "[]", call = function(name)
+        return make()[name]
+    end }
+end
+table.sort(functions, function(one, other) return one.name < other.name end)
+
+-- ---- calls ---------------------------------------------------------------------------------------
+
+-- Texts of Lua's own errors.
+local OWN = { "attempt to ", "bad argument", "cannot convert", "stack overflow", "expected, got" }
+
+local function complain(called, what)
+    if #M.complaints < 20 then
+        M.complaints[#M.complaints + 1] = called.name .. ": " .. what
+    end
+end
+
+local function judge(called, threw, first, second)
+    M.calls = M.calls + 1
+    if threw then
+        if type(first) ~= "string" then
+            return complain(called, "threw a " .. type(first))
+        end
+        if first:find("from a metamethod", 1, true) then
+            return
+        end
+        for _, text in ipairs(OWN) do
+            if first:find(text, 1, true) then
+                return complain(called, first)
+            end
+        end
+    elseif first == nil and second ~= nil and type(second) ~= "string" then
+        complain(called, "nil and a " .. type(second))
+    elseif first == true then
+        M.done = M.done + 1
+    end
+end
+
+function M.call(count)
+    for _ = 1, count do
+        local called = functions[random(#functions)]
+        local ok, first, second = pcall(called.call, value(), value(), value())
+        judge(called, not ok, first, second)
+    end
+end
+
+return M

@@ -73,8 +73,9 @@ __DATA__
 
 === TEST 1: CVE-2025-23419, CVE-2014-3616: the session of a virtual host, offered to a stricter one
 A client that was not asked, and resumes under a name that asks, is as one without a certificate (nginx
-1.26.3 and 1.27.4 let none resume under another name). Of those that Lua code has asked, none does. What nginx takes where it asks itself is its own matter, and
-for all to see.
+1.26.3 and 1.27.4 let none resume under another name). Of those that Lua code has asked, none does, and none
+that nginx has asked does where Lua code asks. What nginx takes where it asks itself is its own matter, and for
+all to see.
 --- http_config
     ssl_session_cache shared:sessions:1m;
     ssl_protocols TLSv1.2 TLSv1.3;
@@ -120,8 +121,11 @@ for all to see.
             end
             for _, version in ipairs { "1.2", "1.3" } do
                 for _, hosts in ipairs { { "open.test", "asked.test" }, { "open.test", "strict.test" },
-                                         { "other.test", "asked.test" }, { "asked.test", "other.test" } } do
-                    for _, cert in ipairs { false, "client1" } do
+                                         { "other.test", "asked.test" }, { "asked.test", "other.test" },
+                                         { "strict.test", "asked.test" }, { "strict.test", "other.test" } } do
+                    -- Without a certificate there is no session of the strict one.
+                    for _, cert in ipairs(hosts[1] == "strict.test" and { "client1" } or { "none", "client1" }) do
+                        cert = cert ~= "none" and cert
                         os.remove("$TEST_NGINX_HTML_DIR/session")
                         local first = connect(version, hosts[1], cert or nil, "sess_out")
                         local second = connect(version, hosts[2], cert or nil, "sess_in")
@@ -153,6 +157,8 @@ $_ other.test asked.test none: not resumed, asked NONE
 $_ other.test asked.test client1: not resumed, asked SUCCESS
 $_ asked.test other.test none: not resumed, other NONE
 $_ asked.test other.test client1: not resumed, other FAILED
+$_ strict.test asked.test client1: not resumed, asked SUCCESS
+$_ strict.test other.test client1: not resumed, other FAILED
 _EOC_
 --- error_log
 nginx itself, TLS 1.3

@@ -168,6 +168,8 @@ __DATA__
 
 
 === TEST 5: a session ends some time after its first handshake, however often it is renewed
+# There, a handshake takes as long as the session lives.
+--- skip_eval: 2: $ENV{TEST_NGINX_USE_VALGRIND}
 --- http_config
     kong_tls_session_cache 8 timeout=1500ms;
 --- config
@@ -211,6 +213,8 @@ true
 
 
 === TEST 6: the same with TLS 1.2
+# There, a handshake takes as long as the session lives.
+--- skip_eval: 2: $ENV{TEST_NGINX_USE_VALGRIND}
 --- http_config
     kong_tls_session_cache 8 timeout=1500ms;
 --- config

@@ -124,3 +124,60 @@ no complaints
 [alert]
 panicked
 exited on signal
+
+
+
+=== TEST 3: certificates in headers
+--- config
+    location /header {
+        access_by_lua_block {
+            local random_arguments = require "random_arguments"
+            local encoding = ngx.var.arg_encoding
+            local plugin = random_arguments[encoding]
+            if not plugin then
+                plugin = assert(require("resty.kong.plugins.header_cert_auth").new {
+                    ca = { pem = require("pki").read("ca") }, header = "X-Client-Cert", encoding = encoding,
+                    trusted = { "127.0.0.1" }, consumers = { { name = "alice", common_name = "client-1" } },
+                })
+                random_arguments[encoding] = plugin
+            end
+            plugin:access()
+        }
+        content_by_lua_block {
+            ngx.say(ngx.req.get_headers()["X-Consumer-Username"], " ", ngx.req.get_headers()["X-Client-Cert"])
+        }
+    }
+    location /t {
+        content_by_lua_block {
+            local random_arguments = require "random_arguments"
+            math.randomseed($TEST_NGINX_SEED)
+            local seen, wrong = {}, {}
+            for n = 1, 4 * $TEST_NGINX_REQUESTS do
+                local encoding = n % 2 == 0 and "url" or "base64"
+                local header = random_arguments.header(encoding)
+                local socket = ngx.socket.tcp()
+                socket:settimeouts(5000, 5000, 5000)
+                assert(socket:connect("127.0.0.1", $TEST_NGINX_SERVER_PORT))
+                assert(socket:send("GET /header?encoding=" .. encoding .. " HTTP/1.0\r\nX-Client-Cert: " .. header .. "\r\n\r\n"))
+                local answer = socket:receive("*a") or "nothing"
+                socket:close()
+                local status = answer:match("^HTTP/%S+ (%d+)") or "none"
+                seen[status] = (seen[status] or 0) + 1
+                if status ~= "401" and not (status == "200" and answer:find("\nalice nil\n", 1, true)) then
+                    wrong[#wrong + 1] = header .. ": " .. answer
+                end
+            end
+            ngx.say(#wrong, " wrong answers", wrong[1] and ": " .. wrong[1] or "")
+            ngx.say((seen["200"] or 0) > 20 and (seen["401"] or 0) > 20 and "some are taken, and some are not")
+        }
+    }
+--- request
+GET /t
+--- timeout: 300
+--- response_body
+0 wrong answers
+some are taken, and some are not
+--- no_error_log
+[alert]
+panicked
+exited on signal

@@ -109,6 +109,20 @@ function value()
     return kinds[random(#kinds)]()
 end
 
+-- A header with a certificate as "url" or "base64" has it, which may be damaged: before it was encoded, or
+-- after.
+function M.header(encoding)
+    local text = random(2) == 1 and mutated(encoding == "url" and pem or der) or (encoding == "url" and pem or der)
+    if encoding == "url" then
+        text = text:gsub("[^%w%-_.~]", function(byte) return ("%%%02X"):format(byte:byte()) end)
+    else
+        text = ngx.encode_base64(text)
+    end
+    text = random(2) == 1 and mutated(text) or text
+    -- What is no header would be a bad request.
+    return (text:gsub("[^\32-\126]", "~"))
+end
+
 -- ---- functions -----------------------------------------------------------------------------------
 
 local functions = {}

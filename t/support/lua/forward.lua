@@ -89,12 +89,12 @@ end
 
 
 -- Says what becomes of a POST to each of `uris`, all at the same time: its status, and the time if
--- it took more than 5 s. After a URI, " late" says that its body is.
+-- it took more than 20 s, of a minute. After a URI, " late" says that its body is.
 function _M.say_all(uris, options)
     local said = _M.all(uris, function(line)
         local uri, late = line:match("^(%S+)( ?l?a?t?e?)$")
         local answer = _M.post(uri, { late = late ~= "", body = options and options.body })
-        local slow = answer.seconds > 5 and " after " .. answer.seconds .. " s" or ""
+        local slow = answer.seconds > 20 and " after " .. answer.seconds .. " s" or ""
         return uri:match("^[^?]*") .. ": " .. tostring(answer.status) .. slow
     end)
     ngx.say(table.concat(said, "\n"))

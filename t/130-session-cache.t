@@ -169,7 +169,7 @@ __DATA__
 
 === TEST 5: a session ends some time after its first handshake, however often it is renewed
 # There, a handshake takes as long as the session lives.
---- skip_eval: 2: $ENV{TEST_NGINX_USE_VALGRIND}
+--- skip_eval: 3: $ENV{TEST_NGINX_USE_VALGRIND}
 --- http_config
     kong_tls_session_cache 8 timeout=1500ms;
 --- config
@@ -214,7 +214,7 @@ true
 
 === TEST 6: the same with TLS 1.2
 # There, a handshake takes as long as the session lives.
---- skip_eval: 2: $ENV{TEST_NGINX_USE_VALGRIND}
+--- skip_eval: 3: $ENV{TEST_NGINX_USE_VALGRIND}
 --- http_config
     kong_tls_session_cache 8 timeout=1500ms;
 --- config

@@ -1017,6 +1017,8 @@ GET /t?scheme=https
 
 
 === TEST 105: reload: what violates it is refused, and what was there goes on
+# In valgrind there is one process, which can't reload itself while it answers.
+--- skip_eval: 5: $ENV{TEST_NGINX_USE_VALGRIND}
 --- config
     include $TEST_NGINX_HTML_DIR/case.conf;
     location /loaded {

@@ -56,7 +56,11 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Allocator<A> {
     }
 
     unsafe fn realloc(&self, piece: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if !self.reserve.has(piece) {
+        if self.reserve.has(piece) {
+            if self.reserve.resize(piece, layout, size) {
+                return piece;
+            }
+        } else {
             // SAFETY: by contract; it is the system's.
             let grown = unsafe { self.system.realloc(piece, layout, size) };
             if !grown.is_null() {
@@ -129,8 +133,22 @@ impl Reserve {
     }
 
     fn put_back(&self, piece: *mut u8, layout: Layout) {
+        self.put_back_from(piece, 0, layout);
+    }
+
+    /// Whether a piece can have this size where it is. What it has beyond that is given back.
+    fn resize(&self, piece: *mut u8, layout: Layout, size: usize) -> bool {
+        let fits = size <= layout.size().next_multiple_of(BLOCK);
+        if fits {
+            self.put_back_from(piece, size.div_ceil(BLOCK), layout);
+        }
+        fits
+    }
+
+    /// Gives back the blocks of a piece but for the first `kept` ones.
+    fn put_back_from(&self, piece: *mut u8, kept: usize, layout: Layout) {
         let first = (piece as usize - self.start() as usize) / BLOCK;
-        let blocks = self.taken.get(first..first + layout.size().div_ceil(BLOCK));
+        let blocks = self.taken.get(first + kept..first + layout.size().div_ceil(BLOCK));
         for taken in blocks.unwrap_or_default() {
             taken.store(false, Ordering::Release);
         }
@@ -217,8 +235,27 @@ mod tests {
             assert!(allocator.alloc(layout(1, 128)).is_null());
             let one = allocator.alloc(layout(ALL / 2 + 1, 1));
             assert!(!one.is_null());
-            assert!(allocator.realloc(one, layout(ALL / 2 + 1, 1), ALL / 2 + 2).is_null());
+            assert!(allocator.realloc(one, layout(ALL / 2 + 1, 1), ALL / 2 + BLOCK + 1).is_null());
             allocator.dealloc(one, layout(ALL / 2 + 1, 1));
+            assert!(!allocator.alloc(layout(ALL, 1)).is_null());
+        }
+    }
+
+    #[test]
+    fn a_piece_stays_where_it_is_if_it_fits() {
+        let allocator = allocator();
+        // SAFETY: as above.
+        unsafe {
+            let all = allocator.alloc(layout(ALL - 1, 1));
+            assert_eq!(allocator.realloc(all, layout(ALL - 1, 1), ALL), all);
+            assert!(allocator.alloc(layout(1, 1)).is_null());
+            // What it no longer needs is there for others.
+            assert_eq!(allocator.realloc(all, layout(ALL, 1), BLOCK + 1), all);
+            let rest = allocator.alloc(layout(ALL - 2 * BLOCK, 1));
+            assert_eq!(rest, all.add(2 * BLOCK));
+            assert!(allocator.alloc(layout(1, 1)).is_null());
+            allocator.dealloc(all, layout(BLOCK + 1, 1));
+            allocator.dealloc(rest, layout(ALL - 2 * BLOCK, 1));
             assert!(!allocator.alloc(layout(ALL, 1)).is_null());
         }
     }

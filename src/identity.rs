@@ -34,6 +34,8 @@ pub struct Identity<'a> {
     pub dns_names: Option<&'a RequiredNames>,
     /// URIs of which the service's certificate must carry one.
     pub uris: Option<&'a RequiredNames>,
+    /// The protocols that are offered in place of those of the context (ALPN; RFC 7301, section 3.1).
+    pub protocols: Option<&'a [u8]>,
     /// The name that is sent (SNI; RFC 6066, section 3).
     pub server_name: Option<&'a [u8]>,
     /// The name that the service's certificate is verified for.
@@ -54,6 +56,7 @@ impl Identity<'_> {
             trusted_store,
             dns_names,
             uris,
+            protocols,
             server_name,
             verified_name,
             source,
@@ -81,8 +84,8 @@ impl Identity<'_> {
                 }
             });
         }
-        for name in [server_name, verified_name] {
-            encoding.optional(name, Encoding::bytes);
+        for bytes in [protocols, server_name, verified_name] {
+            encoding.optional(bytes, Encoding::bytes);
         }
         encoding.optional(source, |encoding, source| encoding.bytes(source.as_bytes()));
         Key(encoding.digest())
@@ -138,6 +141,7 @@ mod tests {
                 trusted_store: None,
                 dns_names: None,
                 uris: None,
+                protocols: None,
                 server_name: None,
                 verified_name: None,
                 source: None,
@@ -185,8 +189,10 @@ mod tests {
             Identity { dns_names: Some(&abc), ..base },
             Identity { uris: Some(&ab), ..base },
             Identity { dns_names: Some(&ab), uris: Some(&ab), ..base },
+            Identity { protocols: Some(b"\x02h2"), ..base },
             Identity { server_name: Some(b""), ..base },
             Identity { server_name: Some(b"a"), ..base },
+            Identity { protocols: Some(b"a"), ..base },
             Identity { verified_name: Some(b"a"), ..base },
             Identity { server_name: Some(b"a"), verified_name: Some(b"a"), ..base },
             Identity { server_name: Some(b"a\0"), ..base },

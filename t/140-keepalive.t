@@ -715,3 +715,57 @@ qr/\[(?:error|crit|alert|emerg)\]/
 [(200) x 3]
 --- no_error_log
 [error]
+
+
+
+=== TEST 20: HTTP/2 and HTTP/1.1 are not spoken on one connection, nor resumed for each other
+--- skip_nginx: 25: < 1.29.4
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/grpc.sock;
+        kong_tls_keepalive 8;
+    }
+    upstream anew {
+        server unix:$TEST_NGINX_HTML_DIR/grpc.sock;
+    }
+--- config
+    proxy_set_header Connection "";
+    location ~ ^/set/(?<to>[a-z]+)/1$ {
+        access_by_lua_block { assert(kong.service.set_tls_cert_key(cert.client1, key.client1)) }
+        proxy_http_version 1.1;
+        proxy_pass https://$to/connection;
+    }
+    location ~ ^/set/(?<to>[a-z]+)/2$ {
+        access_by_lua_block { assert(kong.service.set_tls_cert_key(cert.client1, key.client1)) }
+        proxy_http_version 2;
+        proxy_pass https://$to/connection;
+    }
+    location /nothing/1 {
+        proxy_http_version 1.1;
+        proxy_pass https://kept/connection;
+    }
+    location /nothing/2 {
+        proxy_http_version 2;
+        proxy_pass https://kept/connection;
+    }
+    location /resumed/1 {
+        access_by_lua_block { assert(kong.service.set_tls_cert_key(cert.client2, key.client2)) }
+        proxy_http_version 1.1;
+        proxy_pass https://anew/;
+    }
+    location /resumed/2 {
+        access_by_lua_block { assert(kong.service.set_tls_cert_key(cert.client2, key.client2)) }
+        proxy_http_version 2;
+        proxy_pass https://anew/;
+    }
+--- request eval
+[(map { ("GET $_/1", "GET $_/2") x 2 } "/set/kept", "/nothing"), ("GET /resumed/1", "GET /resumed/2") x 2]
+--- response_body_like eval
+[qr/client-1,O=Test connection=1$/, qr/client-1,O=Test connection=1$/, qr/client-1,O=Test connection=2$/,
+ qr/client-1,O=Test connection=2$/, qr/client= connection=1$/, qr/client= connection=1$/, qr/client= connection=2$/,
+ qr/client= connection=2$/, qr/client-2,O=Test reused=[.] /, qr/client-2,O=Test reused=[.] /,
+ qr/client-2,O=Test reused=r /, qr/client-2,O=Test reused=r /]
+--- error_code eval
+[(200) x 12]
+--- no_error_log
+[error]

@@ -46,13 +46,14 @@ pub fn request_client_certificate(
     authorities: Option<&StackRef<X509>>,
 ) -> Result<(), RequestCertificateError> {
     let ssl = client_ssl(request)?;
+    // First: nobody is asked whose session can't be bound.
+    let state = handshake::watch(ssl, ssl::server_name(ssl))?;
 
     match authorities {
         Some(certificates) => announce(ssl, certificates)?,
         None => announce_none(ssl)?,
     }
     ssl::ask_for_certificate(ssl);
-    let state = handshake::watch(ssl, ssl::server_name(ssl))?;
     if !state.certificate_requested.replace(true) {
         counters::count(Counter::ClientCertificateRequested);
     }

@@ -50,15 +50,15 @@ pub fn is_first(ssl: &SslRef) -> bool {
 
 /// Takes the place of the callback of the context, for one connection.
 unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) {
-    guard("client handshake", process_log(), (), || {
-        // SAFETY: OpenSSL calls with a valid SSL.
-        let ssl = unsafe { SslRef::from_ptr(ssl.cast_mut()) };
+    // SAFETY: OpenSSL calls with a valid SSL.
+    let ssl = unsafe { SslRef::from_ptr(ssl.cast_mut()) };
+    let handled = guard("client handshake", process_log(), false, || {
         if let Some(of_context) = ssl::info_callback(ssl.ssl_context()) {
             // SAFETY: as OpenSSL would call it.
             unsafe { of_context(ssl.as_ptr(), r#where, ret) };
         }
         let Some(state) = DownstreamConnection::find(ssl).filter(|_| is_first(ssl)) else {
-            return;
+            return true;
         };
         if let Err(error) = go_on(ssl, state) {
             refuse(ssl, &error);
@@ -66,7 +66,11 @@ unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) 
         if HandshakeEvent::from_where(r#where) == Some(HandshakeEvent::Done) {
             client_certificate::count_answer(ssl, state);
         }
+        true
     });
+    if !handled {
+        ssl::refuse_handshake(ssl);
+    }
 }
 
 fn go_on(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {

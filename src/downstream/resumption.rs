@@ -355,9 +355,9 @@ fn check_internal_cache(pool: Pool<'_>, context: &SslContextRef) -> Result<(), I
 }
 
 unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) {
-    guard("client handshake", process_log(), (), || {
-        // SAFETY: OpenSSL calls with a valid SSL.
-        let ssl = unsafe { SslRef::from_ptr(ssl.cast_mut()) };
+    // SAFETY: OpenSSL calls with a valid SSL.
+    let ssl = unsafe { SslRef::from_ptr(ssl.cast_mut()) };
+    let handled = guard("client handshake", process_log(), false, || {
         let context = ssl.ssl_context();
         let previous = match PREVIOUS.data(context) {
             // SAFETY: only `check_internal_cache` sets the data at our index.
@@ -374,7 +374,11 @@ unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) 
                 handshake::refuse(ssl, &error);
             }
         }
+        true
     });
+    if !handled {
+        ssl::refuse_handshake(ssl);
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 /*
- * What nginx keeps in bitfields, read and written by the compiler that lays them out.
+ * What nginx keeps in bitfields, read and written by the compiler that lays them out, and what not every
+ * nginx has.
  *
  * bindgen (0.72) is wrong about bitfields that begin in the middle of a word, as those of
  * ngx_http_request_t do in nginx 1.30.
@@ -82,6 +83,18 @@ address_quic(const ngx_http_addr_conf_t *it)
     return 0;
 }
 #endif
+
+/* nginx 1.29.4 is the first in which a request has protocols of its own to offer. */
+const ngx_str_t *
+upstream_ssl_alpn_protocol(const ngx_http_upstream_t *it)
+{
+#if (nginx_version >= 1029004)
+    return &it->ssl_alpn_protocol;
+#else
+    (void) it;
+    return NULL;
+#endif
+}
 
 /* Where fields are that are used by bindgen's offsets: see layout.rs. */
 #define FIELD(structure, field) { #structure "." #field, offsetof(structure, field) },

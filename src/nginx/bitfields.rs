@@ -9,7 +9,7 @@ use std::ffi::c_uint;
 use ngx::ffi::{
     ngx_buf_t, ngx_connection_t, ngx_event_t, ngx_http_addr_conf_t, ngx_http_core_loc_conf_t,
     ngx_http_request_t, ngx_http_upstream_t, ngx_msec_t, ngx_peer_connection_t,
-    ngx_ssl_connection_t, ngx_variable_value_t,
+    ngx_ssl_connection_t, ngx_str_t, ngx_variable_value_t,
 };
 
 unsafe extern "C" {
@@ -20,6 +20,8 @@ unsafe extern "C" {
     pub fn set_upstream_keepalive(it: *mut ngx_http_upstream_t, value: c_uint);
     pub fn upstream_request_body_sent(it: *const ngx_http_upstream_t) -> c_uint;
     pub fn upstream_request_sent(it: *const ngx_http_upstream_t) -> c_uint;
+    /// NULL before nginx 1.29.4.
+    pub fn upstream_ssl_alpn_protocol(it: *const ngx_http_upstream_t) -> *const ngx_str_t;
     pub fn upstream_ssl(it: *const ngx_http_upstream_t) -> c_uint;
     pub fn peer_cached(it: *const ngx_peer_connection_t) -> c_uint;
     pub fn set_peer_cached(it: *mut ngx_peer_connection_t, value: c_uint);

@@ -141,6 +141,17 @@ impl<'a> Upstream<'a> {
         }
     }
 
+    /// The protocols that the request offers, as ALPN has them (RFC 7301, section 3.1), in place of those of
+    /// the context: HTTP/2, for `proxy_http_version 2`.
+    pub fn ssl_alpn_protocol(self) -> Option<&'a [u8]> {
+        // SAFETY: the upstream is valid, and its protocols are constants of nginx's.
+        let protocols = unsafe {
+            let protocols = bitfields::upstream_ssl_alpn_protocol(self.as_ptr());
+            NonNull::new(protocols.cast_mut()).map(|protocols| bytes(*protocols.as_ptr()))
+        };
+        protocols.filter(|protocols| !protocols.is_empty())
+    }
+
     /// The name that nginx checks the certificate of the upstream for.
     pub fn ssl_name(self) -> &'a [u8] {
         // SAFETY: the upstream is valid, and the name is in its pool or in the configuration.

@@ -8,6 +8,8 @@
 //! * 1.29.2: nginx has a ClientHello callback, in which it chooses the server by its name. So the phase
 //!   `ssl_client_hello_by_lua*` is that of this server, and no longer of the address's default one. We have
 //!   no such callback, and find the server of a client anew each time (`nginx/server.rs`).
+//! * 1.29.4: HTTP/2 for services (`proxy_http_version 2`). It is the request that offers it, and no longer the
+//!   context alone (`nginx/upstream.rs`, `bitfields.c`).
 //! * 1.29.7: `keepalive` is on in each `upstream {}` block, by address and location. nginx knows the
 //!   location by the address of its configuration (`upstream/own_configuration.rs`), and where
 //!   `kong_tls_keepalive` is alone it must not keep a thing (`upstream/keepalive.rs`).

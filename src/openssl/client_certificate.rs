@@ -2,8 +2,7 @@
 
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
-use openssl::hash::MessageDigest;
-use openssl::pkey::{Id, PKey, PKeyRef, Private};
+use openssl::pkey::{PKey, PKeyRef, Private};
 use openssl::sign::Signer;
 use openssl::ssl::SslRef;
 use openssl::stack::{Stack, StackRef};
@@ -126,14 +125,10 @@ fn fingerprint(chain: &StackRef<X509>, key: &PKeyRef<Private>) -> Result<Fingerp
     Ok(Fingerprint::of(parts.iter().map(Vec::as_slice)))
 }
 
-/// Signs something, which takes the private half of a key, wherever that is kept.
+/// Signs something, which takes the private half of a key, wherever that is kept. Not every key goes with
+/// every digest, or with any: each has one that OpenSSL takes of itself.
 fn try_to_sign(key: &PKeyRef<Private>) -> Result<(), SslError> {
-    let signer = match key.id() {
-        // These have a digest of their own (RFC 8032).
-        Id::ED25519 | Id::ED448 => Signer::new_without_digest(key),
-        _ => Signer::new(MessageDigest::sha256(), key),
-    };
-    signer
+    Signer::new_without_digest(key)
         .and_then(|mut signer| signer.sign_oneshot_to_vec(b"test"))
         .map(|_| ())
         .map_err(|errors| SslError::new("EVP_DigestSign", errors))

@@ -98,6 +98,7 @@ fn identity(
         trusted_store,
         dns_names: dns_names.as_deref(),
         uris: uris.as_deref(),
+        protocols: upstream.ssl_alpn_protocol(),
         server_name: names.server_name,
         verified_name: names.verified_name,
         source: upstream.peer().local(),

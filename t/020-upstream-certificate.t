@@ -2,10 +2,23 @@
 # to it.
 
 use lib 't/support';
+use TestCertificates;
 use TestService;
 use Test::Nginx::Socket 'no_plan';
 
 repeat_each(2);
+
+# Keys that don't sign with SHA-256: they have another digest, or none. OpenSSL 3.5 is the first that has the
+# last one.
+our %OTHER_KEYS = (
+    pss => [qw(-algorithm RSA-PSS), map { ('-pkeyopt', "rsa_$_") } qw(keygen_bits:2048 pss_keygen_md:sha384
+        pss_keygen_mgf1_md:sha384 pss_keygen_saltlen:48)],
+    ed25519 => [qw(-algorithm ED25519)],
+    'ml-dsa' => [qw(-algorithm ML-DSA-44)],
+);
+delete $OTHER_KEYS{'ml-dsa'} if `openssl list -signature-algorithms` !~ /ML-DSA-44/;
+issue($_, subject => "/CN=$_", algorithm => $OTHER_KEYS{$_}, extensions => ['extendedKeyUsage=clientAuth'])
+    for sort keys %OTHER_KEYS;
 
 # Each way once with and once without session reuse, for both versions of TLS.
 add_block_preprocessor(sub {
@@ -424,5 +437,26 @@ GET /t
 GET /t
 --- response_body
 plain
+--- no_error_log
+[error]
+
+
+
+=== TEST 12: keys that have a digest of their own
+--- config
+    location /t {
+        access_by_lua_block {
+            local name = "$TEST_NGINX_CERTIFICATES/" .. ngx.var.arg_name
+            assert(kong.service.set_tls_cert_key(pki.chain(name), pki.key(name)))
+        }
+        proxy_ssl_protocols TLSv1.3;
+        proxy_pass https://service;
+    }
+--- request eval
+[map {"GET /t?name=$_"} sort keys %::OTHER_KEYS]
+--- response_body_like eval
+[map {qr/\Aclient=CN=$_ reused=[r.] TLSv1[.]3\n\z/} sort keys %::OTHER_KEYS]
+--- error_code eval
+[(200) x keys %::OTHER_KEYS]
 --- no_error_log
 [error]

@@ -17,7 +17,7 @@ use Time::HiRes ();
 
 require_program('nginx', 'wrk');
 
-my $SECONDS = $ENV{TEST_NGINX_TORTURE} ? 30 : 3;
+my $SECONDS = $ENV{TEST_NGINX_TORTURE} ? 30 : 2;
 my $CONNECTIONS = 16;
 
 my $folder = test_folder();
@@ -51,15 +51,13 @@ sub disturbed {
     my ($disturb) = @_;
     my $times = 0;
     my %seen = wrk(
-        seconds     => $SECONDS,
         url         => "http://127.0.0.1:$port",
         paths       => \@paths,
         connections => $CONNECTIONS,
         close       => 1,
         meanwhile   => sub {
-            # Well before the load ends.
-            my $until = Time::HiRes::time() + $SECONDS - 1;
-            for (; Time::HiRes::time() < $until; $times++) { $disturb->() }
+            my $until = Time::HiRes::time() + $SECONDS;
+            for (; $times < 2 || Time::HiRes::time() < $until; $times++) { $disturb->() }
         },
     );
     note "$times times, ", join ', ', map {"$_: $seen{$_}"} grep {/^(?:\d+|requests|errors.*)$/} sort keys %seen;
@@ -86,13 +84,11 @@ sub reload {
 }
 
 {
-    my ($times, %seen) = disturbed(sub { reload('gateway'); serve('gateway') });
-    cmp_ok $times, '>', 1, 'the gateway is reloaded';
+    my (undef, %seen) = disturbed(sub { reload('gateway'); serve('gateway') });
     is_lossless('reloads of the gateway', %seen);
 }
 {
-    my ($times, %seen) = disturbed(sub { reload('services'); serve('gateway') });
-    cmp_ok $times, '>', 1, 'the service is reloaded';
+    my (undef, %seen) = disturbed(sub { reload('services'); serve('gateway') });
     # A service closes the connections that the gateway keeps.
     is_lossless('reloads of the service', %seen);
 }
@@ -114,16 +110,15 @@ sub upgrade {
 }
 
 {
-    my ($times, %seen) = disturbed(sub {
+    my (undef, %seen) = disturbed(sub {
         my $old = upgrade();
         kill 'QUIT', $old;
         wait_until('the end of the old master', sub { has_ended($old) });
     });
-    cmp_ok $times, '>=', 1, 'the binary is replaced';
     is_lossless('new binaries', %seen);
 }
 {
-    my ($times, %seen) = disturbed(sub {
+    my (undef, %seen) = disturbed(sub {
         my $old = upgrade();
         # Back to the old one.
         my $new = master('gateway');
@@ -132,24 +127,20 @@ sub upgrade {
         kill 'QUIT', $new;
         wait_until('the end of the new master', sub { has_ended($new) && !-e "$folder/gateway.pid.oldbin" });
     });
-    cmp_ok $times, '>=', 1, 'the binary is replaced, and the old one brought back';
     is_lossless('new binaries that were no good', %seen);
 }
 
 # ---- kills ---------------------------------------------------------------------------------------
 
 {
-    my $killed = 0;
     my ($times, %seen) = disturbed(sub {
         my ($victim) = workers('gateway');
         kill 'KILL', $victim;
-        $killed++;
         wait_until('another worker', sub { my @now = workers('gateway'); @now == 2 && !grep { $_ == $victim } @now });
         serve('gateway');
     });
-    cmp_ok $killed, '>', 1, 'workers are killed';
     is_deeply [grep { !/^200$/ } grep {/^\d+$/} keys %seen], [], 'kills: every answer is right';
-    cmp_ok $seen{errors}, '<=', $killed * $CONNECTIONS, 'kills: no request is lost but those under way';
+    cmp_ok $seen{errors}, '<=', $times * $CONNECTIONS, 'kills: no request is lost but those under way';
     my %after = wrk(seconds => 1, url => "http://127.0.0.1:$port", paths => \@paths, close => 1);
     is_lossless('after the kills', %after);
 }
@@ -160,7 +151,6 @@ sub upgrade {
         wait_until('another worker', sub { my @now = workers('services'); @now == 1 && $now[0] != $victim });
         serve('gateway');
     });
-    cmp_ok $times, '>', 1, 'workers of the service are killed';
     is_deeply [grep { !/^(?:200|502)$/ } grep {/^\d+$/} keys %seen], [], 'kills of the service: no answer is for another';
     cmp_ok $seen{502} // 0, '<=', $times * $CONNECTIONS, 'kills of the service: no request is lost but those under way';
     is $seen{errors}, 0, 'kills of the service: every client has its answer';

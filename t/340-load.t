@@ -66,6 +66,7 @@ sub h2load {
             push @took, $took / 1000;
         }
     }
+    die "h2load has had no answer\n" if !@took;
     @took = sort { $a <=> $b } @took;
     ($seen{p50}, $seen{p99}) = map { $took[@took * $_] } 0.5, 0.99;
     $seen{per_second} = @took / $SECONDS;
@@ -102,12 +103,14 @@ for my $kind (@kinds) {
             my @bad = grep { /^\d+$/ && !/^200$/ } keys %seen;
             $all{$who}{bad}{$_} += $seen{$_} for @bad;
             $all{$who}{errors} += $seen{errors};
+            $all{$who}{right} += $seen{200} // 0;
             next if !$turn && $TURNS > 1;
             push @{ $all{$who}{$_} }, $seen{$_} for qw(per_second p50 p99);
         }
     }
     for my $who (qw(ours stock)) {
         is_deeply $all{$who}{bad} // {}, {}, "$what: every answer of $who is right";
+        cmp_ok $all{$who}{right}, '>', 100, "$what: there are answers of $who";
         is $all{$who}{errors}, 0, "$what: every request to $who has one";
     }
     note sprintf '%-45s %10.0f %10.0f %10.2f %10.2f %10.2f %10.2f', $what,

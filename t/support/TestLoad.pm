@@ -193,9 +193,9 @@ function done()
 end
 _EOC_
 
-# Requests for random ones of "paths" at "url", so many "seconds" long and "connections" wide. What came of
-# them: for each status how many there were, and "requests", "errors" (of sockets), "per_second", "p50" and
-# "p99" (in milliseconds). "meanwhile" runs at the same time.
+# Requests for random ones of "paths" at "url", so many "seconds" long, or as long as "meanwhile" runs, and
+# "connections" wide. What came of them: for each status how many there were, and "requests", "errors" (of
+# sockets), "per_second", "p50" and "p99" (in milliseconds).
 sub wrk {
     my (%with) = @_;
     my $folder = test_folder();
@@ -203,9 +203,16 @@ sub wrk {
     local $ENV{LOAD_PATHS} = write_to("$folder/load.paths", join '', map {"$_\n"} @{ $with{paths} });
     my $close = $with{close} ? '-H "Connection: close"' : '';
     my $connections = $with{connections} // 16;
-    my $command = "wrk --latency -t1 -c$connections -d$with{seconds}s --timeout 10s $close -s $folder/load.lua $with{url} 2>&1";
-    open my $pipe, '-|', $command or die "wrk: $!\n";
-    $with{meanwhile}->() if $with{meanwhile};
+    my $seconds = $with{seconds} // 600;
+    my $command = "exec wrk --latency -t1 -c$connections -d${seconds}s --timeout 10s $close -s $folder/load.lua $with{url} 2>&1";
+    my $pid = open my $pipe, '-|', $command or die "wrk: $!\n";
+    if ($with{meanwhile}) {
+        my $done = eval { $with{meanwhile}->(); 1 };
+        my $error = $@;
+        # It says what it has seen.
+        kill 'INT', $pid;
+        die $error if !$done;
+    }
     my $said = do { local $/; <$pipe> };
     close $pipe or die $said;
 

@@ -92,11 +92,16 @@ sub _binary {
     return $found // die "nginx is not installed\n";
 }
 
+# With the old one, where a binary is being replaced: that would start workers again.
 sub stop_nginx {
     my ($name) = @_;
-    my $pid = -e "$folder/$name.pid" ? master($name) : return;
-    kill 'TERM', $pid;
-    Time::HiRes::sleep(0.01) until has_ended($pid);
+    for my $file ("$folder/$name.pid.oldbin", "$folder/$name.pid") {
+        my ($pid) = may_be_gone($file) =~ /\A(\d+)$/m or next;
+        kill 'TERM', $pid;
+        my $until = Time::HiRes::time() + 10;
+        Time::HiRes::sleep(0.01) until has_ended($pid) || Time::HiRes::time() > $until;
+        kill 'KILL', workers($pid), $pid if !has_ended($pid);
+    }
     return;
 }
 
@@ -150,7 +155,7 @@ sub wait_until {
         die "waited too long for $what\n" if Time::HiRes::time() > $until;
         Time::HiRes::sleep(0.005);
     }
-    return;
+    return 1;
 }
 
 1;

@@ -46,10 +46,10 @@ for _, declaration in ipairs({
 end
 
 
--- A path, or the name of something in the PKI.
+-- A path, with its suffix or without, or the name of something in the PKI.
 function _M.path(name, suffix)
     if name:find("/", 1, true) then
-        return name
+        return name:find("%.%w+$") and name or name .. (suffix or ".crt")
     end
 
     assert(PKI, "TEST_NGINX_PKI is not set, use TestKong")

@@ -4,6 +4,7 @@ use lib 't/support';
 use TestService;
 use Test::Nginx::Socket 'no_plan';
 
+$ENV{TEST_NGINX_BINARY} //= 'nginx';
 master_on();
 workers(2);
 repeat_each(1);
@@ -384,7 +385,7 @@ anew: true
             without[#with] = nil
             without_and_echo[#with] = echo
             with_and_echo[#with + 1] = echo
-            local nginx = { "nginx", "-p", folder, "-c", "apart.conf" }
+            local nginx = { "$TEST_NGINX_BINARY", "-p", folder, "-c", "apart.conf" }
 
             configure(with, "return 200 'with';")
             assert(client.run(nginx).code == 0)

@@ -81,7 +81,8 @@ sub start_nginx {
     system(_binary(), '-p', $folder, '-c', "$folder/$name.conf", '-e', "$folder/$name.log") == 0
         or die "nginx: status $?\n";
     push @started, $name;
-    wait_until("workers of $name", sub { workers($name) == ($with{workers} // 1) });
+    # It is written after the process that was started has ended.
+    wait_until("workers of $name", sub { -s "$folder/$name.pid" && workers($name) == ($with{workers} // 1) });
     return;
 }
 

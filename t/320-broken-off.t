@@ -9,9 +9,7 @@ use TestKong;
 use TestProcesses;
 use TestRelay;
 
-use IO::Socket::UNIX ();
 use Test::More;
-use Time::HiRes ();
 
 require_program('curl', 'nginx');
 
@@ -113,16 +111,8 @@ _EOC_
 
 sub ask {
     my ($name, $path) = @_;
-    my $socket = IO::Socket::UNIX->new(Peer => "$folder/$name.sock") or return 'no connection';
-    print $socket "GET $path HTTP/1.0\r\nHost: x\r\n\r\n";
-    my $answer = '';
-    while (1) {
-        vec(my $ready = '', fileno $socket, 1) = 1;
-        select($ready, undef, undef, 10) or return 'hangs';
-        sysread $socket, $answer, 65536, length $answer or last;
-    }
-    my ($status, $body) = $answer =~ m{\AHTTP/\S+ (\d+).*?\r\n\r\n(.*)\z}s or return "no answer: $answer";
-    return $status == 200 ? "200 $body" : $status;
+    my ($status, undef, $body) = http_get("$folder/$name.sock", $path);
+    return $status eq '200' ? "200 $body" : $status;
 }
 
 # Sockets that a gateway has open.

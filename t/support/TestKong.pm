@@ -41,7 +41,7 @@ my $ready;
 sub import {
     my $caller = caller;
     no strict 'refs';
-    *{"${caller}::$_"} = \&{$_} for qw(require_program skip_file slurp write_to);
+    *{"${caller}::$_"} = \&{$_} for qw(keeps_by_default nginx_version require_program skip_file slurp write_to);
     return if $ready++;
 
     my @modules = grep {-f} map {"$DEBIAN/$_"} qw(ndk_http_module.so ngx_http_lua_module.so);
@@ -91,6 +91,18 @@ sub skip_file {
     $test->plan(skip_all => $reason) unless $test->has_plan;
     $test->skip($reason);
     exit 0;
+}
+
+# ---- the nginx under test ------------------------------------------------------------------------
+
+# As nginx numbers its versions.
+sub nginx_version {
+    return sprintf '%d%03d%03d', Test::Nginx::Server::about() =~ m{nginx/(\d+)\.(\d+)\.(\d+)};
+}
+
+# nginx 1.29.7 and later keeps connections where a block does not say that it must not.
+sub keeps_by_default {
+    return nginx_version() >= 1_029_007;
 }
 
 # ---- files ---------------------------------------------------------------------------------------

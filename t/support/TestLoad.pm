@@ -22,8 +22,7 @@ our @EXPORT = qw(issue_identities load_gateway load_services load_stock_gateway 
 my $pki = $ENV{TEST_NGINX_PKI};
 my $count = 0;
 
-# nginx 1.29.7 and later keeps connections where a block does not say that it must not.
-my $NOT_KEPT = nginx_version() >= 1_029_007 ? 'keepalive 0;' : '';
+my $NOT_KEPT = keeps_by_default() ? 'keepalive 0;' : '';
 
 # So many certificates, for one key.
 sub issue_identities {

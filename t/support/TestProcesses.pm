@@ -17,10 +17,11 @@ use Exporter 'import';
 use File::Spec ();
 use File::Temp ();
 use IO::Socket::INET ();
+use IO::Socket::UNIX ();
 use Time::HiRes ();
 
-our @EXPORT = qw(configure_nginx free_ports has_ended http2_server master may_be_gone nginx_version resident start_nginx stop_nginx
-    test_folder wait_until workers);
+our @EXPORT = qw(free_ports has_ended http2_server http_get master may_be_gone resident start_nginx test_folder
+    wait_until workers);
 
 $ENV{PATH} .= ':/usr/local/sbin:/usr/sbin:/sbin';
 
@@ -41,11 +42,6 @@ sub free_ports {
     my ($count) = @_;
     my @sockets = map { IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die $@ } 1 .. $count;
     return map { $_->sockport } @sockets;
-}
-
-# As nginx numbers its versions.
-sub nginx_version {
-    return `nginx -v 2>&1` =~ m{/(\d+)\.(\d+)\.(\d+)} ? $1 * 1_000_000 + $2 * 1000 + $3 : die "no nginx\n";
 }
 
 # What "listen" says, and what the server says, for HTTP/2: nginx 1.25.1 and later wants a directive.
@@ -146,6 +142,20 @@ sub may_be_gone {
 sub resident {
     my ($pid) = @_;
     return slurp("/proc/$pid/status") =~ /^VmRSS:\s+(\d+)/m ? $1 : die "no process $pid\n";
+}
+
+# Asks an nginx on a unix socket for a path: status, headers and body; or what went wrong.
+sub http_get {
+    my ($path, $uri) = @_;
+    my $socket = IO::Socket::UNIX->new(Peer => $path) or return 'no connection';
+    print $socket "GET $uri HTTP/1.0\r\nHost: x\r\n\r\n";
+    my $answer = '';
+    while (1) {
+        vec(my $ready = '', fileno $socket, 1) = 1;
+        select($ready, undef, undef, 10) or return 'hangs';
+        sysread $socket, $answer, 65536, length $answer or last;
+    }
+    return $answer =~ m{\AHTTP/\S+ (\d+)(.*?)\r\n\r\n(.*)\z}s ? ($1, $2, $3) : "no answer: $answer";
 }
 
 # Waits for something that comes within half a minute.

@@ -3,7 +3,7 @@ package TestRelay;
 # What stands between two peers of TLS, and breaks off: after so many records (RFC 8446, section 5.1) that
 # one of them has sent, with all, some or none of the next.
 #
-#     my $port = start_relay("$folder/service.sock");     # or a port
+#     my $port = start_relay("$folder/service.sock");
 #     break_off($port, from => 'server', records => 3, part => 'half', how => 'reset');
 #
 # "how" is close, reset, plain (text in place of the rest, and then an end), or stall.
@@ -80,8 +80,7 @@ sub _relay {
         next if $found <= 0;
         if (vec $ready, fileno $listener, 1) {
             my $client = $listener->accept or next;
-            my $server = $to =~ /\A\d+\z/ ? IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $to)
-                : IO::Socket::UNIX->new(Peer => $to);
+            my $server = IO::Socket::UNIX->new(Peer => $to);
             if (!$server) { close $client; next }
             my ($from, $records, $part, $how) = split ' ', slurp(_instructions($port));
             my %side = (client => { socket => $client }, server => { socket => $server });

@@ -27,24 +27,15 @@ my $SEEN = join ' ', 'client=$ssl_client_s_dn', 'serial=$ssl_client_serial',
     'chain=$ssl_client_verify', 'sni=$ssl_server_name', 'reused=$ssl_session_reused',
     'requests=$connection_requests';
 
-sub _nginx_version {
-    return sprintf '%d%03d%03d', Test::Nginx::Server::about() =~ m{nginx/(\d+)\.(\d+)\.(\d+)};
-}
-
 # nginx 1.25.1 and later wants a directive for HTTP/2, and warns of the parameter of listen.
 sub _http2_directive {
-    return _nginx_version() >= 1_025_001;
+    return nginx_version() >= 1_025_001;
 }
 
 # Whether there is somebody to speak HTTP/3 with, on both sides. With OpenSSL's QUIC, curl calls it an
 # error now and then that nginx has closed a connection.
 sub speaks_quic {
     return Test::Nginx::Server::about() =~ /--with-http_v3_module/ && `curl --version` =~ /\bngtcp2\b/;
-}
-
-# nginx 1.29.7 and later keeps connections where a block does not say that it must not.
-sub keeps_by_default {
-    return _nginx_version() >= 1_029_007;
 }
 
 # Tests are of what a block says; t/145-default-keepalive.t is of one that says nothing.

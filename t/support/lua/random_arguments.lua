@@ -10,7 +10,8 @@ local pki = require "pki"
 
 local random = math.random
 
-local M = { complaints = {}, calls = 0, done = 0 }
+-- `done`: how many calls of a function did something, by its name.
+local M = { complaints = {}, done = {} }
 
 local pem, key_pem, authority = pki.read("client1"), pki.read("client1", ".key"), pki.read("ca")
 -- Not in every phase can these be made.
@@ -123,14 +124,61 @@ function M.header(encoding)
     return (text:gsub("[^\32-\126]", "~"))
 end
 
+-- ---- what is right -------------------------------------------------------------------------------
+
+local function one_of(values)
+    return function() return values[random(#values)] end
+end
+
+local some_chain, some_key = one_of { chain, x509.chain(pem) }, one_of { key, x509.key(key_pem) }
+local some_names = one_of { { "service.test" }, { "a.test", "*.b.test" } }
+local some_store = one_of { x509.store { pem = authority }, x509.store { pem = pem } }
+local some_boolean = one_of { true, false }
+
+-- Arguments that functions are for. With nothing but accidents few calls would do anything.
+local right = {
+    request_client_certificate = { one_of { chain, x509.chain(authority) } },
+    set_client_verify = { one_of { "SUCCESS", "NONE", "FAILED:x" } },
+    set_upstream = { one_of { "kept" } },
+    set_target = { one_of { "127.0.0.1", "::1", "service.test" }, one_of { 80, 443 } },
+    set_retries = { one_of { 0, 1, 5 } },
+    set_timeouts = { one_of { 1000 }, one_of { 2000 }, one_of { 3000 } },
+    set_tls_cert_key = { some_chain, some_key },
+    set_upstream_cert_and_key = { some_chain, some_key },
+    set_tls_verify = { some_boolean },
+    set_upstream_ssl_verify = { some_boolean },
+    set_tls_verify_depth = { one_of { 0, 1, 100 } },
+    set_upstream_ssl_verify_depth = { one_of { 0, 1, 100 } },
+    set_tls_verify_store = { some_store },
+    set_upstream_ssl_trusted_store = { some_store },
+    set_upstream_ssl_sans_dnsnames = { some_names },
+    set_upstream_ssl_sans_uris = { some_names },
+    verify = { one_of { x509.chain(pem) }, one_of { {}, { purpose = "clientAuth" } } },
+    belongs_to = { some_chain },
+    contain = { one_of { "10.1.2.3", "192.0.2.1" } },
+}
+
+-- The argument `position` of a function: a right one, every other time, where one is known.
+local function argument(called, position)
+    local known = called.right[position]
+    if known and random(2) == 1 then
+        return known()
+    end
+    return value()
+end
+
 -- ---- functions -----------------------------------------------------------------------------------
 
 local functions = {}
 
-local function add(prefix, list)
-    for name, call in pairs(list) do
+local function list(name, call)
+    functions[#functions + 1] = { name = name, call = call, right = right[name:match("[%w_]+$")] or {} }
+end
+
+local function add(prefix, interface)
+    for name, call in pairs(interface) do
         if type(call) == "function" then
-            functions[#functions + 1] = { name = prefix .. name, call = call }
+            list(prefix .. name, call)
         end
     end
 end
@@ -153,17 +201,17 @@ local objects = {
 for _, object in ipairs(objects) do
     local prefix, make, methods = object[1], object[2], object[3]
     for _, method in ipairs(methods) do
-        functions[#functions + 1] = { name = prefix .. method, call = function(...)
+        list(prefix .. method, function(...)
             local made = make()
             return made[method](made, ...)
-        end }
-        functions[#functions + 1] = { name = prefix:gsub(":", ".") .. method, call = function(...)
+        end)
+        list(prefix:gsub(":", ".") .. method, function(...)
             return make()[method](...)
-        end }
+        end)
     end
-    functions[#functions + 1] = { name = prefix .. "[]", call = function(name)
+    list(prefix .. "[]", function(name)
         return make()[name]
-    end }
+    end)
 end
 table.sort(functions, function(one, other) return one.name < other.name end)
 
@@ -179,7 +227,6 @@ local function complain(called, what)
 end
 
 local function judge(called, threw, first, second)
-    M.calls = M.calls + 1
     if threw then
         if type(first) ~= "string" then
             return complain(called, "threw a " .. type(first))
@@ -195,14 +242,26 @@ local function judge(called, threw, first, second)
     elseif first == nil and second ~= nil and type(second) ~= "string" then
         complain(called, "nil and a " .. type(second))
     elseif first == true then
-        M.done = M.done + 1
+        M.done[called.name] = (M.done[called.name] or 0) + 1
     end
+end
+
+-- The functions of an interface of which a call did something.
+function M.done_of(prefix)
+    local names = {}
+    for name in pairs(M.done) do
+        if name:find(prefix, 1, true) == 1 then
+            names[#names + 1] = name:sub(#prefix + 1)
+        end
+    end
+    table.sort(names)
+    return table.concat(names, " ")
 end
 
 function M.call(count)
     for _ = 1, count do
         local called = functions[random(#functions)]
-        local ok, first, second = pcall(called.call, value(), value(), value())
+        local ok, first, second = pcall(called.call, argument(called, 1), argument(called, 2), argument(called, 3))
         judge(called, not ok, first, second)
     end
 end

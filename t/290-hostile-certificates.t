@@ -15,7 +15,8 @@ log_level('info');
 
 my @NAMES = ('subjectAltName=DNS:service.test');
 
-# Each as the service's, and as a client's: what becomes of it, "accepted" or the reason.
+# Each as the service's, as a client's in Lua, and as that of a client that was asked, where the last reason is
+# told: what becomes of it, "accepted" or the reason; as before if nothing is said.
 our @CASES_OF_TESTS = my @CASES = (
     ['good', { extensions => \@NAMES }, 'accepted'],
     ['ed25519', { algorithm => [qw(-algorithm ED25519)], extensions => \@NAMES }, 'accepted'],
@@ -32,7 +33,8 @@ our @CASES_OF_TESTS = my @CASES = (
     ['constrained', { issuer => 'narrow', extensions => \@NAMES }, 'permitted subtree violation'],
     ['within', { issuer => 'narrow', extensions => ['subjectAltName=DNS:a.good.test'] },
         'does not match', 'accepted'],
-    ['no-authority', { issuer => 'leaf', extensions => \@NAMES }, 'invalid CA certificate'],
+    ['no-authority', { issuer => 'leaf', extensions => \@NAMES }, 'invalid CA certificate',
+        'invalid CA certificate', 'unsuitable certificate purpose'],
     ['wildcard', { extensions => ['subjectAltName=DNS:*.test'] }, 'does not match', 'accepted'],
     ['wild-middle', { extensions => ['subjectAltName=DNS:ser*.test'] }, 'does not match', 'accepted'],
     ['empty-name', { extensions => [names(dns => '')] }, 'does not match', 'accepted'],
@@ -40,6 +42,7 @@ our @CASES_OF_TESTS = my @CASES = (
         'accepted'],
     ['many-names', { extensions => [names((map { (dns => "name-$_.test") } 1 .. 2500), dns => 'service.test')] }, 'accepted'],
     ['revoked', { extensions => \@NAMES }, 'accepted'],
+    ['forged', { extensions => \@NAMES, forged => 1 }, 'certificate signature failure'],
 );
 
 issue('narrow', subject => '/O=Test/CN=Narrow', authority => 1,
@@ -266,5 +269,48 @@ main::issue('ten-thousand', subject => '/CN=many', extensions => [main::names(ma
 ["502 Bad Gateway", "10000 name-10000.test true"]
 --- error_log
 excessive message size
+--- no_error_log
+[alert]
+
+
+
+=== TEST 6: of clients that Lua has asked
+--- http_config
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/gateway.sock ssl;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        ssl_verify_depth 5;
+        ssl_certificate_by_lua_block { assert(kong.client.tls.request_client_certificate(pki.chain("ca"))) }
+        location / {
+            return 200 $ssl_client_verify;
+        }
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            local folder = os.getenv("TEST_NGINX_CERTIFICATES") .. "/"
+            for name in ngx.unescape_uri(ngx.var.arg_names):gmatch("%S+") do
+                for _, version in ipairs { "1.2", "1.3" } do
+                    local seen = client.curl { "--insecure", "--unix-socket", "$TEST_NGINX_HTML_DIR/gateway.sock",
+                        "--tlsv" .. version, "--tls-max", version,
+                        "--cert", folder .. name .. ".chain", "--key", folder .. name .. ".key", "https://gateway.test/" }
+                    ngx.say(name, ", TLS ", version, ": ", seen.out, seen.err)
+                end
+            end
+        }
+    }
+--- request eval
+# What is too weak curl does not send.
+@main::CASES_SENT = grep { $_->[0] ne 'rsa-1024' } @main::CASES_OF_TESTS;
+'GET /t?names=' . CORE::join '%20', map { $_->[0] } @main::CASES_SENT
+--- response_body eval
+CORE::join '', map {
+    my ($name, undef, @expected) = @$_;
+    my ($expected) = grep {defined} CORE::reverse @expected;
+    map {"$name, TLS $_: " . ($expected eq 'accepted' ? 'SUCCESS' : "FAILED:$expected") . "\n"} qw(1.2 1.3)
+} @main::CASES_SENT
 --- no_error_log
 [alert]

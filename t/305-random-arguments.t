@@ -20,8 +20,18 @@ __DATA__
 === TEST 1: on the way to the service
 --- http_config
     upstream kept {
-        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+        server unix:$TEST_NGINX_HTML_DIR/shown.sock;
         kong_tls_keepalive 4;
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/shown.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_verify_client optional_no_ca;
+        ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
+        # Where nginx has asked, a certificate with the signature of another makes an alert: its own.
+        error_log $TEST_NGINX_HTML_DIR/shown.log;
+        return 200 "client=$ssl_client_s_dn reused=$ssl_session_reused\n";
     }
 --- config
     location /random {

@@ -5,7 +5,7 @@ package TestCertificates;
 #
 #     issue('name', subject => '/CN=...', extensions => [...], issuer => 'ca', key => 'name of another')
 #
-# An issuer is one of this folder, or of the PKI.
+# "forged" is a certificate whose signature is not its issuer's. An issuer is one of this folder, or of the PKI.
 
 use strict;
 use warnings;
@@ -99,7 +99,18 @@ END
     my ($from, $until) = @{ $of{valid} // [2020, 2049] };
     _command('openssl', 'ca', '-batch', '-notext', '-config', $conf, '-cert', "$issuer.crt", '-keyfile', "$issuer.key",
         '-startdate', "${from}0101000000Z", '-enddate', "${until}0101000000Z", '-in', "$path.csr", '-out', "$path.crt");
+    _forge("$path.crt") if $of{forged};
     return "$path.crt";
+}
+
+# Changes the last bit of a signature.
+sub _forge {
+    my ($path) = @_;
+    _command('openssl', 'x509', '-in', $path, '-outform', 'DER', '-out', "$path.der");
+    my $der = slurp("$path.der");
+    write_to("$path.der", substr($der, 0, -1) . chr(ord(substr $der, -1) ^ 1));
+    _command('openssl', 'x509', '-inform', 'DER', '-in', "$path.der", '-out', $path);
+    return;
 }
 
 # A list of an issuer, with certificates that it has revoked.

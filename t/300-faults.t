@@ -114,14 +114,10 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
             struct mallinfo2 { size_t arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost; };
             struct mallinfo2 mallinfo2(void);
         ]]
-        function read(name)
-            local file = assert(io.open("$pki/" .. name))
-            local text = file:read("*a")
-            file:close()
-            return text
-        end
-        function chain(name) return ssl.parse_pem_cert(read(name .. ".crt")) end
-        function key(name) return ssl.parse_pem_priv_key(read(name .. ".key")) end
+        local pki = require "pki"
+        function read(name) return pki.read("$pki/" .. name) end
+        function chain(name) return pki.chain("$pki/" .. name) end
+        function key(name) return pki.key("$pki/" .. name) end
         function must(done, err)
             if not done then
                 ngx.log(ngx.ERR, "refused: ", err)

@@ -61,15 +61,9 @@ my $wait = $ENV{TEST_NGINX_NO_WAIT_IN_HANDSHAKE} ? '' : 'ngx.sleep(0.002)';
 start_nginx('gateway', modules => 1, log => 'info', http => $COMMON . <<"_EOC_");
     init_by_lua_block {
         kong = require "resty.kong.pdk"
-        local ssl = require "ngx.ssl"
-        local function read(path)
-            local file = assert(io.open(path))
-            local text = file:read("*a")
-            file:close()
-            return text
-        end
-        chain, key = ssl.parse_pem_cert(read("$pki/client1.crt")), ssl.parse_pem_priv_key(read("$pki/client1.key"))
-        authorities = ssl.parse_pem_cert(read("$pki/ca.crt"))
+        local pki = require "pki"
+        chain, key = pki.chain("$pki/client1"), pki.key("$pki/client1")
+        authorities = pki.chain("$pki/ca")
     }
     upstream kept1.2 { server 127.0.0.1:$service{'1.2'}; kong_tls_keepalive $KEPT; }
     upstream kept1.3 { server 127.0.0.1:$service{'1.3'}; kong_tls_keepalive $KEPT; }

@@ -41,7 +41,7 @@ my $ready;
 sub import {
     my $caller = caller;
     no strict 'refs';
-    *{"${caller}::$_"} = \&{$_} for qw(keeps_by_default nginx_version require_program skip_file slurp write_to);
+    *{"${caller}::$_"} = \&{$_} for qw(http2_server keeps_by_default nginx_version require_program skip_file slurp write_to);
     return if $ready++;
 
     my @modules = grep {-f} map {"$DEBIAN/$_"} qw(ndk_http_module.so ngx_http_lua_module.so);
@@ -98,6 +98,11 @@ sub skip_file {
 # As nginx numbers its versions.
 sub nginx_version {
     return sprintf '%d%03d%03d', Test::Nginx::Server::about() =~ m{nginx/(\d+)\.(\d+)\.(\d+)};
+}
+
+# What "listen" says, and what the server says, for HTTP/2: nginx 1.25.1 and later wants a directive.
+sub http2_server {
+    return nginx_version() >= 1_025_001 ? ('', 'http2 on;') : (' http2', '');
 }
 
 # nginx 1.29.7 and later keeps connections where a block does not say that it must not.

@@ -121,23 +121,16 @@ _EOC_
     kong_tls_session_cache @{[$with{sessions} // 1024]};
     init_by_lua_block {
         kong = require "resty.kong.pdk"
-        local ssl = require "ngx.ssl"
-        local function read(path)
-            local file = assert(io.open(path))
-            local text = file:read("*a")
-            file:close()
-            return text
-        end
-        local function identity(path, key, subject)
-            return { chain = ssl.parse_pem_cert(read(path)), key = ssl.parse_pem_priv_key(read(key)), subject = subject }
+        local pki = require "pki"
+        local function identity(chain, key, subject)
+            return { chain = pki.chain(chain), key = pki.key(key), subject = subject }
         end
         -- OpenSSL takes no key as short as that of the latter.
-        identities = { weak = identity("$pki/client-weak.crt", "$pki/client-weak.key", "CN=client-weak,O=Test") }
+        identities = { weak = identity("$pki/client-weak", "$pki/client-weak", "CN=client-weak,O=Test") }
         for number = 1, $count do
-            identities[tostring(number)] =
-                identity("$folder/identities/" .. number .. ".crt", "$pki/client1.key", "CN=load-" .. number)
+            identities[tostring(number)] = identity("$folder/identities/" .. number, "$pki/client1", "CN=load-" .. number)
         end
-        authorities = ssl.parse_pem_cert(read("$pki/ca.crt"))
+        authorities = pki.chain("$pki/ca")
     }
     upstream kept { server unix:$folder/service.sock; kong_tls_keepalive @{[$with{kept} // 50]}; }
     upstream beside { server unix:$folder/service.sock; kong_tls_keepalive 20; keepalive 20; }

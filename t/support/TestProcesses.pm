@@ -20,7 +20,7 @@ use IO::Socket::INET ();
 use IO::Socket::UNIX ();
 use Time::HiRes ();
 
-our @EXPORT = qw(free_ports has_ended http2_server http_get master may_be_gone resident start_nginx test_folder
+our @EXPORT = qw(free_ports has_ended http_get master may_be_gone resident start_nginx test_folder
     wait_until workers);
 
 $ENV{PATH} .= ':/usr/local/sbin:/usr/sbin:/sbin';
@@ -44,17 +44,13 @@ sub free_ports {
     return map { $_->sockport } @sockets;
 }
 
-# What "listen" says, and what the server says, for HTTP/2: nginx 1.25.1 and later wants a directive.
-sub http2_server {
-    return nginx_version() >= 1_025_001 ? ('', 'http2 on;') : (' http2', '');
-}
-
 # Writes the configuration of an nginx with this "http" block. Of the others, "modules" is whether it loads
-# what is under test, and "main" what else is said outside of the block.
+# what is under test, with the Lua modules of t/support/lua, and "main" what else is said outside of the block.
 sub configure_nginx {
     my ($name, %with) = @_;
     test_folder();
     my $modules = $with{modules} ? join '', map {"load_module $_;\n"} split ' ', $ENV{TEST_NGINX_LOAD_MODULES} : '';
+    my $lua = $with{modules} ? "lua_package_path '$ENV{TEST_NGINX_SUPPORT}/?.lua;;';" : '';
     my $user = $> == 0 ? "user root;\n" : '';
     return write_to("$folder/$name.conf", <<"_EOC_");
 ${modules}pid $folder/$name.pid;
@@ -64,6 +60,7 @@ ${user}worker_processes @{[$with{workers} // 1]};
 events { worker_connections @{[$with{connections} // 2048]}; }
 http {
     access_log off;
+    $lua
 $with{http}
 }
 _EOC_

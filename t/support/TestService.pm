@@ -27,11 +27,6 @@ my $SEEN = join ' ', 'client=$ssl_client_s_dn', 'serial=$ssl_client_serial',
     'chain=$ssl_client_verify', 'sni=$ssl_server_name', 'reused=$ssl_session_reused',
     'requests=$connection_requests';
 
-# nginx 1.25.1 and later wants a directive for HTTP/2, and warns of the parameter of listen.
-sub _http2_directive {
-    return nginx_version() >= 1_025_001;
-}
-
 # Whether there is somebody to speak HTTP/3 with, on both sides. With OpenSSL's QUIC, curl calls it an
 # error now and then that nginx has closed a connection.
 sub speaks_quic {
@@ -53,8 +48,7 @@ sub _as_said {
 
 sub _server {
     my ($socket, $certificate, $http2) = @_;
-    my $directive = $http2 && _http2_directive() ? 'http2 on;' : '';
-    my $listen = $http2 && !$directive ? ' http2' : '';
+    my ($listen, $directive) = $http2 ? http2_server() : ('', '');
     return <<"_EOC_";
     upstream $socket {
         server unix:\$TEST_NGINX_HTML_DIR/$socket.sock;

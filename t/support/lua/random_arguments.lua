@@ -120,8 +120,8 @@ function M.header(encoding)
         text = ngx.encode_base64(text)
     end
     text = random(2) == 1 and mutated(text) or text
-    -- What is no header would be a bad request.
-    return (text:gsub("[^\32-\126]", "~"))
+    -- What is no header, or too large for one, would be a bad request.
+    return (text:sub(1, 7000):gsub("[^\32-\126]", "~"))
 end
 
 -- ---- what is right -------------------------------------------------------------------------------

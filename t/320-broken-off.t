@@ -129,6 +129,27 @@ my $open = sockets('gateway') + 2 * $KEPT;
 # ---- the service ---------------------------------------------------------------------------------
 
 my $right = "200 CN=client-1,O=Test\n";
+
+# A kept connection that ends while it is idle is closed: no request comes upon it.
+for my $version (qw(1.2 1.3)) {
+    my $before = sockets('gateway');
+    for my $how (qw(close reset)) {
+        my $whole = 0;
+        my $answer = '';
+        until ($answer eq $right || $whole == $RECORDS) {
+            break_off($service{$version}, from => 'server', records => ++$whole, part => 'none', how => $how);
+            $answer = ask('gateway', "/kept/$version");
+        }
+        my @answers = $answer;
+        for (1 .. 2 * $KEPT) {
+            last if !eval { wait_until('it to be closed', sub { sockets('gateway') <= $before }) };
+            push @answers, ask('gateway', "/kept/$version");
+        }
+        is_deeply \@answers, [($right) x (1 + 2 * $KEPT)], "TLS $version, $how: a kept connection ends while it is idle";
+    }
+    let_pass($service{$version});
+}
+
 for my $version (qw(1.2 1.3)) {
     for my $how (qw(close reset plain stall)) {
         my $short = $how eq 'stall' ? '/short' : '';

@@ -6,7 +6,8 @@ package TestRelay;
 #     my $port = start_relay("$folder/service.sock");
 #     break_off($port, from => 'server', records => 3, part => 'half', how => 'reset');
 #
-# "how" is close, reset, plain (text in place of the rest, and then an end), or stall.
+# "how" is close, reset, plain (text in place of the rest, and then an end), or stall. Connections that nothing
+# is sent on are ended by end_connections($port).
 
 use strict;
 use warnings;
@@ -20,7 +21,7 @@ use TestProcesses;
 
 use Exporter 'import';
 
-our @EXPORT = qw(break_off let_pass start_relay);
+our @EXPORT = qw(break_off end_connections let_pass start_relay);
 
 my @children;
 my $parent = $$;
@@ -37,6 +38,17 @@ sub break_off {
 sub let_pass {
     my ($port) = @_;
     write_to(_instructions($port), 'nobody 0 none close');
+    return;
+}
+
+# All that there are.
+sub end_connections {
+    my ($port) = @_;
+    write_to(_instructions($port), 'nobody 0 none end');
+    my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) or die "relay: $@\n";
+    # Until it has done so.
+    sysread $socket, my $nothing, 1;
+    let_pass($port);
     return;
 }
 
@@ -83,6 +95,11 @@ sub _relay {
             my $server = IO::Socket::UNIX->new(Peer => $to);
             if (!$server) { close $client; next }
             my ($from, $records, $part, $how) = split ' ', slurp(_instructions($port));
+            if ($how eq 'end') {
+                close $_ for $client, $server, map { $_->{socket} } values %peer;
+                %peer = ();
+                next;
+            }
             my %side = (client => { socket => $client }, server => { socket => $server });
             for my $name (keys %side) {
                 my $side = $side{$name};

@@ -549,7 +549,69 @@ upstream SSL certificate verify error: (3:unable to get certificate CRL)
 
 
 
-=== TEST 11: a name and a setting that a balancer in Lua changes between attempts
+=== TEST 11: revocation lists alone, for the stores of requests
+--- config
+    proxy_ssl_protocols $version;
+    proxy_ssl_session_reuse $reuse;
+    proxy_ssl_name service.test;
+    location /refused_store_without_lists {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+            assert(kong.service.set_tls_verify_store(pki.store("ca")))
+        }
+        proxy_ssl_crl $TEST_NGINX_PKI/empty.crl;
+        proxy_pass https://service;
+    }
+    location /refused_without_authorities {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_ssl_crl $TEST_NGINX_PKI/empty.crl;
+        proxy_pass https://service;
+    }
+    location /accepted_store_with_list {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify(true))
+            assert(kong.service.set_tls_verify_store(require("resty.kong.x509").store {
+                pem = pki.read("ca"), crl = pki.read("empty", ".crl"),
+            }))
+        }
+        proxy_ssl_crl $TEST_NGINX_PKI/empty.crl;
+        proxy_pass https://service;
+    }
+    location /accepted_without {
+        proxy_ssl_crl $TEST_NGINX_PKI/revoked.crl;
+        proxy_pass https://service;
+    }
+--- error_log
+upstream SSL certificate verify error: (3:unable to get certificate CRL)
+
+
+
+=== TEST 12: a file that can't be read, beside one that can
+--- config
+    location /t {
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_crl $TEST_NGINX_PKI/missing.crl;
+        proxy_pass https://service;
+    }
+--- must_die
+--- error_log eval
+qr{\[emerg\].* cannot load "proxy_ssl_crl" "[^"]*/missing\.crl": X509_load_crl_file\(\) failed \(No such file or directory}
+
+
+
+=== TEST 13: a file that can't be read, alone
+--- config
+    location /t {
+        proxy_ssl_crl $TEST_NGINX_PKI/missing.crl;
+        proxy_pass https://service;
+    }
+--- must_die
+--- error_log eval
+qr{\[emerg\].* cannot load "proxy_ssl_crl" "[^"]*/missing\.crl": X509_load_crl_file\(\) failed \(No such file or directory}
+
+
+
+=== TEST 14: a name and a setting that a balancer in Lua changes between attempts
 --- http_config
     upstream balanced {
         server 0.0.0.1;
@@ -585,7 +647,7 @@ upstream SSL certificate does not match "wrong.test" while SSL handshaking to up
 
 
 
-=== TEST 12: an empty name is nobody's
+=== TEST 15: an empty name is nobody's
 --- config
     location /t {
         access_by_lua_block {
@@ -605,7 +667,7 @@ upstream SSL certificate does not match "" while SSL handshaking to upstream
 
 
 
-=== TEST 13: what a balancer in Lua is told of a service that was not accepted
+=== TEST 16: what a balancer in Lua is told of a service that was not accepted
 --- http_config
     upstream balanced {
         server 0.0.0.1;

@@ -26,6 +26,7 @@ chmod 0755, $folder;
 my $pki = $ENV{TEST_NGINX_PKI};
 $ENV{TEST_NGINX_SERVICES} = $folder;
 $ENV{TEST_NGINX_APACHE} = Test::Nginx::Util::free_port();
+$ENV{TEST_NGINX_RENEGOTIATING} = Test::Nginx::Util::free_port();
 
 my @started;
 add_cleanup_handler(sub { kill TERM => @started; waitpid $_, 0 for @started });
@@ -50,7 +51,7 @@ sub start {
     die "$name does not listen:\n", <$said>;
 }
 
-write_to("$folder/hello", "hello from Apache\n");
+write_to("$folder/$_", "$_ from Apache\n") for qw(hello secret);
 start(
     'apache', sub { IO::Socket::INET->new("127.0.0.1:$ENV{TEST_NGINX_APACHE}") },
     'apache2', '-D', 'FOREGROUND', '-f', write_to("$folder/apache.conf", join "\n",
@@ -64,7 +65,10 @@ start(
         "SSLCertificateFile $pki/service.crt", "SSLCertificateKeyFile $pki/service.key",
         "SSLCACertificateFile $pki/ca.crt", 'SSLVerifyClient require', 'SSLVerifyDepth 3',
         'Header always set X-Seen "%{SSL_CLIENT_S_DN_CN}s %{SSL_PROTOCOL}s %{SSL_SESSION_RESUMED}s"',
-        '')
+        # Who it is it asks once it has seen what for.
+        "Listen 127.0.0.1:$ENV{TEST_NGINX_RENEGOTIATING}", "<VirtualHost 127.0.0.1:$ENV{TEST_NGINX_RENEGOTIATING}>",
+        'SSLEngine on', 'SSLProtocol TLSv1.2', 'SSLVerifyClient none',
+        '<Location /secret>', 'SSLVerifyClient require', '</Location>', '</VirtualHost>', '')
 );
 
 # HAProxy wants certificate and key in one file.
@@ -242,3 +246,39 @@ main::expected('TLSv1.2', apache => 'Initial', haproxy => 'Initial', s_server =>
 upstream SSL certificate verify error
 --- no_error_log
 [alert]
+
+
+
+=== TEST 5: a service that renegotiates, on a kept connection
+--- http_config
+    upstream apache {
+        server 127.0.0.1:$TEST_NGINX_RENEGOTIATING;
+        kong_tls_keepalive 8;
+    }
+--- config
+    location /apache/ {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name service.test;
+        proxy_http_version 1.1;
+        proxy_set_header Connection keep-alive;
+        proxy_pass https://apache/;
+        header_filter_by_lua_block {
+            ngx.header.content_length = nil
+            -- So many more requests it takes on this connection.
+            local left = (ngx.var.upstream_http_keep_alive or ""):match("max=%d+")
+            ngx.ctx.line = table.concat({ ngx.status, ngx.var.upstream_http_x_seen or "-", left or "-" }, " ") .. "\n"
+        }
+        body_filter_by_lua_block { ngx.arg[1] = ngx.arg[2] and ngx.ctx.line or nil }
+    }
+--- request eval
+# What is not idempotent nginx sends once.
+["GET /apache/hello", "POST /apache/secret\na=b", "POST /apache/secret\na=b"]
+--- response_body eval
+["200 (null) TLSv1.2 Initial max=100\n", "200 client-1 TLSv1.2 Initial max=99\n", "200 client-1 TLSv1.2 Initial max=98\n"]
+--- no_error_log
+[crit]
+does not match

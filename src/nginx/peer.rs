@@ -24,9 +24,10 @@ impl<'a> Peer<'a> {
         self.0.as_ptr()
     }
 
-    /// The address of the peer that was chosen; `None` before one is.
+    /// The address of the peer that was chosen; `None` before one is. Not to be asked for once the peer
+    /// was released.
     pub fn address(self) -> Option<Address> {
-        // SAFETY: the peer is valid, and so is the address that it has.
+        // SAFETY: the peer is valid, and so is the address that it has until nginx releases it.
         unsafe { address((*self.as_ptr()).sockaddr, (*self.as_ptr()).socklen) }
     }
 

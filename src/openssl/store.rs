@@ -263,25 +263,39 @@ pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
     Ok(builder.build())
 }
 
-/// A store of the certificates in the file `trusted`, which checks the revocation lists in the file
-/// `revoked` where there is one: as nginx has them for `proxy_ssl_verify on`.
-pub fn from_files(trusted: &Path, revoked: Option<&Path>) -> Result<X509Store, SslError> {
-    let mut builder =
-        X509StoreBuilder::new().map_err(|errors| SslError::new("X509_STORE_new", errors))?;
-    let lookup = builder
-        .add_lookup(X509Lookup::file())
-        .map_err(|errors| SslError::new("X509_STORE_add_lookup", errors))?;
+/// Why a store could not be made of files.
+pub enum InvalidFile {
+    /// Of certificates.
+    Trusted(SslError),
+    /// Of revocation lists.
+    Revoked(SslError),
+}
 
-    lookup
-        .load_cert_file(trusted, SslFiletype::PEM)
-        .map_err(|errors| SslError::new("X509_load_cert_file", errors))?;
-    if let Some(revoked) = revoked {
+/// A store of the certificates in the file `trusted`, which checks the revocation lists in the file
+/// `revoked` where there is one: as nginx has them for `proxy_ssl_verify on`. One with lists alone
+/// trusts nobody.
+pub fn from_files(
+    trusted: Option<&Path>,
+    revoked: Option<&Path>,
+) -> Result<X509Store, InvalidFile> {
+    let of = |function| move |errors| SslError::new(function, errors);
+    let certificates = |function| move |errors| InvalidFile::Trusted(of(function)(errors));
+    let lists = |function| move |errors| InvalidFile::Revoked(of(function)(errors));
+
+    let mut builder = X509StoreBuilder::new().map_err(certificates("X509_STORE_new"))?;
+    let lookup =
+        builder.add_lookup(X509Lookup::file()).map_err(certificates("X509_STORE_add_lookup"))?;
+
+    if let Some(trusted) = trusted {
         lookup
-            .load_crl_file(revoked, SslFiletype::PEM)
-            .map_err(|errors| SslError::new("X509_load_crl_file", errors))?;
+            .load_cert_file(trusted, SslFiletype::PEM)
+            .map_err(certificates("X509_load_cert_file"))?;
+    }
+    if let Some(revoked) = revoked {
+        lookup.load_crl_file(revoked, SslFiletype::PEM).map_err(lists("X509_load_crl_file"))?;
         builder
             .set_flags(X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL)
-            .map_err(|errors| SslError::new("X509_STORE_set_flags", errors))?;
+            .map_err(lists("X509_STORE_set_flags"))?;
     }
     Ok(builder.build())
 }

@@ -39,6 +39,8 @@ impl Session for SslSession {
 pub struct UpstreamConnection {
     identity: Key,
     verifies: bool,
+    /// For which name, if it was verified: where nginx reuses a connection, it evaluates none.
+    verified_name: Option<Box<[u8]>>,
     /// What the request has set, if it has.
     client_certificate: Option<Rc<ClientCertificate>>,
     sessions: Option<Sessions>,
@@ -117,10 +119,16 @@ impl UpstreamConnection {
     /// `client_certificate` is what the request has set.
     pub fn new(
         identity: Key,
-        verifies: bool,
+        verified_name: Option<Box<[u8]>>,
         client_certificate: Option<Rc<ClientCertificate>>,
     ) -> Self {
-        Self { identity, verifies, client_certificate, sessions: None }
+        let verifies = verified_name.is_some();
+        Self { identity, verifies, verified_name, client_certificate, sessions: None }
+    }
+
+    /// The name that the service was verified for.
+    pub fn verified_name(&self) -> Option<&[u8]> {
+        self.verified_name.as_deref()
     }
 
     /// What we keep for the connection of `ssl`, if it was given an identity.

@@ -245,7 +245,8 @@ fn identify(
     if resumption.is_some() {
         tls.save_sessions_by(connection::save_session);
     }
-    let connection = UpstreamConnection::new(identity, upstream.verifies(), certificate);
+    let verified_name = upstream.verifies().then(|| upstream.ssl_name().into());
+    let connection = UpstreamConnection::new(identity, verified_name, certificate);
     connection::identify(pool, ssl, connection, resumption).map_err(ApplyError::Identity)
 }
 

@@ -10,6 +10,7 @@ use ngx::ffi::{ngx_command_t, ngx_conf_t, ngx_connection_t, ngx_event_t};
 
 use super::connection::UpstreamConnection;
 use super::idle_connections::{IdleConnections, IdleKey};
+use crate::address::Address;
 use crate::directives::{NGX_CONF_ERROR, NGX_CONF_OK};
 use crate::identity::Key;
 use crate::module;
@@ -96,7 +97,7 @@ impl Keepalive {
 
     /// A connection to the address of `peer` that was made under `identity`.
     pub fn take<'a>(&self, peer: Peer<'a>, identity: Key) -> Option<Connection<'a>> {
-        let key = key(peer, identity)?;
+        let key = IdleKey { identity, peer: peer.address()? };
         let connection = self.idle.borrow_mut().take(&key)?;
         counters::count(Counter::IdleConnectionReused);
 
@@ -113,15 +114,19 @@ impl Keepalive {
         peer.address().is_some_and(|address| self.idle.borrow().has_peer(&address))
     }
 
-    /// Keeps the connection of `peer`, which nobody needs any more, if another request may use it.
-    pub fn put(&self, peer: Peer<'_>) {
+    /// Keeps the connection of `peer` to `address`, which nobody needs any more, if another request may
+    /// use it.
+    ///
+    /// The address is what the peer had before it was released: with it, nginx may free that.
+    pub fn put(&self, peer: Peer<'_>, address: Option<Address>) {
         let Some(connection) = peer.connection().filter(|connection| self.is_reusable(*connection))
         else {
             return;
         };
-        let Some(key) = made_under(connection).and_then(|identity| key(peer, identity)) else {
+        let Some((identity, peer_address)) = made_under(connection).zip(address) else {
             return;
         };
+        let key = IdleKey { identity, peer: peer_address };
         let Some(taken) = peer.take_connection() else {
             return;
         };
@@ -157,10 +162,6 @@ impl Keepalive {
 pub fn made_under(connection: Connection<'_>) -> Option<Key> {
     let tls = connection.tls().filter(|tls| tls.handshaked())?;
     UpstreamConnection::of(tls.ssl()).map(UpstreamConnection::identity)
-}
-
-fn key(peer: Peer<'_>, identity: Key) -> Option<IdleKey> {
-    Some(IdleKey { identity, peer: peer.address()? })
 }
 
 /// nginx calls when something arrives on an idle connection, when its time is over, and when the

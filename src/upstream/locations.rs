@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use crate::nginx::configuration::{self, Module, bytes, full_name};
 use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::upstream::tls_context;
 use crate::openssl::error::SslError;
-use crate::openssl::store;
+use crate::openssl::store::{self, InvalidFile};
 
 /// A module of nginx that speaks TLS to an upstream. Its configuration for a location begins with an
 /// `ngx_http_upstream_conf_t`; where the rest is, its directives tell.
@@ -56,24 +56,31 @@ pub struct LocationTrust {
     pub verify_depth: Option<u32>,
 }
 
+/// The files that a store is read from: of certificates, and of revocation lists.
+#[derive(Clone, PartialEq)]
+struct Files {
+    trusted: Option<PathBuf>,
+    revoked: Option<PathBuf>,
+}
+
 /// The stores that were read for this configuration: many locations name the same files.
 #[derive(Default)]
-pub struct TrustedFiles(Vec<(PathBuf, Option<PathBuf>, Rc<X509Store>)>);
+pub struct TrustedFiles(Vec<(Files, Rc<X509Store>)>);
 
 impl TrustedFiles {
-    fn store(
-        &mut self,
-        trusted: PathBuf,
-        revoked: Option<PathBuf>,
-    ) -> Result<Rc<X509Store>, SslError> {
-        let read =
-            |known: &&(PathBuf, Option<PathBuf>, _)| known.0 == trusted && known.1 == revoked;
-        if let Some((_, _, store)) = self.0.iter().find(read) {
-            return Ok(Rc::clone(store));
+    /// `None` where there are no files.
+    fn store(&mut self, files: Files) -> Result<Option<Rc<X509Store>>, InvalidFile> {
+        let Files { trusted, revoked } = &files;
+        // Lists alone are for a store that a request sets.
+        if trusted.is_none() && revoked.is_none() {
+            return Ok(None);
         }
-        let store = Rc::new(store::from_files(&trusted, revoked.as_deref())?);
-        self.0.push((trusted, revoked, Rc::clone(&store)));
-        Ok(store)
+        if let Some((_, store)) = self.0.iter().find(|(known, _)| *known == files) {
+            return Ok(Some(Rc::clone(store)));
+        }
+        let store = Rc::new(store::from_files(trusted.as_deref(), revoked.as_deref())?);
+        self.0.push((files, Rc::clone(&store)));
+        Ok(Some(store))
     }
 }
 
@@ -165,28 +172,28 @@ unsafe fn trust(
 
     // SAFETY: a directive of nginx that takes a file has a string at its offset, and this one that
     // takes a number has an `ngx_uint_t`. Both are merged.
-    let (trusted, revoked, verify_depth) = unsafe {
+    let (named, verify_depth) = unsafe {
         let file = |directive: &str| {
-            let offset = module.location_offset(directive.as_bytes())?;
-            let name = bytes(upstream.byte_add(offset).cast::<ngx_str_t>().read());
-            if name.is_empty() { None } else { full_name(cf, name) }
+            let name = module
+                .location_offset(directive.as_bytes())
+                .map(|offset| bytes(upstream.byte_add(offset).cast::<ngx_str_t>().read()))
+                .filter(|name| !name.is_empty());
+            name.map(|name| full_name(cf, name).ok_or(LocationError::OutOfMemory(OutOfMemory)))
+                .transpose()
         };
         let depth = module
             .location_offset(verify_depth.as_bytes())
             .map(|offset| upstream.byte_add(offset).cast::<ngx_uint_t>().read());
-        (file(trusted_certificate), file(crl), depth)
+        (Files { trusted: file(trusted_certificate)?, revoked: file(crl)? }, depth)
     };
 
-    let store = trusted
-        .map(|trusted| {
-            let file: &Path = &trusted;
-            files.store(file.into(), revoked).map_err(|error| LocationError::Trust {
-                directive: trusted_certificate,
-                file: trusted,
-                error,
-            })
-        })
-        .transpose()?;
+    let store = files.store(named.clone()).map_err(|error| {
+        let (directive, file, error) = match error {
+            InvalidFile::Trusted(error) => (trusted_certificate, named.trusted, error),
+            InvalidFile::Revoked(error) => (crl, named.revoked, error),
+        };
+        LocationError::Trust { directive, file: file.unwrap_or_default(), error }
+    })?;
     let verify_depth = verify_depth.map(|depth| u32::try_from(depth).unwrap_or(u32::MAX));
     Ok(LocationTrust { store, verify_depth })
 }

@@ -332,7 +332,7 @@ fn is_foreign(
 fn put_aside(choice: &PeerChoice, upstream: Upstream<'_>) {
     let peer = upstream.peer();
     if let Some(keepalive) = choice.keepalive() {
-        keepalive.put(peer);
+        keepalive.put(peer, peer.address());
     }
     if let Some(connection) = peer.take_connection() {
         counters::count(Counter::IdleConnectionClosed);
@@ -351,8 +351,12 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
             && upstream.request_body_sent()
             && state & NGX_PEER_FAILED as ngx_uint_t == 0
     });
+    // nginx 1.27.3 and later: what the resolver has removed meanwhile goes with its last request.
+    let address = keepalive.and_then(|_| upstream.peer().address());
     let keep = |keepalive: &Keepalive| {
-        guard("upstream peer release", process_log(), (), || keepalive.put(upstream.peer()));
+        guard("upstream peer release", process_log(), (), || {
+            keepalive.put(upstream.peer(), address);
+        });
     };
     let state = guard("upstream peer release", process_log(), state, || {
         if upstream.uses_tls() { before_release(choice, upstream, state) } else { state }

@@ -14,6 +14,7 @@ use openssl::error::ErrorStack;
 use openssl::x509::{X509Ref, X509VerifyResult};
 use openssl_sys::X509_STORE_CTX;
 
+use super::connection::UpstreamConnection;
 use super::handshake::Handshake;
 use super::own_configuration;
 use super::settings::{UpstreamTls, without_port};
@@ -147,7 +148,9 @@ fn rejection(
         ));
     }
     let leaf = verification.leaf();
-    let name = upstream.ssl_name();
+    let name = UpstreamConnection::of(verification.ssl)
+        .and_then(UpstreamConnection::verified_name)
+        .unwrap_or_else(|| upstream.ssl_name());
     if !leaf.is_some_and(|leaf| ssl::is_for_host(leaf, name)) {
         verification.fail(ssl::hostname_mismatch());
         let name = String::from_utf8_lossy(name);

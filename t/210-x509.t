@@ -88,6 +88,8 @@ CN=client-intermediate,O=Test
             ngx.say(said(x509.store { file = "/nowhere/ca.pem" }))
             ngx.say(said(x509.store { file = pki.path("client1", ".key") }):gsub('".*"', '"..."'))
             ngx.say(said(x509.store { dir = "/nowhere" }))
+            ngx.say(said(x509.store { dir = "/etc/ssl/certs:/" }))
+            ngx.say(said(x509.store { dir = "/\xff" }))
             ngx.say(said(x509.store { pem = one, crl = one }))
         }
     }
@@ -109,6 +111,8 @@ nil: pem: no certificate in PEM format found
 nil: file "/nowhere/ca.pem": No such file or directory (os error 2)
 nil: file "...": no certificate in PEM format found1
 nil: dir "/nowhere": No such file or directory (os error 2)
+nil: dir "/etc/ssl/certs:/": a folder can't be used whose name has ":" in it, or is not UTF-8
+nil: dir "/�": a folder can't be used whose name has ":" in it, or is not UTF-8
 nil: crl: no revocation list in PEM format found
 --- no_error_log
 [error]

@@ -228,6 +228,7 @@ a.test: no certificate in PEM format found
                 function() certificates:set("", "") end, function() certificates:set("a\0", "") end,
                 function() certificates:set("a.test") end, function() certificates:set("a.test", {}) end,
                 function() certificates:set("a.test", { 1 }) end, function() certificates:remove(1) end,
+                function() certificates:find(1) end,
             } do
                 local ok, err = pcall(call)
                 ngx.say(ok, " ", (tostring(err):gsub("^content_by_lua%(nginx.conf:%d+%):%d+: ", "here: "):gsub("%z", "\\0")))
@@ -241,6 +242,56 @@ my $name = 'here: name must be a host name, "*." and a host name, or "default": 
 CORE::join '', "there is no lua_shared_dict \"none\"\n", map { "false $_\n" }
     ('here: options.dict must be the name of a lua_shared_dict') x 2, 'here: name must be a string',
     map({ qq{$name"$_"} } 'a b', '*', 'a.*.test', 'a..test', '', 'a\0'),
-    ('here: pem must be a string, or a list of strings') x 3, 'here: name must be a string'
+    ('here: pem must be a string, or a list of strings') x 3, ('here: name must be a string') x 2
+--- no_error_log
+[error]
+
+
+
+=== TEST 6: what is removed is forgotten, by other workers too
+--- config
+    location /t {
+        content_by_lua_block {
+            -- Each worker has one of these.
+            local other = assert(require("resty.kong.plugins.sni").new { dict = "certificates" })
+            local function kept(plugin)
+                local count = 0
+                for _ in pairs(plugin.parsed) do
+                    count = count + 1
+                end
+                return count
+            end
+            local function add(from, to)
+                for number = from, to do
+                    local name = "n" .. number .. ".test"
+                    assert(certificates:set(name, pem("client1")))
+                    assert(certificates:find(name) and other:find(name))
+                end
+            end
+            add(1, 100)
+            ngx.say(kept(certificates), " ", kept(other))
+            for number = 2, 100 do
+                certificates:remove("n" .. number .. ".test")
+            end
+            ngx.say(kept(certificates), " ", kept(other))
+            ngx.say(other:find("n2.test"))
+            ngx.say(kept(certificates), " ", kept(other))
+            ngx.shared.certificates:flush_all()
+            certificates:remove("n1.test")
+            ngx.say(kept(certificates), " ", other:find("other.test"), " ", kept(other))
+            add(1, 2)
+            certificates:remove("n1.test")
+            ngx.say(kept(certificates), " ", other:find("other.test"), " ", kept(other))
+        }
+    }
+--- request
+GET /t
+--- response_body
+100 100
+1 100
+nil
+1 1
+0 nil 0
+1 nil 1
 --- no_error_log
 [error]

@@ -405,3 +405,35 @@ GET /t
 mtls_auth: the connection is for "x?forged", which has another policy
 --- no_error_log eval
 qr/^forged/m
+
+
+
+=== TEST 8: what clients make a worker keep does not grow with the policies
+--- config
+    location /t {
+        access_by_lua_block {
+            local authentication = require "resty.kong.plugins.authentication"
+            local policies = {}
+            for number = 1, 8 do
+                policies[number] = assert(authentication.new("test", { ca = { pem = pki.read("ca") }, consumers = {}, anonymous = "x" }, {}))
+            end
+            local function kept()
+                collectgarbage()
+                collectgarbage()
+                return collectgarbage("count") / 1024
+            end
+            local before = kept()
+            for number, one in ipairs(policies) do
+                for chain = 1, 600 do
+                    one:accept(("%d-%d "):format(number, chain):rep(2000), require("resty.kong.x509").chain)
+                end
+            end
+            ngx.say(kept() - before < 16 and "bounded" or "not bounded")
+        }
+    }
+--- request
+GET /t
+--- response_body
+bounded
+--- no_error_log
+[error]

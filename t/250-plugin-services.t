@@ -236,6 +236,11 @@ file: cannot open.*No such file or directory
             try { host = "a.test", port = "443" }
             try { host = "a.test", port = 65536 }
             try { host = "a.test", port = 443, upstream = "b" }
+            try { host = "a b", port = 443 }
+            try { host = "", port = 443 }
+            try { upstream = "a/b" }
+            try { dns_names = { "a.test", "" } }
+            try { uris = { "a\0b" } }
             try { certificate = P .. "client1.crt" }
             try { key = P .. "client1.key" }
             try { certificate = P .. "none.crt", key = P .. "client1.key" }
@@ -273,6 +278,11 @@ service "one": host and port need each other
 service "one": port must be an integer between 1 and 65535
 service "one": port must be an integer between 1 and 65535
 service "one": it has both upstream and host
+service "one": host must be a host name or an IP address: given "a b"
+service "one": host must be a host name or an IP address: given ""
+service "one": host must be a host name or an IP address: given "a/b"
+service "one": dns_names: WORDS
+service "one": uris: WORDS
 service "one": certificate and key need each other
 service "one": certificate and key need each other
 service "one": certificate: none.crt: No such file or directory
@@ -421,3 +431,35 @@ nil
 2
 --- no_error_log
 [error]
+
+
+
+=== TEST 8: nor how long and how often it may try
+--- http_config
+    services {
+        services = { first = { upstream = "two", verify = false }, second = { upstream = "two", verify = false } },
+    }
+    upstream two {
+        server unix:$TEST_NGINX_HTML_DIR/nobody.sock max_fails=0;
+        server unix:$TEST_NGINX_HTML_DIR/service.sock max_fails=0;
+    }
+--- config
+    location /first {
+        access_by_lua_block {
+            services:access("first")
+            kong.service.set_retries(0)
+            kong.service.set_timeouts(1, 1, 1)
+            ngx.exec("/second")
+        }
+    }
+    location /second {
+        access_by_lua_block { services:access("second") }
+        log_by_lua_block { ngx.log(ngx.WARN, ngx.var.upstream_status) }
+        proxy_pass https://$kong_upstream_target/;
+    }
+--- request eval
+["GET /first", "GET /first", "GET /first", "GET /first"]
+--- error_code eval
+[200, 200, 200, 200]
+--- error_log
+502, 200

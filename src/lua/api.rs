@@ -27,7 +27,9 @@ use crate::openssl::san::RequiredNames;
 use crate::openssl::store::TrustedStore;
 use crate::phase::Function;
 use crate::request::RequestState;
-use crate::upstream::forwarding::{Forwarding, InvalidArgument, Target, timeouts, tries};
+use crate::upstream::forwarding::{
+    Forwarding, InvalidArgument, Target, check_block_name, timeouts, tries,
+};
 use crate::upstream::settings::{
     InvalidDepth, InvalidNames, UpstreamTls, depth_from_number, required_names,
 };
@@ -63,6 +65,12 @@ api! {
         "int (*set_upstream)(void *r, const char *host, size_t length, void *text)";
     set_target: fn(R, *const c_char, usize, f64, *mut Text) -> c_int,
         "int (*set_target)(void *r, const char *host, size_t length, double port, void *text)";
+    check_upstream: fn(*const c_char, usize, *mut Text) -> c_int,
+        "int (*check_upstream)(const char *host, size_t length, void *text)";
+    check_target: fn(*const c_char, usize, f64, *mut Text) -> c_int,
+        "int (*check_target)(const char *host, size_t length, double port, void *text)";
+    check_names: fn(*const *const c_char, *const usize, usize, *mut Text) -> c_int,
+        "int (*check_names)(const char **names, const size_t *lengths, size_t count, void *text)";
     set_retries: fn(R, f64, *mut Text) -> c_int,
         "int (*set_retries)(void *r, double retries, void *text)";
     set_timeouts: fn(R, f64, f64, f64, *mut Text) -> c_int,
@@ -382,6 +390,51 @@ unsafe extern "C" fn set_target(
     }
 }
 
+/// What a check has found, for Lua.
+///
+/// # Safety
+/// `text` must be valid.
+unsafe fn verdict<E: Display>(
+    name: &str,
+    text: *mut Text,
+    check: impl FnOnce() -> Result<(), E>,
+) -> c_int {
+    guard(name, process_log(), ERROR, || match check() {
+        Ok(()) => OK,
+        // SAFETY: `text` is valid by contract.
+        Err(error) => unsafe { say(text, error.to_string().into_bytes(), ERROR) },
+    })
+}
+
+/// Whether [`set_upstream`] could take it, were there such a block.
+unsafe extern "C" fn check_upstream(host: *const c_char, length: usize, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes a string and a valid text.
+    unsafe { verdict("check_upstream", text, || check_block_name(bytes(host, length))) }
+}
+
+/// Whether [`set_target`] could take them.
+unsafe extern "C" fn check_target(
+    host: *const c_char,
+    length: usize,
+    port: f64,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes a string and a valid text.
+    unsafe { verdict("check_target", text, || Target::new(bytes(host, length), port).map(drop)) }
+}
+
+/// Whether names can be required of a certificate.
+unsafe extern "C" fn check_names(
+    list: *const *const c_char,
+    lengths: *const usize,
+    count: usize,
+    text: *mut Text,
+) -> c_int {
+    let names = Names { list, lengths, count };
+    // SAFETY: our Lua code passes arrays of this length, and a valid text.
+    unsafe { verdict("check_names", text, || required_names(names.iter()).map(drop)) }
+}
+
 unsafe extern "C" fn set_retries(r: R, retries: f64, text: *mut Text) -> c_int {
     // SAFETY: our Lua code passes its request and a valid text.
     unsafe {
@@ -408,14 +461,15 @@ unsafe extern "C" fn set_timeouts(
     }
 }
 
-/// Takes back where the request goes, and all settings for the connection to there.
+/// Takes back where the request goes, how long and how often it may try, and all settings for the
+/// connection to there.
 unsafe extern "C" fn forget_service(r: R, text: *mut Text) -> c_int {
     // SAFETY: our Lua code passes its request and a valid text.
     unsafe {
         answer("forget_service", r, text, |request| {
             if let Some(state) = RequestState::find(request) {
                 state.upstream_tls.take();
-                state.forwarding.set(Forwarding { target: None, ..state.forwarding.get() });
+                state.forwarding.set(Forwarding::default());
             }
             Ok::<_, Infallible>(Answer::Done)
         })
@@ -494,6 +548,16 @@ struct Names {
     count: usize,
 }
 
+impl Names {
+    /// # Safety
+    /// Both arrays must have `count` elements, and each name its length, for `'a`.
+    unsafe fn iter<'a>(&self) -> impl Iterator<Item = &'a [u8]> {
+        let Self { list, lengths, count } = *self;
+        // SAFETY: by contract.
+        (0..count).map(move |index| unsafe { bytes(*list.add(index), *lengths.add(index)) })
+    }
+}
+
 /// As [`change_upstream_tls`], for a setting that takes names.
 ///
 /// # Safety
@@ -505,12 +569,10 @@ unsafe fn set_required_names(
     text: *mut Text,
     set: impl FnOnce(&mut UpstreamTls, Vec<Box<[u8]>>),
 ) -> c_int {
-    let Names { list, lengths, count } = names;
     // SAFETY: by contract.
     unsafe {
         change_upstream_tls(name, r, text, |settings| {
-            let names = (0..count).map(|index| bytes(*list.add(index), *lengths.add(index)));
-            set(settings, required_names(names)?);
+            set(settings, required_names(names.iter())?);
             Ok::<_, InvalidNames>(())
         })
     }

@@ -285,9 +285,28 @@ end
 local M = { is_chain = is_chain, is_given = is_given, strings = strings }
 
 
--- Takes back where the current request goes, and all settings for the connection to there.
+-- Takes back where the current request goes, how long and how often it may try, and all settings for the
+-- connection to there.
 function M.forget_service()
     return result(api.forget_service(get_request(), text))
+end
+
+
+-- Whether functions could take such values, before there is a request: true, or nil and what is wrong.
+
+function M.check_upstream(host)
+    return result(api.check_upstream(host, #host, text))
+end
+
+
+function M.check_target(host, port)
+    return result(api.check_target(host, #host, port, text))
+end
+
+
+function M.check_names(names)
+    local data, lengths = strings(names, #names)
+    return result(api.check_names(data, lengths, #names, text))
 end
 
 

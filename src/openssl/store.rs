@@ -195,6 +195,9 @@ pub enum InvalidStore {
     Pem { setting: &'static str, error: InvalidPem },
     #[error("{setting} \"{}\": {error}", path.display())]
     File { setting: &'static str, path: PathBuf, error: io::Error },
+    /// OpenSSL would look in others.
+    #[error("dir \"{}\": a folder can't be used whose name has \":\" in it, or is not UTF-8", path.display())]
+    FolderName { path: PathBuf },
     #[error("file \"{}\": {error}", path.display())]
     FilePem { path: PathBuf, error: InvalidPem },
     #[error(transparent)]
@@ -228,16 +231,19 @@ pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
         builder.add_cert(certificate).map_err(failed("X509_STORE_add_cert"))?;
     }
     if let Some(path) = folder {
-        // OpenSSL takes any name.
+        // X509_LOOKUP_hash_dir(3) takes a list of names, and any name.
+        let name = path
+            .to_str()
+            .filter(|name| !name.contains(':'))
+            .ok_or_else(|| InvalidStore::FolderName { path: path.into() })?;
         fs::read_dir(path).map_err(|error| InvalidStore::File {
             setting: "dir",
             path: path.into(),
             error,
         })?;
-        let name = path.to_string_lossy();
         builder
             .add_lookup(X509Lookup::hash_dir())
-            .and_then(|lookup| lookup.add_dir(&name, SslFiletype::PEM))
+            .and_then(|lookup| lookup.add_dir(name, SslFiletype::PEM))
             .map_err(failed("X509_LOOKUP_add_dir"))?;
     }
     if system {

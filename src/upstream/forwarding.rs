@@ -141,12 +141,18 @@ impl UpstreamNames {
     /// The block that nginx would find for `name`, as it is written in the configuration; `None` if
     /// there is none.
     pub fn find(&self, name: &[u8]) -> Result<Option<&[u8]>, InvalidArgument> {
-        if name.iter().any(|byte| ends_host(*byte) && *byte != b':') {
-            return Err(InvalidArgument::Host(name.to_vec()));
-        }
+        check_block_name(name)?;
         let found = self.0.binary_search_by(|known| compare(known, name)).ok();
         Ok(found.and_then(|index| self.0.get(index)).map(|name| &**name))
     }
+}
+
+/// Whether an `upstream {}` block could have this name.
+pub fn check_block_name(name: &[u8]) -> Result<(), InvalidArgument> {
+    if name.iter().any(|byte| ends_host(*byte) && *byte != b':') {
+        return Err(InvalidArgument::Host(name.to_vec()));
+    }
+    Ok(())
 }
 
 /// Whether no host name has this byte, and a URL something else in its place.

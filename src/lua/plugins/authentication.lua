@@ -34,10 +34,16 @@ local FIELDS = {
 }
 
 -- For how long a chain is taken for what it was found to be. To verify one takes much longer than the
--- rest of a request. How many each worker keeps, and of how many bytes.
+-- rest of a request. How many each worker keeps, for whatever policies, and of how many bytes: clients
+-- that nobody knows can send as many as they like.
 local SECONDS = 10
 local JUDGED = 512
 local LONGEST = 16 * 1024
+
+-- By the text of a chain, and then by who has judged it.
+local judgements = lrucache.new(JUDGED)
+-- A policy that is used no more is not kept for what it has judged.
+local BY_POLICY = { __mode = "k" }
 
 local M = {}
 
@@ -116,11 +122,16 @@ end
 -- Lets a request go on whose client has presented a chain that is good, and somebody's. `parse` makes
 -- the chain of the text.
 function methods:accept(presented, parse)
-    local judged = self.judged:get(presented)
+    local by_policy = judgements:get(presented)
+    local judged = by_policy and by_policy[self]
     if not judged then
         judged = judge(self, presented, parse)
-        if #presented <= LONGEST then
-            self.judged:set(presented, judged, SECONDS)
+        if not by_policy and #presented <= LONGEST then
+            by_policy = setmetatable({}, BY_POLICY)
+            judgements:set(presented, by_policy, SECONDS)
+        end
+        if by_policy then
+            by_policy[self] = judged
         end
     end
     if judged.reason then
@@ -231,7 +242,6 @@ function M.new(name, options, others)
         name = name,
         store = store,
         known = known,
-        judged = lrucache.new(JUDGED),
         anonymous = options.anonymous,
         terms = { purpose = "clientAuth", depth = options.depth },
     }, meta)

@@ -219,7 +219,23 @@ local function settings_of(own, fields, known)
     if not fields.certificate ~= not fields.key then
         return nil, "certificate and key need each other"
     end
-    local err
+    local ok, err = true, nil
+    if fields.upstream then
+        ok, err = functions.check_upstream(fields.upstream)
+    elseif fields.host then
+        ok, err = functions.check_target(fields.host, fields.port)
+    end
+    if not ok then
+        return nil, err
+    end
+    for _, field in ipairs { "dns_names", "uris" } do
+        if fields[field] then
+            ok, err = functions.check_names(fields[field])
+            if not ok then
+                return nil, field .. ": " .. err
+            end
+        end
+    end
     if fields.certificate then
         settings.certificate, err = made(known.chains, fields.certificate, x509.chain)
         if not settings.certificate then

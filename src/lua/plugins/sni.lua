@@ -17,6 +17,7 @@ local x509 = require "resty.kong.x509"
 
 local type = type
 local error = error
+local pairs = pairs
 local ipairs = ipairs
 local setmetatable = setmetatable
 
@@ -25,6 +26,9 @@ local DEFAULT = "default"
 
 -- In the shared dict, between the texts of one name.
 local SEPARATOR = "\0"
+
+-- In the shared dict, how often a name was removed: no name has such a key.
+local REMOVALS = "\0removals"
 
 local methods = {}
 
@@ -44,6 +48,21 @@ local function parse(pem)
         return nil, "the key does not belong to the first certificate"
     end
     return { chain = chain, key = key }
+end
+
+
+-- Drops the keys of names that were removed since this was last called, in whatever worker.
+local function forget_removed(self)
+    local removals = self.dict:get(REMOVALS)
+    if removals ~= self.removals then
+        self.removals = removals
+        for name in pairs(self.parsed) do
+            -- It has a time to live, of whatever length, as long as it is there.
+            if not self.dict:ttl(name) then
+                self.parsed[name] = nil
+            end
+        end
+    end
 end
 
 
@@ -116,15 +135,24 @@ function methods:set(name, pem)
 end
 
 
--- Forgets the certificates of a name.
+-- Forgets the certificates of a name: this worker now, the others when they are next asked for any.
 function methods:remove(name)
     self.dict:delete(check_name(name))
+    -- It is there, unless somebody has emptied the dict.
+    if not self.dict:incr(REMOVALS, 1) then
+        self.dict:safe_add(REMOVALS, 1)
+    end
+    forget_removed(self)
 end
 
 
 -- The certificates for a name: its own, else those of "*." and what is behind its first dot, else the
 -- default.
 function methods:find(name)
+    if type(name) ~= "string" and type(name) ~= "nil" then
+        error("name must be a string", 2)
+    end
+    forget_removed(self)
     name = name and names.check(name)
     if name then
         local found, err = parsed(self, name)
@@ -180,6 +208,11 @@ function M.new(options)
     local dict = ngx.shared[options.dict]
     if not dict then
         return nil, "there is no lua_shared_dict \"" .. options.dict .. "\""
+    end
+    -- Made while there is room: to count on takes none.
+    local ok, err = dict:safe_add(REMOVALS, 0)
+    if not ok and err ~= "exists" then
+        return nil, "lua_shared_dict \"" .. options.dict .. "\": " .. err
     end
     return setmetatable({ dict = dict, parsed = {} }, meta)
 end

@@ -437,3 +437,59 @@ GET /t
 bounded
 --- no_error_log
 [error]
+
+
+
+=== TEST 9: nginx itself answers before any plugin where it verifies clients
+--- http_config
+    init_worker_by_lua_block {
+        plugin = assert(new { policy({ "a.test" }, { anonymous = "guest" }) })
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/mtls.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        ssl_verify_client optional;
+        ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
+        ssl_certificate_by_lua_block { plugin:certificate() }
+        location / {
+            access_by_lua_block { plugin:access() }
+            content_by_lua_block { ngx.print(ngx.req.get_headers()["X-Consumer-Username"], " ") }
+        }
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            ngx.say(visit("a.test", "client1"))
+            ngx.say(visit("a.test", "client2"))
+            ngx.say(visit("a.test"))
+            ngx.say(visit("a.test", "client-other"))
+        }
+    }
+--- request
+GET /t
+--- response_body
+alice 200
+guest 200
+guest 200
+400
+--- no_error_log
+[alert]
+
+
+
+=== TEST 10: nor is there one where an address is enough
+--- config
+    location = /t {
+        satisfy any;
+        allow 127.0.0.1;
+        deny all;
+        access_by_lua_block { ngx.exit(403) }
+        content_by_lua_block { ngx.say("not asked") }
+    }
+--- request
+GET /t
+--- response_body
+not asked
+--- no_error_log
+[error]

@@ -72,8 +72,8 @@ run_tests();
 __DATA__
 
 === TEST 1: CVE-2025-23419, CVE-2014-3616: the session of a virtual host, offered to a stricter one
-A client that was not asked, and resumes under a name that asks, is as one without a certificate (nginx
-1.26.3 and 1.27.4 let none resume under another name). Of those that Lua code has asked, none does, and none
+A client that was not asked, and resumes under a name that asks, is as one without a certificate (where nginx
+itself asks, 1.26.3 and 1.27.4 refuse its handshake). Of those that Lua code has asked, none does, and none
 that nginx has asked does where Lua code asks. What nginx takes where it asks itself is its own matter, and for
 all to see.
 --- http_config

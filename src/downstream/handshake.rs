@@ -31,6 +31,16 @@ pub enum HandshakeError {
     Ssl(#[from] SslError),
 }
 
+impl HandshakeError {
+    /// Whether a client can bring it about, as often as it likes.
+    fn is_fault_of_client(&self) -> bool {
+        match self {
+            Self::AnotherName | Self::SessionOfAnotherName => true,
+            Self::NoServer | Self::Ssl(_) => false,
+        }
+    }
+}
+
 /// Has us told how the handshake of `ssl` goes on, whose client asks for `name`.
 pub fn watch<'a>(
     ssl: &'a SslRef,
@@ -101,7 +111,12 @@ pub fn refuse(ssl: &SslRef, error: &HandshakeError) {
             Some(connection) => connection.log(),
             None => process_log(),
         };
-        log.error(format_args!("the handshake is refused: {error}"));
+        let line = format_args!("the handshake is refused: {error}");
+        if error.is_fault_of_client() {
+            log.info(line)
+        } else {
+            log.error(line)
+        }
         ssl::refuse_handshake(ssl);
     }
 }

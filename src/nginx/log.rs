@@ -4,7 +4,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use ngx::ffi::{NGX_LOG_CRIT, NGX_LOG_EMERG, NGX_LOG_ERR, ngx_conf_t, ngx_log_t, ngx_uint_t};
+use ngx::ffi::{
+    NGX_LOG_CRIT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, ngx_conf_t, ngx_log_t, ngx_uint_t,
+};
 use ngx::{ngx_conf_log_error, ngx_log_error};
 
 use super::configuration::Place;
@@ -34,6 +36,11 @@ impl<'a> Log<'a> {
     pub fn set_level(self, LogLevel(level): LogLevel) {
         // SAFETY: as above.
         unsafe { (*self.0.as_ptr()).log_level = level }
+    }
+
+    /// Writes one line at level `info`, where nginx has the faults of clients.
+    pub fn info(self, message: fmt::Arguments<'_>) {
+        self.write(NGX_LOG_INFO, message);
     }
 
     /// Writes one line at level `error`.

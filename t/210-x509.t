@@ -88,7 +88,7 @@ CN=client-intermediate,O=Test
             ngx.say(said(x509.store { file = "/nowhere/ca.pem" }))
             ngx.say(said(x509.store { file = pki.path("client1", ".key") }):gsub('".*"', '"..."'))
             ngx.say(said(x509.store { dir = "/nowhere" }))
-            ngx.say(said(x509.store { dir = "/etc/ssl/certs:/" }))
+            ngx.say(said(x509.store { dir = "/nowhere:/" }))
             ngx.say(said(x509.store { dir = "/\xff" }))
             ngx.say(said(x509.store { pem = one, crl = one }))
         }
@@ -111,8 +111,8 @@ nil: pem: no certificate in PEM format found
 nil: file "/nowhere/ca.pem": No such file or directory (os error 2)
 nil: file "...": no certificate in PEM format found1
 nil: dir "/nowhere": No such file or directory (os error 2)
-nil: dir "/etc/ssl/certs:/": a folder can't be used whose name has ":" in it, or is not UTF-8
-nil: dir "/�": a folder can't be used whose name has ":" in it, or is not UTF-8
+nil: dir "/nowhere:/": a folder can't be used whose full name has ":" in it, or is not UTF-8
+nil: dir "/�": a folder can't be used whose full name has ":" in it, or is not UTF-8
 nil: crl: no revocation list in PEM format found
 --- no_error_log
 [error]
@@ -262,6 +262,13 @@ qr/\A$text\n\z/
             verify({ check_revocation = true }, "clientAuth")
             verify({ crl = pki.read("empty", ".crl") }, "clientAuth")
             ngx.say(said(assert(x509.store { pem = pki.read("ca"), check_revocation = true }):verify(pki.read("client1"))))
+            -- Named from where nginx was started, and used where its workers are.
+            local ffi = require "ffi"
+            pcall(ffi.cdef, "int chdir(const char *path);")
+            assert(ffi.C.chdir("$TEST_NGINX_SERVER_ROOT") == 0)
+            local store = assert(x509.store { dir = "trusted" })
+            assert(ffi.C.chdir("/") == 0)
+            ngx.say(said(store:verify(pki.read("client1"))))
         }
     }
 --- request
@@ -274,6 +281,7 @@ ok
 nil: certificate revoked (certificate 1: CN=client-1,O=Test)
 ok
 nil: unable to get certificate CRL (certificate 1: CN=client-1,O=Test)
+ok
 --- no_error_log
 [error]
 

@@ -282,6 +282,12 @@ CORE::join '', "there is no lua_shared_dict \"none\"\n", map { "false $_\n" }
             add(1, 2)
             certificates:remove("n1.test")
             ngx.say(kept(certificates), " ", other:find("other.test"), " ", kept(other))
+            -- Emptied and begun anew, with as many removals as before.
+            ngx.shared.certificates:flush_all()
+            ngx.shared.certificates:flush_expired()
+            assert(require("resty.kong.plugins.sni").new { dict = "certificates" })
+            certificates:remove("n3.test")
+            ngx.say(kept(certificates), " ", other:find("other.test"), " ", kept(other))
         }
     }
 --- request
@@ -293,5 +299,6 @@ nil
 1 1
 0 nil 0
 1 nil 1
+0 nil 0
 --- no_error_log
 [error]

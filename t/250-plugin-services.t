@@ -239,6 +239,8 @@ file: cannot open.*No such file or directory
             try { host = "a b", port = 443 }
             try { host = "", port = 443 }
             try { upstream = "a/b" }
+            try { upstream = "" }
+            try { upstream = "a:80" }
             try { dns_names = { "a.test", "" } }
             try { uris = { "a\0b" } }
             try { certificate = P .. "client1.crt" }
@@ -280,7 +282,9 @@ service "one": port must be an integer between 1 and 65535
 service "one": it has both upstream and host
 service "one": host must be a host name or an IP address: given "a b"
 service "one": host must be a host name or an IP address: given ""
-service "one": host must be a host name or an IP address: given "a/b"
+service "one": upstream must be the name of an upstream {} block: given "a/b"
+service "one": upstream must be the name of an upstream {} block: given ""
+service "one": upstream must be the name of an upstream {} block: given "a:80"
 service "one": dns_names: WORDS
 service "one": uris: WORDS
 service "one": certificate and key need each other

@@ -64,6 +64,7 @@ start(
         'SSLEngine on', "SSLSessionCache shmcb:$folder/apache-sessions(512000)",
         "SSLCertificateFile $pki/service.crt", "SSLCertificateKeyFile $pki/service.key",
         "SSLCACertificateFile $pki/ca.crt", 'SSLVerifyClient require', 'SSLVerifyDepth 3',
+        'KeepAliveTimeout 60',
         'Header always set X-Seen "%{SSL_CLIENT_S_DN_CN}s %{SSL_PROTOCOL}s %{SSL_SESSION_RESUMED}s"',
         # Who it is it asks once it has seen what for.
         "Listen 127.0.0.1:$ENV{TEST_NGINX_RENEGOTIATING}", "<VirtualHost 127.0.0.1:$ENV{TEST_NGINX_RENEGOTIATING}>",

@@ -98,6 +98,11 @@ write_to("$folder/control", "\0" x $size);
 open my $control, '+<:raw', "$folder/control" or die $!;
 chmod 0666, "$folder/control";
 
+# With a name beside its common name.
+run('openssl', 'req', '-x509', '-new', '-key', "$pki/client1.key", '-CA', "$pki/ca.crt", '-CAkey', "$pki/ca.key",
+    '-subj', '/O=Test/CN=client-1', '-addext', 'subjectAltName=URI:spiffe://test/alice',
+    '-addext', 'extendedKeyUsage=clientAuth', '-days', 30, '-out', "$folder/named.crt");
+
 my @http2 = http2_server();
 
 # Everything is made anew for each request, so that nothing is found in a cache.
@@ -138,9 +143,16 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
             number = number + 1
             return text .. "\\n" .. number .. "\\n"
         end
+        package.loaded["resty.lrucache"] = { new = function()
+            return { get = function() end, set = function() end }
+        end }
+        -- Whose certificate it is decides the first that it has of these.
         mtls_auth = assert(require("resty.kong.plugins.mtls_auth").new {
             { names = { "mtls.test" }, ca = { file = "$pki/ca.crt" },
-              consumers = { { name = "alice", common_name = "client-1" } } } })
+              consumers = { { name = "alice", fingerprint = x509.chain(read("client1.crt"))[1]:fingerprint() },
+                            { name = "mallory", common_name = "client-1" } } },
+            { names = { "names.test" }, ca = { file = "$pki/ca.crt" },
+              consumers = { { name = "alice", uri = "spiffe://test/alice" }, { name = "mallory", common_name = "client-1" } } } })
     }
     upstream right { server unix:$folder/right.sock; kong_tls_keepalive 4; }
     upstream wrong { server unix:$folder/wrong.sock; kong_tls_keepalive 4; }
@@ -213,7 +225,7 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
         }
         ssl_certificate_by_lua_block {
             local name = ssl.server_name()
-            if name == "mtls.test" then
+            if name == "mtls.test" or name == "names.test" then
                 return mtls_auth:certificate()
             end
             must_shake(kong.client.tls.request_client_certificate(chain("ca")))
@@ -227,7 +239,8 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
                 local pem, err = kong.client.tls.get_full_client_certificate_chain()
                 if err then must(nil, err) end
                 ngx.say(ngx.req.http_version(), " ", must(ngx.var.kong_client_verify, "no variable"), " ", pem and #pem > 500 and "chain" or "none",
-                        " ", ngx.var.ssl_session_reused, " ", ngx.var.http_x_consumer_username or "nobody")
+                        " ", ngx.var.ssl_session_reused, " ", ngx.var.http_x_consumer_username or "nobody",
+                        " ", ngx.var.http_x_client_cert_dn or "-")
             }
         }
     }
@@ -265,17 +278,20 @@ my @scenarios = (
         qr/\Atrue nil true CN=client-1,O=Test client-1 64 true true\n200 /],
     ['status', "--unix-socket $folder/gateway.sock http://x/status", qr/\A\{.*\}\n200 /s],
     ['a client that is asked, and has a certificate', "@tls @{[with('client1')]} https://asked.test/",
-        qr/\A2 SUCCESS chain \. nobody\n200 /],
-    ['one that has none', "@tls https://asked.test/", qr/\A2 NONE none \. nobody\n200 /],
+        qr/\A2 SUCCESS chain \. nobody -\n200 /],
+    ['one that has none', "@tls https://asked.test/", qr/\A2 NONE none \. nobody -\n200 /],
     ['one that has one of another authority', "@tls @{[with('client-other')]} https://asked.test/",
-        qr/\A2 FAILED:\S.* chain \. nobody\n200 /],
+        qr/\A2 FAILED:\S.* chain \. nobody -\n200 /],
     ['one that comes again', "@tls --http1.1 -H Connection:close @{[with('client1')]} https://asked.test/ https://asked.test/",
-        qr/\A1\.1 SUCCESS chain [.r] nobody\n200 /],
+        qr/\A1\.1 SUCCESS chain [.r] nobody -\n200 /],
     ['one that must not resume', "@tls --http1.1 -H Connection:close @{[with('client1')]} https://once.test/ https://once.test/",
-        qr/\A1\.1 SUCCESS chain \. nobody\n200 /],
+        qr/\A1\.1 SUCCESS chain \. nobody -\n200 /],
     ['one from which HTTP/2 is withheld', "@tls --http2 @{[with('client1')]} https://plain.test/",
-        qr/\A1\.1 SUCCESS chain \. nobody\n200 /],
-    ['mTLS authentication', "@tls @{[with('client1')]} https://mtls.test/", qr/\A2 SUCCESS chain \. alice\n200 /],
+        qr/\A1\.1 SUCCESS chain \. nobody -\n200 /],
+    ['mTLS authentication', "@tls @{[with('client1')]} https://mtls.test/",
+        qr/\A2 SUCCESS chain \. alice CN=client-1,O=Test\n200 /],
+    ['the same by an alternative name', "@tls --cert $folder/named.crt --key $pki/client1.key https://names.test/",
+        qr/\A2 SUCCESS chain \. alice CN=client-1,O=Test\n200 /],
     ['without a certificate', "@tls https://mtls.test/", undef],
     ['with that of another authority', "@tls @{[with('client-other')]} https://mtls.test/", undef],
 );

@@ -239,7 +239,7 @@ local x509 = {}
 ---@field serial string as `$ssl_client_serial` has it
 ---@field not_before number seconds since the epoch
 ---@field not_after number seconds since the epoch
----@field sans { dns: string[], email: string[], uri: string[], ip: string[] } the subject alternative names
+---@field sans? { dns: string[], email: string[], uri: string[], ip: string[] } the subject alternative names; nil if they can't be read
 local certificate = {}
 
 ---The digest of the whole certificate, in lower-case hexadecimal.

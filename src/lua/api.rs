@@ -11,7 +11,7 @@ use std::rc::Rc;
 use foreign_types::ForeignTypeRef;
 use ngx::ffi::ngx_http_request_t;
 
-use super::ffi::{ERROR, NONE, OK, Text, api, bytes, say};
+use super::ffi::{ERROR, INTERNAL_ERROR, NONE, OK, Text, api, bytes, run, say};
 use crate::client_verify;
 use crate::downstream::{alpn, certificate_chain, client_certificate, connection, session};
 use crate::module;
@@ -28,7 +28,7 @@ use crate::openssl::store::TrustedStore;
 use crate::phase::Function;
 use crate::request::RequestState;
 use crate::upstream::forwarding::{
-    Forwarding, InvalidArgument, Target, check_block_name, timeouts, tries,
+    Forwarding, InvalidArgument, Target, is_block_name, timeouts, tries,
 };
 use crate::upstream::settings::{
     InvalidDepth, InvalidNames, UpstreamTls, depth_from_number, required_names,
@@ -146,7 +146,7 @@ unsafe fn answer<E: Display>(
             Some(Ok(Answer::Text(bytes))) => say(text, bytes, OK),
             Some(Ok(Answer::Missing(reason))) => say(text, reason.into_bytes(), NONE),
             Some(Err(error)) => say(text, error.to_string().into_bytes(), ERROR),
-            None => say(text, b"internal error, see the error log".to_vec(), ERROR),
+            None => say(text, INTERNAL_ERROR.to_vec(), ERROR),
         }
     }
 }
@@ -399,17 +399,22 @@ unsafe fn verdict<E: Display>(
     text: *mut Text,
     check: impl FnOnce() -> Result<(), E>,
 ) -> c_int {
-    guard(name, process_log(), ERROR, || match check() {
-        Ok(()) => OK,
-        // SAFETY: `text` is valid by contract.
-        Err(error) => unsafe { say(text, error.to_string().into_bytes(), ERROR) },
-    })
+    // SAFETY: by contract.
+    unsafe { run(name, text, || check().map(|()| Vec::new())) }
 }
 
 /// Whether [`set_upstream`] could take it, were there such a block.
 unsafe extern "C" fn check_upstream(host: *const c_char, length: usize, text: *mut Text) -> c_int {
     // SAFETY: our Lua code passes a string and a valid text.
-    unsafe { verdict("check_upstream", text, || check_block_name(bytes(host, length))) }
+    unsafe {
+        verdict("check_upstream", text, || {
+            let host = bytes(host, length);
+            is_block_name(host).then_some(()).ok_or_else(|| {
+                let given = host.escape_ascii();
+                format!("upstream must be the name of an upstream {{}} block: given \"{given}\"")
+            })
+        })
+    }
 }
 
 /// Whether [`set_target`] could take them.

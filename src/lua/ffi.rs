@@ -5,6 +5,10 @@
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int};
+use std::fmt::Display;
+
+use crate::nginx::connection::process_log;
+use crate::nginx::panic::guard;
 
 /// Done; the text, if any, is the result.
 pub const OK: c_int = 0;
@@ -53,6 +57,29 @@ pub unsafe fn say(text: *mut Text, bytes: Vec<u8>, code: c_int) -> c_int {
         unsafe { *text = Text { data: kept.as_ptr().cast(), length: kept.len() } }
     });
     code
+}
+
+/// What is said after a panic.
+pub const INTERNAL_ERROR: &[u8] = b"internal error, see the error log";
+
+/// Runs the body of a function that needs no request, and says its result or what went wrong.
+///
+/// # Safety
+/// `text` must be valid.
+pub unsafe fn run<E: Display>(
+    name: &str,
+    text: *mut Text,
+    body: impl FnOnce() -> Result<Vec<u8>, E>,
+) -> c_int {
+    let result = guard(name, process_log(), None, || Some(body()));
+    // SAFETY: by contract.
+    unsafe {
+        match result {
+            Some(Ok(bytes)) => say(text, bytes, OK),
+            Some(Err(error)) => say(text, error.to_string().into_bytes(), ERROR),
+            None => say(text, INTERNAL_ERROR.to_vec(), ERROR),
+        }
+    }
 }
 
 /// # Safety

@@ -99,12 +99,13 @@ local function date_of(call)
 end
 
 
--- All of them come in one text: the kind, a NUL, the length, a colon, and the name.
+-- All of them come in one text: the kind, a NUL, the length, a colon, and the name. Nothing is known of
+-- names that can't be read, not even that there are none.
 local function names_of(ctx)
-    local sans = { dns = {}, email = {}, uri = {}, ip = {} }
     if api.certificate_alternative_names(ctx, text) ~= OK then
-        return sans
+        return nil
     end
+    local sans = { dns = {}, email = {}, uri = {}, ip = {} }
     local all, position = said(), 1
     while true do
         local _, last, kind, length = all:find("^(%a+)%z(%d+):", position)

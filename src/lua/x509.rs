@@ -17,7 +17,7 @@ use openssl::stack::{Stack, StackRef};
 use openssl::x509::store::{X509Store, X509StoreRef};
 use openssl::x509::{X509, X509Ref};
 
-use super::ffi::{ERROR, NONE, OK, Text, api, bytes, say};
+use super::ffi::{ERROR, NONE, OK, Text, api, bytes, run};
 use crate::address_ranges::{AddressRanges, InvalidRange};
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
@@ -90,27 +90,7 @@ api! {
         "void (*store_free)(void *store)";
 }
 
-/// Runs the body of a function, and says its result or what went wrong.
-///
-/// # Safety
-/// `text` must be valid.
-unsafe fn answer<E: Display>(
-    name: &str,
-    text: *mut Text,
-    body: impl FnOnce() -> Result<Vec<u8>, E>,
-) -> c_int {
-    let result = guard(name, process_log(), None, || Some(body()));
-    // SAFETY: by contract.
-    unsafe {
-        match result {
-            Some(Ok(bytes)) => say(text, bytes, OK),
-            Some(Err(error)) => say(text, error.to_string().into_bytes(), ERROR),
-            None => say(text, b"internal error, see the error log".to_vec(), ERROR),
-        }
-    }
-}
-
-/// As [`answer`], for a function that makes something, which it hands over to Lua.
+/// As [`run`], for a function that makes something, which it hands over to Lua.
 ///
 /// # Safety
 /// `text` and `place` must be valid.
@@ -122,7 +102,7 @@ unsafe fn make<T: ForeignType, E: Display>(
 ) -> c_int {
     // SAFETY: by contract. What is made has no owner but Lua from now on.
     unsafe {
-        answer(name, text, || {
+        run(name, text, || {
             let made = body()?;
             *place = made.as_ptr().cast();
             std::mem::forget(made);
@@ -212,7 +192,7 @@ unsafe extern "C" fn key_free(key: Pointer) {
     unsafe { free::<PKey<Private>>(key) }
 }
 
-/// As [`answer`], for what a certificate says.
+/// As [`run`], for what a certificate says.
 ///
 /// # Safety
 /// `pointer` must be a certificate, and `text` valid.
@@ -222,7 +202,7 @@ unsafe fn of_certificate<E: Display>(
     read: impl FnOnce(&X509Ref) -> Result<Vec<u8>, E>,
 ) -> c_int {
     // SAFETY: by contract.
-    unsafe { answer("certificate", text, || read(X509Ref::from_ptr(pointer.cast()))) }
+    unsafe { run("certificate", text, || read(X509Ref::from_ptr(pointer.cast()))) }
 }
 
 unsafe extern "C" fn certificate_subject(pointer: Pointer, text: *mut Text) -> c_int {
@@ -291,7 +271,7 @@ unsafe extern "C" fn certificate_alternative_names(pointer: Pointer, text: *mut 
     unsafe {
         of_certificate(pointer, text, |one| {
             let mut all = Vec::new();
-            for AlternativeName { kind, text } in certificate::alternative_names(one) {
+            for AlternativeName { kind, text } in certificate::alternative_names(one)? {
                 all.extend(format!("{kind}\0{}:", text.len()).into_bytes());
                 all.extend(text);
             }
@@ -353,7 +333,7 @@ unsafe extern "C" fn addresses_make(
     // SAFETY: our Lua code passes arrays of this length, and places that are valid. What is made has
     // no owner but Lua from now on.
     unsafe {
-        answer("addresses", text, || {
+        run("addresses", text, || {
             let texts = (0..count).map(|index| bytes(*ranges.add(index), *lengths.add(index)));
             let ranges = AddressRanges::new(texts)?;
             *place = Box::into_raw(Box::new(ranges)).cast();
@@ -469,7 +449,7 @@ unsafe extern "C" fn store_verify(
     // SAFETY: our Lua code passes a store of ours, has checked the type of the chain, and passes a
     // string; empty, negative and NaN stand for what is not given.
     unsafe {
-        answer("verify", text, || {
+        run("verify", text, || {
             let chain = lua_object::chain(chain).map_err(|error| error.to_string())?;
             let purpose = match bytes(purpose, purpose_length) {
                 b"" => None,

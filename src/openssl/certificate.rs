@@ -1,15 +1,17 @@
 //! What a certificate says.
 
+use std::ffi::c_int;
 use std::net::IpAddr;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
-use foreign_types::ForeignTypeRef;
+use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKeyRef, Private};
-use openssl::x509::{GeneralNameRef, X509NameRef, X509Ref};
+use openssl::stack::Stack;
+use openssl::x509::{GeneralName, GeneralNameRef, X509NameRef, X509Ref};
 
 use super::error::SslError;
 use super::sys;
@@ -47,7 +49,7 @@ fn print(name: &X509NameRef) -> Result<String, SslError> {
             .ok_or_else(|| SslError::take("BIO_new"))?;
         let status = sys::X509_NAME_print_ex(bio.as_ptr(), name.as_ptr(), 0, RFC_2253);
         let text = if status >= 0 {
-            let mut data = std::ptr::null_mut();
+            let mut data = ptr::null_mut();
             let length = openssl_sys::BIO_get_mem_data(bio.as_ptr(), &raw mut data);
             let length = usize::try_from(length).unwrap_or_default();
             if length == 0 {
@@ -125,13 +127,29 @@ pub struct AlternativeName {
 }
 
 /// The subject alternative names that are names: others, such as those of directories, are left out.
-pub fn alternative_names(certificate: &X509Ref) -> Vec<AlternativeName> {
-    let Some(names) = certificate.subject_alt_names() else {
-        // A malformed extension leaves errors behind, which nginx would take for those of a later call.
-        drop(ErrorStack::get());
-        return Vec::new();
+///
+/// A certificate without the extension has none; one whose extension can't be read is an error, or
+/// somebody would be known by another name than the first.
+pub fn alternative_names(certificate: &X509Ref) -> Result<Vec<AlternativeName>, SslError> {
+    /// X509_get_ext_d2i(3): there is no such extension.
+    const ABSENT: c_int = -1;
+
+    let mut critical = 0;
+    // SAFETY: the certificate is valid. What is returned is a stack of names, and the caller's.
+    let names = unsafe {
+        let names = openssl_sys::X509_get_ext_d2i(
+            certificate.as_ptr(),
+            openssl_sys::NID_subject_alt_name,
+            &raw mut critical,
+            ptr::null_mut(),
+        );
+        NonNull::new(names).map(|names| Stack::<GeneralName>::from_ptr(names.as_ptr().cast()))
     };
-    names.iter().filter_map(alternative_name).collect()
+    match names {
+        Some(names) => Ok(names.iter().filter_map(alternative_name).collect()),
+        None if critical == ABSENT => Ok(Vec::new()),
+        None => Err(SslError::take("X509_get_ext_d2i")),
+    }
 }
 
 fn alternative_name(name: &GeneralNameRef) -> Option<AlternativeName> {
@@ -155,7 +173,7 @@ mod tests {
     use openssl::bn::BigNum;
     use openssl::pkey::PKey;
     use openssl::x509::extension::SubjectAlternativeName;
-    use openssl::x509::{X509, X509NameBuilder};
+    use openssl::x509::{X509, X509Extension, X509NameBuilder};
 
     use super::*;
     use crate::openssl::test_certificate::self_signed;
@@ -209,6 +227,7 @@ mod tests {
     #[test]
     fn alternative_names_of_each_kind() {
         let names: Vec<_> = alternative_names(&certificate())
+            .unwrap()
             .into_iter()
             .map(|name| (name.kind, String::from_utf8(name.text).unwrap()))
             .collect();
@@ -221,7 +240,21 @@ mod tests {
         ];
         assert_eq!(names, expected.map(|(kind, text)| (kind, text.to_owned())));
         let key = PKey::generate_ed25519().unwrap();
-        assert!(alternative_names(&self_signed(&key, "leaf", 1)).is_empty());
+        assert!(alternative_names(&self_signed(&key, "leaf", 1)).unwrap().is_empty());
+    }
+
+    #[test]
+    #[allow(deprecated, reason = "nothing else makes an extension of any bytes")]
+    fn names_that_can_not_be_read_are_an_error() {
+        let key = PKey::generate_ed25519().unwrap();
+        let mut builder = X509::builder().unwrap();
+        builder.set_pubkey(&key).unwrap();
+        let broken =
+            X509Extension::new_nid(None, None, Nid::SUBJECT_ALT_NAME, "DER:3003820561").unwrap();
+        builder.append_extension(broken).unwrap();
+        builder.sign(&key, MessageDigest::null()).unwrap();
+        assert!(alternative_names(&builder.build()).is_err());
+        assert!(ErrorStack::get().errors().is_empty());
     }
 
     #[test]

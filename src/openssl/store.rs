@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::c_int;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fs, io, ptr};
 
@@ -196,7 +196,7 @@ pub enum InvalidStore {
     #[error("{setting} \"{}\": {error}", path.display())]
     File { setting: &'static str, path: PathBuf, error: io::Error },
     /// OpenSSL would look in others.
-    #[error("dir \"{}\": a folder can't be used whose name has \":\" in it, or is not UTF-8", path.display())]
+    #[error("dir \"{}\": a folder can't be used whose full name has \":\" in it, or is not UTF-8", path.display())]
     FolderName { path: PathBuf },
     #[error("file \"{}\": {error}", path.display())]
     FilePem { path: PathBuf, error: InvalidPem },
@@ -231,16 +231,15 @@ pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
         builder.add_cert(certificate).map_err(failed("X509_STORE_add_cert"))?;
     }
     if let Some(path) = folder {
+        let unreadable = |error| InvalidStore::File { setting: "dir", path: path.into(), error };
+        // OpenSSL looks there whenever it verifies, and a worker may be elsewhere then.
+        let full = path::absolute(path).map_err(unreadable)?;
         // X509_LOOKUP_hash_dir(3) takes a list of names, and any name.
-        let name = path
+        let name = full
             .to_str()
             .filter(|name| !name.contains(':'))
-            .ok_or_else(|| InvalidStore::FolderName { path: path.into() })?;
-        fs::read_dir(path).map_err(|error| InvalidStore::File {
-            setting: "dir",
-            path: path.into(),
-            error,
-        })?;
+            .ok_or_else(|| InvalidStore::FolderName { path: full.clone() })?;
+        fs::read_dir(&full).map_err(unreadable)?;
         builder
             .add_lookup(X509Lookup::hash_dir())
             .and_then(|lookup| lookup.add_dir(name, SslFiletype::PEM))

@@ -133,7 +133,7 @@ impl UpstreamNames {
     /// a host and a port.
     pub fn new<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut names: Vec<Box<[u8]>> =
-            names.filter(|name| !name.iter().any(|byte| ends_host(*byte))).map(Box::from).collect();
+            names.filter(|name| is_block_name(name)).map(Box::from).collect();
         names.sort_unstable_by(|one, other| compare(one, other));
         Self(names)
     }
@@ -141,18 +141,17 @@ impl UpstreamNames {
     /// The block that nginx would find for `name`, as it is written in the configuration; `None` if
     /// there is none.
     pub fn find(&self, name: &[u8]) -> Result<Option<&[u8]>, InvalidArgument> {
-        check_block_name(name)?;
+        if name.iter().any(|byte| ends_host(*byte) && *byte != b':') {
+            return Err(InvalidArgument::Host(name.to_vec()));
+        }
         let found = self.0.binary_search_by(|known| compare(known, name)).ok();
         Ok(found.and_then(|index| self.0.get(index)).map(|name| &**name))
     }
 }
 
-/// Whether an `upstream {}` block could have this name.
-pub fn check_block_name(name: &[u8]) -> Result<(), InvalidArgument> {
-    if name.iter().any(|byte| ends_host(*byte) && *byte != b':') {
-        return Err(InvalidArgument::Host(name.to_vec()));
-    }
-    Ok(())
+/// Whether [`UpstreamNames::find`] could find a block of this name.
+pub fn is_block_name(name: &[u8]) -> bool {
+    !name.is_empty() && !name.iter().any(|byte| ends_host(*byte))
 }
 
 /// Whether no host name has this byte, and a URL something else in its place.

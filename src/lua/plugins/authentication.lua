@@ -51,15 +51,24 @@ local methods = {}
 
 
 -- The consumer whose certificate it is: by its fingerprint, else by an alternative name, else by the
--- common name of its subject.
+-- common name of its subject. What can't be read is an error: by the next of these it could be somebody
+-- else's.
 local function find_consumer(self, certificate)
     local known = self.known
-    local found = known.fingerprint[certificate:fingerprint()]
+    local fingerprint, err = certificate:fingerprint()
+    if not fingerprint then
+        return nil, "fingerprint: " .. err
+    end
+    local found = known.fingerprint[fingerprint]
     if found then
         return found
     end
+    local sans = certificate.sans
+    if not sans then
+        return nil, "its alternative names can't be read"
+    end
     for _, kind in ipairs { "uri", "dns", "email" } do
-        for _, name in ipairs(certificate.sans[kind]) do
+        for _, name in ipairs(sans[kind]) do
             found = known[kind][FIELDS[kind](name)]
             if found then
                 return found
@@ -98,24 +107,31 @@ function methods:refuse(reason, verified)
 end
 
 
--- Whose certificate it is that somebody has presented, or why it is refused.
+-- Whose certificate it is that somebody has presented, or why it is refused; and whether that will hold,
+-- and is not for lack of memory, say.
 local function judge(self, presented, parse)
     local chain, reason = parse(presented)
     if not chain then
-        return { reason = reason }
+        return { reason = reason }, true
     end
     local ok
     ok, reason = self.store:verify(chain, self.terms)
     if not ok then
-        return { reason = reason }
+        return { reason = reason }, true
     end
     local certificate = chain[1]
     local subject = certificate.subject
-    local consumer = find_consumer(self, certificate)
-    if not consumer then
-        return { reason = "no consumer has this certificate: " .. subject }
+    if not subject then
+        return { reason = "its subject can't be read" }, false
     end
-    return { consumer = consumer, subject = subject }
+    local consumer, err = find_consumer(self, certificate)
+    if err then
+        return { reason = err }, false
+    end
+    if not consumer then
+        return { reason = "no consumer has this certificate: " .. subject }, true
+    end
+    return { consumer = consumer, subject = subject }, true
 end
 
 
@@ -125,12 +141,13 @@ function methods:accept(presented, parse)
     local by_policy = judgements:get(presented)
     local judged = by_policy and by_policy[self]
     if not judged then
-        judged = judge(self, presented, parse)
-        if not by_policy and #presented <= LONGEST then
-            by_policy = setmetatable({}, BY_POLICY)
-            judgements:set(presented, by_policy, SECONDS)
-        end
-        if by_policy then
+        local holds
+        judged, holds = judge(self, presented, parse)
+        if holds and #presented + #(judged.reason or judged.subject) <= LONGEST then
+            if not by_policy then
+                by_policy = setmetatable({}, BY_POLICY)
+                judgements:set(presented, by_policy, SECONDS)
+            end
             by_policy[self] = judged
         end
     end

@@ -27,7 +27,7 @@ local DEFAULT = "default"
 -- In the shared dict, between the texts of one name.
 local SEPARATOR = "\0"
 
--- In the shared dict, how often a name was removed: no name has such a key.
+-- In the shared dict, a number that is another one after a name was removed: no name has such a key.
 local REMOVALS = "\0removals"
 
 local methods = {}
@@ -51,14 +51,23 @@ local function parse(pem)
 end
 
 
+-- No number comes twice, whoever empties the dict: of the numbers of a millisecond there are more than there
+-- could be removals in it.
+local function begin_removals(dict)
+    ngx.update_time()
+    return dict:safe_add(REMOVALS, math.floor(ngx.now() * 1000) * 4096 + math.random(0, 2047))
+end
+
+
 -- Drops the keys of names that were removed since this was last called, in whatever worker.
 local function forget_removed(self)
     local removals = self.dict:get(REMOVALS)
     if removals ~= self.removals then
         self.removals = removals
         for name in pairs(self.parsed) do
-            -- It has a time to live, of whatever length, as long as it is there.
-            if not self.dict:ttl(name) then
+            -- What is there has a time to live; of what was flushed it is over.
+            local left = self.dict:ttl(name)
+            if not left or left < 0 then
                 self.parsed[name] = nil
             end
         end
@@ -140,7 +149,7 @@ function methods:remove(name)
     self.dict:delete(check_name(name))
     -- It is there, unless somebody has emptied the dict.
     if not self.dict:incr(REMOVALS, 1) then
-        self.dict:safe_add(REMOVALS, 1)
+        begin_removals(self.dict)
     end
     forget_removed(self)
 end
@@ -210,7 +219,7 @@ function M.new(options)
         return nil, "there is no lua_shared_dict \"" .. options.dict .. "\""
     end
     -- Made while there is room: to count on takes none.
-    local ok, err = dict:safe_add(REMOVALS, 0)
+    local ok, err = begin_removals(dict)
     if not ok and err ~= "exists" then
         return nil, "lua_shared_dict \"" .. options.dict .. "\": " .. err
     end

@@ -111,11 +111,10 @@ pub fn refuse(ssl: &SslRef, error: &HandshakeError) {
             Some(connection) => connection.log(),
             None => process_log(),
         };
-        let line = format_args!("the handshake is refused: {error}");
         if error.is_fault_of_client() {
-            log.info(line)
+            log.info(format_args!("the handshake is refused: {error}"));
         } else {
-            log.error(line)
+            log.error(format_args!("the handshake is refused: {error}"));
         }
         ssl::refuse_handshake(ssl);
     }

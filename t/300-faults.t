@@ -99,9 +99,10 @@ open my $control, '+<:raw', "$folder/control" or die $!;
 chmod 0666, "$folder/control";
 
 # With a name beside its common name.
-run('openssl', 'req', '-x509', '-new', '-key', "$pki/client1.key", '-CA', "$pki/ca.crt", '-CAkey', "$pki/ca.key",
-    '-subj', '/O=Test/CN=client-1', '-addext', 'subjectAltName=URI:spiffe://test/alice',
-    '-addext', 'extendedKeyUsage=clientAuth', '-days', 30, '-out', "$folder/named.crt");
+my $said = `openssl req -x509 -new -key $pki/client1.key -CA $pki/ca.crt -CAkey $pki/ca.key -days 30 \\
+    -subj /O=Test/CN=client-1 -addext subjectAltName=URI:spiffe://test/alice -addext extendedKeyUsage=clientAuth \\
+    -out $folder/named.crt 2>&1`;
+die $said if $?;
 
 my @http2 = http2_server();
 

@@ -38,7 +38,6 @@ impl Session for SslSession {
 /// Lives in the pool of the connection, as long as its SSL.
 pub struct UpstreamConnection {
     identity: Key,
-    verifies: bool,
     /// For which name, if it was verified: where nginx reuses a connection, it evaluates none.
     verified_name: Option<Box<[u8]>>,
     /// What the request has set, if it has.
@@ -122,8 +121,7 @@ impl UpstreamConnection {
         verified_name: Option<Box<[u8]>>,
         client_certificate: Option<Rc<ClientCertificate>>,
     ) -> Self {
-        let verifies = verified_name.is_some();
-        Self { identity, verifies, verified_name, client_certificate, sessions: None }
+        Self { identity, verified_name, client_certificate, sessions: None }
     }
 
     /// The name that the service was verified for.
@@ -140,7 +138,7 @@ impl UpstreamConnection {
 
     /// Whether the service was verified.
     pub fn verifies(&self) -> bool {
-        self.verifies
+        self.verified_name.is_some()
     }
 
     /// The certificate that the request of the handshake has set.

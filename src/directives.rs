@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::ptr;
 
 use ngx::ffi::{
-    NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE12, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE12, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
     NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET,
     NGX_HTTP_UPS_CONF, ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t,
 };
@@ -13,11 +13,13 @@ use ngx::ffi::{
 use crate::module::{MainConf, ServerConf};
 use crate::nginx::configuration::{self, Place, milliseconds};
 use crate::nginx::connection::process_log;
+use crate::nginx::directive::SetDirective;
 use crate::nginx::log::configuration_error;
 use crate::nginx::panic::guard;
 use crate::status::location;
 use crate::status::zone::{Zone, ZoneError};
 use crate::upstream::enforcement::Enforcement;
+use crate::upstream::inherited::{Duplicate, Inherited};
 use crate::upstream::keepalive::{Keepalive, KeepaliveSettings};
 use crate::upstream::pass::LocationConf;
 
@@ -27,7 +29,7 @@ pub const NGX_CONF_OK: *mut c_char = ptr::null_mut();
 pub const NGX_CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
 
 /// The directives, as nginx looks for them.
-pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 5] = [
+pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 7] = [
     ngx_command_t {
         name: string(c"kong_tls_certificate_verify"),
         type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE12)
@@ -37,6 +39,8 @@ pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 5] = [
         offset: 0,
         post: ptr::null_mut(),
     },
+    location_flag(c"kong_tls_required", required),
+    location_flag(c"kong_tls_allow_plaintext", allow_plaintext),
     ngx_command_t {
         name: string(c"kong_tls_session_cache"),
         type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE) as ngx_uint_t,
@@ -63,6 +67,19 @@ pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 5] = [
     },
     ngx_command_t::empty(),
 ];
+
+/// A directive that is `on` or `off`, in `http`, `server` and `location`.
+const fn location_flag(name: &'static CStr, set: SetDirective) -> ngx_command_t {
+    ngx_command_t {
+        name: string(name),
+        type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1)
+            as ngx_uint_t,
+        set: Some(set),
+        conf: NGX_HTTP_LOC_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    }
+}
 
 /// nginx compares the names of directives as C strings.
 const fn string(name: &'static CStr) -> ngx_str_t {
@@ -97,6 +114,7 @@ enum InvalidDirective {
     Zone(#[from] ZoneError),
 }
 
+const ON_OR_OFF: &str = "\"on\" or \"off\"";
 const POSITIVE: &str = "a number greater than 0";
 const NUMBER: &str = "a number";
 const TIME: &str = "a time";
@@ -133,8 +151,50 @@ fn parse_certificate_verify(
         _ => Err(InvalidDirective::Value {
             name: "value",
             given: value.to_vec(),
-            expected: "\"on\" or \"off\"",
+            expected: ON_OR_OFF,
         }),
+    }
+}
+
+unsafe extern "C" fn required(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx calls with a valid `cf`, and with our configuration of the location.
+    unsafe { flag(cf, "kong_tls_required", &(*conf.cast::<LocationConf>()).required) }
+}
+
+unsafe extern "C" fn allow_plaintext(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: as above.
+    unsafe { flag(cf, "kong_tls_allow_plaintext", &(*conf.cast::<LocationConf>()).allow_plaintext) }
+}
+
+/// Reads a directive that is `on` or `off`.
+///
+/// # Safety
+/// `cf` must be valid, and at a directive.
+unsafe fn flag(cf: *mut ngx_conf_t, name: &str, flag: &Inherited) -> *mut c_char {
+    // SAFETY: by contract.
+    unsafe {
+        directive(cf, name, |value, _| {
+            let is_on = match value {
+                b"on" => true,
+                b"off" => false,
+                _ => {
+                    return Err(InvalidDirective::Value {
+                        name: "value",
+                        given: value.to_vec(),
+                        expected: ON_OR_OFF,
+                    });
+                }
+            };
+            flag.set(is_on).map_err(|Duplicate| InvalidDirective::Duplicate)
+        })
     }
 }
 

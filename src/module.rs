@@ -22,14 +22,18 @@ use crate::nginx::layout;
 use crate::nginx::log::{configuration_error, configuration_error_at};
 use crate::nginx::panic::guard;
 use crate::nginx::pool::Pool;
+use crate::nginx::peer::Peer;
 use crate::nginx::request::Request;
+use crate::nginx::round_robin::{self, Balancer};
 use crate::openssl::session::GetSessionCallback;
 use crate::openssl::version;
 use crate::status::zone::Zone;
+use crate::upstream::balancers;
 use crate::upstream::connection::SharedSessionCache;
 use crate::upstream::enforcement::Violation;
 use crate::upstream::keepalive::{self, Keepalive};
 use crate::upstream::locations::{self, TrustedFiles};
+use crate::upstream::lua_handshake::{self, LuaHandshake};
 use crate::upstream::pass::{self, LocationConf};
 use crate::upstream::peer::{self, Blocks};
 use crate::upstream::session_cache::SessionCache;
@@ -125,6 +129,8 @@ pub struct ServerConf {
     pub keepalive: OnceCell<Keepalive>,
     /// Whether the block has nginx's own `keepalive`.
     pub nginx_keepalive: Cell<bool>,
+    /// What the last directive of nginx's has made its balancer, if there is any.
+    pub nginx_balancer: Cell<Balancer>,
     /// What finds the sessions of the clients of a server.
     pub get_session: Cell<Option<GetSessionCallback>>,
 }
@@ -136,6 +142,11 @@ pub fn blocks(request: Request<'_>) -> Option<&Blocks> {
         let main_conf = index().of::<MainConf>((*request.as_ptr()).main_conf)?;
         main_conf.as_ref().blocks.get()
     }
+}
+
+/// Whether the configuration of `request` has an `upstream {}` block of this name.
+pub fn has_block(request: Request<'_>, name: &[u8]) -> bool {
+    blocks(request).is_some_and(|blocks| matches!(blocks.names.find(name), Ok(Some(_))))
 }
 
 /// The cache of upstream sessions of this worker; `None` if it is off.
@@ -171,6 +182,19 @@ pub unsafe fn has_nginx_keepalive(block: NonNull<ngx_http_upstream_srv_conf_t>) 
     conf.is_some_and(|conf| unsafe { conf.as_ref().nginx_keepalive.get() })
 }
 
+/// Makes the attempt at `peer`, which is about to be released, say nothing of it.
+///
+/// # Safety
+/// `block` must be valid, and that of the peer.
+pub unsafe fn forget_attempt(block: NonNull<ngx_http_upstream_srv_conf_t>, peer: Peer<'_>) {
+    // SAFETY: as above.
+    unsafe {
+        let conf = index().of::<ServerConf>(block.as_ref().srv_conf);
+        let known = conf.and_then(|conf| conf.as_ref().nginx_balancer.get());
+        round_robin::forget_attempt(block, peer, known);
+    }
+}
+
 /// What we keep for the configuration that is being read.
 ///
 /// # Safety
@@ -199,6 +223,8 @@ unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
             }
             pass::preconfiguration(cf);
             keepalive::preconfiguration(cf);
+            balancers::preconfiguration(cf);
+            lua_handshake::preconfiguration(cf);
             variables::preconfiguration(cf).map_or(NGX_ERROR as ngx_int_t, |()| NGX_OK as ngx_int_t)
         }
     })
@@ -263,6 +289,11 @@ pub fn enforces_verification(request: Request<'_>) -> bool {
     location_conf_of(request).is_some_and(|location| location.enforcement.is_enforced())
 }
 
+/// Lua code that takes part in the handshakes with the service that `request` goes to, if there is any.
+pub fn lua_handshake(request: Request<'_>) -> Option<LuaHandshake> {
+    location_conf_of(request)?.lua_handshake.get()
+}
+
 /// # Safety
 /// `cf` must be valid.
 unsafe fn keep<T: 'static>(cf: *mut ngx_conf_t, configuration: T) -> *mut c_void {
@@ -310,6 +341,8 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         unsafe {
             pass::postconfiguration(cf);
             keepalive::postconfiguration(cf);
+            balancers::postconfiguration(cf);
+            lua_handshake::postconfiguration(cf);
             let Some(main_conf) = main_conf(cf) else {
                 return NGX_ERROR as ngx_int_t;
             };

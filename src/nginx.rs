@@ -4,6 +4,7 @@
 //! callback returns; its lifetime `'a` stands for that time.
 
 pub mod bitfields;
+pub mod complex_value;
 pub mod configuration;
 pub mod connection;
 pub mod directive;
@@ -16,6 +17,7 @@ pub mod pool;
 pub mod process;
 pub mod request;
 pub mod response;
+pub mod round_robin;
 pub mod server;
 pub mod time;
 pub mod upstream;

@@ -10,6 +10,7 @@ pub mod object_cache;
 pub mod pem;
 pub mod san;
 pub mod session;
+pub mod signature_algorithms;
 pub mod ssl;
 pub mod store;
 mod sys;

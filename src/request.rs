@@ -1,7 +1,7 @@
 //! What we keep for a request, and how it is found again.
 
 use std::cell::{Cell, RefCell};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use ngx::ffi::ngx_http_request_t;
 
@@ -9,6 +9,7 @@ use crate::module;
 use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::request::Request;
 use crate::upstream::forwarding::Forwarding;
+use crate::upstream::pass::LocationConf;
 use crate::upstream::own_configuration::{self, OwnConfiguration};
 use crate::upstream::settings::UpstreamTls;
 
@@ -34,6 +35,10 @@ pub struct RequestState {
     pub leaf_accepted: Cell<bool>,
     /// Whether the last handshake was refused by us: not the fault of the peer.
     pub handshake_refused: Cell<bool>,
+    /// Whether what was asked for on where the request goes was looked at when it was sent there.
+    pub target_is_used: Cell<bool>,
+    /// The location whose pass directive has taken over what was asked for.
+    passed_in: Cell<*const LocationConf>,
     /// What plugins of ours keep.
     texts: RefCell<Vec<KeptText>>,
 }
@@ -111,6 +116,17 @@ impl RequestState {
         }
     }
 
+    /// Notes that a pass directive of `location` takes the request over.
+    pub fn pass_in(&self, location: Option<&LocationConf>) {
+        self.passed_in.set(location.map_or(ptr::null(), ptr::from_ref));
+        self.target_is_used.set(false);
+    }
+
+    /// Whether a pass directive of `location` has taken the request over.
+    pub fn is_passed_in(&self, location: Option<&LocationConf>) -> bool {
+        location.is_some_and(|location| ptr::eq(self.passed_in.get(), location))
+    }
+
     /// Keeps `text` as long as the request lives, whatever internal redirects it takes.
     pub fn keep_text(&self, pool: Pool<'_>, name: &[u8], text: &[u8]) -> Result<(), OutOfMemory> {
         let kept = KeptText { name: pool.copy_bytes(name)?, text: pool.copy_bytes(text)? };
@@ -178,6 +194,8 @@ impl RequestState {
             own_configuration: Cell::new(None),
             leaf_accepted: Cell::new(false),
             handshake_refused: Cell::new(false),
+            target_is_used: Cell::new(false),
+            passed_in: Cell::new(ptr::null()),
             texts: RefCell::default(),
         })?;
         Self::remember(request, state);

@@ -119,7 +119,11 @@ unsafe extern "C" fn client_verify(
 fn target(request: Request<'_>) -> Result<NonNull<[u8]>, MissingTarget> {
     let state =
         RequestState::find_or_inherit(request).map_err(|OutOfMemory| MissingTarget::OutOfMemory)?;
-    state.and_then(|state| state.forwarding.get().target).ok_or(MissingTarget::NotSet)
+    let target = state.and_then(|state| state.forwarding.get().target);
+    if let Some(state) = state.filter(|_| content::is_looked_at(request)) {
+        state.target_is_used.set(true);
+    }
+    target.ok_or(MissingTarget::NotSet)
 }
 
 /// `$kong_upstream_target`: what `set_upstream` or `set_target` chose.

@@ -73,7 +73,7 @@ unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) 
         if let Err(error) = go_on(ssl, state) {
             refuse(ssl, &error);
         }
-        if HandshakeEvent::from_where(r#where) == Some(HandshakeEvent::Done) {
+        if HandshakeEvent::of(ssl, r#where, ret) == Some(HandshakeEvent::Done) {
             client_certificate::count_answer(ssl, state);
         }
         true

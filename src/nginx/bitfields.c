@@ -30,6 +30,7 @@ SET(ngx_peer_connection_t, peer, cached)
 GET(ngx_peer_connection_t, peer, log_error)
 
 GET(ngx_connection_t, connection, close)
+GET(ngx_connection_t, connection, error)
 SET(ngx_connection_t, connection, idle)
 SET(ngx_connection_t, connection, log_error)
 
@@ -84,6 +85,58 @@ address_quic(const ngx_http_addr_conf_t *it)
 }
 #endif
 
+/* The session of `sticky`, where this nginx has it. */
+void *
+peer_sid(const ngx_peer_connection_t *it)
+{
+#if (NGX_HTTP_UPSTREAM_SID)
+    return it->sid;
+#else
+    (void) it;
+    return NULL;
+#endif
+}
+
+void
+set_peer_sid(ngx_peer_connection_t *it, void *value)
+{
+#if (NGX_HTTP_UPSTREAM_SID)
+    it->sid = value;
+#else
+    (void) it;
+    (void) value;
+#endif
+}
+
+/*
+ * An attempt that says nothing of its server leaves it as it was: neither a failure, nor the check that a
+ * server which has failed has passed (ngx_http_upstream_free_round_robin_peer). The server is found by its
+ * address, which is that of the list; what is none of it, nobody counts.
+ */
+void
+round_robin_forget_check(ngx_http_upstream_srv_conf_t *block, const ngx_peer_connection_t *pc)
+{
+    ngx_http_upstream_rr_peer_t   *peer;
+    ngx_http_upstream_rr_peers_t  *peers;
+
+    for (peers = block->peer.data; peers; peers = peers->next) {
+        ngx_http_upstream_rr_peers_rlock(peers);
+
+        for (peer = peers->peer; peer; peer = peer->next) {
+            if (peer->sockaddr == pc->sockaddr) {
+                ngx_http_upstream_rr_peer_lock(peers, peer);
+                if (peer->accessed < peer->checked) {
+                    peer->checked = peer->accessed;
+                }
+                ngx_http_upstream_rr_peer_unlock(peers, peer);
+                ngx_http_upstream_rr_peers_unlock(peers);
+                return;
+            }
+        }
+        ngx_http_upstream_rr_peers_unlock(peers);
+    }
+}
+
 /* nginx 1.29.4 is the first in which a request has protocols of its own to offer. */
 const ngx_str_t *
 upstream_ssl_alpn_protocol(const ngx_http_upstream_t *it)
@@ -116,10 +169,15 @@ const struct {
     FIELD(ngx_http_request_t, parent)
     FIELD(ngx_http_request_t, uri)
     FIELD(ngx_http_request_t, method)
+    FIELD(ngx_http_request_t, upstream_states)
     FIELD(ngx_http_upstream_t, peer)
     FIELD(ngx_http_upstream_t, conf)
     FIELD(ngx_http_upstream_t, ssl_name)
     FIELD(ngx_http_upstream_t, upstream)
+    FIELD(ngx_http_upstream_t, state)
+    FIELD(ngx_http_upstream_t, headers_in)
+    FIELD(ngx_http_upstream_headers_in_t, status_n)
+    FIELD(ngx_http_upstream_state_t, bytes_received)
     FIELD(ngx_peer_connection_t, connection)
     FIELD(ngx_peer_connection_t, sockaddr)
     FIELD(ngx_peer_connection_t, socklen)
@@ -157,6 +215,8 @@ const struct {
     FIELD(ngx_http_upstream_conf_t, connect_timeout)
     FIELD(ngx_http_upstream_conf_t, send_timeout)
     FIELD(ngx_http_upstream_conf_t, read_timeout)
+    FIELD(ngx_http_upstream_conf_t, next_upstream)
+    FIELD(ngx_http_upstream_conf_t, next_upstream_timeout)
     FIELD(ngx_http_upstream_conf_t, next_upstream_tries)
     FIELD(ngx_http_upstream_conf_t, ssl)
     FIELD(ngx_http_upstream_conf_t, ssl_session_reuse)
@@ -169,6 +229,8 @@ const struct {
     FIELD(ngx_buf_t, last)
     FIELD(ngx_variable_value_t, data)
     FIELD(ngx_http_upstream_srv_conf_t, srv_conf)
+    FIELD(ngx_http_upstream_srv_conf_t, peer)
+    FIELD(ngx_http_upstream_peer_t, init_upstream)
     { "sizeof(ngx_http_upstream_conf_t)", sizeof(ngx_http_upstream_conf_t) },
     { NULL, 0 },
 };

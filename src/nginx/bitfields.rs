@@ -4,7 +4,7 @@
 
 #![allow(missing_docs, reason = "named after the structure and the field")]
 
-use std::ffi::c_uint;
+use std::ffi::{c_uint, c_void};
 
 use ngx::ffi::{
     ngx_buf_t, ngx_connection_t, ngx_event_t, ngx_http_addr_conf_t, ngx_http_core_loc_conf_t,
@@ -25,7 +25,11 @@ unsafe extern "C" {
     pub fn upstream_ssl(it: *const ngx_http_upstream_t) -> c_uint;
     pub fn peer_cached(it: *const ngx_peer_connection_t) -> c_uint;
     pub fn set_peer_cached(it: *mut ngx_peer_connection_t, value: c_uint);
+    /// NULL before nginx 1.29.6.
+    pub fn peer_sid(it: *const ngx_peer_connection_t) -> *mut c_void;
+    pub fn set_peer_sid(it: *mut ngx_peer_connection_t, value: *mut c_void);
     pub fn peer_log_error(it: *const ngx_peer_connection_t) -> c_uint;
+    pub fn connection_error(it: *const ngx_connection_t) -> c_uint;
     pub fn connection_close(it: *const ngx_connection_t) -> c_uint;
     pub fn set_connection_idle(it: *mut ngx_connection_t, value: c_uint);
     pub fn set_connection_log_error(it: *mut ngx_connection_t, value: c_uint);

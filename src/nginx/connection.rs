@@ -229,6 +229,32 @@ impl<'a> Connection<'a> {
         self.wait_for_events()
     }
 
+    /// Makes nginx log errors on this connection as it would for `peer`.
+    pub fn restore_errors(self, peer: Peer<'_>) {
+        // SAFETY: the connection and the peer are valid.
+        unsafe {
+            bitfields::set_connection_log_error(
+                self.0.as_ptr(),
+                bitfields::peer_log_error(peer.as_ptr()),
+            );
+        }
+    }
+
+    /// Whether an error has been found on the connection: a client has gone.
+    pub fn has_error(self) -> bool {
+        // SAFETY: the connection is valid.
+        unsafe { bitfields::connection_error(self.0.as_ptr()) != 0 }
+    }
+
+    /// Whether nginx has waited in vain for the peer.
+    pub fn is_timed_out(self) -> bool {
+        // SAFETY: a connection in use has its two events.
+        unsafe {
+            bitfields::event_timedout(self.0.as_ref().read) != 0
+                || bitfields::event_timedout(self.0.as_ref().write) != 0
+        }
+    }
+
     /// Makes nginx log what it says of errors on this connection at level `info`.
     pub fn quiet_errors(self) {
         // SAFETY: the connection is valid; the field is nginx's choice of level.

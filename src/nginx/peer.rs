@@ -1,5 +1,6 @@
 //! The peer that a request's upstream connection goes to.
 
+use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
@@ -52,6 +53,48 @@ impl<'a> Peer<'a> {
         unsafe { bitfields::peer_cached(self.as_ptr()) != 0 }
     }
 
+    /// Makes nginx treat the connection as one that was made for the request: a failure is one.
+    pub fn set_not_cached(self) {
+        // SAFETY: the peer is valid.
+        unsafe { bitfields::set_peer_cached(self.as_ptr(), 0) }
+    }
+
+    /// What the choice of the peer has set, which nginx takes back when the peer is released.
+    pub fn chosen(self) -> Chosen {
+        // SAFETY: the peer is valid.
+        unsafe {
+            let peer = &*self.as_ptr();
+            Chosen {
+                sockaddr: peer.sockaddr,
+                length: peer.socklen,
+                tries: peer.tries,
+                session_id: bitfields::peer_sid(self.as_ptr()),
+            }
+        }
+    }
+
+    /// Chooses that peer again.
+    ///
+    /// # Safety
+    /// It must be what was chosen last, and not have been released by who has chosen it.
+    pub unsafe fn choose_again(self, chosen: Chosen) {
+        let Chosen { sockaddr, length, tries, session_id } = chosen;
+        // SAFETY: the peer is valid, the rest is the caller's promise.
+        unsafe {
+            let peer = &mut *self.as_ptr();
+            peer.sockaddr = sockaddr;
+            peer.socklen = length;
+            peer.tries = tries;
+            bitfields::set_peer_sid(self.as_ptr(), session_id);
+        }
+    }
+
+    /// Makes nginx believe that there is another peer to try, if need be.
+    pub fn have_another_try(self) {
+        // SAFETY: the peer is valid.
+        unsafe { (*self.as_ptr()).tries = (*self.as_ptr()).tries.max(1) }
+    }
+
     /// Takes the connection away from the peer: nginx does not close it then.
     pub fn take_connection(self) -> Option<NonNull<ngx_connection_t>> {
         // SAFETY: the peer is valid.
@@ -71,6 +114,16 @@ impl<'a> Peer<'a> {
             bitfields::set_peer_cached(self.as_ptr(), 1);
         }
     }
+}
+
+/// A peer that was chosen.
+#[derive(Clone, Copy)]
+pub struct Chosen {
+    sockaddr: *mut sockaddr,
+    length: socklen_t,
+    tries: usize,
+    /// That of `sticky`.
+    session_id: *mut c_void,
 }
 
 /// # Safety

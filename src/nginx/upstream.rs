@@ -6,12 +6,13 @@ use std::ptr::NonNull;
 
 use foreign_types::ForeignTypeRef;
 use ngx::ffi::{
-    NGX_OK, ngx_connection_t, ngx_http_complex_value, ngx_http_upstream_conf_t,
-    ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t,
+    NGX_HTTP_UPSTREAM_FT_ERROR, ngx_connection_t, ngx_http_upstream_conf_t,
+    ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_peer_connection_t, ngx_str_t,
 };
 use openssl::ssl::SslContextRef;
 
 use super::bitfields;
+use super::complex_value::{ComplexValue, EvaluationFailed};
 use super::configuration::bytes;
 use super::peer::Peer;
 use super::request::Request;
@@ -90,6 +91,12 @@ impl<'a> Upstream<'a> {
     pub fn try_no_other_peer(self) {
         // SAFETY: the upstream is valid.
         unsafe { (*self.0.as_ptr()).peer.tries = 0 }
+    }
+
+    /// Whether nginx is to try no other peer after a failure.
+    pub fn has_no_other_peer(self) -> bool {
+        // SAFETY: the upstream is valid.
+        unsafe { self.0.as_ref().peer.tries == 0 }
     }
 
     /// Whether the connection can serve another request, as far as the protocol is concerned.
@@ -172,16 +179,59 @@ impl<'a> Upstream<'a> {
         self,
         request: Request<'a>,
     ) -> Option<Result<&'a [u8], EvaluationFailed>> {
-        // SAFETY: the configuration is valid, and so is the value it points at. A value that was
-        // evaluated lives in the pool of the request.
+        // SAFETY: the configuration is valid, and so is the value it points at.
+        let name = unsafe {
+            ComplexValue::from_ptr(NonNull::new(self.configuration().as_ref().ssl_name)?)
+        };
+        Some(name.evaluate(request))
+    }
+
+    /// Whether the status line of the response has come.
+    pub fn has_status(self) -> bool {
+        // SAFETY: the upstream is valid.
+        unsafe { self.0.as_ref().headers_in.status_n != 0 }
+    }
+
+    /// Whether the current peer has sent a byte of what is to be the response.
+    pub fn has_received(self) -> bool {
+        // SAFETY: while there is an attempt, it has a state.
+        unsafe { self.0.as_ref().state.as_ref() }.is_some_and(|state| state.bytes_received != 0)
+    }
+
+    /// Makes nginx follow another configuration, in which it tries again after an error, however long it
+    /// took.
+    ///
+    /// # Safety
+    /// `configuration` must live as long as the request, and be its own.
+    pub unsafe fn follow_with_another_attempt(
+        self,
+        configuration: NonNull<ngx_http_upstream_conf_t>,
+    ) {
+        // SAFETY: by contract.
         unsafe {
-            let name = NonNull::new(self.configuration().as_ref().ssl_name)?;
-            let mut value = ngx_str_t { len: 0, data: std::ptr::null_mut() };
-            let status = ngx_http_complex_value(request.as_ptr(), name.as_ptr(), &raw mut value);
-            if status != NGX_OK as ngx_int_t {
-                return Some(Err(EvaluationFailed));
+            (*configuration.as_ptr()).next_upstream |= NGX_HTTP_UPSTREAM_FT_ERROR as usize;
+            (*configuration.as_ptr()).next_upstream_timeout = 0;
+            self.set_configuration(configuration);
+        }
+    }
+
+    /// Makes the attempt that has just begun take the place of the one before it, in what variables such
+    /// as `$upstream_status` list.
+    pub fn forget_former_attempt(self, request: Request<'_>) {
+        // SAFETY: both are valid. nginx keeps the states of all attempts in an array, of which the last
+        // is the current one.
+        unsafe {
+            let Some(states) = (*request.as_ptr()).upstream_states.as_mut() else {
+                return;
+            };
+            if states.nelts < 2 {
+                return;
             }
-            Some(Ok(bytes(value)))
+            let last = states.elts.cast::<ngx_http_upstream_state_t>().add(states.nelts - 1);
+            let former = last.sub(1);
+            former.copy_from(last, 1);
+            states.nelts -= 1;
+            (*self.as_ptr()).state = former;
         }
     }
 }
@@ -200,8 +250,3 @@ pub unsafe fn tls_context<'a>(
         Some(SslContextRef::from_ptr(context.as_ptr().cast()))
     }
 }
-
-/// A value with variables could not be evaluated; nginx has logged why.
-#[derive(Debug, thiserror::Error)]
-#[error("its value could not be evaluated")]
-pub struct EvaluationFailed;

@@ -13,6 +13,7 @@ use super::error::SslError;
 use super::fingerprint::Fingerprint;
 use super::lua_object::InvalidObject;
 use super::object_cache::HoldsItsObjects;
+use super::signature_algorithms::describe_key;
 use super::{ssl, sys};
 
 /// A certificate, its intermediates, and the key that belongs to it.
@@ -82,6 +83,11 @@ impl ClientCertificate {
     /// When the certificate ends, in seconds since the epoch.
     pub fn not_after(&self) -> i64 {
         self.not_after
+    }
+
+    /// What the key is, for people.
+    pub fn describe_key(&self) -> String {
+        describe_key(&self.key)
     }
 
     /// What identifies the objects: the key, then the certificates in their order.

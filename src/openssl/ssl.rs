@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
-use openssl::ssl::{NameType, SslCipherRef, SslContextRef, SslRef, SslSessionRef};
+use openssl::ssl::{NameType, SslCipherRef, SslContextRef, SslRef, SslSessionRef, SslVersion};
 use openssl::x509::store::X509StoreRef;
 use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509Ref, X509StoreContextRef, X509VerifyResult};
@@ -16,7 +16,8 @@ use openssl_sys::{SSL, X509_STORE_CTX};
 use super::error::SslError;
 use super::sys;
 pub use super::sys::{
-    certificate_callback as CertificateCallback, info_callback as InfoCallback,
+    certificate_callback as CertificateCallback,
+    client_certificate_callback as ClientCertificateCallback, info_callback as InfoCallback,
     verify_callback as VerifyCallback,
 };
 
@@ -359,19 +360,98 @@ pub enum HandshakeEvent {
     Start,
     /// The handshake has ended with success.
     Done,
+    /// The SSL, a client's, has signed for the certificate that it presents.
+    CertificateSent,
+    /// The server has given a session, in TLS 1.3 after it was content with the client.
+    TicketReceived,
+    /// The peer gives up, and says so (RFC 8446, section 6.2).
+    FatalAlert,
 }
 
 impl HandshakeEvent {
-    /// `where` is the second argument of an info callback.
-    pub fn from_where(r#where: c_int) -> Option<Self> {
+    /// `where` and `value` are the second and the third argument of an info callback.
+    pub fn of(ssl: &SslRef, r#where: c_int, value: c_int) -> Option<Self> {
+        if r#where & sys::SSL_CB_READ_ALERT == sys::SSL_CB_READ_ALERT {
+            return is_fatal(value, ssl.version2()).then_some(Self::FatalAlert);
+        }
         if r#where & sys::SSL_CB_HANDSHAKE_START != 0 {
-            Some(Self::Start)
-        } else if r#where & sys::SSL_CB_HANDSHAKE_DONE != 0 {
-            Some(Self::Done)
-        } else {
-            None
+            return Some(Self::Start);
+        }
+        if r#where & sys::SSL_CB_HANDSHAKE_DONE != 0 {
+            return Some(Self::Done);
+        }
+        if r#where & sys::SSL_CB_LOOP == 0 {
+            return None;
+        }
+        // SAFETY: the SSL is valid.
+        match unsafe { sys::SSL_get_state(ssl.as_ptr()) } {
+            sys::TLS_ST_CW_CERT_VRFY => Some(Self::CertificateSent),
+            sys::TLS_ST_CR_SESSION_TICKET => Some(Self::TicketReceived),
+            _ => None,
         }
     }
+}
+
+/// Whether an alert, its level before its description, ends the connection for a fault. In TLS 1.3 the
+/// level says nothing, and all are that but two (RFC 8446, section 6).
+fn is_fatal(alert: c_int, version: Option<SslVersion>) -> bool {
+    const FATAL: c_int = 2;
+    const CLOSE_NOTIFY: c_int = 0;
+    const USER_CANCELED: c_int = 90;
+
+    let (level, description) = (alert >> 8, alert & 0xff);
+    level == FATAL
+        || version == Some(SslVersion::TLS1_3)
+            && description != CLOSE_NOTIFY
+            && description != USER_CANCELED
+}
+
+/// The callback that is asked for a certificate where the SSL has none that its peer takes.
+pub fn client_certificate_callback(context: &SslContextRef) -> Option<ClientCertificateCallback> {
+    // SAFETY: the context is valid.
+    unsafe { sys::SSL_CTX_get_client_cert_cb(context.as_ptr()) }
+}
+
+/// `SSL_CTX_set_client_cert_cb(3)`
+///
+/// # Safety
+/// `callback` must call the one that is there now.
+pub unsafe fn set_client_certificate_callback(
+    context: &SslContextRef,
+    callback: ClientCertificateCallback,
+) {
+    // SAFETY: the context is valid.
+    unsafe { sys::SSL_CTX_set_client_cert_cb(context.as_ptr(), Some(callback)) }
+}
+
+/// Tells the peer, a server, that it may ask for a certificate after the handshake too (RFC 8446,
+/// section 4.2.6). To be called before the `ClientHello`.
+pub fn allow_post_handshake_authentication(ssl: &SslRef) {
+    // SAFETY: the SSL is valid.
+    unsafe { sys::SSL_set_post_handshake_auth(ssl.as_ptr(), 1) }
+}
+
+/// Makes the SSL, whatever it is about to do, neither send nor take in anything more.
+pub fn break_off(ssl: &SslRef) -> Result<(), SslError> {
+    shut_down(ssl);
+    // Nothing can be written to a socket that is none, nor is that worth an error of OpenSSL's.
+    // SAFETY: the SSL is valid, and takes the BIO; that of the connection is not what closes its socket.
+    unsafe {
+        let nowhere = openssl_sys::BIO_new_socket(-1, sys::BIO_NOCLOSE);
+        if nowhere.is_null() {
+            return Err(SslError::take("BIO_new_socket"));
+        }
+        sys::SSL_set0_wbio(ssl.as_ptr(), nowhere);
+    }
+    Ok(())
+}
+
+/// Takes in an alert that the peer has sent before the connection broke. Nothing else is read.
+pub fn look_for_alert(ssl: &SslRef) {
+    let mut byte = 0_u8;
+    // SAFETY: the SSL is valid, and one byte fits.
+    unsafe { openssl_sys::SSL_peek(ssl.as_ptr(), (&raw mut byte).cast(), 1) };
+    drop(ErrorStack::get());
 }
 
 /// Chooses the first protocol of `supported` that the client offers (RFC 7301, section 3.2). Both

@@ -24,6 +24,13 @@ pub type info_callback = unsafe extern "C" fn(ssl: *const SSL, where_: c_int, re
 /// `SSL_set_cert_cb(3)`
 pub type certificate_callback = unsafe extern "C" fn(ssl: *mut SSL, argument: *mut c_void) -> c_int;
 
+/// `SSL_CTX_set_client_cert_cb(3)`
+pub type client_certificate_callback = unsafe extern "C" fn(
+    ssl: *mut SSL,
+    certificate: *mut *mut X509,
+    key: *mut *mut EVP_PKEY,
+) -> c_int;
+
 /// `SSL_set_verify(3)`
 pub type verify_callback = extern "C" fn(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int;
 
@@ -74,6 +81,18 @@ pub const SSL_TICKET_RETURN_USE_RENEW: c_int = 4;
 pub const SSL_CB_HANDSHAKE_START: c_int = 0x10;
 /// A handshake ends.
 pub const SSL_CB_HANDSHAKE_DONE: c_int = 0x20;
+/// The state of a handshake is about to change.
+pub const SSL_CB_LOOP: c_int = 0x01;
+/// An alert was received.
+pub const SSL_CB_READ_ALERT: c_int = 0x4000 | 0x04;
+
+/// `BIO_set_close(3)`
+pub const BIO_NOCLOSE: c_int = 0;
+
+/// `SSL_get_state(3)`: the last message was a `NewSessionTicket` of the peer's.
+pub const TLS_ST_CR_SESSION_TICKET: c_int = 9;
+/// As above: a `CertificateVerify` of our own, as a client.
+pub const TLS_ST_CW_CERT_VRFY: c_int = 15;
 
 /// `SSL_set1_chain(3)` is this control.
 pub const SSL_CTRL_CHAIN: c_int = 88;
@@ -97,6 +116,23 @@ unsafe extern "C" {
         callback: Option<certificate_callback>,
         argument: *mut c_void,
     );
+    pub fn SSL_CTX_get_client_cert_cb(ctx: *mut SSL_CTX) -> Option<client_certificate_callback>;
+    pub fn SSL_CTX_set_client_cert_cb(
+        ctx: *mut SSL_CTX,
+        callback: Option<client_certificate_callback>,
+    );
+    pub fn SSL_set_post_handshake_auth(ssl: *mut SSL, enabled: c_int);
+    pub fn SSL_get_state(ssl: *const SSL) -> c_int;
+    pub fn SSL_get_sigalgs(
+        ssl: *mut SSL,
+        index: c_int,
+        signature: *mut c_int,
+        hash: *mut c_int,
+        both: *mut c_int,
+        raw_signature: *mut c_uchar,
+        raw_hash: *mut c_uchar,
+    ) -> c_int;
+    pub fn SSL_set0_wbio(ssl: *mut SSL, bio: *mut BIO);
     pub fn SSL_set_verify_depth(ssl: *mut SSL, depth: c_int);
     pub fn SSL_set_verify_result(ssl: *mut SSL, result: c_long);
     pub fn SSL_set_session(ssl: *mut SSL, session: *mut SSL_SESSION) -> c_int;

@@ -29,10 +29,12 @@ pub enum Counter {
     RefusedMemory,
     RefusedModule,
     RefusedTarget,
+    RefusedPlaintext,
+    RefusedRequired,
 }
 
 /// How many of them there are.
-const COUNTERS: usize = Counter::RefusedTarget as usize + 1;
+const COUNTERS: usize = Counter::RefusedRequired as usize + 1;
 
 /// Failed verifications are counted by OpenSSL's number for the reason; the last one is for all that
 /// are greater.
@@ -201,6 +203,8 @@ pub const FAMILIES: &[Family] = &[
                 ("memory", Counter::RefusedMemory),
                 ("module", Counter::RefusedModule),
                 ("target", Counter::RefusedTarget),
+                ("plaintext", Counter::RefusedPlaintext),
+                ("required", Counter::RefusedRequired),
             ],
         ),
     },

@@ -4,7 +4,7 @@
 //! It is the connection's, and not the request's: with TLS 1.3 a session arrives after the handshake,
 //! when the connection may serve another request, or none.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
@@ -37,12 +37,21 @@ impl Session for SslSession {
 
 /// Lives in the pool of the connection, as long as its SSL.
 pub struct UpstreamConnection {
-    identity: Key,
+    /// `None` if it can't be known: then the connection serves no other request.
+    identity: Option<Key>,
     /// For which name, if it was verified: where nginx reuses a connection, it evaluates none.
     verified_name: Option<Box<[u8]>>,
     /// What the request has set, if it has.
     client_certificate: Option<Rc<ClientCertificate>>,
     sessions: Option<Sessions>,
+    /// Whether the handshake has offered a session that the peer has not been seen to take, or not.
+    session_is_pending: Cell<bool>,
+    /// Whether the certificate of the location, or of the request, was presented.
+    certificate_sent: Cell<bool>,
+    /// Whether the peer has taken what we have presented: it does not say so, but goes on.
+    is_accepted: Cell<bool>,
+    /// Whether the peer has sent a fatal alert.
+    has_alert: Cell<bool>,
 }
 
 /// The sessions that this connection resumes and brings.
@@ -74,6 +83,8 @@ pub struct Resumption {
     pub key: SessionKey,
     /// When the certificate that we present ends, if there is one.
     pub not_after: Option<i64>,
+    /// Whether the handshake may offer a session; it leaves one in any case.
+    pub may_resume: bool,
 }
 
 /// Gives the handshake of `ssl`, about to begin, its identity, and a session to resume, if there is
@@ -86,15 +97,16 @@ pub fn identify(
 ) -> Result<Offer, IdentifyError> {
     let mut sessions = None;
     let mut offer = Offer::None;
-    if let Some(Resumption { cache, key, not_after }) = resumption {
+    if let Some(Resumption { cache, key, not_after, may_resume }) = resumption {
         let now = time::now();
         let mut resumed = None;
-        let found = cache.borrow_mut().get(&key, now);
+        let found = may_resume.then(|| cache.borrow_mut().get(&key, now)).flatten();
         if let Some((session, validity)) = found {
             counters::count(Counter::SessionCacheHit);
             ssl::set_session(ssl, &session)?;
             resumed = Some(validity);
             offer = Offer::Session;
+            connection.session_is_pending.set(true);
         } else {
             counters::count(Counter::SessionCacheMiss);
         }
@@ -117,11 +129,69 @@ impl UpstreamConnection {
     ///
     /// `client_certificate` is what the request has set.
     pub fn new(
-        identity: Key,
+        identity: Option<Key>,
         verified_name: Option<Box<[u8]>>,
         client_certificate: Option<Rc<ClientCertificate>>,
     ) -> Self {
-        Self { identity, verified_name, client_certificate, sessions: None }
+        Self {
+            identity,
+            verified_name,
+            client_certificate,
+            sessions: None,
+            session_is_pending: Cell::new(false),
+            certificate_sent: Cell::new(false),
+            is_accepted: Cell::new(false),
+            has_alert: Cell::new(false),
+        }
+    }
+
+    /// Notes that a certificate was presented.
+    pub fn certificate_is_sent(&self) {
+        self.certificate_sent.set(true);
+    }
+
+    /// Notes that the peer has gone on with what was presented.
+    pub fn is_accepted(&self) {
+        self.is_accepted.set(true);
+    }
+
+    /// Notes that the peer has sent a fatal alert.
+    pub fn has_alert(&self) {
+        self.has_alert.set(true);
+    }
+
+    /// Whether what the peer does may be its answer to a certificate that was presented.
+    pub fn awaits_verdict(&self) -> bool {
+        self.certificate_sent.get() && !self.is_accepted.get()
+    }
+
+    /// Whether the peer has sent a fatal alert.
+    pub fn is_alerted(&self) -> bool {
+        self.has_alert.get()
+    }
+
+    /// Notes that the handshake is done, and whether it has resumed a session. Returns whether it had
+    /// offered one.
+    pub fn handshake_is_done(&self, resumed: bool) -> bool {
+        let had_offered = self.session_is_pending.replace(false);
+        if let (true, true, Some(Sessions { cache, key, .. })) =
+            (had_offered, resumed, &self.sessions)
+        {
+            cache.borrow_mut().accepted(key);
+        }
+        had_offered
+    }
+
+    /// Forgets the sessions of a handshake that has failed after it had offered one. Returns whether that
+    /// is so.
+    pub fn forget_offered(&self) -> bool {
+        let has_failed = self.session_is_pending.replace(false);
+        if has_failed {
+            if let Some(Sessions { cache, key, .. }) = &self.sessions {
+                cache.borrow_mut().refused(key, time::now());
+            }
+        }
+        has_failed
     }
 
     /// The name that the service was verified for.
@@ -147,7 +217,7 @@ impl UpstreamConnection {
     }
 
     /// The identity under which the handshake was made.
-    pub fn identity(&self) -> Key {
+    pub fn identity(&self) -> Option<Key> {
         self.identity
     }
 }

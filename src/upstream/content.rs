@@ -11,7 +11,10 @@ use ngx::ffi::{
 
 use super::forwarding::{Forwarding, Timeouts};
 use super::own_configuration;
-use super::pass::{self, Handler, Pass};
+use super::pass::{self, Destination, Handler, Pass, Scheme};
+use super::unapplied::{self, Unapplied};
+use crate::module;
+use crate::nginx::complex_value::EvaluationFailed;
 use crate::nginx::connection::process_log;
 use crate::nginx::log::LogLevel;
 use crate::nginx::panic::guard;
@@ -23,6 +26,8 @@ use crate::status::counters::{self, Counter};
 thread_local! {
     /// The request whose upstream is about to be chosen.
     static CHOOSING: Cell<*const ngx_http_request_t> = const { Cell::new(ptr::null()) };
+    /// The request of which we want to know where it is to go, before nginx does.
+    static ASKING: Cell<*const ngx_http_request_t> = const { Cell::new(ptr::null()) };
     /// Set if nothing was chosen: why, and what the log of the request was told to write.
     static TARGET_MISSING: Cell<Option<(MissingTarget, LogLevel)>> = const { Cell::new(None) };
 }
@@ -30,6 +35,11 @@ thread_local! {
 /// Whether nginx wants to know where to send `request`, by a variable.
 pub fn is_choosing_upstream(request: Request<'_>) -> bool {
     CHOOSING.get() == request.as_ptr().cast_const() && request.has_incomplete_upstream()
+}
+
+/// Whether the variable is asked for to know where to send `request`, by nginx or by us.
+pub fn is_looked_at(request: Request<'_>) -> bool {
+    is_choosing_upstream(request) || ASKING.get() == request.as_ptr().cast_const()
 }
 
 /// Why a request has no target.
@@ -67,6 +77,9 @@ pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
                 request.log().error(format_args!("content handler: unknown location"));
                 return FAILED;
             };
+            if let Err(refusal) = check(request, &pass) {
+                return refusal.finish(request);
+            }
             let status = match Overridden::of(request, &pass) {
                 Ok(None) => choose_upstream(request, handler),
                 Ok(Some(overridden)) => {
@@ -80,16 +93,82 @@ pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
             if let Some((missing, level)) = TARGET_MISSING.take() {
                 request.log().set_level(level);
                 if status == FAILED {
-                    counters::count(Counter::RefusedTarget);
-                    request
-                        .log()
-                        .error(format_args!("\"$kong_upstream_target\" is not set: {missing}"));
-                    return NGX_HTTP_SERVICE_UNAVAILABLE as ngx_int_t;
+                    return Refusal::MissingTarget(missing).finish(request);
                 }
             }
             status
         }
     })
+}
+
+/// Why a request is not handed on to nginx.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("\"$kong_upstream_target\" is not set: {0}")]
+    MissingTarget(MissingTarget),
+    #[error(transparent)]
+    Unapplied(#[from] Unapplied),
+    #[error("where the request is to go: {0}")]
+    Evaluation(#[from] EvaluationFailed),
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+}
+
+impl Refusal {
+    /// Writes the one line, and returns how the request ends.
+    fn finish(self, request: Request<'_>) -> ngx_int_t {
+        let (counter, status) = match self {
+            Self::MissingTarget(_) => (Some(Counter::RefusedTarget), NGX_HTTP_SERVICE_UNAVAILABLE),
+            Self::Unapplied(error) => (Some(error.counter()), NGX_HTTP_INTERNAL_SERVER_ERROR),
+            Self::Evaluation(_) => (None, NGX_HTTP_INTERNAL_SERVER_ERROR),
+            Self::OutOfMemory(_) => {
+                (Some(Counter::RefusedMemory), NGX_HTTP_INTERNAL_SERVER_ERROR)
+            }
+        };
+        if let Some(counter) = counter {
+            counters::count(counter);
+        }
+        request.log().error(format_args!("{self}"));
+        status as ngx_int_t
+    }
+}
+
+/// Checks what nobody could later: where the URL of a location has variables, nginx may choose a peer
+/// without a block, and so without asking anybody.
+fn check(request: Request<'_>, pass: &Pass) -> Result<(), Refusal> {
+    let location = module::location_conf_of(request);
+    let state = RequestState::find_or_inherit(request)?;
+    if let Some(state) = state {
+        state.pass_in(location);
+    }
+    let target = state.and_then(|state| state.forwarding.get().target);
+    if pass.names_target {
+        if target.is_none() {
+            return Err(Refusal::MissingTarget(MissingTarget::NotSet));
+        }
+        if let Some(state) = state {
+            state.target_is_used.set(true);
+        }
+    }
+    let is_required = location.is_some_and(|location| location.required.is_on());
+    let has_settings = state.is_some_and(|state| !state.upstream_tls.borrow().is_empty());
+    let needs_tls = (has_settings || is_required) && pass.scheme != Scheme::Tls;
+    let needs_settings = is_required && !has_settings;
+    if !(needs_tls || needs_settings || target.is_some() && !pass.names_target) {
+        return Ok(());
+    }
+    // A location without variables has a block, and so has one whose variables name one.
+    let outer = ASKING.replace(request.as_ptr());
+    let destination = pass.evaluate(request).transpose();
+    ASKING.set(outer);
+    match destination? {
+        Some(Destination { uses_tls, host_alone })
+            if !host_alone.as_ref().is_some_and(|host| module::has_block(request, host)) =>
+        {
+            Ok(unapplied::check(request, state, uses_tls)?)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// # Safety

@@ -12,8 +12,8 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foreign_types::ForeignTypeRef;
-use openssl::ssl::{SslContextRef, SslRef};
-use openssl_sys::SSL;
+use openssl::ssl::{SslContextRef, SslRef, SslVersion};
+use openssl_sys::{EVP_PKEY, SSL, X509};
 
 use super::connection::{self, IdentifyError, Offer, Resumption, UpstreamConnection};
 use super::identification;
@@ -32,7 +32,10 @@ use crate::nginx::upstream::Upstream;
 use crate::openssl::certificate;
 use crate::openssl::client_certificate::ClientCertificate;
 use crate::openssl::error::SslError;
-use crate::openssl::ssl::{self, ContextIndex, HandshakeEvent, InfoCallback};
+use crate::openssl::signature_algorithms;
+use crate::openssl::ssl::{
+    self, ClientCertificateCallback, ContextIndex, HandshakeEvent, InfoCallback,
+};
 use crate::openssl::store::{self, TrustedStore};
 use crate::request::RequestState;
 use crate::status::counters::{self, Counter};
@@ -42,6 +45,8 @@ struct ContextState {
     id: ContextId,
     /// The info callback that was there before ours.
     previous: Option<InfoCallback>,
+    /// As above, that for certificates.
+    previous_client_certificate: Option<ClientCertificateCallback>,
     /// What a request that turns verification on trusts.
     trust: LocationTrust,
 }
@@ -67,14 +72,18 @@ pub fn install(
     trust: LocationTrust,
 ) -> Result<(), InstallError> {
     let previous = ssl::info_callback(context);
+    let previous_client_certificate = ssl::client_certificate_callback(context);
     // A context of a former configuration may have had the address that this one has.
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let id = ContextId(COUNT.fetch_add(1, Ordering::Relaxed));
-    let state = ContextState { id, previous, trust };
+    let state = ContextState { id, previous, previous_client_certificate, trust };
     let state = pool.keep(state).map_err(InstallError::OutOfMemory)?;
     INDEX.set(context, NonNull::from(state).cast()).map_err(InstallError::Ssl)?;
-    // SAFETY: `info_callback` calls the one that was there.
-    unsafe { ssl::set_info_callback(context, info_callback) };
+    // SAFETY: `info_callback` and `client_certificate_callback` call those that were there.
+    unsafe {
+        ssl::set_info_callback(context, info_callback);
+        ssl::set_client_certificate_callback(context, client_certificate_callback);
+    }
     Ok(())
 }
 
@@ -96,7 +105,7 @@ unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) 
         // SAFETY: as OpenSSL would call it.
         unsafe { previous(ssl.as_ptr(), r#where, ret) };
     }
-    let Some(event) = HandshakeEvent::from_where(r#where) else {
+    let Some(event) = HandshakeEvent::of(ssl, r#where, ret) else {
         return;
     };
     let log = Connection::from_ssl(ssl).map_or_else(process_log, Connection::log);
@@ -132,6 +141,15 @@ impl<'a> Handshake<'a> {
 }
 
 fn on_event(ssl: &SslRef, event: HandshakeEvent) {
+    let is_start = match event {
+        HandshakeEvent::Start => true,
+        HandshakeEvent::Done => false,
+        HandshakeEvent::CertificateSent => {
+            return note(ssl, UpstreamConnection::certificate_is_sent);
+        }
+        HandshakeEvent::TicketReceived => return note(ssl, UpstreamConnection::is_accepted),
+        HandshakeEvent::FatalAlert => return note(ssl, UpstreamConnection::has_alert),
+    };
     // In a renegotiation, the SSL still has the settings of its first handshake.
     let Some(handshake) = Handshake::of(ssl).filter(|handshake| !handshake.tls.handshaked()) else {
         return;
@@ -140,25 +158,43 @@ fn on_event(ssl: &SslRef, event: HandshakeEvent) {
         Ok(state) => state,
         Err(error) => return refuse(handshake, &ApplyError::OutOfMemory(error)),
     };
-    match event {
-        HandshakeEvent::Start => {
-            if let Some(state) = state {
-                state.handshake_refused.set(false);
-            }
-            if let Err(error) = start(handshake, state) {
-                refuse(handshake, &error);
-            }
+    if is_start {
+        if let Some(state) = state {
+            state.handshake_refused.set(false);
         }
-        HandshakeEvent::Done => {
-            counters::count(if ssl.session_reused() {
-                Counter::HandshakeResumed
-            } else {
-                Counter::HandshakeFull
-            });
-            if let Some(state) = state {
-                verify::check_names(handshake, state);
-            }
+        if let Err(error) = start(handshake, state) {
+            refuse(handshake, &error);
         }
+    } else {
+        done(handshake, state);
+    }
+}
+
+/// Notes what has happened to the connection of `ssl`.
+fn note(ssl: &SslRef, what: fn(&UpstreamConnection)) {
+    if let Some(connection) = UpstreamConnection::of(ssl) {
+        what(connection);
+    }
+}
+
+fn done(handshake: Handshake<'_>, state: Option<&RequestState>) {
+    let Handshake { ssl, connection, upstream, .. } = handshake;
+    counters::count(if ssl.session_reused() {
+        Counter::HandshakeResumed
+    } else {
+        Counter::HandshakeFull
+    });
+    if let Some(identified) = UpstreamConnection::of(ssl) {
+        // In TLS 1.3 the service has not looked yet at what it was shown.
+        if ssl.version2() != Some(SslVersion::TLS1_3) {
+            identified.is_accepted();
+        }
+        if identified.handshake_is_done(ssl.session_reused()) {
+            connection.restore_errors(upstream.peer());
+        }
+    }
+    if let Some(state) = state {
+        verify::check_names(handshake, state);
     }
 }
 
@@ -177,10 +213,16 @@ fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), A
         || choice.is_lua_balanced()
         || choice.keepalive().is_some()
         || module::enforces_verification(handshake.request)
+        || module::lua_handshake(handshake.request).is_some()
     {
         let certificate =
             state.and_then(|state| state.upstream_tls.borrow().client_certificate.clone());
-        match (identify(handshake, state, certificate.clone())?, certificate) {
+        if certificate.is_some() {
+            // Some services ask only when they know what is requested.
+            ssl::allow_post_handshake_authentication(handshake.ssl);
+        }
+        let may_resume = !choice.is_once_more();
+        match (identify(handshake, state, certificate.clone(), may_resume)?, certificate) {
             (_, None) => {}
             (Offer::None, Some(certificate)) => {
                 certificate.present(handshake.ssl).map_err(ApplyError::ClientCertificate)?;
@@ -192,6 +234,35 @@ fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), A
         }
     }
     Ok(())
+}
+
+/// OpenSSL calls when the peer asks for a certificate, and what there is will not do: it would go on
+/// without one.
+unsafe extern "C" fn client_certificate_callback(
+    ssl: *mut SSL,
+    certificate: *mut *mut X509,
+    key: *mut *mut EVP_PKEY,
+) -> c_int {
+    /// There is no certificate.
+    const NONE: c_int = 0;
+    /// OpenSSL is to call again.
+    const FAILED: c_int = -1;
+
+    // SAFETY: OpenSSL calls with a valid SSL.
+    let ssl = unsafe { SslRef::from_ptr(ssl) };
+    let refused = guard("upstream client certificate", process_log(), Some(FAILED), || {
+        let certificate = UpstreamConnection::of(ssl)?.client_certificate()?;
+        if let Some(handshake) = Handshake::of(ssl) {
+            refuse(handshake, &ApplyError::not_presentable(ssl, certificate));
+        }
+        Some(ssl::break_off(ssl).map_or(FAILED, |()| NONE))
+    });
+    refused.unwrap_or_else(|| {
+        context_state(ssl.ssl_context())
+            .and_then(|state| state.previous_client_certificate)
+            // SAFETY: as OpenSSL would call it.
+            .map_or(NONE, |previous| unsafe { previous(ssl.as_ptr(), certificate, key) })
+    })
 }
 
 /// OpenSSL calls when the peer of a handshake that has offered a session asks for a certificate,
@@ -221,6 +292,7 @@ fn identify(
     handshake: Handshake<'_>,
     state: Option<&RequestState>,
     certificate: Option<Rc<ClientCertificate>>,
+    may_resume: bool,
 ) -> Result<Offer, ApplyError> {
     let Handshake { ssl, tls, connection, request, upstream } = handshake;
 
@@ -228,26 +300,28 @@ fn identify(
     tls.save_no_session();
     ssl::forget_session(ssl).map_err(ApplyError::Session)?;
 
-    let Some(identity) = identification::of_handshake(ssl, upstream, state) else {
-        return Ok(Offer::None);
-    };
+    let identity = identification::of_handshake(ssl, request, upstream, state);
     let pool = connection.pool().ok_or(ApplyError::OutOfMemory(OutOfMemory))?;
 
-    let resumption = upstream
-        .reuses_sessions()
-        .then(|| module::session_cache(request))
-        .flatten()
+    let resumption = identity
+        .filter(|_| upstream.reuses_sessions())
+        .zip(module::session_cache(request))
         .zip(upstream.peer().address())
-        .map(|(cache, peer)| {
+        .map(|((identity, cache), peer)| {
             let not_after = not_after(ssl, certificate.as_deref());
-            Resumption { cache, key: SessionKey { identity, peer }, not_after }
+            Resumption { cache, key: SessionKey { identity, peer }, not_after, may_resume }
         });
     if resumption.is_some() {
         tls.save_sessions_by(connection::save_session);
     }
     let verified_name = upstream.verifies().then(|| upstream.ssl_name().into());
-    let connection = UpstreamConnection::new(identity, verified_name, certificate);
-    connection::identify(pool, ssl, connection, resumption).map_err(ApplyError::Identity)
+    let identified = UpstreamConnection::new(identity, verified_name, certificate);
+    let offer = connection::identify(pool, ssl, identified, resumption)?;
+    if matches!(offer, Offer::Session) {
+        // If it fails for the session, it is made once more, and nothing has happened.
+        connection.quiet_errors();
+    }
+    Ok(offer)
 }
 
 /// When the certificate that `ssl` is to present ends: `certificate`, or what the location has.
@@ -264,17 +338,35 @@ fn not_after(ssl: &SslRef, certificate: Option<&ClientCertificate>) -> Option<i6
 enum ApplyError {
     Session(SslError),
     ClientCertificate(SslError),
+    /// The service asks for a certificate, and the key can't sign as it wants.
+    NotPresentable { taken: String, key: String, protocol: &'static str },
     TrustedStore(SslError),
     Verify(VerifyError),
     Identity(IdentifyError),
     OutOfMemory(OutOfMemory),
 }
 
+impl From<IdentifyError> for ApplyError {
+    fn from(error: IdentifyError) -> Self {
+        Self::Identity(error)
+    }
+}
+
 impl ApplyError {
+    fn not_presentable(ssl: &SslRef, certificate: &ClientCertificate) -> Self {
+        Self::NotPresentable {
+            taken: signature_algorithms::taken_by_peer(ssl),
+            key: certificate.describe_key(),
+            protocol: ssl.version_str(),
+        }
+    }
+
     fn counter(&self) -> Counter {
         match self {
             Self::Session(_) => Counter::RefusedSession,
-            Self::ClientCertificate(_) => Counter::RefusedClientCertificate,
+            Self::ClientCertificate(_) | Self::NotPresentable { .. } => {
+                Counter::RefusedClientCertificate
+            }
             Self::TrustedStore(_) => Counter::RefusedTrustedStore,
             Self::Verify(_) => Counter::RefusedVerification,
             Self::Identity(_) => Counter::RefusedIdentity,
@@ -288,6 +380,11 @@ impl fmt::Display for ApplyError {
         match self {
             Self::Session(error) => write!(f, "session: {error}"),
             Self::ClientCertificate(error) => write!(f, "client certificate and key: {error}"),
+            Self::NotPresentable { taken, key, protocol } => write!(
+                f,
+                "client certificate and key: the key is {key}, and the service takes {} ({protocol})",
+                if taken.is_empty() { "no signature of such a key" } else { taken }
+            ),
             Self::TrustedStore(error) => write!(f, "trusted store: {error}"),
             Self::Verify(error) => write!(f, "verification: {error}"),
             Self::Identity(error) => write!(f, "identity: {error}"),

@@ -6,9 +6,11 @@ use std::net::Ipv4Addr;
 use openssl::ssl::SslRef;
 
 use super::handshake;
+use super::lua_handshake::LuaHandshake;
 use super::settings::{UpstreamTls, without_port};
 use super::verify;
 use crate::identity::{Identity, Key};
+use crate::module;
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
 use crate::openssl::ssl;
@@ -19,6 +21,7 @@ use crate::request::RequestState;
 /// `None` if it can't be known, see [`identity`].
 pub fn of_handshake(
     ssl: &SslRef,
+    request: Request<'_>,
     upstream: Upstream<'_>,
     state: Option<&RequestState>,
 ) -> Option<Key> {
@@ -27,7 +30,7 @@ pub fn of_handshake(
         server_name: if upstream.sends_server_name() { ssl::server_name(ssl) } else { None },
         verified_name: verify.then(|| upstream.ssl_name()),
     };
-    identity(upstream, state, verify, names)
+    identity(request, upstream, state, verify, names)
 }
 
 /// The identity that a handshake for `request` would have.
@@ -50,7 +53,7 @@ pub fn expected(
         names.server_name = (upstream.sends_server_name() && is_server_name(name)).then_some(name);
         names.verified_name = verify.then_some(name);
     }
-    identity(upstream, state, verify, names)
+    identity(request, upstream, state, verify, names)
 }
 
 /// The names that are part of an identity.
@@ -61,9 +64,11 @@ struct Names<'a> {
 }
 
 /// `None` where the context is not one that we know, where the certificate is a location's that
-/// depends on the request (`proxy_ssl_certificate` with variables), and where a store can't be read:
-/// such a connection serves no other request.
+/// depends on the request (`proxy_ssl_certificate` with variables, or Lua code in the handshake), where
+/// Lua code judges the service, and where a store can't be read: such a connection serves no other
+/// request.
 fn identity(
+    request: Request<'_>,
     upstream: Upstream<'_>,
     state: Option<&RequestState>,
     verify: bool,
@@ -82,7 +87,11 @@ fn identity(
         uris,
     } = settings.as_deref().unwrap_or(&none);
 
-    if client_certificate.is_none() && upstream.has_variable_certificate() {
+    let lua = module::lua_handshake(request);
+    if lua.is_some_and(LuaHandshake::judges_service) {
+        return None;
+    }
+    if client_certificate.is_none() && (upstream.has_variable_certificate() || lua.is_some()) {
         return None;
     }
     let trusted_store = match trusted_store {

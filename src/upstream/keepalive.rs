@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 
 use ngx::ffi::{ngx_command_t, ngx_conf_t, ngx_connection_t, ngx_event_t};
 
+use super::balancers;
 use super::connection::UpstreamConnection;
 use super::idle_connections::{IdleConnections, IdleKey};
 use crate::address::Address;
@@ -72,6 +73,7 @@ unsafe extern "C" fn note(
                 if let Some(block) = module::server_conf(cf) {
                     block.nginx_keepalive.set(true);
                 }
+                balancers::note(cf);
             }
             status
         }
@@ -161,7 +163,7 @@ impl Keepalive {
 /// The identity of a connection whose handshake is done.
 pub fn made_under(connection: Connection<'_>) -> Option<Key> {
     let tls = connection.tls().filter(|tls| tls.handshaked())?;
-    UpstreamConnection::of(tls.ssl()).map(UpstreamConnection::identity)
+    UpstreamConnection::of(tls.ssl()).and_then(UpstreamConnection::identity)
 }
 
 /// nginx calls when something arrives on an idle connection, when its time is over, and when the

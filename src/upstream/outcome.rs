@@ -62,7 +62,7 @@ impl Outcome {
             negotiated,
             verified,
             certificate: ssl.peer_certificate(),
-            identity: connection.map(UpstreamConnection::identity),
+            identity: connection.and_then(UpstreamConnection::identity),
         }
     }
 }

@@ -16,9 +16,12 @@ use ngx::ffi::{
 
 use super::content;
 use super::enforcement::{LocationEnforcement, Violation};
+use super::inherited::Inherited;
+use super::lua_handshake::LuaHandshakeConf;
 use crate::directives::{NGX_CONF_ERROR, NGX_CONF_OK};
 use crate::module;
 use crate::nginx::bitfields;
+use crate::nginx::complex_value::{CompilationFailed, ComplexValue, EvaluationFailed};
 use crate::nginx::configuration::{self, Module, ModuleIndex, Place};
 use crate::nginx::connection::process_log;
 use crate::nginx::directive::ForeignDirective;
@@ -88,6 +91,10 @@ pub struct Pass {
     /// As it is written.
     pub url: String,
     pub scheme: Scheme,
+    /// Whether it has `$kong_upstream_target` in it.
+    pub names_target: bool,
+    /// Where it has variables, the URL for a request.
+    value: Option<ComplexValue>,
     pub place: Place,
     /// The handler that the directive has given to the location.
     handler: ngx_http_handler_pt,
@@ -99,6 +106,12 @@ pub struct Pass {
 #[derive(Default)]
 pub struct LocationConf {
     pub enforcement: LocationEnforcement,
+    /// `kong_tls_required`
+    pub required: Inherited,
+    /// `kong_tls_allow_plaintext`
+    pub allow_plaintext: Inherited,
+    /// Lua code in the handshakes of the location.
+    pub lua_handshake: LuaHandshakeConf,
     /// nginx goes by the last one, if there are several.
     pass: RefCell<Option<Rc<Pass>>>,
 }
@@ -141,8 +154,8 @@ unsafe extern "C" fn read(
             let status = directive.foreign.read(cf, command, conf).unwrap_or(NGX_CONF_ERROR);
             // A configuration that failed before it was complete has left ours in place, and this
             // one may be without our module.
-            if status == NGX_CONF_OK && module::is_loaded(cf) {
-                note(cf, directive);
+            if status == NGX_CONF_OK && module::is_loaded(cf) && note(cf, directive).is_err() {
+                return NGX_CONF_ERROR;
             }
             status
         }
@@ -153,7 +166,10 @@ unsafe extern "C" fn read(
 ///
 /// # Safety
 /// `cf` must be valid, and at the directive.
-unsafe fn note(cf: *mut ngx_conf_t, directive: &'static PassDirective) {
+unsafe fn note(
+    cf: *mut ngx_conf_t,
+    directive: &'static PassDirective,
+) -> Result<(), CompilationFailed> {
     // SAFETY: by contract; the core module, and ours, have their configuration of each location in
     // its place.
     unsafe {
@@ -162,14 +178,17 @@ unsafe fn note(cf: *mut ngx_conf_t, directive: &'static PassDirective) {
             configuration::core_location(cf),
             Module::find(cf, directive.foreign.module).map(Module::index),
         ) else {
-            return;
+            return Ok(());
         };
         let arguments = configuration::arguments(cf);
         let url = arguments.first().copied().unwrap_or_default();
+        let value = url.contains(&b'$').then(|| ComplexValue::compile(cf, url)).transpose()?;
         let pass = Pass {
             directive,
             url: String::from_utf8_lossy(url).into_owned(),
             scheme: scheme(url, directive.tls_scheme),
+            names_target: has_variable(url, b"kong_upstream_target"),
+            value,
             place: Place::current(cf),
             handler: core.as_ref().handler,
             module,
@@ -177,6 +196,48 @@ unsafe fn note(cf: *mut ngx_conf_t, directive: &'static PassDirective) {
         location.pass.replace(Some(Rc::new(pass)));
         (*core.as_ptr()).handler = Some(content::handle);
     }
+    Ok(())
+}
+
+impl Pass {
+    /// Where the request is to go, if that is said by variables.
+    pub fn evaluate(&self, request: Request<'_>) -> Option<Result<Destination, EvaluationFailed>> {
+        let value = self.value.as_ref()?;
+        let tls = self.directive.tls_scheme;
+        Some(value.evaluate(request).map(|url| Destination::of(url, tls)))
+    }
+}
+
+/// What the URL of a request says.
+pub struct Destination {
+    pub uses_tls: bool,
+    /// The host, where no port is behind it: only so nginx takes it for the name of an `upstream {}` block.
+    pub host_alone: Option<Vec<u8>>,
+}
+
+impl Destination {
+    fn of(url: &[u8], tls: Option<&str>) -> Self {
+        let uses_tls = scheme(url, tls) == Scheme::Tls;
+        let rest = match url.windows(SEPARATOR.len()).position(|bytes| bytes == SEPARATOR) {
+            Some(end) => &url[end + SEPARATOR.len()..],
+            None => url,
+        };
+        let end = rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
+        let host = &rest[..end];
+        Self { uses_tls, host_alone: (!host.contains(&b':')).then(|| host.to_vec()) }
+    }
+}
+
+const SEPARATOR: &[u8] = b"://";
+
+/// Whether `text`, of a configuration, has the variable `name` in it: nginx reads names whatever their case.
+fn has_variable(text: &[u8], name: &[u8]) -> bool {
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    text.split(|byte| *byte == b'$').skip(1).any(|rest| {
+        let rest = rest.strip_prefix(b"{").unwrap_or(rest);
+        let end = rest.iter().position(|byte| !is_of_name(byte)).unwrap_or(rest.len());
+        rest[..end].eq_ignore_ascii_case(name)
+    })
 }
 
 /// The scheme of `url`, of which `tls` is the one with TLS. A variable may be all of it, or begin
@@ -188,8 +249,7 @@ fn scheme(url: &[u8], tls: Option<&str>) -> Scheme {
     if url.get(..tls.len()).is_some_and(|start| start.eq_ignore_ascii_case(tls.as_bytes())) {
         return Scheme::Tls;
     }
-    let separator = b"://";
-    let end = url.windows(separator.len()).position(|bytes| bytes == separator);
+    let end = url.windows(SEPARATOR.len()).position(|bytes| bytes == SEPARATOR);
     if url[..end.unwrap_or(url.len())].contains(&b'$') { Scheme::Variable } else { Scheme::Plain }
 }
 
@@ -203,6 +263,9 @@ pub unsafe fn merge_loc_conf(
     location: &LocationConf,
 ) -> Result<(), Violation> {
     location.enforcement.merge(&around.enforcement)?;
+    location.required.merge(&around.required);
+    location.allow_plaintext.merge(&around.allow_plaintext);
+    location.lua_handshake.merge(&around.lua_handshake);
 
     // SAFETY: by contract. The configuration of a directive's module begins with an
     // `ngx_http_upstream_conf_t`.

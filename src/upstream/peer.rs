@@ -18,17 +18,19 @@ use ngx::ffi::{
 
 use openssl::x509::X509VerifyResult;
 
+use super::connection::UpstreamConnection;
 use super::forwarding::UpstreamNames;
 use super::keepalive::{self, Keepalive};
 use super::outcome::{Outcome, Verified};
+use super::unapplied::{self, Unapplied};
 use super::{handshake, identification, own_configuration};
 use crate::identity::Key;
 use crate::module;
 use crate::nginx::configuration::{self, Module};
-use crate::nginx::connection::{close_upstream_connection, process_log};
+use crate::nginx::connection::{Connection, close_upstream_connection, process_log};
 use crate::nginx::lua::current_phase;
 use crate::nginx::panic::guard;
-use crate::nginx::peer::Peer;
+use crate::nginx::peer::Chosen;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
@@ -108,6 +110,20 @@ pub struct PeerChoice {
     is_lua_balanced: Cell<bool>,
     /// What became of the last connection, once nginx has let go of it.
     outcome: RefCell<Option<Outcome>>,
+    /// The attempt that is to be made once more.
+    once_more: Cell<Option<Attempt>>,
+    /// Whether the current attempt is one that is made once more.
+    is_once_more: Cell<bool>,
+    /// Whether the request was refused when its peer was chosen.
+    is_refused: Cell<bool>,
+}
+
+/// An attempt to reach a peer.
+#[derive(Clone, Copy)]
+struct Attempt {
+    chosen: Chosen,
+    /// What the request follows.
+    configuration: NonNull<ngx_http_upstream_conf_t>,
 }
 
 unsafe extern "C" fn init(
@@ -174,6 +190,9 @@ fn wrap<'a>(
             configuration,
             is_lua_balanced: Cell::new(false),
             outcome: RefCell::new(None),
+            once_more: Cell::new(None),
+            is_once_more: Cell::new(false),
+            is_refused: Cell::new(false),
         })?;
         peer.get = Some(get);
         peer.free = Some(free);
@@ -216,6 +235,12 @@ impl PeerChoice {
         self.is_lua_balanced.get()
     }
 
+    /// Whether the current attempt was made before, and its handshake has failed after it had offered a
+    /// session.
+    pub fn is_once_more(&self) -> bool {
+        self.is_once_more.get()
+    }
+
     /// What the block has of `kong_tls_keepalive`.
     pub fn keepalive(&self) -> Option<&Keepalive> {
         // SAFETY: the block is part of the configuration, which outlives the request.
@@ -247,6 +272,13 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
     let Some(original) = choice.get else {
         return NGX_ERROR as ngx_int_t;
     };
+    choice.is_refused.set(false);
+    let attempt = choice.once_more.take();
+    choice.is_once_more.set(attempt.is_some());
+    if let Some(attempt) = attempt {
+        begin_once_more(choice, upstream, attempt);
+        return NGX_OK as ngx_int_t;
+    }
     // A balancer in Lua runs here, and may override settings.
     // SAFETY: as nginx would call it.
     let status = unsafe {
@@ -254,13 +286,20 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
             original(pc, choice.data)
         })
     };
-    if !upstream.uses_tls() {
-        return status;
-    }
-
     guard("upstream peer choice", process_log(), NGX_ERROR as ngx_int_t, || {
         choose(choice, upstream, status)
     })
+}
+
+/// Makes an attempt that was not released once more.
+fn begin_once_more(choice: &PeerChoice, upstream: Upstream<'_>, attempt: Attempt) {
+    let Attempt { chosen, configuration } = attempt;
+    // SAFETY: the attempt was made for this upstream, and whoever has chosen its peer knows of no other.
+    unsafe {
+        upstream.peer().choose_again(chosen);
+        upstream.set_configuration(configuration);
+    }
+    upstream.forget_former_attempt(choice.request());
 }
 
 /// Looks for a connection to the peer that was chosen; `status` is what the balancer has said.
@@ -272,27 +311,28 @@ fn choose(choice: &PeerChoice, upstream: Upstream<'_>, status: ngx_int_t) -> ngx
 
     let request = choice.request();
     let peer = upstream.peer();
+    let uses_tls = upstream.uses_tls();
     choice.is_lua_balanced.set(current_phase(Some(request)) == Phases::BALANCER);
 
     let Ok(state) = RequestState::with_upstream_tls(request) else {
         return NGX_ERROR as ngx_int_t;
     };
     let mut status = status;
-    if state.is_some() && !upstream.tls_context().is_some_and(handshake::is_installed) {
-        request.log().error(format_args!(
-            "upstream TLS settings of the request could not be applied: they are for proxy, grpc and \
-             uwsgi alone"
-        ));
-        counters::count(Counter::RefusedModule);
-        return NGX_ERROR as ngx_int_t;
+    if status == CONNECT || status == REUSE {
+        if let Err(error) = check_settings(request, upstream, state) {
+            request.log().error(format_args!("{error}"));
+            counters::count(error.counter());
+            choice.is_refused.set(true);
+            return NGX_ERROR as ngx_int_t;
+        }
     }
     let identity = || identification::expected(request, upstream, state);
-    let is_foreign = status == REUSE && is_foreign(request, peer, state, identity);
+    let is_foreign = status == REUSE && is_foreign(request, upstream, state, identity);
     if is_foreign {
         put_aside(choice, upstream);
         status = CONNECT;
     }
-    if status != CONNECT {
+    if status != CONNECT || !uses_tls {
         return status;
     }
     let keepalive = choice.keepalive();
@@ -308,22 +348,42 @@ fn choose(choice: &PeerChoice, upstream: Upstream<'_>, status: ngx_int_t) -> ngx
     CONNECT
 }
 
-/// Whether the idle connection that `peer` was given, from a cache that knows addresses only, must not
-/// serve `request`: it was made by a request without settings, and who has verified the service, that
-/// cache does not know either.
+/// Whether what `request` has asked for can be applied to the peer that was chosen; `tls` is its state if it
+/// has settings for TLS, or what is as good as one.
+fn check_settings(
+    request: Request<'_>,
+    upstream: Upstream<'_>,
+    tls: Option<&RequestState>,
+) -> Result<(), Unapplied> {
+    let uses_tls = upstream.uses_tls();
+    if tls.is_some() && uses_tls && !upstream.tls_context().is_some_and(handshake::is_installed) {
+        return Err(Unapplied::Module);
+    }
+    unapplied::check(request, RequestState::find(request), uses_tls)
+}
+
+/// Whether the idle connection that `upstream` was given, from a cache that knows addresses only, must not
+/// serve `request`: that takes one which the request would have made as it was made. Without settings, and
+/// where nobody asks for more, it is nginx's own affair.
 fn is_foreign(
     request: Request<'_>,
-    peer: Peer<'_>,
-    state: Option<&RequestState>,
+    upstream: Upstream<'_>,
+    tls: Option<&RequestState>,
     identity: impl FnOnce() -> Option<Key>,
 ) -> bool {
-    if state.is_some() {
-        return true;
-    }
-    let is_tls = peer.connection().is_some_and(|connection| connection.tls().is_some());
-    is_tls && module::enforces_verification(request) && {
-        let made_under = peer.connection().and_then(keepalive::made_under);
-        made_under.is_none() || made_under != identity()
+    let is_particular = tls.is_some()
+        || module::enforces_verification(request)
+        || module::lua_handshake(request).is_some();
+    let Some(connection) = upstream.peer().connection().filter(|_| is_particular) else {
+        return false;
+    };
+    match (connection.tls().is_some(), upstream.uses_tls()) {
+        (false, false) => false,
+        (true, true) => {
+            let made_under = keepalive::made_under(connection);
+            made_under.is_none() || made_under != identity()
+        }
+        (true, false) | (false, true) => true,
     }
 }
 
@@ -358,9 +418,28 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
             keepalive.put(upstream.peer(), address);
         });
     };
-    let state = guard("upstream peer release", process_log(), state, || {
-        if upstream.uses_tls() { before_release(choice, upstream, state) } else { state }
+    let ending = guard("upstream peer release", process_log(), Ending::AsNginxHasIt, || {
+        if upstream.uses_tls() {
+            before_release(choice, upstream, state)
+        } else {
+            Ending::of_refusal(choice)
+        }
     });
+    let mut state = state;
+    match ending {
+        Ending::OnceMore(attempt) => {
+            choice.once_more.set(Some(attempt));
+            return;
+        }
+        Ending::AsNginxHasIt => {}
+        Ending::OfRequest { .. } => {
+            guard("upstream peer release", process_log(), (), || forget_attempt(choice, upstream));
+            if state & NGX_PEER_FAILED as ngx_uint_t != 0 {
+                // To a balancer in Lua, no state at all would mean that there was no attempt.
+                state = state & !(NGX_PEER_FAILED as ngx_uint_t) | NGX_PEER_NEXT as ngx_uint_t;
+            }
+        }
+    }
     // What `kong_tls_keepalive` declines where it is alone, nobody else is to keep.
     let is_alone = choice.keepalive().is_some() && !choice.has_nginx_keepalive();
     let (first, last) = if is_alone { (keepalive, None) } else { (None, keepalive) };
@@ -379,11 +458,44 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
         }
     }
     last.inspect(|keepalive| keep(keepalive));
+    if let Ending::OfRequest { is_final: true } = ending {
+        upstream.peer().set_not_cached();
+        upstream.try_no_other_peer();
+    }
+}
+
+/// What is to follow from the end of an attempt.
+#[derive(Clone, Copy)]
+enum Ending {
+    AsNginxHasIt,
+    /// It is the request's own doing, and says nothing of the peer. If it is final, no other peer is tried.
+    OfRequest { is_final: bool },
+    /// It is made once more, and nobody is to know of the first.
+    OnceMore(Attempt),
+}
+
+impl Ending {
+    /// Of an attempt that has not got further than to the choice of its peer.
+    fn of_refusal(choice: &PeerChoice) -> Self {
+        if choice.is_refused.get() {
+            Self::OfRequest { is_final: true }
+        } else {
+            Self::AsNginxHasIt
+        }
+    }
+}
+
+/// Keeps nginx from taking the attempt for a failure of its peer, or for a proof that it is well again.
+fn forget_attempt(choice: &PeerChoice, upstream: Upstream<'_>) {
+    if let Some(block) = choice.block {
+        // SAFETY: the block is the one that the peer was chosen of, and part of the configuration.
+        unsafe { module::forget_attempt(block, upstream.peer()) };
+    }
 }
 
 /// Notes what became of the connection, and keeps that of a request with settings from where nginx
-/// would look for one. Returns the state that nginx is to be told.
-fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: ngx_uint_t) -> ngx_uint_t {
+/// would look for one.
+fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: ngx_uint_t) -> Ending {
     let overridden = RequestState::with_upstream_tls(choice.request());
     let outcome = outcome(upstream, !matches!(overridden, Ok(None)));
     let verified = outcome.as_ref().map(|outcome| outcome.verified);
@@ -392,17 +504,82 @@ fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: ngx_uint_t
     }
     choice.outcome.replace(outcome);
 
-    if !matches!(overridden, Ok(None)) {
+    let request = choice.request();
+    if !matches!(overridden, Ok(None)) || module::lua_handshake(request).is_some() {
         upstream.do_not_keep_alive();
     }
-    match overridden {
-        // What the request asked for, other requests go on without: the peer has not failed.
-        Ok(Some(request)) if request.handshake_refused.take() || failed_verification(upstream) => {
-            // To a balancer in Lua, no state at all would mean that there was no attempt.
-            state & !(NGX_PEER_FAILED as ngx_uint_t) | NGX_PEER_NEXT as ngx_uint_t
-        }
-        _ => state,
+    if choice.is_refused.get() {
+        return Ending::of_refusal(choice);
     }
+    if state & NGX_PEER_FAILED as ngx_uint_t == 0 {
+        return Ending::AsNginxHasIt;
+    }
+    let has_settings = matches!(overridden, Ok(Some(_)));
+    if let Ok(Some(state)) = overridden {
+        // What the request asked for, other requests go on without: the peer has not failed.
+        if state.handshake_refused.take() {
+            return Ending::OfRequest { is_final: upstream.has_no_other_peer() };
+        }
+        if failed_verification(upstream) {
+            return Ending::OfRequest { is_final: false };
+        }
+    }
+    let Some(connection) = upstream.peer().connection() else {
+        return Ending::AsNginxHasIt;
+    };
+    let Some(attempted) = connection.tls().and_then(|tls| UpstreamConnection::of(tls.ssl())) else {
+        return Ending::AsNginxHasIt;
+    };
+    let is_timed_out = connection.is_timed_out();
+    let is_first = !choice.is_once_more.get();
+    if attempted.forget_offered() && is_first && !is_timed_out {
+        if let Some(attempt) = once_more(request, upstream) {
+            connection.log().info(format_args!(
+                "the service has not taken the TLS session that it was offered: a full handshake follows"
+            ));
+            return Ending::OnceMore(attempt);
+        }
+    }
+    if has_settings && !is_timed_out && answers_request(connection, attempted, upstream) {
+        return Ending::OfRequest { is_final: true };
+    }
+    Ending::AsNginxHasIt
+}
+
+/// Prepares to make the attempt once more, if that can be done without the request, or its client, being
+/// told.
+fn once_more(request: Request<'_>, upstream: Upstream<'_>) -> Option<Attempt> {
+    if upstream.request_sent() || request.connection().has_error() {
+        return None;
+    }
+    let configuration = upstream.configuration();
+    // SAFETY: the configuration is valid. What is made of it lives as long as the request.
+    unsafe {
+        let own = request.pool().copy(configuration.as_ref()).ok()?;
+        upstream.follow_with_another_attempt(own);
+    }
+    let attempt = Attempt { chosen: upstream.peer().chosen(), configuration };
+    upstream.peer().have_another_try();
+    Some(attempt)
+}
+
+/// Whether the service, before it has answered, has given up the connection of a request with settings
+/// because of what it was shown or asked for. It says so by an alert, or not at all.
+fn answers_request(
+    connection: Connection<'_>,
+    attempted: &UpstreamConnection,
+    upstream: Upstream<'_>,
+) -> bool {
+    if upstream.has_status() {
+        return false;
+    }
+    if let Some(tls) = connection.tls().filter(|tls| tls.handshaked()) {
+        // A request that could not be sent any more has not read why.
+        if !attempted.is_alerted() {
+            ssl::look_for_alert(tls.ssl());
+        }
+    }
+    attempted.is_alerted() || attempted.awaits_verdict() && !upstream.has_received()
 }
 
 /// What became of the connection of `upstream`, while it has one.

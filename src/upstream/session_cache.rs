@@ -53,10 +53,30 @@ pub enum Evicted {
 /// one that resumes brings one, but only after its end: those that begin meanwhile need others.
 const SESSIONS_OF_AN_ENTRY: usize = 4;
 
+/// After so many refusals in a row, a peer is offered no session for [`WITHHELD`] milliseconds: each costs
+/// a connection, and all that it can win is to be spared a handshake.
+const REFUSALS: u32 = 2;
+const WITHHELD: u64 = 60 * 1000;
+
+/// What is kept for a key.
+struct Entry<S> {
+    /// The newest session is the last.
+    sessions: Vec<(S, Validity)>,
+    /// How many handshakes in a row have failed after they had offered one.
+    refusals: u32,
+    /// Until when none is offered.
+    withheld_until: u64,
+}
+
+impl<S> Entry<S> {
+    fn new() -> Self {
+        Self { sessions: Vec::new(), refusals: 0, withheld_until: 0 }
+    }
+}
+
 /// A cache of sessions. When it is full, the least recently used entry makes room.
 pub struct SessionCache<S> {
-    /// The newest session is the last.
-    entries: LruCache<SessionKey, Vec<(S, Validity)>>,
+    entries: LruCache<SessionKey, Entry<S>>,
     capacity: NonZeroUsize,
     /// Milliseconds since the first handshake.
     lifetime: u64,
@@ -74,7 +94,10 @@ impl<S: Session> SessionCache<S> {
     /// the same time may share it, and it is of no use when the first of them is done.
     pub fn get(&mut self, key: &SessionKey, now: Now) -> Option<(S, Validity)> {
         let lifetime = self.lifetime;
-        let sessions = self.entries.get_mut(key)?;
+        let Entry { sessions, refusals, withheld_until } = self.entries.get_mut(key)?;
+        if now.monotonic < *withheld_until {
+            return None;
+        }
         while let Some((session, validity)) = sessions.pop() {
             if is_over(validity, lifetime, now) || !session.is_resumable() {
                 continue;
@@ -84,7 +107,9 @@ impl<S: Session> SessionCache<S> {
             }
             return Some((session, validity));
         }
-        self.entries.pop(key);
+        if *refusals == 0 {
+            self.entries.pop(key);
+        }
         None
     }
 
@@ -94,13 +119,40 @@ impl<S: Session> SessionCache<S> {
         if is_over(validity, self.lifetime, now) {
             return Evicted::None;
         }
-        let sessions = self.entries.get_or_insert_mut(key, Vec::new);
+        let Entry { sessions, refusals: _, withheld_until } =
+            self.entries.get_or_insert_mut(key, Entry::new);
+        if now.monotonic < *withheld_until {
+            return Evicted::None;
+        }
         if !session.is_single_use() {
             sessions.clear();
         } else if sessions.len() == SESSIONS_OF_AN_ENTRY {
             sessions.remove(0);
         }
         sessions.push((session, validity));
+        self.make_room()
+    }
+
+    /// Forgets all sessions for `key`, of which the peer has refused one, or broken off a handshake that
+    /// had offered it. A peer that does so again and again is offered none for a while.
+    pub fn refused(&mut self, key: &SessionKey, now: Now) -> Evicted {
+        let entry = self.entries.get_or_insert_mut(*key, Entry::new);
+        entry.sessions.clear();
+        entry.refusals = entry.refusals.saturating_add(1);
+        if entry.refusals >= REFUSALS {
+            entry.withheld_until = now.monotonic + WITHHELD;
+        }
+        self.make_room()
+    }
+
+    /// Notes that the peer has resumed a session for `key`.
+    pub fn accepted(&mut self, key: &SessionKey) {
+        if let Some(entry) = self.entries.peek_mut(key) {
+            entry.refusals = 0;
+        }
+    }
+
+    fn make_room(&mut self) -> Evicted {
         if self.entries.len() > self.capacity.get() {
             self.entries.pop_lru();
             return Evicted::Another;
@@ -271,6 +323,51 @@ mod tests {
         let (Ticket(index, _), validity) = cache.get(&key(1, b"a"), at(100)).unwrap();
         assert_eq!((index, validity), (1, since(50)));
         assert!(cache.get(&key(1, b"a"), at(149)).is_none());
+    }
+
+    #[test]
+    fn a_refusal_takes_all_sessions_of_the_key_and_no_others() {
+        let (mut cache, _) = tickets(3);
+        cache.put(key(2, b"a"), Ticket(9, Rc::default()), since(0), at(0));
+        assert_eq!(cache.refused(&key(1, b"a"), at(0)), Evicted::None);
+        assert!(cache.get(&key(1, b"a"), at(0)).is_none());
+        assert!(cache.get(&key(2, b"a"), at(0)).is_some());
+        // One refusal may be an accident.
+        cache.put(key(1, b"a"), Ticket(4, Rc::default()), since(0), at(0));
+        assert!(cache.get(&key(1, b"a"), at(0)).is_some());
+    }
+
+    #[test]
+    fn who_refuses_again_and_again_is_offered_none_for_a_while() {
+        let mut cache = cache(8, 10 * WITHHELD);
+        let key = key(1, b"a");
+        let offer = |cache: &mut SessionCache<_>, now| {
+            cache.put(key, "session", since(now), at(now));
+            session(cache, key, at(now)).is_some()
+        };
+        assert!(offer(&mut cache, 0));
+        cache.refused(&key, at(0));
+        assert!(offer(&mut cache, 1));
+        cache.refused(&key, at(1));
+        assert!(!offer(&mut cache, 2));
+        assert!(!offer(&mut cache, WITHHELD));
+        // It may try once, and is at the end of its credit still.
+        assert!(offer(&mut cache, WITHHELD + 1));
+        cache.refused(&key, at(WITHHELD + 1));
+        assert!(!offer(&mut cache, WITHHELD + 2));
+        assert!(offer(&mut cache, 2 * WITHHELD + 1));
+        cache.accepted(&key);
+        cache.refused(&key, at(2 * WITHHELD + 1));
+        assert!(offer(&mut cache, 2 * WITHHELD + 2));
+    }
+
+    #[test]
+    fn refusals_take_no_more_room_than_sessions() {
+        let mut cache = cache(2, 100);
+        for context in 0..10 {
+            cache.refused(&key(context, b"a"), at(0));
+        }
+        assert_eq!(cache.entries.len(), 2);
     }
 
     #[test]

@@ -1,0 +1,68 @@
+//! Values with variables (`ngx_http_complex_value_t`).
+
+use std::mem::zeroed;
+use std::ptr::NonNull;
+
+use ngx::ffi::{
+    NGX_OK, ngx_conf_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
+    ngx_http_complex_value, ngx_http_complex_value_t, ngx_int_t, ngx_str_t,
+};
+
+use super::configuration::bytes;
+use super::pool::Pool;
+use super::request::Request;
+
+/// A value of a configuration. Lives in the pool of that.
+#[derive(Clone, Copy)]
+pub struct ComplexValue(NonNull<ngx_http_complex_value_t>);
+
+/// A value could not be read; nginx has logged why.
+#[derive(Debug)]
+pub struct CompilationFailed;
+
+/// A value with variables could not be evaluated; nginx has logged why.
+#[derive(Debug, thiserror::Error)]
+#[error("its value could not be evaluated")]
+pub struct EvaluationFailed;
+
+impl ComplexValue {
+    /// Reads `text`, which must live as long as the configuration.
+    ///
+    /// # Safety
+    /// `cf` must be valid, and inside `http {}`.
+    pub unsafe fn compile(cf: *mut ngx_conf_t, text: &[u8]) -> Result<Self, CompilationFailed> {
+        // SAFETY: by contract; both structures are nginx's, for which zero is empty.
+        unsafe {
+            let pool = NonNull::new((*cf).pool).ok_or(CompilationFailed)?;
+            let value = Pool::from_ptr(pool)
+                .copy(&zeroed::<ngx_http_complex_value_t>())
+                .map_err(|_| CompilationFailed)?;
+            let mut text = ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() };
+            let mut compile: ngx_http_compile_complex_value_t = zeroed();
+            compile.cf = cf;
+            compile.value = &raw mut text;
+            compile.complex_value = value.as_ptr();
+            let status = ngx_http_compile_complex_value(&raw mut compile);
+            if status == NGX_OK as ngx_int_t { Ok(Self(value)) } else { Err(CompilationFailed) }
+        }
+    }
+
+    /// A value that nginx has read.
+    ///
+    /// # Safety
+    /// `value` must be one, and live as long as its configuration.
+    pub unsafe fn from_ptr(value: NonNull<ngx_http_complex_value_t>) -> Self {
+        Self(value)
+    }
+
+    /// The value for `request`, in the pool of that.
+    pub fn evaluate<'a>(&self, request: Request<'a>) -> Result<&'a [u8], EvaluationFailed> {
+        let mut value = ngx_str_t { len: 0, data: std::ptr::null_mut() };
+        // SAFETY: the value lives as long as the configuration, which outlives the request.
+        unsafe {
+            let status =
+                ngx_http_complex_value(request.as_ptr(), self.0.as_ptr(), &raw mut value);
+            if status == NGX_OK as ngx_int_t { Ok(bytes(value)) } else { Err(EvaluationFailed) }
+        }
+    }
+}

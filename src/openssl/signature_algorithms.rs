@@ -1,0 +1,151 @@
+//! Which signatures a peer takes, and what a key is, in words for people.
+
+use std::borrow::Cow;
+use std::ffi::c_int;
+use std::ptr;
+
+use foreign_types::ForeignTypeRef;
+use openssl::error::ErrorStack;
+use openssl::nid::Nid;
+use openssl::pkey::{Id, PKeyRef, Private};
+use openssl::ssl::{SslRef, SslVersion};
+
+use super::sys;
+
+/// The signature algorithms that the peer of `ssl` takes, as OpenSSL names them in a configuration
+/// (`SSL_CTX_set1_sigalgs(3)`); nothing before TLS 1.2, which has no such list.
+pub fn taken_by_peer(ssl: &SslRef) -> String {
+    if ![Some(SslVersion::TLS1_2), Some(SslVersion::TLS1_3)].contains(&ssl.version2()) {
+        return String::new();
+    }
+    let names: Vec<_> = (0..count(ssl)).filter_map(|index| at(ssl, index)).map(name).collect();
+    names.join(", ")
+}
+
+fn count(ssl: &SslRef) -> c_int {
+    // SAFETY: the SSL is valid. Where no place for a value is given, none is written.
+    unsafe {
+        sys::SSL_get_sigalgs(
+            ssl.as_ptr(),
+            0,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+        )
+    }
+}
+
+/// The `SignatureScheme` (RFC 8446, section 4.2.3) with this index.
+fn at(ssl: &SslRef, index: c_int) -> Option<u16> {
+    // The first byte of the pair of TLS 1.2 was the hash, the second the signature.
+    let (mut signature, mut hash) = (0, 0);
+    // SAFETY: as above; the two places are valid.
+    let count = unsafe {
+        sys::SSL_get_sigalgs(
+            ssl.as_ptr(),
+            index,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            &raw mut signature,
+            &raw mut hash,
+        )
+    };
+    (count > index).then_some(u16::from_be_bytes([hash, signature]))
+}
+
+fn name(scheme: u16) -> Cow<'static, str> {
+    const HASHES: [&str; 7] = ["", "MD5", "SHA1", "SHA224", "SHA256", "SHA384", "SHA512"];
+
+    let [hash, signature] = scheme.to_be_bytes();
+    let of_pair = |signature| {
+        HASHES
+            .get(usize::from(hash))
+            .filter(|hash| !hash.is_empty())
+            .map(|hash| format!("{signature}+{hash}").into())
+    };
+    let known = match (hash, signature) {
+        (8, 4) => Some("RSA-PSS+SHA256".into()),
+        (8, 5) => Some("RSA-PSS+SHA384".into()),
+        (8, 6) => Some("RSA-PSS+SHA512".into()),
+        (8, 7) => Some("ed25519".into()),
+        (8, 8) => Some("ed448".into()),
+        (8, 9) => Some("rsa_pss_pss_sha256".into()),
+        (8, 10) => Some("rsa_pss_pss_sha384".into()),
+        (8, 11) => Some("rsa_pss_pss_sha512".into()),
+        (_, 1) => of_pair("RSA"),
+        (_, 2) => of_pair("DSA"),
+        (_, 3) => of_pair("ECDSA"),
+        _ => None,
+    };
+    known.unwrap_or_else(|| format!("0x{scheme:04x}").into())
+}
+
+/// What a key is: "EC P-256", "RSA of 2048 bits".
+pub fn describe_key(key: &PKeyRef<Private>) -> String {
+    let described = match key.id() {
+        Id::RSA => format!("RSA of {} bits", key.bits()),
+        Id::RSA_PSS => format!("RSA-PSS of {} bits", key.bits()),
+        Id::DSA => format!("DSA of {} bits", key.bits()),
+        Id::EC => match key.ec_key().ok().and_then(|key| key.group().curve_name()) {
+            Some(Nid::X9_62_PRIME256V1) => "EC P-256".to_owned(),
+            Some(Nid::SECP384R1) => "EC P-384".to_owned(),
+            Some(Nid::SECP521R1) => "EC P-521".to_owned(),
+            Some(curve) => format!("EC {}", curve.short_name().unwrap_or("of an unknown curve")),
+            None => format!("EC of {} bits", key.bits()),
+        },
+        Id::ED25519 => "Ed25519".to_owned(),
+        Id::ED448 => "Ed448".to_owned(),
+        other => Nid::from_raw(other.as_raw()).short_name().unwrap_or("of an unknown type").into(),
+    };
+    // nginx would take what is left behind for an error of a later call.
+    drop(ErrorStack::get());
+    described
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::pkey::PKey;
+    use openssl::rsa::Rsa;
+
+    use super::*;
+
+    #[test]
+    fn schemes_have_the_names_of_a_configuration() {
+        for (scheme, expected) in [
+            (0x0401, "RSA+SHA256"),
+            (0x0203, "ECDSA+SHA1"),
+            (0x0603, "ECDSA+SHA512"),
+            (0x0402, "DSA+SHA256"),
+            (0x0804, "RSA-PSS+SHA256"),
+            (0x0807, "ed25519"),
+            (0x080b, "rsa_pss_pss_sha512"),
+            (0x0001, "0x0001"),
+            (0x0701, "0x0701"),
+            (0x0904, "0x0904"),
+        ] {
+            assert_eq!(name(scheme), expected);
+        }
+    }
+
+    #[test]
+    fn keys_are_described() {
+        let curve = |nid| {
+            let group = EcGroup::from_curve_name(nid).unwrap();
+            PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+        };
+        for (key, expected) in [
+            (PKey::from_rsa(Rsa::generate(1024).unwrap()).unwrap(), "RSA of 1024 bits"),
+            (curve(Nid::X9_62_PRIME256V1), "EC P-256"),
+            (curve(Nid::SECP521R1), "EC P-521"),
+            (curve(Nid::SECP224R1), "EC secp224r1"),
+            (PKey::generate_ed25519().unwrap(), "Ed25519"),
+            (PKey::generate_ed448().unwrap(), "Ed448"),
+        ] {
+            assert_eq!(describe_key(&key), expected);
+        }
+    }
+}

@@ -422,12 +422,13 @@ GET /t
 
 
 
-=== TEST 11: HTTP without TLS is as it was
+=== TEST 11: HTTP without TLS is as it was, where that is allowed
 --- config
     location /plain {
         return 200 "plain\n";
     }
     location /t {
+        kong_tls_allow_plaintext on;
         access_by_lua_block {
             assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
         }

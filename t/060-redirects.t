@@ -607,6 +607,7 @@ error_page false CN=client-1,O=Test CN=client-1,O=Test
         access_by_lua_block {
             assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
         }
+        kong_tls_allow_plaintext on;
         proxy_set_header Range $slice_range;
         proxy_pass http://turns;
         error_page 502 = /redirected;

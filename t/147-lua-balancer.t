@@ -194,6 +194,7 @@ GET /connection?client=client1 -> ^client=CN=client-1,O=Test connection=1
     }
     location /plain {
         set $scheme_of_service http;
+        kong_tls_allow_plaintext on;
         proxy_pass http://one;
     }
 --- request

@@ -613,7 +613,7 @@ kong_upstream_target
             kong.service.set_target("127.0.0.2", $TEST_NGINX_RAND_PORT_1)
         }
         error_page 502 = @there;
-        proxy_pass http://127.0.0.1:1;
+        content_by_lua_block { ngx.exit(502) }
     }
     location /parent {
         access_by_lua_block {

@@ -836,11 +836,13 @@ qr/\[error\]|upstream TLS handshake refused, could not apply .*(?= while SSL han
     location /page {
         access_by_lua_block { assert(kong.service.set_tls_verify(false)) }
         error_page 502 = @there;
+        kong_tls_allow_plaintext on;
         proxy_pass http://unix:$TEST_NGINX_HTML_DIR/none.sock;
     }
     location /page/uri {
         access_by_lua_block { assert(kong.service.set_tls_verify(false)) }
         error_page 502 = /there?$args;
+        kong_tls_allow_plaintext on;
         proxy_pass http://unix:$TEST_NGINX_HTML_DIR/none.sock;
     }
     location @there {

@@ -266,6 +266,8 @@ my $numbers = sub {
     "identity": 0,
     "memory": 0,
     "module": 0,
+    "plaintext": 0,
+    "required": 0,
     "session": 0,
     "target": 0,
     "trusted_store": 0,

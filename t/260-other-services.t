@@ -6,53 +6,29 @@ use warnings;
 
 use lib 't/support';
 use TestKong;
+use TestProcesses;
+use TestPrograms;
 use TestService;
 use Test::Nginx::Socket 'no_plan';
 
-use File::Temp ();
 use IO::Socket::INET;
 use IO::Socket::UNIX;
-use POSIX ();
-use Test::Nginx::Util qw(wait_for);
+use Test::Nginx::Util ();
 
 require_program('apache2', 'haproxy', 'openssl', 'timeout');
 repeat_each(1);
 
 # ---- services ------------------------------------------------------------------------------------
 
-my $folder = File::Temp::tempdir('services-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
-# Their workers are another user than root.
-chmod 0755, $folder;
+my $folder = test_folder();
 my $pki = $ENV{TEST_NGINX_PKI};
 $ENV{TEST_NGINX_SERVICES} = $folder;
 $ENV{TEST_NGINX_APACHE} = Test::Nginx::Util::free_port();
 $ENV{TEST_NGINX_RENEGOTIATING} = Test::Nginx::Util::free_port();
-
-my @started;
-add_cleanup_handler(sub { kill TERM => @started; waitpid $_, 0 for @started });
-
-# Runs a command as long as this process lives, and returns when it takes connections.
-sub start {
-    my ($name, $connects, @command) = @_;
-    my $pid = fork // die "fork: $!\n";
-    if (!$pid) {
-        $SIG{$_} = 'DEFAULT' for qw(INT TERM HUP __DIE__);
-        open STDIN,  '<', '/dev/null';
-        open STDOUT, '>', "$folder/$name.out";
-        open STDERR, '>&', \*STDOUT;
-        local $ENV{PATH} = "$ENV{PATH}:/usr/local/sbin:/usr/sbin:/sbin";
-        chdir $folder;
-        # So that none is left behind for long, whatever becomes of this process.
-        exec 'timeout', 300, @command or POSIX::_exit(127);
-    }
-    push @started, $pid;
-    return if wait_for(20, $connects);
-    open my $said, '<', "$folder/$name.out" or die "$name.out: $!\n";
-    die "$name does not listen:\n", <$said>;
-}
+$ENV{TEST_NGINX_RSA} = Test::Nginx::Util::free_port();
 
 write_to("$folder/$_", "$_ from Apache\n") for qw(hello secret);
-start(
+start_program(
     'apache', sub { IO::Socket::INET->new("127.0.0.1:$ENV{TEST_NGINX_APACHE}") },
     'apache2', '-D', 'FOREGROUND', '-f', write_to("$folder/apache.conf", join "\n",
         "ServerRoot $folder", "PidFile $folder/apache.pid", 'ServerName service.test',
@@ -67,14 +43,23 @@ start(
         'KeepAliveTimeout 60',
         'Header always set X-Seen "%{SSL_CLIENT_S_DN_CN}s %{SSL_PROTOCOL}s %{SSL_SESSION_RESUMED}s"',
         # Who it is it asks once it has seen what for.
-        "Listen 127.0.0.1:$ENV{TEST_NGINX_RENEGOTIATING}", "<VirtualHost 127.0.0.1:$ENV{TEST_NGINX_RENEGOTIATING}>",
-        'SSLEngine on', 'SSLProtocol TLSv1.2', 'SSLVerifyClient none',
-        '<Location /secret>', 'SSLVerifyClient require', '</Location>', '</VirtualHost>', '')
+        asks_later($ENV{TEST_NGINX_RENEGOTIATING}),
+        asks_later($ENV{TEST_NGINX_RSA}, 'SSLOpenSSLConfCmd ClientSignatureAlgorithms RSA-PSS+SHA256:RSA+SHA256'),
+        '')
 );
+
+# A virtual host of Apache's that asks for a certificate only where that is needed.
+sub asks_later {
+    my ($port, @more) = @_;
+    return (
+        "Listen 127.0.0.1:$port", "<VirtualHost 127.0.0.1:$port>", 'SSLEngine on', 'SSLVerifyClient none', @more,
+        '<Location /secret>', 'SSLVerifyClient require', '</Location>', '</VirtualHost>'
+    );
+}
 
 # HAProxy wants certificate and key in one file.
 my $pem = join '', map { open my $file, '<', "$pki/service.$_" or die $!; local $/; <$file> } qw(crt key);
-start(
+start_program(
     'haproxy', sub { IO::Socket::UNIX->new("$folder/haproxy.sock") },
     'haproxy', '-db', '-f', write_to("$folder/haproxy.conf", join "\n",
         'global', 'defaults', ' mode http', map({" timeout $_ 30s"} qw(connect client server)),
@@ -86,11 +71,7 @@ start(
         '')
 );
 
-start(
-    's_server', sub { IO::Socket::UNIX->new("$folder/s_server.sock") },
-    'openssl', 's_server', '-unix', 's_server.sock', '-www', '-Verify', 2, '-verify_return_error',
-    '-CAfile', "$pki/ca.crt", '-cert', "$pki/service.crt", '-key', "$pki/service.key"
-);
+start_s_server('s_server', '-Verify', 2, '-verify_return_error', '-CAfile', "$pki/ca.crt");
 
 # ---- the gateway ---------------------------------------------------------------------------------
 
@@ -262,6 +243,7 @@ upstream SSL certificate verify error
             assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
             assert(kong.service.set_tls_verify(true))
         }
+        proxy_ssl_protocols TLSv1.2;
         proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
         proxy_ssl_name service.test;
         proxy_http_version 1.1;
@@ -283,3 +265,73 @@ upstream SSL certificate verify error
 --- no_error_log
 [crit]
 does not match
+
+
+
+=== TEST 6: a service that asks after the handshake, on a new connection and on a kept one
+--- http_config
+    upstream apache {
+        server 127.0.0.1:$TEST_NGINX_RENEGOTIATING;
+        kong_tls_keepalive 8;
+    }
+--- config
+    location /apache/ {
+        access_by_lua_block {
+            local name = ngx.var.arg_cert
+            if name then
+                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+            end
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_protocols TLSv1.3;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name service.test;
+        proxy_http_version 1.1;
+        proxy_set_header Connection keep-alive;
+        proxy_pass https://apache/;
+        header_filter_by_lua_block {
+            ngx.header.content_length = nil
+            ngx.ctx.line = ngx.status .. " " .. (ngx.var.upstream_http_x_seen or "-") .. "\n"
+        }
+        body_filter_by_lua_block { ngx.arg[1] = ngx.arg[2] and ngx.ctx.line or nil }
+    }
+--- request eval
+["GET /apache/secret?cert=client1", "GET /apache/hello?cert=client2", "GET /apache/secret?cert=client2",
+ "GET /apache/secret?cert=client1", "GET /apache/secret"]
+--- error_code eval
+[200, 200, 200, 200, 403]
+--- response_body_like eval
+[qr/^200 client-1 TLSv1\.3 /, qr/^200 \(null\) TLSv1\.3 /, qr/^200 client-2 TLSv1\.3 /, qr/^200 client-1 TLSv1\.3 /, qr/^403 /]
+--- no_error_log
+[error]
+[crit]
+
+
+
+=== TEST 7: it asks later, and takes no signature of the key: nobody's request is sent as anybody else's
+--- config
+    location /apache/ {
+        access_by_lua_block {
+            local name = ngx.var.arg_cert
+            assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+        }
+        location /apache/12/ {
+            proxy_ssl_protocols TLSv1.2;
+            proxy_pass https://127.0.0.1:$TEST_NGINX_RSA/;
+        }
+        location /apache/13/ {
+            proxy_ssl_protocols TLSv1.3;
+            proxy_pass https://127.0.0.1:$TEST_NGINX_RSA/;
+        }
+    }
+--- request eval
+[map {("GET /apache/$_/secret?cert=rsa", "GET /apache/$_/hello?cert=client1", "GET /apache/$_/secret?cert=client1")} 12, 13]
+--- error_code eval
+[(200, 200, 502) x 2]
+--- grep_error_log eval
+qr/could not apply client certificate and key: [^()]+ \(TLSv1..\)/
+--- grep_error_log_out eval
+CORE::join "", map {"could not apply client certificate and key: the key is EC P-256, and the service takes RSA-PSS+SHA256, RSA+SHA256 (TLSv1.$_)\n"} 2, 3
+--- no_error_log
+[crit]
+[alert]

@@ -6,8 +6,9 @@ package TestRelay;
 #     my $port = start_relay("$folder/service.sock");
 #     break_off($port, from => 'server', records => 3, part => 'half', how => 'reset');
 #
-# "how" is close, reset, plain (text in place of the rest, and then an end), or stall. Connections that nothing
-# is sent on are ended by end_connections($port).
+# "how" is close, reset, plain (text in place of the rest, and then an end), alert (a fatal one, and then an
+# end), or stall. With offers => 'session' it is for handshakes alone that offer one. Connections that nothing is
+# sent on are ended by end_connections($port).
 
 use strict;
 use warnings;
@@ -31,7 +32,7 @@ sub _instructions { my ($port) = @_; return test_folder() . "/relay-$port" }
 # For the connections that come.
 sub break_off {
     my ($port, %with) = @_;
-    write_to(_instructions($port), join ' ', @with{qw(from records part how)});
+    write_to(_instructions($port), join ' ', @with{qw(from records part how)}, $with{offers} // 'anything');
     return;
 }
 
@@ -94,7 +95,7 @@ sub _relay {
             my $client = $listener->accept or next;
             my $server = IO::Socket::UNIX->new(Peer => $to);
             if (!$server) { close $client; next }
-            my ($from, $records, $part, $how) = split ' ', slurp(_instructions($port));
+            my ($from, $records, $part, $how, $offers) = split ' ', slurp(_instructions($port));
             if ($how eq 'end') {
                 close $_ for $client, $server, map { $_->{socket} } values %peer;
                 %peer = ();
@@ -105,6 +106,7 @@ sub _relay {
                 my $side = $side{$name};
                 @$side{qw(to buffer left part how)} = ($side{ $name eq 'client' ? 'server' : 'client' }, '', -1, $part, $how);
                 $side->{left} = $records if $name eq $from;
+                $side->{offers} = $offers if $name eq 'client';
                 $peer{ fileno $side->{socket} } = $side;
             }
         }
@@ -127,6 +129,11 @@ sub _relay {
 # Hands on what there is of whole records. Whether it is over.
 sub _pass {
     my ($side) = @_;
+    if (($side->{offers} // '') eq 'session') {
+        _record($side->{buffer}) or return 0;
+        $_->{left} = -1 for _offers_session($side->{buffer}) ? () : ($side, $side->{to});
+        $side->{offers} = 'known';
+    }
     if ($side->{left} < 0) {
         syswrite $side->{to}{socket}, $side->{buffer};
         $side->{buffer} = '';
@@ -149,10 +156,30 @@ sub _pass {
         return 0;
     }
     syswrite $side->{to}{socket}, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nplain\n" if $side->{how} eq 'plain';
+    # After a ClientHello it is for the client, who has not got a key yet.
+    if ($side->{how} eq 'alert') {
+        my $client = $side->{offers} ? $side->{socket} : $side->{to}{socket};
+        syswrite $client, pack 'C n n C2', 21, 0x0303, 2, 2, 80;
+    }
     if ($side->{how} eq 'reset') {
-        setsockopt $_, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0 for $side->{to}{socket};
+        setsockopt $_, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0 for $side->{socket}, $side->{to}{socket};
     }
     return 1;
+}
+
+# Whether a ClientHello has a session in it: a ticket of TLS 1.2 (RFC 5077), or a pre_shared_key.
+sub _offers_session {
+    my ($hello) = @_;
+    # Record, handshake, version and random.
+    my (undef, undef, $extensions) = unpack 'C/a n/a a*', substr $hello, 5 + 4 + 2 + 32;
+    my (undef, $rest) = unpack 'C/a a*', $extensions;
+    my $list = unpack 'n/a', $rest;
+    while (length $list) {
+        my ($type, $data) = unpack 'n n/a', $list;
+        return 1 if $type == 41 || $type == 35 && length $data;
+        substr $list, 0, 4 + length $data, '';
+    }
+    return 0;
 }
 
 # The length of the first record, if all of it is there.

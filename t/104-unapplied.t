@@ -1,0 +1,418 @@
+# Settings that have nothing to apply to, and requests that need settings and have none: refused where the
+# peer is chosen, with one line.
+
+use lib 't/support';
+use TestKong;
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    # Where there is no TLS, somebody answers all the same.
+    $block->set_value('http_config', <<'_EOC_' . ($block->http_config // ''));
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+        return 200 "plain $request_uri\n";
+    }
+    upstream plain {
+        server 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    }
+_EOC_
+});
+
+repeat_each(2);
+run_tests();
+
+__DATA__
+
+=== TEST 1: each setting for TLS, and none
+--- config
+    location /t {
+        access_by_lua_block {
+            local set = {
+                certificate = function() return kong.service.set_tls_cert_key(cert.client1, key.client1) end,
+                verify = function() return kong.service.set_tls_verify(true) end,
+                no_verify = function() return kong.service.set_tls_verify(false) end,
+                depth = function() return kong.service.set_tls_verify_depth(1) end,
+                store = function() return kong.service.set_tls_verify_store(pki.store("ca")) end,
+                dns = function() return tls.set_upstream_ssl_sans_dnsnames { "a.test" } end,
+                uris = function() return tls.set_upstream_ssl_sans_uris { "urn:a" } end,
+                none = function() return true end,
+            }
+            assert(set[ngx.var.arg_set]())
+        }
+        proxy_pass http://plain;
+    }
+--- request eval
+[map {"GET /t?set=$_"} qw(certificate verify no_verify depth store dns uris none)]
+--- error_code eval
+[(500) x 7, 200]
+--- grep_error_log eval
+qr/\[error\]|the request has TLS settings, and its service is spoken to without TLS/
+--- grep_error_log_out eval
+"[error]\nthe request has TLS settings, and its service is spoken to without TLS\n" x 7
+--- no_error_log
+[crit]
+
+
+
+=== TEST 2: on every way to a service without TLS
+--- http_config
+    upstream kept {
+        server 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+        keepalive 4;
+    }
+    upstream lua {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            assert(require("ngx.balancer").set_current_peer("127.0.0.1", $TEST_NGINX_RAND_PORT_1))
+            if ngx.var.arg_late then
+                assert(kong.service.set_tls_verify(true))
+            end
+        }
+    }
+--- config
+    resolver 127.0.0.1:1;
+    set $http http;
+    set $address 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    set $block plain;
+    access_by_lua_block {
+        if not ngx.var.arg_none and not ngx.var.arg_late then
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        end
+    }
+    location /block { proxy_pass http://plain; }
+    location /kept { proxy_pass http://kept; }
+    location /lua { proxy_pass http://lua; }
+    location /implicit { proxy_pass http://127.0.0.1:$TEST_NGINX_RAND_PORT_1; }
+    location /address { proxy_pass http://$address; }
+    location /named { proxy_pass http://$block; }
+    location /scheme { proxy_pass $http://$address; }
+    location /scheme/named { proxy_pass $http://$block; }
+    location /scheme/implicit { proxy_pass $http://127.0.0.1:$TEST_NGINX_RAND_PORT_1; }
+    location /target {
+        access_by_lua_block {
+            kong.service.set_target("127.0.0.1", $TEST_NGINX_RAND_PORT_1)
+            if not ngx.var.arg_none then
+                assert(kong.service.set_tls_verify(true))
+            end
+        }
+        proxy_pass http://$kong_upstream_target;
+    }
+    location /upstream {
+        access_by_lua_block {
+            assert(kong.service.set_upstream("plain"))
+            if not ngx.var.arg_none then
+                assert(kong.service.set_tls_verify(true))
+            end
+        }
+        proxy_pass http://$kong_upstream_target;
+    }
+--- request eval
+my @ways = qw(block kept lua implicit address named scheme scheme/named scheme/implicit target upstream);
+[(map {"GET /$_"} @ways), 'GET /lua?late=1', (map {"GET /$_?none=1"} @ways)]
+--- error_code eval
+[(500) x 12, (200) x 11]
+--- grep_error_log eval
+qr/its service is spoken to without TLS/
+--- grep_error_log_out eval
+"its service is spoken to without TLS\n" x 12
+--- no_error_log
+[crit]
+
+
+
+=== TEST 3: of other modules, that have no TLS at all
+--- config
+    set $address 127.0.0.1:1;
+    access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+    location /fastcgi { fastcgi_pass plain; }
+    location /fastcgi/address { fastcgi_pass $address; }
+    location /scgi { scgi_pass plain; }
+    location /uwsgi { uwsgi_pass plain; }
+    location /memcached { set $memcached_key a; memcached_pass plain; }
+    location /grpc { grpc_pass grpc://plain; }
+    location /grpc/address { grpc_pass $address; }
+--- request eval
+[map {"GET /$_"} qw(fastcgi fastcgi/address scgi uwsgi memcached grpc grpc/address)]
+--- error_code eval
+[(500) x 7]
+--- grep_error_log eval
+qr/its service is spoken to without TLS/
+--- grep_error_log_out eval
+"its service is spoken to without TLS\n" x 7
+--- no_error_log
+[crit]
+while reading response header
+
+
+
+=== TEST 4: it can be allowed, for all or for some
+--- config
+    kong_tls_allow_plaintext on;
+    set $address 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    access_by_lua_block {
+        assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+    }
+    location /block { proxy_pass http://plain; }
+    location /address { proxy_pass http://$address; }
+    location /tls { proxy_pass https://service; }
+    location /off { kong_tls_allow_plaintext off; proxy_pass http://plain; }
+--- request eval
+["GET /block", "GET /address", "GET /tls", "GET /off"]
+--- error_code eval
+[200, 200, 200, 500]
+--- response_body_like eval
+["^plain /block", "^plain /address", "^client=CN=client-1,O=Test ", ""]
+
+
+
+=== TEST 5: where no peer is chosen, nothing is missing
+--- config
+    access_by_lua_block {
+        assert(kong.service.set_tls_verify(true))
+        kong.service.set_target("127.0.0.1", 1)
+        kong.service.set_retries(1)
+    }
+    location /return { return 200 "here\n"; }
+    location /say { content_by_lua_block { ngx.say("here") } }
+    location /exit { access_by_lua_block { assert(kong.service.set_tls_verify(true)) ngx.say("here") ngx.exit(200) } proxy_pass http://plain; }
+    location /capture { content_by_lua_block { ngx.print(ngx.location.capture("/inner").body) } }
+    location /inner { access_by_lua_block { } proxy_pass http://plain/here; }
+--- request eval
+["GET /return", "GET /say", "GET /exit", "GET /capture"]
+--- error_code eval
+[(200) x 4]
+--- response_body_like eval
+["^here", "^here", "^here", "^plain /here"]
+--- no_error_log
+[error]
+
+
+
+=== TEST 6: a target, and a location that goes elsewhere
+--- config
+    resolver 127.0.0.1:1;
+    set $there https://service;
+    set $address https://127.0.0.1:1;
+    access_by_lua_block {
+        if ngx.var.arg_set == "target" then
+            kong.service.set_target("127.0.0.1", 1)
+        elseif ngx.var.arg_set == "upstream" then
+            assert(kong.service.set_upstream("other"))
+        end
+    }
+    location /fixed { proxy_pass https://service; }
+    location /fixed/header { proxy_set_header X-Target $kong_upstream_target; proxy_pass https://service; }
+    location /variable { proxy_pass $there; }
+    location /variable/address { proxy_pass $address; }
+    location /plain { proxy_pass http://plain; }
+    location /fastcgi { fastcgi_pass service; }
+--- request eval
+[map {("GET /$_?set=target", "GET /$_?set=upstream")} qw(fixed fixed/header variable variable/address plain fastcgi)]
+--- error_code eval
+[(500) x 12]
+--- grep_error_log eval
+qr/set_upstream or set_target was called, and the location does not send requests to "\$kong_upstream_target"/
+--- grep_error_log_out eval
+qq{set_upstream or set_target was called, and the location does not send requests to "\$kong_upstream_target"\n} x 12
+--- no_error_log
+[crit]
+
+
+
+=== TEST 7: the same without a target, and with one that is used by way of a map
+--- http_config
+    map $kong_upstream_target $mapped {
+        default $kong_upstream_target;
+    }
+--- config
+    set $there https://service;
+    location /fixed { proxy_pass https://service; }
+    location /variable { proxy_pass $there; }
+    location /map {
+        access_by_lua_block { assert(kong.service.set_upstream("other")) }
+        proxy_pass https://$mapped;
+    }
+    location /Case {
+        access_by_lua_block { assert(kong.service.set_upstream("other")) }
+        proxy_pass https://${Kong_Upstream_Target}/connection;
+    }
+--- request eval
+["GET /fixed", "GET /variable", "GET /map", "GET /Case"]
+--- error_code eval
+[(200) x 4]
+--- no_error_log
+[error]
+
+
+
+=== TEST 8: nothing was chosen, and the variable is no host: nobody is asked for "/:-"
+--- config
+    resolver 127.0.0.1:1;
+    location /path { proxy_pass http://127.0.0.1:$TEST_NGINX_RAND_PORT_1/$kong_upstream_target; }
+    location /arguments { proxy_pass http://plain/?to=${kong_upstream_target}; }
+    location /host { proxy_pass http://$kong_upstream_target; }
+    location /part { proxy_pass http://a.$kong_upstream_target.test; }
+    location /set { access_by_lua_block { kong.service.set_target("a.test", 80) } proxy_pass http://plain/$kong_upstream_target; }
+--- request eval
+["GET /path", "GET /arguments", "GET /host", "GET /part", "GET /set"]
+--- error_code eval
+[(503) x 4, 200]
+--- response_body_like eval
+[(".") x 4, "^plain /a.test:80"]
+--- grep_error_log eval
+qr/"\$kong_upstream_target" is not set/
+--- grep_error_log_out eval
+qq{"\$kong_upstream_target" is not set\n} x 4
+
+
+
+=== TEST 9: kong_tls_required: a request for which nobody has set how TLS is to be done
+--- http_config
+    upstream lua {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            assert(require("ngx.balancer").set_current_peer("unix:$TEST_NGINX_HTML_DIR/service.sock"))
+            if ngx.var.arg_late then
+                assert(kong.service.set_tls_verify(false))
+            end
+        }
+    }
+--- config
+    kong_tls_required on;
+    set $there https://unix:$TEST_NGINX_HTML_DIR/service.sock:;
+    set $plain http://127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    rewrite_by_lua_block {
+        if ngx.var.arg_set then
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        end
+    }
+    location /block { proxy_pass https://service; }
+    location /lua { proxy_pass https://lua; }
+    location /variable { proxy_pass $there; }
+    location /grpc { grpc_pass grpcs://grpc; }
+    location /plain { proxy_pass http://plain; }
+    location /plain/variable { proxy_pass $plain; }
+    location /plain/allowed { kong_tls_allow_plaintext on; proxy_pass http://plain; }
+    location /fastcgi { fastcgi_pass plain; }
+    location /off { kong_tls_required off; proxy_pass https://service; }
+    location /return { return 200 here; }
+--- request eval
+[(map {"GET /$_"} qw(block lua variable grpc plain plain/variable plain/allowed fastcgi off return)),
+ (map {"GET /$_?set=1"} qw(block lua variable plain plain/variable plain/allowed off)), "GET /lua?late=1"]
+--- error_code eval
+[(500) x 8, 200, 200, 200, 200, 200, 500, 500, 200, 200, 200]
+--- grep_error_log eval
+qr/"kong_tls_required" is on, and nobody has set/
+--- grep_error_log_out eval
+qq{"kong_tls_required" is on, and nobody has set\n} x 8
+--- no_error_log
+[crit]
+
+
+
+=== TEST 10: kong_tls_required: subrequests, which no access phase is run for
+--- http_config
+    proxy_cache_path $TEST_NGINX_HTML_DIR/cache keys_zone=z:1m;
+    log_format service "service saw $uri $ssl_client_s_dn";
+--- config
+    location /service {
+        kong_tls_required on;
+        access_by_lua_block { assert(kong.service.set_tls_cert_key(cert.client1, key.client1)) }
+        proxy_pass https://service/connection;
+    }
+    location /auth_request { auth_request /service; return 200 "let in\n"; proxy_pass http://plain; }
+    location /mirror { mirror /service; proxy_pass http://plain; }
+    location /capture { content_by_lua_block { ngx.say(ngx.location.capture("/service").status) } }
+--- request eval
+["GET /service", "GET /mirror", "GET /capture"]
+--- error_code eval
+[200, 200, 200]
+--- response_body_like eval
+["^client=CN=client-1", "^plain", "^500\$"]
+--- grep_error_log eval
+qr/"kong_tls_required" is on|(?<=, )subrequest: "[^"]*"/
+--- grep_error_log_out eval
+qq{"kong_tls_required" is on\nsubrequest: "/service"\n} x 2
+
+
+
+=== TEST 11: retries and timeouts, and who knows nothing of them
+--- config
+    location /t {
+        access_by_lua_block {
+            kong.service.set_retries(1)
+            kong.service.set_timeouts(1000, 1000, 1000)
+        }
+        location /t/proxy { proxy_pass https://service; }
+        location /t/variable { set $there service; proxy_pass https://$there; }
+        location /t/fastcgi { fastcgi_pass 127.0.0.1:1; }
+        location /t/return { return 200; }
+    }
+--- request eval
+["GET /t/proxy", "GET /t/variable", "GET /t/fastcgi", "GET /t/return"]
+--- error_code eval
+[200, 200, 502, 200]
+--- no_error_log
+the location has no pass directive
+
+
+
+=== TEST 12: an idle connection with TLS is none for a request without, and the reverse
+--- http_config
+    upstream kept {
+        server 127.0.0.1:$TEST_NGINX_RAND_PORT_2;
+        keepalive 4;
+    }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_2 ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        ssl_verify_client optional_no_ca;
+        error_page 497 = /plain;
+        location / { return 200 "$ssl_protocol client=$ssl_client_s_dn connection=$connection_requests\n"; }
+        location = /plain { return 200 "plain connection=$connection_requests\n"; }
+    }
+--- config
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    location /tls {
+        proxy_ssl_certificate $TEST_NGINX_PKI/client1.crt;
+        proxy_ssl_certificate_key $TEST_NGINX_PKI/client1.key;
+        proxy_pass https://kept;
+    }
+    location /plain {
+        kong_tls_allow_plaintext on;
+        access_by_lua_block { assert(kong.service.set_tls_cert_key(cert.client2, key.client2)) }
+        proxy_pass http://kept;
+    }
+    location /enforced {
+        kong_tls_certificate_verify on;
+        proxy_pass http://kept;
+    }
+--- request eval
+["GET /tls", "GET /plain", "GET /tls", "GET /enforced", "GET /tls"]
+--- response_body_like eval
+["client=CN=client-1", "^plain connection=1", "client=CN=client-1", "^plain connection=1", "client=CN=client-1"]
+--- no_error_log
+[crit]
+
+
+
+=== TEST 13: what is wrong with the directives
+--- config
+    kong_tls_required maybe;
+--- must_die
+--- error_log
+"kong_tls_required" directive has invalid value "maybe": "on" or "off" is expected
+
+
+
+=== TEST 14: and with the other
+--- config
+    kong_tls_allow_plaintext on;
+    kong_tls_allow_plaintext off;
+--- must_die
+--- error_log
+"kong_tls_allow_plaintext" directive is duplicate

@@ -1,0 +1,153 @@
+# A certificate that the request has set, that the service asks for, and that the key can't be presented
+# with: OpenSSL would go on without one.
+
+use lib 't/support';
+use TestKong;
+use TestService;
+use Test::Nginx::Socket 'no_plan';
+
+repeat_each(2);
+
+# Services that take other signatures than those of the tests' keys.
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my %takes = (rsa => 'RSA-PSS+SHA256:RSA+SHA256', ecdsa => 'ECDSA+SHA256', p384 => "ECDSA+SHA384");
+    my $servers = join '', map { <<"_EOC_" } sort keys %takes;
+    upstream $_ {
+        server unix:\$TEST_NGINX_HTML_DIR/$_.sock;
+        kong_tls_keepalive 4;
+    }
+    server {
+        listen unix:\$TEST_NGINX_HTML_DIR/$_.sock ssl;
+        ssl_certificate \$TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key \$TEST_NGINX_PKI/service.key;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_verify_client optional_no_ca;
+        ssl_conf_command ClientSignatureAlgorithms $takes{$_};
+        return 200 "\$ssl_protocol client=\$ssl_client_s_dn\\n";
+    }
+_EOC_
+    $block->set_value('http_config', $servers . ($block->http_config // ''));
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: the request is not sent as nobody
+--- config
+    access_by_lua_block {
+        assert(kong.service.set_tls_cert_key(cert[ngx.var.arg_cert], key[ngx.var.arg_cert]))
+    }
+    location /12 { proxy_ssl_protocols TLSv1.2; proxy_pass https://$arg_to; }
+    location /13 { proxy_ssl_protocols TLSv1.3; proxy_pass https://$arg_to; }
+    location /grpc { proxy_ssl_protocols TLSv1.3; grpc_pass grpcs://$arg_to; }
+--- request eval
+[map {("GET /$_?to=rsa&cert=client1", "GET /$_?to=rsa&cert=rsa", "GET /$_?to=ecdsa&cert=rsa", "GET /$_?to=ecdsa&cert=client1")} 12, 13]
+--- error_code eval
+[(502, 200) x 4]
+--- response_body_like eval
+[map {(".", "^TLSv1\\.$_ client=CN=client-rsa,", ".", "^TLSv1\\.$_ client=CN=client-1,")} 2, 3]
+--- grep_error_log eval
+qr/\[error\]|upstream TLS handshake refused[^()]*\(TLSv1..\)/
+--- grep_error_log_out eval
+CORE::join "", map {(
+    "[error]\nupstream TLS handshake refused, could not apply client certificate and key: the key is EC P-256, and the service takes RSA-PSS+SHA256, RSA+SHA256 ($_)\n",
+    "[error]\nupstream TLS handshake refused, could not apply client certificate and key: the key is RSA of 2048 bits, and the service takes ECDSA+SHA256 ($_)\n",
+)} 'TLSv1.2', 'TLSv1.3'
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 2: a curve that TLS 1.3 binds to another digest, and TLS 1.2 does not
+--- config
+    access_by_lua_block { assert(kong.service.set_tls_cert_key(cert.client1, key.client1)) }
+    location /12 { proxy_ssl_protocols TLSv1.2; proxy_pass https://p384; }
+    location /13 { proxy_ssl_protocols TLSv1.3; proxy_pass https://p384; }
+--- request eval
+["GET /12", "GET /13"]
+--- error_code eval
+[200, 502]
+--- response_body_like eval
+["client=CN=client-1,", "."]
+--- error_log
+the key is EC P-256, and the service takes ECDSA+SHA384 (TLSv1.3)
+
+
+
+=== TEST 3: what is the location's own is nginx's affair, and what nobody asks for is not missing
+--- config
+    location /static {
+        proxy_ssl_certificate $TEST_NGINX_PKI/client1.crt;
+        proxy_ssl_certificate_key $TEST_NGINX_PKI/client1.key;
+        proxy_pass https://rsa;
+    }
+    location /static/verified {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name service.test;
+        proxy_ssl_certificate $TEST_NGINX_PKI/client1.crt;
+        proxy_ssl_certificate_key $TEST_NGINX_PKI/client1.key;
+        proxy_pass https://rsa;
+    }
+    location /nobody { proxy_pass https://rsa; }
+    location /unasked {
+        access_by_lua_block { assert(kong.service.set_tls_cert_key(cert.client1, key.client1)) }
+        proxy_pass https://127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    }
+--- http_config
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ssl;
+        ssl_certificate $TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        return 200 "client=\n";
+    }
+--- request eval
+["GET /static", "GET /static/verified", "GET /nobody", "GET /unasked"]
+--- response_body_like eval
+[("client=\\s") x 4]
+--- no_error_log
+[error]
+
+
+
+=== TEST 4: it replaces the location's, and that is not sent in its place
+--- config
+    location /t {
+        access_by_lua_block { assert(kong.service.set_tls_cert_key(cert.client1, key.client1)) }
+        proxy_ssl_certificate $TEST_NGINX_PKI/client-rsa.crt;
+        proxy_ssl_certificate_key $TEST_NGINX_PKI/client-rsa.key;
+        proxy_pass https://rsa;
+    }
+--- request
+GET /t
+--- error_code: 502
+--- error_log
+the key is EC P-256, and the service takes RSA-PSS+SHA256, RSA+SHA256
+
+
+
+=== TEST 5: no other peer is tried, and none is taken out; it is counted
+--- http_config
+    upstream two {
+        server unix:$TEST_NGINX_HTML_DIR/rsa.sock max_fails=1 fail_timeout=60s;
+        server unix:$TEST_NGINX_HTML_DIR/rsa.sock max_fails=1 fail_timeout=60s;
+    }
+--- config
+    location /t {
+        access_by_lua_block { assert(kong.service.set_tls_cert_key(cert[ngx.var.arg_cert], key[ngx.var.arg_cert])) }
+        add_header X-Peers $upstream_addr;
+        proxy_pass https://two;
+    }
+    location /status { kong_tls_status; }
+--- request eval
+[("GET /t?cert=client1") x 3, ("GET /t?cert=rsa") x 2, "GET /status?format=prometheus"]
+--- error_code eval
+[(502) x 3, 200, 200, 200]
+--- response_body_like eval
+[(".") x 3, ("client=CN=client-rsa") x 2, 'refusals_total\{setting="client_certificate"\} [36]\n']
+--- no_error_log
+no live upstreams
+temporarily disabled

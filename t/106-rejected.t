@@ -1,0 +1,180 @@
+# What a request with settings brings on itself is its own: a service that rejects its certificate has not
+# failed, and no other is tried. What would have failed for anybody is a failure.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestKong;
+use TestPrograms;
+use TestProcesses;
+use TestRelay;
+
+use Test::More;
+
+require_program('curl', 'openssl', 'timeout');
+
+my $folder = test_folder();
+my $pki = $ENV{TEST_NGINX_PKI};
+
+# ---- services ------------------------------------------------------------------------------------
+
+my @VERSIONS = qw(1.2 1.3);
+my %rejecting = map {
+    my $version = $_;
+    $version => [map { "unix:" . start_s_server("rejecting$_-$version", '-tls' . $version =~ tr/./_/r,
+        '-Verify', 2, '-verify_return_error', '-CAfile', "$pki/ca.crt") } 1, 2]
+} @VERSIONS;
+start_nginx('services', http => join '', map {<<"_EOC_"} @VERSIONS);
+    server {
+        listen unix:$folder/service$_.sock ssl;
+        ssl_protocols TLSv$_;
+        ssl_certificate $pki/service.crt;
+        ssl_certificate_key $pki/service.key;
+        ssl_verify_client optional_no_ca;
+        ssl_session_tickets off;
+        return 200 "\$ssl_client_s_dn\\n";
+    }
+_EOC_
+my %relay = map { $_ => start_relay("$folder/service$_.sock") } @VERSIONS;
+my ($nobody) = free_ports(1);
+
+# ---- the gateway ---------------------------------------------------------------------------------
+
+# A block of two servers for each case: what has failed in one is no matter in another.
+my @cases = map {
+    my $version = $_;
+    map { +{ name => "$_->[0]-$version", version => $version, servers => $_->[1] } }
+        ['rejected', $rejecting{$version}],
+        ['rejected-body', $rejecting{$version}],
+        ['rejected-first', $rejecting{$version}],
+        map { [$_, ["127.0.0.1:$relay{$version}", "127.0.0.1:$relay{$version}"]] }
+            qw(answered-by-reset answered-by-close reset-at-once reset-in-flight stalls),
+} @VERSIONS;
+push @cases, { name => 'refused', version => '1.2', servers => ["127.0.0.1:$nobody", "127.0.0.1:$nobody"] };
+my $blocks = join '', map {
+    my $servers = join ' ', map {"server $_ max_fails=1 fail_timeout=1h;"} @{ $_->{servers} };
+    "    upstream $_->{name} { $servers }\n";
+} @cases;
+my $locations = join '', map {<<"_EOC_"} @cases;
+        location /$_->{name} {
+            proxy_ssl_protocols TLSv$_->{version};
+            proxy_pass https://$_->{name};
+        }
+_EOC_
+
+start_nginx('gateway', modules => 1, log => 'info', http => <<"_EOC_");
+    init_by_lua_block {
+        kong = require "resty.kong.pdk"
+        local pki = require "pki"
+        cert, key = {}, {}
+        for _, name in ipairs { "client1", "client-other", "client-weak" } do
+            cert[name], key[name] = pki.chain("$pki/" .. name), pki.key("$pki/" .. name)
+        end
+    }
+$blocks
+    upstream broken {
+        server 127.0.0.1:$relay{'1.2'} max_fails=2 fail_timeout=1s;
+        server 127.0.0.1:$relay{'1.3'} max_fails=1 fail_timeout=1h backup;
+    }
+    upstream broken-kept {
+        least_conn;
+        server 127.0.0.1:$relay{'1.2'} max_fails=2 fail_timeout=1s;
+        server 127.0.0.1:$relay{'1.3'} max_fails=1 fail_timeout=1h backup;
+        keepalive 4;
+    }
+    server {
+        listen unix:$folder/gateway.sock;
+        client_max_body_size 0;
+        add_header X-Servers \$upstream_addr always;
+        proxy_connect_timeout 500ms;
+        proxy_read_timeout 500ms;
+        proxy_ssl_protocols TLSv1.2 TLSv1.3;
+        proxy_ssl_session_reuse off;
+        access_by_lua_block {
+            local name = ngx.var.arg_cert
+            assert(kong.service.set_tls_cert_key(cert[name], key[name]))
+        }
+$locations
+        location /broken { proxy_pass https://broken; }
+        location /broken-kept { proxy_pass https://broken-kept; }
+    }
+_EOC_
+
+# The status of a request, and how many servers it was sent to.
+sub ask {
+    my ($path, @options) = @_;
+    my $said = `curl -s -o /dev/null -D - --unix-socket $folder/gateway.sock -H Expect: @options 'http://x/$path'`;
+    my ($status, $servers) = $said =~ /\AHTTP\S+ (\d+).*^X-Servers: (\N*)\r$/ms or return "no answer: $said";
+    return $status . ' ' . split ', ', $servers;
+}
+
+# How many servers were taken out, and what was logged about it, since this was last called.
+my $read = 0;
+sub taken_out {
+    my $log = substr slurp("$folder/gateway.log"), $read;
+    $read += length $log;
+    return scalar(() = $log =~ /upstream server temporarily disabled/g);
+}
+
+# ---- what a request brings on itself -------------------------------------------------------------
+
+write_to("$folder/body", 'x' x 4_000_000);
+for my $version (@VERSIONS) {
+    is(ask("rejected-$version?cert=client1"), '200 1', "TLS $version: a good certificate");
+    is(ask("rejected-$version?cert=client-other"), '502 1', "TLS $version: one that the service rejects: none other is asked");
+    is(ask("rejected-$version?cert=client1"), '200 1', "TLS $version: ... and others are served still") for 1 .. 2;
+    is(taken_out(), 0, "TLS $version: ... nobody was taken out");
+
+    is(ask("rejected-body-$version?cert=client-other", "--data-binary \@$folder/body"), '502 1',
+        "TLS $version: the same while a body is being sent");
+    is(ask("rejected-body-$version?cert=client1"), '200 1', "TLS $version: ... and others are served still") for 1 .. 2;
+    is(taken_out(), 0, "TLS $version: ... nobody was taken out");
+
+    is(ask("rejected-first-$version?cert=client-other"), '502 1', "TLS $version: again and again") for 1 .. 4;
+    is(taken_out(), 0, "TLS $version: ... nobody was taken out");
+
+    # The ClientHello, and the first record of the flight with our certificate.
+    for my $how (qw(reset close)) {
+        break_off($relay{$version}, from => 'client', records => 2, part => 'none', how => $how);
+        is(ask("answered-by-$how-$version?cert=client1"), '502 1', "TLS $version: a $how for an answer");
+        let_pass($relay{$version});
+        is(ask("answered-by-$how-$version?cert=client1"), '200 1', "TLS $version: ... and others are served still");
+        is(taken_out(), 0, "TLS $version: ... nobody was taken out");
+    }
+
+    # ---- what would have failed for anybody
+    break_off($relay{$version}, from => 'server', records => 0, part => 'none', how => 'reset');
+    is(ask("reset-at-once-$version?cert=client1"), '502 2', "TLS $version: a reset without our certificate");
+    is(taken_out(), 2, "TLS $version: ... is a failure of both");
+    break_off($relay{$version}, from => 'server', records => 1, part => 'half', how => 'reset');
+    is(ask("reset-in-flight-$version?cert=client1"), '502 2', "TLS $version: one before the service has asked");
+    is(taken_out(), 2, "TLS $version: ... is a failure of both");
+    break_off($relay{$version}, from => 'server', records => 0, part => 'none', how => 'stall');
+    is(ask("stalls-$version?cert=client1"), '504 2', "TLS $version: one that does not answer");
+    is(taken_out(), 2, "TLS $version: ... is a failure of both");
+    let_pass($relay{$version});
+}
+is(ask('refused?cert=client1'), '502 2', 'nobody listens');
+is(taken_out(), 2, '... is a failure of both');
+
+# ---- and what says nothing of a server that has failed -------------------------------------------
+
+for my $block (qw(broken broken-kept)) {
+    break_off($relay{'1.2'}, from => 'server', records => 0, part => 'none', how => 'reset');
+    is(ask("$block?cert=client1"), '200 2', "$block: the first server fails") for 1 .. 2;
+    is(taken_out(), 1, "$block: ... and is taken out");
+    is(ask("$block?cert=client1"), '200 1', "$block: ... so that it is not asked");
+    # nginx tries it again when its time is over.
+    my $over = time + 2;
+    wait_until('the server to be tried again', sub { time > $over });
+    is(ask("$block?cert=client-weak"), '502 1', "$block: an attempt that we refuse");
+    is(taken_out(), 0, "$block: ... is no failure");
+    is(ask("$block?cert=client1"), '200 2', "$block: the next is the one that tries it");
+    is(taken_out(), 1, "$block: ... and finds that it fails still");
+    is(ask("$block?cert=client1"), '200 1', "$block: ... so that it is not asked");
+    let_pass($relay{'1.2'});
+}
+
+unlike(slurp("$folder/gateway.log"), qr/\[(?:crit|alert|emerg)\]/, 'nothing is alarming');
+done_testing();

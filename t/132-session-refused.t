@@ -1,0 +1,143 @@
+# A service that does not take the session that it is offered: with an alert, a reset or a close. The request
+# knows nothing of it, the service has not failed, and is soon offered no more.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestKong;
+use TestProcesses;
+use TestRelay;
+
+use Test::More;
+
+require_program('curl');
+
+my $folder = test_folder();
+my $pki = $ENV{TEST_NGINX_PKI};
+my @VERSIONS = qw(1.2 1.3);
+my @WAYS = qw(settings balancer kept);
+my @HOW = qw(alert reset close);
+
+start_nginx('services', http => join '', map {<<"_EOC_"} @VERSIONS);
+    server {
+        listen unix:$folder/service$_.sock ssl;
+        ssl_protocols TLSv$_;
+        ssl_certificate $pki/service.crt;
+        ssl_certificate_key $pki/service.key;
+        ssl_verify_client optional_no_ca;
+        add_header X-Reused \$ssl_session_reused;
+        return 200 "\$ssl_client_s_dn\\n";
+    }
+_EOC_
+
+# One for each case: what it has refused once is remembered.
+my @cases = map {
+    my $version = $_;
+    map {
+        my $how = $_;
+        map { +{ version => $version, how => $how, way => $_, name => "$_-$how-$version" } } @WAYS
+    } @HOW, 'stall', 'always'
+} @VERSIONS;
+$_->{port} = start_relay("$folder/service$_->{version}.sock") for @cases;
+
+my $blocks = join '', map {
+    my %body = (
+        settings => "server 127.0.0.1:$_->{port} max_fails=1 fail_timeout=1h; server 127.0.0.1:1 backup;",
+        balancer => "server 0.0.0.1; balancer_by_lua_block {"
+            . " assert(require('ngx.balancer').set_current_peer('127.0.0.1', $_->{port})) }",
+        # Which keeps no connection, and so has sessions alone.
+        kept => "server 127.0.0.1:$_->{port} max_fails=1 fail_timeout=1h; server 127.0.0.1:1 backup;"
+            . " kong_tls_keepalive 1 requests=1;",
+    );
+    "    upstream $_->{name} { $body{$_->{way}} }\n"
+} @cases;
+my $locations = join '', map {
+    my $settings = $_->{way} eq 'settings' ? 'assert(kong.service.set_tls_cert_key(chain, key))' : '';
+    my $timeout = $_->{how} eq 'stall' ? 'proxy_connect_timeout 300ms;' : '';
+    <<"_EOC_"
+        location /$_->{name} {
+            access_by_lua_block { $settings }
+            proxy_ssl_protocols TLSv$_->{version};
+            $timeout
+            proxy_pass https://$_->{name};
+        }
+_EOC_
+} @cases;
+
+start_nginx('gateway', modules => 1, log => 'info', http => <<"_EOC_");
+    init_by_lua_block {
+        kong = require "resty.kong.pdk"
+        local pki = require "pki"
+        chain, key = pki.chain("$pki/client1"), pki.key("$pki/client1")
+    }
+$blocks
+    server {
+        listen unix:$folder/gateway.sock;
+        add_header X-Attempts "\$upstream_addr \$upstream_status" always;
+        proxy_next_upstream off;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+$locations
+    }
+_EOC_
+
+# The status, and what the service says of the session.
+sub ask {
+    my ($case, @options) = @_;
+    my $said = `curl -s -o /dev/null -D - --unix-socket $folder/gateway.sock @options http://x/$case->{name}`;
+    my ($status) = $said =~ /\AHTTP\S+ (\d+)/ or return "no answer: $said";
+    my ($attempts) = $said =~ /^X-Attempts: (\N*)\r$/m;
+    return "$status in several attempts: $attempts" if $attempts =~ /,/;
+    return $said =~ /^X-Reused: (\N*)\r$/m ? "$status $1" : $status;
+}
+
+my $read = 0;
+sub logged {
+    my ($what) = @_;
+    my $log = substr slurp("$folder/gateway.log"), $read;
+    $read += length $log;
+    my %count = (refused => 0, error => 0, disabled => 0);
+    $count{refused}++ while $log =~ /has not taken the TLS session/g;
+    $count{error}++ while $log =~ /\[error\]/g;
+    $count{disabled}++ while $log =~ /temporarily disabled/g;
+    return "@count{qw(refused error disabled)}";
+}
+
+for my $case (@cases) {
+    my ($name, $port, $how) = @$case{qw(name port how)};
+    my $refuse = sub {
+        break_off($port, from => 'client', records => 0, part => 'none', how => $_[0], offers => $_[1] // 'session');
+    };
+    is(ask($case), '200 .', "$name: a full handshake");
+    is(ask($case), '200 r', "$name: ... and a session is resumed");
+    logged();
+
+    if ($how eq 'stall') {
+        $refuse->('stall');
+        is(ask($case), '504', "$name: who says nothing is waited for, and has failed");
+        let_pass($port);
+        next;
+    }
+    if ($how eq 'always') {
+        # To whomever, and whatever is offered.
+        $refuse->('reset', 'anything');
+        is(ask($case), '502', "$name: who breaks off a full handshake as well has failed");
+        is(logged(), $case->{way} eq 'balancer' ? '1 1 0' : '1 1 1', "$name: ... with one line, and as a failure");
+        next;
+    }
+
+    $refuse->($how);
+    is(ask($case), '200 .', "$name: it is refused, and a full handshake made");
+    is(logged(), '1 0 0', "$name: ... which is no error, and no failure");
+    # The body has not been sent, and is.
+    is(ask($case, '-d', 'a=b'), '200 .', "$name: the next");
+    is(logged(), '1 0 0', "$name: ... is refused too");
+    is(ask($case), '200 .', "$name: and no more are offered") for 1 .. 3;
+    is(logged(), '0 0 0', "$name: ... since none was taken");
+    let_pass($port);
+    is(ask($case), '200 .', "$name: ... for a while");
+}
+
+unlike(slurp("$folder/gateway.log"), qr/\[(?:crit|alert|emerg)\]/, 'nothing is alarming');
+done_testing();

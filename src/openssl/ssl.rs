@@ -360,6 +360,8 @@ pub enum HandshakeEvent {
     Start,
     /// The handshake has ended with success.
     Done,
+    /// The server has said what it has to say: it is for the SSL, a client's, to present what it has.
+    ServerDone,
     /// The SSL, a client's, has signed for the certificate that it presents.
     CertificateSent,
     /// The server has given a session, in TLS 1.3 after it was content with the client.
@@ -387,6 +389,10 @@ impl HandshakeEvent {
         match unsafe { sys::SSL_get_state(ssl.as_ptr()) } {
             sys::TLS_ST_CW_CERT_VRFY => Some(Self::CertificateSent),
             sys::TLS_ST_CR_SESSION_TICKET => Some(Self::TicketReceived),
+            sys::TLS_ST_CR_SRVR_DONE => Some(Self::ServerDone),
+            sys::TLS_ST_CR_FINISHED if ssl.version2() == Some(SslVersion::TLS1_3) => {
+                Some(Self::ServerDone)
+            }
             _ => None,
         }
     }

@@ -91,6 +91,10 @@ pub const BIO_NOCLOSE: c_int = 0;
 
 /// `SSL_get_state(3)`: the last message was a `NewSessionTicket` of the peer's.
 pub const TLS_ST_CR_SESSION_TICKET: c_int = 9;
+/// As above: a `ServerHelloDone`.
+pub const TLS_ST_CR_SRVR_DONE: c_int = 8;
+/// As above: a `Finished` of the peer's, a server.
+pub const TLS_ST_CR_FINISHED: c_int = 11;
 /// As above: a `CertificateVerify` of our own, as a client.
 pub const TLS_ST_CW_CERT_VRFY: c_int = 15;
 

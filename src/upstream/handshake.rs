@@ -17,6 +17,7 @@ use openssl_sys::{EVP_PKEY, SSL, X509};
 
 use super::connection::{self, IdentifyError, Offer, Resumption, UpstreamConnection};
 use super::identification;
+use super::lua_handshake::LuaHandshake;
 use super::locations::LocationTrust;
 use super::peer::PeerChoice;
 use super::session_cache::SessionKey;
@@ -144,6 +145,7 @@ fn on_event(ssl: &SslRef, event: HandshakeEvent) {
     let is_start = match event {
         HandshakeEvent::Start => true,
         HandshakeEvent::Done => false,
+        HandshakeEvent::ServerDone => return server_done(ssl),
         HandshakeEvent::CertificateSent => {
             return note(ssl, UpstreamConnection::certificate_is_sent);
         }
@@ -167,6 +169,22 @@ fn on_event(ssl: &SslRef, event: HandshakeEvent) {
         }
     } else {
         done(handshake, state);
+    }
+}
+
+/// Ends a handshake in which Lua code has judged the service: OpenSSL would go on, and leave it to nginx to
+/// look at the verdict when all is done.
+fn server_done(ssl: &SslRef) {
+    let Some(handshake) = Handshake::of(ssl).filter(|handshake| {
+        let judged = module::lua_handshake(handshake.request).map(LuaHandshake::judges_service);
+        judged == Some(true) && !handshake.tls.handshaked()
+    }) else {
+        return;
+    };
+    let is_rejected = RequestState::find(handshake.request)
+        .is_some_and(|state| verify::check_verdict(handshake, state).is_err());
+    if is_rejected && ssl::break_off(ssl).is_err() {
+        ssl::refuse_handshake(ssl);
     }
 }
 

@@ -142,11 +142,7 @@ fn rejection(
 ) -> Option<String> {
     let error = verification.error();
     if error != X509VerifyResult::OK {
-        return Some(format!(
-            "upstream SSL certificate verify error: ({}:{})",
-            error.as_raw(),
-            error.error_string()
-        ));
+        return Some(verify_error(error));
     }
     let leaf = verification.leaf();
     let name = UpstreamConnection::of(verification.ssl)
@@ -162,6 +158,24 @@ fn rejection(
         verification.fail(X509VerifyResult::APPLICATION_VERIFICATION);
     }
     missing
+}
+
+/// The service failed.
+pub struct Rejected;
+
+/// Whether the service of a handshake that is to be verified is good, by whoever has judged it.
+pub fn check_verdict(handshake: Handshake<'_>, state: &RequestState) -> Result<(), Rejected> {
+    let result = handshake.ssl.verify_result();
+    if !handshake.upstream.verifies() || result == X509VerifyResult::OK {
+        return Ok(());
+    }
+    reject(handshake, state, &verify_error(result));
+    Err(Rejected)
+}
+
+/// As nginx says it.
+fn verify_error(error: X509VerifyResult) -> String {
+    format!("upstream SSL certificate verify error: ({}:{})", error.as_raw(), error.error_string())
 }
 
 /// Ends a handshake whose service was rejected, with this one line in the log. nginx tries the next

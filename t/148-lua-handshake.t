@@ -1,0 +1,170 @@
+# Lua code that takes part in the handshake with a service (proxy_ssl_certificate_by_lua*,
+# proxy_ssl_verify_by_lua*): what it chooses, and how it judges, is part of no identity. So such a location keeps
+# and resumes nothing, unless the request itself sets its certificate and nobody judges but OpenSSL.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestKong;
+use TestPrograms;
+use TestProcesses;
+
+use Test::More;
+
+require_program('curl', 'gcc', 'nginx');
+
+my $folder = test_folder();
+my $pki = $ENV{TEST_NGINX_PKI};
+
+my ($build) = grep { defined && -f "$_/Makefile" }
+    $ENV{NGINX_BUILD_DIR}, defined $ENV{NGINX_SOURCE_DIR} ? "$ENV{NGINX_SOURCE_DIR}/objs" : undef, glob 'target/nginx-src*/objs';
+die "no configured sources of nginx\n" unless $build;
+my $own = grep {/\bproxy_ssl_certificate_by_lua_block\b/} map { slurp($_) } grep {/lua/} split ' ', $ENV{TEST_NGINX_LOAD_MODULES};
+plan skip_all => 'this Lua module has the directives itself, and needs no stand-ins' if $own;
+
+my ($includes) = slurp("$build/Makefile") =~ /^ALL_INCS = ((?:\N*\\\n)*\N*)/m or die "$build/Makefile has no includes\n";
+my @includes = map { m{\A/} ? $_ : "$build/../$_" } $includes =~ /-I (\S+)/g;
+system('gcc', '-Wall', '-Werror', '-shared', '-fPIC', '-o', "$folder/lua-handshake.so", 't/support/lua-handshake.c',
+    map { ('-I', $_) } @includes) == 0 or die "t/support/lua-handshake.c can't be compiled\n";
+# Behind the Lua module, and before the one under test.
+$ENV{TEST_NGINX_LOAD_MODULES} =~ s{(?=\S+/ngx_http_kong_tls_module\.so)}{$folder/lua-handshake.so };
+
+# ---- nginx ---------------------------------------------------------------------------------------
+
+my @VERSIONS = qw(1.2 1.3);
+start_nginx('services', http => join '', "log_format seen '\$request_uri';\n", map {<<"_EOC_"} @VERSIONS);
+    server {
+        listen unix:$folder/service$_.sock ssl;
+        ssl_protocols TLSv$_;
+        ssl_certificate $pki/service.crt;
+        ssl_certificate_key $pki/service.key;
+        ssl_verify_client optional_no_ca;
+        access_log $folder/service.log seen;
+        return 200 "\$ssl_client_s_dn \$ssl_session_reused \$connection_requests\\n";
+    }
+_EOC_
+# It says whose certificate it is shown.
+start_s_server("s_server-$_", '-tls' . tr/./_/r, '-verify', 2, '-CAfile', "$pki/ca.crt") for @VERSIONS;
+
+my @BLOCKS = qw(ours nginx both none lua);
+my $s_servers = join '', map {"upstream s_server-$_ { server unix:$folder/s_server-$_.sock; }\n"} @VERSIONS;
+my %keepalive = (ours => 'kong_tls_keepalive 8;', nginx => 'keepalive 8;', both => 'keepalive 8; kong_tls_keepalive 8;');
+my $blocks = join '', map {
+    my $version = $_;
+    map {
+        my $server = $_ eq 'lua'
+            ? "server 0.0.0.1; balancer_by_lua_block { assert(require('ngx.balancer').set_current_peer('unix:$folder/service$version.sock')) }"
+            : "server unix:$folder/service$version.sock;";
+        "    upstream $_-$version { $server @{[$keepalive{$_} // '']} }\n";
+    } @BLOCKS
+} @VERSIONS;
+my $locations = join '', map {
+    my $version = $_;
+    map {<<"_EOC_"} @BLOCKS, 's_server'
+            location /chosen/$_-$version {
+                proxy_ssl_certificate_by_lua_file $pki;
+                proxy_ssl_protocols TLSv$version;
+                proxy_pass https://$_-$version;
+            }
+            location /judged/$_-$version {
+                proxy_ssl_verify_by_lua_file x;
+                proxy_ssl_verify on;
+                proxy_ssl_protocols TLSv$version;
+                proxy_pass https://$_-$version;
+            }
+            location /judged-later/$_-$version {
+                proxy_ssl_verify_by_lua_file x;
+                proxy_ssl_protocols TLSv$version;
+                proxy_pass https://$_-$version;
+            }
+            location /plain/$_-$version {
+                proxy_ssl_protocols TLSv$version;
+                proxy_pass https://$_-$version;
+            }
+_EOC_
+} @VERSIONS;
+start_nginx('gateway', modules => 1, log => 'info', http => <<"_EOC_");
+    init_by_lua_block {
+        kong = require "resty.kong.pdk"
+        local pki = require "pki"
+        chain, key = pki.chain("$pki/client1"), pki.key("$pki/client1")
+    }
+$blocks
+$s_servers
+    server {
+        listen unix:$folder/gateway.sock;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_ssl_name service.test;
+        proxy_ssl_trusted_certificate $pki/ca.crt;
+        proxy_next_upstream off;
+        access_by_lua_block {
+            if ngx.var.arg_set then
+                assert(kong.service.set_tls_cert_key(chain, key))
+            end
+            if ngx.var.arg_verify then
+                assert(kong.service.set_tls_verify(true))
+            end
+        }
+$locations
+    }
+_EOC_
+
+sub ask {
+    my ($uri) = @_;
+    my ($status, undef, $body) = http_get("$folder/gateway.sock", $uri);
+    return $status eq '200' ? $body =~ s/\n\z//r : $status;
+}
+
+# ---- who chooses ---------------------------------------------------------------------------------
+
+for my $version (@VERSIONS) {
+    for my $block (map {"$_-$version"} @BLOCKS) {
+        for my $turn (1 .. 2) {
+            is(ask("/chosen/$block?t=client1"), 'CN=client-1,O=Test . 1', "$block: what Lua code has chosen for one");
+            is(ask("/chosen/$block?t=client2"), 'CN=client-2,O=Test . 1', "$block: ... and for another");
+            is(ask("/chosen/$block"), ' . 1', "$block: ... and for nobody");
+        }
+        is(ask("/chosen/$block?t=client2&verify=1"), 'CN=client-2,O=Test . 1', "$block: beside a setting of ours") for 1 .. 2;
+        # Ours alone decides, and so may be kept.
+        like(ask("/chosen/$block?t=client2&set=1"), qr/^CN=client-1,O=Test /, "$block: where the request sets it, Lua code is not asked")
+            for 1 .. 2;
+        if ($block !~ /^nginx/) {
+            like(ask("/chosen/$block?t=client2&set=1"), qr/^CN=client-1,O=Test (?:r 1|[.r] [2-9])$/, "$block: ... and what it made is used again");
+        }
+        # What was made for nobody in particular.
+        ask("/plain/$block");
+        is(ask("/chosen/$block?t=client2"), 'CN=client-2,O=Test . 1', "$block: nothing idle of another location is taken");
+    }
+
+# ---- who judges ----------------------------------------------------------------------------------
+
+    for my $block (map {"$_-$version"} @BLOCKS) {
+        for my $path ("/judged/$block", "/judged-later/$block") {
+            my $verify = $path =~ /later/ ? '&verify=1' : '';
+            my @settings = ('', '&set=1', '&verify=1', '&set=1&verify=1');
+            @settings = grep {/verify/} @settings if $verify;
+            for my $settings (@settings) {
+                my $who = $settings =~ /set/ ? 'CN=client-1,O=Test' : '';
+                is(ask("$path?a=1$settings"), "$who . 1", "$path$settings: good");
+                is(ask("$path?bad=1$settings"), '502', "$path$settings: ... and bad, which is judged for itself");
+                is(ask("$path?a=1$settings"), "$who . 1", "$path$settings: ... and good");
+            }
+        }
+    }
+}
+
+# A service that was judged bad is not shown the certificate.
+for my $version (@VERSIONS) {
+    my $shown = sub { slurp("$folder/s_server-$version.out") =~ /client-1/ };
+    is(ask("/judged-later/s_server-$version?bad=1&set=1&verify=1"), '502', "TLS $version: judged bad");
+    ok(!$shown->(), "TLS $version: ... and shown nothing");
+    isnt(ask("/judged-later/s_server-$version?a=1&set=1&verify=1"), '502', "TLS $version: judged good");
+    ok($shown->(), "TLS $version: ... and shown the certificate");
+}
+my $log = slurp("$folder/gateway.log");
+like($log, qr/upstream SSL certificate verify error: \(50:application verification failure\)/, 'a verdict is nginx\'s error');
+unlike($log, qr/\[(?:crit|alert|emerg)\]/, 'nothing is alarming');
+unlike(slurp("$folder/service.log"), qr/bad=1/, 'nobody who was judged bad has got a request');
+done_testing();

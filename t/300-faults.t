@@ -36,18 +36,20 @@ chomp(my @functions = `$folder/list`);
 # whole, are tried with the configuration.
 my %cannot_fail = map { $_ => 1 } split ' ', <<'END';
 ASN1_STRING_get0_data ASN1_STRING_length ASN1_STRING_type ASN1_TIME_free BIO_ctrl BIO_free_all BIO_s_mem
-BN_free CRYPTO_free CRYPTO_get_ex_new_index ERR_get_error_all ERR_lib_error_string ERR_reason_error_string
-EVP_MD_CTX_free EVP_PKEY_free EVP_PKEY_get_id EVP_sha256 GENERAL_NAME_free OPENSSL_init_ssl OPENSSL_sk_free
+BN_free CRYPTO_free CRYPTO_get_ex_new_index EC_GROUP_get_curve_name EC_KEY_free EC_KEY_get0_group ERR_get_error_all ERR_lib_error_string ERR_reason_error_string
+EVP_MD_CTX_free EVP_PKEY_free EVP_PKEY_get_bits EVP_PKEY_get_id EVP_sha256 GENERAL_NAME_free OBJ_nid2sn
+OPENSSL_init_ssl OPENSSL_sk_free
 OPENSSL_sk_num OPENSSL_sk_pop OPENSSL_sk_value OPENSSL_sk_zero OpenSSL_version OpenSSL_version_num
 SHA256_Final SHA256_Init SHA256_Update
-SSL_CIPHER_get_name SSL_CTX_ctrl SSL_CTX_get_cert_store SSL_CTX_get_ex_data SSL_CTX_get_info_callback
+SSL_CIPHER_get_name SSL_CTX_ctrl SSL_CTX_get_cert_store SSL_CTX_get_client_cert_cb SSL_CTX_set_client_cert_cb SSL_CTX_get_ex_data SSL_CTX_get_info_callback
 SSL_CTX_get_verify_callback SSL_CTX_sess_get_get_cb SSL_CTX_sess_set_get_cb SSL_CTX_set_alpn_select_cb
 SSL_CTX_set_ex_data SSL_CTX_set_info_callback SSL_CTX_set_session_ticket_cb SSL_SESSION_free
 SSL_SESSION_get0_hostname SSL_SESSION_get0_id_context SSL_SESSION_get0_peer SSL_SESSION_get0_ticket_appdata
 SSL_SESSION_get_protocol_version SSL_SESSION_is_resumable SSL_certs_clear SSL_client_hello_get0_ext SSL_free
 SSL_get0_param SSL_get1_peer_certificate SSL_get_SSL_CTX SSL_get_certificate SSL_get_client_CA_list
 SSL_get_current_cipher SSL_get_ex_data SSL_get_ex_data_X509_STORE_CTX_idx SSL_get_peer_cert_chain
-SSL_get_servername SSL_get_session SSL_get_shutdown SSL_get_verify_mode SSL_get_verify_result
+SSL_get_servername SSL_get_session SSL_get_shutdown SSL_get_sigalgs SSL_get_state SSL_peek SSL_set0_wbio
+SSL_set_post_handshake_auth SSL_get_verify_mode SSL_get_verify_result
 SSL_get_version SSL_has_pending SSL_session_reused SSL_set0_CA_list SSL_set_cert_cb SSL_set_client_CA_list
 SSL_set_info_callback SSL_set_not_resumable_session_callback SSL_set_options SSL_set_shutdown
 SSL_set_verify SSL_set_verify_depth SSL_set_verify_result SSL_version X509_CRL_free X509_LOOKUP_file
@@ -61,7 +63,8 @@ X509_VERIFY_PARAM_get_depth X509_VERIFY_PARAM_get_flags X509_VERIFY_PARAM_set_au
 X509_VERIFY_PARAM_set_depth X509_VERIFY_PARAM_set_time X509_free X509_get_issuer_name X509_get_serialNumber X509_get_subject_name
 X509_getm_notAfter X509_getm_notBefore X509_verify_cert_error_string
 ngx_cached_time ngx_close_connection ngx_conf_full_name ngx_conf_log_error ngx_current_msec ngx_cycle
-ngx_destroy_pool ngx_event_timer_rbtree ngx_exiting ngx_http_add_variable ngx_http_discard_request_body
+ngx_destroy_pool ngx_event_timer_rbtree ngx_exiting ngx_http_add_variable ngx_http_compile_complex_value ngx_http_discard_request_body
+ngx_http_upstream_init_round_robin ngx_rwlock_rlock ngx_rwlock_unlock ngx_rwlock_wlock
 ngx_http_get_variable_index ngx_http_lua_add_package_preload ngx_http_lua_ffi_get_phase ngx_http_module
 ngx_log_error_core ngx_pagesize ngx_parse_time ngx_rbtree_delete ngx_rbtree_insert ngx_shared_memory_add
 ngx_slab_alloc ngx_ssl_connection_index ngx_ssl_shutdown ngx_terminate
@@ -77,7 +80,7 @@ is "@unknown", '', 'of every function that the module calls it is known whether 
 my $pki = $ENV{TEST_NGINX_PKI};
 
 sub service {
-    my ($name, $certificate) = @_;
+    my ($name, $certificate, $more) = @_;
     return <<"_EOC_";
     server {
         listen unix:$folder/$name.sock ssl;
@@ -85,12 +88,14 @@ sub service {
         ssl_certificate_key $pki/$certificate.key;
         ssl_verify_client optional_no_ca;
         ssl_client_certificate $pki/ca.crt;
+        @{[$more // '']}
         return 200 "client=\$ssl_client_s_dn\\n";
     }
 _EOC_
 }
 
-start_nginx('services', http => service('right', 'service') . service('wrong', 'service-other'));
+start_nginx('services', http => service('right', 'service') . service('wrong', 'service-other')
+    . service('rsa', 'service', 'ssl_conf_command ClientSignatureAlgorithms RSA-PSS+SHA256:RSA+SHA256;'));
 
 # As `struct control` has it.
 my $size = 8 + 4 + 8000;
@@ -156,6 +161,7 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
               consumers = { { name = "alice", uri = "spiffe://test/alice" }, { name = "mallory", common_name = "client-1" } } } })
     }
     upstream right { server unix:$folder/right.sock; kong_tls_keepalive 4; }
+    upstream rsa { server unix:$folder/rsa.sock; }
     upstream wrong { server unix:$folder/wrong.sock; kong_tls_keepalive 4; }
     add_header X-Worker \$pid always;
     proxy_ssl_name service.test;
@@ -176,6 +182,20 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
             location /set/wrong { proxy_pass https://wrong; }
         }
         location /nothing { proxy_pass https://right; }
+        location /rsa {
+            access_by_lua_block { must(kong.service.set_tls_cert_key(chain("client1"), key("client1"))) }
+            proxy_pass https://rsa;
+        }
+        location /required {
+            kong_tls_required on;
+            set \$there https://unix:$folder/right.sock:;
+            access_by_lua_block {
+                if ngx.var.arg_set then
+                    must(kong.service.set_tls_cert_key(chain("client1"), key("client1")))
+                end
+            }
+            proxy_pass \$there;
+        }
         location /target {
             access_by_lua_block {
                 kong.service.set_target("unix-is-no-host", 1)
@@ -274,6 +294,10 @@ my @scenarios = (
     ['the same with another service, which is not accepted', "--unix-socket $folder/gateway.sock http://x/set/wrong", undef],
     ['a chosen upstream, timeouts, variables', "--unix-socket $folder/gateway.sock http://x/target",
         qr/\Aclient=CN=client-2,O=Test\n200 /],
+    ['a certificate that can not be presented', "--unix-socket $folder/gateway.sock http://x/rsa", undef],
+    ['settings that are required', "--unix-socket $folder/gateway.sock http://x/required?set=1",
+        qr/\Aclient=CN=client-1,O=Test\n200 /],
+    ['the same without any', "--unix-socket $folder/gateway.sock http://x/required", undef],
     ['nothing', "--unix-socket $folder/gateway.sock http://x/nothing", qr/\Aclient=\n200 /],
     ['certificates and stores in Lua', "--unix-socket $folder/gateway.sock http://x/x509",
         qr/\Atrue nil true CN=client-1,O=Test client-1 64 true true\n200 /],

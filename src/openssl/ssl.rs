@@ -438,18 +438,16 @@ pub fn allow_post_handshake_authentication(ssl: &SslRef) {
 }
 
 /// Makes the SSL, whatever it is about to do, neither send nor take in anything more.
-pub fn break_off(ssl: &SslRef) -> Result<(), SslError> {
+pub fn break_off(ssl: &SslRef) {
     shut_down(ssl);
-    // Nothing can be written to a socket that is none, nor is that worth an error of OpenSSL's.
+    // Nothing can be written to a socket that is none, nor is that worth an error of OpenSSL's. To nothing at
+    // all, where there is no memory, it is.
     // SAFETY: the SSL is valid, and takes the BIO; that of the connection is not what closes its socket.
     unsafe {
         let nowhere = openssl_sys::BIO_new_socket(-1, sys::BIO_NOCLOSE);
-        if nowhere.is_null() {
-            return Err(SslError::take("BIO_new_socket"));
-        }
         sys::SSL_set0_wbio(ssl.as_ptr(), nowhere);
     }
-    Ok(())
+    drop(ErrorStack::get());
 }
 
 /// Takes in an alert that the peer has sent before the connection broke. Nothing else is read.

@@ -181,10 +181,10 @@ fn server_done(ssl: &SslRef) {
     }) else {
         return;
     };
-    let is_rejected = RequestState::find(handshake.request)
-        .is_some_and(|state| verify::check_verdict(handshake, state).is_err());
-    if is_rejected && ssl::break_off(ssl).is_err() {
-        ssl::refuse_handshake(ssl);
+    if let Some(state) = RequestState::find(handshake.request) {
+        if verify::check_verdict(handshake, state).is_err() {
+            ssl::break_off(ssl);
+        }
     }
 }
 
@@ -263,24 +263,22 @@ unsafe extern "C" fn client_certificate_callback(
 ) -> c_int {
     /// There is no certificate.
     const NONE: c_int = 0;
-    /// OpenSSL is to call again.
-    const FAILED: c_int = -1;
 
     // SAFETY: OpenSSL calls with a valid SSL.
     let ssl = unsafe { SslRef::from_ptr(ssl) };
-    let refused = guard("upstream client certificate", process_log(), Some(FAILED), || {
-        let certificate = UpstreamConnection::of(ssl)?.client_certificate()?;
-        if let Some(handshake) = Handshake::of(ssl) {
-            refuse(handshake, &ApplyError::not_presentable(ssl, certificate));
-        }
-        Some(ssl::break_off(ssl).map_or(FAILED, |()| NONE))
-    });
-    refused.unwrap_or_else(|| {
-        context_state(ssl.ssl_context())
-            .and_then(|state| state.previous_client_certificate)
-            // SAFETY: as OpenSSL would call it.
-            .map_or(NONE, |previous| unsafe { previous(ssl.as_ptr(), certificate, key) })
-    })
+    if let Some(set) = UpstreamConnection::of(ssl).and_then(UpstreamConnection::client_certificate) {
+        ssl::break_off(ssl);
+        guard("upstream client certificate", process_log(), (), || {
+            if let Some(handshake) = Handshake::of(ssl) {
+                refuse(handshake, &ApplyError::not_presentable(ssl, set));
+            }
+        });
+        return NONE;
+    }
+    context_state(ssl.ssl_context())
+        .and_then(|state| state.previous_client_certificate)
+        // SAFETY: as OpenSSL would call it.
+        .map_or(NONE, |previous| unsafe { previous(ssl.as_ptr(), certificate, key) })
 }
 
 /// OpenSSL calls when the peer of a handshake that has offered a session asks for a certificate,

@@ -41,10 +41,12 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(ASN1_TIME_set, 0) \
     FUNCTION(BIO_new, 0) \
     FUNCTION(BIO_new_mem_buf, 0) \
+    FUNCTION(BIO_new_socket, 0) \
     FUNCTION(BN_bn2hex, 0) \
     FUNCTION(EVP_DigestSign, 0) \
     FUNCTION(EVP_DigestSignInit, 0) \
     FUNCTION(EVP_MD_CTX_new, 0) \
+    FUNCTION(EVP_PKEY_get1_EC_KEY, 0) \
     FUNCTION(EVP_PKEY_up_ref, 0) \
     FUNCTION(EVP_get_digestbyname, 0) \
     FUNCTION(OPENSSL_sk_dup, 0) \

@@ -9,8 +9,8 @@ use crate::module;
 use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::request::Request;
 use crate::upstream::forwarding::Forwarding;
-use crate::upstream::pass::LocationConf;
 use crate::upstream::own_configuration::{self, OwnConfiguration};
+use crate::upstream::pass::LocationConf;
 use crate::upstream::settings::UpstreamTls;
 
 /// The state of a request that used one of our functions. Lives in the pool of the request, and

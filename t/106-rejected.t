@@ -32,7 +32,9 @@ start_nginx('services', http => join '', map {<<"_EOC_"} @VERSIONS);
         ssl_certificate $pki/service.crt;
         ssl_certificate_key $pki/service.key;
         ssl_verify_client optional_no_ca;
+        # So that nothing but an answer tells that a certificate was taken.
         ssl_session_tickets off;
+        ssl_conf_command NumTickets 0;
         return 200 "\$ssl_client_s_dn\\n";
     }
 _EOC_
@@ -83,8 +85,11 @@ $blocks
         server 127.0.0.1:$relay{'1.3'} max_fails=1 fail_timeout=1h backup;
         keepalive 4;
     }
+    @{[join '', map {"upstream kept-$_ { server 127.0.0.1:$relay{$_}; server 127.0.0.1:$relay{$_}; kong_tls_keepalive 4; }\n"} @VERSIONS]}
     server {
         listen unix:$folder/gateway.sock;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
         client_max_body_size 0;
         add_header X-Servers \$upstream_addr always;
         proxy_connect_timeout 500ms;
@@ -100,6 +105,7 @@ $blocks
             end
         }
 $locations
+        @{[join '', map {"location /kept-$_ { proxy_ssl_protocols TLSv$_; proxy_pass https://kept-$_; }\n"} @VERSIONS]}
         location /broken { proxy_pass https://broken; }
         location /broken-kept { proxy_pass https://broken-kept; }
     }
@@ -167,8 +173,20 @@ for my $version (@VERSIONS) {
 is(ask('refused?cert=client1'), '502 2', 'nobody listens');
 is(taken_out(), 2, '... is a failure of both');
 
+# ---- a certificate that was taken once -----------------------------------------------------------
+
+# So many records of the client's, with that of its first request.
+my %records = ('1.2' => 7, '1.3' => 6);
+for my $version (@VERSIONS) {
+    break_off($relay{$version}, from => 'client', records => $records{$version}, part => 'few', how => 'reset');
+    is(ask("kept-$version?cert=client1"), '200 1', "TLS $version: a connection that is kept");
+    let_pass($relay{$version});
+    is(ask("kept-$version?cert=client1"), '200 2', "TLS $version: ... and breaks when it is used again: that is no answer");
+}
+
 # ---- and what says nothing of a server that has failed -------------------------------------------
 
+taken_out();
 for my $block (qw(broken broken-kept)) {
     break_off($relay{'1.2'}, from => 'server', records => 0, part => 'none', how => 'reset');
     is(ask("$block?cert=client1"), '200 2', "$block: the first server fails") for 1 .. 2;

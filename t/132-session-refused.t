@@ -16,7 +16,7 @@ require_program('curl');
 my $folder = test_folder();
 my $pki = $ENV{TEST_NGINX_PKI};
 my @VERSIONS = qw(1.2 1.3);
-my @WAYS = qw(settings balancer kept);
+my @WAYS = qw(settings balancer kept target);
 my @HOW = qw(alert reset close);
 
 start_nginx('services', http => join '', map {<<"_EOC_"} @VERSIONS);
@@ -51,16 +51,22 @@ my $blocks = join '', map {
             . " kong_tls_keepalive 1 requests=1;",
     );
     "    upstream $_->{name} { $body{$_->{way}} }\n"
-} @cases;
+} grep { $_->{way} ne 'target' } @cases;
 my $locations = join '', map {
-    my $settings = $_->{way} eq 'settings' ? 'assert(kong.service.set_tls_cert_key(chain, key))' : '';
+    my $settings = $_->{way} =~ /settings|target/ ? 'assert(kong.service.set_tls_cert_key(chain, key))' : '';
+    my $pass = $_->{name};
+    if ($_->{way} eq 'target') {
+        # A peer that is of no block.
+        $settings .= " kong.service.set_target('127.0.0.1', $_->{port})";
+        $pass = '$kong_upstream_target';
+    }
     my $timeout = $_->{how} eq 'stall' ? 'proxy_connect_timeout 300ms;' : '';
     <<"_EOC_"
         location /$_->{name} {
             access_by_lua_block { $settings }
             proxy_ssl_protocols TLSv$_->{version};
             $timeout
-            proxy_pass https://$_->{name};
+            proxy_pass https://$pass;
         }
 _EOC_
 } @cases;
@@ -123,7 +129,7 @@ for my $case (@cases) {
         # To whomever, and whatever is offered.
         $refuse->('reset', 'anything');
         is(ask($case), '502', "$name: who breaks off a full handshake as well has failed");
-        is(logged(), $case->{way} eq 'balancer' ? '1 1 0' : '1 1 1', "$name: ... with one line, and as a failure");
+        is(logged(), $case->{way} =~ /balancer|target/ ? '1 1 0' : '1 1 1', "$name: ... with one line, and as a failure");
         next;
     }
 

@@ -60,8 +60,7 @@ impl ComplexValue {
         let mut value = ngx_str_t { len: 0, data: std::ptr::null_mut() };
         // SAFETY: the value lives as long as the configuration, which outlives the request.
         unsafe {
-            let status =
-                ngx_http_complex_value(request.as_ptr(), self.0.as_ptr(), &raw mut value);
+            let status = ngx_http_complex_value(request.as_ptr(), self.0.as_ptr(), &raw mut value);
             if status == NGX_OK as ngx_int_t { Ok(bytes(value)) } else { Err(EvaluationFailed) }
         }
     }

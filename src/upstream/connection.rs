@@ -146,17 +146,17 @@ impl UpstreamConnection {
     }
 
     /// Notes that a certificate was presented.
-    pub fn certificate_is_sent(&self) {
+    pub fn note_certificate_sent(&self) {
         self.certificate_sent.set(true);
     }
 
     /// Notes that the peer has gone on with what was presented.
-    pub fn is_accepted(&self) {
+    pub fn note_accepted(&self) {
         self.is_accepted.set(true);
     }
 
     /// Notes that the peer has sent a fatal alert.
-    pub fn has_alert(&self) {
+    pub fn note_alert(&self) {
         self.has_alert.set(true);
     }
 
@@ -166,13 +166,13 @@ impl UpstreamConnection {
     }
 
     /// Whether the peer has sent a fatal alert.
-    pub fn is_alerted(&self) -> bool {
+    pub fn has_alert(&self) -> bool {
         self.has_alert.get()
     }
 
     /// Notes that the handshake is done, and whether it has resumed a session. Returns whether it had
     /// offered one.
-    pub fn handshake_is_done(&self, resumed: bool) -> bool {
+    pub fn note_handshake_done(&self, resumed: bool) -> bool {
         let had_offered = self.session_is_pending.replace(false);
         if let (true, true, Some(Sessions { cache, key, .. })) =
             (had_offered, resumed, &self.sessions)

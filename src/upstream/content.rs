@@ -121,9 +121,7 @@ impl Refusal {
             Self::MissingTarget(_) => (Some(Counter::RefusedTarget), NGX_HTTP_SERVICE_UNAVAILABLE),
             Self::Unapplied(error) => (Some(error.counter()), NGX_HTTP_INTERNAL_SERVER_ERROR),
             Self::Evaluation(_) => (None, NGX_HTTP_INTERNAL_SERVER_ERROR),
-            Self::OutOfMemory(_) => {
-                (Some(Counter::RefusedMemory), NGX_HTTP_INTERNAL_SERVER_ERROR)
-            }
+            Self::OutOfMemory(_) => (Some(Counter::RefusedMemory), NGX_HTTP_INTERNAL_SERVER_ERROR),
         };
         if let Some(counter) = counter {
             counters::count(counter);

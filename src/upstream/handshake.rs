@@ -17,8 +17,8 @@ use openssl_sys::{EVP_PKEY, SSL, X509};
 
 use super::connection::{self, IdentifyError, Offer, Resumption, UpstreamConnection};
 use super::identification;
-use super::lua_handshake::LuaHandshake;
 use super::locations::LocationTrust;
+use super::lua_handshake::LuaHandshake;
 use super::peer::PeerChoice;
 use super::session_cache::SessionKey;
 use super::settings::UpstreamTls;
@@ -147,10 +147,10 @@ fn on_event(ssl: &SslRef, event: HandshakeEvent) {
         HandshakeEvent::Done => false,
         HandshakeEvent::ServerDone => return server_done(ssl),
         HandshakeEvent::CertificateSent => {
-            return note(ssl, UpstreamConnection::certificate_is_sent);
+            return note(ssl, UpstreamConnection::note_certificate_sent);
         }
-        HandshakeEvent::TicketReceived => return note(ssl, UpstreamConnection::is_accepted),
-        HandshakeEvent::FatalAlert => return note(ssl, UpstreamConnection::has_alert),
+        HandshakeEvent::TicketReceived => return note(ssl, UpstreamConnection::note_accepted),
+        HandshakeEvent::FatalAlert => return note(ssl, UpstreamConnection::note_alert),
     };
     // In a renegotiation, the SSL still has the settings of its first handshake.
     let Some(handshake) = Handshake::of(ssl).filter(|handshake| !handshake.tls.handshaked()) else {
@@ -205,9 +205,9 @@ fn done(handshake: Handshake<'_>, state: Option<&RequestState>) {
     if let Some(identified) = UpstreamConnection::of(ssl) {
         // In TLS 1.3 the service has not looked yet at what it was shown.
         if ssl.version2() != Some(SslVersion::TLS1_3) {
-            identified.is_accepted();
+            identified.note_accepted();
         }
-        if identified.handshake_is_done(ssl.session_reused()) {
+        if identified.note_handshake_done(ssl.session_reused()) {
             connection.restore_errors(upstream.peer());
         }
     }
@@ -266,7 +266,8 @@ unsafe extern "C" fn client_certificate_callback(
 
     // SAFETY: OpenSSL calls with a valid SSL.
     let ssl = unsafe { SslRef::from_ptr(ssl) };
-    if let Some(set) = UpstreamConnection::of(ssl).and_then(UpstreamConnection::client_certificate) {
+    if let Some(set) = UpstreamConnection::of(ssl).and_then(UpstreamConnection::client_certificate)
+    {
         ssl::break_off(ssl);
         guard("upstream client certificate", process_log(), (), || {
             if let Some(handshake) = Handshake::of(ssl) {
@@ -355,7 +356,11 @@ enum ApplyError {
     Session(SslError),
     ClientCertificate(SslError),
     /// The service asks for a certificate, and the key can't sign as it wants.
-    NotPresentable { taken: String, key: String, protocol: &'static str },
+    NotPresentable {
+        taken: String,
+        key: String,
+        protocol: &'static str,
+    },
     TrustedStore(SslError),
     Verify(VerifyError),
     Identity(IdentifyError),

@@ -469,7 +469,9 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
 enum Ending {
     AsNginxHasIt,
     /// It is the request's own doing, and says nothing of the peer. If it is final, no other peer is tried.
-    OfRequest { is_final: bool },
+    OfRequest {
+        is_final: bool,
+    },
     /// It is made once more, and nobody is to know of the first.
     OnceMore(Attempt),
 }
@@ -511,6 +513,13 @@ fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: ngx_uint_t
     if choice.is_refused.get() {
         return Ending::of_refusal(choice);
     }
+    let attempted = upstream.peer().connection().and_then(|connection| {
+        Some((connection, UpstreamConnection::of(connection.tls()?.ssl())?))
+    });
+    if let Some((_, attempted)) = attempted.filter(|_| upstream.has_status()) {
+        // Of TLS 1.3 there may be no other sign; and another request may use the connection.
+        attempted.note_accepted();
+    }
     if state & NGX_PEER_FAILED as ngx_uint_t == 0 {
         return Ending::AsNginxHasIt;
     }
@@ -524,10 +533,7 @@ fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: ngx_uint_t
             return Ending::OfRequest { is_final: false };
         }
     }
-    let Some(connection) = upstream.peer().connection() else {
-        return Ending::AsNginxHasIt;
-    };
-    let Some(attempted) = connection.tls().and_then(|tls| UpstreamConnection::of(tls.ssl())) else {
+    let Some((connection, attempted)) = attempted else {
         return Ending::AsNginxHasIt;
     };
     let is_timed_out = connection.is_timed_out();
@@ -575,11 +581,11 @@ fn answers_request(
     }
     if let Some(tls) = connection.tls().filter(|tls| tls.handshaked()) {
         // A request that could not be sent any more has not read why.
-        if !attempted.is_alerted() {
+        if !attempted.has_alert() {
             ssl::look_for_alert(tls.ssl());
         }
     }
-    attempted.is_alerted() || attempted.awaits_verdict() && !upstream.has_received()
+    attempted.has_alert() || attempted.awaits_verdict() && !upstream.has_received()
 }
 
 /// What became of the connection of `upstream`, while it has one.

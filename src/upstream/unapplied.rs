@@ -20,7 +20,9 @@ pub enum Unapplied {
     )]
     Plaintext,
     /// TLS of a module whose handshakes are not ours to shape.
-    #[error("the TLS settings of the request could not be applied: they are for proxy, grpc and uwsgi alone")]
+    #[error(
+        "the TLS settings of the request could not be applied: they are for proxy, grpc and uwsgi alone"
+    )]
     Module,
     /// A target, and a location that goes elsewhere.
     #[error(
@@ -29,10 +31,14 @@ pub enum Unapplied {
     )]
     Target,
     /// Retries or timeouts, and a location that knows nothing of them.
-    #[error("kong.service.set_retries or set_timeouts was called, and the location has no pass directive of nginx's")]
+    #[error(
+        "kong.service.set_retries or set_timeouts was called, and the location has no pass directive of nginx's"
+    )]
     Forwarding,
     /// `kong_tls_required`
-    #[error("\"kong_tls_required\" is on, and nobody has set how TLS is to be done for this request")]
+    #[error(
+        "\"kong_tls_required\" is on, and nobody has set how TLS is to be done for this request"
+    )]
     Required,
 }
 

@@ -27,6 +27,7 @@ pub mod outcome;
 pub mod own_configuration;
 #[cfg(not(any(test, fuzzing)))]
 pub mod pass;
+pub mod pass_url;
 #[cfg(not(any(test, fuzzing)))]
 pub mod peer;
 pub mod session_cache;

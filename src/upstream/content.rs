@@ -11,7 +11,8 @@ use ngx::ffi::{
 
 use super::forwarding::{Forwarding, Timeouts};
 use super::own_configuration;
-use super::pass::{self, Destination, Handler, Pass, Scheme};
+use super::pass::{self, Handler, Pass};
+use super::pass_url::{Destination, Scheme};
 use super::unapplied::{self, Unapplied};
 use crate::module;
 use crate::nginx::complex_value::EvaluationFailed;

@@ -3,7 +3,8 @@
 use std::cell::OnceCell;
 
 use crate::nginx::configuration::Place;
-use crate::upstream::pass::{Pass, Scheme};
+use crate::upstream::pass::Pass;
+use crate::upstream::pass_url::Scheme;
 
 /// What the directive says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,6 +18,7 @@ use super::content;
 use super::enforcement::{LocationEnforcement, Violation};
 use super::inherited::Inherited;
 use super::lua_handshake::LuaHandshakeConf;
+use super::pass_url::{Destination, Scheme, has_variable};
 use crate::directives::{NGX_CONF_ERROR, NGX_CONF_OK};
 use crate::module;
 use crate::nginx::bitfields;
@@ -75,15 +76,6 @@ static PASS_DIRECTIVES: [PassDirective; 6] = [
         verify: None,
     },
 ];
-
-/// Whether a location speaks TLS to its service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    Tls,
-    Plain,
-    /// It depends on the request.
-    Variable,
-}
 
 /// What a location has of these directives.
 pub struct Pass {
@@ -186,7 +178,7 @@ unsafe fn note(
         let pass = Pass {
             directive,
             url: String::from_utf8_lossy(url).into_owned(),
-            scheme: scheme(url, directive.tls_scheme),
+            scheme: Scheme::of(url, directive.tls_scheme),
             names_target: has_variable(url, b"kong_upstream_target"),
             value,
             place: Place::current(cf),
@@ -206,51 +198,6 @@ impl Pass {
         let tls = self.directive.tls_scheme;
         Some(value.evaluate(request).map(|url| Destination::of(url, tls)))
     }
-}
-
-/// What the URL of a request says.
-pub struct Destination {
-    pub uses_tls: bool,
-    /// The host, where no port is behind it: only so nginx takes it for the name of an `upstream {}` block.
-    pub host_alone: Option<Vec<u8>>,
-}
-
-impl Destination {
-    fn of(url: &[u8], tls: Option<&str>) -> Self {
-        let uses_tls = scheme(url, tls) == Scheme::Tls;
-        let rest = match url.windows(SEPARATOR.len()).position(|bytes| bytes == SEPARATOR) {
-            Some(end) => &url[end + SEPARATOR.len()..],
-            None => url,
-        };
-        let end = rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
-        let host = &rest[..end];
-        Self { uses_tls, host_alone: (!host.contains(&b':')).then(|| host.to_vec()) }
-    }
-}
-
-const SEPARATOR: &[u8] = b"://";
-
-/// Whether `text`, of a configuration, has the variable `name` in it: nginx reads names whatever their case.
-fn has_variable(text: &[u8], name: &[u8]) -> bool {
-    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-    text.split(|byte| *byte == b'$').skip(1).any(|rest| {
-        let rest = rest.strip_prefix(b"{").unwrap_or(rest);
-        let end = rest.iter().position(|byte| !is_of_name(byte)).unwrap_or(rest.len());
-        rest[..end].eq_ignore_ascii_case(name)
-    })
-}
-
-/// The scheme of `url`, of which `tls` is the one with TLS. A variable may be all of it, or begin
-/// before it ends.
-fn scheme(url: &[u8], tls: Option<&str>) -> Scheme {
-    let Some(tls) = tls else {
-        return Scheme::Plain;
-    };
-    if url.get(..tls.len()).is_some_and(|start| start.eq_ignore_ascii_case(tls.as_bytes())) {
-        return Scheme::Tls;
-    }
-    let end = url.windows(SEPARATOR.len()).position(|bytes| bytes == SEPARATOR);
-    if url[..end.unwrap_or(url.len())].contains(&b'$') { Scheme::Variable } else { Scheme::Plain }
 }
 
 /// Completes what we keep for the location that is being merged, and checks it.

@@ -141,3 +141,31 @@ HTTP/1.1 NONE, no certificates, reused=r
 [error]
 [alert]
 SSL_do_handshake() failed
+
+
+
+=== TEST 4: what is resumed from OpenSSL's own cache, early data included
+--- http_config
+    gateway_quic {
+        ssl_session_cache builtin:1000;
+        ssl_session_tickets off;
+        ssl_early_data on;
+        ssl_certificate_by_lua_block { assert(kong.client.tls.request_client_certificate(ca.root)) }
+    }
+--- config
+--- request
+GET /t
+--- response_body
+HTTP/3 NONE, no certificates, reused=.
+HTTP/3 NONE, no certificates, reused=r
+HTTP/3 SUCCESS, 2 certificates, reused=.
+HTTP/3 SUCCESS, 2 certificates, reused=r
+HTTP/2 NONE, no certificates, reused=.
+HTTP/2 NONE, no certificates, reused=r
+HTTP/2 SUCCESS, 2 certificates, reused=.
+HTTP/2 SUCCESS, 2 certificates, reused=r
+--- no_error_log
+[error]
+[crit]
+[alert]
+SSL_do_handshake() failed

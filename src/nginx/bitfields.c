@@ -153,6 +153,7 @@ const struct {
     FIELD(ngx_http_core_loc_conf_t, name)
     FIELD(ngx_http_core_loc_conf_t, handler)
     FIELD(ngx_http_addr_conf_t, default_server)
+    FIELD(ngx_http_addr_conf_t, virtual_names)
     FIELD(ngx_http_upstream_conf_t, upstream)
     FIELD(ngx_http_upstream_conf_t, connect_timeout)
     FIELD(ngx_http_upstream_conf_t, send_timeout)

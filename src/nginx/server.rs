@@ -4,8 +4,8 @@ use std::ptr::NonNull;
 
 use foreign_types::ForeignTypeRef;
 use ngx::ffi::{
-    ngx_conf_t, ngx_http_connection_t, ngx_http_core_main_conf_t, ngx_http_core_srv_conf_t,
-    ngx_http_ssl_srv_conf_t,
+    ngx_conf_t, ngx_hash_find_combined, ngx_hash_key, ngx_http_connection_t,
+    ngx_http_core_main_conf_t, ngx_http_core_srv_conf_t, ngx_http_ssl_srv_conf_t,
 };
 use openssl::ssl::{SslContextRef, SslRef};
 
@@ -117,6 +117,39 @@ impl<'a> ClientConnection<'a> {
     pub fn is_on(self, flag: ServerFlag) -> bool {
         // SAFETY: as above; a server has configurations of all modules.
         unsafe { flag.is_on((*self.0.conf_ctx).srv_conf) }
+    }
+
+    /// The server that nginx has for the `name` which the client asks for; `None` if that is not known
+    /// beforehand.
+    pub fn server_of(self, name: Option<&[u8]>) -> Option<Server<'a>> {
+        let mut host = name.unwrap_or_default().to_ascii_lowercase();
+        if host.last() == Some(&b'.') {
+            host.pop();
+        }
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        if !host.iter().all(is_plain) {
+            return None;
+        }
+        // SAFETY: as above. The names of an address are in a table of its servers, where nginx only
+        // reads the name that it looks for.
+        unsafe {
+            let Some(names) = (*self.0.addr_conf).virtual_names.as_mut().filter(|_| !host.is_empty())
+            else {
+                return Some(self.default_server());
+            };
+            let found = ngx_hash_find_combined(
+                &raw mut names.names,
+                ngx_hash_key(host.as_mut_ptr(), host.len()),
+                host.as_mut_ptr(),
+                host.len(),
+            );
+            match found.cast::<ngx_http_core_srv_conf_t>().as_ref() {
+                Some(server) => Some(Server(server)),
+                // Regular expressions: only nginx knows.
+                None if names.nregex > 0 => None,
+                None => Some(self.default_server()),
+            }
+        }
     }
 
     /// The server whose TLS context the handshake began with.

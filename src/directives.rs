@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::num::NonZeroUsize;
 use std::ptr;
+use std::rc::Rc;
 
 use ngx::ffi::{
     NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE12, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
@@ -10,11 +11,13 @@ use ngx::ffi::{
     NGX_HTTP_UPS_CONF, ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t,
 };
 
+use crate::downstream::guarded_headers::Stripping;
 use crate::module::{MainConf, ServerConf};
 use crate::nginx::configuration::{self, Place, milliseconds};
 use crate::nginx::connection::process_log;
 use crate::nginx::log::configuration_error;
 use crate::nginx::panic::guard;
+use crate::nginx::server;
 use crate::status::location;
 use crate::status::zone::{Zone, ZoneError};
 use crate::upstream::enforcement::Enforcement;
@@ -27,7 +30,7 @@ pub const NGX_CONF_OK: *mut c_char = ptr::null_mut();
 pub const NGX_CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
 
 /// The directives, as nginx looks for them.
-pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 5] = [
+pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 6] = [
     ngx_command_t {
         name: string(c"kong_tls_certificate_verify"),
         type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE12)
@@ -58,6 +61,14 @@ pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 5] = [
         type_: (NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS) as ngx_uint_t,
         set: Some(status),
         conf: NGX_HTTP_MAIN_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t {
+        name: string(c"kong_tls_strip_headers"),
+        type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_1MORE) as ngx_uint_t,
+        set: Some(strip_headers),
+        conf: NGX_HTTP_SRV_CONF_OFFSET,
         offset: 0,
         post: ptr::null_mut(),
     },
@@ -93,6 +104,8 @@ enum InvalidDirective {
     Value { name: &'static str, given: Vec<u8>, expected: &'static str },
     #[error("has invalid parameter \"{}\"", given.escape_ascii())]
     Parameter { given: Vec<u8> },
+    #[error("can't take away \"{}\", which nginx itself reads", given.escape_ascii())]
+    OwnHeader { given: Vec<u8> },
     #[error("could not make its shared memory zone: {0}")]
     Zone(#[from] ZoneError),
 }
@@ -207,6 +220,49 @@ fn parse_keepalive(
         }
     }
     Ok(settings)
+}
+
+unsafe extern "C" fn strip_headers(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx calls with a valid `cf`, and with our configuration of the server, or `http {}`.
+    unsafe {
+        directive(cf, "kong_tls_strip_headers", |value, names| {
+            let server_conf: &ServerConf = &*conf.cast();
+            let parsed = Rc::new(parse_strip_headers(value, names)?);
+            server_conf.strip_headers.set(parsed).map_err(|_| InvalidDirective::Duplicate)
+        })
+    }
+}
+
+fn parse_strip_headers(value: &[u8], names: &[&[u8]]) -> Result<Stripping, InvalidDirective> {
+    match (value, names) {
+        (b"on", names) => {
+            for name in names {
+                if name.is_empty() || !name.iter().all(|byte| is_in_header_name(*byte)) {
+                    return Err(InvalidDirective::Parameter { given: name.to_vec() });
+                }
+                if server::reads_header(name) {
+                    return Err(InvalidDirective::OwnHeader { given: name.to_vec() });
+                }
+            }
+            Ok(Stripping::On(names.iter().map(|name| Box::from(*name)).collect()))
+        }
+        (b"off", []) => Ok(Stripping::Off),
+        (b"off", [given, ..]) => Err(InvalidDirective::Parameter { given: given.to_vec() }),
+        _ => Err(InvalidDirective::Value {
+            name: "value",
+            given: value.to_vec(),
+            expected: "\"on\" or \"off\"",
+        }),
+    }
+}
+
+/// Whether a byte may be in the name of a header (RFC 9110, section 5.6.2).
+fn is_in_header_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 unsafe extern "C" fn status(

@@ -15,7 +15,8 @@ use crate::directives::{
     NGX_CONF_ERROR, NGX_CONF_OK, NGX_HTTP_KONG_TLS_COMMANDS, SessionCacheSettings,
 };
 use crate::downstream::asking::{self, Asking};
-use crate::downstream::{alpn, client_certificate, intermediates, names, resumption};
+use crate::downstream::guarded_headers::{GuardedHeaders, Stripping};
+use crate::downstream::{alpn, client_certificate, intermediates, names, post_read, resumption};
 use crate::lua::{api, preload, x509};
 use crate::nginx::configuration::{self, Module, ModuleIndex};
 use crate::nginx::connection::process_log;
@@ -132,12 +133,25 @@ pub struct ServerConf {
     pub sessions: OnceCell<resumption::Sessions>,
     /// Whether a server has `ssl_certificate_by_lua*`.
     pub certificate_by_lua: Cell<bool>,
+    /// `kong_tls_strip_headers`; shared with what says it.
+    pub strip_headers: OnceCell<Rc<Stripping>>,
+    /// What plugins say of the headers of a server.
+    pub guarded_headers: GuardedHeaders,
 }
 
 impl ServerConf {
+    /// Whether it has `kong_tls_strip_headers on`.
+    pub fn strips_headers(&self) -> bool {
+        self.strip_headers.get().is_some_and(|stripping| **stripping != Stripping::Off)
+    }
+
     /// Takes over what the configuration of `http {}` says, where that of a server says nothing.
     fn inherit(&self, around: &Self) {
-        self.certificate_by_lua.set(self.certificate_by_lua.get() || around.certificate_by_lua.get());
+        self.certificate_by_lua
+            .set(self.certificate_by_lua.get() || around.certificate_by_lua.get());
+        if let Some(stripping) = around.strip_headers.get() {
+            self.strip_headers.get_or_init(|| Rc::clone(stripping));
+        }
     }
 }
 
@@ -271,6 +285,21 @@ pub fn location_conf_of(request: Request<'_>) -> Option<&LocationConf> {
     unsafe { Some(request.location_configuration(index())?.as_ref()) }
 }
 
+/// What we keep for the server of `request`.
+pub fn server_conf_of(request: Request<'_>) -> Option<&ServerConf> {
+    // SAFETY: ours is in its place, and the configuration of a request outlives it.
+    unsafe { Some(request.server_configuration(index())?.as_ref()) }
+}
+
+/// Whether Lua code may ask the clients of the server of `request` for a certificate.
+pub fn may_be_asked(request: Request<'_>) -> bool {
+    // SAFETY: as above.
+    let main_conf = unsafe { index().of::<MainConf>((*request.as_ptr()).main_conf) };
+    // SAFETY: as above.
+    main_conf.is_some_and(|main_conf| unsafe { main_conf.as_ref() }.asking.is_possible())
+        && server_conf_of(request).is_some_and(|server| server.certificate_by_lua.get())
+}
+
 /// Whether the service that `request` goes to is verified, whatever the request asks for.
 pub fn enforces_verification(request: Request<'_>) -> bool {
     location_conf_of(request).is_some_and(|location| location.enforcement.is_enforced())
@@ -343,6 +372,10 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
             asking::postconfiguration(cf, main_conf);
             alpn::postconfiguration(cf, main_conf);
             if let Err(error) = resumption::postconfiguration(cf, main_conf) {
+                configuration_error(cf, format_args!("{error}"));
+                return NGX_ERROR as ngx_int_t;
+            }
+            if let Err(error) = post_read::postconfiguration(cf, main_conf) {
                 configuration_error(cf, format_args!("{error}"));
                 return NGX_ERROR as ngx_int_t;
             }

@@ -93,9 +93,7 @@ pub struct KnownNames {
 }
 
 /// Keeps a list of names, if it is one. It is checked only when it is new.
-pub fn keep<'a>(
-    given: impl Iterator<Item = &'a [u8]> + Clone,
-) -> Result<KnownNames, InvalidName> {
+pub fn keep<'a>(given: impl Iterator<Item = &'a [u8]> + Clone) -> Result<KnownNames, InvalidName> {
     let mut encoding = Encoding::new();
     for name in given.clone() {
         encoding.bytes(name);
@@ -132,7 +130,9 @@ mod tests {
         for host in ["b.test", "c.test", "x.wild.test", "x.y.wild.test", "host"] {
             assert!(names.contain(host.as_bytes()), "{host}");
         }
-        for host in ["", "a.test", "x.b.test", "wild.test", ".wild.test", "xwild.test", "test", "st"] {
+        for host in
+            ["", "a.test", "x.b.test", "wild.test", ".wild.test", "xwild.test", "test", "st"]
+        {
             assert!(!names.contain(host.as_bytes()), "{host}");
         }
         assert!(!Names::default().contain(b""));
@@ -141,7 +141,8 @@ mod tests {
     #[test]
     fn what_is_no_name_is_refused() {
         let long = "a".repeat(254);
-        for name in ["", ".", "*", "*.", "*.*.a", "a..b", ".a", "a b", "a:443", "a/b", "ä", "[::1]"] {
+        for name in ["", ".", "*", "*.", "*.*.a", "a..b", ".a", "a b", "a:443", "a/b", "ä", "[::1]"]
+        {
             assert_eq!(names(&["a.test", name]), Err(InvalidName(name.into())), "{name}");
         }
         assert!(Names::new(std::iter::once(long.as_bytes())).is_err());

@@ -124,6 +124,12 @@ pub fn intermediates_of_first_handshake(ssl: &SslRef) -> Option<Intermediates> {
     FirstHandshake::of(ssl).map(|first| first.intermediates)
 }
 
+/// The other names that the result of the client's verification counts for, in the first handshake of the
+/// session that `ssl` has resumed.
+pub fn names_of_first_handshake(ssl: &SslRef) -> Option<KnownNames> {
+    FirstHandshake::of(ssl)?.names
+}
+
 /// Makes the new session of `ssl` remember what there is to remember, and binds it, if its client is asked,
 /// to the name that the client asks for. To be called whenever the handshake has gone on: after a
 /// `HelloRetryRequest` the session is another one, though nobody is told.
@@ -136,8 +142,7 @@ pub fn bind(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeE
     let Some(session) = ssl.session() else {
         return Ok(());
     };
-    let has_answered =
-        is_asked && !state.has_answered.get() && ssl.peer_cert_chain().is_some();
+    let has_answered = is_asked && !state.has_answered.get() && ssl.peer_cert_chain().is_some();
     let remembered = SessionData::of(session).unwrap_or_default();
     let names = state.names.borrow().as_ref().map(|names| names.digest);
     let asked = match remembered.asked.filter(|_| is_asked && !has_answered) {
@@ -328,10 +333,7 @@ unsafe extern "C" fn get_session(
 ///
 /// # Safety
 /// `cf` must be valid, and inside `http {}`, with all of it read, and `main_conf` ours of it.
-pub unsafe fn postconfiguration(
-    cf: *mut ngx_conf_t,
-    main_conf: &MainConf,
-) -> Result<(), SslError> {
+pub unsafe fn postconfiguration(cf: *mut ngx_conf_t, main_conf: &MainConf) -> Result<(), SslError> {
     if !main_conf.asking.has_phase() {
         return Ok(());
     }

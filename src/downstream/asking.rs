@@ -1,8 +1,8 @@
 //! Which servers Lua code may ask the clients of for a certificate.
 //!
 //! That is where nginx can't know that clients are verified, and we keep guard in its place. Who can't
-//! ask, because there is no `ssl_certificate_by_lua*` or because nobody has loaded our library, has nginx
-//! as it is.
+//! ask, because there is no `ssl_certificate_by_lua*` or because nobody has loaded `resty.kong.tls` or
+//! `resty.kong.pdk`, has nginx as it is.
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
@@ -22,10 +22,10 @@ static CERTIFICATE_BY_LUA: [ForeignDirective; 2] = [
     ForeignDirective::new(c"ngx_http_lua_module", "ssl_certificate_by_lua_file"),
 ];
 
-/// Whether Lua code has loaded our library since a configuration began to be read.
+/// Whether Lua code has loaded a library with the function, since a configuration began to be read.
 static LIBRARY_LOADED: AtomicBool = AtomicBool::new(false);
 
-/// To be called when Lua code loads our library.
+/// To be called when Lua code gets hold of the function.
 pub fn library_is_loaded() {
     LIBRARY_LOADED.store(true, Ordering::Relaxed);
 }

@@ -14,7 +14,7 @@ use ngx::ffi::ngx_http_request_t;
 use super::ffi::{ERROR, INTERNAL_ERROR, NONE, OK, Text, api, bytes, run, say};
 use crate::client_verify;
 use crate::downstream::{
-    alpn, certificate_chain, client_certificate, connection, guarded_headers, session,
+    alpn, asking, certificate_chain, client_certificate, connection, guarded_headers, session,
 };
 use crate::module;
 use crate::nginx::connection::process_log;
@@ -182,7 +182,11 @@ unsafe fn change_upstream_tls<E: Display>(
 unsafe extern "C" fn find_function(name: *const c_char, length: usize) -> c_int {
     // SAFETY: our Lua code passes a string.
     let name = unsafe { bytes(name, length) };
-    Function::index_of_name(name).and_then(|index| c_int::try_from(index).ok()).unwrap_or(ERROR)
+    let index = Function::index_of_name(name);
+    if index.and_then(Function::from_index) == Some(Function::RequestClientCertificate) {
+        asking::library_is_loaded();
+    }
+    index.and_then(|index| c_int::try_from(index).ok()).unwrap_or(ERROR)
 }
 
 fn function(index: c_int) -> Option<Function> {

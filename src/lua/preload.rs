@@ -8,7 +8,6 @@ use mlua::ffi::{
 use ngx::ffi::ngx_conf_t;
 
 use super::{api, x509};
-use crate::downstream::asking;
 use crate::nginx::lua;
 
 /// A package and its Lua code.
@@ -33,7 +32,7 @@ const X509: (Functions, &str) = (Functions((&raw const x509::API).cast()), x509:
 /// Makes the list of packages: for each, its name, its file, and the functions that it calls. Lua calls
 /// a function without arguments of ours for a package, so each has one of its own.
 macro_rules! packages {
-    ($($name:expr, $file:literal, $api:expr;)*) => {
+    ($($name:literal, $file:literal, $api:expr;)*) => {
         const PACKAGES: &[&Package] = &[$({
             unsafe extern "C-unwind" fn open_package(state: *mut lua_State) -> c_int {
                 // SAFETY: called by Lua.
@@ -50,11 +49,8 @@ macro_rules! packages {
     };
 }
 
-/// The package of the functions for requests.
-const FUNCTIONS: &CStr = c"resty.kong.tls.functions";
-
 packages! {
-    FUNCTIONS, "functions.lua", REQUESTS;
+    c"resty.kong.tls.functions", "functions.lua", REQUESTS;
     c"resty.kong.tls", "resty_kong_tls.lua", REQUESTS;
     c"resty.kong.pdk", "resty_kong_pdk.lua", REQUESTS;
     c"resty.kong.x509", "resty_kong_x509.lua", X509;
@@ -85,10 +81,6 @@ pub unsafe fn preconfiguration(cf: *mut ngx_conf_t) -> Result<(), &'static CStr>
 /// # Safety
 /// `state` must be a Lua state in a call, as Lua calls a function of `package.preload`.
 unsafe fn open(state: *mut lua_State, package: &Package) -> c_int {
-    // Each package that can ask clients needs this one.
-    if package.name == FUNCTIONS {
-        asking::library_is_loaded();
-    }
     // SAFETY: `state` has room for the few values pushed. Where Lua throws, it leaves this function
     // for its caller in Lua, and nothing here is to be dropped.
     unsafe {

@@ -104,8 +104,6 @@ enum InvalidDirective {
     Value { name: &'static str, given: Vec<u8>, expected: &'static str },
     #[error("has invalid parameter \"{}\"", given.escape_ascii())]
     Parameter { given: Vec<u8> },
-    #[error("can't take away \"{}\", which nginx itself reads", given.escape_ascii())]
-    OwnHeader { given: Vec<u8> },
     #[error("could not make its shared memory zone: {0}")]
     Zone(#[from] ZoneError),
 }
@@ -241,12 +239,18 @@ fn parse_strip_headers(value: &[u8], names: &[&[u8]]) -> Result<Stripping, Inval
     match (value, names) {
         (b"on", names) => {
             for name in names {
-                if name.is_empty() || !name.iter().all(|byte| is_in_header_name(*byte)) {
-                    return Err(InvalidDirective::Parameter { given: name.to_vec() });
-                }
-                if server::reads_header(name) {
-                    return Err(InvalidDirective::OwnHeader { given: name.to_vec() });
-                }
+                let expected = if !is_header_name(name) {
+                    "the name of a header"
+                } else if server::reads_header(name) {
+                    "one that nginx itself does not read"
+                } else {
+                    continue;
+                };
+                return Err(InvalidDirective::Value {
+                    name: "header",
+                    given: name.to_vec(),
+                    expected,
+                });
             }
             Ok(Stripping::On(names.iter().map(|name| Box::from(*name)).collect()))
         }
@@ -260,9 +264,10 @@ fn parse_strip_headers(value: &[u8], names: &[&[u8]]) -> Result<Stripping, Inval
     }
 }
 
-/// Whether a byte may be in the name of a header (RFC 9110, section 5.6.2).
-fn is_in_header_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+/// Whether it may be the name of a header (RFC 9110, section 5.6.2).
+fn is_header_name(name: &[u8]) -> bool {
+    let is_good = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !name.is_empty() && name.iter().all(is_good)
 }
 
 unsafe extern "C" fn status(

@@ -90,7 +90,7 @@ pub const X509_LU_CRL: c_int = 2;
 pub enum X509_OBJECT {}
 
 /// `SSL_CTX_sessions(3)`: `LHASH_OF(SSL_SESSION)`.
-pub enum SESSIONS {}
+pub enum SessionTable {}
 
 unsafe extern "C" {
     pub fn SSL_CTX_get_info_callback(ctx: *const SSL_CTX) -> Option<info_callback>;
@@ -121,9 +121,9 @@ unsafe extern "C" {
     ) -> c_int;
     pub fn SSL_SESSION_new() -> *mut SSL_SESSION;
     pub fn SSL_SESSION_set_protocol_version(session: *mut SSL_SESSION, version: c_int) -> c_int;
-    pub fn SSL_CTX_sessions(ctx: *mut SSL_CTX) -> *mut SESSIONS;
+    pub fn SSL_CTX_sessions(ctx: *mut SSL_CTX) -> *mut SessionTable;
     /// `LHASH(3)`: what `lh_SSL_SESSION_retrieve` is.
-    pub fn OPENSSL_LH_retrieve(table: *mut SESSIONS, data: *const c_void) -> *mut c_void;
+    pub fn OPENSSL_LH_retrieve(table: *mut SessionTable, data: *const c_void) -> *mut c_void;
     pub fn SSL_SESSION_get0_id_context(
         session: *const SSL_SESSION,
         length: *mut c_uint,

@@ -391,3 +391,26 @@ CORE::join '', map {"try: $_\n" x 2} (
     map {qq(true, nil, names: "$_" is not the name of a host)} '*', 'https://b.test', 'b.test:443', '', 'b.test\x00')
 --- no_error_log
 [error]
+
+
+
+=== TEST 10: ssl_certificate_by_lua_file
+--- http_config
+    plain a.test { ssl_certificate_by_lua_file $TEST_NGINX_HTML_DIR/ask.lua; }
+    plain n.test { ssl_verify_client optional; ssl_client_certificate $TEST_NGINX_PKI/ca.crt; }
+--- user_files
+>>> ask.lua
+if require("ngx.ssl").server_name() == "a.test" then
+    assert(kong.client.tls.request_client_certificate(ca.root))
+end
+--- config
+            get("n.test", "a.test")
+            get("a.test", "n.test")
+            get("a.test", "a.test")
+--- response_body
+n.test a.test -> 421
+a.test n.test -> 421
+a.test a.test -> a.test: SUCCESS
+200
+--- no_error_log
+[error]

@@ -11,7 +11,7 @@ use ngx::ffi::{
     NGX_HTTP_UPS_CONF, ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t,
 };
 
-use crate::downstream::guarded_headers::Stripping;
+use crate::downstream::header_names::Stripping;
 use crate::module::{MainConf, ServerConf};
 use crate::nginx::configuration::{self, Place, milliseconds};
 use crate::nginx::connection::process_log;
@@ -225,7 +225,8 @@ unsafe extern "C" fn strip_headers(
     _command: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: nginx calls with a valid `cf`, and with our configuration of the server, or `http {}`.
+    // SAFETY: nginx calls with a valid `cf`, and with our configuration of the server, or `http
+    // {}`.
     unsafe {
         directive(cf, "kong_tls_strip_headers", |value, names| {
             let server_conf: &ServerConf = &*conf.cast();

@@ -15,7 +15,8 @@ use crate::directives::{
     NGX_CONF_ERROR, NGX_CONF_OK, NGX_HTTP_KONG_TLS_COMMANDS, SessionCacheSettings,
 };
 use crate::downstream::asking::{self, Asking};
-use crate::downstream::guarded_headers::{GuardedHeaders, Stripping};
+use crate::downstream::guarded_headers::GuardedHeaders;
+use crate::downstream::header_names::Stripping;
 use crate::downstream::{alpn, client_certificate, intermediates, names, post_read, resumption};
 use crate::lua::{api, preload, x509};
 use crate::nginx::configuration::{self, Module, ModuleIndex};
@@ -322,7 +323,8 @@ unsafe extern "C" fn merge_srv_conf(
     server: *mut c_void,
 ) -> *mut c_char {
     guard("merge of a server", process_log(), NGX_CONF_ERROR, || {
-        // SAFETY: nginx calls with what `create_srv_conf` has made for `http {}` and for the server.
+        // SAFETY: nginx calls with what `create_srv_conf` has made for `http {}` and for the
+        // server.
         let (around, server): (&ServerConf, &ServerConf) =
             unsafe { (&*around.cast(), &*server.cast()) };
         server.inherit(around);

@@ -1,8 +1,8 @@
 //! Which servers Lua code may ask the clients of for a certificate.
 //!
-//! That is where nginx can't know that clients are verified, and we keep guard in its place. Who can't
-//! ask, because there is no `ssl_certificate_by_lua*` or because nobody has loaded `resty.kong.tls` or
-//! `resty.kong.pdk`, has nginx as it is.
+//! That is where nginx can't know that clients are verified, and we keep guard in its place. Who
+//! can't ask, because there is no `ssl_certificate_by_lua*` or because nobody has loaded
+//! `resty.kong.tls` or `resty.kong.pdk`, has nginx as it is.
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
@@ -51,8 +51,8 @@ impl Asking {
         self.has_phase.get()
     }
 
-    /// Keeps that the library is loaded, if it is: the next configuration may be without. To be called
-    /// when the configuration is complete, with all that `init_by_lua*` has done.
+    /// Keeps that the library is loaded, if it is: the next configuration may be without. To be
+    /// called when the configuration is complete, with all that `init_by_lua*` has done.
     pub fn complete(&self) {
         self.library_loaded.set(LIBRARY_LOADED.load(Ordering::Relaxed));
     }
@@ -98,8 +98,8 @@ unsafe extern "C" fn note(
     conf: *mut c_void,
 ) -> *mut c_char {
     guard("ssl_certificate_by_lua", process_log(), NGX_CONF_ERROR, || {
-        // SAFETY: nginx calls with a valid `cf`, at a directive whose `set` is ours, in `http {}` or in a
-        // server.
+        // SAFETY: nginx calls with a valid `cf`, at a directive whose `set` is ours, in `http {}`
+        // or in a server.
         unsafe {
             let mut known = CERTIFICATE_BY_LUA.iter();
             let Some(directive) = known.find(|directive| directive.is(command)) else {

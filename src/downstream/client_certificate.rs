@@ -43,8 +43,9 @@ pub enum RequestCertificateError {
 /// Asks the client for a certificate, with the names of `authorities` if given. Phase: certificate.
 ///
 /// The client's chain is verified up to one of `authorities`, or else up to what the server trusts;
-/// either way the handshake goes on, and `$ssl_client_verify` has the result. That counts for the name
-/// which the client asks for, and for the other `names`; the session can be resumed under that name alone.
+/// either way the handshake goes on, and `$ssl_client_verify` has the result. That counts for the
+/// name which the client asks for, and for the other `names`; the session can be resumed under that
+/// name alone.
 pub fn request_client_certificate<'a>(
     request: Request<'_>,
     authorities: Option<&StackRef<X509>>,

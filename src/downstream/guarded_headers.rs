@@ -1,5 +1,5 @@
-//! The headers that name a consumer, which only the gateway may set: what a client sends under their names
-//! is taken away before any phase of the request reads it.
+//! The headers that name a consumer, which only the gateway may set: what a client sends under
+//! their names is taken away before any phase of the request reads it.
 //!
 //! Not in each server: the same nginx may have one behind the gateway, which is told by them.
 
@@ -8,23 +8,12 @@ use std::rc::Rc;
 
 use super::connection::{DownstreamConnection, DownstreamError, client_ssl};
 use super::handshake;
+use super::header_names::{Stripping, is_guarded};
 use super::session_data::SessionData;
 use crate::module;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::openssl::ssl;
-
-/// What the plugins tell services.
-pub const NAMES: [&str; 3] = ["X-Consumer-Username", "X-Anonymous-Consumer", "X-Client-Cert-DN"];
-
-/// `kong_tls_strip_headers`
-#[derive(Debug, PartialEq, Eq)]
-pub enum Stripping {
-    /// [`NAMES`], and others.
-    On(Vec<Box<[u8]>>),
-    /// None, whatever plugins there are.
-    Off,
-}
 
 /// What we keep for a server.
 #[derive(Default)]
@@ -33,18 +22,8 @@ pub struct GuardedHeaders {
     is_gateway: Cell<bool>,
 }
 
-/// Whether a service may take one name of a header for the other: many read every byte that is no letter or
-/// digit alike, as in the variables of CGI (RFC 3875, section 4.1.18).
-pub fn is_same_header(one: &[u8], other: &[u8]) -> bool {
-    let is_same = |(one, other): (&u8, &u8)| {
-        one.eq_ignore_ascii_case(other)
-            || !one.is_ascii_alphanumeric() && !other.is_ascii_alphanumeric()
-    };
-    one.len() == other.len() && one.iter().zip(other).all(is_same)
-}
-
-/// Says that the server of `request`, which may be in its handshake, is the gateway: its headers are for
-/// us to set, on all connections of the client that come of this.
+/// Says that the server of `request`, which may be in its handshake, is the gateway: its headers
+/// are for us to set, on all connections of the client that come of this.
 pub fn guard(request: Request<'_>) -> Result<(), DownstreamError> {
     if let Some(server) = module::server_conf_of(request) {
         server.guarded_headers.is_gateway.set(true);
@@ -77,12 +56,8 @@ pub fn strip_early(request: Request<'_>) -> Result<(), OutOfMemory> {
     request.remove_headers(|name| is_guarded(name, others))
 }
 
-fn is_guarded(name: &[u8], others: &[Box<[u8]>]) -> bool {
-    NAMES.iter().any(|known| is_same_header(known.as_bytes(), name))
-        || others.iter().any(|known| is_same_header(known, name))
-}
-
-/// Whether a plugin has said so in the handshake of the client, or in that whose session it has resumed.
+/// Whether a plugin has said so in the handshake of the client, or in that whose session it has
+/// resumed.
 fn is_guarded_connection(request: Request<'_>) -> bool {
     let Ok(ssl) = client_ssl(request) else {
         return false;
@@ -92,28 +67,4 @@ fn is_guarded_connection(request: Request<'_>) -> bool {
         return data.is_some_and(|data| data.guards_headers);
     }
     DownstreamConnection::find(ssl).is_some_and(|state| state.guards_headers.get())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_a_service_may_take_for_ours() {
-        for name in [
-            "x-consumer-username",
-            "X_Consumer_Username",
-            "X-CONSUMER.USERNAME",
-            "x-anonymous_consumer",
-            "X\u{1}Client+Cert!DN",
-            "x-forwarded_user",
-        ] {
-            assert!(is_guarded(name.as_bytes(), &[(*b"X-Forwarded-User").into()]), "{name}");
-        }
-        for name in
-            ["", "x-consumer-username-", "xaconsumer-username", "consumer-username", "x-forwarded"]
-        {
-            assert!(!is_guarded(name.as_bytes(), &[]), "{name}");
-        }
-    }
 }

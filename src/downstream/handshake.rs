@@ -8,7 +8,7 @@ use openssl::ssl::{SslRef, SslVersion};
 use openssl_sys::SSL;
 
 use super::connection::{DownstreamConnection, DownstreamError};
-use super::{client_certificate, resumption};
+use super::{binding, client_certificate, resumption};
 use crate::nginx::connection::{Connection, process_log};
 use crate::nginx::panic::guard;
 use crate::openssl::error::SslError;
@@ -93,7 +93,7 @@ fn check_name(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), Handshak
     match state.server_name.get() {
         Some(name)
             if ssl.version2() == Some(SslVersion::TLS1_3)
-                && !resumption::is_same_name(name.as_deref(), ssl::server_name(ssl)) =>
+                && !binding::is_same_name(name.as_deref(), ssl::server_name(ssl)) =>
         {
             Err(HandshakeError::AnotherName)
         }

@@ -1,6 +1,6 @@
-//! What came of the verification of a client belongs to the name that it was asked under. A request for
-//! another server on that connection is answered with 421 (RFC 9110, section 7.4), as nginx answers where
-//! `ssl_verify_client` asks.
+//! What came of the verification of a client belongs to the name that it was asked under. A request
+//! for another server on that connection is answered with 421 (RFC 9110, section 7.4), as nginx
+//! answers where `ssl_verify_client` asks.
 
 use std::fmt;
 
@@ -70,8 +70,8 @@ pub fn check(request: Request<'_>) -> Option<Misdirected<'_>> {
     (!is_right).then_some(Misdirected { who_asked, asked_under, host })
 }
 
-/// Whether Lua code has asked the client of `ssl`, in this handshake or in that whose session is resumed,
-/// and the other names that this counts for.
+/// Whether Lua code has asked the client of `ssl`, in this handshake or in that whose session is
+/// resumed, and the other names that this counts for.
 fn asked_by_lua(ssl: &SslRef, state: Option<&DownstreamConnection>) -> Option<Option<KnownNames>> {
     if ssl.session_reused() {
         SessionData::of(ssl.session()?)?.asked?;

@@ -1,5 +1,5 @@
-//! The names that the result of a client's verification counts for, beside the one that it was asked
-//! under.
+//! The names that the result of a client's verification counts for, beside the one that it was
+//! asked under.
 //!
 //! A session remembers their digest alone; a worker keeps the names, once for all clients.
 
@@ -28,8 +28,8 @@ thread_local! {
 #[error("names: \"{}\" is not the name of a host", .0.escape_ascii())]
 pub struct InvalidName(Vec<u8>);
 
-/// Names of hosts, and of all hosts below some. Compared as nginx has them: in lower case, without a dot
-/// at their end.
+/// Names of hosts, and of all hosts below some. Compared as nginx has them: in lower case, without
+/// a dot at their end.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Names {
     exact: Vec<Box<[u8]>>,

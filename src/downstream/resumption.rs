@@ -19,6 +19,8 @@ use openssl::ssl::{SslContext, SslRef, SslSession, SslSessionRef};
 use openssl::x509::X509VerifyResult;
 use openssl_sys::{SSL, SSL_SESSION};
 
+pub use super::binding::Configuration;
+use super::binding::{Binding, is_same_name, random};
 use super::connection::DownstreamConnection;
 use super::handshake::{self, HandshakeError};
 use super::intermediates::{self, Intermediates, NotKept};
@@ -29,48 +31,16 @@ use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::server::{ClientConnection, Servers};
 use crate::openssl::error::SslError;
-use crate::openssl::fingerprint::Encoding;
-use crate::openssl::session::{self, GetSessionCallback, ID_CONTEXT, Offered};
+use crate::openssl::session::{self, GetSessionCallback, Offered};
 use crate::openssl::ssl;
 
-/// What binds the sessions of a configuration to it: different in each, and the same in all workers.
-pub struct Configuration([u8; 32]);
-
-impl Configuration {
-    /// Another one.
-    pub fn new() -> Result<Self, SslError> {
-        random().map(Self)
-    }
-}
-
-fn random() -> Result<[u8; 32], SslError> {
-    let mut bytes = [0; 32];
-    openssl::rand::rand_bytes(&mut bytes).map_err(|errors| SslError::new("RAND_bytes", errors))?;
-    Ok(bytes)
-}
-
-/// The session id context of sessions whose clients were asked for a certificate.
-#[derive(Debug, PartialEq, Eq)]
-struct Binding([u8; ID_CONTEXT]);
-
-impl Binding {
-    /// For the `name` that a client asks for at `address`.
-    fn new(configuration: &Configuration, address: usize, name: Option<&[u8]>) -> Self {
-        let mut encoding = Encoding::new();
-        encoding.bytes(&configuration.0);
-        encoding.number(address as u64);
-        encoding.optional(name, |encoding, name| encoding.bytes(&name.to_ascii_lowercase()));
-        Self(encoding.digest())
-    }
-
-    /// For the client of `ssl`, in its handshake.
-    fn of(ssl: &SslRef, name: Option<&[u8]>) -> Option<Self> {
-        let client = client(ssl)?;
-        // SAFETY: ours is in its place.
-        let main_conf: &MainConf =
-            unsafe { client.default_server().main_configuration(module::index())? };
-        Some(Self::new(main_conf.resumption.get()?, client.address(), name))
-    }
+/// The binding for the client of `ssl`, in its handshake.
+fn binding_of(ssl: &SslRef, name: Option<&[u8]>) -> Option<Binding> {
+    let client = client(ssl)?;
+    // SAFETY: ours is in its place.
+    let main_conf: &MainConf =
+        unsafe { client.default_server().main_configuration(module::index())? };
+    Some(Binding::new(main_conf.resumption.get()?, client.address(), name))
 }
 
 fn client(ssl: &SslRef) -> Option<ClientConnection<'_>> {
@@ -124,15 +94,15 @@ pub fn intermediates_of_first_handshake(ssl: &SslRef) -> Option<Intermediates> {
     FirstHandshake::of(ssl).map(|first| first.intermediates)
 }
 
-/// The other names that the result of the client's verification counts for, in the first handshake of the
-/// session that `ssl` has resumed.
+/// The other names that the result of the client's verification counts for, in the first handshake
+/// of the session that `ssl` has resumed.
 pub fn names_of_first_handshake(ssl: &SslRef) -> Option<KnownNames> {
     FirstHandshake::of(ssl)?.names
 }
 
-/// Makes the new session of `ssl` remember what there is to remember, and binds it, if its client is asked,
-/// to the name that the client asks for. To be called whenever the handshake has gone on: after a
-/// `HelloRetryRequest` the session is another one, though nobody is told.
+/// Makes the new session of `ssl` remember what there is to remember, and binds it, if its client
+/// is asked, to the name that the client asks for. To be called whenever the handshake has gone on:
+/// after a `HelloRetryRequest` the session is another one, though nobody is told.
 pub fn bind(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {
     let is_asked = state.certificate_requested.get();
     let guards_headers = state.guards_headers.get();
@@ -159,7 +129,7 @@ pub fn bind(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeE
     }
     if is_asked {
         let Binding(context) =
-            Binding::of(ssl, ssl::server_name(ssl)).ok_or(HandshakeError::NoServer)?;
+            binding_of(ssl, ssl::server_name(ssl)).ok_or(HandshakeError::NoServer)?;
         session::set_id_context(session, &context)?;
     }
     data.write(session)?;
@@ -212,7 +182,7 @@ fn may_resume(ssl: &SslRef, session: &SslSessionRef) -> Option<bool> {
         return Some(!may_be_asked(client(ssl)?, name)? || is_for_name(session, name));
     };
 
-    let binding = Binding::of(ssl, name)?;
+    let binding = binding_of(ssl, name)?;
     if session::id_context(session) != binding.0 {
         return Some(false);
     }
@@ -232,15 +202,6 @@ fn may_resume(ssl: &SslRef, session: &SslSessionRef) -> Option<bool> {
     Some(true)
 }
 
-/// Whether two names, or the lack of them, are the same.
-pub fn is_same_name(one: Option<&[u8]>, other: Option<&[u8]>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
-        (None, None) => true,
-        _ => false,
-    }
-}
-
 unsafe extern "C" fn decrypt_ticket(
     ssl: *mut SSL,
     session: *mut SSL_SESSION,
@@ -258,11 +219,11 @@ unsafe extern "C" fn decrypt_ticket(
     })
 }
 
-/// Where the sessions of the clients of an address are, but for those in tickets. Of the default server,
-/// whose context the handshakes begin with.
+/// Where the sessions of the clients of an address are, but for those in tickets. Of the default
+/// server, whose context the handshakes begin with.
 pub struct Sessions {
-    /// The context, if it has OpenSSL's own cache. OpenSSL would take a session from there without asking
-    /// anybody, so it is us who look.
+    /// The context, if it has OpenSSL's own cache. OpenSSL would take a session from there without
+    /// asking anybody, so it is us who look.
     internal: Option<SslContext>,
     /// Who was to find others.
     callback: Option<GetSessionCallback>,
@@ -291,9 +252,9 @@ unsafe extern "C" fn get_session(
     const NONE: *mut SSL_SESSION = std::ptr::null_mut();
 
     guard("session cache", process_log(), NONE, || {
-        // SAFETY: OpenSSL calls with a valid SSL, an id of this length, and a place for the answer. The
-        // callback that was there before ours gets what it would have got without us. With 0 in `copy`,
-        // OpenSSL takes over the reference that it is given.
+        // SAFETY: OpenSSL calls with a valid SSL, an id of this length, and a place for the answer.
+        // The callback that was there before ours gets what it would have got without us. With 0 in
+        // `copy`, OpenSSL takes over the reference that it is given.
         unsafe {
             let ssl_ref = SslRef::from_ptr(ssl);
             let server_conf: Option<&ServerConf> = client(ssl_ref)
@@ -328,8 +289,8 @@ unsafe extern "C" fn get_session(
     })
 }
 
-/// Installs our callbacks on the contexts of all servers, if Lua code may ask the clients of any. To be
-/// called in *postconfiguration*.
+/// Installs our callbacks on the contexts of all servers, if Lua code may ask the clients of any.
+/// To be called in *postconfiguration*.
 ///
 /// # Safety
 /// `cf` must be valid, and inside `http {}`, with all of it read, and `main_conf` ours of it.
@@ -359,34 +320,4 @@ pub unsafe fn postconfiguration(cf: *mut ngx_conf_t, main_conf: &MainConf) -> Re
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_binding_is_of_a_configuration_an_address_and_a_name() {
-        let (one, other) = (Configuration([1; 32]), Configuration([2; 32]));
-        let binding = Binding::new(&one, 1, Some(b"a.test"));
-        assert_eq!(binding, Binding::new(&one, 1, Some(b"A.TEST")));
-        for (configuration, server, name) in [
-            (&other, 1, Some(&b"a.test"[..])),
-            (&one, 2, Some(b"a.test")),
-            (&one, 1, Some(b"b.test")),
-            (&one, 1, Some(b"")),
-            (&one, 1, None),
-        ] {
-            assert_ne!(binding, Binding::new(configuration, server, name));
-        }
-    }
-
-    #[test]
-    fn names() {
-        assert!(is_same_name(Some(b"a.test"), Some(b"A.test")));
-        assert!(is_same_name(None, None));
-        assert!(!is_same_name(Some(b"a.test"), Some(b"b.test")));
-        assert!(!is_same_name(Some(b"a.test"), None));
-        assert!(!is_same_name(None, Some(b"")));
-    }
 }

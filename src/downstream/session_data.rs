@@ -1,5 +1,5 @@
-//! What a session remembers of its first handshake, as its application data: it goes wherever the session
-//! is kept.
+//! What a session remembers of its first handshake, as its application data: it goes wherever the
+//! session is kept.
 
 use openssl::ssl::SslSessionRef;
 

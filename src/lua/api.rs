@@ -227,8 +227,8 @@ unsafe extern "C" fn request_client_certificate(
     text: *mut Text,
 ) -> c_int {
     let names = Names { list, lengths, count };
-    // SAFETY: our Lua code has checked the type of the chain, or passes NULL for none, and passes arrays of
-    // this length.
+    // SAFETY: our Lua code has checked the type of the chain, or passes NULL for none, and passes
+    // arrays of this length.
     unsafe {
         answer("request_client_certificate", r, text, |request| {
             let authorities = if chain.is_null() {

@@ -160,14 +160,14 @@ impl<'a> Request<'a> {
             .map(|header| unsafe { bytes(header.value) })
     }
 
-    /// The headers that the client has sent are without those that `is_unwanted` says of afterwards, which
-    /// must be none of those that nginx itself reads.
+    /// The headers that the client has sent are without those that `is_unwanted` says of
+    /// afterwards, which must be none of those that nginx itself reads.
     ///
-    /// Subrequests have lists of their own, that share their elements with ours: so elements stay where
-    /// they are, and what is between the unwanted ones becomes a list of parts.
+    /// Subrequests have lists of their own, that share their elements with ours: so elements stay
+    /// where they are, and what is between the unwanted ones becomes a list of parts.
     pub fn remove_headers(self, is_unwanted: impl Fn(&[u8]) -> bool) -> Result<(), OutOfMemory> {
-        // SAFETY: the request is valid, and its headers are in a list of this type, whose parts have as
-        // many elements as they say. The new parts are in its pool.
+        // SAFETY: the request is valid, and its headers are in a list of this type, whose parts
+        // have as many elements as they say. The new parts are in its pool.
         unsafe {
             let list = &raw mut (*self.as_ptr()).headers_in.headers;
             let mut runs = Vec::new();
@@ -193,8 +193,8 @@ impl<'a> Request<'a> {
             let Some(spare) = spare else {
                 return Ok(());
             };
-            // The parts are made from the last to the first, which is in the list itself. That a new
-            // header needs a part of its own is what `nalloc` says.
+            // The parts are made from the last to the first, which is in the list itself. That a
+            // new header needs a part of its own is what `nalloc` says.
             let mut runs = runs.into_iter().rev();
             let last_run = runs.next();
             let (mut elements, mut count) = last_run.unwrap_or((spare.0, 0));
@@ -219,23 +219,23 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
-    /// The host that the request is for, as nginx compares it: in lower case, without a port and a dot
-    /// at its end. Empty if it says none.
+    /// The host that the request is for, as nginx compares it: in lower case, without a port and a
+    /// dot at its end. Empty if it says none.
     pub fn host(self) -> &'a [u8] {
         // SAFETY: the request is valid, and the string lives as long as it.
         unsafe { bytes(self.0.as_ref().headers_in.server) }
     }
 
-    /// Whether the server of the request is that of its connection, which nginx has found by the name in
-    /// the handshake.
+    /// Whether the server of the request is that of its connection, which nginx has found by the
+    /// name in the handshake.
     pub fn is_for_server_of_connection(self) -> bool {
         // SAFETY: the request is valid.
         let server = unsafe { self.0.as_ref() }.srv_conf;
         self.server_of_connection().is_some_and(|of_connection| of_connection.srv_conf == server)
     }
 
-    /// Makes the server of the connection that of the request, as it is for nginx until it has read the
-    /// host.
+    /// Makes the server of the connection that of the request, as it is for nginx until it has read
+    /// the host.
     pub fn go_to_server_of_connection(self) {
         if let Some(server) = self.server_of_connection() {
             // SAFETY: the request is valid, and so are these configurations as long as it lives.

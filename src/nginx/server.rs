@@ -87,12 +87,12 @@ impl Servers<'_> {
     /// Has nginx call `handler` for each request of a client, before any other phase.
     ///
     /// # Safety
-    /// To be called in *postconfiguration*, before nginx makes its table of handlers. `handler` must
-    /// be a handler of a phase.
+    /// To be called in *postconfiguration*, before nginx makes its table of handlers. `handler`
+    /// must be a handler of a phase.
     pub unsafe fn add_post_read_handler(&self, handler: Handler) -> Result<(), OutOfMemory> {
         let main = ptr::from_ref(self.main).cast_mut();
-        // SAFETY: by contract. While it reads a configuration nginx adds to these arrays, and we are in
-        // its only thread.
+        // SAFETY: by contract. While it reads a configuration nginx adds to these arrays, and we
+        // are in its only thread.
         unsafe {
             let phase = ngx_http_phases_NGX_HTTP_POST_READ_PHASE as usize;
             let handlers = &raw mut (*main).phases[phase].handlers;
@@ -107,7 +107,8 @@ impl Servers<'_> {
 pub fn reads_header(name: &[u8]) -> bool {
     let mut next = (&raw const ngx_http_headers_in).cast::<ngx_http_header_t>();
     loop {
-        // SAFETY: an element of nginx's own list, which nobody changes, and which ends with an empty name.
+        // SAFETY: an element of nginx's own list, which nobody changes, and which ends with an
+        // empty name.
         unsafe {
             let known = configuration::bytes((*next).name);
             if known.is_empty() {
@@ -163,8 +164,8 @@ impl<'a> ClientConnection<'a> {
         unsafe { flag.is_on((*self.0.conf_ctx).srv_conf) }
     }
 
-    /// The server that nginx has for the `name` which the client asks for; `None` if that is not known
-    /// beforehand.
+    /// The server that nginx has for the `name` which the client asks for; `None` if that is not
+    /// known beforehand.
     pub fn server_of(self, name: Option<&[u8]>) -> Option<Server<'a>> {
         let mut host = name.unwrap_or_default().to_ascii_lowercase();
         if host.last() == Some(&b'.') {

@@ -192,16 +192,16 @@ pub fn take_over_internal_cache(context: &SslContextRef) -> bool {
     is_kept
 }
 
-/// The session with this `id` in OpenSSL's own cache of `context`, for the version of TLS that `ssl` has
-/// agreed upon: what OpenSSL itself would find.
+/// The session with this `id` in OpenSSL's own cache of `context`, for the version of TLS that
+/// `ssl` has agreed upon: what OpenSSL itself would find.
 pub fn find_in_internal_cache(
     context: &SslContextRef,
     ssl: &SslRef,
     id: &[u8],
 ) -> Result<Option<SslSession>, SslError> {
-    // SAFETY: a new session is ours alone, and takes a copy of the id. The table compares it with its
-    // sessions by version and id. nginx has one thread for handshakes, so that nobody changes the
-    // table meanwhile, and what is found is valid until we have a reference of our own.
+    // SAFETY: a new session is ours alone, and takes a copy of the id. The table compares it with
+    // its sessions by version and id. nginx has one thread for handshakes, so that nobody changes
+    // the table meanwhile, and what is found is valid until we have a reference of our own.
     unsafe {
         let key = new_session()?;
         SslError::check("SSL_SESSION_set_protocol_version", {

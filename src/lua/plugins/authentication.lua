@@ -14,7 +14,7 @@ local setmetatable = setmetatable
 local is_given = functions.is_given
 local set_client_verify = pdk.client.tls.set_client_verify
 
--- What the service gets, and the client can't set (src/downstream/guarded_headers.rs).
+-- What the service gets, and the client can't set (src/downstream/header_names.rs).
 local CONSUMER = "X-Consumer-Username"
 local ANONYMOUS = "X-Anonymous-Consumer"
 local SUBJECT = "X-Client-Cert-DN"

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::num::NonZeroUsize;
 use std::ptr;
+use std::rc::Rc;
 
 use ngx::ffi::{
     NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE12, NGX_HTTP_LOC_CONF,
@@ -10,12 +11,14 @@ use ngx::ffi::{
     NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t,
 };
 
+use crate::downstream::header_names::Stripping;
 use crate::module::{MainConf, ServerConf};
 use crate::nginx::configuration::{self, Place, milliseconds};
 use crate::nginx::connection::process_log;
 use crate::nginx::directive::SetDirective;
 use crate::nginx::log::configuration_error;
 use crate::nginx::panic::guard;
+use crate::nginx::server;
 use crate::status::location;
 use crate::status::zone::{Zone, ZoneError};
 use crate::upstream::enforcement::Enforcement;
@@ -29,7 +32,7 @@ pub const NGX_CONF_OK: *mut c_char = ptr::null_mut();
 pub const NGX_CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
 
 /// The directives, as nginx looks for them.
-pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 7] = [
+pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 8] = [
     ngx_command_t {
         name: string(c"kong_tls_certificate_verify"),
         type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE12)
@@ -62,6 +65,14 @@ pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 7] = [
         type_: (NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS) as ngx_uint_t,
         set: Some(status),
         conf: NGX_HTTP_MAIN_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t {
+        name: string(c"kong_tls_strip_headers"),
+        type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_1MORE) as ngx_uint_t,
+        set: Some(strip_headers),
+        conf: NGX_HTTP_SRV_CONF_OFFSET,
         offset: 0,
         post: ptr::null_mut(),
     },
@@ -267,6 +278,57 @@ fn parse_keepalive(
         }
     }
     Ok(settings)
+}
+
+unsafe extern "C" fn strip_headers(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx calls with a valid `cf`, and with our configuration of the server, or `http
+    // {}`.
+    unsafe {
+        directive(cf, "kong_tls_strip_headers", |value, names| {
+            let server_conf: &ServerConf = &*conf.cast();
+            let parsed = Rc::new(parse_strip_headers(value, names)?);
+            server_conf.strip_headers.set(parsed).map_err(|_| InvalidDirective::Duplicate)
+        })
+    }
+}
+
+fn parse_strip_headers(value: &[u8], names: &[&[u8]]) -> Result<Stripping, InvalidDirective> {
+    match (value, names) {
+        (b"on", names) => {
+            for name in names {
+                let expected = if !is_header_name(name) {
+                    "the name of a header"
+                } else if server::reads_header(name) {
+                    "one that nginx itself does not read"
+                } else {
+                    continue;
+                };
+                return Err(InvalidDirective::Value {
+                    name: "header",
+                    given: name.to_vec(),
+                    expected,
+                });
+            }
+            Ok(Stripping::On(names.iter().map(|name| Box::from(*name)).collect()))
+        }
+        (b"off", []) => Ok(Stripping::Off),
+        (b"off", [given, ..]) => Err(InvalidDirective::Parameter { given: given.to_vec() }),
+        _ => Err(InvalidDirective::Value {
+            name: "value",
+            given: value.to_vec(),
+            expected: "\"on\" or \"off\"",
+        }),
+    }
+}
+
+/// Whether it may be the name of a header (RFC 9110, section 5.6.2).
+fn is_header_name(name: &[u8]) -> bool {
+    let is_good = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !name.is_empty() && name.iter().all(is_good)
 }
 
 unsafe extern "C" fn status(

@@ -15,7 +15,6 @@ mod allocator;
 mod client_verify;
 #[cfg(not(any(test, fuzzing)))]
 mod directives;
-#[cfg(not(any(test, fuzzing)))]
 mod downstream;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

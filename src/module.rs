@@ -14,7 +14,10 @@ use ngx::ffi::{
 use crate::directives::{
     NGX_CONF_ERROR, NGX_CONF_OK, NGX_HTTP_KONG_TLS_COMMANDS, SessionCacheSettings,
 };
-use crate::downstream::{alpn, client_certificate, intermediates, resumption};
+use crate::downstream::asking::{self, Asking};
+use crate::downstream::guarded_headers::GuardedHeaders;
+use crate::downstream::header_names::Stripping;
+use crate::downstream::{alpn, client_certificate, intermediates, names, post_read, resumption};
 use crate::lua::{api, preload, x509};
 use crate::nginx::configuration::{self, Module, ModuleIndex};
 use crate::nginx::connection::process_log;
@@ -25,7 +28,6 @@ use crate::nginx::peer::Peer;
 use crate::nginx::pool::Pool;
 use crate::nginx::request::Request;
 use crate::nginx::round_robin::{self, Balancer};
-use crate::openssl::session::GetSessionCallback;
 use crate::openssl::version;
 use crate::status::zone::Zone;
 use crate::upstream::balancers;
@@ -45,7 +47,7 @@ static NGX_HTTP_KONG_TLS_MODULE_CTX: ngx_http_module_t = ngx_http_module_t {
     create_main_conf: Some(create_main_conf),
     init_main_conf: None,
     create_srv_conf: Some(create_srv_conf),
-    merge_srv_conf: None,
+    merge_srv_conf: Some(merge_srv_conf),
     create_loc_conf: Some(create_loc_conf),
     merge_loc_conf: Some(merge_loc_conf),
 };
@@ -64,6 +66,7 @@ pub static mut ngx_http_kong_tls_module: ngx_module_t = ngx_module_t {
     ctx: (&raw const NGX_HTTP_KONG_TLS_MODULE_CTX).cast_mut().cast(),
     commands: (&raw mut NGX_HTTP_KONG_TLS_COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_module: Some(init_module),
     init_process: Some(init_process),
     exit_process: Some(exit_process),
     ..ngx_module_t::default()
@@ -118,6 +121,8 @@ pub struct MainConf {
     trusted_files: RefCell<TrustedFiles>,
     /// Which directives say what servers speak.
     pub protocols: OnceCell<alpn::Protocols>,
+    /// Whether Lua code may ask clients for a certificate.
+    pub asking: Asking,
     /// What the sessions of clients are bound to.
     pub resumption: OnceCell<resumption::Configuration>,
 }
@@ -131,8 +136,30 @@ pub struct ServerConf {
     pub nginx_keepalive: Cell<bool>,
     /// What the last directive of nginx's has made its balancer, if there is any.
     pub nginx_balancer: Cell<Balancer>,
-    /// What finds the sessions of the clients of a server.
-    pub get_session: Cell<Option<GetSessionCallback>>,
+    /// Where the sessions of the clients of a server are.
+    pub sessions: OnceCell<resumption::Sessions>,
+    /// Whether a server has `ssl_certificate_by_lua*`.
+    pub certificate_by_lua: Cell<bool>,
+    /// `kong_tls_strip_headers`; shared with what says it.
+    pub strip_headers: OnceCell<Rc<Stripping>>,
+    /// What plugins say of the headers of a server.
+    pub guarded_headers: GuardedHeaders,
+}
+
+impl ServerConf {
+    /// Whether it has `kong_tls_strip_headers on`.
+    pub fn strips_headers(&self) -> bool {
+        self.strip_headers.get().is_some_and(|stripping| **stripping != Stripping::Off)
+    }
+
+    /// Takes over what the configuration of `http {}` says, where that of a server says nothing.
+    fn inherit(&self, around: &Self) {
+        self.certificate_by_lua
+            .set(self.certificate_by_lua.get() || around.certificate_by_lua.get());
+        if let Some(stripping) = around.strip_headers.get() {
+            self.strip_headers.get_or_init(|| Rc::clone(stripping));
+        }
+    }
 }
 
 /// The `upstream {}` blocks of the configuration of `request`.
@@ -225,6 +252,7 @@ unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
             keepalive::preconfiguration(cf);
             balancers::preconfiguration(cf);
             lua_handshake::preconfiguration(cf);
+            asking::preconfiguration(cf);
             variables::preconfiguration(cf).map_or(NGX_ERROR as ngx_int_t, |()| NGX_OK as ngx_int_t)
         }
     })
@@ -284,6 +312,21 @@ pub fn location_conf_of(request: Request<'_>) -> Option<&LocationConf> {
     unsafe { Some(request.location_configuration(index())?.as_ref()) }
 }
 
+/// What we keep for the server of `request`.
+pub fn server_conf_of(request: Request<'_>) -> Option<&ServerConf> {
+    // SAFETY: ours is in its place, and the configuration of a request outlives it.
+    unsafe { Some(request.server_configuration(index())?.as_ref()) }
+}
+
+/// Whether Lua code may ask the clients of the server of `request` for a certificate.
+pub fn may_be_asked(request: Request<'_>) -> bool {
+    // SAFETY: as above.
+    let main_conf = unsafe { index().of::<MainConf>((*request.as_ptr()).main_conf) };
+    // SAFETY: as above.
+    main_conf.is_some_and(|main_conf| unsafe { main_conf.as_ref() }.asking.is_possible())
+        && server_conf_of(request).is_some_and(|server| server.certificate_by_lua.get())
+}
+
 /// Whether the service that `request` goes to is verified, whatever the request asks for.
 pub fn enforces_verification(request: Request<'_>) -> bool {
     location_conf_of(request).is_some_and(|location| location.enforcement.is_enforced())
@@ -302,6 +345,21 @@ unsafe fn keep<T: 'static>(cf: *mut ngx_conf_t, configuration: T) -> *mut c_void
         let pool = unsafe { Pool::from_ptr(NonNull::new_unchecked((*cf).pool)) };
         pool.keep(configuration)
             .map_or(ptr::null_mut(), |kept| ptr::from_ref(kept).cast_mut().cast())
+    })
+}
+
+unsafe extern "C" fn merge_srv_conf(
+    _cf: *mut ngx_conf_t,
+    around: *mut c_void,
+    server: *mut c_void,
+) -> *mut c_char {
+    guard("merge of a server", process_log(), NGX_CONF_ERROR, || {
+        // SAFETY: nginx calls with what `create_srv_conf` has made for `http {}` and for the
+        // server.
+        let (around, server): (&ServerConf, &ServerConf) =
+            unsafe { (&*around.cast(), &*server.cast()) };
+        server.inherit(around);
+        NGX_CONF_OK
     })
 }
 
@@ -346,8 +404,13 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
             let Some(main_conf) = main_conf(cf) else {
                 return NGX_ERROR as ngx_int_t;
             };
+            asking::postconfiguration(cf, main_conf);
             alpn::postconfiguration(cf, main_conf);
             if let Err(error) = resumption::postconfiguration(cf, main_conf) {
+                configuration_error(cf, format_args!("{error}"));
+                return NGX_ERROR as ngx_int_t;
+            }
+            if let Err(error) = post_read::postconfiguration(cf, main_conf) {
                 configuration_error(cf, format_args!("{error}"));
                 return NGX_ERROR as ngx_int_t;
             }
@@ -357,18 +420,33 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     })
 }
 
+/// What we keep for `http {}` of a cycle, if it has that.
+///
+/// # Safety
+/// `cycle` must be valid, with its configuration read, and outlive `'a`.
+unsafe fn main_conf_of<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
+    // SAFETY: by contract; ours is in its place.
+    unsafe {
+        let configurations = configuration::main_configurations(cycle)?;
+        Some(index().of::<MainConf>(configurations)?.as_ref())
+    }
+}
+
+unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    guard("start of the configuration", process_log(), NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx calls with the cycle whose configuration is complete.
+        if let Some(main_conf) = unsafe { main_conf_of(cycle) } {
+            main_conf.asking.complete();
+        }
+        NGX_OK as ngx_int_t
+    })
+}
+
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard("start of the process", process_log(), NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx calls with the cycle whose configuration the process is to serve.
-        let main_conf = unsafe {
-            configuration::main_configurations(cycle)
-                .and_then(|configurations| index().of::<MainConf>(configurations))
-        };
-        // SAFETY: as above.
-        if let Some(main_conf) = main_conf.map(|main_conf| unsafe { main_conf.as_ref() }) {
-            if let Some(zone) = main_conf.status.get() {
-                zone.count_there();
-            }
+        if let Some(zone) = unsafe { main_conf_of(cycle) }.and_then(|conf| conf.status.get()) {
+            zone.count_there();
         }
         NGX_OK as ngx_int_t
     })
@@ -380,5 +458,6 @@ unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
         x509::clear_cache();
         client_certificate::clear_cache();
         intermediates::clear_cache();
+        names::clear_cache();
     });
 }

@@ -26,7 +26,7 @@ add_block_preprocessor(sub {
             end
             for _, version in ipairs { "1.2", "1.3" } do
                 os.remove("$TEST_NGINX_HTML_DIR/session" .. version)
-                connect(version, arg.first or "a.test", "gateway", "sess_out")
+                connect(version, arg.first or "a.test", arg.first_socket, "sess_out")
                 connect(version, arg.second or "a.test", arg.socket, "sess_in")
             end
         }
@@ -88,21 +88,37 @@ TLSv1.3 reused SUCCESS, 3 certificates
 
 
 
-=== TEST 3: the same, of two session caches
+=== TEST 3: the same, of OpenSSL's own cache and of two caches
 --- http_config
     gateway {
         ssl_session_tickets off;
-        ssl_session_cache builtin:100 shared:sessions:1m;
+        ssl_session_cache builtin:100;
         asking;
     }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/two.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_session_tickets off;
+        ssl_session_cache builtin:100 shared:sessions:1m;
+        ssl_verify_depth 3;
+        ssl_certificate_by_lua_block { assert(kong.client.tls.request_client_certificate(ca.root)) }
+        location / {
+            content_by_lua_block {
+                local pem = assert(kong.client.tls.get_full_client_certificate_chain())
+                ngx.say(ngx.var.ssl_client_verify, ", ", select(2, pem:gsub("BEGIN CERTIFICATE", "")), " certificates")
+            }
+        }
+    }
 --- request eval
-["GET /t", "GET /t?second=ab.test", "GET /t?second=b.test"]
+["GET /t", "GET /t?first_socket=two&socket=two", "GET /t?second=ab.test", "GET /t?second=b.test"]
 --- response_body eval
-["TLSv1.2 new SUCCESS, 3 certificates
-TLSv1.2 new SUCCESS, 3 certificates
+[("TLSv1.2 new SUCCESS, 3 certificates
+TLSv1.2 reused SUCCESS, 3 certificates
 TLSv1.3 new SUCCESS, 3 certificates
-TLSv1.3 new SUCCESS, 3 certificates
-", "TLSv1.2 new SUCCESS, 3 certificates
+TLSv1.3 reused SUCCESS, 3 certificates
+") x 2, "TLSv1.2 new SUCCESS, 3 certificates
 TLSv1.2 new SUCCESS, 3 certificates
 TLSv1.3 new SUCCESS, 3 certificates
 TLSv1.3 new SUCCESS, 3 certificates
@@ -252,7 +268,7 @@ TLSv1.3 reused NONE
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/gateway.sock ssl;
-        server_name b.test c.test;
+        server_name b.test;
         ssl_certificate $TEST_NGINX_PKI/gateway.crt;
         ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
         ssl_verify_client optional;
@@ -261,13 +277,13 @@ TLSv1.3 reused NONE
     }
 --- request eval
 ["GET /t?cert=client-other&first=b.test&second=a.test", "GET /t?cert=client-other&first=b.test&second=b.test",
- "GET /t?cert=client-other&first=b.test&second=c.test", "GET /t?cert=client-other&first=b.test&second=none"]
+ "GET /t?cert=client-other&first=b.test&second=none"]
 --- response_body eval
 [map {"TLSv1.2 new SUCCESS
 TLSv1.2 $_
 TLSv1.3 new SUCCESS
 TLSv1.3 $_
-"} 'new FAILED:unable to get local issuer certificate, 1 certificates', 'reused SUCCESS', 'new SUCCESS',
+"} 'new FAILED:unable to get local issuer certificate, 1 certificates', 'reused SUCCESS',
    'new FAILED:unable to get local issuer certificate, 1 certificates']
 --- no_error_log
 [error]
@@ -283,7 +299,7 @@ TLSv1.3 $_
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/gateway.sock ssl;
-        server_name b.test c.test;
+        server_name b.test;
         ssl_certificate $TEST_NGINX_PKI/gateway.crt;
         ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
         ssl_verify_client optional;
@@ -294,13 +310,13 @@ TLSv1.3 $_
     }
 --- request eval
 ["GET /t?cert=client-other&first=b.test&second=a.test", "GET /t?cert=client-other&first=b.test&second=b.test",
- "GET /t?cert=client-other&first=b.test&second=c.test", "GET /t?cert=client-other&first=b.test&second=none"]
+ "GET /t?cert=client-other&first=b.test&second=none"]
 --- response_body eval
 [map {"TLSv1.2 new SUCCESS
 TLSv1.2 $_
 TLSv1.3 new SUCCESS
 TLSv1.3 $_
-"} 'new FAILED:unable to get local issuer certificate, 1 certificates', 'reused SUCCESS', 'new SUCCESS',
+"} 'new FAILED:unable to get local issuer certificate, 1 certificates', 'reused SUCCESS',
    'new FAILED:unable to get local issuer certificate, 1 certificates']
 --- no_error_log
 [error]
@@ -324,7 +340,7 @@ TLSv1.3 reused NONE, no certificates
 
 
 
-=== TEST 13: OpenSSL's own cache asks nobody: a handshake with a session of another name ends (with TLS 1.2, it is for that name)
+=== TEST 13: OpenSSL's own cache: a session of another name may not be resumed, and the handshake is a full one
 --- http_config
     gateway {
         ssl_session_cache builtin:100;
@@ -346,21 +362,20 @@ TLSv1.3 reused NONE, no certificates
         }
     }
 --- request eval
-["GET /t?first=b.test&second=b.test", "GET /t?first=b.test&second=a.test"]
---- response_body_like eval
-["^TLSv1.2 new 3 certificates
-TLSv1.2 reused 3 certificates
-TLSv1.3 new 3 certificates
-TLSv1.3 reused 3 certificates
-\$", "^TLSv1.2 new 3 certificates
-TLSv1.2 reused FAILED:[^,]*, 3 certificates
-TLSv1.3 new 3 certificates
-TLSv1.3 reused \$"]
---- error_log eval
-# A client can do so as often as it likes.
-qr/\[info\] .* the handshake is refused: the client resumes a session of another server name/
+["GET /t?first=b.test&second=b.test", "GET /t?first=b.test&second=a.test", "GET /t?first=b.test&second=none",
+ "GET /t?first=a.test&second=b.test"]
+--- response_body eval
+[map {"TLSv1.2 new $$_[0]
+TLSv1.2 $$_[1]
+TLSv1.3 new $$_[0]
+TLSv1.3 $$_[1]
+"} ['3 certificates', 'reused 3 certificates'], ['3 certificates', 'new SUCCESS, 3 certificates'],
+   ['3 certificates', 'new SUCCESS, 3 certificates'], ['SUCCESS, 3 certificates', 'new 3 certificates']]
 --- no_error_log
+[error]
+[crit]
 [alert]
+is refused
 
 
 
@@ -434,3 +449,126 @@ TLSv1.3 new SUCCESS, 1 certificates
 TLSv1.3 new other: FAILED:unable to get local issuer certificate
 --- no_error_log
 [error]
+
+
+
+=== TEST 16: a session that may not be resumed under one name stays good for its own
+--- http_config
+    gateway {
+        ssl_session_cache builtin:100;
+        ssl_session_tickets off;
+        asking;
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            local function connect(version, servername, direction)
+                local seen = client.s_client {
+                    unix = "$TEST_NGINX_HTML_DIR/gateway.sock", servername = servername, tls = version,
+                    cert = "client-deep", [direction] = "$TEST_NGINX_HTML_DIR/session" .. version,
+                }
+                ngx.print(seen.protocol, " ", servername, seen.reused and " reused " or " new ", seen.body)
+            end
+            for _, version in ipairs { "1.2", "1.3" } do
+                connect(version, "a.test", "sess_out")
+                connect(version, "ab.test", "sess_in")
+                connect(version, "b.test", "sess_in")
+                connect(version, "a.test", "sess_in")
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body
+TLSv1.2 a.test new SUCCESS, 3 certificates
+TLSv1.2 ab.test new SUCCESS, 3 certificates
+TLSv1.2 b.test new NONE, no certificates
+TLSv1.2 a.test reused SUCCESS, 3 certificates
+TLSv1.3 a.test new SUCCESS, 3 certificates
+TLSv1.3 ab.test new SUCCESS, 3 certificates
+TLSv1.3 b.test new NONE, no certificates
+TLSv1.3 a.test reused SUCCESS, 3 certificates
+--- no_error_log
+[error]
+
+
+
+=== TEST 17: a server that Lua code does not ask in is as nginx has it, whatever it keeps sessions in
+--- http_config eval
+my $gateway = '    gateway {
+        ssl_session_cache shared:tickets:1m;
+        asking;
+    }
+';
+my $servers = CORE::join '', map { my ($socket, $cache) = @$_; map {"
+    server {
+        listen unix:\$TEST_NGINX_HTML_DIR/$socket.sock ssl;
+        server_name $_;
+        ssl_certificate \$TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key \$TEST_NGINX_PKI/gateway.key;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        $cache
+        @{[$_ eq 'b.test' && 'ssl_verify_client optional_no_ca;']}
+        return 200 '\$ssl_client_s_dn\n';
+    }
+"} 'b.test', 'c.test'} ['gateway', 'ssl_session_cache shared:tickets:1m;'],
+    ['builtin', 'ssl_session_cache builtin:100; ssl_session_tickets off;'],
+    ['shared', 'ssl_session_cache shared:other:1m; ssl_session_tickets off;'];
+$gateway . $servers
+--- request eval
+[map {"GET /t?cert=client1&first=b.test&second=c.test&first_socket=$_&socket=$_"} qw(gateway builtin shared)]
+--- response_body eval
+[("TLSv1.2 new CN=client-1,O=Test
+TLSv1.2 reused CN=client-1,O=Test
+TLSv1.3 new CN=client-1,O=Test
+TLSv1.3 reused CN=client-1,O=Test
+") x 3]
+--- no_error_log
+[error]
+[crit]
+
+
+
+=== TEST 18: early data of a client that was asked
+--- http_config
+    gateway {
+        ssl_session_cache builtin:100;
+        ssl_session_tickets off;
+        ssl_early_data on;
+        log_by_lua_block { ngx.log(ngx.WARN, "seen: ", ngx.var.ssl_client_verify) }
+        asking;
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            local client, pki = require "client", require "pki"
+            local session, early = "$TEST_NGINX_HTML_DIR/session", "$TEST_NGINX_SERVER_ROOT/early"
+            local request = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
+            local function connect(stdin, ...)
+                local run = client.run({ "openssl", "s_client", "-unix", "$TEST_NGINX_HTML_DIR/gateway.sock", "-tls1_3", "-ign_eof",
+                                         "-servername", "a.test", "-cert", pki.path("client1"), "-key", pki.path("client1", ".key"), ... },
+                                       { stdin = stdin })
+                ngx.say("early data ", run.out:match("Early data was (%l+)"), ", ",
+                        run.out:match("\n(New), TLS") or run.out:match("\n(Reused), TLS") or run.err)
+            end
+            local file = io.open(early, "w")
+            file:write(request)
+            file:close()
+            connect(request, "-sess_out", session)
+            connect("", "-sess_in", session, "-early_data", early)
+        }
+    }
+--- request
+GET /t
+--- response_body
+early data not, New
+early data accepted, Reused
+--- grep_error_log eval
+qr/seen: \w+/
+--- grep_error_log_out
+seen: SUCCESS
+seen: SUCCESS
+--- no_error_log
+[error]
+[crit]

@@ -39,6 +39,7 @@ _EOC_
     $block->set_value('response_body', $block->response_body =~ s{^(HTTP/3 .*reused=)r}{$1.}mgr)
         unless `curl --version` =~ /\bngtcp2\b/;
     $block->set_value('timeout', 60);
+    return if $block->config =~ /\S/;
     $block->set_value('config', <<'_EOC_');
     location /t {
         content_by_lua_block {
@@ -141,3 +142,68 @@ HTTP/1.1 NONE, no certificates, reused=r
 [error]
 [alert]
 SSL_do_handshake() failed
+
+
+
+=== TEST 4: what is resumed from OpenSSL's own cache, early data included
+--- http_config
+    gateway_quic {
+        ssl_session_cache builtin:1000;
+        ssl_session_tickets off;
+        ssl_early_data on;
+        ssl_certificate_by_lua_block { assert(kong.client.tls.request_client_certificate(ca.root)) }
+    }
+--- config
+--- request
+GET /t
+--- response_body
+HTTP/3 NONE, no certificates, reused=.
+HTTP/3 NONE, no certificates, reused=r
+HTTP/3 SUCCESS, 2 certificates, reused=.
+HTTP/3 SUCCESS, 2 certificates, reused=r
+HTTP/2 NONE, no certificates, reused=.
+HTTP/2 NONE, no certificates, reused=r
+HTTP/2 SUCCESS, 2 certificates, reused=.
+HTTP/2 SUCCESS, 2 certificates, reused=r
+--- no_error_log
+[error]
+[crit]
+[alert]
+SSL_do_handshake() failed
+
+
+
+=== TEST 5: a request for another name than the one that the client was asked under
+--- http_config
+    gateway_quic {
+        ssl_certificate_by_lua_block { assert(kong.client.tls.request_client_certificate(ca.root, { names = { "also.test" } })) }
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            for _, version in ipairs { "--http3-only", "--http2" } do
+                for _, host in ipairs { "gateway.test", "also.test", "other.test" } do
+                    local result = client.curl {
+                        version, "--retry", "5", "--retry-all-errors", "-o", "/dev/null", "-w", "%{http_code}",
+                        "--cert", pki.path("client1"), "--key", pki.path("client1", ".key"), "--cacert", pki.path("ca"),
+                        "--resolve", "gateway.test:$TEST_NGINX_RAND_PORT_1:127.0.0.1", "-H", "Host: " .. host,
+                        "https://gateway.test:$TEST_NGINX_RAND_PORT_1/",
+                    }
+                    ngx.say(version, " ", host, " ", result.out)
+                end
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body
+--http3-only gateway.test 200
+--http3-only also.test 200
+--http3-only other.test 421
+--http2 gateway.test 200
+--http2 also.test 200
+--http2 other.test 421
+--- no_error_log
+[error]
+[alert]

@@ -21,6 +21,11 @@ my @REFUSED = (
     ['kong_tls_session_cache', '10 timeout=-1s', 'timeout "-1s": a time is expected'],
     ['kong_tls_session_cache', '10 time=5m',  'parameter "time=5m"'],
     ['kong_tls_session_cache', '10 20',       'parameter "20"'],
+    ['kong_tls_strip_headers', 'yes',         'value "yes": "on" or "off" is expected'],
+    ['kong_tls_strip_headers', 'off X-Tenant', 'parameter "X-Tenant"'],
+    ['kong_tls_strip_headers', 'on X-Tenant:', 'header "X-Tenant:": the name of a header is expected'],
+    ['kong_tls_strip_headers', 'on ""',       'header "": the name of a header is expected'],
+    ['kong_tls_strip_headers', 'on X-Tenant host', 'header "host": one that nginx itself does not read is expected'],
     ['kong_tls_keepalive',     '0',           'number of connections "0": a number greater than 0 is expected'],
     ['kong_tls_keepalive',     'off',         'number of connections "off": a number greater than 0 is expected'],
     ['kong_tls_keepalive',     '8 timeout=x', 'timeout "x": a time is expected'],
@@ -30,16 +35,18 @@ my @REFUSED = (
     ['kong_tls_keepalive',     '8 max=1',     'parameter "max=1"'],
     ['kong_tls_keepalive',     '8 timeout',   'parameter "timeout"'],
 );
-my @DUPLICATE = (['kong_tls_session_cache', '8'], ['kong_tls_keepalive', '8']);
+my @DUPLICATE = (['kong_tls_session_cache', '8'], ['kong_tls_keepalive', '8'], ['kong_tls_strip_headers', 'on']);
 my @WRONG_PLACE = (
     ['kong_tls_session_cache', 'upstream u { server 127.0.0.1; kong_tls_session_cache 8; }'],
     ['kong_tls_session_cache', 'server { kong_tls_session_cache 8; }'],
+    ['kong_tls_strip_headers', 'server { location / { kong_tls_strip_headers on; } }'],
     ['kong_tls_keepalive', 'kong_tls_keepalive 8;'],
     ['kong_tls_keepalive', 'server { location / { kong_tls_keepalive 8; } }'],
 );
 my @ACCEPTED = (
     'kong_tls_session_cache off;', 'kong_tls_session_cache 1;',
     'kong_tls_session_cache 1000000 timeout=1h;', 'kong_tls_session_cache 8 timeout=500ms;',
+    'kong_tls_strip_headers on;', 'kong_tls_strip_headers on X-Tenant x_Other;', 'server { kong_tls_strip_headers off; }',
     'upstream u { server 127.0.0.1; kong_tls_keepalive 1; }',
     'upstream u { kong_tls_keepalive 8 time=1d requests=10 timeout=1m; server 127.0.0.1; }',
     'upstream u { server 127.0.0.1; least_conn; kong_tls_keepalive 8; keepalive 8; }',

@@ -493,3 +493,38 @@ GET /t
 not asked
 --- no_error_log
 [error]
+
+
+
+=== TEST 11: the names of a policy count as one, but for "default", and for "*." where a name below it has another
+--- http_config
+    init_worker_by_lua_block {
+        plugin = assert(new { policy { "a.test", "default", "*.wild.test", "*.open.test" },
+                              policy { "b.wild.test" }, policy { "c.x.wild.test", "d.test" } })
+    }
+    mtls;
+--- config
+    location /t {
+        content_by_lua_block {
+            for _, name in ipairs { "a.test", "any.test", "y.wild.test", "y.open.test", "b.wild.test", "d.test" } do
+                local answers = {}
+                for _, host in ipairs { "a.test", "other.test", "z.wild.test", "z.z.open.test", "b.wild.test", "c.x.wild.test", name } do
+                    table.insert(answers, (visit(name, "client1", "-H", "Host: " .. host):match("%d+$")))
+                end
+                ngx.say(name, ": ", table.concat(answers, " "))
+            end
+        }
+    }
+--- timeout: 60
+--- request
+GET /t
+--- response_body
+a.test: 200 421 421 200 421 421 200
+any.test: 200 421 421 200 421 421 200
+y.wild.test: 200 421 421 200 421 421 200
+y.open.test: 200 421 421 200 421 421 200
+b.wild.test: 421 421 421 421 200 421 200
+d.test: 421 421 421 421 421 200 200
+--- no_error_log
+[error]
+[alert]

@@ -36,14 +36,17 @@ chomp(my @functions = `$folder/list`);
 # whole, are tried with the configuration.
 my %cannot_fail = map { $_ => 1 } split ' ', <<'END';
 ASN1_STRING_get0_data ASN1_STRING_length ASN1_STRING_type ASN1_TIME_free BIO_ctrl BIO_free_all BIO_s_mem
-BN_free CRYPTO_free CRYPTO_get_ex_new_index EC_GROUP_get_curve_name EC_KEY_free EC_KEY_get0_group ERR_get_error_all ERR_lib_error_string ERR_reason_error_string
+BN_free CRYPTO_free CRYPTO_get_ex_new_index EC_GROUP_get_curve_name EC_KEY_free EC_KEY_get0_group
+ERR_get_error_all ERR_lib_error_string ERR_reason_error_string
 EVP_MD_CTX_free EVP_PKEY_free EVP_PKEY_get_bits EVP_PKEY_get_id EVP_sha256 GENERAL_NAME_free OBJ_nid2sn
 OPENSSL_init_ssl OPENSSL_sk_free
 OPENSSL_sk_num OPENSSL_sk_pop OPENSSL_sk_value OPENSSL_sk_zero OpenSSL_version OpenSSL_version_num
 SHA256_Final SHA256_Init SHA256_Update
-SSL_CIPHER_get_name SSL_CTX_ctrl SSL_CTX_get_cert_store SSL_CTX_get_client_cert_cb SSL_CTX_set_client_cert_cb SSL_CTX_get_ex_data SSL_CTX_get_info_callback
+SSL_CIPHER_get_name SSL_CTX_ctrl SSL_CTX_free SSL_CTX_get_cert_store SSL_CTX_get_client_cert_cb
+SSL_CTX_get_ex_data SSL_CTX_get_info_callback SSL_CTX_set_client_cert_cb
 SSL_CTX_get_verify_callback SSL_CTX_sess_get_get_cb SSL_CTX_sess_set_get_cb SSL_CTX_set_alpn_select_cb
-SSL_CTX_set_ex_data SSL_CTX_set_info_callback SSL_CTX_set_session_ticket_cb SSL_SESSION_free
+SSL_CTX_sessions SSL_CTX_set_ex_data SSL_CTX_set_info_callback SSL_CTX_set_session_ticket_cb SSL_CTX_up_ref
+SSL_SESSION_free
 SSL_SESSION_get0_hostname SSL_SESSION_get0_id_context SSL_SESSION_get0_peer SSL_SESSION_get0_ticket_appdata
 SSL_SESSION_get_protocol_version SSL_SESSION_is_resumable SSL_certs_clear SSL_client_hello_get0_ext SSL_free
 SSL_get0_param SSL_get1_peer_certificate SSL_get_SSL_CTX SSL_get_certificate SSL_get_client_CA_list
@@ -60,10 +63,12 @@ X509_STORE_CTX_get_current_cert X509_STORE_CTX_get_error X509_STORE_CTX_get_erro
 X509_STORE_CTX_get_ex_data X509_STORE_CTX_set_cert X509_STORE_CTX_set_current_cert
 X509_STORE_CTX_set_error X509_STORE_free X509_STORE_get0_objects X509_STORE_get0_param
 X509_VERIFY_PARAM_get_depth X509_VERIFY_PARAM_get_flags X509_VERIFY_PARAM_set_auth_level
-X509_VERIFY_PARAM_set_depth X509_VERIFY_PARAM_set_time X509_free X509_get_issuer_name X509_get_serialNumber X509_get_subject_name
+X509_VERIFY_PARAM_set_depth X509_VERIFY_PARAM_set_time X509_free X509_get_issuer_name X509_get_serialNumber
+X509_get_subject_name
 X509_getm_notAfter X509_getm_notBefore X509_verify_cert_error_string
-ngx_cached_time ngx_close_connection ngx_conf_full_name ngx_conf_log_error ngx_current_msec ngx_cycle
-ngx_destroy_pool ngx_event_timer_rbtree ngx_exiting ngx_http_add_variable ngx_http_compile_complex_value ngx_http_discard_request_body
+ngx_array_push ngx_cached_time ngx_close_connection ngx_conf_full_name ngx_conf_log_error ngx_current_msec
+ngx_cycle ngx_destroy_pool ngx_event_timer_rbtree ngx_exiting ngx_hash_find_combined ngx_hash_key
+ngx_http_add_variable ngx_http_compile_complex_value ngx_http_discard_request_body ngx_http_headers_in
 ngx_http_upstream_init_round_robin ngx_rwlock_rlock ngx_rwlock_unlock ngx_rwlock_wlock
 ngx_http_get_variable_index ngx_http_lua_add_package_preload ngx_http_lua_ffi_get_phase ngx_http_module
 ngx_log_error_core ngx_pagesize ngx_parse_time ngx_rbtree_delete ngx_rbtree_insert ngx_shared_memory_add
@@ -249,7 +254,7 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
             if name == "mtls.test" or name == "names.test" then
                 return mtls_auth:certificate()
             end
-            must_shake(kong.client.tls.request_client_certificate(chain("ca")))
+            must_shake(kong.client.tls.request_client_certificate(chain("ca"), { names = { "names." .. (name or "none") } }))
             if name == "once.test" then
                 must_shake(kong.client.tls.disable_session_reuse())
             end
@@ -264,6 +269,18 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
                         " ", ngx.var.http_x_client_cert_dn or "-")
             }
         }
+    }
+
+    server {
+        listen unix:$folder/gateway-builtin.sock ssl;
+        ssl_certificate $pki/gateway.crt;
+        ssl_certificate_key $pki/gateway.key;
+        ssl_session_cache builtin:100;
+        ssl_session_tickets off;
+        ssl_certificate_by_lua_block {
+            must_shake(kong.client.tls.request_client_certificate(chain("ca")))
+        }
+        return 200 "\$ssl_client_verify \$ssl_session_reused\n";
     }
 _EOC_
 
@@ -309,6 +326,13 @@ my @scenarios = (
         qr/\A2 FAILED:\S.* chain \. nobody -\n200 /],
     ['one that comes again', "@tls --http1.1 -H Connection:close @{[with('client1')]} https://asked.test/ https://asked.test/",
         qr/\A1\.1 SUCCESS chain [.r] nobody -\n200 /],
+    ['the same from the cache of OpenSSL', "--unix-socket $folder/gateway-builtin.sock --cacert $pki/ca.crt --insecure --http1.1 "
+        . "-H Connection:close @{[with('client1')]} https://asked.test/ https://asked.test/", qr/\ASUCCESS [.r]\n200 /],
+    ['one that makes a request for another name', "@tls @{[with('client1')]} -H Host:names.asked.test https://asked.test/",
+        qr/\A2 SUCCESS chain \. nobody -\n200 /],
+    ['one for which that does not count', "@tls @{[with('client1')]} -H Host:other.test https://asked.test/", undef],
+    ['one that says who it is', "@tls -H X-Consumer-Username:alice -H X-A:b -H X-Client-Cert-DN:c -H X-B:c https://asked.test/",
+        qr/\A2 NONE none \. nobody -\n200 /],
     ['one that must not resume', "@tls --http1.1 -H Connection:close @{[with('client1')]} https://once.test/ https://once.test/",
         qr/\A1\.1 SUCCESS chain \. nobody -\n200 /],
     ['one from which HTTP/2 is withheld', "@tls --http2 @{[with('client1')]} https://plain.test/",

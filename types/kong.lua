@@ -20,6 +20,11 @@
 ---reason.
 ---@alias kong.client_verify "SUCCESS"|"NONE"|string
 
+---@class kong.client_certificate_options
+---The other names that the result of the verification counts for: of hosts, and `"*."` and that of a host for
+---any number of labels before it.
+---@field names? string[]
+
 ---TLS towards the client.
 ---@class kong.client.tls
 local client_tls = {}
@@ -32,15 +37,20 @@ local client_tls = {}
 ---with what the server trusts. Parse the list once, in `init_by_lua`: its form for handshakes is
 ---then made once for each worker.
 ---
+---The result counts for the name that the client has asked for (SNI), and for those in `options.names`.
+---A request for any other server on that connection is answered with 421; where the client has named
+---none, a request for another `server {}` block.
+---
 ---On a resumed session this phase does not run, and the result is that of the first handshake. The
 ---session is resumed under the same server name alone. Call `disable_session_reuse` too where whom you
 ---ask for depends on more than the name.
 ---
 ---Phase: certificate.
 ---@param ca_certs? kong.chain
+---@param options? kong.client_certificate_options
 ---@return true?
 ---@return string? err
-function client_tls.request_client_certificate(ca_certs) end
+function client_tls.request_client_certificate(ca_certs, options) end
 
 ---Leaves the client nothing to resume: no session id, no ticket of TLS 1.2 or 1.3.
 ---
@@ -157,9 +167,10 @@ local tls = {}
 
 ---See `kong.client.tls.request_client_certificate`.
 ---@param ca_certs? kong.chain
+---@param options? kong.client_certificate_options
 ---@return true?
 ---@return string? err
-function tls.request_client_certificate(ca_certs) end
+function tls.request_client_certificate(ca_certs, options) end
 
 ---See `kong.client.tls.disable_session_reuse`.
 ---@return true?

@@ -9,6 +9,7 @@ use openssl::x509::X509;
 
 use super::connection::{DownstreamConnection, DownstreamError, client_ssl};
 use super::handshake;
+use super::names::{self, InvalidName};
 use crate::nginx::request::Request;
 use crate::openssl::certificate_authorities::{
     self, AnnouncedAuthorities, CertificateAuthorities, InvalidAuthorities,
@@ -34,18 +35,24 @@ pub enum RequestCertificateError {
     /// Of the list of authorities.
     #[error(transparent)]
     Authorities(#[from] InvalidAuthorities),
+    /// Of the list of names.
+    #[error(transparent)]
+    Names(#[from] InvalidName),
 }
 
 /// Asks the client for a certificate, with the names of `authorities` if given. Phase: certificate.
 ///
 /// The client's chain is verified up to one of `authorities`, or else up to what the server trusts;
-/// either way the handshake goes on, and `$ssl_client_verify` has the result. The session can be resumed
-/// under the same name alone.
-pub fn request_client_certificate(
+/// either way the handshake goes on, and `$ssl_client_verify` has the result. That counts for the
+/// name which the client asks for, and for the other `names`; the session can be resumed under that
+/// name alone.
+pub fn request_client_certificate<'a>(
     request: Request<'_>,
     authorities: Option<&StackRef<X509>>,
+    names: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
 ) -> Result<(), RequestCertificateError> {
     let ssl = client_ssl(request)?;
+    let names = if names.len() == 0 { None } else { Some(names::keep(names)?) };
     // First: nobody is asked whose session can't be bound.
     let state = handshake::watch(ssl, ssl::server_name(ssl))?;
 
@@ -53,6 +60,7 @@ pub fn request_client_certificate(
         Some(certificates) => announce(ssl, certificates)?,
         None => announce_none(ssl)?,
     }
+    state.names.replace(names);
     ssl::ask_for_certificate(ssl);
     if !state.certificate_requested.replace(true) {
         counters::count(Counter::ClientCertificateRequested);

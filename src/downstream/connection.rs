@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 
 use openssl::ssl::SslRef;
 
+use super::names::KnownNames;
 use super::resumption::FirstHandshake;
 use crate::nginx::connection::Connection;
 use crate::nginx::pool::OutOfMemory;
@@ -35,6 +36,10 @@ pub struct DownstreamConnection {
     pub authorities: Cell<Option<AnnouncedAuthorities>>,
     /// Whether the client is asked for a certificate.
     pub certificate_requested: Cell<bool>,
+    /// The other names that the result of its verification counts for.
+    pub names: RefCell<Option<KnownNames>>,
+    /// Whether the headers that name a consumer are for the gateway alone to set.
+    pub guards_headers: Cell<bool>,
     /// The name that the client had asked for when we were called first.
     pub server_name: OnceCell<Option<Box<[u8]>>>,
     /// Whether the client has said which certificate it has, or that it has none.

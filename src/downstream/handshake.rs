@@ -8,7 +8,7 @@ use openssl::ssl::{SslRef, SslVersion};
 use openssl_sys::SSL;
 
 use super::connection::{DownstreamConnection, DownstreamError};
-use super::{client_certificate, resumption};
+use super::{binding, client_certificate, resumption};
 use crate::nginx::connection::{Connection, process_log};
 use crate::nginx::panic::guard;
 use crate::openssl::error::SslError;
@@ -20,9 +20,6 @@ pub enum HandshakeError {
     /// What was asked for under one name would hold for another.
     #[error("the client asks for another server name than before the HelloRetryRequest")]
     AnotherName,
-    /// A session of nginx's own that brings the client's certificate.
-    #[error("the client resumes a session of another server name")]
-    SessionOfAnotherName,
     /// The connection is not that of a client.
     #[error("it belongs to no server")]
     NoServer,
@@ -35,7 +32,7 @@ impl HandshakeError {
     /// Whether a client can bring it about, as often as it likes.
     fn is_fault_of_client(&self) -> bool {
         match self {
-            Self::AnotherName | Self::SessionOfAnotherName => true,
+            Self::AnotherName => true,
             Self::NoServer | Self::Ssl(_) => false,
         }
     }
@@ -54,7 +51,7 @@ pub fn watch<'a>(
 }
 
 /// Whether nginx has not seen a handshake of `ssl` end yet.
-pub fn is_first(ssl: &SslRef) -> bool {
+fn is_first(ssl: &SslRef) -> bool {
     Connection::from_ssl(ssl).and_then(Connection::tls).is_some_and(|tls| !tls.handshaked())
 }
 
@@ -96,7 +93,7 @@ fn check_name(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), Handshak
     match state.server_name.get() {
         Some(name)
             if ssl.version2() == Some(SslVersion::TLS1_3)
-                && !resumption::is_same_name(name.as_deref(), ssl::server_name(ssl)) =>
+                && !binding::is_same_name(name.as_deref(), ssl::server_name(ssl)) =>
         {
             Err(HandshakeError::AnotherName)
         }
@@ -105,7 +102,7 @@ fn check_name(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), Handshak
 }
 
 /// Ends the handshake of `ssl`, with one line in the log.
-pub fn refuse(ssl: &SslRef, error: &HandshakeError) {
+fn refuse(ssl: &SslRef, error: &HandshakeError) {
     if !ssl::is_refused(ssl) {
         let log = match Connection::from_ssl(ssl) {
             Some(connection) => connection.log(),

@@ -13,7 +13,9 @@ use ngx::ffi::ngx_http_request_t;
 
 use super::ffi::{ERROR, INTERNAL_ERROR, NONE, OK, Text, api, bytes, run, say};
 use crate::client_verify;
-use crate::downstream::{alpn, certificate_chain, client_certificate, connection, session};
+use crate::downstream::{
+    alpn, asking, certificate_chain, client_certificate, connection, guarded_headers, session,
+};
 use crate::module;
 use crate::nginx::connection::process_log;
 use crate::nginx::lua::current_phase;
@@ -44,8 +46,14 @@ api! {
         "int (*is_allowed)(void *r, int function)";
     phase_error: fn(R, c_int, *mut Text) -> c_int,
         "int (*phase_error)(void *r, int function, void *text)";
-    request_client_certificate: fn(R, *mut c_void, *mut Text) -> c_int,
-        "int (*request_client_certificate)(void *r, void *chain, void *text)";
+    request_client_certificate:
+        fn(R, *mut c_void, *const *const c_char, *const usize, usize, *mut Text) -> c_int,
+        "int (*request_client_certificate)(void *r, void *chain, const char **names, \
+         const size_t *lengths, size_t count, void *text)";
+    guard_headers: fn(R, *mut Text) -> c_int,
+        "int (*guard_headers)(void *r, void *text)";
+    strip_headers: fn(R, *mut Text) -> c_int,
+        "int (*strip_headers)(void *r, void *text)";
     disable_session_reuse: fn(R, *mut Text) -> c_int,
         "int (*disable_session_reuse)(void *r, void *text)";
     disable_http2_alpn: fn(R, *mut Text) -> c_int,
@@ -174,7 +182,11 @@ unsafe fn change_upstream_tls<E: Display>(
 unsafe extern "C" fn find_function(name: *const c_char, length: usize) -> c_int {
     // SAFETY: our Lua code passes a string.
     let name = unsafe { bytes(name, length) };
-    Function::index_of_name(name).and_then(|index| c_int::try_from(index).ok()).unwrap_or(ERROR)
+    let index = Function::index_of_name(name);
+    if index.and_then(Function::from_index) == Some(Function::RequestClientCertificate) {
+        asking::library_is_loaded();
+    }
+    index.and_then(|index| c_int::try_from(index).ok()).unwrap_or(ERROR)
 }
 
 fn function(index: c_int) -> Option<Function> {
@@ -209,9 +221,14 @@ unsafe extern "C" fn phase_error(r: R, index: c_int, text: *mut Text) -> c_int {
 unsafe extern "C" fn request_client_certificate(
     r: R,
     chain: *mut c_void,
+    list: *const *const c_char,
+    lengths: *const usize,
+    count: usize,
     text: *mut Text,
 ) -> c_int {
-    // SAFETY: our Lua code has checked the type of the chain, or passes NULL for none.
+    let names = Names { list, lengths, count };
+    // SAFETY: our Lua code has checked the type of the chain, or passes NULL for none, and passes
+    // arrays of this length.
     unsafe {
         answer("request_client_certificate", r, text, |request| {
             let authorities = if chain.is_null() {
@@ -219,9 +236,29 @@ unsafe extern "C" fn request_client_certificate(
             } else {
                 Some(lua_object::chain(chain).map_err(|error| format!("ca_certs: {error}"))?)
             };
-            client_certificate::request_client_certificate(request, authorities)
+            client_certificate::request_client_certificate(request, authorities, names.iter())
                 .map(|()| Answer::Done)
                 .map_err(|error| error.to_string())
+        })
+    }
+}
+
+/// Says, in the handshake, that this server sets the headers which name a consumer.
+unsafe extern "C" fn guard_headers(r: R, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes its request and a valid text.
+    unsafe {
+        answer("guard_headers", r, text, |request| {
+            guarded_headers::guard(request).map(|()| Answer::Done)
+        })
+    }
+}
+
+/// Takes from a request the headers that name a consumer.
+unsafe extern "C" fn strip_headers(r: R, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes its request and a valid text.
+    unsafe {
+        answer("strip_headers", r, text, |request| {
+            guarded_headers::strip(request).map(|()| Answer::Done)
         })
     }
 }
@@ -556,7 +593,7 @@ struct Names {
 impl Names {
     /// # Safety
     /// Both arrays must have `count` elements, and each name its length, for `'a`.
-    unsafe fn iter<'a>(&self) -> impl Iterator<Item = &'a [u8]> {
+    unsafe fn iter<'a>(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone {
         let Self { list, lengths, count } = *self;
         // SAFETY: by contract.
         (0..count).map(move |index| unsafe { bytes(*list.add(index), *lengths.add(index)) })

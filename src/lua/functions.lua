@@ -95,14 +95,65 @@ end
 local functions = {}
 
 
+-- How many strings are in a list of nothing else; nil for what is no such list.
+local function count_of_strings(list)
+    if type(list) ~= "table" then
+        return nil
+    end
+    local count = 0
+    for index, text in pairs(list) do
+        if type(index) ~= "number" or type(text) ~= "string" then
+            return nil
+        end
+        count = count + 1
+    end
+    return count == #list and count or nil
+end
+
+
+-- The strings of a list, as arrays of `count` pointers and lengths. The arrays hold mere pointers: the
+-- strings are those of the list, and stay where they are.
+local function strings(list, count)
+    local data = ffi.new("const char *[?]", count + 1)
+    local lengths = ffi.new("size_t[?]", count + 1)
+    for i = 1, count do
+        local text = rawget(list, i)
+        data[i - 1] = text
+        lengths[i - 1] = #text
+    end
+    return data, lengths
+end
+
+
 -- All calls from the interfaces to here are tail calls: level 2 is the line of the user.
 
-function functions.request_client_certificate(r, ca_certs)
+local CLIENT_OPTIONS = { names = true }
+
+function functions.request_client_certificate(r, ca_certs, options)
     local chain = cdata_of(ca_certs, CHAIN)
     if is_given(ca_certs) and not is_chain(chain) then
         error("ca_certs must be a parsed cdata object", 2)
     end
-    return result(api.request_client_certificate(r, chain, text))
+    local data, lengths, count = nil, nil, 0
+    if is_given(options) then
+        if type(options) ~= "table" then
+            error("options must be a table", 2)
+        end
+        for option in pairs(options) do
+            if not CLIENT_OPTIONS[option] then
+                error("unknown option \"" .. tostring(option) .. "\"", 2)
+            end
+        end
+        local names = options.names
+        if is_given(names) then
+            count = count_of_strings(names)
+            if not count then
+                error("names must be a table of strings", 2)
+            end
+            data, lengths = strings(names, count)
+        end
+    end
+    return result(api.request_client_certificate(r, chain, data, lengths, count, text))
 end
 
 
@@ -237,33 +288,9 @@ function functions.set_tls_verify_store(r, store)
 end
 
 
--- The strings of a list, as arrays of `count` pointers and lengths. The arrays hold mere pointers: the
--- strings are those of the list, and stay where they are.
-local function strings(list, count)
-    local data = ffi.new("const char *[?]", count + 1)
-    local lengths = ffi.new("size_t[?]", count + 1)
-    for i = 1, count do
-        local text = rawget(list, i)
-        data[i - 1] = text
-        lengths[i - 1] = #text
-    end
-    return data, lengths
-end
-
-
 local function set_names(set, r, names)
-    if type(names) ~= "table" then
-        error("argument must be a table of strings", 2)
-    end
-
-    local count = 0
-    for index, name in pairs(names) do
-        if type(index) ~= "number" or type(name) ~= "string" then
-            error("argument must be a table of strings", 2)
-        end
-        count = count + 1
-    end
-    if count ~= #names then
+    local count = count_of_strings(names)
+    if not count then
         error("argument must be a table of strings", 2)
     end
 
@@ -307,6 +334,20 @@ end
 function M.check_names(names)
     local data, lengths = strings(names, #names)
     return result(api.check_names(data, lengths, #names, text))
+end
+
+
+-- For plugins that tell services who the consumer is. The first, in the handshake, makes the module take away
+-- from all requests of the connection, before any phase of theirs, what clients say of that; the second takes
+-- it from the current one.
+
+function M.guard_headers()
+    return result(api.guard_headers(get_request(), text))
+end
+
+
+function M.strip_headers()
+    return result(api.strip_headers(get_request(), text))
 end
 
 

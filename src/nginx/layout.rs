@@ -7,10 +7,11 @@ use std::ffi::{CStr, c_char};
 use std::mem::offset_of;
 
 use ngx::ffi::{
-    ngx_buf_t, ngx_connection_t, ngx_event_t, ngx_http_addr_conf_t, ngx_http_core_loc_conf_t,
-    ngx_http_request_t, ngx_http_upstream_conf_t, ngx_http_upstream_headers_in_t,
-    ngx_http_upstream_peer_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_state_t,
-    ngx_http_upstream_t, ngx_peer_connection_t, ngx_ssl_connection_t, ngx_variable_value_t,
+    ngx_buf_t, ngx_connection_t, ngx_event_t, ngx_http_addr_conf_t, ngx_http_connection_t,
+    ngx_http_core_loc_conf_t, ngx_http_core_main_conf_t, ngx_http_headers_in_t, ngx_http_request_t,
+    ngx_http_upstream_conf_t, ngx_http_upstream_headers_in_t, ngx_http_upstream_peer_t,
+    ngx_http_upstream_srv_conf_t, ngx_http_upstream_state_t, ngx_http_upstream_t,
+    ngx_peer_connection_t, ngx_ssl_connection_t, ngx_variable_value_t,
 };
 
 /// A field is in another place for the C compiler.
@@ -47,16 +48,19 @@ macro_rules! fields {
 }
 
 const FIELDS: &[(&str, usize)] = fields! {
-    ngx_http_request_t: connection, ctx, main_conf, srv_conf, loc_conf, upstream, pool, headers_in, headers_out, main, parent, uri, method, upstream_states;
+    ngx_http_request_t: connection, ctx, main_conf, srv_conf, loc_conf, upstream, pool, headers_in, headers_out, main, parent, uri, method, upstream_states, http_connection;
     ngx_http_upstream_t: peer, conf, ssl_name, upstream, state, headers_in;
     ngx_http_upstream_headers_in_t: status_n;
     ngx_http_upstream_state_t: bytes_received;
+    ngx_http_headers_in_t: headers, server;
+    ngx_http_connection_t: addr_conf, conf_ctx;
+    ngx_http_core_main_conf_t: servers, phases;
     ngx_peer_connection_t: connection, sockaddr, socklen, name, tries, get, free, notify, data, set_session, save_session, log;
     ngx_connection_t: data, read, write, fd, pool, log, ssl, sockaddr, sent, start_time, requests, addr_text;
     ngx_ssl_connection_t: connection, save_session, handler;
     ngx_event_t: data, handler, log;
     ngx_http_core_loc_conf_t: name, handler;
-    ngx_http_addr_conf_t: default_server;
+    ngx_http_addr_conf_t: default_server, virtual_names;
     ngx_http_upstream_conf_t: upstream, connect_timeout, send_timeout, read_timeout, next_upstream, next_upstream_timeout, next_upstream_tries, ssl, ssl_session_reuse, ssl_name, ssl_server_name, ssl_verify, ssl_certificate, ssl_certificate_key;
     ngx_buf_t: pos, last;
     ngx_variable_value_t: data;

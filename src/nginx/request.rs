@@ -1,18 +1,18 @@
 //! Requests.
 
 use std::marker::PhantomData;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use ngx::ffi::{
-    NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_MODULE, NGX_OK, ngx_http_arg, ngx_http_request_t,
-    ngx_int_t, ngx_list_part_t, ngx_str_t, ngx_table_elt_t,
+    NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_MODULE, NGX_OK, ngx_http_arg, ngx_http_conf_ctx_t,
+    ngx_http_request_t, ngx_int_t, ngx_list_part_t, ngx_str_t, ngx_table_elt_t,
 };
 
 use super::bitfields;
 use super::configuration::{ModuleIndex, bytes};
 use super::connection::Connection;
 use super::log::Log;
-use super::pool::Pool;
+use super::pool::{OutOfMemory, Pool};
 use super::upstream::Upstream;
 
 /// A request: of a client, or a subrequest.
@@ -119,7 +119,7 @@ impl<'a> Request<'a> {
     /// Whether the request is the client's own, and no subrequest.
     pub fn is_main(self) -> bool {
         // SAFETY: the request is valid.
-        unsafe { std::ptr::eq(self.0.as_ref().main, self.0.as_ptr()) }
+        unsafe { ptr::eq(self.0.as_ref().main, self.0.as_ptr()) }
     }
 
     pub fn is_get_or_head(self) -> bool {
@@ -129,7 +129,7 @@ impl<'a> Request<'a> {
 
     /// The value of `name=` in the URL, as it is written there.
     pub fn argument(self, name: &str) -> Option<&'a [u8]> {
-        let mut value = ngx_str_t { len: 0, data: std::ptr::null_mut() };
+        let mut value = ngx_str_t { len: 0, data: ptr::null_mut() };
         // SAFETY: nginx only reads the name. The value is part of the request's line.
         unsafe {
             let name_pointer = name.as_ptr().cast_mut();
@@ -158,6 +158,106 @@ impl<'a> Request<'a> {
         // SAFETY: the strings of a header are valid.
         all.filter(move |header| unsafe { bytes(header.key).eq_ignore_ascii_case(name) })
             .map(|header| unsafe { bytes(header.value) })
+    }
+
+    /// The headers that the client has sent are without those that `is_unwanted` says of
+    /// afterwards, which must be none of those that nginx itself reads.
+    ///
+    /// Subrequests have lists of their own, that share their elements with ours: so elements stay
+    /// where they are, and what is between the unwanted ones becomes a list of parts.
+    pub fn remove_headers(self, is_unwanted: impl Fn(&[u8]) -> bool) -> Result<(), OutOfMemory> {
+        // SAFETY: the request is valid, and its headers are in a list of this type, whose parts
+        // have as many elements as they say. The new parts are in its pool.
+        unsafe {
+            let list = &raw mut (*self.as_ptr()).headers_in.headers;
+            let mut runs = Vec::new();
+            let mut spare = None;
+            let mut part = &raw mut (*list).part;
+            while !part.is_null() {
+                let elements = (*part).elts.cast::<ngx_table_elt_t>();
+                let count = (*part).nelts;
+                let unwanted =
+                    (0..count).filter(|index| is_unwanted(bytes((*elements.add(*index)).key)));
+                let mut start = 0;
+                for index in unwanted.chain([count]) {
+                    if index > start {
+                        runs.push((elements.add(start), index - start));
+                    }
+                    if index < count {
+                        spare = Some((elements, count));
+                    }
+                    start = index + 1;
+                }
+                part = (*part).next;
+            }
+            let Some(spare) = spare else {
+                return Ok(());
+            };
+            // The parts are made from the last to the first, which is in the list itself. That a
+            // new header needs a part of its own is what `nalloc` says.
+            let mut runs = runs.into_iter().rev();
+            let last_run = runs.next();
+            let (mut elements, mut count) = last_run.unwrap_or((spare.0, 0));
+            let nalloc = last_run.map_or(spare.1, |(_, count)| count);
+            let mut next = ptr::null_mut();
+            let mut last = None;
+            let new_part = |elements: *mut ngx_table_elt_t, nelts, next| ngx_list_part_t {
+                elts: elements.cast(),
+                nelts,
+                next,
+            };
+            for before in runs {
+                let made = self.pool().copy(&new_part(elements, count, next))?;
+                last.get_or_insert(made);
+                next = made.as_ptr();
+                (elements, count) = before;
+            }
+            (*list).part = new_part(elements, count, next);
+            (*list).last = last.map_or(&raw mut (*list).part, NonNull::as_ptr);
+            (*list).nalloc = nalloc;
+        }
+        Ok(())
+    }
+
+    /// The host that the request is for, as nginx compares it: in lower case, without a port and a
+    /// dot at its end. Empty if it says none.
+    pub fn host(self) -> &'a [u8] {
+        // SAFETY: the request is valid, and the string lives as long as it.
+        unsafe { bytes(self.0.as_ref().headers_in.server) }
+    }
+
+    /// Whether the server of the request is that of its connection, which nginx has found by the
+    /// name in the handshake.
+    pub fn is_for_server_of_connection(self) -> bool {
+        // SAFETY: the request is valid.
+        let server = unsafe { self.0.as_ref() }.srv_conf;
+        self.server_of_connection().is_some_and(|of_connection| of_connection.srv_conf == server)
+    }
+
+    /// Makes the server of the connection that of the request, as it is for nginx until it has read
+    /// the host.
+    pub fn go_to_server_of_connection(self) {
+        if let Some(server) = self.server_of_connection() {
+            // SAFETY: the request is valid, and so are these configurations as long as it lives.
+            unsafe {
+                (*self.as_ptr()).srv_conf = server.srv_conf;
+                (*self.as_ptr()).loc_conf = server.loc_conf;
+            }
+        }
+    }
+
+    fn server_of_connection(self) -> Option<&'a ngx_http_conf_ctx_t> {
+        // SAFETY: a client's request has its connection, and that the configurations of a server.
+        unsafe { self.0.as_ref().http_connection.as_ref()?.conf_ctx.as_ref() }
+    }
+
+    /// The configuration that a module has for the server of this request.
+    ///
+    /// # Safety
+    /// `T` must be what `module` keeps there.
+    pub unsafe fn server_configuration<T>(self, module: ModuleIndex) -> Option<NonNull<T>> {
+        // SAFETY: the request is valid, the type is the caller's promise.
+        unsafe { module.of(self.0.as_ref().srv_conf) }
     }
 
     /// The request that this one is a subrequest of.

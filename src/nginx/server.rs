@@ -1,17 +1,20 @@
 //! The servers of the configuration, and the connections of their clients.
 
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use foreign_types::ForeignTypeRef;
 use ngx::ffi::{
-    ngx_conf_t, ngx_http_connection_t, ngx_http_core_main_conf_t, ngx_http_core_srv_conf_t,
-    ngx_http_ssl_srv_conf_t,
+    ngx_array_push, ngx_conf_t, ngx_hash_find_combined, ngx_hash_key, ngx_http_connection_t,
+    ngx_http_core_main_conf_t, ngx_http_core_srv_conf_t, ngx_http_handler_pt, ngx_http_header_t,
+    ngx_http_headers_in, ngx_http_phases_NGX_HTTP_POST_READ_PHASE, ngx_http_request_t,
+    ngx_http_ssl_srv_conf_t, ngx_int_t,
 };
 use openssl::ssl::{SslContextRef, SslRef};
 
 use super::bitfields;
 use super::configuration::{self, Module, ModuleIndex, ServerFlag};
 use super::connection::Connection;
+use super::pool::OutOfMemory;
 use super::version;
 
 /// A `server {}`.
@@ -80,6 +83,48 @@ impl<'a> Servers<'a> {
     }
 }
 
+impl Servers<'_> {
+    /// Has nginx call `handler` for each request of a client, before any other phase.
+    ///
+    /// # Safety
+    /// To be called in *postconfiguration*, before nginx makes its table of handlers. `handler`
+    /// must be a handler of a phase.
+    pub unsafe fn add_post_read_handler(&self, handler: Handler) -> Result<(), OutOfMemory> {
+        let main = ptr::from_ref(self.main).cast_mut();
+        // SAFETY: by contract. While it reads a configuration nginx adds to these arrays, and we
+        // are in its only thread.
+        unsafe {
+            let phase = ngx_http_phases_NGX_HTTP_POST_READ_PHASE as usize;
+            let handlers = &raw mut (*main).phases[phase].handlers;
+            let place = ngx_array_push(handlers).cast::<ngx_http_handler_pt>();
+            NonNull::new(place).ok_or(OutOfMemory)?.write(Some(handler));
+        }
+        Ok(())
+    }
+}
+
+/// Whether nginx itself reads the header `name` of requests, and keeps where it is.
+pub fn reads_header(name: &[u8]) -> bool {
+    let mut next = (&raw const ngx_http_headers_in).cast::<ngx_http_header_t>();
+    loop {
+        // SAFETY: an element of nginx's own list, which nobody changes, and which ends with an
+        // empty name.
+        unsafe {
+            let known = configuration::bytes((*next).name);
+            if known.is_empty() {
+                return false;
+            }
+            if known.eq_ignore_ascii_case(name) {
+                return true;
+            }
+            next = next.add(1);
+        }
+    }
+}
+
+/// What nginx calls in a phase.
+pub type Handler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
+
 /// The connection of a client that has not sent a request yet.
 #[derive(Clone, Copy)]
 pub struct ClientConnection<'a>(&'a ngx_http_connection_t);
@@ -117,6 +162,40 @@ impl<'a> ClientConnection<'a> {
     pub fn is_on(self, flag: ServerFlag) -> bool {
         // SAFETY: as above; a server has configurations of all modules.
         unsafe { flag.is_on((*self.0.conf_ctx).srv_conf) }
+    }
+
+    /// The server that nginx has for the `name` which the client asks for; `None` if that is not
+    /// known beforehand.
+    pub fn server_of(self, name: Option<&[u8]>) -> Option<Server<'a>> {
+        let mut host = name.unwrap_or_default().to_ascii_lowercase();
+        if host.last() == Some(&b'.') {
+            host.pop();
+        }
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        if !host.iter().all(is_plain) {
+            return None;
+        }
+        // SAFETY: as above. The names of an address are in a table of its servers, where nginx only
+        // reads the name that it looks for.
+        unsafe {
+            let Some(names) =
+                (*self.0.addr_conf).virtual_names.as_mut().filter(|_| !host.is_empty())
+            else {
+                return Some(self.default_server());
+            };
+            let found = ngx_hash_find_combined(
+                &raw mut names.names,
+                ngx_hash_key(host.as_mut_ptr(), host.len()),
+                host.as_mut_ptr(),
+                host.len(),
+            );
+            match found.cast::<ngx_http_core_srv_conf_t>().as_ref() {
+                Some(server) => Some(Server(server)),
+                // Regular expressions: only nginx knows.
+                None if names.nregex > 0 => None,
+                None => Some(self.default_server()),
+            }
+        }
     }
 
     /// The server whose TLS context the handshake began with.

@@ -6,8 +6,8 @@ use std::ptr;
 use std::slice;
 use std::sync::OnceLock;
 
-use foreign_types::ForeignTypeRef;
-use openssl::ssl::{SslContextRef, SslRef, SslSessionRef};
+use foreign_types::{ForeignType, ForeignTypeRef};
+use openssl::ssl::{SslContextRef, SslRef, SslSession, SslSessionRef};
 use openssl_sys::SSL_SESSION;
 
 use super::error::SslError;
@@ -175,18 +175,59 @@ pub fn get_session_callback(context: &SslContextRef) -> Option<GetSessionCallbac
     unsafe { sys::SSL_CTX_sess_get_get_cb(context.as_ptr()) }
 }
 
-/// Whether OpenSSL keeps sessions of the context's clients itself.
-pub fn has_internal_cache(context: &SslContextRef) -> bool {
-    // SAFETY: the context is valid; the control only reads.
-    let mode = unsafe {
-        openssl_sys::SSL_CTX_ctrl(
-            context.as_ptr(),
-            sys::SSL_CTRL_GET_SESS_CACHE_MODE,
-            0,
-            ptr::null_mut(),
-        )
+/// Leaves OpenSSL's own cache of the context, if it has one, to the callback that finds sessions:
+/// OpenSSL goes on keeping sessions there, and does not look for them. Says whether there is one.
+pub fn take_over_internal_cache(context: &SslContextRef) -> bool {
+    let control = |control, argument| {
+        // SAFETY: the context is valid; the controls read or set its mode.
+        unsafe { openssl_sys::SSL_CTX_ctrl(context.as_ptr(), control, argument, ptr::null_mut()) }
     };
-    mode & sys::SSL_SESS_CACHE_SERVER != 0 && mode & sys::SSL_SESS_CACHE_NO_INTERNAL_STORE == 0
+    let mode = control(sys::SSL_CTRL_GET_SESS_CACHE_MODE, 0);
+    let is_kept =
+        mode & sys::SSL_SESS_CACHE_SERVER != 0 && mode & sys::SSL_SESS_CACHE_NO_INTERNAL_STORE == 0;
+    if is_kept {
+        let mode = mode | sys::SSL_SESS_CACHE_NO_INTERNAL_LOOKUP;
+        control(sys::SSL_CTRL_SET_SESS_CACHE_MODE, mode);
+    }
+    is_kept
+}
+
+/// The session with this `id` in OpenSSL's own cache of `context`, for the version of TLS that
+/// `ssl` has agreed upon: what OpenSSL itself would find.
+pub fn find_in_internal_cache(
+    context: &SslContextRef,
+    ssl: &SslRef,
+    id: &[u8],
+) -> Result<Option<SslSession>, SslError> {
+    // SAFETY: a new session is ours alone, and takes a copy of the id. The table compares it with
+    // its sessions by version and id. nginx has one thread for handshakes, so that nobody changes
+    // the table meanwhile, and what is found is valid until we have a reference of our own.
+    unsafe {
+        let key = new_session()?;
+        SslError::check("SSL_SESSION_set_protocol_version", {
+            sys::SSL_SESSION_set_protocol_version(
+                key.as_ptr(),
+                openssl_sys::SSL_version(ssl.as_ptr()),
+            )
+        })?;
+        SslError::check("SSL_SESSION_set1_id", {
+            sys::SSL_SESSION_set1_id(key.as_ptr(), id.as_ptr(), id.len() as c_uint)
+        })?;
+        let table = sys::SSL_CTX_sessions(context.as_ptr());
+        let found = sys::OPENSSL_LH_retrieve(table, key.as_ptr().cast()).cast::<SSL_SESSION>();
+        Ok((!found.is_null()).then(|| SslSessionRef::from_ptr(found).to_owned()))
+    }
+}
+
+fn new_session() -> Result<SslSession, SslError> {
+    // SAFETY: the new session, if there is one, is ours.
+    unsafe {
+        let session = sys::SSL_SESSION_new();
+        if session.is_null() {
+            return Err(SslError::take("SSL_SESSION_new"));
+        }
+        Ok(SslSession::from_ptr(session))
+    }
 }
 
 /// Makes `callback` find sessions for the context.

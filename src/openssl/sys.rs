@@ -60,6 +60,10 @@ pub type get_session_callback = unsafe extern "C" fn(
 pub const SSL_CTRL_GET_SESS_CACHE_MODE: c_int = 45;
 /// As above.
 pub const SSL_SESS_CACHE_SERVER: c_long = 0x2;
+/// `SSL_CTX_set_session_cache_mode(3)` is this control.
+pub const SSL_CTRL_SET_SESS_CACHE_MODE: c_int = 44;
+/// As above.
+pub const SSL_SESS_CACHE_NO_INTERNAL_LOOKUP: c_long = 0x100;
 /// As above.
 pub const SSL_SESS_CACHE_NO_INTERNAL_STORE: c_long = 0x200;
 
@@ -108,6 +112,9 @@ pub const X509_LU_CRL: c_int = 2;
 
 pub enum X509_OBJECT {}
 
+/// `SSL_CTX_sessions(3)`: `LHASH_OF(SSL_SESSION)`.
+pub enum SessionTable {}
+
 unsafe extern "C" {
     pub fn SSL_CTX_get_info_callback(ctx: *const SSL_CTX) -> Option<info_callback>;
     pub fn SSL_CTX_set_info_callback(ctx: *mut SSL_CTX, callback: Option<info_callback>);
@@ -152,6 +159,11 @@ unsafe extern "C" {
         id: *const c_uchar,
         length: c_uint,
     ) -> c_int;
+    pub fn SSL_SESSION_new() -> *mut SSL_SESSION;
+    pub fn SSL_SESSION_set_protocol_version(session: *mut SSL_SESSION, version: c_int) -> c_int;
+    pub fn SSL_CTX_sessions(ctx: *mut SSL_CTX) -> *mut SessionTable;
+    /// `LHASH(3)`: what `lh_SSL_SESSION_retrieve` is.
+    pub fn OPENSSL_LH_retrieve(table: *mut SessionTable, data: *const c_void) -> *mut c_void;
     pub fn SSL_SESSION_get0_id_context(
         session: *const SSL_SESSION,
         length: *mut c_uint,

@@ -49,6 +49,7 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(EVP_PKEY_get1_EC_KEY, 0) \
     FUNCTION(EVP_PKEY_up_ref, 0) \
     FUNCTION(EVP_get_digestbyname, 0) \
+    FUNCTION(OPENSSL_LH_retrieve, 0) \
     FUNCTION(OPENSSL_sk_dup, 0) \
     FUNCTION(OPENSSL_sk_new_null, 0) \
     FUNCTION(OPENSSL_sk_push, 0) \
@@ -57,9 +58,11 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(PEM_read_bio_X509_CRL, 0) \
     FUNCTION(PEM_write_bio_X509, 0) \
     FUNCTION(RAND_bytes, 0) \
+    FUNCTION(SSL_SESSION_new, 0) \
     FUNCTION(SSL_SESSION_set1_id, 0) \
     FUNCTION(SSL_SESSION_set1_id_context, 0) \
     FUNCTION(SSL_SESSION_set1_ticket_appdata, 0) \
+    FUNCTION(SSL_SESSION_set_protocol_version, 0) \
     FUNCTION(SSL_SESSION_up_ref, 0) \
     FUNCTION(SSL_ctrl, 0) \
     FUNCTION(SSL_set_ex_data, 0) \

@@ -14,11 +14,10 @@ local setmetatable = setmetatable
 local is_given = functions.is_given
 local set_client_verify = pdk.client.tls.set_client_verify
 
--- What the service gets, and the client can't set.
+-- What the service gets, and the client can't set (src/downstream/header_names.rs).
 local CONSUMER = "X-Consumer-Username"
 local ANONYMOUS = "X-Anonymous-Consumer"
 local SUBJECT = "X-Client-Cert-DN"
-local OURS = { [CONSUMER:lower()] = true, [ANONYMOUS:lower()] = true, [SUBJECT:lower()] = true }
 
 -- By what a consumer may be known, and how it is compared.
 local function exact(text)
@@ -79,14 +78,23 @@ local function find_consumer(self, certificate)
 end
 
 
--- Takes what only we may say from a request, `header` too if there is one, and what a service may take
--- for any of it: many read "_" as "-". To be called before anything else, for each request.
+-- A name of a header as many services read it: every byte that is no letter or digit is as any other.
+local function plain(name)
+    return (name:lower():gsub("%W", "-"))
+end
+
+
+-- Takes what only we may say from a request, and what a service may take for any of it; `header` too if
+-- there is one. To be called before anything else, for each request: most of it the module has done before
+-- any phase, but not after an internal redirect, and not where nobody could know beforehand.
 function M.strip(header)
-    header = header and header:lower()
-    for name in pairs(ngx.req.get_headers(0, true)) do
-        local plain = name:lower():gsub("_", "-")
-        if OURS[plain] or plain == header then
-            ngx.req.clear_header(name)
+    assert(functions.strip_headers())
+    header = header and plain(header)
+    if header then
+        for name in pairs(ngx.req.get_headers(0, true)) do
+            if plain(name) == header then
+                ngx.req.clear_header(name)
+            end
         end
     end
 end

@@ -6,6 +6,7 @@
 -- name alone, with the chain of its first handshake, which is verified again.
 
 local authentication = require "resty.kong.plugins.authentication"
+local functions = require "resty.kong.tls.functions"
 local names = require "resty.kong.plugins.names"
 local pdk = require "resty.kong.pdk"
 local ssl = require "ngx.ssl"
@@ -14,6 +15,7 @@ local x509 = require "resty.kong.x509"
 local type = type
 local error = error
 local ipairs = ipairs
+local pairs = pairs
 local setmetatable = setmetatable
 local tls = pdk.client.tls
 
@@ -54,9 +56,10 @@ end
 
 -- To be called in ssl_certificate_by_lua*. An error ends the handshake.
 function methods:certificate()
+    assert(functions.guard_headers())
     local policy = policy_of(self, ssl.server_name())
     if policy then
-        assert(tls.request_client_certificate(policy.authorities))
+        assert(tls.request_client_certificate(policy.authorities, policy.options))
     end
 end
 
@@ -114,6 +117,33 @@ local function authorities_of(ca)
 end
 
 
+-- For each policy, the names for which it counts that a client was asked under another one of them: all that
+-- it lists, but for "default", and "*." where a name below it has another policy.
+local function names_in_common(self)
+    local divided = {}
+    for _, names_of in ipairs { self.exact, self.wildcard } do
+        for name, policy in pairs(names_of) do
+            local dot = name:find(".", 1, true)
+            while dot do
+                local above = self.wildcard[name:sub(dot)]
+                if above and above ~= policy then
+                    divided[name:sub(dot)] = true
+                end
+                dot = name:find(".", dot + 1, true)
+            end
+        end
+    end
+    for name, policy in pairs(self.exact) do
+        table.insert(policy.options.names, name)
+    end
+    for parent, policy in pairs(self.wildcard) do
+        if not divided[parent] then
+            table.insert(policy.options.names, "*" .. parent)
+        end
+    end
+end
+
+
 local OPTIONS = { names = true }
 
 local M = {}
@@ -129,12 +159,14 @@ function M.new(policies)
         error("policies must be a list", 2)
     end
     local self = { exact = {}, wildcard = {} }
+    local made = {}
     for index, options in ipairs(policies) do
         local common, err = authentication.new("mtls_auth", options, OPTIONS)
         if not common then
             return nil, "policy " .. index .. ": " .. err
         end
-        local policy = { common = common }
+        local policy = { common = common, options = { names = {} } }
+        made[index] = policy
         policy.authorities, err = authorities_of(options.ca)
         if err then
             return nil, "policy " .. index .. ": " .. err
@@ -162,6 +194,11 @@ function M.new(policies)
             end
             list[key] = policy
         end
+    end
+    names_in_common(self)
+    for _, policy in ipairs(made) do
+        -- The same in all workers.
+        table.sort(policy.options.names)
     end
     return setmetatable(self, meta)
 end

@@ -1,0 +1,76 @@
+//! What the sessions of clients that were asked are bound to: see `resumption.rs`.
+
+use crate::openssl::error::SslError;
+use crate::openssl::fingerprint::Encoding;
+use crate::openssl::session::ID_CONTEXT;
+
+/// What binds the sessions of a configuration to it: different in each, and the same in all workers.
+pub struct Configuration([u8; 32]);
+
+impl Configuration {
+    /// Another one.
+    pub fn new() -> Result<Self, SslError> {
+        random().map(Self)
+    }
+}
+
+/// Bytes that are no binding of any session.
+pub fn random() -> Result<[u8; 32], SslError> {
+    let mut bytes = [0; 32];
+    openssl::rand::rand_bytes(&mut bytes).map_err(|errors| SslError::new("RAND_bytes", errors))?;
+    Ok(bytes)
+}
+
+/// The session id context of sessions whose clients were asked for a certificate.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Binding(pub [u8; ID_CONTEXT]);
+
+impl Binding {
+    /// For the `name` that a client asks for at `address`.
+    pub fn new(configuration: &Configuration, address: usize, name: Option<&[u8]>) -> Self {
+        let mut encoding = Encoding::new();
+        encoding.bytes(&configuration.0);
+        encoding.number(address as u64);
+        encoding.optional(name, |encoding, name| encoding.bytes(&name.to_ascii_lowercase()));
+        Self(encoding.digest())
+    }
+}
+
+/// Whether two names, or the lack of them, are the same.
+pub fn is_same_name(one: Option<&[u8]>, other: Option<&[u8]>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binding_is_of_a_configuration_an_address_and_a_name() {
+        let (one, other) = (Configuration([1; 32]), Configuration([2; 32]));
+        let binding = Binding::new(&one, 1, Some(b"a.test"));
+        assert_eq!(binding, Binding::new(&one, 1, Some(b"A.TEST")));
+        for (configuration, server, name) in [
+            (&other, 1, Some(&b"a.test"[..])),
+            (&one, 2, Some(b"a.test")),
+            (&one, 1, Some(b"b.test")),
+            (&one, 1, Some(b"")),
+            (&one, 1, None),
+        ] {
+            assert_ne!(binding, Binding::new(configuration, server, name));
+        }
+    }
+
+    #[test]
+    fn names() {
+        assert!(is_same_name(Some(b"a.test"), Some(b"A.test")));
+        assert!(is_same_name(None, None));
+        assert!(!is_same_name(Some(b"a.test"), Some(b"b.test")));
+        assert!(!is_same_name(Some(b"a.test"), None));
+        assert!(!is_same_name(None, Some(b"")));
+    }
+}

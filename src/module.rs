@@ -134,8 +134,8 @@ pub struct ServerConf {
     pub keepalive: OnceCell<Keepalive>,
     /// Whether the block has nginx's own `keepalive`.
     pub nginx_keepalive: Cell<bool>,
-    /// What the last directive of nginx's has made its balancer, if there is any.
-    pub nginx_balancer: Cell<Balancer>,
+    /// Who chooses the servers of a block.
+    pub balancer: Cell<Balancer>,
     /// Where the sessions of the clients of a server are.
     pub sessions: OnceCell<resumption::Sessions>,
     /// Whether a server has `ssl_certificate_by_lua*`.
@@ -217,8 +217,9 @@ pub unsafe fn forget_attempt(block: NonNull<ngx_http_upstream_srv_conf_t>, peer:
     // SAFETY: as above.
     unsafe {
         let conf = index().of::<ServerConf>(block.as_ref().srv_conf);
-        let known = conf.and_then(|conf| conf.as_ref().nginx_balancer.get());
-        round_robin::forget_attempt(block, peer, known);
+        // nginx has made a block without a configuration itself.
+        let balancer = conf.map_or(Balancer::Default, |conf| conf.as_ref().balancer.get());
+        round_robin::forget_attempt(block, peer, balancer);
     }
 }
 

@@ -21,4 +21,5 @@ pub mod round_robin;
 pub mod server;
 pub mod time;
 pub mod upstream;
+pub mod url;
 pub mod version;

@@ -6,6 +6,7 @@ use std::ptr::{self, NonNull};
 use ngx::ffi::ngx_http_request_t;
 
 use crate::module;
+use crate::nginx::log::{Log, LogLevel};
 use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::request::Request;
 use crate::upstream::forwarding::Forwarding;
@@ -35,6 +36,8 @@ pub struct RequestState {
     pub leaf_accepted: Cell<bool>,
     /// Whether the last handshake was refused by us: not the fault of the peer.
     pub handshake_refused: Cell<bool>,
+    /// What the log of the request was told to write, while it is silent.
+    silenced: Cell<Option<LogLevel>>,
     /// Whether what was asked for on where the request goes was looked at when it was sent there.
     pub target_is_used: Cell<bool>,
     /// The location whose pass directive has taken over what was asked for.
@@ -116,6 +119,20 @@ impl RequestState {
         }
     }
 
+    /// Makes `log`, that of the request, write nothing until its connection is released.
+    pub fn silence(&self, log: Log<'_>) {
+        if self.silenced.get().is_none() {
+            self.silenced.set(Some(log.silence()));
+        }
+    }
+
+    /// Gives `log`, that of the request, back what it was told to write.
+    pub fn end_silence(&self, log: Log<'_>) {
+        if let Some(level) = self.silenced.take() {
+            log.set_level(level);
+        }
+    }
+
     /// Notes that a pass directive of `location` takes the request over.
     pub fn pass_in(&self, location: Option<&LocationConf>) {
         self.passed_in.set(location.map_or(ptr::null(), ptr::from_ref));
@@ -194,6 +211,7 @@ impl RequestState {
             own_configuration: Cell::new(None),
             leaf_accepted: Cell::new(false),
             handshake_refused: Cell::new(false),
+            silenced: Cell::new(None),
             target_is_used: Cell::new(false),
             passed_in: Cell::new(ptr::null()),
             texts: RefCell::default(),

@@ -54,6 +54,12 @@ _EOC_
 _EOC_
 });
 
+# nginx itself resumes no session with a certificate under another name since 1.26.3 (CVE-2025-23419).
+sub as_nginx {
+    my $resumed = nginx_version() < 1_026_003 ? 'SUCCESS r' : 'NONE .';
+    return "200 n.test SUCCESS .\n200 lua.test SUCCESS .\n200 lua.test $resumed\n" x 2;
+}
+
 repeat_each(1);
 run_tests();
 
@@ -63,13 +69,8 @@ __DATA__
 --- http_config
 --- request
 GET /t
---- response_body
-200 n.test SUCCESS .
-200 lua.test SUCCESS .
-200 lua.test SUCCESS r
-200 n.test SUCCESS .
-200 lua.test SUCCESS .
-200 lua.test SUCCESS r
+--- response_body eval
+main::as_nginx()
 --- no_error_log
 [error]
 [crit]
@@ -118,13 +119,8 @@ GET /t
     init_by_lua_block { require "resty.kong.x509" }
 --- request
 GET /t
---- response_body
-200 n.test SUCCESS .
-200 lua.test SUCCESS .
-200 lua.test SUCCESS r
-200 n.test SUCCESS .
-200 lua.test SUCCESS .
-200 lua.test SUCCESS r
+--- response_body eval
+main::as_nginx()
 --- no_error_log
 [error]
 [crit]

@@ -87,6 +87,8 @@ qr/\[error\]|the request has TLS settings, and its service is spoken to without 
     location /implicit { proxy_pass http://127.0.0.1:$TEST_NGINX_RAND_PORT_1; }
     location /address { proxy_pass http://$address; }
     location /named { proxy_pass http://$block; }
+    set $hash "plain#.evil.test";
+    location /hash { proxy_pass http://$hash; }
     location /scheme { proxy_pass $http://$address; }
     location /scheme/named { proxy_pass $http://$block; }
     location /scheme/implicit { proxy_pass $http://127.0.0.1:$TEST_NGINX_RAND_PORT_1; }
@@ -110,13 +112,13 @@ qr/\[error\]|the request has TLS settings, and its service is spoken to without 
     }
 --- request eval
 my @ways = qw(block kept lua implicit address named scheme scheme/named scheme/implicit target upstream);
-[(map {"GET /$_"} @ways), 'GET /lua?late=1', (map {"GET /$_?none=1"} @ways)]
+[(map {"GET /$_"} @ways), 'GET /lua?late=1', 'GET /hash', (map {"GET /$_?none=1"} @ways)]
 --- error_code eval
-[(500) x 12, (200) x 11]
+[(500) x 13, (200) x 11]
 --- grep_error_log eval
 qr/its service is spoken to without TLS/
 --- grep_error_log_out eval
-"its service is spoken to without TLS\n" x 12
+"its service is spoken to without TLS\n" x 13
 --- no_error_log
 [crit]
 
@@ -194,7 +196,7 @@ while reading response header
 --- config
     resolver 127.0.0.1:1;
     set $there https://service;
-    set $address https://127.0.0.1:1;
+    set $address https://127.0.0.1:2;
     access_by_lua_block {
         if ngx.var.arg_set == "target" then
             kong.service.set_target("127.0.0.1", 1)
@@ -234,14 +236,22 @@ qq{set_upstream or set_target was called, and the location does not send request
         access_by_lua_block { assert(kong.service.set_upstream("other")) }
         proxy_pass https://$mapped;
     }
+    location /map/early {
+        access_by_lua_block {
+            assert(kong.service.set_upstream("other"))
+            -- A map is evaluated once.
+            assert(ngx.var.mapped == "other")
+        }
+        proxy_pass https://$mapped;
+    }
     location /Case {
         access_by_lua_block { assert(kong.service.set_upstream("other")) }
         proxy_pass https://${Kong_Upstream_Target}/connection;
     }
 --- request eval
-["GET /fixed", "GET /variable", "GET /map", "GET /Case"]
+["GET /fixed", "GET /variable", "GET /map", "GET /map/early", "GET /Case"]
 --- error_code eval
-[(200) x 4]
+[(200) x 5]
 --- no_error_log
 [error]
 
@@ -400,7 +410,43 @@ the location has no pass directive
 
 
 
-=== TEST 13: what is wrong with the directives
+=== TEST 13: a request that is refused leaves the idle connection of others alone
+--- http_config
+    upstream kept {
+        server unix:$TEST_NGINX_HTML_DIR/service.sock;
+        keepalive 4;
+    }
+    upstream kept-plain {
+        server 127.0.0.1:$TEST_NGINX_RAND_PORT_2;
+        keepalive 4;
+    }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_2;
+        return 200 "plain connection=$connection_requests\n";
+    }
+--- config
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    location /tls { proxy_pass https://kept/connection; }
+    location /required { kong_tls_required on; proxy_pass https://kept/connection; }
+    location /plain { proxy_pass http://kept-plain; }
+    location /settings {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_pass http://kept-plain;
+    }
+--- request eval
+["GET /tls", "GET /required", "GET /tls", "GET /plain", "GET /settings", "GET /plain"]
+--- error_code eval
+[200, 500, 200, 200, 500, 200]
+--- response_body_like eval
+["connection=[13]\n", ".", "connection=[24]\n", "connection=[13]\n", ".", "connection=[24]\n"]
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 14: what is wrong with the directives
 --- config
     kong_tls_required maybe;
 --- must_die
@@ -409,7 +455,7 @@ the location has no pass directive
 
 
 
-=== TEST 14: and with the other
+=== TEST 15: and with the other
 --- config
     kong_tls_allow_plaintext on;
     kong_tls_allow_plaintext off;

@@ -37,14 +37,16 @@ my @cases = map {
     map {
         my $how = $_;
         map { +{ version => $version, how => $how, way => $_, name => "$_-$how-$version" } } @WAYS
-    } @HOW, 'stall', 'always'
+    } @HOW, 'stall', 'always', 'late'
 } @VERSIONS;
 $_->{port} = start_relay("$folder/service$_->{version}.sock") for @cases;
 
+# Where connections are kept without being asked for, no handshake would come.
+my $not_kept = keeps_by_default() ? 'keepalive 0;' : '';
 my $blocks = join '', map {
     my %body = (
-        settings => "server 127.0.0.1:$_->{port} max_fails=1 fail_timeout=1h; server 127.0.0.1:1 backup;",
-        balancer => "server 0.0.0.1; balancer_by_lua_block {"
+        settings => "server 127.0.0.1:$_->{port} max_fails=1 fail_timeout=1h; server 127.0.0.1:1 backup; $not_kept",
+        balancer => "server 0.0.0.1; $not_kept balancer_by_lua_block {"
             . " assert(require('ngx.balancer').set_current_peer('127.0.0.1', $_->{port})) }",
         # Which keeps no connection, and so has sessions alone.
         kept => "server 127.0.0.1:$_->{port} max_fails=1 fail_timeout=1h; server 127.0.0.1:1 backup;"
@@ -60,12 +62,13 @@ my $locations = join '', map {
         $settings .= " kong.service.set_target('127.0.0.1', $_->{port})";
         $pass = '$kong_upstream_target';
     }
-    my $timeout = $_->{how} eq 'stall' ? 'proxy_connect_timeout 300ms;' : '';
+    my %more = (stall => 'proxy_connect_timeout 300ms;', late => 'proxy_next_upstream error;');
+    my $more = $more{ $_->{how} } // '';
     <<"_EOC_"
         location /$_->{name} {
             access_by_lua_block { $settings }
             proxy_ssl_protocols TLSv$_->{version};
-            $timeout
+            $more
             proxy_pass https://$pass;
         }
 _EOC_
@@ -122,6 +125,18 @@ for my $case (@cases) {
     if ($how eq 'stall') {
         $refuse->('stall');
         is(ask($case), '504', "$name: who says nothing is waited for, and has failed");
+        let_pass($port);
+        next;
+    }
+    if ($how eq 'late') {
+        # It has taken the session, and thinks better of it when the handshake is done for us.
+        break_off($port, from => 'client', records => 3, part => 'none', how => 'reset', offers => 'session');
+        is(ask($case), '200 .', "$name: what can be sent again is");
+        is(logged(), '1 1 0', "$name: ... with nginx's one line, and not as a failure");
+        # What is not idempotent is lost, unless the reset comes before it is sent; but only once.
+        like(ask($case, '-d', 'a=b'), qr/^(?:502|200 \.)$/, "$name: a POST");
+        is(ask($case), '200 .', "$name: ... and the session is offered no more") for 1 .. 3;
+        unlike(logged(), qr/ [1-9]$/, "$name: ... which is no failure of the service");
         let_pass($port);
         next;
     }

@@ -329,9 +329,9 @@ does not match
 --- error_code eval
 [(200, 200, 502) x 2]
 --- grep_error_log eval
-qr/could not apply client certificate and key: [^()]+ \(TLSv1..\)/
+qr/\[error\]|could not apply client certificate and key: [^()]+ \(TLSv1..\)/
 --- grep_error_log_out eval
-CORE::join "", map {"could not apply client certificate and key: the key is EC P-256, and the service takes RSA-PSS+SHA256, RSA+SHA256 (TLSv1.$_)\n"} 2, 3
+CORE::join "", map {"[error]\ncould not apply client certificate and key: the key is EC P-256, and the service takes RSA-PSS+SHA256, RSA+SHA256 (TLSv1.$_)\n"} 2, 3
 --- no_error_log
 [crit]
 [alert]

@@ -18,10 +18,12 @@
 GET(ngx_http_request_t, request, filter_finalize)
 GET(ngx_http_request_t, request, header_only)
 GET(ngx_http_request_t, request, internal)
+GET(ngx_http_request_t, request, request_body_no_buffering)
 
 GET(ngx_http_upstream_t, upstream, keepalive)
 SET(ngx_http_upstream_t, upstream, keepalive)
 GET(ngx_http_upstream_t, upstream, request_body_sent)
+SET(ngx_http_upstream_t, upstream, request_body_sent)
 GET(ngx_http_upstream_t, upstream, request_sent)
 GET(ngx_http_upstream_t, upstream, ssl)
 
@@ -51,6 +53,10 @@ GET(ngx_http_core_loc_conf_t, location, lmt_excpt)
 GET(ngx_http_core_loc_conf_t, location, noname)
 
 GET(ngx_http_addr_conf_t, address, http2)
+
+SET(ngx_url_t, url, uri_part)
+SET(ngx_url_t, url, no_resolve)
+GET(ngx_url_t, url, no_port)
 
 SET(ngx_buf_t, buffer, last_buf)
 SET(ngx_buf_t, buffer, last_in_chain)
@@ -233,6 +239,8 @@ const struct {
     FIELD(ngx_http_upstream_conf_t, ssl_verify)
     FIELD(ngx_http_upstream_conf_t, ssl_certificate)
     FIELD(ngx_http_upstream_conf_t, ssl_certificate_key)
+    FIELD(ngx_url_t, url)
+    FIELD(ngx_url_t, host)
     FIELD(ngx_buf_t, pos)
     FIELD(ngx_buf_t, last)
     FIELD(ngx_variable_value_t, data)

@@ -9,16 +9,18 @@ use std::ffi::{c_uint, c_void};
 use ngx::ffi::{
     ngx_buf_t, ngx_connection_t, ngx_event_t, ngx_http_addr_conf_t, ngx_http_core_loc_conf_t,
     ngx_http_request_t, ngx_http_upstream_t, ngx_msec_t, ngx_peer_connection_t,
-    ngx_ssl_connection_t, ngx_str_t, ngx_variable_value_t,
+    ngx_ssl_connection_t, ngx_str_t, ngx_url_t, ngx_variable_value_t,
 };
 
 unsafe extern "C" {
     pub fn request_filter_finalize(it: *const ngx_http_request_t) -> c_uint;
     pub fn request_header_only(it: *const ngx_http_request_t) -> c_uint;
+    pub fn request_request_body_no_buffering(it: *const ngx_http_request_t) -> c_uint;
     pub fn request_internal(it: *const ngx_http_request_t) -> c_uint;
     pub fn upstream_keepalive(it: *const ngx_http_upstream_t) -> c_uint;
     pub fn set_upstream_keepalive(it: *mut ngx_http_upstream_t, value: c_uint);
     pub fn upstream_request_body_sent(it: *const ngx_http_upstream_t) -> c_uint;
+    pub fn set_upstream_request_body_sent(it: *mut ngx_http_upstream_t, value: c_uint);
     pub fn upstream_request_sent(it: *const ngx_http_upstream_t) -> c_uint;
     /// NULL before nginx 1.29.4.
     pub fn upstream_ssl_alpn_protocol(it: *const ngx_http_upstream_t) -> *const ngx_str_t;
@@ -53,6 +55,9 @@ unsafe extern "C" {
     pub fn set_variable_no_cacheable(it: *mut ngx_variable_value_t, value: c_uint);
     pub fn set_variable_not_found(it: *mut ngx_variable_value_t, value: c_uint);
     pub fn set_variable_valid(it: *mut ngx_variable_value_t, value: c_uint);
+    pub fn set_url_uri_part(it: *mut ngx_url_t, value: c_uint);
+    pub fn set_url_no_resolve(it: *mut ngx_url_t, value: c_uint);
+    pub fn url_no_port(it: *const ngx_url_t) -> c_uint;
     pub fn event_add_timer(it: *mut ngx_event_t, timer: ngx_msec_t);
     pub fn event_del_timer(it: *mut ngx_event_t);
     pub fn address_quic(it: *const ngx_http_addr_conf_t) -> c_uint;

@@ -11,7 +11,7 @@ use ngx::ffi::{
     ngx_http_core_loc_conf_t, ngx_http_core_main_conf_t, ngx_http_headers_in_t, ngx_http_request_t,
     ngx_http_upstream_conf_t, ngx_http_upstream_headers_in_t, ngx_http_upstream_peer_t,
     ngx_http_upstream_srv_conf_t, ngx_http_upstream_state_t, ngx_http_upstream_t,
-    ngx_peer_connection_t, ngx_ssl_connection_t, ngx_variable_value_t,
+    ngx_peer_connection_t, ngx_ssl_connection_t, ngx_url_t, ngx_variable_value_t,
 };
 
 /// A field is in another place for the C compiler.
@@ -62,6 +62,7 @@ const FIELDS: &[(&str, usize)] = fields! {
     ngx_http_core_loc_conf_t: name, handler;
     ngx_http_addr_conf_t: default_server, virtual_names;
     ngx_http_upstream_conf_t: upstream, connect_timeout, send_timeout, read_timeout, next_upstream, next_upstream_timeout, next_upstream_tries, ssl, ssl_session_reuse, ssl_name, ssl_server_name, ssl_verify, ssl_certificate, ssl_certificate_key;
+    ngx_url_t: url, host;
     ngx_buf_t: pos, last;
     ngx_variable_value_t: data;
     ngx_http_upstream_srv_conf_t: srv_conf, peer;

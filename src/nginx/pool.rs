@@ -39,6 +39,10 @@ impl<'a> Pool<'a> {
         Self(pool, PhantomData)
     }
 
+    pub fn as_ptr(self) -> *mut ngx_pool_t {
+        self.0.as_ptr()
+    }
+
     /// Moves `value` into the pool, which drops it when it is destroyed. The address is stable.
     pub fn keep<T: 'static>(self, value: T) -> Result<&'a T, OutOfMemory> {
         const { assert!(align_of::<Kept<T>>() <= NGX_ALIGNMENT) };

@@ -4,8 +4,9 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
 use ngx::ffi::{
-    NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_MODULE, NGX_OK, ngx_http_arg, ngx_http_conf_ctx_t,
-    ngx_http_request_t, ngx_int_t, ngx_list_part_t, ngx_str_t, ngx_table_elt_t,
+    NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_LOCK, NGX_HTTP_MODULE, NGX_HTTP_PATCH, NGX_HTTP_POST,
+    NGX_OK, ngx_http_arg, ngx_http_conf_ctx_t, ngx_http_request_t, ngx_int_t, ngx_list_part_t,
+    ngx_str_t, ngx_table_elt_t,
 };
 
 use super::bitfields;
@@ -120,6 +121,17 @@ impl<'a> Request<'a> {
     pub fn is_main(self) -> bool {
         // SAFETY: the request is valid.
         unsafe { ptr::eq(self.0.as_ref().main, self.0.as_ptr()) }
+    }
+
+    /// Whether nginx could send the request again: it is idempotent (RFC 9110, section 9.2.2), and its body is
+    /// still there.
+    pub fn may_be_sent_again(self) -> bool {
+        const NOT_IDEMPOTENT: u32 = NGX_HTTP_POST | NGX_HTTP_LOCK | NGX_HTTP_PATCH;
+        // SAFETY: the request is valid.
+        unsafe {
+            self.0.as_ref().method & NOT_IDEMPOTENT as usize == 0
+                && bitfields::request_request_body_no_buffering(self.as_ptr()) == 0
+        }
     }
 
     pub fn is_get_or_head(self) -> bool {

@@ -21,45 +21,71 @@ unsafe extern "C" {
     );
 }
 
-/// What makes the list of servers of a block.
-pub type Balancer = ngx_http_upstream_init_pt;
+/// Who has made the list of servers of a block, as far as the directives of nginx's tell.
+#[derive(Clone, Copy, Default)]
+pub enum Balancer {
+    /// Nobody but nginx, by default.
+    #[default]
+    Default,
+    /// One of those directives, which has set this.
+    Nginx(ngx_http_upstream_init_pt),
+    /// Another module had set something before: what it keeps may be anything.
+    Foreign,
+}
 
-/// What the block that is being read has, after one of nginx's directives for that.
+/// What the block that is being read has.
 ///
 /// # Safety
 /// `cf` must be valid, and inside `upstream {}`.
-pub unsafe fn current_balancer(cf: *mut ngx_conf_t) -> Option<Balancer> {
+pub unsafe fn current(cf: *mut ngx_conf_t) -> ngx_http_upstream_init_pt {
     // SAFETY: by contract.
     unsafe {
         let module = Module::find(cf, c"ngx_http_upstream_module")?.index();
         let block: NonNull<ngx_http_upstream_srv_conf_t> =
             module.of(configuration::context(cf).srv_conf)?;
-        Some(block.as_ref().peer.init_upstream)
+        block.as_ref().peer.init_upstream
+    }
+}
+
+impl Balancer {
+    /// After a directive of nginx's has been read, which has found `before` and left `after`. Some of them
+    /// stand before whatever was there.
+    pub fn after_directive(
+        self,
+        before: ngx_http_upstream_init_pt,
+        after: ngx_http_upstream_init_pt,
+    ) -> Self {
+        if self.is(before) { Self::Nginx(after) } else { Self::Foreign }
+    }
+
+    /// Whether what a block has is what this one has set.
+    fn is(self, has: ngx_http_upstream_init_pt) -> bool {
+        let default: unsafe extern "C" fn(
+            *mut ngx_conf_t,
+            *mut ngx_http_upstream_srv_conf_t,
+        ) -> ngx_int_t = ngx_http_upstream_init_round_robin;
+        match self {
+            Self::Foreign => false,
+            Self::Default => has.is_none_or(|has| ptr::fn_addr_eq(has, default)),
+            Self::Nginx(None) => Self::Default.is(has),
+            Self::Nginx(Some(known)) => has.is_some_and(|has| ptr::fn_addr_eq(has, known)),
+        }
     }
 }
 
 /// Makes the attempt at `peer`, which is about to be released, say nothing of it: it was no failure, and no
-/// proof that a server which had failed is well again.
-///
-/// `known` is what one of nginx's directives has given to the block.
+/// proof that a server which had failed is well again. `balancer` is what is known of the block.
 ///
 /// # Safety
 /// `block` must be valid, and that of the peer.
 pub unsafe fn forget_attempt(
     block: NonNull<ngx_http_upstream_srv_conf_t>,
     peer: Peer<'_>,
-    known: Balancer,
+    balancer: Balancer,
 ) {
     // SAFETY: by contract.
     let has = unsafe { block.as_ref().peer.init_upstream };
-    let default: unsafe extern "C" fn(
-        *mut ngx_conf_t,
-        *mut ngx_http_upstream_srv_conf_t,
-    ) -> ngx_int_t = ngx_http_upstream_init_round_robin;
-    let is_nginx = has.is_none_or(|has| {
-        ptr::fn_addr_eq(has, default) || known.is_some_and(|known| ptr::fn_addr_eq(has, known))
-    });
-    if is_nginx {
+    if balancer.is(has) {
         // SAFETY: a block with a balancer of nginx's has that list.
         unsafe { round_robin_forget_check(block.as_ptr(), peer.as_ptr()) }
     }

@@ -111,6 +111,18 @@ impl<'a> Upstream<'a> {
         unsafe { bitfields::set_upstream_keepalive(self.as_ptr(), 0) }
     }
 
+    /// Makes nginx take the request for one that has been sent whole.
+    pub fn set_request_body_sent(self) {
+        // SAFETY: the upstream is valid.
+        unsafe { bitfields::set_upstream_request_body_sent(self.as_ptr(), 1) }
+    }
+
+    /// Lets nginx reuse the connection for another request.
+    pub fn keep_alive(self) {
+        // SAFETY: the upstream is valid.
+        unsafe { bitfields::set_upstream_keepalive(self.as_ptr(), 1) }
+    }
+
     /// Whether all of the request's body was sent.
     pub fn request_body_sent(self) -> bool {
         // SAFETY: the upstream is valid.
@@ -196,6 +208,13 @@ impl<'a> Upstream<'a> {
     pub fn has_received(self) -> bool {
         // SAFETY: while there is an attempt, it has a state.
         unsafe { self.0.as_ref().state.as_ref() }.is_some_and(|state| state.bytes_received != 0)
+    }
+
+    /// Whether nginx is to try another peer after an error (`proxy_next_upstream error`).
+    pub fn goes_on_after_error(self) -> bool {
+        // SAFETY: the configuration is valid.
+        let allowed = unsafe { self.configuration().as_ref().next_upstream };
+        allowed & NGX_HTTP_UPSTREAM_FT_ERROR as usize != 0
     }
 
     /// Makes nginx follow another configuration, in which it tries again after an error, however long it

@@ -1,7 +1,7 @@
 //! What is done with an `SSL` that nginx made, where the `openssl` crate has no function for it, or
 //! one that relies on data that only its own `SSL`s carry.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
@@ -363,7 +363,9 @@ pub enum HandshakeEvent {
     /// The server has said what it has to say: it is for the SSL, a client's, to present what it has.
     ServerDone,
     /// The SSL, a client's, has signed for the certificate that it presents.
-    CertificateSent,
+    CertificateSigned,
+    /// The SSL, a client's, has sent all that it had to send.
+    FinishedSent,
     /// The server has given a session, in TLS 1.3 after it was content with the client.
     TicketReceived,
     /// The peer gives up, and says so (RFC 8446, section 6.2).
@@ -385,14 +387,15 @@ impl HandshakeEvent {
         if r#where & sys::SSL_CB_LOOP == 0 {
             return None;
         }
-        // SAFETY: the SSL is valid.
-        match unsafe { sys::SSL_get_state(ssl.as_ptr()) } {
-            sys::TLS_ST_CW_CERT_VRFY => Some(Self::CertificateSent),
-            sys::TLS_ST_CR_SESSION_TICKET => Some(Self::TicketReceived),
-            sys::TLS_ST_CR_SRVR_DONE => Some(Self::ServerDone),
-            sys::TLS_ST_CR_FINISHED if ssl.version2() == Some(SslVersion::TLS1_3) => {
-                Some(Self::ServerDone)
-            }
+        // The numbers of states are others in OpenSSL 3.2, their names are not.
+        // SAFETY: the SSL is valid; the name is a C string that lives for ever.
+        let state = unsafe { CStr::from_ptr(sys::SSL_state_string(ssl.as_ptr())) };
+        match state.to_bytes() {
+            b"TWCV" => Some(Self::CertificateSigned),
+            b"TWFIN" => Some(Self::FinishedSent),
+            b"TRST" => Some(Self::TicketReceived),
+            b"TRSD" => Some(Self::ServerDone),
+            b"TRFIN" if ssl.version2() == Some(SslVersion::TLS1_3) => Some(Self::ServerDone),
             _ => None,
         }
     }

@@ -93,15 +93,6 @@ pub const SSL_CB_READ_ALERT: c_int = 0x4000 | 0x04;
 /// `BIO_set_close(3)`
 pub const BIO_NOCLOSE: c_int = 0;
 
-/// `SSL_get_state(3)`: the last message was a `NewSessionTicket` of the peer's.
-pub const TLS_ST_CR_SESSION_TICKET: c_int = 9;
-/// As above: a `ServerHelloDone`.
-pub const TLS_ST_CR_SRVR_DONE: c_int = 8;
-/// As above: a `Finished` of the peer's, a server.
-pub const TLS_ST_CR_FINISHED: c_int = 11;
-/// As above: a `CertificateVerify` of our own, as a client.
-pub const TLS_ST_CW_CERT_VRFY: c_int = 15;
-
 /// `SSL_set1_chain(3)` is this control.
 pub const SSL_CTRL_CHAIN: c_int = 88;
 
@@ -133,7 +124,7 @@ unsafe extern "C" {
         callback: Option<client_certificate_callback>,
     );
     pub fn SSL_set_post_handshake_auth(ssl: *mut SSL, enabled: c_int);
-    pub fn SSL_get_state(ssl: *const SSL) -> c_int;
+    pub fn SSL_state_string(ssl: *const SSL) -> *const c_char;
     pub fn SSL_get_sigalgs(
         ssl: *mut SSL,
         index: c_int,

@@ -55,27 +55,27 @@ unsafe extern "C" fn read(
             let Some(directive) = DIRECTIVES.iter().find(|directive| directive.is(command)) else {
                 return NGX_CONF_ERROR;
             };
-            let status = directive.read(cf, command, conf).unwrap_or(NGX_CONF_ERROR);
-            // See `pass::read`.
-            if status == NGX_CONF_OK && module::is_loaded(cf) {
-                note(cf);
-            }
-            status
+            noting(cf, || directive.read(cf, command, conf).unwrap_or(NGX_CONF_ERROR))
         }
     })
 }
 
-/// Keeps what the block has after a directive of nginx's.
+/// Keeps what a directive of nginx's, which `read` reads, makes of the balancer of its block.
 ///
 /// # Safety
 /// `cf` must be valid, and inside `upstream {}`.
-pub unsafe fn note(cf: *mut ngx_conf_t) {
+pub unsafe fn noting(cf: *mut ngx_conf_t, read: impl FnOnce() -> *mut c_char) -> *mut c_char {
     // SAFETY: by contract.
     unsafe {
-        if let (Some(conf), Some(balancer)) =
-            (module::server_conf(cf), round_robin::current_balancer(cf))
-        {
-            conf.nginx_balancer.set(balancer);
+        let before = round_robin::current(cf);
+        let status = read();
+        // See `pass::read`.
+        if status == NGX_CONF_OK && module::is_loaded(cf) {
+            if let Some(conf) = module::server_conf(cf) {
+                let balancer = conf.balancer.get();
+                conf.balancer.set(balancer.after_directive(before, round_robin::current(cf)));
+            }
         }
+        status
     }
 }

@@ -44,10 +44,10 @@ pub struct UpstreamConnection {
     /// What the request has set, if it has.
     client_certificate: Option<Rc<ClientCertificate>>,
     sessions: Option<Sessions>,
-    /// Whether the handshake has offered a session that the peer has not been seen to take, or not.
+    /// Whether a session was offered, and nothing has come of it yet.
     session_is_pending: Cell<bool>,
     /// Whether the certificate of the location, or of the request, was presented.
-    certificate_sent: Cell<bool>,
+    certificate: Cell<Presented>,
     /// Whether the peer has taken what we have presented: it does not say so, but goes on.
     is_accepted: Cell<bool>,
     /// Whether the peer has sent a fatal alert.
@@ -62,6 +62,15 @@ struct Sessions {
     validity: Validity,
     /// Of the session that this connection asked to resume.
     resumed: Option<Validity>,
+}
+
+/// How far a certificate has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presented {
+    No,
+    /// It is in the flight that is about to be sent.
+    Signed,
+    Sent,
 }
 
 static INDEX: SslIndex = SslIndex::new();
@@ -139,20 +148,39 @@ impl UpstreamConnection {
             client_certificate,
             sessions: None,
             session_is_pending: Cell::new(false),
-            certificate_sent: Cell::new(false),
+            certificate: Cell::new(Presented::No),
             is_accepted: Cell::new(false),
             has_alert: Cell::new(false),
         }
     }
 
-    /// Notes that a certificate was presented.
-    pub fn note_certificate_sent(&self) {
-        self.certificate_sent.set(true);
+    /// Notes that a certificate is about to be presented.
+    pub fn note_certificate_signed(&self) {
+        self.certificate.set(Presented::Signed);
+        // A peer may ask for another one, after it has taken the first.
+        self.is_accepted.set(false);
+    }
+
+    /// Notes that all was sent that there was to send.
+    pub fn note_finished_sent(&self) {
+        if self.certificate.get() == Presented::Signed {
+            self.certificate.set(Presented::Sent);
+        }
     }
 
     /// Notes that the peer has gone on with what was presented.
     pub fn note_accepted(&self) {
         self.is_accepted.set(true);
+    }
+
+    /// Notes that the peer has sent something that is no part of the handshake: it is content with that.
+    pub fn note_answered(&self) {
+        self.note_accepted();
+        if let (true, Some(Sessions { cache, key, .. })) =
+            (self.session_is_pending.replace(false), &self.sessions)
+        {
+            cache.borrow_mut().accepted(key);
+        }
     }
 
     /// Notes that the peer has sent a fatal alert.
@@ -162,7 +190,7 @@ impl UpstreamConnection {
 
     /// Whether what the peer does may be its answer to a certificate that was presented.
     pub fn awaits_verdict(&self) -> bool {
-        self.certificate_sent.get() && !self.is_accepted.get()
+        self.certificate.get() == Presented::Sent && !self.is_accepted.get()
     }
 
     /// Whether the peer has sent a fatal alert.
@@ -170,25 +198,24 @@ impl UpstreamConnection {
         self.has_alert.get()
     }
 
-    /// Notes that the handshake is done, and whether it has resumed a session. Returns whether it had
-    /// offered one.
+    /// Notes that the handshake is done, and whether it has resumed a session: if so, the last word was
+    /// ours, and whether the peer can do with it will be seen. Returns whether one was offered.
     pub fn note_handshake_done(&self, resumed: bool) -> bool {
-        let had_offered = self.session_is_pending.replace(false);
-        if let (true, true, Some(Sessions { cache, key, .. })) =
-            (had_offered, resumed, &self.sessions)
-        {
-            cache.borrow_mut().accepted(key);
-        }
+        let had_offered = self.session_is_pending.get();
+        self.session_is_pending.set(had_offered && resumed);
         had_offered
     }
 
-    /// Forgets the sessions of a handshake that has failed after it had offered one. Returns whether that
-    /// is so.
+    /// Forgets the sessions of a connection that has failed after it had offered one, and before anything
+    /// else came of it. Returns whether that is so.
     pub fn forget_offered(&self) -> bool {
         let has_failed = self.session_is_pending.replace(false);
         if has_failed {
             if let Some(Sessions { cache, key, .. }) = &self.sessions {
-                cache.borrow_mut().refused(key, time::now());
+                let evicted = cache.borrow_mut().refused(key, time::now());
+                if evicted == Evicted::Another {
+                    counters::count(Counter::SessionCacheEviction);
+                }
             }
         }
         has_failed

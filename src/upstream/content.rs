@@ -12,7 +12,7 @@ use ngx::ffi::{
 use super::forwarding::{Forwarding, Timeouts};
 use super::own_configuration;
 use super::pass::{self, Handler, Pass};
-use super::pass_url::{Destination, Scheme};
+use super::pass_url::Scheme;
 use super::unapplied::{self, Unapplied};
 use crate::module;
 use crate::nginx::complex_value::EvaluationFailed;
@@ -21,6 +21,7 @@ use crate::nginx::log::LogLevel;
 use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
+use crate::nginx::url;
 use crate::request::RequestState;
 use crate::status::counters::{self, Counter};
 
@@ -160,14 +161,21 @@ fn check(request: Request<'_>, pass: &Pass) -> Result<(), Refusal> {
     let outer = ASKING.replace(request.as_ptr());
     let destination = pass.evaluate(request).transpose();
     ASKING.set(outer);
-    match destination? {
-        Some(Destination { uses_tls, host_alone })
-            if !host_alone.as_ref().is_some_and(|host| module::has_block(request, host)) =>
-        {
-            Ok(unapplied::check(request, state, uses_tls)?)
+    let Some(destination) = destination? else {
+        return Ok(());
+    };
+    // A variable that was evaluated before is not asked again.
+    if let (Some(state), Some(target)) = (state, target) {
+        // SAFETY: a target lives as long as its request.
+        if destination.is(unsafe { target.as_ref() }) {
+            state.target_is_used.set(true);
         }
-        _ => Ok(()),
     }
+    let host = url::host_without_port(request, destination.rest);
+    if host.is_some_and(|host| module::has_block(request, host)) {
+        return Ok(());
+    }
+    Ok(unapplied::check(request, state, destination.uses_tls)?)
 }
 
 /// # Safety

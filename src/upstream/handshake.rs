@@ -146,10 +146,17 @@ fn on_event(ssl: &SslRef, event: HandshakeEvent) {
         HandshakeEvent::Start => true,
         HandshakeEvent::Done => false,
         HandshakeEvent::ServerDone => return server_done(ssl),
-        HandshakeEvent::CertificateSent => {
-            return note(ssl, UpstreamConnection::note_certificate_sent);
+        HandshakeEvent::CertificateSigned => {
+            return note(ssl, UpstreamConnection::note_certificate_signed);
         }
-        HandshakeEvent::TicketReceived => return note(ssl, UpstreamConnection::note_accepted),
+        HandshakeEvent::FinishedSent => return note(ssl, UpstreamConnection::note_finished_sent),
+        HandshakeEvent::TicketReceived => {
+            // In TLS 1.2 it is part of the handshake.
+            if ssl.version2() == Some(SslVersion::TLS1_3) {
+                note(ssl, UpstreamConnection::note_answered);
+            }
+            return;
+        }
         HandshakeEvent::FatalAlert => return note(ssl, UpstreamConnection::note_alert),
     };
     // In a renegotiation, the SSL still has the settings of its first handshake.
@@ -452,6 +459,10 @@ fn refuse(handshake: Handshake<'_>, error: &ApplyError) {
     ssl::refuse_handshake(handshake.ssl);
     if let Some(state) = RequestState::find(handshake.request) {
         state.handshake_refused.set(true);
+        if handshake.tls.handshaked() {
+            // nginx would take it for the end of a response, and say so.
+            state.silence(handshake.connection.log());
+        }
     }
 
     // Otherwise nginx would report OpenSSL's "no protocols available" as well, and try other peers,

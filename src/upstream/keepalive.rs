@@ -67,13 +67,14 @@ unsafe extern "C" fn note(
     guard("keepalive directive", process_log(), NGX_CONF_ERROR, || {
         // SAFETY: nginx calls with a valid `cf`, in an `upstream {}` block.
         unsafe {
-            let status = NGINX_KEEPALIVE.read(cf, command, conf).unwrap_or(NGX_CONF_ERROR);
+            let status = balancers::noting(cf, || {
+                NGINX_KEEPALIVE.read(cf, command, conf).unwrap_or(NGX_CONF_ERROR)
+            });
             // See `pass::read`.
             if status == NGX_CONF_OK && module::is_loaded(cf) {
                 if let Some(block) = module::server_conf(cf) {
                     block.nginx_keepalive.set(true);
                 }
-                balancers::note(cf);
             }
             status
         }

@@ -18,7 +18,7 @@ use super::content;
 use super::enforcement::{LocationEnforcement, Violation};
 use super::inherited::Inherited;
 use super::lua_handshake::LuaHandshakeConf;
-use super::pass_url::{Destination, Scheme, has_variable};
+use super::pass_url::{Destination, Scheme, Schemes, has_variable};
 use crate::directives::{NGX_CONF_ERROR, NGX_CONF_OK};
 use crate::module;
 use crate::nginx::bitfields;
@@ -33,8 +33,8 @@ use crate::nginx::request::Request;
 /// `ngx_http_upstream_conf_t`.
 pub struct PassDirective {
     foreign: ForeignDirective,
-    /// What a URL with TLS begins with, and the directive that has the service verified then.
-    tls_scheme: Option<&'static str>,
+    schemes: Schemes,
+    /// The directive that has a service with TLS verified.
     pub verify: Option<&'static str>,
 }
 
@@ -47,32 +47,32 @@ impl PassDirective {
 static PASS_DIRECTIVES: [PassDirective; 6] = [
     PassDirective {
         foreign: ForeignDirective::new(c"ngx_http_proxy_module", "proxy_pass"),
-        tls_scheme: Some("https://"),
+        schemes: Schemes { plain: Some("http://"), tls: Some("https://") },
         verify: Some("proxy_ssl_verify"),
     },
     PassDirective {
         foreign: ForeignDirective::new(c"ngx_http_grpc_module", "grpc_pass"),
-        tls_scheme: Some("grpcs://"),
+        schemes: Schemes { plain: Some("grpc://"), tls: Some("grpcs://") },
         verify: Some("grpc_ssl_verify"),
     },
     PassDirective {
         foreign: ForeignDirective::new(c"ngx_http_uwsgi_module", "uwsgi_pass"),
-        tls_scheme: Some("suwsgi://"),
+        schemes: Schemes { plain: Some("uwsgi://"), tls: Some("suwsgi://") },
         verify: Some("uwsgi_ssl_verify"),
     },
     PassDirective {
         foreign: ForeignDirective::new(c"ngx_http_fastcgi_module", "fastcgi_pass"),
-        tls_scheme: None,
+        schemes: Schemes { plain: None, tls: None },
         verify: None,
     },
     PassDirective {
         foreign: ForeignDirective::new(c"ngx_http_scgi_module", "scgi_pass"),
-        tls_scheme: None,
+        schemes: Schemes { plain: None, tls: None },
         verify: None,
     },
     PassDirective {
         foreign: ForeignDirective::new(c"ngx_http_memcached_module", "memcached_pass"),
-        tls_scheme: None,
+        schemes: Schemes { plain: None, tls: None },
         verify: None,
     },
 ];
@@ -178,7 +178,7 @@ unsafe fn note(
         let pass = Pass {
             directive,
             url: String::from_utf8_lossy(url).into_owned(),
-            scheme: Scheme::of(url, directive.tls_scheme),
+            scheme: Scheme::of(url, directive.schemes.tls),
             names_target: has_variable(url, b"kong_upstream_target"),
             value,
             place: Place::current(cf),
@@ -193,10 +193,13 @@ unsafe fn note(
 
 impl Pass {
     /// Where the request is to go, if that is said by variables.
-    pub fn evaluate(&self, request: Request<'_>) -> Option<Result<Destination, EvaluationFailed>> {
+    pub fn evaluate<'a>(
+        &self,
+        request: Request<'a>,
+    ) -> Option<Result<Destination<'a>, EvaluationFailed>> {
         let value = self.value.as_ref()?;
-        let tls = self.directive.tls_scheme;
-        Some(value.evaluate(request).map(|url| Destination::of(url, tls)))
+        let schemes = self.directive.schemes;
+        Some(value.evaluate(request).map(|url| Destination::of(url, schemes)))
     }
 }
 

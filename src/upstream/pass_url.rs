@@ -28,24 +28,40 @@ impl Scheme {
 }
 
 /// What the URL of a request says.
-pub struct Destination {
+#[derive(Debug, PartialEq, Eq)]
+pub struct Destination<'a> {
     pub uses_tls: bool,
-    /// The host, where no port is behind it: only so nginx takes it for the name of an `upstream {}` block.
-    pub host_alone: Option<Vec<u8>>,
+    /// What is behind the scheme.
+    pub rest: &'a [u8],
 }
 
-impl Destination {
-    /// `tls` is the scheme with TLS.
-    pub fn of(url: &[u8], tls: Option<&str>) -> Self {
-        let uses_tls = Scheme::of(url, tls) == Scheme::Tls;
-        let rest = match url.windows(SEPARATOR.len()).position(|bytes| bytes == SEPARATOR) {
-            Some(end) => &url[end + SEPARATOR.len()..],
-            None => url,
+impl<'a> Destination<'a> {
+    /// `schemes` are those of the directive: without TLS, and with.
+    pub fn of(url: &'a [u8], schemes: Schemes) -> Self {
+        let behind = |scheme: Option<&str>| {
+            let (start, rest) = url.split_at_checked(scheme?.len())?;
+            start.eq_ignore_ascii_case(scheme?.as_bytes()).then_some(rest)
         };
-        let end = rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
-        let host = &rest[..end];
-        Self { uses_tls, host_alone: (!host.contains(&b':')).then(|| host.to_vec()) }
+        match (behind(schemes.tls), behind(schemes.plain)) {
+            (Some(rest), _) => Self { uses_tls: true, rest },
+            (None, rest) => Self { uses_tls: false, rest: rest.unwrap_or(url) },
+        }
     }
+
+    /// Whether this is where `target` leads: a host, or a host and a port.
+    pub fn is(&self, target: &[u8]) -> bool {
+        self.rest.split_at_checked(target.len()).is_some_and(|(start, behind)| {
+            let is_whole = behind.first().is_none_or(|byte| b"/?".contains(byte));
+            start.eq_ignore_ascii_case(target) && is_whole
+        })
+    }
+}
+
+/// What the URLs of a directive begin with, if with anything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Schemes {
+    pub plain: Option<&'static str>,
+    pub tls: Option<&'static str>,
 }
 
 /// Whether `text`, of a configuration, has the variable `name` in it: nginx reads names whatever their case.
@@ -83,21 +99,32 @@ mod tests {
 
     #[test]
     fn destinations() {
-        let https = Some("https://");
-        for (url, uses_tls, host) in [
-            ("https://block", true, Some("block")),
-            ("http://block/a:b", false, Some("block")),
-            ("http://block?a:b", false, Some("block")),
-            ("https://block:443", true, None),
-            ("block", false, Some("block")),
-            ("127.0.0.1:80", false, None),
-            ("http://unix:/tmp/socket", false, None),
-            ("http://[::1]", false, None),
-            ("", false, Some("")),
+        let proxy = Schemes { plain: Some("http://"), tls: Some("https://") };
+        let none = Schemes::default();
+        for (url, schemes, uses_tls, rest) in [
+            ("https://block/a", proxy, true, "block/a"),
+            ("HTTP://block", proxy, false, "block"),
+            ("block", proxy, false, "block"),
+            ("unix:/a://plain", proxy, false, "unix:/a://plain"),
+            ("unix:/a://plain", none, false, "unix:/a://plain"),
+            ("https://block", none, false, "https://block"),
+            ("", proxy, false, ""),
         ] {
-            let destination = Destination::of(url.as_bytes(), https);
-            assert_eq!(destination.uses_tls, uses_tls, "{url}");
-            assert_eq!(destination.host_alone.as_deref(), host.map(str::as_bytes), "{url}");
+            let destination = Destination::of(url.as_bytes(), schemes);
+            assert_eq!(destination, Destination { uses_tls, rest: rest.as_bytes() }, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_destination_is_a_target_as_a_whole() {
+        let is = |rest: &str, target: &str| {
+            Destination { uses_tls: true, rest: rest.as_bytes() }.is(target.as_bytes())
+        };
+        assert!(is("a.test:443", "a.test:443"));
+        assert!(is("A.test:443/b", "a.test:443"));
+        assert!(is("a.test:443?b", "a.test:443"));
+        for rest in ["a.test:4430", "a.test", "b.a.test:443", "", "a.test:443#"] {
+            assert!(!is(rest, "a.test:443"), "{rest}");
         }
     }
 

@@ -418,6 +418,9 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
             keepalive.put(upstream.peer(), address);
         });
     };
+    if let Some(state) = RequestState::find(choice.request()) {
+        state.end_silence(choice.request().log());
+    }
     let ending = guard("upstream peer release", process_log(), Ending::AsNginxHasIt, || {
         if upstream.uses_tls() {
             before_release(choice, upstream, state)
@@ -433,6 +436,11 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
         }
         Ending::AsNginxHasIt => {}
         Ending::OfRequest { .. } => {
+            if choice.is_refused.get() && upstream.peer().is_cached() {
+                // It has not been used, and is for the next.
+                upstream.keep_alive();
+                upstream.set_request_body_sent();
+            }
             guard("upstream peer release", process_log(), (), || forget_attempt(choice, upstream));
             if state & NGX_PEER_FAILED as ngx_uint_t != 0 {
                 // To a balancer in Lua, no state at all would mean that there was no attempt.
@@ -518,7 +526,7 @@ fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: ngx_uint_t
     });
     if let Some((_, attempted)) = attempted.filter(|_| upstream.has_status()) {
         // Of TLS 1.3 there may be no other sign; and another request may use the connection.
-        attempted.note_accepted();
+        attempted.note_answered();
     }
     if state & NGX_PEER_FAILED as ngx_uint_t == 0 {
         return Ending::AsNginxHasIt;
@@ -545,6 +553,8 @@ fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: ngx_uint_t
             ));
             return Ending::OnceMore(attempt);
         }
+        // A full handshake will tell.
+        return Ending::OfRequest { is_final: false };
     }
     if has_settings && !is_timed_out && answers_request(connection, attempted, upstream) {
         return Ending::OfRequest { is_final: true };
@@ -555,7 +565,11 @@ fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: ngx_uint_t
 /// Prepares to make the attempt once more, if that can be done without the request, or its client, being
 /// told.
 fn once_more(request: Request<'_>, upstream: Upstream<'_>) -> Option<Attempt> {
-    if upstream.request_sent() || request.connection().has_error() {
+    if request.connection().has_error() {
+        return None;
+    }
+    // What was sent may be sent again where nginx would do so, to another peer.
+    if upstream.request_sent() && !(upstream.goes_on_after_error() && request.may_be_sent_again()) {
         return None;
     }
     let configuration = upstream.configuration();

@@ -19,6 +19,7 @@ mod directives;
 mod downstream;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod header_certificate;
 mod identity;
 #[cfg(not(any(test, fuzzing)))]
 mod lua;

@@ -293,7 +293,7 @@ function store:verify(chain, options) end
 ---@return string? err with the place of what is wrong
 function x509.chain(pem) end
 
----A chain of the one certificate that is encoded in DER.
+---A chain of the one certificate that the bytes are, in DER: nothing may follow it.
 ---@param der string
 ---@return resty.kong.x509.chain?
 ---@return string? err

@@ -14,6 +14,7 @@ use ngx::ffi::ngx_http_request_t;
 use super::ffi::{ERROR, INTERNAL_ERROR, NONE, OK, Text, api, bytes, run, say};
 use crate::client_verify;
 use crate::downstream::{alpn, certificate_chain, client_certificate, connection, session};
+use crate::header_certificate;
 use crate::module;
 use crate::nginx::connection::process_log;
 use crate::nginx::lua::current_phase;
@@ -59,6 +60,10 @@ api! {
          size_t length, void *text)";
     kept_text: fn(R, *const c_char, usize, *mut Text) -> c_int,
         "int (*kept_text)(void *r, const char *name, size_t length, void *text)";
+    decode_url: fn(*const c_char, usize, *mut Text) -> c_int,
+        "int (*decode_url)(const char *value, size_t length, void *text)";
+    decode_base64: fn(*const c_char, usize, *mut Text) -> c_int,
+        "int (*decode_base64)(const char *value, size_t length, void *text)";
     get_request_ssl_pointer: fn(R, *mut *mut c_void, *mut Text) -> c_int,
         "int (*get_request_ssl_pointer)(void *r, void **ssl, void *text)";
     set_upstream: fn(R, *const c_char, usize, *mut Text) -> c_int,
@@ -303,6 +308,18 @@ unsafe extern "C" fn kept_text(r: R, name: *const c_char, length: usize, text: *
             Ok::<_, Infallible>(kept.map_or(Answer::None, Answer::Text))
         })
     }
+}
+
+/// The DER of a certificate that is URL-encoded PEM.
+unsafe extern "C" fn decode_url(value: *const c_char, length: usize, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes a string and a valid text.
+    unsafe { run("decode_url", text, || header_certificate::from_url(bytes(value, length))) }
+}
+
+/// The DER of a certificate that is base64.
+unsafe extern "C" fn decode_base64(value: *const c_char, length: usize, text: *mut Text) -> c_int {
+    // SAFETY: as above.
+    unsafe { run("decode_base64", text, || header_certificate::from_base64(bytes(value, length))) }
 }
 
 unsafe extern "C" fn get_request_ssl_pointer(

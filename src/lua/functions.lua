@@ -324,6 +324,21 @@ function M.kept_text(name)
 end
 
 
+-- The DER of a certificate that a proxy has sent in a header, or nil and what is wrong with the text.
+
+local function decoder(decode)
+    return function(value)
+        if decode(value, #value, text) == OK then
+            return said()
+        end
+        return nil, said()
+    end
+end
+
+M.decode_url = decoder(api.decode_url)
+M.decode_base64 = decoder(api.decode_base64)
+
+
 -- The function `name` as users call it: without the request, and with its phase checked first.
 -- `wrong_phase` makes the error of a wrong phase from the text that explains it.
 function M.public(name, wrong_phase)

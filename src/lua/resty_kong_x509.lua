@@ -110,7 +110,7 @@ local function names_of(ctx)
     while true do
         local _, last, kind, length = all:find("^(%a+)%z(%d+):", position)
         if not last then
-            return sans
+            return position > #all and sans or nil
         end
         local list = sans[kind]
         list[#list + 1] = all:sub(last + 1, last + length)

@@ -21,7 +21,7 @@ use super::ffi::{ERROR, NONE, OK, Text, api, bytes, run};
 use crate::address_ranges::{AddressRanges, InvalidRange};
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
-use crate::openssl::certificate::AlternativeName;
+use crate::openssl::certificate::{AlternativeName, InvalidDer};
 use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Fingerprint;
 use crate::openssl::store::{self, InvalidStore, Sources};
@@ -315,10 +315,10 @@ unsafe extern "C" fn chain_from_der(
     unsafe {
         make("chain", place, text, || {
             let failed = |function| move |errors| SslError::new(function, errors);
-            let leaf = X509::from_der(bytes(der, length)).map_err(failed("d2i_X509"))?;
+            let leaf = certificate::from_der(bytes(der, length))?;
             let mut chain = Stack::new().map_err(failed("OPENSSL_sk_new"))?;
             chain.push(leaf).map_err(failed("OPENSSL_sk_push"))?;
-            Ok::<_, SslError>(chain)
+            Ok::<_, InvalidDer>(chain)
         })
     }
 }

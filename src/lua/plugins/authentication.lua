@@ -25,8 +25,17 @@ local function exact(text)
     return text
 end
 
+-- Hexadecimal digits, or pairs of them with colons between.
+local function hexadecimal(text)
+    local pairs_of_digits = text:lower() .. ":"
+    if pairs_of_digits:gsub("%x%x:", "") == "" then
+        return (pairs_of_digits:gsub(":", ""))
+    end
+    return text:lower()
+end
+
 local FIELDS = {
-    fingerprint = function(text) return (text:lower():gsub(":", "")) end,
+    fingerprint = hexadecimal,
     dns = string.lower,
     email = string.lower,
     uri = exact,

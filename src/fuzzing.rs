@@ -95,7 +95,7 @@ pub fn pem(input: &[u8]) {
             assert_eq!(chain.len(), certificates.len());
             let terms = Terms { purpose: Some(Purpose::ClientAuth), ..Terms::default() };
             for leaf in &certificates {
-                let _ = verification::verify(&store, leaf, &chain, terms);
+                let _ = verification::verify(&store, leaf, &chain, terms, 0);
             }
         }
     }

@@ -17,6 +17,7 @@ mod client_verify;
 mod directives;
 #[cfg(not(any(test, fuzzing)))]
 mod downstream;
+mod finding;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod header_certificate;

@@ -14,6 +14,7 @@ use ngx::ffi::ngx_http_request_t;
 use super::ffi::{ERROR, INTERNAL_ERROR, NONE, OK, Text, api, bytes, run, say};
 use crate::client_verify;
 use crate::downstream::{alpn, certificate_chain, client_certificate, connection, session};
+use crate::finding::{self, Moment};
 use crate::header_certificate;
 use crate::module;
 use crate::nginx::connection::process_log;
@@ -21,6 +22,7 @@ use crate::nginx::lua::current_phase;
 use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
+use crate::nginx::time;
 use crate::openssl::client_certificate::{ClientCertificate, InvalidCertificate};
 use crate::openssl::lua_object;
 use crate::openssl::object_cache::ObjectCache;
@@ -60,6 +62,10 @@ api! {
          size_t length, void *text)";
     kept_text: fn(R, *const c_char, usize, *mut Text) -> c_int,
         "int (*kept_text)(void *r, const char *name, size_t length, void *text)";
+    moment: fn(*mut f64) -> (),
+        "void (*moment)(double *clocks)";
+    counts: fn(f64, f64, f64) -> c_int,
+        "int (*counts)(double monotonic, double date, double ends)";
     decode_url: fn(*const c_char, usize, *mut Text) -> c_int,
         "int (*decode_url)(const char *value, size_t length, void *text)";
     decode_base64: fn(*const c_char, usize, *mut Text) -> c_int,
@@ -308,6 +314,23 @@ unsafe extern "C" fn kept_text(r: R, name: *const c_char, length: usize, text: *
             Ok::<_, Infallible>(kept.map_or(Answer::None, Answer::Text))
         })
     }
+}
+
+/// The time, in milliseconds, by the monotonic clock and by the date.
+unsafe extern "C" fn moment(clocks: *mut f64) {
+    let Moment { monotonic, date } = time::moment();
+    // SAFETY: our Lua code passes a place for two numbers.
+    unsafe {
+        *clocks = monotonic as f64;
+        *clocks.add(1) = date as f64;
+    }
+}
+
+/// Whether what was found at a [`moment`] still counts, which depends on a date.
+unsafe extern "C" fn counts(monotonic: f64, date: f64, ends: f64) -> c_int {
+    // They are whole, and were made of integers.
+    let found = Moment { monotonic: monotonic as i64, date: date as i64 };
+    finding::counts(found, ends, time::moment()).into()
 }
 
 /// The DER of a certificate that is URL-encoded PEM.

@@ -324,6 +324,21 @@ function M.kept_text(name)
 end
 
 
+local clocks = ffi.new("double[2]")
+
+-- The time in milliseconds, by a clock that nobody sets, and by the date. For M.counts alone.
+function M.moment()
+    api.moment(clocks)
+    return clocks[0], clocks[1]
+end
+
+
+-- Whether what was found at a moment, and depends on a date, counts still.
+function M.counts(monotonic, date, ends)
+    return api.counts(monotonic, date, ends) ~= 0
+end
+
+
 -- The DER of a certificate that a proxy has sent in a header, or nil and what is wrong with the text.
 
 local function decoder(decode)

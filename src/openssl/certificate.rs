@@ -109,7 +109,8 @@ pub fn not_after(certificate: &X509Ref) -> Result<i64, SslError> {
     seconds(certificate.not_after())
 }
 
-fn seconds(time: &Asn1TimeRef) -> Result<i64, SslError> {
+/// A date, in seconds since the epoch.
+pub fn seconds(time: &Asn1TimeRef) -> Result<i64, SslError> {
     let difference = || -> Result<i64, ErrorStack> {
         let difference = Asn1Time::from_unix(0)?.diff(time)?;
         Ok(i64::from(difference.days) * 24 * 60 * 60 + i64::from(difference.secs))

@@ -9,9 +9,11 @@ use std::{fs, io, ptr};
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::ssl::SslFiletype;
 use openssl::stack::StackRef;
-use openssl::x509::X509;
-use openssl::x509::store::{X509Lookup, X509Store, X509StoreBuilder, X509StoreRef};
+use openssl::x509::store::{
+    X509Lookup, X509Store, X509StoreBuilder, X509StoreBuilderRef, X509StoreRef,
+};
 use openssl::x509::verify::X509VerifyFlags;
+use openssl::x509::{X509, X509CrlRef};
 
 use super::error::SslError;
 use super::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
@@ -134,6 +136,25 @@ pub fn revocation_flags(store: &X509StoreRef) -> X509VerifyFlags {
     flags(store) & (X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL)
 }
 
+/// Calls `f` with each of the revocation lists that a store has read.
+pub fn revocation_lists(
+    store: &X509StoreRef,
+    mut f: impl FnMut(&X509CrlRef) -> Result<(), SslError>,
+) -> Result<(), SslError> {
+    // SAFETY: the store is valid. Its objects are a stack of such, each of the type that it says, and
+    // belong to it.
+    unsafe {
+        let objects = sys::X509_STORE_get0_objects(store.as_ptr()).cast();
+        for index in 0..openssl_sys::OPENSSL_sk_num(objects) {
+            let object = openssl_sys::OPENSSL_sk_value(objects, index).cast();
+            if sys::X509_OBJECT_get_type(object) == sys::X509_LU_CRL {
+                f(X509CrlRef::from_ptr(sys::X509_OBJECT_get0_X509_CRL(object)))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A store in which each of `certificates` is trusted by itself, be it a root or an intermediate.
 /// The revocation lists of `base`, and whether they are checked, hold for it too.
 pub fn trusting(certificates: &StackRef<X509>, base: &X509StoreRef) -> Result<X509Store, SslError> {
@@ -145,24 +166,20 @@ pub fn trusting(certificates: &StackRef<X509>, base: &X509StoreRef) -> Result<X5
             .map_err(|errors| SslError::new("X509_STORE_add_cert", errors))?;
     }
 
-    // SAFETY: `base` is valid; its parameters and objects belong to it. Adding a list to another
-    // store takes a reference.
+    // SAFETY: `base` is valid; its parameters belong to it.
     unsafe {
         let flags = sys::X509_VERIFY_PARAM_get_flags(sys::X509_STORE_get0_param(base.as_ptr()));
         let flags = X509VerifyFlags::from_bits_retain(flags as _) | X509VerifyFlags::PARTIAL_CHAIN;
         builder.set_flags(flags).map_err(|errors| SslError::new("X509_STORE_set_flags", errors))?;
-
-        let objects = sys::X509_STORE_get0_objects(base.as_ptr()).cast();
-        for index in 0..openssl_sys::OPENSSL_sk_num(objects) {
-            let object = openssl_sys::OPENSSL_sk_value(objects, index).cast();
-            if sys::X509_OBJECT_get_type(object) == sys::X509_LU_CRL {
-                let list = sys::X509_OBJECT_get0_X509_CRL(object);
-                let result = sys::X509_STORE_add_crl(builder.as_ptr(), list);
-                SslError::check("X509_STORE_add_crl", result)?;
-            }
-        }
     }
+    revocation_lists(base, |list| add_list(&builder, list))?;
     Ok(builder.build())
+}
+
+fn add_list(builder: &X509StoreBuilderRef, list: &X509CrlRef) -> Result<(), SslError> {
+    // SAFETY: both are valid; the store takes a reference of its own.
+    let added = unsafe { sys::X509_STORE_add_crl(builder.as_ptr(), list.as_ptr()) };
+    SslError::check("X509_STORE_add_crl", added)
 }
 
 /// What a store is made of.
@@ -253,9 +270,7 @@ pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
         let lists = pem::revocation_lists(revoked)
             .map_err(|error| InvalidStore::Pem { setting: "crl", error })?;
         for list in lists {
-            // SAFETY: both are valid; the store takes a reference of its own.
-            let added = unsafe { sys::X509_STORE_add_crl(builder.as_ptr(), list.as_ptr()) };
-            SslError::check("X509_STORE_add_crl", added)?;
+            add_list(&builder, &list)?;
         }
     }
     if check_revocation || revoked.is_some() {

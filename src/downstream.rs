@@ -6,5 +6,7 @@ pub mod client_certificate;
 pub mod connection;
 mod handshake;
 pub mod intermediates;
+pub mod objection;
+mod ocsp;
 pub mod resumption;
 pub mod session;

@@ -20,6 +20,10 @@
 ---reason.
 ---@alias kong.client_verify "SUCCESS"|"NONE"|string
 
+---How a client is asked for a certificate.
+---@class kong.client_certificate_options
+---@field partial_chain? boolean whether an intermediate is trusted as a root is
+
 ---TLS towards the client.
 ---@class kong.client.tls
 local client_tls = {}
@@ -27,9 +31,10 @@ local client_tls = {}
 ---Asks the client for a certificate during the handshake. Whatever it presents, the handshake goes
 ---on, and `$ssl_client_verify` has the result.
 ---
----With `ca_certs`, their names are sent, and the client's chain is verified up to one of them, no
----longer than the server's `ssl_verify_depth`. Without, no names are sent, and the chain is verified
----with what the server trusts. Parse the list once, in `init_by_lua`: its form for handshakes is
+---With `ca_certs`, their names are sent, and the client's chain is verified up to a root among them, no
+---longer than the server's `ssl_verify_depth`; with `partial_chain`, up to any of them. Without, no names
+---are sent, and the chain is verified with what the server trusts. The server's `ssl_crl` and `ssl_ocsp`
+---hold in any case. Parse the list once, in `init_by_lua`: its form for handshakes is
 ---then made once for each worker.
 ---
 ---On a resumed session this phase does not run, and the result is that of the first handshake. The
@@ -38,9 +43,10 @@ local client_tls = {}
 ---
 ---Phase: certificate.
 ---@param ca_certs? kong.chain
+---@param options? kong.client_certificate_options
 ---@return true?
 ---@return string? err
-function client_tls.request_client_certificate(ca_certs) end
+function client_tls.request_client_certificate(ca_certs, options) end
 
 ---Leaves the client nothing to resume: no session id, no ticket of TLS 1.2 or 1.3.
 ---
@@ -65,7 +71,8 @@ function client_tls.disable_http2_alpn() end
 ---@return string? err
 function client_tls.get_full_client_certificate_chain() end
 
----Overrides the result of the client's verification in `$kong_client_verify`.
+---Overrides the result of the client's verification in `$kong_client_verify`. A success does not hide that
+---nginx has found the certificate revoked, or could not find out.
 ---
 ---Phases: rewrite, access, content, balancer.
 ---@param v kong.client_verify
@@ -157,9 +164,10 @@ local tls = {}
 
 ---See `kong.client.tls.request_client_certificate`.
 ---@param ca_certs? kong.chain
+---@param options? kong.client_certificate_options
 ---@return true?
 ---@return string? err
-function tls.request_client_certificate(ca_certs) end
+function tls.request_client_certificate(ca_certs, options) end
 
 ---See `kong.client.tls.disable_session_reuse`.
 ---@return true?

@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 
 use openssl::ssl::SslRef;
 
+use super::client_certificate::ClientVerification;
 use super::resumption::FirstHandshake;
 use crate::nginx::connection::Connection;
 use crate::nginx::pool::OutOfMemory;
@@ -33,6 +34,8 @@ pub enum DownstreamError {
 pub struct DownstreamConnection {
     /// What the client is told that its certificate may come from.
     pub authorities: Cell<Option<AnnouncedAuthorities>>,
+    /// With what its certificate is verified, where it is not what the server trusts.
+    pub verification: RefCell<Option<ClientVerification>>,
     /// Whether the client is asked for a certificate.
     pub certificate_requested: Cell<bool>,
     /// The name that the client had asked for when we were called first.

@@ -10,10 +10,13 @@ use std::rc::Rc;
 
 use foreign_types::ForeignTypeRef;
 use ngx::ffi::ngx_http_request_t;
+use openssl::x509::store::X509StoreRef;
 
 use super::ffi::{ERROR, INTERNAL_ERROR, NONE, OK, Text, api, bytes, run, say};
 use crate::client_verify;
-use crate::downstream::{alpn, certificate_chain, client_certificate, connection, session};
+use crate::downstream::{
+    alpn, certificate_chain, client_certificate, connection, objection, session,
+};
 use crate::finding::{self, Moment};
 use crate::header_certificate;
 use crate::module;
@@ -47,8 +50,12 @@ api! {
         "int (*is_allowed)(void *r, int function)";
     phase_error: fn(R, c_int, *mut Text) -> c_int,
         "int (*phase_error)(void *r, int function, void *text)";
-    request_client_certificate: fn(R, *mut c_void, *mut Text) -> c_int,
-        "int (*request_client_certificate)(void *r, void *chain, void *text)";
+    request_client_certificate: fn(R, *mut c_void, c_int, *mut Text) -> c_int,
+        "int (*request_client_certificate)(void *r, void *chain, int partial_chain, void *text)";
+    verify_client_with: fn(R, *mut c_void, f64, *mut Text) -> c_int,
+        "int (*verify_client_with)(void *r, void *store, double depth, void *text)";
+    client_objection: fn(R, *mut Text) -> c_int,
+        "int (*client_objection)(void *r, void *text)";
     disable_session_reuse: fn(R, *mut Text) -> c_int,
         "int (*disable_session_reuse)(void *r, void *text)";
     disable_http2_alpn: fn(R, *mut Text) -> c_int,
@@ -220,6 +227,7 @@ unsafe extern "C" fn phase_error(r: R, index: c_int, text: *mut Text) -> c_int {
 unsafe extern "C" fn request_client_certificate(
     r: R,
     chain: *mut c_void,
+    partial_chain: c_int,
     text: *mut Text,
 ) -> c_int {
     // SAFETY: our Lua code has checked the type of the chain, or passes NULL for none.
@@ -230,9 +238,38 @@ unsafe extern "C" fn request_client_certificate(
             } else {
                 Some(lua_object::chain(chain).map_err(|error| format!("ca_certs: {error}"))?)
             };
-            client_certificate::request_client_certificate(request, authorities)
+            client_certificate::request_client_certificate(request, authorities, partial_chain != 0)
                 .map(|()| Answer::Done)
                 .map_err(|error| error.to_string())
+        })
+    }
+}
+
+/// Has the client verified by a store of ours; `depth` is negative where nothing is said.
+unsafe extern "C" fn verify_client_with(
+    r: R,
+    store: *mut c_void,
+    depth: f64,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes its request, a store of ours and a valid text.
+    unsafe {
+        answer("verify_client_with", r, text, |request| {
+            let store = X509StoreRef::from_ptr(store.cast());
+            // Casts of floats saturate.
+            let depth = (depth >= 0.0).then_some(depth as u32);
+            client_certificate::verify_with(request, store, depth).map(|()| Answer::Done)
+        })
+    }
+}
+
+/// What nginx holds against the client's certificate, whoever thinks it good.
+unsafe extern "C" fn client_objection(r: R, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes its request and a valid text.
+    unsafe {
+        answer("client_objection", r, text, |request| {
+            let objection = objection::of(request.connection());
+            Ok::<_, Infallible>(objection.map_or(Answer::None, |words| Answer::Text(words.into())))
         })
     }
 }

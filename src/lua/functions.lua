@@ -97,12 +97,28 @@ local functions = {}
 
 -- All calls from the interfaces to here are tail calls: level 2 is the line of the user.
 
-function functions.request_client_certificate(r, ca_certs)
+function functions.request_client_certificate(r, ca_certs, options)
     local chain = cdata_of(ca_certs, CHAIN)
     if is_given(ca_certs) and not is_chain(chain) then
         error("ca_certs must be a parsed cdata object", 2)
     end
-    return result(api.request_client_certificate(r, chain, text))
+    local partial_chain = false
+    if is_given(options) then
+        if type(options) ~= "table" then
+            error("options must be a table", 2)
+        end
+        for name, value in pairs(options) do
+            if name == "partial_chain" then
+                if type(value) ~= "boolean" then
+                    error("partial_chain must be a boolean", 2)
+                end
+                partial_chain = value
+            else
+                error("unknown option \"" .. tostring(name) .. "\"", 2)
+            end
+        end
+    end
+    return result(api.request_client_certificate(r, chain, partial_chain and 1 or 0, text))
 end
 
 
@@ -289,6 +305,22 @@ local M = { is_chain = is_chain, is_given = is_given, strings = strings }
 -- connection to there.
 function M.forget_service()
     return result(api.forget_service(get_request(), text))
+end
+
+
+-- Has the client of a handshake, which was asked for its certificate, verified by what a plugin trusts, with
+-- so many intermediates at most.
+function M.verify_client_with(store, depth)
+    return result(api.verify_client_with(get_request(), store.ctx, depth or -1, text))
+end
+
+
+-- What nginx has found of the client's certificate, in the handshake, that nobody may overrule: that it is
+-- revoked, or that it can't tell; nil if there is nothing.
+function M.client_objection()
+    if api.client_objection(get_request(), text) == OK then
+        return said()
+    end
 end
 
 

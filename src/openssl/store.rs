@@ -2,9 +2,11 @@
 
 use std::cell::Cell;
 use std::ffi::c_int;
+use std::marker::PhantomData;
 use std::path::{self, Path, PathBuf};
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::{fs, io, ptr};
+use std::{fs, io};
 
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::ssl::SslFiletype;
@@ -14,11 +16,13 @@ use openssl::x509::store::{
 };
 use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509, X509CrlRef};
+use openssl_sys::OPENSSL_STACK;
 
 use super::error::SslError;
 use super::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
 use super::object_cache::HoldsItsObjects;
 use super::pem::{self, InvalidPem};
+use super::revocation;
 use super::sys;
 
 /// Another reference to the same store; the `openssl` crate has no way to take one.
@@ -155,9 +159,44 @@ pub fn revocation_lists(
     Ok(())
 }
 
-/// A store in which each of `certificates` is trusted by itself, be it a root or an intermediate.
-/// The revocation lists of `base`, and whether they are checked, hold for it too.
-pub fn trusting(certificates: &StackRef<X509>, base: &X509StoreRef) -> Result<X509Store, SslError> {
+/// The revocation lists that a store has read, as OpenSSL takes them; they are the store's.
+pub struct Lists<'a>(NonNull<OPENSSL_STACK>, PhantomData<&'a X509StoreRef>);
+
+impl<'a> Lists<'a> {
+    pub fn of(store: &'a X509StoreRef) -> Result<Self, SslError> {
+        // SAFETY: the function takes nothing, and makes an empty stack.
+        let stack = NonNull::new(unsafe { openssl_sys::OPENSSL_sk_new_null() })
+            .ok_or_else(|| SslError::take("OPENSSL_sk_new_null"))?;
+        let lists = Self(stack, PhantomData);
+        revocation_lists(store, |list| {
+            // SAFETY: the stack is valid. It does not own what is in it.
+            let pushed = unsafe {
+                openssl_sys::OPENSSL_sk_push(lists.0.as_ptr(), list.as_ptr().cast_const().cast())
+            };
+            SslError::check("OPENSSL_sk_push", pushed)
+        })?;
+        Ok(lists)
+    }
+
+    pub fn as_ptr(&self) -> *mut OPENSSL_STACK {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for Lists<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the stack is ours, and the lists in it are not.
+        unsafe { openssl_sys::OPENSSL_sk_free(self.0.as_ptr()) }
+    }
+}
+
+/// A store that trusts `certificates`: the roots among them, and with `partial_chain` each by itself. The
+/// revocation lists of `base`, and whether they are checked, hold for it too.
+pub fn trusting(
+    certificates: &StackRef<X509>,
+    partial_chain: bool,
+    base: &X509StoreRef,
+) -> Result<X509Store, SslError> {
     let mut builder =
         X509StoreBuilder::new().map_err(|errors| SslError::new("X509_STORE_new", errors))?;
     for certificate in certificates {
@@ -169,17 +208,25 @@ pub fn trusting(certificates: &StackRef<X509>, base: &X509StoreRef) -> Result<X5
     // SAFETY: `base` is valid; its parameters belong to it.
     unsafe {
         let flags = sys::X509_VERIFY_PARAM_get_flags(sys::X509_STORE_get0_param(base.as_ptr()));
-        let flags = X509VerifyFlags::from_bits_retain(flags as _) | X509VerifyFlags::PARTIAL_CHAIN;
+        let mut flags = X509VerifyFlags::from_bits_retain(flags as _);
+        flags.set(X509VerifyFlags::PARTIAL_CHAIN, partial_chain);
         builder.set_flags(flags).map_err(|errors| SslError::new("X509_STORE_set_flags", errors))?;
     }
     revocation_lists(base, |list| add_list(&builder, list))?;
-    Ok(builder.build())
+    Ok(finished(builder))
 }
 
 fn add_list(builder: &X509StoreBuilderRef, list: &X509CrlRef) -> Result<(), SslError> {
     // SAFETY: both are valid; the store takes a reference of its own.
     let added = unsafe { sys::X509_STORE_add_crl(builder.as_ptr(), list.as_ptr()) };
     SslError::check("X509_STORE_add_crl", added)
+}
+
+/// The store, which verifies as we do where OpenSSL itself does, as nginx has it do for an answer of OCSP.
+fn finished(builder: X509StoreBuilder) -> X509Store {
+    // SAFETY: the store is valid, the callback lives as long as the program.
+    unsafe { sys::X509_STORE_set_verify_cb(builder.as_ptr(), revocation::judge_each) }
+    builder.build()
 }
 
 /// What a store is made of.
@@ -280,7 +327,7 @@ pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
         flags |= X509VerifyFlags::PARTIAL_CHAIN;
     }
     builder.set_flags(flags).map_err(failed("X509_STORE_set_flags"))?;
-    Ok(builder.build())
+    Ok(finished(builder))
 }
 
 /// Why a store could not be made of files.

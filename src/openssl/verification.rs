@@ -10,8 +10,9 @@ use openssl::x509::{X509, X509Ref, X509StoreContext, X509StoreContextRef, X509Ve
 
 use super::certificate;
 use super::error::SslError;
+use super::revocation;
 use super::ssl::reason;
-use super::store;
+use super::store::{self, Lists};
 use super::sys;
 
 /// What a certificate is to be good for (RFC 5280, section 4.2.1.12).
@@ -79,6 +80,8 @@ const SECURITY_LEVEL: c_int = 2;
 
 fn set(context: &mut X509StoreContextRef, terms: Terms) -> Result<(), SslError> {
     let Terms { purpose, depth, at } = terms;
+    // SAFETY: the context is valid; the callback lives as long as the program.
+    unsafe { sys::X509_STORE_CTX_set_verify_cb(context.as_ptr(), revocation::judge_each) }
     // SAFETY: the context is valid, and its parameters belong to it.
     unsafe {
         let parameters = sys::X509_STORE_CTX_get0_param(context.as_ptr());
@@ -145,6 +148,48 @@ pub fn verify(
     // What a failed verification leaves behind, nginx would take for an error of a later call.
     drop(ErrorStack::get());
     (verdict, next)
+}
+
+/// What the revocation lists of `base` say of the chain that `verification` has found to be good, by
+/// whatever lists it had itself.
+pub fn check_lists(verification: &X509StoreContextRef, base: &X509StoreRef) -> X509VerifyResult {
+    // SAFETY: the context is valid, and holds what it verifies.
+    let (store, leaf, chain) = unsafe {
+        let context = verification.as_ptr();
+        let store = sys::X509_STORE_CTX_get0_store(context);
+        let leaf = sys::X509_STORE_CTX_get0_cert(context);
+        let chain = sys::X509_STORE_CTX_get0_untrusted(context);
+        if store.is_null() || leaf.is_null() || chain.is_null() {
+            return X509VerifyResult::APPLICATION_VERIFICATION;
+        }
+        (
+            X509StoreRef::from_ptr(store),
+            X509Ref::from_ptr(leaf),
+            StackRef::<X509>::from_ptr(chain.cast()),
+        )
+    };
+    let judge = || {
+        let lists = Lists::of(base).ok()?;
+        let mut context = X509StoreContext::new().ok()?;
+        let result = context.init(store, leaf, chain, |context| {
+            // SAFETY: the context is valid. The lists outlive its use of them.
+            let is_set = unsafe {
+                sys::X509_STORE_CTX_set_verify_cb(context.as_ptr(), revocation::judge_each);
+                sys::X509_STORE_CTX_set0_crls(context.as_ptr(), lists.as_ptr().cast());
+                let parameters = sys::X509_STORE_CTX_get0_param(context.as_ptr());
+                let flags = store::revocation_flags(base).bits();
+                sys::X509_VERIFY_PARAM_set_flags(parameters, flags) == 1
+            };
+            let is_good = is_set && context.verify_cert()?;
+            Ok(match context.error() {
+                X509VerifyResult::OK if !is_good => X509VerifyResult::APPLICATION_VERIFICATION,
+                result => result,
+            })
+        });
+        result.ok()
+    };
+    // What can't be found out is no success.
+    judge().unwrap_or(X509VerifyResult::APPLICATION_VERIFICATION)
 }
 
 /// When the certificates of the chain that was found, the last of them too, and the revocation lists of

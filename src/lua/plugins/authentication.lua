@@ -13,6 +13,7 @@ local ipairs = ipairs
 local setmetatable = setmetatable
 local is_given = functions.is_given
 local moment, counts = functions.moment, functions.counts
+local client_objection = functions.client_objection
 local set_client_verify = pdk.client.tls.set_client_verify
 
 -- What the service gets, and the client can't set.
@@ -164,6 +165,10 @@ function methods:accept(presented, parse)
     end
     if judged.reason then
         return self:refuse(judged.reason)
+    end
+    local objection = client_objection()
+    if objection then
+        return self:refuse(objection)
     end
     set_client_verify("SUCCESS")
     ngx.req.set_header(CONSUMER, judged.consumer)

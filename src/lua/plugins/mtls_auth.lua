@@ -6,6 +6,7 @@
 -- name alone, with the chain of its first handshake, which is verified again.
 
 local authentication = require "resty.kong.plugins.authentication"
+local functions = require "resty.kong.tls.functions"
 local names = require "resty.kong.plugins.names"
 local pdk = require "resty.kong.pdk"
 local ssl = require "ngx.ssl"
@@ -56,7 +57,10 @@ end
 function methods:certificate()
     local policy = policy_of(self, ssl.server_name())
     if policy then
+        local common = policy.common
         assert(tls.request_client_certificate(policy.authorities))
+        -- So nginx's verdict is that of the policy, and of what the server has of its own: lists, OCSP.
+        assert(functions.verify_client_with(common.store, common.terms.depth))
     end
 end
 

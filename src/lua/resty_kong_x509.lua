@@ -221,7 +221,7 @@ local OPTIONS = {
 local store_methods = {}
 
 
--- As the methods below, whose caller it is that a wrong argument throws at.
+-- As the method below, whose caller it is that a wrong argument throws at.
 local function verify(self, chain, options)
     if type(chain) == "string" then
         local err
@@ -279,10 +279,7 @@ end
 
 -- As `verify`, and the date, in seconds, from which on the verdict may be another. For our plugins, which
 -- keep it for a while.
-function store_methods:verify_until(chain, options)
-    local ok, err, ends = verify(self, chain, options)
-    return ok, err, ends
-end
+functions.verify_until = verify
 
 
 local store_meta = { __name = "resty.kong.x509.store", __index = store_methods }

@@ -125,7 +125,7 @@ local function judge(self, presented, parse)
         return { reason = reason }, 1 / 0
     end
     local ok, ends
-    ok, reason, ends = self.store:verify_until(chain, self.terms)
+    ok, reason, ends = functions.verify_until(self.store, chain, self.terms)
     if not ok then
         return { reason = reason }, ends
     end

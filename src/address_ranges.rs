@@ -24,10 +24,7 @@ impl AddressRanges {
                 all.unix = true;
                 continue;
             }
-            let network = std::str::from_utf8(range).ok().and_then(|text| {
-                let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
-                text.parse::<IpNet>().ok().or_else(address)
-            });
+            let network = std::str::from_utf8(range).ok().and_then(network);
             let network = network.ok_or_else(|| InvalidRange(range.to_vec()))?;
             all.networks.push(canonical(network));
         }
@@ -45,6 +42,17 @@ impl AddressRanges {
             .map(|address: IpAddr| address.to_canonical())
             .is_some_and(|address| self.networks.iter().any(|network| network.contains(&address)))
     }
+}
+
+/// An address, or a network. `IpNet` would take numbers that begin with 0, which others read as octal.
+fn network(text: &str) -> Option<IpNet> {
+    let Some((address, prefix)) = text.split_once('/') else {
+        return text.parse::<IpAddr>().ok().map(IpNet::from);
+    };
+    let is_number = prefix.bytes().all(|byte| byte.is_ascii_digit());
+    let is_canonical = is_number && (prefix == "0" || !prefix.starts_with('0'));
+    let prefix = prefix.parse().ok().filter(|_| is_canonical)?;
+    IpNet::new(address.parse().ok()?, prefix).ok()
 }
 
 /// Addresses of IPv4 as such, also where they are written as those of IPv6 (RFC 4291, section 2.5.5.2).
@@ -88,6 +96,16 @@ mod tests {
     fn what_is_neither_is_refused() {
         for text in
             ["", "a", "10.0.0.0/33", "10.0.0/8", "1.2.3.4.5", "::/129", "unix:/a", "10.0.0.1 "]
+                .into_iter()
+                .chain([
+                    "010.0.0.0/8",
+                    "010.0.0.1",
+                    "10.0.0.0/08",
+                    "10.0.0.0/+8",
+                    "10.0.0.0/",
+                    "/8",
+                ])
+                .chain(["10.0.0.0/8/8", "10.0.0.0/ 8", "::/00"])
         {
             assert!(ranges(&[text]).is_err(), "{text}");
         }

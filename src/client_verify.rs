@@ -29,6 +29,11 @@ pub fn check(value: &[u8]) -> Result<(), InvalidClientVerify> {
     }
 }
 
+/// Whether a value that was checked says that the client's certificate is not good.
+pub fn is_failure(value: &[u8]) -> bool {
+    value.starts_with(b"FAILED:")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

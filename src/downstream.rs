@@ -21,6 +21,10 @@ pub mod intermediates;
 mod misdirected;
 pub mod names;
 #[cfg(not(any(test, fuzzing)))]
+pub mod objection;
+#[cfg(not(any(test, fuzzing)))]
+mod ocsp;
+#[cfg(not(any(test, fuzzing)))]
 pub mod post_read;
 #[cfg(not(any(test, fuzzing)))]
 pub mod resumption;

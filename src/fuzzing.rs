@@ -14,6 +14,7 @@ use openssl_sys::X509_check_host;
 
 use crate::address_ranges::AddressRanges;
 use crate::client_verify;
+use crate::header_certificate;
 use crate::openssl::certificate;
 use crate::openssl::pem;
 use crate::openssl::san::RequiredNames;
@@ -94,7 +95,7 @@ pub fn pem(input: &[u8]) {
             assert_eq!(chain.len(), certificates.len());
             let terms = Terms { purpose: Some(Purpose::ClientAuth), ..Terms::default() };
             for leaf in &certificates {
-                let _ = verification::verify(&store, leaf, &chain, terms);
+                let _ = verification::verify(&store, leaf, &chain, terms, 0);
             }
         }
     }
@@ -174,6 +175,13 @@ pub fn arguments(input: &[u8]) {
         // It goes into headers and logs.
         Ok(()) => assert!(is_printable(input)),
         Err(error) => assert!(is_printable(error.to_string().as_bytes())),
+    }
+    // A certificate in a header has one form.
+    if let Ok(bytes) = header_certificate::base64(input) {
+        assert_eq!(openssl::base64::encode_block(&bytes).as_bytes(), input);
+    }
+    if let Err(error) = header_certificate::from_url(input) {
+        assert!(is_printable(error.to_string().as_bytes()));
     }
     let list = || input.split(|byte| *byte == b',');
     match settings::required_names(list()) {

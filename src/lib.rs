@@ -16,8 +16,10 @@ mod client_verify;
 #[cfg(not(any(test, fuzzing)))]
 mod directives;
 mod downstream;
+mod finding;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod header_certificate;
 mod identity;
 #[cfg(not(any(test, fuzzing)))]
 mod lua;

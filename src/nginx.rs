@@ -11,6 +11,7 @@ pub mod directive;
 pub mod layout;
 pub mod log;
 pub mod lua;
+pub mod ocsp;
 pub mod panic;
 pub mod peer;
 pub mod pool;

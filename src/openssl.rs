@@ -8,6 +8,7 @@ pub mod fingerprint;
 pub mod lua_object;
 pub mod object_cache;
 pub mod pem;
+pub mod revocation;
 pub mod san;
 pub mod session;
 pub mod signature_algorithms;

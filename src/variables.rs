@@ -9,6 +9,7 @@ use ngx::ffi::{
     ngx_http_variable_t, ngx_http_variable_value_t, ngx_int_t, ngx_uint_t,
 };
 
+use crate::downstream::objection;
 use crate::nginx::bitfields;
 use crate::nginx::configuration::string;
 use crate::nginx::connection::process_log;
@@ -88,8 +89,8 @@ unsafe fn set(place: *mut ngx_http_variable_value_t, value: NonNull<[u8]>) {
     }
 }
 
-/// `$kong_client_verify`: what `set_client_verify` was given, else `$ssl_client_verify`, whose index
-/// is `data`.
+/// `$kong_client_verify`: what `set_client_verify` was given, unless it hides what nginx has found of
+/// revocation; else `$ssl_client_verify`, whose index is `data`.
 unsafe extern "C" fn client_verify(
     r: *mut ngx_http_request_t,
     value: *mut ngx_http_variable_value_t,
@@ -99,7 +100,12 @@ unsafe extern "C" fn client_verify(
         // SAFETY: nginx calls with a valid request and a place for the value.
         unsafe {
             let request = Request::from_ptr(NonNull::new_unchecked(r));
-            match RequestState::client_verify_of(request) {
+            // What nginx holds against a certificate is not to be hidden.
+            let overridden = RequestState::client_verify_of(request).filter(|overridden| {
+                crate::client_verify::is_failure(overridden.as_ref())
+                    || objection::of(request.connection()).is_none()
+            });
+            match overridden {
                 Some(overridden) => set(value, overridden),
                 None => {
                     let original = ngx_http_get_indexed_variable(r, data as ngx_uint_t);

@@ -74,7 +74,7 @@ none: $_ asked [O=Test, CN=Test Root CA] NONE, no certificates
 client1: $_ asked [O=Test, CN=Test Root CA] SUCCESS, 1 certificates
 client-intermediate: $_ asked [O=Test, CN=Test Root CA] SUCCESS, 2 certificates
 client-deep: $_ asked [O=Test, CN=Test Root CA] FAILED:unable to get local issuer certificate, 3 certificates
-client-other: $_ asked [O=Test, CN=Test Root CA] FAILED:unable to get local issuer certificate, 1 certificates
+client-other: $_ asked [O=Test, CN=Test Root CA] FAILED:unable to verify the first certificate, 1 certificates
 client-expired: $_ asked [O=Test, CN=Test Root CA] FAILED:certificate has expired, 1 certificates
 _EOC_
 --- error_code eval
@@ -111,11 +111,11 @@ _EOC_
 
 
 
-=== TEST 4: an intermediate as authority
+=== TEST 4: an intermediate as authority, where a partial chain is asked for
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
-            assert(kong.client.tls.request_client_certificate(ca.intermediate))
+            assert(kong.client.tls.request_client_certificate(ca.intermediate, { partial_chain = true }))
         }
     }
 --- config
@@ -191,7 +191,7 @@ client1: \S+ asked \[O=Test, CN=Test Root CA\] SUCCESS, 1 certificates
 --- request eval
 ["GET /version?tls=1.2", "GET /version?tls=1.3"]
 --- response_body_like eval
-[map { qr/client1: \S+ asked \[O=Test, CN=Other Root CA\] FAILED:unable to get local issuer certificate, 1 certificates
+[map { qr/client1: \S+ asked \[O=Test, CN=Other Root CA\] FAILED:unable to verify the first certificate, 1 certificates
 (?s:.*)client-other: \S+ asked \[O=Test, CN=Other Root CA\] SUCCESS, 1 certificates
 / } 1, 2]
 --- error_code eval
@@ -293,11 +293,11 @@ client1: \S+ asked \[O=Test, CN=Test Root CA\] SUCCESS, 1 certificates
 GET /t
 --- response_body
 O=Test, CN=Test Root CA SUCCESS, 1 certificates
-O=Test, CN=Other Root CA FAILED:unable to get local issuer certificate, 1 certificates
+O=Test, CN=Other Root CA FAILED:unable to verify the first certificate, 1 certificates
 O=Test, CN=Test Root CA SUCCESS, 1 certificates
-O=Test, CN=Other Root CA FAILED:unable to get local issuer certificate, 1 certificates
+O=Test, CN=Other Root CA FAILED:unable to verify the first certificate, 1 certificates
 O=Test, CN=Test Root CA SUCCESS, 1 certificates
-O=Test, CN=Other Root CA FAILED:unable to get local issuer certificate, 1 certificates
+O=Test, CN=Other Root CA FAILED:unable to verify the first certificate, 1 certificates
 --- no_error_log
 [error]
 
@@ -311,7 +311,7 @@ O=Test, CN=Other Root CA FAILED:unable to get local issuer certificate, 1 certif
             local function try(...)
                 local arguments = { ... }
                 local ok, result, err = pcall(function()
-                    return kong.client.tls.request_client_certificate(unpack(arguments, 1, 1))
+                    return kong.client.tls.request_client_certificate(unpack(arguments, 1, 2))
                 end)
                 ngx.log(ngx.WARN, "try: ", tostring(ok), ", ", tostring(result), ", ", tostring(err))
             end
@@ -321,6 +321,10 @@ O=Test, CN=Other Root CA FAILED:unable to get local issuer certificate, 1 certif
             try(ffi.new("void *"))
             try(key.client1)
             try(false)
+            try(ca.root, 1)
+            try(ca.root, { partial_chain = 1 })
+            try(ca.root, { partial = true })
+            try(ca.root, { true })
         }
     }
 --- config
@@ -343,6 +347,10 @@ try: false, ca_certs must be a parsed cdata object, nil
 try: false, ca_certs must be a parsed cdata object, nil
 try: true, nil, ca_certs: chain is not a certificate chain
 try: false, ca_certs must be a parsed cdata object, nil
+try: false, options must be a table, nil
+try: false, partial_chain must be a boolean, nil
+try: false, unknown option "partial", nil
+try: false, unknown option "1", nil
 --- no_error_log
 [error]
 [alert]

@@ -217,10 +217,10 @@ TLSv1.3 reused $_
 --- request
 GET /t?cert=client-other
 --- response_body
-TLSv1.2 new FAILED:unable to get local issuer certificate, 1 certificates
-TLSv1.2 reused FAILED:unable to get local issuer certificate, 1 certificates
-TLSv1.3 new FAILED:unable to get local issuer certificate, 1 certificates
-TLSv1.3 reused FAILED:unable to get local issuer certificate, 1 certificates
+TLSv1.2 new FAILED:unable to verify the first certificate, 1 certificates
+TLSv1.2 reused FAILED:unable to verify the first certificate, 1 certificates
+TLSv1.3 new FAILED:unable to verify the first certificate, 1 certificates
+TLSv1.3 reused FAILED:unable to verify the first certificate, 1 certificates
 --- no_error_log
 [error]
 
@@ -283,8 +283,8 @@ TLSv1.3 reused NONE
 TLSv1.2 $_
 TLSv1.3 new SUCCESS
 TLSv1.3 $_
-"} 'new FAILED:unable to get local issuer certificate, 1 certificates', 'reused SUCCESS',
-   'new FAILED:unable to get local issuer certificate, 1 certificates']
+"} 'new FAILED:unable to verify the first certificate, 1 certificates', 'reused SUCCESS',
+   'new FAILED:unable to verify the first certificate, 1 certificates']
 --- no_error_log
 [error]
 
@@ -316,8 +316,8 @@ TLSv1.3 $_
 TLSv1.2 $_
 TLSv1.3 new SUCCESS
 TLSv1.3 $_
-"} 'new FAILED:unable to get local issuer certificate, 1 certificates', 'reused SUCCESS',
-   'new FAILED:unable to get local issuer certificate, 1 certificates']
+"} 'new FAILED:unable to verify the first certificate, 1 certificates', 'reused SUCCESS',
+   'new FAILED:unable to verify the first certificate, 1 certificates']
 --- no_error_log
 [error]
 
@@ -444,9 +444,9 @@ TLSv1.3 new SUCCESS, 43 certificates
 GET /t?socket=other-gateway&cert=client1
 --- response_body
 TLSv1.2 new SUCCESS, 1 certificates
-TLSv1.2 new other: FAILED:unable to get local issuer certificate
+TLSv1.2 new other: FAILED:unable to verify the first certificate
 TLSv1.3 new SUCCESS, 1 certificates
-TLSv1.3 new other: FAILED:unable to get local issuer certificate
+TLSv1.3 new other: FAILED:unable to verify the first certificate
 --- no_error_log
 [error]
 

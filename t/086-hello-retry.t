@@ -89,7 +89,7 @@ GET /t
 --- response_body
 a.test a.test: asked new [a.test] SUCCESS
 a.test a.test: retried asked new [a.test] SUCCESS
-b.test b.test: retried asked new [b.test] FAILED:unable to get local issuer certificate
+b.test b.test: retried asked new [b.test] FAILED:unable to verify the first certificate
 a.test b.test: retried refused
 b.test a.test: retried refused
 a.test c.test: retried refused
@@ -171,7 +171,7 @@ GET /t
 --- response_body
 a.test a.test: retried asked new [a.test] SUCCESS
 a.test a.test: retried reused [a.test] SUCCESS
-b.test b.test: retried asked new [b.test] FAILED:unable to get local issuer certificate
+b.test b.test: retried asked new [b.test] FAILED:unable to verify the first certificate
 a.test b.test: retried refused
 b.test a.test: retried refused
 a.test -: retried refused

@@ -342,7 +342,7 @@ misdirected request: nginx asked the client for its certificate under "n.test", 
 --- response_body
 n.test GET / HTTP/1.1 Host: n.test -> 200 n.test: SUCCESS
 n.test GET / HTTP/1.1 Host: a.test -> 421 
-a.test GET / HTTP/1.1 Host: a.test -> 200 a.test: FAILED:unable to get local issuer certificate
+a.test GET / HTTP/1.1 Host: a.test -> 200 a.test: FAILED:unable to verify the first certificate
 a.test GET / HTTP/1.1 Host: n.test -> 421 
 --- no_error_log
 [error]

@@ -338,3 +338,26 @@ ok
  "^SUCCESS, 1 certificates\$"]
 --- no_error_log
 [alert]
+
+
+
+=== TEST 7: a certificate in DER is all of the bytes
+--- config
+    location /t {
+        content_by_lua_block {
+            local der = ngx.decode_base64((pki.read("client1"):match("BEGIN CERTIFICATE%-%-%-%-%-\n(.-)\n%-%-%-%-%-END"):gsub("\n", "")))
+            ngx.say(said(x509.chain_from_der(der)))
+            ngx.say(said(x509.chain_from_der(der .. "\0")))
+            ngx.say(said(x509.chain_from_der(der .. der)))
+            ngx.say((said(x509.chain_from_der(der:sub(1, -2))):gsub(" %(.*", "")))
+        }
+    }
+--- request
+GET /t
+--- response_body
+ok
+nil: it is not one certificate in DER, and nothing else
+nil: it is not one certificate in DER, and nothing else
+nil: d2i_X509() failed
+--- no_error_log
+[error]

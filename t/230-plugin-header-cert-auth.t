@@ -145,17 +145,17 @@ GET /t
 --- response_body eval
 "401\n" x 10
 --- grep_error_log eval
-qr/header_cert_auth: .*?(?=, client:)/
+qr/header_cert_auth: .*?(?=, client:| at \d+ should be)/
 --- grep_error_log_out
-header_cert_auth: header X-Client-Cert: no certificate in PEM format found
+header_cert_auth: header X-Client-Cert: it is not one certificate in PEM format, and nothing else
 header_cert_auth: unable to get local issuer certificate (certificate 1: CN=client-other,O=Test)
 header_cert_auth: certificate has expired (certificate 1: CN=client-expired,O=Test)
 header_cert_auth: unsuitable certificate purpose (certificate 1: CN=service.test,O=Test)
 header_cert_auth: no consumer has this certificate: CN=client-2,O=Test
-header_cert_auth: header X-Client-Cert: no certificate in PEM format found
+header_cert_auth: header X-Client-Cert: it is not one certificate in PEM format, and nothing else
 header_cert_auth: there is no certificate
 header_cert_auth: there are several headers X-Client-Cert
-header_cert_auth: header X-Client-Cert: there are several certificates in it
+header_cert_auth: header X-Client-Cert: it is not URL-encoded: ","
 header_cert_auth: certificate revoked (certificate 1: CN=client-1,O=Test)
 
 
@@ -356,11 +356,12 @@ consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
     init_worker_by_lua_block {
         plugin = assert(new(options()))
         verified = 0
-        local store = plugin.common.store
-        plugin.common.store = { verify = function(_, ...)
-            verified = verified + 1
-            return store:verify(...)
-        end }
+        local functions = require "resty.kong.tls.functions"
+        local verify = functions.verify_until
+        functions.verify_until = function(store, ...)
+            verified = verified + (store == plugin.common.store and 1 or 0)
+            return verify(store, ...)
+        end
         other = assert(new(options { ca = { pem = require("pki").read("other-ca") } }))
     }
 --- config
@@ -386,7 +387,7 @@ consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
             end
             -- Too long to be kept.
             for turn = 1, 2 do
-                try("/one", pki.read("client1") .. pki.read("ca"):rep(40))
+                try("/one", pki.read("client1") .. ("\n"):rep(6000))
             end
         }
     }
@@ -442,6 +443,12 @@ consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200, 5 verified
             try { consumers = { alice = {} } }
             try { consumers = { { name = "a" } } }
             try { consumers = { { name = "a", fingerprint = "zz" } } }
+            local digits = ("AB"):rep(32)
+            try { consumers = { { name = "a", fingerprint = digits:sub(1, 63) .. ":B" } } }
+            try { consumers = { { name = "a", fingerprint = "A:" .. digits:sub(2) } } }
+            try { consumers = { { name = "a", fingerprint = digits .. ":" } } }
+            try { consumers = { { name = "a", fingerprint = digits .. " " } } }
+            try { trusted = { "010.0.0.0/8" } }
             try { consumers = { { name = "a", dns = "" } } }
             try { crl = "x" }
             try { depth = "1" }
@@ -469,10 +476,105 @@ here: anonymous must be a string
 here: consumers must be a list
 nil consumer 1: it has nothing to be known by
 nil consumer 1: fingerprint must be that of SHA-256, in hexadecimal
+nil consumer 1: fingerprint must be that of SHA-256, in hexadecimal
+nil consumer 1: fingerprint must be that of SHA-256, in hexadecimal
+nil consumer 1: fingerprint must be that of SHA-256, in hexadecimal
+nil consumer 1: fingerprint must be that of SHA-256, in hexadecimal
+nil trusted: "010.0.0.0/8" is no address, and no network
 nil consumer 1: dns must be a string
 here: unknown option "crl"
 here: depth must be an integer, and not negative
 here: depth must be an integer, and not negative
 options must be a table
+--- no_error_log
+[error]
+
+
+
+=== TEST 9: the whole of a header is one certificate, in both encodings
+--- http_config
+    large_client_header_buffers 4 64k;
+    init_worker_by_lua_block {
+        by_url = assert(new(options()))
+        by_base64 = assert(new(options { encoding = "base64" }))
+    }
+--- config
+    location /url {
+        access_by_lua_block { by_url:access() }
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+    }
+    location /base64 {
+        access_by_lua_block { by_base64:access() }
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+    }
+    location /t {
+        content_by_lua_block {
+            local pki = require "pki"
+            local alice, bob = pki.read("client1"), pki.read("client2")
+            local function try(path, value)
+                local said = ask(path, { ["X-Client-Cert"] = value })
+                return said:match("consumer=(%S+)") or said
+            end
+            local function all(path, values)
+                for number, value in ipairs(values) do
+                    local said = try(path, value)
+                    ngx.say(path, " ", number, ": ", said)
+                end
+            end
+            local a, b = base64(alice), base64(bob)
+            local der = ngx.decode_base64(a)
+            ngx.say("base64: ", try("/base64", a), " ", try("/base64", ":" .. b .. ":"))
+            all("/base64", {
+                a .. ", " .. b, a .. "," .. b, a .. b, ":" .. a .. ":, :" .. b .. ":", ":" .. a, a .. ":", a .. "!!!junk",
+                a .. "=", a:sub(1, 40) .. " " .. a:sub(41), ngx.encode_base64(der .. "\0"), ngx.encode_base64(der .. "AB"),
+                ngx.encode_base64(der .. ngx.decode_base64(b)), (a:gsub("[+]", "-"):gsub("/", "_")) .. ".", '"' .. a .. '"',
+                ngx.encode_base64(alice),
+            })
+            a, b = url(alice), url(bob)
+            ngx.say("url: ", try("/url", a), " ", try("/url", "%0A" .. b .. "%0D%0A"), " ",
+                    -- "+", "/" and "=" as they are.
+                    try("/url", (a:gsub("%%2B", "+"):gsub("%%2F", "/"):gsub("%%3D", "="))))
+            all("/url", {
+                a .. "; " .. b, a .. ";" .. b, a .. "," .. b, a .. b, a .. " " .. b, a .. "%0A" .. b, a .. "%2C" .. b, a .. "junk",
+                "junk%0A" .. a, a .. "%", a .. "%2", a .. "%zz", (a:gsub("%%20", " ")), (a:gsub("%%20", "+")), '"' .. a .. '"',
+                a .. "%00", (a:gsub("%%0A%-%-%-%-%-END", "%%0AAAAA-----END")), url(pki.read("client-intermediate")),
+                "Hash=1%3BCert=" .. a,
+            })
+        }
+    }
+--- request
+GET /t
+--- timeout: 40
+--- response_body eval
+CORE::join '', "base64: alice bob\n", (map { "/base64 $_: 401\n" } 1 .. 15), "url: alice bob alice\n",
+    (map { "/url $_: 401\n" } 1 .. 19)
+--- no_error_log
+[error]
+
+
+
+=== TEST 10: an intermediate that is known beside its root
+--- http_config
+    init_worker_by_lua_block {
+        local pki = require "pki"
+        plugin = assert(new(options { ca = { pem = pki.read("ca") .. pki.read("intermediate") },
+                                      consumers = { { name = "carol", common_name = "client-intermediate" } } }))
+    }
+--- config
+    location /url {
+        access_by_lua_block { plugin:access() }
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+    }
+    location /t {
+        content_by_lua_block {
+            local leaf = require("resty.kong.x509").chain(require("pki").read("client-intermediate"))[1]
+            ngx.say(ask("/url", { ["X-Client-Cert"] = url(leaf:to_pem()) }))
+        }
+    }
+--- request
+GET /t
+--- timeout: 20
+--- response_body
+consumer=carol anonymous= dn=CN=client-intermediate,O=Test cert= 200
 --- no_error_log
 [error]

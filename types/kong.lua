@@ -20,7 +20,9 @@
 ---reason.
 ---@alias kong.client_verify "SUCCESS"|"NONE"|string
 
+---How a client is asked for a certificate.
 ---@class kong.client_certificate_options
+---@field partial_chain? boolean whether an intermediate is trusted as a root is
 ---The other names that the result of the verification counts for: of hosts, and `"*."` and that of a host for
 ---any number of labels before it.
 ---@field names? string[]
@@ -32,9 +34,10 @@ local client_tls = {}
 ---Asks the client for a certificate during the handshake. Whatever it presents, the handshake goes
 ---on, and `$ssl_client_verify` has the result.
 ---
----With `ca_certs`, their names are sent, and the client's chain is verified up to one of them, no
----longer than the server's `ssl_verify_depth`. Without, no names are sent, and the chain is verified
----with what the server trusts. Parse the list once, in `init_by_lua`: its form for handshakes is
+---With `ca_certs`, their names are sent, and the client's chain is verified up to a root among them, no
+---longer than the server's `ssl_verify_depth`; with `partial_chain`, up to any of them. Without, no names
+---are sent, and the chain is verified with what the server trusts. The server's `ssl_crl` and `ssl_ocsp`
+---hold in any case. Parse the list once, in `init_by_lua`: its form for handshakes is
 ---then made once for each worker.
 ---
 ---The result counts for the name that the client has asked for (SNI), and for those in `options.names`.
@@ -75,7 +78,8 @@ function client_tls.disable_http2_alpn() end
 ---@return string? err
 function client_tls.get_full_client_certificate_chain() end
 
----Overrides the result of the client's verification in `$kong_client_verify`.
+---Overrides the result of the client's verification in `$kong_client_verify`. A success does not hide that
+---nginx has found the certificate revoked, or could not find out.
 ---
 ---Phases: rewrite, access, content, balancer.
 ---@param v kong.client_verify
@@ -304,7 +308,7 @@ function store:verify(chain, options) end
 ---@return string? err with the place of what is wrong
 function x509.chain(pem) end
 
----A chain of the one certificate that is encoded in DER.
+---A chain of the one certificate that the bytes are, in DER: nothing may follow it.
 ---@param der string
 ---@return resty.kong.x509.chain?
 ---@return string? err

@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 
 use openssl::ssl::SslRef;
 
+use super::client_certificate::ClientVerification;
 use super::names::KnownNames;
 use super::resumption::FirstHandshake;
 use crate::nginx::connection::Connection;
@@ -34,6 +35,8 @@ pub enum DownstreamError {
 pub struct DownstreamConnection {
     /// What the client is told that its certificate may come from.
     pub authorities: Cell<Option<AnnouncedAuthorities>>,
+    /// With what its certificate is verified, where it is not what the server trusts.
+    pub verification: RefCell<Option<ClientVerification>>,
     /// Whether the client is asked for a certificate.
     pub certificate_requested: Cell<bool>,
     /// The other names that the result of its verification counts for.

@@ -8,7 +8,7 @@ use openssl::ssl::{SslRef, SslVersion};
 use openssl_sys::SSL;
 
 use super::connection::{DownstreamConnection, DownstreamError};
-use super::{binding, client_certificate, resumption};
+use super::{binding, client_certificate, ocsp, resumption};
 use crate::nginx::connection::{Connection, process_log};
 use crate::nginx::panic::guard;
 use crate::openssl::error::SslError;
@@ -72,6 +72,9 @@ unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) 
         }
         if HandshakeEvent::of(ssl, r#where, ret) == Some(HandshakeEvent::Done) {
             client_certificate::count_answer(ssl, state);
+            if let Err(error) = ocsp::trust(ssl, state) {
+                refuse(ssl, &error.into());
+            }
         }
         true
     });

@@ -10,18 +10,23 @@ use std::rc::Rc;
 
 use foreign_types::ForeignTypeRef;
 use ngx::ffi::ngx_http_request_t;
+use openssl::x509::store::X509StoreRef;
 
 use super::ffi::{ERROR, INTERNAL_ERROR, NONE, OK, Text, api, bytes, run, say};
 use crate::client_verify;
 use crate::downstream::{
-    alpn, asking, certificate_chain, client_certificate, connection, guarded_headers, session,
+    alpn, asking, certificate_chain, client_certificate, connection, guarded_headers, objection,
+    session,
 };
+use crate::finding::{self, Moment};
+use crate::header_certificate;
 use crate::module;
 use crate::nginx::connection::process_log;
 use crate::nginx::lua::current_phase;
 use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
+use crate::nginx::time;
 use crate::openssl::client_certificate::{ClientCertificate, InvalidCertificate};
 use crate::openssl::lua_object;
 use crate::openssl::object_cache::ObjectCache;
@@ -47,13 +52,17 @@ api! {
     phase_error: fn(R, c_int, *mut Text) -> c_int,
         "int (*phase_error)(void *r, int function, void *text)";
     request_client_certificate:
-        fn(R, *mut c_void, *const *const c_char, *const usize, usize, *mut Text) -> c_int,
-        "int (*request_client_certificate)(void *r, void *chain, const char **names, \
-         const size_t *lengths, size_t count, void *text)";
+        fn(R, *mut c_void, c_int, *const *const c_char, *const usize, usize, *mut Text) -> c_int,
+        "int (*request_client_certificate)(void *r, void *chain, int partial_chain, \
+         const char **names, const size_t *lengths, size_t count, void *text)";
     guard_headers: fn(R, *mut Text) -> c_int,
         "int (*guard_headers)(void *r, void *text)";
     strip_headers: fn(R, *mut Text) -> c_int,
         "int (*strip_headers)(void *r, void *text)";
+    verify_client_with: fn(R, *mut c_void, f64, *mut Text) -> c_int,
+        "int (*verify_client_with)(void *r, void *store, double depth, void *text)";
+    client_objection: fn(R, *mut Text) -> c_int,
+        "int (*client_objection)(void *r, void *text)";
     disable_session_reuse: fn(R, *mut Text) -> c_int,
         "int (*disable_session_reuse)(void *r, void *text)";
     disable_http2_alpn: fn(R, *mut Text) -> c_int,
@@ -67,6 +76,14 @@ api! {
          size_t length, void *text)";
     kept_text: fn(R, *const c_char, usize, *mut Text) -> c_int,
         "int (*kept_text)(void *r, const char *name, size_t length, void *text)";
+    moment: fn(*mut f64) -> (),
+        "void (*moment)(double *clocks)";
+    counts: fn(f64, f64, f64) -> c_int,
+        "int (*counts)(double monotonic, double date, double ends)";
+    decode_url: fn(*const c_char, usize, *mut Text) -> c_int,
+        "int (*decode_url)(const char *value, size_t length, void *text)";
+    decode_base64: fn(*const c_char, usize, *mut Text) -> c_int,
+        "int (*decode_base64)(const char *value, size_t length, void *text)";
     get_request_ssl_pointer: fn(R, *mut *mut c_void, *mut Text) -> c_int,
         "int (*get_request_ssl_pointer)(void *r, void **ssl, void *text)";
     set_upstream: fn(R, *const c_char, usize, *mut Text) -> c_int,
@@ -221,6 +238,7 @@ unsafe extern "C" fn phase_error(r: R, index: c_int, text: *mut Text) -> c_int {
 unsafe extern "C" fn request_client_certificate(
     r: R,
     chain: *mut c_void,
+    partial_chain: c_int,
     list: *const *const c_char,
     lengths: *const usize,
     count: usize,
@@ -236,9 +254,15 @@ unsafe extern "C" fn request_client_certificate(
             } else {
                 Some(lua_object::chain(chain).map_err(|error| format!("ca_certs: {error}"))?)
             };
-            client_certificate::request_client_certificate(request, authorities, names.iter())
-                .map(|()| Answer::Done)
-                .map_err(|error| error.to_string())
+            let names = names.iter();
+            client_certificate::request_client_certificate(
+                request,
+                authorities,
+                partial_chain != 0,
+                names,
+            )
+            .map(|()| Answer::Done)
+            .map_err(|error| error.to_string())
         })
     }
 }
@@ -253,12 +277,41 @@ unsafe extern "C" fn guard_headers(r: R, text: *mut Text) -> c_int {
     }
 }
 
+/// Has the client verified by a store of ours; `depth` is negative where nothing is said.
+unsafe extern "C" fn verify_client_with(
+    r: R,
+    store: *mut c_void,
+    depth: f64,
+    text: *mut Text,
+) -> c_int {
+    // SAFETY: our Lua code passes its request, a store of ours and a valid text.
+    unsafe {
+        answer("verify_client_with", r, text, |request| {
+            let store = X509StoreRef::from_ptr(store.cast());
+            // Casts of floats saturate.
+            let depth = (depth >= 0.0).then_some(depth as u32);
+            client_certificate::verify_with(request, store, depth).map(|()| Answer::Done)
+        })
+    }
+}
+
 /// Takes from a request the headers that name a consumer.
 unsafe extern "C" fn strip_headers(r: R, text: *mut Text) -> c_int {
     // SAFETY: our Lua code passes its request and a valid text.
     unsafe {
         answer("strip_headers", r, text, |request| {
             guarded_headers::strip(request).map(|()| Answer::Done)
+        })
+    }
+}
+
+/// What nginx holds against the client's certificate, whoever thinks it good.
+unsafe extern "C" fn client_objection(r: R, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes its request and a valid text.
+    unsafe {
+        answer("client_objection", r, text, |request| {
+            let objection = objection::of(request.connection());
+            Ok::<_, Infallible>(objection.map_or(Answer::None, |words| Answer::Text(words.into())))
         })
     }
 }
@@ -340,6 +393,35 @@ unsafe extern "C" fn kept_text(r: R, name: *const c_char, length: usize, text: *
             Ok::<_, Infallible>(kept.map_or(Answer::None, Answer::Text))
         })
     }
+}
+
+/// The time, in milliseconds, by the monotonic clock and by the date.
+unsafe extern "C" fn moment(clocks: *mut f64) {
+    let Moment { monotonic, date } = time::moment();
+    // SAFETY: our Lua code passes a place for two numbers.
+    unsafe {
+        *clocks = monotonic as f64;
+        *clocks.add(1) = date as f64;
+    }
+}
+
+/// Whether what was found at a [`moment`] still counts, which depends on a date.
+unsafe extern "C" fn counts(monotonic: f64, date: f64, ends: f64) -> c_int {
+    // They are whole, and were made of integers.
+    let found = Moment { monotonic: monotonic as i64, date: date as i64 };
+    finding::counts(found, ends, time::moment()).into()
+}
+
+/// The DER of a certificate that is URL-encoded PEM.
+unsafe extern "C" fn decode_url(value: *const c_char, length: usize, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes a string and a valid text.
+    unsafe { run("decode_url", text, || header_certificate::from_url(bytes(value, length))) }
+}
+
+/// The DER of a certificate that is base64.
+unsafe extern "C" fn decode_base64(value: *const c_char, length: usize, text: *mut Text) -> c_int {
+    // SAFETY: as above.
+    unsafe { run("decode_base64", text, || header_certificate::from_base64(bytes(value, length))) }
 }
 
 unsafe extern "C" fn get_request_ssl_pointer(

@@ -127,33 +127,35 @@ end
 
 -- All calls from the interfaces to here are tail calls: level 2 is the line of the user.
 
-local CLIENT_OPTIONS = { names = true }
-
 function functions.request_client_certificate(r, ca_certs, options)
     local chain = cdata_of(ca_certs, CHAIN)
     if is_given(ca_certs) and not is_chain(chain) then
         error("ca_certs must be a parsed cdata object", 2)
     end
     local data, lengths, count = nil, nil, 0
+    local partial_chain = false
     if is_given(options) then
         if type(options) ~= "table" then
             error("options must be a table", 2)
         end
-        for option in pairs(options) do
-            if not CLIENT_OPTIONS[option] then
-                error("unknown option \"" .. tostring(option) .. "\"", 2)
+        for name, value in pairs(options) do
+            if name == "partial_chain" then
+                if type(value) ~= "boolean" then
+                    error("partial_chain must be a boolean", 2)
+                end
+                partial_chain = value
+            elseif name == "names" then
+                count = count_of_strings(value)
+                if not count then
+                    error("names must be a table of strings", 2)
+                end
+                data, lengths = strings(value, count)
+            else
+                error("unknown option \"" .. tostring(name) .. "\"", 2)
             end
-        end
-        local names = options.names
-        if is_given(names) then
-            count = count_of_strings(names)
-            if not count then
-                error("names must be a table of strings", 2)
-            end
-            data, lengths = strings(names, count)
         end
     end
-    return result(api.request_client_certificate(r, chain, data, lengths, count, text))
+    return result(api.request_client_certificate(r, chain, partial_chain and 1 or 0, data, lengths, count, text))
 end
 
 
@@ -319,6 +321,22 @@ function M.forget_service()
 end
 
 
+-- Has the client of a handshake, which was asked for its certificate, verified by what a plugin trusts, with
+-- so many intermediates at most.
+function M.verify_client_with(store, depth)
+    return result(api.verify_client_with(get_request(), store.ctx, depth or -1, text))
+end
+
+
+-- What nginx has found of the client's certificate, in the handshake, that nobody may overrule: that it is
+-- revoked, or that it can't tell; nil if there is nothing.
+function M.client_objection()
+    if api.client_objection(get_request(), text) == OK then
+        return said()
+    end
+end
+
+
 -- Whether functions could take such values, before there is a request: true, or nil and what is wrong.
 
 function M.check_upstream(host)
@@ -363,6 +381,36 @@ function M.kept_text(name)
         return said()
     end
 end
+
+
+local clocks = ffi.new("double[2]")
+
+-- The time in milliseconds, by a clock that nobody sets, and by the date. For M.counts alone.
+function M.moment()
+    api.moment(clocks)
+    return clocks[0], clocks[1]
+end
+
+
+-- Whether what was found at a moment, and depends on a date, counts still.
+function M.counts(monotonic, date, ends)
+    return api.counts(monotonic, date, ends) ~= 0
+end
+
+
+-- The DER of a certificate that a proxy has sent in a header, or nil and what is wrong with the text.
+
+local function decoder(decode)
+    return function(value)
+        if decode(value, #value, text) == OK then
+            return said()
+        end
+        return nil, said()
+    end
+end
+
+M.decode_url = decoder(api.decode_url)
+M.decode_base64 = decoder(api.decode_base64)
 
 
 -- The function `name` as users call it: without the request, and with its phase checked first.

@@ -110,7 +110,7 @@ local function names_of(ctx)
     while true do
         local _, last, kind, length = all:find("^(%a+)%z(%d+):", position)
         if not last then
-            return sans
+            return position > #all and sans or nil
         end
         local list = sans[kind]
         list[#list + 1] = all:sub(last + 1, last + length)
@@ -221,13 +221,13 @@ local OPTIONS = {
 local store_methods = {}
 
 
--- Whether a chain, an object, a cdata or PEM, leads to what the store trusts.
-function store_methods:verify(chain, options)
+-- As the method below, whose caller it is that a wrong argument throws at.
+local function verify(self, chain, options)
     if type(chain) == "string" then
         local err
         chain, err = parse_chain(chain)
         if not chain then
-            return nil, err
+            return nil, err, 1 / 0
         end
     end
     local ctx = chain
@@ -235,38 +235,51 @@ function store_methods:verify(chain, options)
         ctx = chain.ctx
     end
     if not is_chain(ctx) then
-        error("chain must be a chain or a string", 2)
+        error("chain must be a chain or a string", 3)
     end
 
     local purpose, depth, at = "", -1, 0 / 0
     if is_given(options) then
-        check("options", options, "table", 2)
+        check("options", options, "table", 3)
         for name in pairs(options) do
             if name ~= "purpose" and name ~= "depth" and name ~= "at" then
-                error("unknown option \"" .. tostring(name) .. "\"", 2)
+                error("unknown option \"" .. tostring(name) .. "\"", 3)
             end
         end
         if is_given(options.purpose) then
-            check("purpose", options.purpose, "string", 2)
+            check("purpose", options.purpose, "string", 3)
             purpose = options.purpose
         end
         if is_given(options.depth) then
-            check("depth", options.depth, "number", 2)
+            check("depth", options.depth, "number", 3)
             depth = options.depth
             if not (depth >= 0) then
-                error("depth must not be negative", 2)
+                error("depth must not be negative", 3)
             end
         end
         if is_given(options.at) then
-            check("at", options.at, "number", 2)
+            check("at", options.at, "number", 3)
             at = options.at
         end
     end
-    if api.store_verify(self.ctx, ctx, purpose, #purpose, depth, at, text) == OK then
-        return true
+    number[0] = -1 / 0
+    if api.store_verify(self.ctx, ctx, purpose, #purpose, depth, at, number, text) == OK then
+        return true, nil, number[0]
     end
-    return nil, said()
+    return nil, said(), number[0]
 end
+
+
+-- Whether a chain, an object, a cdata or PEM, leads to what the store trusts.
+function store_methods:verify(chain, options)
+    local ok, err = verify(self, chain, options)
+    return ok, err
+end
+
+
+-- As `verify`, and the date, in seconds, from which on the verdict may be another. For our plugins, which
+-- keep it for a while.
+functions.verify_until = verify
 
 
 local store_meta = { __name = "resty.kong.x509.store", __index = store_methods }

@@ -21,7 +21,8 @@ use super::ffi::{ERROR, NONE, OK, Text, api, bytes, run};
 use crate::address_ranges::{AddressRanges, InvalidRange};
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
-use crate::openssl::certificate::AlternativeName;
+use crate::nginx::time;
+use crate::openssl::certificate::{AlternativeName, InvalidDer};
 use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Fingerprint;
 use crate::openssl::store::{self, InvalidStore, Sources};
@@ -83,9 +84,9 @@ api! {
         "int (*store_make)(const char *pem, size_t pem_length, const char *file, size_t file_length, \
          const char *dir, size_t dir_length, const char *crl, size_t crl_length, int flags, \
          void **store, void *text)";
-    store_verify: fn(Pointer, Pointer, Letters, usize, f64, f64, *mut Text) -> c_int,
+    store_verify: fn(Pointer, Pointer, Letters, usize, f64, f64, *mut f64, *mut Text) -> c_int,
         "int (*store_verify)(void *store, void *chain, const char *purpose, size_t purpose_length, \
-         double depth, double at, void *text)";
+         double depth, double at, double *ends, void *text)";
     store_free: fn(Pointer) -> (),
         "void (*store_free)(void *store)";
 }
@@ -315,10 +316,10 @@ unsafe extern "C" fn chain_from_der(
     unsafe {
         make("chain", place, text, || {
             let failed = |function| move |errors| SslError::new(function, errors);
-            let leaf = X509::from_der(bytes(der, length)).map_err(failed("d2i_X509"))?;
+            let leaf = certificate::from_der(bytes(der, length))?;
             let mut chain = Stack::new().map_err(failed("OPENSSL_sk_new"))?;
             chain.push(leaf).map_err(failed("OPENSSL_sk_push"))?;
-            Ok::<_, SslError>(chain)
+            Ok::<_, InvalidDer>(chain)
         })
     }
 }
@@ -444,10 +445,11 @@ unsafe extern "C" fn store_verify(
     purpose_length: usize,
     depth: f64,
     at: f64,
+    ends: *mut f64,
     text: *mut Text,
 ) -> c_int {
     // SAFETY: our Lua code passes a store of ours, has checked the type of the chain, and passes a
-    // string; empty, negative and NaN stand for what is not given.
+    // string and places that are valid; empty, negative and NaN stand for what is not given.
     unsafe {
         run("verify", text, || {
             let chain = lua_object::chain(chain).map_err(|error| error.to_string())?;
@@ -464,9 +466,10 @@ unsafe extern "C" fn store_verify(
                 at: (!at.is_nan()).then_some(at as i64),
             };
             let leaf = chain.get(0).ok_or("chain is empty".to_owned())?;
-            verification::verify(X509StoreRef::from_ptr(store.cast()), leaf, chain, terms)
-                .map(|()| Vec::new())
-                .map_err(|failure| failure.to_string())
+            let store = X509StoreRef::from_ptr(store.cast());
+            let (verdict, next) = verification::verify(store, leaf, chain, terms, time::now().date);
+            *ends = next.map_or(f64::INFINITY, |date| date as f64);
+            verdict.map(|()| Vec::new()).map_err(|failure| failure.to_string())
         })
     }
 }

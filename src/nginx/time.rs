@@ -2,6 +2,7 @@
 
 use ngx::ffi::{ngx_cached_time, ngx_current_msec};
 
+use crate::finding::Moment;
 use crate::upstream::session_cache::Now;
 
 /// The time by both clocks.
@@ -14,4 +15,12 @@ pub fn now() -> Now {
 pub fn monotonic() -> u64 {
     // SAFETY: as above.
     unsafe { ngx_current_msec as u64 }
+}
+
+/// The time by both clocks, in milliseconds.
+pub fn moment() -> Moment {
+    // SAFETY: as above.
+    let (seconds, milliseconds) = unsafe { ((*ngx_cached_time).sec, (*ngx_cached_time).msec) };
+    let date = seconds.saturating_mul(1000).saturating_add(milliseconds as i64);
+    Moment { monotonic: i64::try_from(monotonic()).unwrap_or(i64::MAX), date }
 }

@@ -11,10 +11,27 @@ use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKeyRef, Private};
 use openssl::stack::Stack;
-use openssl::x509::{GeneralName, GeneralNameRef, X509NameRef, X509Ref};
+use openssl::x509::{GeneralName, GeneralNameRef, X509, X509NameRef, X509Ref};
 
 use super::error::SslError;
 use super::sys;
+
+/// Why bytes are not a certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidDer {
+    #[error(transparent)]
+    Ssl(#[from] SslError),
+    /// OpenSSL passes over what follows, and takes what is not quite DER.
+    #[error("it is not one certificate in DER, and nothing else")]
+    NotAlone,
+}
+
+/// The one certificate that `der` is, as a whole.
+pub fn from_der(der: &[u8]) -> Result<X509, InvalidDer> {
+    let certificate = X509::from_der(der).map_err(|errors| SslError::new("d2i_X509", errors))?;
+    let encoded = certificate.to_der().map_err(|errors| SslError::new("i2d_X509", errors))?;
+    if encoded == der { Ok(certificate) } else { Err(InvalidDer::NotAlone) }
+}
 
 /// The subject, as `$ssl_client_s_dn` has it (RFC 2253).
 pub fn subject(certificate: &X509Ref) -> Result<String, SslError> {
@@ -92,7 +109,8 @@ pub fn not_after(certificate: &X509Ref) -> Result<i64, SslError> {
     seconds(certificate.not_after())
 }
 
-fn seconds(time: &Asn1TimeRef) -> Result<i64, SslError> {
+/// A date, in seconds since the epoch.
+pub fn seconds(time: &Asn1TimeRef) -> Result<i64, SslError> {
     let difference = || -> Result<i64, ErrorStack> {
         let difference = Asn1Time::from_unix(0)?.diff(time)?;
         Ok(i64::from(difference.days) * 24 * 60 * 60 + i64::from(difference.secs))
@@ -173,7 +191,7 @@ mod tests {
     use openssl::bn::BigNum;
     use openssl::pkey::PKey;
     use openssl::x509::extension::SubjectAlternativeName;
-    use openssl::x509::{X509, X509Extension, X509NameBuilder};
+    use openssl::x509::{X509Extension, X509NameBuilder};
 
     use super::*;
     use crate::openssl::test_certificate::self_signed;
@@ -204,6 +222,23 @@ mod tests {
         builder.append_extension(names).unwrap();
         builder.sign(&key, MessageDigest::null()).unwrap();
         builder.build()
+    }
+
+    #[test]
+    fn a_certificate_is_all_of_its_bytes() {
+        let der = certificate().to_der().unwrap();
+        assert_eq!(from_der(&der).unwrap().to_der().unwrap(), der);
+        for more in [&b"\0"[..], b"junk", &der] {
+            let error = from_der(&[&der, more].concat()).unwrap_err();
+            assert!(matches!(error, InvalidDer::NotAlone), "{error}");
+        }
+        assert!(matches!(from_der(&der[..der.len() - 1]), Err(InvalidDer::Ssl(_))));
+        assert!(matches!(from_der(b""), Err(InvalidDer::Ssl(_))));
+        // The length of the whole, in a byte more than it takes.
+        let [0x30, 0x82, high, low, body @ ..] = &*der else { panic!() };
+        let longer = [&[0x30, 0x83, 0, *high, *low], body].concat();
+        assert!(from_der(&longer).is_err());
+        assert!(ErrorStack::get().errors().is_empty());
     }
 
     #[test]

@@ -41,15 +41,18 @@ pub enum InvalidAuthorities {
 /// A list of authorities in the forms that a handshake needs.
 pub struct CertificateAuthorities {
     certificates: Vec<X509>,
+    partial_chain: bool,
     base: X509Store,
     names: Stack<X509Name>,
     store: X509Store,
 }
 
 impl CertificateAuthorities {
-    /// `base` is the store of the server, whose revocation lists hold here too.
+    /// With `partial_chain`, an intermediate among them is trusted as a root is. `base` is the store of
+    /// the server, whose revocation lists hold here too.
     pub fn new(
         certificates: &StackRef<X509>,
+        partial_chain: bool,
         base: &X509StoreRef,
     ) -> Result<Self, InvalidAuthorities> {
         let name_error = |errors| SslError::new("X509_NAME_dup", errors);
@@ -73,15 +76,28 @@ impl CertificateAuthorities {
 
         Ok(Self {
             certificates: certificates.iter().map(X509Ref::to_owned).collect(),
+            partial_chain,
             base: store::reference(base)?,
             names,
-            store: store::trusting(certificates, base)?,
+            store: store::trusting(certificates, partial_chain, base)?,
         })
     }
 
-    /// What identifies the objects: the server's store, then the certificates in their order.
-    pub fn addresses_of(certificates: &StackRef<X509>, base: &X509StoreRef, into: &mut Vec<usize>) {
+    /// What a client's certificate is verified with.
+    pub fn store(&self) -> &X509StoreRef {
+        &self.store
+    }
+
+    /// What identifies the list: whether intermediates are trusted, the server's store, then the
+    /// certificates in their order.
+    pub fn addresses_of(
+        certificates: &StackRef<X509>,
+        partial_chain: bool,
+        base: &X509StoreRef,
+        into: &mut Vec<usize>,
+    ) {
         into.clear();
+        into.push(partial_chain.into());
         into.push(base.as_ptr() as usize);
         into.extend(certificates.iter().map(|certificate| certificate.as_ptr() as usize));
     }
@@ -92,7 +108,7 @@ impl HoldsItsObjects for CertificateAuthorities {
         let base = self.base.as_ptr() as usize;
         let certificates =
             self.certificates.iter().map(|certificate| certificate.as_ptr() as usize);
-        std::iter::once(base).chain(certificates).collect()
+        [self.partial_chain.into(), base].into_iter().chain(certificates).collect()
     }
 }
 

@@ -7,13 +7,16 @@ use std::sync::OnceLock;
 
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
-use openssl::ssl::{NameType, SslCipherRef, SslContextRef, SslRef, SslSessionRef, SslVersion};
-use openssl::x509::store::X509StoreRef;
+use openssl::ssl::{
+    NameType, SslCipherRef, SslContext, SslContextRef, SslMethod, SslRef, SslSessionRef, SslVersion,
+};
+use openssl::x509::store::{X509Store, X509StoreRef};
 use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509Ref, X509StoreContextRef, X509VerifyResult};
 use openssl_sys::{SSL, X509_STORE_CTX};
 
 use super::error::SslError;
+use super::revocation::{self, Found};
 use super::sys;
 pub use super::sys::{
     certificate_callback as CertificateCallback,
@@ -38,6 +41,17 @@ pub fn set_verify_depth(ssl: &SslRef, depth: u32) {
     // SAFETY: the SSL is valid. Our depths are far below the type's limit.
     unsafe { sys::SSL_set_verify_depth(ssl.as_ptr(), c_int::try_from(depth).unwrap_or(c_int::MAX)) }
 }
+
+/// `SSL_CTX_get_verify_depth(3)`
+pub fn context_verify_depth(ssl: &SslRef) -> u32 {
+    // SAFETY: the context is valid.
+    let depth = unsafe { sys::SSL_CTX_get_verify_depth(ssl.ssl_context().as_ptr()) };
+    // -1 is for no limit but OpenSSL's own.
+    u32::try_from(depth).unwrap_or(DEFAULT_DEPTH)
+}
+
+/// How many intermediates there may be where nothing else is said: what OpenSSL has.
+pub const DEFAULT_DEPTH: u32 = 100;
 
 /// Makes the SSL trust what is in `store`, of which it takes a reference; without one, what its
 /// context trusts.
@@ -118,7 +132,7 @@ pub fn context_verify_callback(ssl: &SslRef) -> Option<VerifyCallback> {
     unsafe { sys::SSL_CTX_get_verify_callback(ssl.ssl_context().as_ptr()) }
 }
 
-/// A verification that is under way.
+/// A verification of a peer that is under way.
 pub struct Verification<'a> {
     context: &'a X509StoreContextRef,
     /// Whose peer is verified.
@@ -139,6 +153,16 @@ impl<'a> Verification<'a> {
                 ssl: SslRef::from_ptr(ssl.as_ptr()),
             })
         }
+    }
+
+    /// What it is called for: see [`revocation::found`]. To be called first, each time.
+    pub fn found(&self, preverified: bool) -> Found {
+        revocation::found(self.context, preverified)
+    }
+
+    /// The verification itself.
+    pub fn context(&self) -> &X509StoreContextRef {
+        self.context
     }
 
     /// The last error that was found.
@@ -225,19 +249,14 @@ pub fn shut_down(ssl: &SslRef) {
     unsafe { openssl_sys::SSL_set_shutdown(ssl.as_ptr(), both) }
 }
 
-/// Asks the client for a certificate. Whatever it presents, or nothing, the handshake goes on, and
-/// the result of the verification tells.
-pub fn ask_for_certificate(ssl: &SslRef) {
-    extern "C" fn go_on(verified: c_int, _context: *mut X509_STORE_CTX) -> c_int {
-        if verified == 0 {
-            // nginx would find what is left there, and take it for an error of a later call.
-            drop(ErrorStack::get());
-        }
-        1
-    }
+/// Asks the client for a certificate, which `callback` judges.
+///
+/// # Safety
+/// `callback` must let the handshake go on, whatever the client presents, or end it for good.
+pub unsafe fn ask_for_certificate(ssl: &SslRef, callback: VerifyCallback) {
     // SAFETY: the SSL is valid, the callback lives as long as the program.
     unsafe {
-        openssl_sys::SSL_set_verify(ssl.as_ptr(), openssl_sys::SSL_VERIFY_PEER, Some(go_on));
+        openssl_sys::SSL_set_verify(ssl.as_ptr(), openssl_sys::SSL_VERIFY_PEER, Some(callback));
     }
 }
 
@@ -327,6 +346,34 @@ impl ContextIndex {
             openssl_sys::SSL_CTX_set_ex_data(context.as_ptr(), index, data.as_ptr())
         })
     }
+}
+
+/// Gives an SSL whose handshake is done a context that has nothing but what it trusts, and `data` at
+/// `index`.
+///
+/// # Safety
+/// `data` must be what is kept at `index` of contexts, and live as long as the SSL.
+pub unsafe fn replace_context(
+    ssl: &SslRef,
+    store: X509Store,
+    index: c_int,
+    data: NonNull<c_void>,
+) -> Result<(), SslError> {
+    let mut builder = SslContext::builder(SslMethod::tls())
+        .map_err(|errors| SslError::new("SSL_CTX_new", errors))?;
+    builder.set_cert_store(store);
+    let context = builder.build();
+    // SAFETY: the SSL and the context are valid; the SSL takes a reference. The data is right by contract.
+    unsafe {
+        SslError::check(
+            "SSL_CTX_set_ex_data",
+            openssl_sys::SSL_CTX_set_ex_data(context.as_ptr(), index, data.as_ptr()),
+        )?;
+        if openssl_sys::SSL_set_SSL_CTX(ssl.as_ptr(), context.as_ptr()).is_null() {
+            return Err(SslError::take("SSL_set_SSL_CTX"));
+        }
+    }
+    Ok(())
 }
 
 /// `SSL_CTX_get_info_callback(3)`

@@ -2,21 +2,27 @@
 
 use std::cell::Cell;
 use std::ffi::c_int;
+use std::marker::PhantomData;
 use std::path::{self, Path, PathBuf};
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::{fs, io, ptr};
+use std::{fs, io};
 
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::ssl::SslFiletype;
 use openssl::stack::StackRef;
-use openssl::x509::X509;
-use openssl::x509::store::{X509Lookup, X509Store, X509StoreBuilder, X509StoreRef};
+use openssl::x509::store::{
+    X509Lookup, X509Store, X509StoreBuilder, X509StoreBuilderRef, X509StoreRef,
+};
 use openssl::x509::verify::X509VerifyFlags;
+use openssl::x509::{X509, X509CrlRef};
+use openssl_sys::OPENSSL_STACK;
 
 use super::error::SslError;
 use super::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
 use super::object_cache::HoldsItsObjects;
 use super::pem::{self, InvalidPem};
+use super::revocation;
 use super::sys;
 
 /// Another reference to the same store; the `openssl` crate has no way to take one.
@@ -134,9 +140,63 @@ pub fn revocation_flags(store: &X509StoreRef) -> X509VerifyFlags {
     flags(store) & (X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL)
 }
 
-/// A store in which each of `certificates` is trusted by itself, be it a root or an intermediate.
-/// The revocation lists of `base`, and whether they are checked, hold for it too.
-pub fn trusting(certificates: &StackRef<X509>, base: &X509StoreRef) -> Result<X509Store, SslError> {
+/// Calls `f` with each of the revocation lists that a store has read.
+pub fn revocation_lists(
+    store: &X509StoreRef,
+    mut f: impl FnMut(&X509CrlRef) -> Result<(), SslError>,
+) -> Result<(), SslError> {
+    // SAFETY: the store is valid. Its objects are a stack of such, each of the type that it says, and
+    // belong to it.
+    unsafe {
+        let objects = sys::X509_STORE_get0_objects(store.as_ptr()).cast();
+        for index in 0..openssl_sys::OPENSSL_sk_num(objects) {
+            let object = openssl_sys::OPENSSL_sk_value(objects, index).cast();
+            if sys::X509_OBJECT_get_type(object) == sys::X509_LU_CRL {
+                f(X509CrlRef::from_ptr(sys::X509_OBJECT_get0_X509_CRL(object)))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The revocation lists that a store has read, as OpenSSL takes them; they are the store's.
+pub struct Lists<'a>(NonNull<OPENSSL_STACK>, PhantomData<&'a X509StoreRef>);
+
+impl<'a> Lists<'a> {
+    pub fn of(store: &'a X509StoreRef) -> Result<Self, SslError> {
+        // SAFETY: the function takes nothing, and makes an empty stack.
+        let stack = NonNull::new(unsafe { openssl_sys::OPENSSL_sk_new_null() })
+            .ok_or_else(|| SslError::take("OPENSSL_sk_new_null"))?;
+        let lists = Self(stack, PhantomData);
+        revocation_lists(store, |list| {
+            // SAFETY: the stack is valid. It does not own what is in it.
+            let pushed = unsafe {
+                openssl_sys::OPENSSL_sk_push(lists.0.as_ptr(), list.as_ptr().cast_const().cast())
+            };
+            SslError::check("OPENSSL_sk_push", pushed)
+        })?;
+        Ok(lists)
+    }
+
+    pub fn as_ptr(&self) -> *mut OPENSSL_STACK {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for Lists<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the stack is ours, and the lists in it are not.
+        unsafe { openssl_sys::OPENSSL_sk_free(self.0.as_ptr()) }
+    }
+}
+
+/// A store that trusts `certificates`: the roots among them, and with `partial_chain` each by itself. The
+/// revocation lists of `base`, and whether they are checked, hold for it too.
+pub fn trusting(
+    certificates: &StackRef<X509>,
+    partial_chain: bool,
+    base: &X509StoreRef,
+) -> Result<X509Store, SslError> {
     let mut builder =
         X509StoreBuilder::new().map_err(|errors| SslError::new("X509_STORE_new", errors))?;
     for certificate in certificates {
@@ -145,24 +205,28 @@ pub fn trusting(certificates: &StackRef<X509>, base: &X509StoreRef) -> Result<X5
             .map_err(|errors| SslError::new("X509_STORE_add_cert", errors))?;
     }
 
-    // SAFETY: `base` is valid; its parameters and objects belong to it. Adding a list to another
-    // store takes a reference.
+    // SAFETY: `base` is valid; its parameters belong to it.
     unsafe {
         let flags = sys::X509_VERIFY_PARAM_get_flags(sys::X509_STORE_get0_param(base.as_ptr()));
-        let flags = X509VerifyFlags::from_bits_retain(flags as _) | X509VerifyFlags::PARTIAL_CHAIN;
+        let mut flags = X509VerifyFlags::from_bits_retain(flags as _);
+        flags.set(X509VerifyFlags::PARTIAL_CHAIN, partial_chain);
         builder.set_flags(flags).map_err(|errors| SslError::new("X509_STORE_set_flags", errors))?;
-
-        let objects = sys::X509_STORE_get0_objects(base.as_ptr()).cast();
-        for index in 0..openssl_sys::OPENSSL_sk_num(objects) {
-            let object = openssl_sys::OPENSSL_sk_value(objects, index).cast();
-            if sys::X509_OBJECT_get_type(object) == sys::X509_LU_CRL {
-                let list = sys::X509_OBJECT_get0_X509_CRL(object);
-                let result = sys::X509_STORE_add_crl(builder.as_ptr(), list);
-                SslError::check("X509_STORE_add_crl", result)?;
-            }
-        }
     }
-    Ok(builder.build())
+    revocation_lists(base, |list| add_list(&builder, list))?;
+    Ok(finished(builder))
+}
+
+fn add_list(builder: &X509StoreBuilderRef, list: &X509CrlRef) -> Result<(), SslError> {
+    // SAFETY: both are valid; the store takes a reference of its own.
+    let added = unsafe { sys::X509_STORE_add_crl(builder.as_ptr(), list.as_ptr()) };
+    SslError::check("X509_STORE_add_crl", added)
+}
+
+/// The store, which verifies as we do where OpenSSL itself does, as nginx has it do for an answer of OCSP.
+fn finished(builder: X509StoreBuilder) -> X509Store {
+    // SAFETY: the store is valid, the callback lives as long as the program.
+    unsafe { sys::X509_STORE_set_verify_cb(builder.as_ptr(), revocation::judge_each) }
+    builder.build()
 }
 
 /// What a store is made of.
@@ -253,9 +317,7 @@ pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
         let lists = pem::revocation_lists(revoked)
             .map_err(|error| InvalidStore::Pem { setting: "crl", error })?;
         for list in lists {
-            // SAFETY: both are valid; the store takes a reference of its own.
-            let added = unsafe { sys::X509_STORE_add_crl(builder.as_ptr(), list.as_ptr()) };
-            SslError::check("X509_STORE_add_crl", added)?;
+            add_list(&builder, &list)?;
         }
     }
     if check_revocation || revoked.is_some() {
@@ -265,7 +327,7 @@ pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
         flags |= X509VerifyFlags::PARTIAL_CHAIN;
     }
     builder.set_flags(flags).map_err(failed("X509_STORE_set_flags"))?;
-    Ok(builder.build())
+    Ok(finished(builder))
 }
 
 /// Why a store could not be made of files.

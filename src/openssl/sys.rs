@@ -105,6 +105,7 @@ pub enum X509_OBJECT {}
 
 /// `SSL_CTX_sessions(3)`: `LHASH_OF(SSL_SESSION)`.
 pub enum SessionTable {}
+pub enum stack_st_X509_CRL {}
 
 unsafe extern "C" {
     pub fn SSL_CTX_get_info_callback(ctx: *const SSL_CTX) -> Option<info_callback>;
@@ -194,6 +195,17 @@ unsafe extern "C" {
         callback: Option<unsafe extern "C" fn(ssl: *mut SSL, is_forward_secure: c_int) -> c_int>,
     );
 
+    pub fn X509_STORE_CTX_set_ex_data(
+        context: *mut X509_STORE_CTX,
+        index: c_int,
+        data: *mut c_void,
+    ) -> c_int;
+    pub fn X509_STORE_CTX_set_verify_cb(context: *mut X509_STORE_CTX, callback: verify_callback);
+    pub fn X509_STORE_set_verify_cb(store: *mut X509_STORE, callback: verify_callback);
+    pub fn X509_STORE_CTX_set0_crls(context: *mut X509_STORE_CTX, lists: *mut stack_st_X509_CRL);
+    pub fn X509_STORE_CTX_get0_store(context: *const X509_STORE_CTX) -> *mut X509_STORE;
+    pub fn X509_STORE_CTX_get0_untrusted(context: *const X509_STORE_CTX) -> *mut stack_st_X509;
+    pub fn SSL_CTX_get_verify_depth(ctx: *const SSL_CTX) -> c_int;
     pub fn X509_STORE_CTX_get0_param(context: *mut X509_STORE_CTX) -> *mut X509_VERIFY_PARAM;
     pub fn X509_NAME_print_ex(
         out: *mut BIO,

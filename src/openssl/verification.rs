@@ -10,7 +10,9 @@ use openssl::x509::{X509, X509Ref, X509StoreContext, X509StoreContextRef, X509Ve
 
 use super::certificate;
 use super::error::SslError;
+use super::revocation;
 use super::ssl::reason;
+use super::store::{self, Lists};
 use super::sys;
 
 /// What a certificate is to be good for (RFC 5280, section 4.2.1.12).
@@ -78,6 +80,8 @@ const SECURITY_LEVEL: c_int = 2;
 
 fn set(context: &mut X509StoreContextRef, terms: Terms) -> Result<(), SslError> {
     let Terms { purpose, depth, at } = terms;
+    // SAFETY: the context is valid; the callback lives as long as the program.
+    unsafe { sys::X509_STORE_CTX_set_verify_cb(context.as_ptr(), revocation::judge_each) }
     // SAFETY: the context is valid, and its parameters belong to it.
     unsafe {
         let parameters = sys::X509_STORE_CTX_get0_param(context.as_ptr());
@@ -106,33 +110,106 @@ fn set(context: &mut X509StoreContextRef, terms: Terms) -> Result<(), SslError> 
 }
 
 /// Whether `leaf` leads to what `store` trusts, by way of certificates in `chain`, which may hold it too.
+/// And of the dates that this depends on the first that is after `now`, in seconds since the epoch: from
+/// then on the verdict may be another. `None` if there is none.
 pub fn verify(
     store: &X509StoreRef,
     leaf: &X509Ref,
     chain: &StackRef<X509>,
     terms: Terms,
-) -> Result<(), Failure> {
-    let error = |errors: ErrorStack| SslError::new("X509_STORE_CTX_init", errors);
-    let mut context = X509StoreContext::new().map_err(error)?;
-    let failure = context
-        .init(store, leaf, chain, |context| {
-            if let Err(error) = set(context, terms) {
-                return Ok(Some(error.into()));
-            }
-            let is_good = context.verify_cert()?;
-            let result = context.error();
-            if is_good && result == X509VerifyResult::OK {
-                return Ok(None);
-            }
-            let number = context.error_depth() as usize + 1;
-            let subject = context.current_cert().map(certificate::subject);
-            let subject = subject.and_then(Result::ok).unwrap_or_default();
-            Ok(Some(Failure::Rejected { reason: reason(result), number, subject }))
-        })
-        .map_err(error)?;
+    now: i64,
+) -> (Result<(), Failure>, Option<i64>) {
+    // What is not known may be at once.
+    let mut next = Some(now);
+    let mut judge = || {
+        let error = |errors: ErrorStack| SslError::new("X509_STORE_CTX_init", errors);
+        let mut context = X509StoreContext::new().map_err(error)?;
+        context
+            .init(store, leaf, chain, |context| {
+                if let Err(error) = set(context, terms) {
+                    return Ok(Err(error.into()));
+                }
+                let is_good = context.verify_cert()?;
+                if let Ok(dates) = dates(store, context) {
+                    next = dates.into_iter().filter(|date| *date > now).min();
+                }
+                let result = context.error();
+                if is_good && result == X509VerifyResult::OK {
+                    return Ok(Ok(()));
+                }
+                let number = context.error_depth() as usize + 1;
+                let subject = context.current_cert().map(certificate::subject);
+                let subject = subject.and_then(Result::ok).unwrap_or_default();
+                Ok(Err(Failure::Rejected { reason: reason(result), number, subject }))
+            })
+            .map_err(error)?
+    };
+    let verdict = judge();
     // What a failed verification leaves behind, nginx would take for an error of a later call.
     drop(ErrorStack::get());
-    failure.map_or(Ok(()), Err)
+    (verdict, next)
+}
+
+/// What the revocation lists of `base` say of the chain that `verification` has found to be good, by
+/// whatever lists it had itself.
+pub fn check_lists(verification: &X509StoreContextRef, base: &X509StoreRef) -> X509VerifyResult {
+    // SAFETY: the context is valid, and holds what it verifies.
+    let (store, leaf, chain) = unsafe {
+        let context = verification.as_ptr();
+        let store = sys::X509_STORE_CTX_get0_store(context);
+        let leaf = sys::X509_STORE_CTX_get0_cert(context);
+        let chain = sys::X509_STORE_CTX_get0_untrusted(context);
+        if store.is_null() || leaf.is_null() || chain.is_null() {
+            return X509VerifyResult::APPLICATION_VERIFICATION;
+        }
+        (
+            X509StoreRef::from_ptr(store),
+            X509Ref::from_ptr(leaf),
+            StackRef::<X509>::from_ptr(chain.cast()),
+        )
+    };
+    let judge = || {
+        let lists = Lists::of(base).ok()?;
+        let mut context = X509StoreContext::new().ok()?;
+        let result = context.init(store, leaf, chain, |context| {
+            // SAFETY: the context is valid. The lists outlive its use of them.
+            let is_set = unsafe {
+                sys::X509_STORE_CTX_set_verify_cb(context.as_ptr(), revocation::judge_each);
+                sys::X509_STORE_CTX_set0_crls(context.as_ptr(), lists.as_ptr().cast());
+                let parameters = sys::X509_STORE_CTX_get0_param(context.as_ptr());
+                let flags = store::revocation_flags(base).bits();
+                sys::X509_VERIFY_PARAM_set_flags(parameters, flags) == 1
+            };
+            let is_good = is_set && context.verify_cert()?;
+            Ok(match context.error() {
+                X509VerifyResult::OK if !is_good => X509VerifyResult::APPLICATION_VERIFICATION,
+                result => result,
+            })
+        });
+        result.ok()
+    };
+    // What can't be found out is no success.
+    judge().unwrap_or(X509VerifyResult::APPLICATION_VERIFICATION)
+}
+
+/// When the certificates of the chain that was found, the last of them too, and the revocation lists of
+/// the store begin and end.
+fn dates(store: &X509StoreRef, context: &X509StoreContextRef) -> Result<Vec<i64>, SslError> {
+    let mut dates = Vec::new();
+    for one in context.chain().into_iter().flatten() {
+        dates.push(certificate::not_before(one)?);
+        dates.push(certificate::not_after(one)?);
+    }
+    if !store::revocation_flags(store).is_empty() {
+        store::revocation_lists(store, |list| {
+            dates.push(certificate::seconds(list.last_update())?);
+            if let Some(end) = list.next_update() {
+                dates.push(certificate::seconds(end)?);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(dates)
 }
 
 #[cfg(test)]
@@ -140,7 +217,7 @@ mod tests {
     use openssl::stack::Stack;
 
     use super::*;
-    use crate::openssl::store::{self, Sources};
+    use crate::openssl::store::Sources;
     use crate::openssl::test_certificate::{Authority, Leaf};
 
     #[test]
@@ -154,7 +231,7 @@ mod tests {
         chain.push(below.certificate.clone()).unwrap();
         let nothing = Stack::new().unwrap();
 
-        let said = |chain: &StackRef<X509>, terms| match verify(&store, &leaf, chain, terms) {
+        let said = |chain: &StackRef<X509>, terms| match verify(&store, &leaf, chain, terms, 0).0 {
             Ok(()) => "good".to_owned(),
             Err(failure) => failure.to_string(),
         };
@@ -176,6 +253,33 @@ mod tests {
             "certificate has expired (certificate 1: CN=leaf)"
         );
         assert!(ErrorStack::get().errors().is_empty());
+    }
+
+    #[test]
+    fn a_verdict_holds_until_the_next_date() {
+        let root = Authority::root("root");
+        let leaf = root.leaf(Leaf { name: "leaf", not_after: 1 << 31, usage: None });
+        let pem = root.pem();
+        let store = store::build(&Sources { pem: Some(&pem), ..Sources::default() }).unwrap();
+        let nothing = Stack::new().unwrap();
+        let dates = [
+            certificate::not_before(&leaf).unwrap(),
+            certificate::not_after(&leaf).unwrap(),
+            certificate::not_before(&root.certificate).unwrap(),
+            certificate::not_after(&root.certificate).unwrap(),
+        ];
+        let until = |now| verify(&store, &leaf, &nothing, Terms::default(), now);
+        for now in [0, 1 << 30, dates[1] - 1, dates[1], dates[3] - 1, dates[3]] {
+            let expected = dates.into_iter().filter(|date| *date > now).min();
+            let (result, next) = until(now);
+            assert!(result.is_ok());
+            assert_eq!(next, expected, "{now}");
+        }
+        // Also where the verdict is bad.
+        let terms = Terms { at: Some(1 << 32), ..Terms::default() };
+        let (result, next) = verify(&store, &leaf, &nothing, terms, 1 << 30);
+        assert!(result.is_err());
+        assert_eq!(next, dates.into_iter().filter(|date| *date > 1 << 30).min());
     }
 
     #[test]

@@ -87,12 +87,22 @@ fn quality(accept: &str, media_type: &str) -> f32 {
                 let (name, value) = parameter.split_once('=')?;
                 name.trim_end().eq_ignore_ascii_case("q").then(|| value.trim_start())
             })
-            .map_or(1.0, |quality| quality.parse().unwrap_or(0.0));
+            .map_or(1.0, |quality| weight(quality).unwrap_or(0.0));
         if specificity > best.0 {
             best = (specificity, quality);
         }
     }
     best.1
+}
+
+/// A `qvalue`: from 0 to 1, with three decimals at most. Rust would take a sign, and `inf`.
+fn weight(text: &str) -> Option<f32> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = decimals.len() <= 3 && decimals.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number || !["0", "1"].contains(&whole) {
+        return None;
+    }
+    text.parse().ok().filter(|weight| *weight <= 1.0)
 }
 
 fn json(counters: &Counters) -> Value {
@@ -177,6 +187,8 @@ mod tests {
             ),
             ("application/json;q=x, text/html;q=0.1", Format::Html),
             ("application/json ; Q = 0.1, text/html;q=0.2", Format::Html),
+            ("application/json;q=0.2, text/html;q=inf, text/plain;q=1e3", Format::Json),
+            ("application/json;q=0.2, text/html;q=+1, text/plain;q=1.001", Format::Json),
         ] {
             assert_eq!(accepted(accept), format, "{accept}");
         }

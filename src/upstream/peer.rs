@@ -531,15 +531,19 @@ fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: ngx_uint_t
     if state & NGX_PEER_FAILED as ngx_uint_t == 0 {
         return Ending::AsNginxHasIt;
     }
+    // What the request asked for, other requests go on without: the peer has not failed.
     let has_settings = matches!(overridden, Ok(Some(_)));
     if let Ok(Some(state)) = overridden {
-        // What the request asked for, other requests go on without: the peer has not failed.
         if state.handshake_refused.take() {
             return Ending::OfRequest { is_final: upstream.has_no_other_peer() };
         }
-        if failed_verification(upstream) {
-            return Ending::OfRequest { is_final: false };
-        }
+    }
+    if failed_verification(upstream) {
+        return if has_settings {
+            Ending::OfRequest { is_final: false }
+        } else {
+            Ending::AsNginxHasIt
+        };
     }
     let Some((connection, attempted)) = attempted else {
         return Ending::AsNginxHasIt;

@@ -25,6 +25,7 @@ use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
+use crate::openssl::revocation::Found;
 use crate::openssl::san::RequiredNames;
 use crate::openssl::ssl::{self, Verification};
 use crate::request::RequestState;
@@ -98,6 +99,11 @@ extern "C" fn verify_callback(preverified: c_int, context: *mut X509_STORE_CTX) 
         let Some(verification) = (unsafe { Verification::from_ptr(context) }) else {
             return 0;
         };
+        match verification.found(preverified == 1) {
+            Found::Nothing => return 1,
+            Found::Lost => return 0,
+            Found::Good | Found::Bad => {}
+        }
         // What nginx has for this goes on after an error, so that the last of them is reported.
         let goes_on = ssl::context_verify_callback(verification.ssl)
             .map_or(preverified, |previous| previous(preverified, context));

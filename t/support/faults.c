@@ -58,6 +58,7 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(PEM_read_bio_X509_CRL, 0) \
     FUNCTION(PEM_write_bio_X509, 0) \
     FUNCTION(RAND_bytes, 0) \
+    FUNCTION(SSL_CTX_new, 0) \
     FUNCTION(SSL_SESSION_new, 0) \
     FUNCTION(SSL_SESSION_set1_id, 0) \
     FUNCTION(SSL_SESSION_set1_id_context, 0) \
@@ -65,6 +66,7 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(SSL_SESSION_set_protocol_version, 0) \
     FUNCTION(SSL_SESSION_up_ref, 0) \
     FUNCTION(SSL_ctrl, 0) \
+    FUNCTION(SSL_set_SSL_CTX, 0) \
     FUNCTION(SSL_set_ex_data, 0) \
     FUNCTION(SSL_set_num_tickets, 0) \
     FUNCTION(SSL_set_session, 0) \
@@ -77,6 +79,7 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(X509_NAME_print_ex, -1) \
     FUNCTION(X509_STORE_CTX_init, 0) \
     FUNCTION(X509_STORE_CTX_new, 0) \
+    FUNCTION(X509_STORE_CTX_set_ex_data, 0) \
     FUNCTION(X509_STORE_add_cert, 0) \
     FUNCTION(X509_STORE_add_crl, 0) \
     FUNCTION(X509_STORE_add_lookup, 0) \
@@ -112,6 +115,7 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(ngx_list_push, 0) \
     FUNCTION(ngx_palloc, 0) \
     FUNCTION(ngx_pnalloc, 0) \
+    FUNCTION(ngx_parse_url, -1) \
     FUNCTION(ngx_pool_cleanup_add, 0) \
     FUNCTION(posix_memalign, 12) \
     FUNCTION(realloc, 0)

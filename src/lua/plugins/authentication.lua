@@ -12,6 +12,8 @@ local pairs = pairs
 local ipairs = ipairs
 local setmetatable = setmetatable
 local is_given = functions.is_given
+local moment, counts = functions.moment, functions.counts
+local client_objection = functions.client_objection
 local set_client_verify = pdk.client.tls.set_client_verify
 
 -- What the service gets, and the client can't set (src/downstream/header_names.rs).
@@ -24,18 +26,26 @@ local function exact(text)
     return text
 end
 
+-- Hexadecimal digits, or pairs of them with colons between.
+local function hexadecimal(text)
+    local pairs_of_digits = text:lower() .. ":"
+    if pairs_of_digits:gsub("%x%x:", "") == "" then
+        return (pairs_of_digits:gsub(":", ""))
+    end
+    return text:lower()
+end
+
 local FIELDS = {
-    fingerprint = function(text) return (text:lower():gsub(":", "")) end,
+    fingerprint = hexadecimal,
     dns = string.lower,
     email = string.lower,
     uri = exact,
     common_name = exact,
 }
 
--- For how long a chain is taken for what it was found to be. To verify one takes much longer than the
--- rest of a request. How many each worker keeps, for whatever policies, and of how many bytes: clients
--- that nobody knows can send as many as they like.
-local SECONDS = 10
+-- A chain is taken for what it was found to be for a while: to verify one takes much longer than the rest
+-- of a request. How many each worker keeps, for whatever policies, and of how many bytes: clients that
+-- nobody knows can send as many as they like.
 local JUDGED = 512
 local LONGEST = 16 * 1024
 
@@ -115,31 +125,31 @@ function methods:refuse(reason, verified)
 end
 
 
--- Whose certificate it is that somebody has presented, or why it is refused; and whether that will hold,
--- and is not for lack of memory, say.
+-- Whose certificate it is that somebody has presented, or why it is refused; and from which date on that may
+-- be otherwise. What is for lack of memory, say, holds no longer than for this request.
 local function judge(self, presented, parse)
     local chain, reason = parse(presented)
     if not chain then
-        return { reason = reason }, true
+        return { reason = reason }, 1 / 0
     end
-    local ok
-    ok, reason = self.store:verify(chain, self.terms)
+    local ok, ends
+    ok, reason, ends = functions.verify_until(self.store, chain, self.terms)
     if not ok then
-        return { reason = reason }, true
+        return { reason = reason }, ends
     end
     local certificate = chain[1]
     local subject = certificate.subject
     if not subject then
-        return { reason = "its subject can't be read" }, false
+        return { reason = "its subject can't be read" }, -1 / 0
     end
     local consumer, err = find_consumer(self, certificate)
     if err then
-        return { reason = err }, false
+        return { reason = err }, -1 / 0
     end
     if not consumer then
-        return { reason = "no consumer has this certificate: " .. subject }, true
+        return { reason = "no consumer has this certificate: " .. subject }, ends
     end
-    return { consumer = consumer, subject = subject }, true
+    return { consumer = consumer, subject = subject }, ends
 end
 
 
@@ -148,19 +158,25 @@ end
 function methods:accept(presented, parse)
     local by_policy = judgements:get(presented)
     local judged = by_policy and by_policy[self]
-    if not judged then
-        local holds
-        judged, holds = judge(self, presented, parse)
-        if holds and #presented + #(judged.reason or judged.subject) <= LONGEST then
+    if not (judged and counts(judged.monotonic, judged.date, judged.ends)) then
+        local monotonic, date = moment()
+        local ends
+        judged, ends = judge(self, presented, parse)
+        judged.monotonic, judged.date, judged.ends = monotonic, date, ends
+        if #presented + #(judged.reason or judged.subject) <= LONGEST then
             if not by_policy then
                 by_policy = setmetatable({}, BY_POLICY)
-                judgements:set(presented, by_policy, SECONDS)
+                judgements:set(presented, by_policy)
             end
             by_policy[self] = judged
         end
     end
     if judged.reason then
         return self:refuse(judged.reason)
+    end
+    local objection = client_objection()
+    if objection then
+        return self:refuse(objection)
     end
     set_client_verify("SUCCESS")
     ngx.req.set_header(CONSUMER, judged.consumer)

@@ -16,29 +16,8 @@ local keep_text, kept_text = functions.keep_text, functions.kept_text
 local methods = {}
 
 
--- PEM, as nginx's $ssl_client_escaped_cert has it: bytes are percent-encoded, and a "+" is a "+".
-local function from_url(text)
-    -- Some proxies make one header of several.
-    if text:find(",", 1, true) then
-        return nil, "there are several certificates in it"
-    end
-    return x509.chain((text:gsub("%%(%x%x)", function(digits)
-        return string.char(tonumber(digits, 16))
-    end)))
-end
-
-
--- DER in base64, and some proxies have colons around it (RFC 8941, section 3.3.5).
-local function from_base64(text)
-    local der = ngx.decode_base64((text:gsub("^:(.*):$", "%1")))
-    if not der then
-        return nil, "it is not base64"
-    end
-    return x509.chain_from_der(der)
-end
-
-
-local ENCODINGS = { url = from_url, base64 = from_base64 }
+-- From the text of a header to the DER of the one certificate that it must be.
+local ENCODINGS = { url = functions.decode_url, base64 = functions.decode_base64 }
 
 
 -- To be called in access_by_lua*.
@@ -78,7 +57,7 @@ local M = {}
 -- Options: those of resty.kong.plugins.authentication, and
 --
 --     header     the header with the certificate
---     encoding   "url" for URL-encoded PEM, "base64" for DER in base64
+--     encoding   "url" for URL-encoded PEM, "base64" for DER in base64: one certificate, and nothing else
 --     trusted    a list of addresses and networks that may send it
 --
 -- Returns nil and what is wrong with them.
@@ -95,7 +74,11 @@ function M.new(options)
         error("encoding must be \"url\" or \"base64\"", 2)
     end
     local function decode(text)
-        local chain, err = encoding(text)
+        local chain
+        local der, err = encoding(text)
+        if der then
+            chain, err = x509.chain_from_der(der)
+        end
         if not chain then
             return nil, "header " .. options.header .. ": " .. err
         end

@@ -59,7 +59,10 @@ function methods:certificate()
     assert(functions.guard_headers())
     local policy = policy_of(self, ssl.server_name())
     if policy then
+        local common = policy.common
         assert(tls.request_client_certificate(policy.authorities, policy.options))
+        -- So nginx's verdict is that of the policy, and of what the server has of its own: lists, OCSP.
+        assert(functions.verify_client_with(common.store, common.terms.depth))
     end
 end
 

@@ -1,0 +1,188 @@
+//! What a verification says of revocation, and what it can't say.
+//!
+//! OpenSSL keeps one error for a chain, the last one, and calls a callback for each. Where the callback
+//! lets it go on, an error that follows takes the place of a certificate that was revoked.
+
+use std::ffi::{c_int, c_void};
+use std::panic::catch_unwind;
+use std::ptr;
+use std::sync::OnceLock;
+
+use foreign_types::ForeignTypeRef;
+use openssl::x509::verify::X509VerifyFlags;
+use openssl::x509::{X509StoreContextRef, X509VerifyResult};
+use openssl_sys::X509_STORE_CTX;
+
+use super::sys;
+
+/// Whether an error says that a certificate is revoked, or that this could not be found out.
+pub fn is_of_revocation(error: c_int) -> bool {
+    /// `X509_V_ERR_OCSP_*`, which the `openssl` crate does not have.
+    const OCSP: std::ops::RangeInclusive<c_int> = 73..=75;
+
+    error == openssl_sys::X509_V_ERR_CERT_REVOKED || is_of_lists(error) || OCSP.contains(&error)
+}
+
+/// Whether an error is of revocation lists, and not what they say of a certificate.
+fn is_of_lists(error: c_int) -> bool {
+    matches!(
+        error,
+        openssl_sys::X509_V_ERR_UNABLE_TO_GET_CRL
+            | openssl_sys::X509_V_ERR_UNABLE_TO_DECRYPT_CRL_SIGNATURE
+            | openssl_sys::X509_V_ERR_CRL_SIGNATURE_FAILURE
+            | openssl_sys::X509_V_ERR_CRL_NOT_YET_VALID
+            | openssl_sys::X509_V_ERR_CRL_HAS_EXPIRED
+            | openssl_sys::X509_V_ERR_ERROR_IN_CRL_LAST_UPDATE_FIELD
+            | openssl_sys::X509_V_ERR_ERROR_IN_CRL_NEXT_UPDATE_FIELD
+            | openssl_sys::X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER
+            | openssl_sys::X509_V_ERR_KEYUSAGE_NO_CRL_SIGN
+            | openssl_sys::X509_V_ERR_UNHANDLED_CRITICAL_CRL_EXTENSION
+            | openssl_sys::X509_V_ERR_DIFFERENT_CRL_SCOPE
+            | openssl_sys::X509_V_ERR_CRL_PATH_VALIDATION_ERROR
+    )
+}
+
+/// Of two errors, the one that came first and the one that came last, the one that counts: no other takes
+/// the place of one that is of revocation.
+fn weightier(first: c_int, last: c_int) -> c_int {
+    let is_kept = is_of_revocation(first)
+        && (first == openssl_sys::X509_V_ERR_CERT_REVOKED
+            || last != openssl_sys::X509_V_ERR_CERT_REVOKED);
+    if is_kept { first } else { last }
+}
+
+/// What a callback has been called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A certificate is good, as far as it has come.
+    Good,
+    /// Something is wrong.
+    Bad,
+    /// OpenSSL misses what can't be there. It is no error: the result is what it was before.
+    Nothing,
+    /// Something is wrong, and there is no memory to keep that in mind: the verification must end.
+    Lost,
+}
+
+/// What is found by the verification that calls its callback with `preverified`; sees to it that its
+/// result says what counts, if it goes on. To be called first in a callback, each time.
+pub fn found(context: &X509StoreContextRef, preverified: bool) -> Found {
+    let result = context.error().as_raw();
+    if preverified {
+        return Found::Good;
+    }
+    let Some(before) = remembered(context) else {
+        return Found::Lost;
+    };
+    if is_of_lists(result) && is_at_partial_end(context) {
+        set_error(context, before);
+        return Found::Nothing;
+    }
+    let error = weightier(before, result);
+    set_error(context, error);
+    if remember(context, error) { Found::Bad } else { Found::Lost }
+}
+
+/// The callback of a verification that ends with the first error.
+pub extern "C" fn judge_each(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int {
+    let goes_on = catch_unwind(|| {
+        // SAFETY: OpenSSL calls with a verification that is under way.
+        let context = unsafe { X509StoreContextRef::from_ptr(context) };
+        matches!(found(context, preverified == 1), Found::Good | Found::Nothing)
+    });
+    goes_on.unwrap_or(false).into()
+}
+
+/// Whether what is looked at is an intermediate that the chain ends with because it is trusted
+/// (`X509_V_FLAG_PARTIAL_CHAIN`). Lists that speak of it are of an authority above it, which the chain
+/// does not have; OpenSSL looks for them all the same. Whether one says that it is revoked, counts.
+fn is_at_partial_end(context: &X509StoreContextRef) -> bool {
+    let Some(chain) = context.chain() else {
+        return false;
+    };
+    // SAFETY: the context is valid, and its parameters belong to it.
+    let flags = unsafe {
+        sys::X509_VERIFY_PARAM_get_flags(sys::X509_STORE_CTX_get0_param(context.as_ptr()))
+    };
+    let is_partial =
+        X509VerifyFlags::from_bits_retain(flags).contains(X509VerifyFlags::PARTIAL_CHAIN);
+    let is_last = context.error_depth() as usize + 1 == chain.len();
+    let is_self_issued =
+        chain.iter().last().is_none_or(|last| last.issued(last) == X509VerifyResult::OK);
+    is_partial && is_last && !is_self_issued
+}
+
+fn set_error(context: &X509StoreContextRef, error: c_int) {
+    // SAFETY: the context is valid.
+    unsafe { openssl_sys::X509_STORE_CTX_set_error(context.as_ptr(), error) }
+}
+
+/// Where a verification keeps the error that counts, as a number in place of a pointer.
+fn index() -> Option<c_int> {
+    /// `CRYPTO_EX_INDEX_X509_STORE_CTX`
+    const OF_VERIFICATIONS: c_int = 5;
+    static INDEX: OnceLock<Option<c_int>> = OnceLock::new();
+
+    // SAFETY: no callbacks are registered.
+    *INDEX.get_or_init(|| unsafe {
+        let index = openssl_sys::CRYPTO_get_ex_new_index(
+            OF_VERIFICATIONS,
+            0,
+            ptr::null_mut(),
+            None,
+            None,
+            None,
+        );
+        (index >= 0).then_some(index)
+    })
+}
+
+fn remembered(context: &X509StoreContextRef) -> Option<c_int> {
+    let index = index()?;
+    // SAFETY: the context and the index are valid; what is there is a number.
+    let error = unsafe { openssl_sys::X509_STORE_CTX_get_ex_data(context.as_ptr(), index) };
+    c_int::try_from(error as usize).ok()
+}
+
+fn remember(context: &X509StoreContextRef, error: c_int) -> bool {
+    let (Some(index), Ok(error)) = (index(), usize::try_from(error)) else {
+        return false;
+    };
+    // SAFETY: as above.
+    unsafe { sys::X509_STORE_CTX_set_ex_data(context.as_ptr(), index, error as *mut c_void) == 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revoked_certificate_counts_before_all_else() {
+        use openssl_sys::{
+            X509_V_ERR_CERT_HAS_EXPIRED as EXPIRED, X509_V_ERR_CERT_REVOKED as REVOKED,
+            X509_V_ERR_UNABLE_TO_GET_CRL as NO_LIST, X509_V_OK as OK,
+        };
+        for (first, last, counts) in [
+            (OK, EXPIRED, EXPIRED),
+            (OK, REVOKED, REVOKED),
+            (EXPIRED, REVOKED, REVOKED),
+            (REVOKED, EXPIRED, REVOKED),
+            (REVOKED, NO_LIST, REVOKED),
+            (NO_LIST, REVOKED, REVOKED),
+            (NO_LIST, EXPIRED, NO_LIST),
+            (EXPIRED, NO_LIST, NO_LIST),
+        ] {
+            assert_eq!(weightier(first, last), counts, "{first} {last}");
+        }
+    }
+
+    #[test]
+    fn errors_of_revocation() {
+        for error in [3, 8, 11, 12, 23, 33, 44, 54, 73, 74, 75] {
+            assert!(is_of_revocation(error), "{error}");
+        }
+        for error in [0, 2, 10, 18, 19, 20, 21, 22, 26, 62] {
+            assert!(!is_of_revocation(error), "{error}");
+        }
+    }
+}

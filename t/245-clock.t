@@ -1,0 +1,180 @@
+# A clock that is set does not make a plugin's finding hold longer, or go on holding when it is wrong; and what
+# ends at a date is asked again by that date.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestKong;
+use TestCertificates;
+use TestProcesses;
+
+use Test::More;
+use Time::HiRes ();
+use Time::Local qw(timegm);
+
+require_program('curl', 'faketime', 'nginx', 'openssl');
+
+my $folder = test_folder();
+my ($library) = glob '/usr/lib/*/faketime/libfaketime.so.1';
+$library or die "libfaketime is not installed\n";
+
+# ---- certificates --------------------------------------------------------------------------------
+
+# A root that lasts, and one below it.
+sub self_signed {
+    my ($name, $days) = @_;
+    my $said = `openssl req -x509 -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout $ENV{TEST_NGINX_CERTIFICATES}/$name.key \\
+        -days $days -subj /O=Test/CN=$name -addext keyUsage=critical,keyCertSign,cRLSign -out $ENV{TEST_NGINX_CERTIFICATES}/$name.crt 2>&1`;
+    die $said if $?;
+    return;
+}
+
+self_signed('root', 40000);
+my @client = (extensions => ['extendedKeyUsage=clientAuth']);
+issue('authority', subject => '/O=Test/CN=Authority', issuer => 'root', authority => 1, valid => [2020, 2049]);
+# Its certificates go on when it has ended.
+issue('now', subject => '/O=Test/CN=now', issuer => 'authority', valid => [2020, 2060], @client);
+issue('later', subject => '/O=Test/CN=later', issuer => 'authority', valid => [2040, 2045], @client);
+my $pki = $ENV{TEST_NGINX_CERTIFICATES};
+# For ten years.
+revocation_list('list', 'authority');
+revocation_list('root', 'root');
+my $next_update = `openssl crl -in $pki/list.crl -noout -nextupdate -dateopt iso_8601`;
+my @next_update = $next_update =~ /(\d+)-(\d+)-(\d+) (\d+):(\d+):(\d+)/ or die $next_update;
+
+# ---- a gateway whose clock is set, and nothing else's --------------------------------------------
+
+my $clock = write_to("$folder/clock", '+0');
+# Seconds, from the time that it is.
+sub set_clock {
+    my ($seconds) = @_;
+    write_to("$clock.new", sprintf '%+d', $seconds);
+    rename "$clock.new", $clock or die "$clock: $!\n";
+    return;
+}
+sub until_date { return $_[0] - time }
+my $YEAR = 365.25 * 24 * 3600;
+
+start_nginx('gateway', modules => 1, log => 'info',
+    main => join('', map {"env $_;\n"} qw(FAKETIME_TIMESTAMP_FILE FAKETIME_NO_CACHE FAKETIME_DONT_FAKE_MONOTONIC)),
+    environment => { LD_PRELOAD => $library, FAKETIME_TIMESTAMP_FILE => $clock, FAKETIME_NO_CACHE => 1,
+                     FAKETIME_DONT_FAKE_MONOTONIC => 1, TZ => 'UTC' },
+    http => <<"_EOC_");
+    init_by_lua_block {
+        kong = require "resty.kong.pdk"
+        local function read(name)
+            local file = assert(io.open("$pki/" .. name))
+            local text = file:read("*a")
+            file:close()
+            return text
+        end
+        local consumers = { { name = "now", common_name = "now" }, { name = "later", common_name = "later" } }
+        local function header(ca)
+            return assert(require("resty.kong.plugins.header_cert_auth").new {
+                header = "X-Client-Cert", encoding = "url", trusted = { "unix:" }, ca = ca, consumers = consumers })
+        end
+        local authority = read("authority.crt")
+        by_header = header { pem = authority, partial_chain = true }
+        with_list = header { pem = authority .. read("root.crt"), crl = read("list.crl") .. read("root.crl") }
+        by_handshake = assert(require("resty.kong.plugins.mtls_auth").new {
+            { names = { "default" }, ca = { pem = authority, partial_chain = true }, consumers = consumers } })
+    }
+    server {
+        listen unix:$folder/gateway.sock;
+        location /header {
+            access_by_lua_block { by_header:access() }
+            content_by_lua_block { ngx.say(ngx.req.get_headers()["X-Consumer-Username"]) }
+        }
+        location /list {
+            access_by_lua_block { with_list:access() }
+            content_by_lua_block { ngx.say(ngx.req.get_headers()["X-Consumer-Username"]) }
+        }
+        location /time {
+            content_by_lua_block { ngx.say(ngx.time()) }
+        }
+    }
+    server {
+        listen unix:$folder/tls.sock ssl;
+        ssl_certificate $ENV{TEST_NGINX_PKI}/gateway.crt;
+        ssl_certificate_key $ENV{TEST_NGINX_PKI}/gateway.key;
+        ssl_certificate_by_lua_block { by_handshake:certificate() }
+        location / {
+            access_by_lua_block { by_handshake:access() }
+            content_by_lua_block { ngx.say(ngx.req.get_headers()["X-Consumer-Username"]) }
+        }
+    }
+_EOC_
+
+sub curl {
+    my (@words) = @_;
+    open my $out, '-|', 'curl', '-sk', '-w', '%{http_code}', @words or die "curl: $!\n";
+    my $said = do { local $/; <$out> };
+    close $out;
+    return $said =~ s/<html>.*<\/html>\s*//sr =~ s/\n/ /r;
+}
+
+my %header = map {
+    my $pem = slurp("$pki/$_.crt");
+    $_ => $pem =~ s/([^A-Za-z0-9])/sprintf '%%%02X', ord $1/ger
+} qw(now later);
+
+sub by_header {
+    my ($name, $path) = @_;
+    return curl('--unix-socket', "$folder/gateway.sock", '-H', "X-Client-Cert: $header{$name}", 'http://a' . ($path // '/header'));
+}
+
+sub by_handshake {
+    my ($name) = @_;
+    return curl('--unix-socket', "$folder/tls.sock", '--cert', "$pki/$name.crt", '--key', "$pki/$name.key", 'https://a.test/');
+}
+
+# What happens when the clock is ahead by so many years, then right again.
+for my $way (['header', \&by_header], ['handshake', \&by_handshake]) {
+    my ($what, $ask) = @$way;
+    set_clock(0);
+    cmp_ok abs(curl('--unix-socket', "$folder/gateway.sock", 'http://a/time') =~ s/ .*//sr - time), '<', 5, 'the clock is right';
+    is $ask->('now'),   'now 200', "$what: a certificate that is valid";
+    is $ask->('later'), '401',     "$what: one that is not valid yet";
+    set_clock(15 * $YEAR);
+    cmp_ok curl('--unix-socket', "$folder/gateway.sock", 'http://a/time') =~ s/ .*//sr, '>', time + 14 * $YEAR, 'the clock is ahead';
+    is $ask->('later'), 'later 200', "$what: by the clock it is valid";
+    set_clock(0);
+    is $ask->('later'), '401', "$what: and when the clock is right again, it is not";
+    set_clock(30 * $YEAR);
+    is $ask->('now'), '401', "$what: by the clock a good one has ended";
+    set_clock(0);
+    is $ask->('now'), 'now 200', "$what: and when the clock is right again, it has not";
+    set_clock(-1000);
+    is $ask->('later'), '401', "$what: the clock goes back";
+}
+
+# ---- what ends at a date -------------------------------------------------------------------------
+
+# Where a finding holds for ten seconds, it does not beyond the date.
+sub ends_at {
+    my ($what, $date, $ask, $good) = @_;
+    my $begin = Time::HiRes::time();
+    set_clock(until_date($date) - 3);
+    is $ask->(), $good, "$what: before the date";
+    wait_until("the end of $what", sub { $ask->() ne $good });
+    is $ask->(), '401', "$what: from the date on";
+    my $took = Time::HiRes::time() - $begin;
+    cmp_ok $took, '>', 1, "$what: not at once";
+    cmp_ok $took, '<', 8, "$what: at that date";
+    return;
+}
+ends_at('an authority', timegm(0, 0, 0, 1, 0, 2049), sub { by_header('now') }, 'now 200');
+ends_at('a certificate', timegm(0, 0, 0, 1, 0, 2045), sub { by_header('later') }, 'later 200');
+ends_at('a revocation list', timegm(@next_update[5, 4, 3, 2], $next_update[1] - 1, $next_update[0]),
+    sub { by_header('now', '/list') }, 'now 200');
+# The reverse: what is refused until then.
+{
+    my $begin = Time::HiRes::time();
+    set_clock(until_date(timegm(0, 0, 0, 1, 0, 2040)) - 3);
+    is by_header('later'), '401', 'before it begins';
+    wait_until('its begin', sub { by_header('later') eq 'later 200' });
+    cmp_ok Time::HiRes::time() - $begin, '<', 8, 'it is taken when it begins';
+}
+
+done_testing();

@@ -9,7 +9,7 @@ use Test::Nginx::Socket 'no_plan';
 
 add_block_preprocessor(sub {
     my ($block) = @_;
-    $block->set_value('skip_eval', '3: !TestService::speaks_quic()');
+    $block->set_value('skip_eval', $block->skip_eval || '3: !TestService::speaks_quic()');
     my $config = $block->http_config;
     # A server for both, and what it says of a request.
     $config =~ s{^    gateway_quic \{\n(.*?)^    \}\n}{
@@ -206,4 +206,49 @@ GET /t
 --http2 other.test 421
 --- no_error_log
 [error]
+[alert]
+
+
+
+=== TEST 6: a session is of the name under which its client was asked, over QUIC too
+--- skip_eval: 3: !TestService::speaks_quic() || `openssl s_client -help 2>&1` !~ /-quic/
+--- http_config
+    gateway_quic {
+        ssl_session_cache builtin:1000;
+        ssl_session_tickets off;
+        ssl_early_data on;
+        ssl_certificate_by_lua_block { assert(kong.client.tls.request_client_certificate(ca.root)) }
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            local session = "$TEST_NGINX_SERVER_ROOT/logs/session"
+            local function connect(name, option)
+                local result = client.run({ "sh", "-c", [[
+                    rm -f "$4"
+                    mkfifo "$4" && exec 3<>"$4"
+                    openssl s_client -quic -alpn h3 -connect 127.0.0.1:$TEST_NGINX_RAND_PORT_1 \
+                        -servername "$1" "$2" "$3" -cert "$5" -key "$6" <&3 2>&1 &
+                    i=0
+                    until [ -s "$3" ] || [ $((i += 1)) -gt 100 ]; do sleep 0.1; done
+                    echo Q >&3
+                    wait
+                ]], "sh", name, option, session, session .. ".input", pki.path("client1"), pki.path("client1", ".key") })
+                ngx.say(name, " ", result.out:match("\n(%a+), [^\n]*Cipher is ") or result.out)
+            end
+            connect("gateway.test", "-sess_out")
+            connect("gateway.test", "-sess_in")
+            connect("other.test", "-sess_in")
+        }
+    }
+--- request
+GET /t
+--- response_body
+gateway.test New
+gateway.test Reused
+other.test New
+--- no_error_log
+[error]
+[crit]
 [alert]

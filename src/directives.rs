@@ -181,7 +181,7 @@ unsafe extern "C" fn allow_plaintext(
     _command: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: as above.
+    // SAFETY: nginx calls with a valid `cf`, and with our configuration of the location.
     unsafe { flag(cf, "kong_tls_allow_plaintext", &(*conf.cast::<LocationConf>()).allow_plaintext) }
 }
 
@@ -190,7 +190,7 @@ unsafe extern "C" fn allow_plaintext(
 /// # Safety
 /// `cf` must be valid, and at a directive.
 unsafe fn flag(cf: *mut ngx_conf_t, name: &str, flag: &Inherited) -> *mut c_char {
-    // SAFETY: by contract.
+    // SAFETY: `cf` is valid, and at a directive, by contract.
     unsafe {
         directive(cf, name, |value, _| {
             let is_on = match value {

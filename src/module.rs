@@ -194,8 +194,19 @@ pub fn session_cache(request: Request<'_>) -> Option<SharedSessionCache> {
 /// # Safety
 /// `block` must be valid for `'a`.
 pub unsafe fn keepalive<'a>(block: NonNull<ngx_http_upstream_srv_conf_t>) -> Option<&'a Keepalive> {
+    // SAFETY: the block is valid by contract.
+    unsafe { server_conf_of_block(block)?.keepalive.get() }
+}
+
+/// What we keep for `block`, unless nginx has made it itself.
+///
+/// # Safety
+/// `block` must be valid, and outlive `'a`.
+unsafe fn server_conf_of_block<'a>(
+    block: NonNull<ngx_http_upstream_srv_conf_t>,
+) -> Option<&'a ServerConf> {
     // SAFETY: a block has ours in its place; one that nginx has made itself has no such array.
-    unsafe { index().of::<ServerConf>(block.as_ref().srv_conf)?.as_ref().keepalive.get() }
+    unsafe { Some(index().of::<ServerConf>(block.as_ref().srv_conf)?.as_ref()) }
 }
 
 /// Whether `block` has nginx's own `keepalive`.
@@ -203,10 +214,8 @@ pub unsafe fn keepalive<'a>(block: NonNull<ngx_http_upstream_srv_conf_t>) -> Opt
 /// # Safety
 /// `block` must be valid.
 pub unsafe fn has_nginx_keepalive(block: NonNull<ngx_http_upstream_srv_conf_t>) -> bool {
-    // SAFETY: as above.
-    let conf = unsafe { index().of::<ServerConf>(block.as_ref().srv_conf) };
-    // SAFETY: as above.
-    conf.is_some_and(|conf| unsafe { conf.as_ref().nginx_keepalive.get() })
+    // SAFETY: the block is valid by contract.
+    unsafe { server_conf_of_block(block) }.is_some_and(|conf| conf.nginx_keepalive.get())
 }
 
 /// Makes the attempt at `peer`, which is about to be released, say nothing of it.
@@ -214,11 +223,11 @@ pub unsafe fn has_nginx_keepalive(block: NonNull<ngx_http_upstream_srv_conf_t>) 
 /// # Safety
 /// `block` must be valid, and that of the peer.
 pub unsafe fn forget_attempt(block: NonNull<ngx_http_upstream_srv_conf_t>, peer: Peer<'_>) {
-    // SAFETY: as above.
+    // SAFETY: the block is valid, and that of the peer, by contract.
     unsafe {
-        let conf = index().of::<ServerConf>(block.as_ref().srv_conf);
         // nginx has made a block without a configuration itself.
-        let balancer = conf.map_or(Balancer::Default, |conf| conf.as_ref().balancer.get());
+        let balancer =
+            server_conf_of_block(block).map_or(Balancer::Default, |conf| conf.balancer.get());
         round_robin::forget_attempt(block, peer, balancer);
     }
 }
@@ -321,10 +330,10 @@ pub fn server_conf_of(request: Request<'_>) -> Option<&ServerConf> {
 
 /// Whether Lua code may ask the clients of the server of `request` for a certificate.
 pub fn may_be_asked(request: Request<'_>) -> bool {
-    // SAFETY: as above.
-    let main_conf = unsafe { index().of::<MainConf>((*request.as_ptr()).main_conf) };
-    // SAFETY: as above.
-    main_conf.is_some_and(|main_conf| unsafe { main_conf.as_ref() }.asking.is_possible())
+    // SAFETY: ours is in its place, and the configuration of a request outlives it.
+    let main_conf =
+        unsafe { index().of::<MainConf>((*request.as_ptr()).main_conf).map(|conf| conf.as_ref()) };
+    main_conf.is_some_and(|main_conf| main_conf.asking.is_possible())
         && server_conf_of(request).is_some_and(|server| server.certificate_by_lua.get())
 }
 
@@ -426,7 +435,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
 /// # Safety
 /// `cycle` must be valid, with its configuration read, and outlive `'a`.
 unsafe fn main_conf_of<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
-    // SAFETY: by contract; ours is in its place.
+    // SAFETY: the cycle is valid and read by contract; what is at our index is our configuration.
     unsafe {
         let configurations = configuration::main_configurations(cycle)?;
         Some(index().of::<MainConf>(configurations)?.as_ref())

@@ -65,7 +65,7 @@ impl Asking {
 pub unsafe fn preconfiguration(cf: *mut ngx_conf_t) {
     LIBRARY_LOADED.store(false, Ordering::Relaxed);
     for directive in &CERTIFICATE_BY_LUA {
-        // SAFETY: by contract; `note` answers for both.
+        // SAFETY: `cf` is valid by contract, and `note` is a function that reads a directive.
         unsafe { directive.stand_before(cf, note) };
     }
 }
@@ -76,7 +76,7 @@ pub unsafe fn preconfiguration(cf: *mut ngx_conf_t) {
 /// # Safety
 /// `cf` must be valid, and inside `http {}`, with all of it read, and `main_conf` ours of it.
 pub unsafe fn postconfiguration(cf: *mut ngx_conf_t, main_conf: &MainConf) {
-    // SAFETY: by contract; ours is in its place.
+    // SAFETY: `cf` is valid and inside `http {}` by contract; what is at our index is our configuration.
     unsafe {
         for directive in &CERTIFICATE_BY_LUA {
             directive.step_aside(cf);

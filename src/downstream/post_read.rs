@@ -25,7 +25,7 @@ pub unsafe fn postconfiguration(
     cf: *mut ngx_conf_t,
     main_conf: &MainConf,
 ) -> Result<(), OutOfMemory> {
-    // SAFETY: by contract; ours is in its place.
+    // SAFETY: `cf` is valid and inside `http {}` by contract; what is at our index is our configuration.
     unsafe {
         let Some(servers) = Servers::new(cf) else {
             return Ok(());

@@ -420,7 +420,7 @@ unsafe extern "C" fn decode_url(value: *const c_char, length: usize, text: *mut 
 
 /// The DER of a certificate that is base64.
 unsafe extern "C" fn decode_base64(value: *const c_char, length: usize, text: *mut Text) -> c_int {
-    // SAFETY: as above.
+    // SAFETY: our Lua code passes a string and a valid text.
     unsafe { run("decode_base64", text, || header_certificate::from_base64(bytes(value, length))) }
 }
 

@@ -38,7 +38,7 @@ pub enum Balancer {
 /// # Safety
 /// `cf` must be valid, and inside `upstream {}`.
 pub unsafe fn current(cf: *mut ngx_conf_t) -> ngx_http_upstream_init_pt {
-    // SAFETY: by contract.
+    // SAFETY: `cf` is valid by contract, and nginx makes the block before it reads what is in it.
     unsafe {
         let module = Module::find(cf, c"ngx_http_upstream_module")?.index();
         let block: NonNull<ngx_http_upstream_srv_conf_t> =
@@ -83,7 +83,7 @@ pub unsafe fn forget_attempt(
     peer: Peer<'_>,
     balancer: Balancer,
 ) {
-    // SAFETY: by contract.
+    // SAFETY: the block is valid by contract.
     let has = unsafe { block.as_ref().peer.init_upstream };
     if balancer.is(has) {
         // SAFETY: a block with a balancer of nginx's has that list.

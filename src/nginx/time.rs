@@ -19,7 +19,7 @@ pub fn monotonic() -> u64 {
 
 /// The time by both clocks, in milliseconds.
 pub fn moment() -> Moment {
-    // SAFETY: as above.
+    // SAFETY: nginx keeps it up to date from its start on, and changes it only between callbacks.
     let (seconds, milliseconds) = unsafe { ((*ngx_cached_time).sec, (*ngx_cached_time).msec) };
     let date = seconds.saturating_mul(1000).saturating_add(milliseconds as i64);
     Moment { monotonic: i64::try_from(monotonic()).unwrap_or(i64::MAX), date }

@@ -226,7 +226,7 @@ impl<'a> Upstream<'a> {
         self,
         configuration: NonNull<ngx_http_upstream_conf_t>,
     ) {
-        // SAFETY: by contract.
+        // SAFETY: the configuration is the request's own by contract: nobody else reads it.
         unsafe {
             (*configuration.as_ptr()).next_upstream |= NGX_HTTP_UPSTREAM_FT_ERROR as usize;
             (*configuration.as_ptr()).next_upstream_timeout = 0;

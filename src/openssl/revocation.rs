@@ -148,7 +148,7 @@ fn remember(context: &X509StoreContextRef, error: c_int) -> bool {
     let (Some(index), Ok(error)) = (index(), usize::try_from(error)) else {
         return false;
     };
-    // SAFETY: as above.
+    // SAFETY: the context and the index are valid; what is kept is a number, never followed.
     unsafe { sys::X509_STORE_CTX_set_ex_data(context.as_ptr(), index, error as *mut c_void) == 1 }
 }
 

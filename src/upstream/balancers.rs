@@ -65,7 +65,7 @@ unsafe extern "C" fn read(
 /// # Safety
 /// `cf` must be valid, and inside `upstream {}`.
 pub unsafe fn noting(cf: *mut ngx_conf_t, read: impl FnOnce() -> *mut c_char) -> *mut c_char {
-    // SAFETY: by contract.
+    // SAFETY: `cf` is valid, and inside `upstream {}`, by contract.
     unsafe {
         let before = round_robin::current(cf);
         let status = read();

@@ -1,6 +1,7 @@
 //! What we keep for a request, and how it is found again.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::ptr::{self, NonNull};
 
 use ngx::ffi::ngx_http_request_t;
@@ -13,6 +14,13 @@ use crate::upstream::forwarding::Forwarding;
 use crate::upstream::own_configuration::{self, OwnConfiguration};
 use crate::upstream::pass::LocationConf;
 use crate::upstream::settings::UpstreamTls;
+
+thread_local! {
+    /// The states of all requests that have one. To look for it in the pool of the request would be to look
+    /// at what all of its subrequests have there.
+    static KNOWN: RefCell<HashMap<*const ngx_http_request_t, NonNull<RequestState>>> =
+        RefCell::default();
+}
 
 /// The state of a request that used one of our functions. Lives in the pool of the request, and
 /// with it go the references it holds.
@@ -63,17 +71,17 @@ impl KeptText {
 impl RequestState {
     /// The state of `request`, if it has any.
     ///
-    /// An internal redirect zeroes the contexts of a request: then its state is found in its pool.
+    /// An internal redirect zeroes the contexts of a request: then its state is found by the request.
     pub fn find(request: Request<'_>) -> Option<&Self> {
         // SAFETY: only `remember` sets our context, which lives as long as the request.
         let state = unsafe { request.module_context(module::index()).map(|state| state.as_ref()) };
         if state.is_some() || !request.may_have_lost_contexts() {
             return state;
         }
-        let state = request
-            .pool()
-            .kept::<Self>()
-            .find(|state| state.request.as_ptr() == request.as_ptr())?;
+        let known =
+            KNOWN.with_borrow(|known| known.get(&request.as_ptr().cast_const()).copied())?;
+        // SAFETY: what is known lives in the pool of its request, and is forgotten with it.
+        let state = unsafe { known.as_ref() };
         Self::remember(request, state);
         Some(state)
     }
@@ -216,6 +224,9 @@ impl RequestState {
             passed_in: Cell::new(ptr::null()),
             texts: RefCell::default(),
         })?;
+        KNOWN.with_borrow_mut(|known| {
+            known.insert(request.as_ptr().cast_const(), NonNull::from(state));
+        });
         Self::remember(request, state);
         Ok(state)
     }
@@ -223,6 +234,12 @@ impl RequestState {
     fn remember(request: Request<'_>, state: &Self) {
         // SAFETY: a `RequestState` is what we keep there; it lives in the pool of the request.
         unsafe { request.set_module_context(module::index(), NonNull::from(state)) }
+    }
+}
+
+impl Drop for RequestState {
+    fn drop(&mut self) {
+        KNOWN.with_borrow_mut(|known| known.remove(&self.request.as_ptr().cast_const()));
     }
 }
 

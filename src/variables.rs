@@ -191,7 +191,7 @@ fn upstream_text(request: Request<'_>, index: usize) -> Option<String> {
         write(&outcome, &mut text)?;
         return Some(text);
     }
-    PeerChoice::of(request, upstream)?.with_outcome(|outcome| write(outcome?, &mut text))?;
+    PeerChoice::of(upstream)?.with_outcome(|outcome| write(outcome?, &mut text))?;
     Some(text)
 }
 

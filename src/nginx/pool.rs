@@ -1,13 +1,10 @@
 //! Values that live in an nginx pool and are dropped with it.
 
-use std::any::TypeId;
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
-use ngx::ffi::{
-    NGX_ALIGNMENT, ngx_palloc, ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_pool_t,
-};
+use ngx::ffi::{NGX_ALIGNMENT, ngx_palloc, ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_t};
 
 /// Memory ran out.
 #[derive(Debug, thiserror::Error)]
@@ -17,20 +14,6 @@ pub struct OutOfMemory;
 /// A pool of nginx: of a request, a connection or a configuration.
 #[derive(Clone, Copy)]
 pub struct Pool<'a>(NonNull<ngx_pool_t>, PhantomData<&'a ngx_pool_t>);
-
-/// What a cleanup of ours points at: a value, and how to recognize and drop it.
-#[repr(C)]
-struct Kept<T> {
-    header: Header,
-    value: T,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Header {
-    type_id: TypeId,
-    drop: unsafe fn(*mut c_void),
-}
 
 impl<'a> Pool<'a> {
     /// # Safety
@@ -45,48 +28,19 @@ impl<'a> Pool<'a> {
 
     /// Moves `value` into the pool, which drops it when it is destroyed. The address is stable.
     pub fn keep<T: 'static>(self, value: T) -> Result<&'a T, OutOfMemory> {
-        const { assert!(align_of::<Kept<T>>() <= NGX_ALIGNMENT) };
+        const { assert!(align_of::<T>() <= NGX_ALIGNMENT) };
 
         // SAFETY: the pool is valid. nginx allocates the data of a cleanup by `ngx_palloc`, which
         // aligns to NGX_ALIGNMENT; both results are checked before use.
         unsafe {
-            let cleanup = ngx_pool_cleanup_add(self.0.as_ptr(), size_of::<Kept<T>>());
+            let cleanup = ngx_pool_cleanup_add(self.0.as_ptr(), size_of::<T>().max(1));
             let kept = NonNull::new(cleanup)
-                .and_then(|cleanup| NonNull::new(cleanup.as_ref().data.cast::<Kept<T>>()))
+                .and_then(|cleanup| NonNull::new(cleanup.as_ref().data.cast::<T>()))
                 .ok_or(OutOfMemory)?;
-            let header = Header { type_id: TypeId::of::<T>(), drop: drop_value::<T> };
-            kept.write(Kept { header, value });
-            (*cleanup).handler = Some(drop_kept);
-            Ok(&(*kept.as_ptr()).value)
+            kept.write(value);
+            (*cleanup).handler = Some(drop_value::<T>);
+            Ok(&*kept.as_ptr())
         }
-    }
-
-    /// The values of type `T` that [`Pool::keep`] placed in this pool, newest first.
-    pub fn kept<T: 'static>(self) -> impl Iterator<Item = &'a T> {
-        // SAFETY: the list of cleanups is valid as long as the pool is.
-        let mut next = unsafe { (*self.0.as_ptr()).cleanup };
-
-        std::iter::from_fn(move || {
-            while let Some(cleanup) = NonNull::new(next) {
-                // SAFETY: an element of the pool's list of cleanups, see above.
-                let ngx_pool_cleanup_t { handler, data, next: following } =
-                    unsafe { cleanup.read() };
-                next = following;
-
-                let ours: unsafe extern "C" fn(*mut c_void) = drop_kept;
-                if !handler.is_some_and(|handler| ptr::fn_addr_eq(handler, ours)) {
-                    continue;
-                }
-                // SAFETY: only `keep` registers `drop_kept`, with a `Kept`, which begins with its
-                // header; the type in the header says which one it is. It lives as long as the pool.
-                unsafe {
-                    if (*data.cast::<Header>()).type_id == TypeId::of::<T>() {
-                        return Some(&(*data.cast::<Kept<T>>()).value);
-                    }
-                }
-            }
-            None
-        })
     }
 
     /// Copies `value` into the pool; nothing is dropped with it.
@@ -115,13 +69,8 @@ impl<'a> Pool<'a> {
     }
 }
 
-unsafe extern "C" fn drop_kept(data: *mut c_void) {
-    // SAFETY: `data` is the `Kept` that `keep` wrote, whose header names the function for its type.
-    unsafe { ((*data.cast::<Header>()).drop)(data) }
-}
-
-unsafe fn drop_value<T>(data: *mut c_void) {
-    // SAFETY: called by `drop_kept` for a `Kept<T>`, and a cleanup runs once. A `Drop` of ours only
-    // releases references; should one panic, the process ends rather than unwind into C.
-    unsafe { ptr::drop_in_place(&raw mut (*data.cast::<Kept<T>>()).value) }
+unsafe extern "C" fn drop_value<T>(data: *mut c_void) {
+    // SAFETY: `data` is what `keep` wrote, and a cleanup runs once. A `Drop` of ours only releases
+    // references; should one panic, the process ends rather than unwind into C.
+    unsafe { ptr::drop_in_place(data.cast::<T>()) }
 }

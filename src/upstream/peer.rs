@@ -206,13 +206,20 @@ fn wrap<'a>(
 
 impl PeerChoice {
     /// The choice of a peer for `upstream`, if it is one that we take part in.
-    pub fn of<'a>(request: Request<'a>, upstream: Upstream<'a>) -> Option<&'a Self> {
+    pub fn of(upstream: Upstream<'_>) -> Option<&Self> {
         let ours: unsafe extern "C" fn(*mut ngx_peer_connection_t, *mut c_void) -> ngx_int_t = get;
         // SAFETY: the peer is valid.
         let current = unsafe { (*upstream.peer().as_ptr()).get };
         current.filter(|current| ptr::fn_addr_eq(*current, ours))?;
-        // Its data may be another's: while a balancer in Lua runs, they are the Lua module's.
-        request.pool().kept::<Self>().find(|choice| ptr::eq(choice.upstream, upstream.as_ptr()))
+        // SAFETY: the data of a peer with our function are ours, but while its balancer chooses: while one in
+        // Lua runs, they are the Lua module's. Both live as long as the request.
+        unsafe {
+            let is_its_own = |choice: &&Self| ptr::eq(choice.upstream, upstream.as_ptr());
+            if let Some(choosing) = CHOOSING.get().as_ref().filter(is_its_own) {
+                return Some(choosing);
+            }
+            (*upstream.peer().as_ptr()).data.cast::<Self>().as_ref()
+        }
     }
 
     /// As [`PeerChoice::of`]; takes part from now on where it is not one, because it is no block's.
@@ -220,7 +227,7 @@ impl PeerChoice {
         request: Request<'a>,
         upstream: Upstream<'a>,
     ) -> Result<&'a Self, OutOfMemory> {
-        Self::of(request, upstream).map_or_else(|| wrap(request, upstream, None), Ok)
+        Self::of(upstream).map_or_else(|| wrap(request, upstream, None), Ok)
     }
 
     /// # Safety
@@ -265,6 +272,11 @@ impl PeerChoice {
     }
 }
 
+thread_local! {
+    /// The choice whose balancer is choosing.
+    static CHOOSING: Cell<*const PeerChoice> = const { Cell::new(ptr::null()) };
+}
+
 unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
     // SAFETY: nginx calls with the peer that `wrap` changed, and its data.
     let (upstream, choice) =
@@ -280,12 +292,14 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
         return NGX_OK as ngx_int_t;
     }
     // A balancer in Lua runs here, and may override settings.
+    let outer = CHOOSING.replace(choice);
     // SAFETY: as nginx would call it.
     let status = unsafe {
         own_configuration::while_choosing(choice.request(), upstream, choice.configuration, || {
             original(pc, choice.data)
         })
     };
+    CHOOSING.set(outer);
     guard("upstream peer choice", process_log(), NGX_ERROR as ngx_int_t, || {
         choose(choice, upstream, status)
     })

@@ -391,7 +391,9 @@ unsafe extern "C" fn merge_loc_conf(
             let Some(main_conf) = main_conf(cf) else {
                 return NGX_CONF_ERROR;
             };
-            match locations::merge_loc_conf(cf, &mut main_conf.trusted_files.borrow_mut()) {
+            let is_enforced = location.enforcement.is_enforced();
+            let files = &mut main_conf.trusted_files.borrow_mut();
+            match locations::merge_loc_conf(cf, files, is_enforced) {
                 Ok(()) => NGX_CONF_OK,
                 Err(error) => {
                     configuration_error(cf, format_args!("{error}"));

@@ -478,15 +478,39 @@ upstream SSL certificate verify error: (50:application verification failure) whi
 
 
 
-=== TEST 9: files that a location trusts are read, whether it verifies or not
+=== TEST 9: files that a location names and can't be read: a warning, until a request needs them
 --- config
-    location /t {
-        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/missing.crt;
-        proxy_pass https://service;
+    access_by_lua_block {
+        if ngx.var.arg_verify then
+            assert(kong.service.set_tls_verify(ngx.var.arg_verify == "on"))
+        end
+        if ngx.var.arg_store then
+            assert(kong.service.set_tls_verify_store(pki.store("ca")))
+        end
     }
---- must_die
+    proxy_ssl_name service.test;
+    location /missing { proxy_ssl_trusted_certificate $TEST_NGINX_PKI/missing.crt; proxy_pass https://service; }
+    location /empty { proxy_ssl_trusted_certificate /dev/null; proxy_pass https://service; }
+    location /garbage { proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.key; proxy_pass https://service; }
+    location /lists { proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt; proxy_ssl_crl $TEST_NGINX_PKI/missing.crl; proxy_pass https://service; }
+    location /lists/alone { proxy_ssl_crl $TEST_NGINX_PKI/missing.crl; proxy_pass https://service; }
+    location /grpc { grpc_ssl_name service.test; grpc_ssl_trusted_certificate $TEST_NGINX_PKI/missing.crt; grpc_pass grpcs://grpc; }
+--- request eval
+[(map {("GET /$_", "GET /$_?verify=off", "GET /$_?verify=on")} qw(missing empty garbage lists lists/alone)), "GET /grpc?verify=on",
+ # A store of the request's own takes the place of certificates, and not of lists.
+ (map {"GET /$_?verify=on&store=1"} qw(missing empty garbage lists lists/alone))]
+--- error_code eval
+[(200, 200, 502) x 5, 502, (200) x 3, (502) x 2]
+--- grep_error_log eval
+qr/could not apply trusted store of the location: cannot load "\w+"/
+--- grep_error_log_out eval
+my ($certificates, $lists) = map {"could not apply trusted store of the location: cannot load \"$_\"\n"} qw(proxy_ssl_trusted_certificate proxy_ssl_crl);
+$certificates x 3 . $lists x 2 . $certificates =~ s/proxy/grpc/r . $lists x 2
 --- error_log eval
-qr{\[emerg\].* cannot load "proxy_ssl_trusted_certificate" "[^"]*/missing\.crt": X509_load_cert_file\(\) failed \(No such file or directory}
+qr{\[warn\].* cannot load "proxy_ssl_trusted_certificate" "[^"]*/missing\.crt": X509_load_cert_file\(\) failed \(No such file or directory.*\); requests that want the service verified are refused in .*:\d+}
+--- no_error_log
+[emerg]
+[crit]
 
 
 
@@ -586,12 +610,13 @@ upstream SSL certificate verify error: (3:unable to get certificate CRL)
 
 
 
-=== TEST 12: a file that can't be read, beside one that can
+=== TEST 12: a file that can't be read, beside one that can, where verification is enforced
 --- config
     location /t {
+        kong_tls_certificate_verify on;
         proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
         proxy_ssl_crl $TEST_NGINX_PKI/missing.crl;
-        proxy_pass https://service;
+        proxy_pass $scheme://service;
     }
 --- must_die
 --- error_log eval
@@ -599,11 +624,12 @@ qr{\[emerg\].* cannot load "proxy_ssl_crl" "[^"]*/missing\.crl": X509_load_crl_f
 
 
 
-=== TEST 13: a file that can't be read, alone
+=== TEST 13: a file that can't be read, alone, where verification is enforced
 --- config
     location /t {
+        kong_tls_certificate_verify on;
         proxy_ssl_crl $TEST_NGINX_PKI/missing.crl;
-        proxy_pass https://service;
+        proxy_pass $scheme://service;
     }
 --- must_die
 --- error_log eval

@@ -369,6 +369,8 @@ enum ApplyError {
         protocol: &'static str,
     },
     TrustedStore(SslError),
+    /// The store that the location names, which could not be read.
+    LocationStore(String),
     Verify(VerifyError),
     Identity(IdentifyError),
     OutOfMemory(OutOfMemory),
@@ -395,7 +397,7 @@ impl ApplyError {
             Self::ClientCertificate(_) | Self::NotPresentable { .. } => {
                 Counter::RefusedClientCertificate
             }
-            Self::TrustedStore(_) => Counter::RefusedTrustedStore,
+            Self::TrustedStore(_) | Self::LocationStore(_) => Counter::RefusedTrustedStore,
             Self::Verify(_) => Counter::RefusedVerification,
             Self::Identity(_) => Counter::RefusedIdentity,
             Self::OutOfMemory(_) => Counter::RefusedMemory,
@@ -414,6 +416,7 @@ impl fmt::Display for ApplyError {
                 if taken.is_empty() { "no signature of such a key" } else { taken }
             ),
             Self::TrustedStore(error) => write!(f, "trusted store: {error}"),
+            Self::LocationStore(error) => write!(f, "trusted store of the location: {error}"),
             Self::Verify(error) => write!(f, "verification: {error}"),
             Self::Identity(error) => write!(f, "identity: {error}"),
             Self::OutOfMemory(error) => write!(f, "request state: {error}"),
@@ -423,13 +426,19 @@ impl fmt::Display for ApplyError {
 
 /// Gives the handshake all that the request asked for.
 fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyError> {
-    let Handshake { ssl, tls: _, connection: _, request: _, upstream: _ } = handshake;
+    let Handshake { ssl, tls: _, connection: _, request, upstream } = handshake;
     let UpstreamTls { client_certificate, verify, verify_depth, trusted_store, dns_names, uris } =
         state.upstream_tls.borrow().clone();
 
     // Where the location does not verify, its context has neither.
     let trust = context_state(ssl.ssl_context()).map(|state| &state.trust);
-    let location_store = trust.and_then(|trust| trust.store.as_deref()).map(|store| &**store);
+    let location_store = match trust.map(|trust| trust.store(trusted_store.is_some())) {
+        Some(Err(error)) if verify::is_wanted(request, upstream, Some(state)).unwrap_or(true) => {
+            return Err(ApplyError::LocationStore(error.to_string()));
+        }
+        Some(Ok(store)) => store,
+        Some(Err(_)) | None => None,
+    };
     if let Some(store) = trusted_store.as_deref().map(TrustedStore::store).or(location_store) {
         ssl::set_verify_store(ssl, Some(store)).map_err(ApplyError::TrustedStore)?;
     }

@@ -7,10 +7,11 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 
 use ngx::ffi::{ngx_conf_t, ngx_http_upstream_conf_t, ngx_str_t, ngx_uint_t};
-use openssl::x509::store::X509Store;
+use openssl::x509::store::{X509Store, X509StoreRef};
 
 use super::handshake;
 use crate::nginx::configuration::{self, Module, bytes, full_name};
+use crate::nginx::log::configuration_warning;
 use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::upstream::tls_context;
 use crate::openssl::error::SslError;
@@ -51,9 +52,48 @@ const UPSTREAM_MODULES: &[UpstreamModule] = &[
 #[derive(Default)]
 pub struct LocationTrust {
     /// `proxy_ssl_trusted_certificate` and `proxy_ssl_crl`
-    pub store: Option<Rc<X509Store>>,
+    pub files: ReadFiles,
     /// `proxy_ssl_verify_depth`
     pub verify_depth: Option<u32>,
+}
+
+/// What was read of the files of a location.
+#[derive(Default)]
+pub enum ReadFiles {
+    /// There are none.
+    #[default]
+    None,
+    Store(Rc<X509Store>),
+    /// They can't be read. nginx does not read them either where nobody verifies, and a request that does is
+    /// refused.
+    Unreadable(Unreadable),
+}
+
+/// Files that could not be read.
+#[derive(Debug)]
+pub struct Unreadable {
+    error: String,
+    /// Whether lists of what is revoked are among them: they would count for any store.
+    has_lists: bool,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.error)
+    }
+}
+
+impl LocationTrust {
+    /// The store of the location, for a request that has a store of its own, or none; or why it can't be
+    /// had.
+    pub fn store(&self, has_own_store: bool) -> Result<Option<&X509StoreRef>, &Unreadable> {
+        match &self.files {
+            ReadFiles::None => Ok(None),
+            ReadFiles::Store(store) => Ok(Some(store)),
+            ReadFiles::Unreadable(Unreadable { has_lists: false, .. }) if has_own_store => Ok(None),
+            ReadFiles::Unreadable(unreadable) => Err(unreadable),
+        }
+    }
 }
 
 /// The files that a store is read from: of certificates, and of revocation lists.
@@ -88,7 +128,7 @@ impl TrustedFiles {
 #[derive(Debug)]
 pub enum LocationError {
     /// Of the files that it trusts.
-    Trust { directive: &'static str, file: PathBuf, error: SslError },
+    Trust { directive: &'static str, file: PathBuf, error: SslError, has_lists: bool },
     /// Of its TLS context.
     Context { module: &'static CStr, error: SslError },
     /// No memory.
@@ -98,7 +138,7 @@ pub enum LocationError {
 impl fmt::Display for LocationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Trust { directive, file, error } => {
+            Self::Trust { directive, file, error, has_lists: _ } => {
                 write!(f, "cannot load \"{directive}\" \"{}\": {error}", file.display())
             }
             Self::Context { module, error } => {
@@ -109,7 +149,8 @@ impl fmt::Display for LocationError {
     }
 }
 
-/// Hooks into the handshakes of the location that is being merged. nginx calls it for every
+/// Hooks into the handshakes of the location that is being merged. Where verification is enforced, files that
+/// can't be read are an error of the configuration. nginx calls it for every
 /// location, `if` blocks included, after the modules above have made their TLS contexts: they are
 /// part of nginx, and modules that are loaded come after those.
 ///
@@ -118,6 +159,7 @@ impl fmt::Display for LocationError {
 pub unsafe fn merge_loc_conf(
     cf: *mut ngx_conf_t,
     files: &mut TrustedFiles,
+    is_enforced: bool,
 ) -> Result<(), LocationError> {
     for upstream_module in UPSTREAM_MODULES {
         // SAFETY: the location's configuration of these modules begins with this type. The context
@@ -140,7 +182,14 @@ pub unsafe fn merge_loc_conf(
                 continue;
             }
             let trust = if upstream.as_ref().ssl_verify == 0 {
-                trust(cf, files, module, upstream_module, upstream)?
+                let (files, verify_depth) = trust(cf, files, module, upstream_module, upstream)?;
+                let files = match files {
+                    Ok(None) => ReadFiles::None,
+                    Ok(Some(store)) => ReadFiles::Store(store),
+                    Err(error) if is_enforced => return Err(error),
+                    Err(error) => ReadFiles::Unreadable(unreadable(cf, &error)),
+                };
+                LocationTrust { files, verify_depth }
             } else {
                 LocationTrust::default()
             };
@@ -157,7 +206,23 @@ pub unsafe fn merge_loc_conf(
     Ok(())
 }
 
-/// What the location with the configuration `upstream` trusts.
+/// Warns of files that can't be read.
+///
+/// # Safety
+/// `cf` must be valid.
+unsafe fn unreadable(cf: *mut ngx_conf_t, error: &LocationError) -> Unreadable {
+    // SAFETY: by contract.
+    unsafe {
+        configuration_warning(
+            cf,
+            format_args!("{error}; requests that want the service verified are refused"),
+        );
+    }
+    let has_lists = matches!(error, LocationError::Trust { has_lists: true, .. });
+    Unreadable { error: error.to_string(), has_lists }
+}
+
+/// What the location with the configuration `upstream` trusts, if that can be read, and its depth.
 ///
 /// # Safety
 /// `cf` must be valid, and `upstream` the configuration of `module`.
@@ -167,7 +232,7 @@ unsafe fn trust(
     module: Module<'_>,
     upstream_module: &UpstreamModule,
     upstream: NonNull<ngx_http_upstream_conf_t>,
-) -> Result<LocationTrust, LocationError> {
+) -> Result<(Result<Option<Rc<X509Store>>, LocationError>, Option<u32>), LocationError> {
     let UpstreamModule { name: _, trusted_certificate, crl, verify_depth } = *upstream_module;
 
     // SAFETY: a directive of nginx that takes a file has a string at its offset, and this one that
@@ -187,13 +252,14 @@ unsafe fn trust(
         (Files { trusted: file(trusted_certificate)?, revoked: file(crl)? }, depth)
     };
 
+    let has_lists = named.revoked.is_some();
     let store = files.store(named.clone()).map_err(|error| {
         let (directive, file, error) = match error {
             InvalidFile::Trusted(error) => (trusted_certificate, named.trusted, error),
             InvalidFile::Revoked(error) => (crl, named.revoked, error),
         };
-        LocationError::Trust { directive, file: file.unwrap_or_default(), error }
-    })?;
+        LocationError::Trust { directive, file: file.unwrap_or_default(), error, has_lists }
+    });
     let verify_depth = verify_depth.map(|depth| u32::try_from(depth).unwrap_or(u32::MAX));
-    Ok(LocationTrust { store, verify_depth })
+    Ok((store, verify_depth))
 }

@@ -119,6 +119,8 @@ pub struct MainConf {
     /// Where `kong_tls_status` takes its numbers from.
     pub status: OnceCell<Zone>,
     trusted_files: RefCell<TrustedFiles>,
+    /// What nginx does with requests that go to an upstream.
+    pub pass_handlers: pass::Handlers,
     /// Which directives say what servers speak.
     pub protocols: OnceCell<alpn::Protocols>,
     /// Whether Lua code may ask clients for a certificate.
@@ -316,6 +318,12 @@ pub unsafe fn location_conf<'a>(cf: *mut ngx_conf_t) -> Option<&'a LocationConf>
     unsafe { Some(index().of(configuration::context(cf).loc_conf)?.as_ref()) }
 }
 
+/// What we keep for `http {}` of `request`.
+pub fn main_conf_of(request: Request<'_>) -> Option<&MainConf> {
+    // SAFETY: ours is in its place, and the configuration of a request outlives it.
+    unsafe { index().of::<MainConf>((*request.as_ptr()).main_conf).map(|conf| conf.as_ref()) }
+}
+
 /// What we keep for the location of `request`.
 pub fn location_conf_of(request: Request<'_>) -> Option<&LocationConf> {
     // SAFETY: ours is in its place, and the configuration of a request outlives it.
@@ -330,10 +338,7 @@ pub fn server_conf_of(request: Request<'_>) -> Option<&ServerConf> {
 
 /// Whether Lua code may ask the clients of the server of `request` for a certificate.
 pub fn may_be_asked(request: Request<'_>) -> bool {
-    // SAFETY: ours is in its place, and the configuration of a request outlives it.
-    let main_conf =
-        unsafe { index().of::<MainConf>((*request.as_ptr()).main_conf).map(|conf| conf.as_ref()) };
-    main_conf.is_some_and(|main_conf| main_conf.asking.is_possible())
+    main_conf_of(request).is_some_and(|main_conf| main_conf.asking.is_possible())
         && server_conf_of(request).is_some_and(|server| server.certificate_by_lua.get())
 }
 
@@ -436,7 +441,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
 ///
 /// # Safety
 /// `cycle` must be valid, with its configuration read, and outlive `'a`.
-unsafe fn main_conf_of<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
+unsafe fn main_conf_of_cycle<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
     // SAFETY: the cycle is valid and read by contract; what is at our index is our configuration.
     unsafe {
         let configurations = configuration::main_configurations(cycle)?;
@@ -447,7 +452,7 @@ unsafe fn main_conf_of<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
 unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard("start of the configuration", process_log(), NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx calls with the cycle whose configuration is complete.
-        if let Some(main_conf) = unsafe { main_conf_of(cycle) } {
+        if let Some(main_conf) = unsafe { main_conf_of_cycle(cycle) } {
             main_conf.asking.complete();
         }
         NGX_OK as ngx_int_t
@@ -457,7 +462,8 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard("start of the process", process_log(), NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx calls with the cycle whose configuration the process is to serve.
-        if let Some(zone) = unsafe { main_conf_of(cycle) }.and_then(|conf| conf.status.get()) {
+        if let Some(zone) = unsafe { main_conf_of_cycle(cycle) }.and_then(|conf| conf.status.get())
+        {
             zone.count_there();
         }
         NGX_OK as ngx_int_t

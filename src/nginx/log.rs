@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use ngx::ffi::{
-    NGX_LOG_CRIT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_WARN, ngx_conf_t, ngx_log_t, ngx_uint_t,
+    NGX_LOG_CRIT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_WARN, ngx_conf_t, ngx_log_t,
+    ngx_uint_t,
 };
 use ngx::{ngx_conf_log_error, ngx_log_error};
 

@@ -65,9 +65,9 @@ pub fn refuse_missing_target(request: Request<'_>, missing: MissingTarget) -> &'
     b":-"
 }
 
-/// The content handler of a location: it calls that of the directive, which begins the request's way
-/// to its upstream.
-pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
+/// The content handler of a location, for the pass directive with this number: it calls that of the
+/// directive, which begins the request's way to its upstream.
+pub unsafe extern "C" fn handle<const DIRECTIVE: usize>(r: *mut ngx_http_request_t) -> ngx_int_t {
     const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 
     guard("content handler", process_log(), FAILED, || {
@@ -75,9 +75,13 @@ pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
         // own handler answers with `NGX_DONE` lives until we have returned.
         unsafe {
             let request = Request::from_ptr(NonNull::new_unchecked(r));
-            let Some((pass, handler)) = pass::of(request) else {
+            let Some((pass, handler)) = pass::of(request, DIRECTIVE) else {
                 request.log().error(format_args!("content handler: unknown location"));
                 return FAILED;
+            };
+            // nginx chooses nothing then.
+            let Some(pass) = pass else {
+                return handler(r);
             };
             if let Err(refusal) = check(request, &pass) {
                 return refusal.finish(request);

@@ -222,6 +222,9 @@ unsafe fn unreadable(cf: *mut ngx_conf_t, error: &LocationError) -> Unreadable {
     Unreadable { error: error.to_string(), has_lists }
 }
 
+/// A store made of files, if there are any and they can be read.
+type ReadStore = Result<Option<Rc<X509Store>>, LocationError>;
+
 /// What the location with the configuration `upstream` trusts, if that can be read, and its depth.
 ///
 /// # Safety
@@ -232,7 +235,7 @@ unsafe fn trust(
     module: Module<'_>,
     upstream_module: &UpstreamModule,
     upstream: NonNull<ngx_http_upstream_conf_t>,
-) -> Result<(Result<Option<Rc<X509Store>>, LocationError>, Option<u32>), LocationError> {
+) -> Result<(ReadStore, Option<u32>), LocationError> {
     let UpstreamModule { name: _, trusted_certificate, crl, verify_depth } = *upstream_module;
 
     // SAFETY: a directive of nginx that takes a file has a string at its offset, and this one that

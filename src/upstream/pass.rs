@@ -4,7 +4,7 @@
 //! seen from outside. So ours stand before them while the configuration is read, note what they say,
 //! and take the place of the handler that they give to the location.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_void};
 use std::ptr;
 use std::rc::Rc;
@@ -33,6 +33,8 @@ use crate::nginx::request::Request;
 /// `ngx_http_upstream_conf_t`.
 pub struct PassDirective {
     foreign: ForeignDirective,
+    /// What takes the place of its content handler.
+    handler: Handler,
     schemes: Schemes,
     /// The directive that has a service with TLS verified.
     pub verify: Option<&'static str>,
@@ -44,34 +46,43 @@ impl PassDirective {
     }
 }
 
-static PASS_DIRECTIVES: [PassDirective; 6] = [
+/// How many there are.
+const COUNT: usize = 6;
+
+static PASS_DIRECTIVES: [PassDirective; COUNT] = [
     PassDirective {
         foreign: ForeignDirective::new(c"ngx_http_proxy_module", "proxy_pass"),
+        handler: content::handle::<0>,
         schemes: Schemes { plain: Some("http://"), tls: Some("https://") },
         verify: Some("proxy_ssl_verify"),
     },
     PassDirective {
         foreign: ForeignDirective::new(c"ngx_http_grpc_module", "grpc_pass"),
+        handler: content::handle::<1>,
         schemes: Schemes { plain: Some("grpc://"), tls: Some("grpcs://") },
         verify: Some("grpc_ssl_verify"),
     },
     PassDirective {
         foreign: ForeignDirective::new(c"ngx_http_uwsgi_module", "uwsgi_pass"),
+        handler: content::handle::<2>,
         schemes: Schemes { plain: Some("uwsgi://"), tls: Some("suwsgi://") },
         verify: Some("uwsgi_ssl_verify"),
     },
     PassDirective {
         foreign: ForeignDirective::new(c"ngx_http_fastcgi_module", "fastcgi_pass"),
+        handler: content::handle::<3>,
         schemes: Schemes { plain: None, tls: None },
         verify: None,
     },
     PassDirective {
         foreign: ForeignDirective::new(c"ngx_http_scgi_module", "scgi_pass"),
+        handler: content::handle::<4>,
         schemes: Schemes { plain: None, tls: None },
         verify: None,
     },
     PassDirective {
         foreign: ForeignDirective::new(c"ngx_http_memcached_module", "memcached_pass"),
+        handler: content::handle::<5>,
         schemes: Schemes { plain: None, tls: None },
         verify: None,
     },
@@ -88,8 +99,6 @@ pub struct Pass {
     /// Where it has variables, the URL for a request.
     value: Option<ComplexValue>,
     pub place: Place,
-    /// The handler that the directive has given to the location.
-    handler: ngx_http_handler_pt,
     /// Where the configuration of the directive's module is.
     pub module: ModuleIndex,
 }
@@ -104,9 +113,13 @@ pub struct LocationConf {
     pub allow_plaintext: Inherited,
     /// Lua code in the handshakes of the location.
     pub lua_handshake: LuaHandshakeConf,
-    /// nginx goes by the last one, if there are several.
-    pass: RefCell<Option<Rc<Pass>>>,
+    /// The last of each, which is how nginx has them.
+    passes: RefCell<[Option<Rc<Pass>>; COUNT]>,
 }
+
+/// The content handlers that nginx has for the directives.
+#[derive(Default)]
+pub struct Handlers([Cell<Option<Handler>>; COUNT]);
 
 /// Puts ours before the directives. To be called in *preconfiguration*.
 ///
@@ -139,14 +152,19 @@ unsafe extern "C" fn read(
     guard("pass directive", process_log(), NGX_CONF_ERROR, || {
         // SAFETY: nginx calls with a valid `cf` at a directive whose `set` is ours.
         unsafe {
-            let mut known = PASS_DIRECTIVES.iter();
-            let Some(directive) = known.find(|directive| directive.foreign.is(command)) else {
+            let known = PASS_DIRECTIVES.iter().position(|known| known.foreign.is(command));
+            let Some((number, directive)) =
+                known.and_then(|number| Some((number, PASS_DIRECTIVES.get(number)?)))
+            else {
                 return NGX_CONF_ERROR;
             };
             let status = directive.foreign.read(cf, command, conf).unwrap_or(NGX_CONF_ERROR);
             // A configuration that failed before it was complete has left ours in place, and this
             // one may be without our module.
-            if status == NGX_CONF_OK && module::is_loaded(cf) && note(cf, directive).is_err() {
+            if status == NGX_CONF_OK
+                && module::is_loaded(cf)
+                && note(cf, number, directive).is_err()
+            {
                 return NGX_CONF_ERROR;
             }
             status
@@ -160,12 +178,14 @@ unsafe extern "C" fn read(
 /// `cf` must be valid, and at the directive.
 unsafe fn note(
     cf: *mut ngx_conf_t,
+    number: usize,
     directive: &'static PassDirective,
 ) -> Result<(), CompilationFailed> {
     // SAFETY: by contract; the core module, and ours, have their configuration of each location in
     // its place.
     unsafe {
-        let (Some(location), Some(core), Some(module)) = (
+        let (Some(main_conf), Some(location), Some(core), Some(module)) = (
+            module::main_conf(cf),
             module::location_conf(cf),
             configuration::core_location(cf),
             Module::find(cf, directive.foreign.module).map(Module::index),
@@ -182,11 +202,11 @@ unsafe fn note(
             names_target: has_variable(url, b"kong_upstream_target"),
             value,
             place: Place::current(cf),
-            handler: core.as_ref().handler,
             module,
         };
-        location.pass.replace(Some(Rc::new(pass)));
-        (*core.as_ptr()).handler = Some(content::handle);
+        location.passes.borrow_mut()[number] = Some(Rc::new(pass));
+        main_conf.pass_handlers.0[number].set(core.as_ref().handler);
+        (*core.as_ptr()).handler = Some(directive.handler);
     }
     Ok(())
 }
@@ -220,29 +240,34 @@ pub unsafe fn merge_loc_conf(
     // SAFETY: by contract. The configuration of a directive's module begins with an
     // `ngx_http_upstream_conf_t`.
     unsafe {
-        let Some(core) = configuration::core_location(cf) else {
+        let (Some(main_conf), Some(core)) =
+            (module::main_conf(cf), configuration::core_location(cf))
+        else {
             return Ok(());
         };
-        let own = location.pass.borrow().clone();
-        if let Some(pass) = own {
-            // Where another directive has taken its place, the location goes to no upstream.
-            if !is_same(core.as_ref().handler, Some(content::handle)) {
-                return Ok(());
-            }
-            let conf =
-                pass.module.of::<ngx_http_upstream_conf_t>(configuration::context(cf).loc_conf);
-            let verifies = conf.is_some_and(|conf| conf.as_ref().ssl_verify == 1);
-            let name = String::from_utf8_lossy(configuration::bytes(core.as_ref().name));
-            return location.enforcement.check(&name, &pass, verifies);
-        }
-        // An `if` and a `limit_except` have the handler of the location around them.
         let core = core.as_ptr();
-        if bitfields::location_noname(core) != 0 || bitfields::location_lmt_excpt(core) != 0 {
-            if let Some(pass) = around.pass.borrow().clone() {
-                location.pass.replace(Some(Rc::clone(&pass)));
-                if is_same((*core).handler, pass.handler) {
-                    (*core).handler = Some(content::handle);
-                }
+        // An `if` and a `limit_except` go where the location around them goes, if they don't say.
+        let is_part =
+            bitfields::location_noname(core) != 0 || bitfields::location_lmt_excpt(core) != 0;
+        let around = around.passes.borrow();
+        let mut passes = location.passes.borrow_mut();
+        for (number, directive) in PASS_DIRECTIVES.iter().enumerate() {
+            if is_part && passes[number].is_none() {
+                passes[number].clone_from(&around[number]);
+            }
+            let Some(pass) = &passes[number] else {
+                continue;
+            };
+            // What nginx has given to a `limit_except`.
+            if is_same((*core).handler, main_conf.pass_handlers.0[number].get()) {
+                (*core).handler = Some(directive.handler);
+            }
+            if is_same((*core).handler, Some(directive.handler)) {
+                let conf =
+                    pass.module.of::<ngx_http_upstream_conf_t>(configuration::context(cf).loc_conf);
+                let verifies = conf.is_some_and(|conf| conf.as_ref().ssl_verify == 1);
+                let name = String::from_utf8_lossy(configuration::bytes((*core).name));
+                location.enforcement.check(&name, pass, verifies)?;
             }
         }
     }
@@ -256,9 +281,13 @@ fn is_same(one: ngx_http_handler_pt, other: ngx_http_handler_pt) -> bool {
 /// A content handler.
 pub type Handler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
 
-/// The directive of the location of `request`, and the handler that nginx has for it.
-pub fn of(request: Request<'_>) -> Option<(Rc<Pass>, Handler)> {
-    let pass = module::location_conf_of(request)?.pass.borrow().clone()?;
-    let handler = pass.handler?;
+/// Of the directive with this number: what the location of `request` has of it, and the handler that nginx
+/// has for it.
+///
+/// The location may have none of it: a request goes from one `if` to the next with the handler of the
+/// first, and nginx calls that where the last has left the request.
+pub fn of(request: Request<'_>, number: usize) -> Option<(Option<Rc<Pass>>, Handler)> {
+    let pass = module::location_conf_of(request)?.passes.borrow().get(number)?.clone();
+    let handler = module::main_conf_of(request)?.pass_handlers.0.get(number)?.get()?;
     Some((pass, handler))
 }

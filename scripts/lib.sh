@@ -135,8 +135,8 @@ build_packages=(ca-certificates gcc libc6-dev libclang-dev libssl-dev make pkg-c
 # For the tests, beside what they load into nginx. procps: a small Debian has no kill but that of its
 # shells.
 # shellcheck disable=SC2034
-test_packages=(apache2-bin binutils curl dnsmasq-base faketime gcc haproxy libtest-base-perl nghttp2-client openssl perl procps
-    prometheus wrk)
+test_packages=(apache2-bin binutils curl dnsmasq-base faketime gcc haproxy libtest-base-perl nghttp2-client openssl perl
+    procps prometheus valgrind wrk)
 
 as_root() {
     if ((EUID == 0)); then

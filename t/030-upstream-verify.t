@@ -506,8 +506,6 @@ qr/could not apply trusted store of the location: cannot load "\w+"/
 --- grep_error_log_out eval
 my ($certificates, $lists) = map {"could not apply trusted store of the location: cannot load \"$_\"\n"} qw(proxy_ssl_trusted_certificate proxy_ssl_crl);
 $certificates x 3 . $lists x 2 . $certificates =~ s/proxy/grpc/r . $lists x 2
---- error_log eval
-qr{\[warn\].* cannot load "proxy_ssl_trusted_certificate" "[^"]*/missing\.crt": X509_load_cert_file\(\) failed \(No such file or directory.*\); requests that want the service verified are refused in .*:\d+}
 --- no_error_log
 [emerg]
 [crit]

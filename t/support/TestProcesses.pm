@@ -20,8 +20,8 @@ use IO::Socket::INET ();
 use IO::Socket::UNIX ();
 use Time::HiRes ();
 
-our @EXPORT = qw(free_ports has_ended http_get master may_be_gone resident start_nginx test_folder
-    wait_until workers);
+our @EXPORT = qw(free_ports has_ended http_get master may_be_gone resident start_nginx stop_nginx test_folder
+    test_nginx wait_until workers);
 
 $ENV{PATH} .= ':/usr/local/sbin:/usr/sbin:/sbin';
 
@@ -45,12 +45,16 @@ sub free_ports {
 }
 
 # Writes the configuration of an nginx with this "http" block. Of the others, "modules" is whether it loads
-# what is under test, with the Lua modules of t/support/lua, and "main" what else is said outside of the block.
+# what is under test, with the Lua modules of t/support/lua, or "others" for all but what is under test, and
+# "main" what else is said outside of the block.
 sub configure_nginx {
     my ($name, %with) = @_;
     test_folder();
-    my $modules = $with{modules} ? join '', map {"load_module $_;\n"} split ' ', $ENV{TEST_NGINX_LOAD_MODULES} : '';
-    my $lua = $with{modules} ? "lua_package_path '$ENV{TEST_NGINX_SUPPORT}/?.lua;;';" : '';
+    my $which   = $with{modules} // '';
+    my @modules = $which ? split(' ', $ENV{TEST_NGINX_LOAD_MODULES}) : ();
+    @modules = grep { !/ngx_http_kong_tls_module/ } @modules if $which eq 'others';
+    my $modules = join '', map {"load_module $_;\n"} @modules;
+    my $lua = $which ? "lua_package_path '$ENV{TEST_NGINX_SUPPORT}/?.lua;;';" : '';
     my $user = $> == 0 ? "user root;\n" : '';
     return write_to("$folder/$name.conf", <<"_EOC_");
 ${modules}pid $folder/$name.pid;
@@ -77,6 +81,14 @@ sub start_nginx {
     # It is written after the process that was started has ended.
     wait_until("workers of $name", sub { -s "$folder/$name.pid" && workers($name) == ($with{workers} // 1) });
     return;
+}
+
+# What `nginx -t` says of such a configuration, and whether it accepts it.
+sub test_nginx {
+    my ($name, %with) = @_;
+    configure_nginx($name, %with);
+    my $said = `@{[_binary()]} -t -p $folder -c $folder/$name.conf -e $folder/$name.log 2>&1`;
+    return ($? == 0, $said);
 }
 
 # A binary that is to be replaced must know its path.
@@ -149,7 +161,7 @@ sub http_get {
     my $answer = '';
     while (1) {
         vec(my $ready = '', fileno $socket, 1) = 1;
-        select($ready, undef, undef, 10) or return 'hangs';
+        select($ready, undef, undef, 60) or return 'hangs';
         sysread $socket, $answer, 65536, length $answer or last;
     }
     return $answer =~ m{\AHTTP/\S+ (\d+)(.*?)\r\n\r\n(.*)\z}s ? ($1, $2, $3) : "no answer: $answer";

@@ -12,6 +12,7 @@ use openssl::nid::Nid;
 use openssl::pkey::{PKeyRef, Private};
 use openssl::stack::Stack;
 use openssl::x509::{GeneralName, GeneralNameRef, X509, X509NameRef, X509Ref};
+use openssl_sys::BIO;
 
 use super::error::SslError;
 use super::sys;
@@ -60,12 +61,22 @@ fn print(name: &X509NameRef) -> Result<String, SslError> {
     /// `XN_FLAG_RFC2253`
     const RFC_2253: std::ffi::c_ulong = 0x0111_0317;
 
-    // SAFETY: the name is valid. What is printed is in the memory of the BIO until that is freed.
+    // SAFETY: the BIO and the name are valid.
+    printed("X509_NAME_print_ex", |bio| unsafe {
+        sys::X509_NAME_print_ex(bio, name.as_ptr(), 0, RFC_2253)
+    })
+}
+
+/// What `print` writes to a BIO; it returns a negative number if it fails.
+fn printed(
+    function: &'static str,
+    print: impl FnOnce(*mut BIO) -> c_int,
+) -> Result<String, SslError> {
+    // SAFETY: what is printed is in the memory of the BIO until that is freed.
     unsafe {
         let bio = NonNull::new(openssl_sys::BIO_new(openssl_sys::BIO_s_mem()))
             .ok_or_else(|| SslError::take("BIO_new"))?;
-        let status = sys::X509_NAME_print_ex(bio.as_ptr(), name.as_ptr(), 0, RFC_2253);
-        let text = if status >= 0 {
+        let text = if print(bio.as_ptr()) >= 0 {
             let mut data = ptr::null_mut();
             let length = openssl_sys::BIO_get_mem_data(bio.as_ptr(), &raw mut data);
             let length = usize::try_from(length).unwrap_or_default();
@@ -76,7 +87,7 @@ fn print(name: &X509NameRef) -> Result<String, SslError> {
                 Ok(String::from_utf8_lossy(bytes).into_owned())
             }
         } else {
-            Err(SslError::take("X509_NAME_print_ex"))
+            Err(SslError::take(function))
         };
         openssl_sys::BIO_free_all(bio.as_ptr());
         text
@@ -90,13 +101,12 @@ pub fn has_key(certificate: &X509Ref, key: &PKeyRef<Private>) -> bool {
     SslError::check("X509_check_private_key", result).is_ok()
 }
 
-/// The serial number, as `$ssl_client_serial` has it: upper-case hexadecimal.
+/// The serial number, as `$ssl_client_serial` has it: upper-case hexadecimal, of whole bytes.
 pub fn serial(certificate: &X509Ref) -> Result<String, SslError> {
-    certificate
-        .serial_number()
-        .to_bn()
-        .and_then(|number| number.to_hex_str().map(|text| text.to_string()))
-        .map_err(|errors| SslError::new("BN_bn2hex", errors))
+    // SAFETY: the BIO and the number are valid.
+    printed("i2a_ASN1_INTEGER", |bio| unsafe {
+        sys::i2a_ASN1_INTEGER(bio, certificate.serial_number().as_ptr())
+    })
 }
 
 /// When the certificate begins to be valid, in seconds since the epoch.
@@ -246,6 +256,12 @@ mod tests {
         assert_eq!(subject(&certificate()).unwrap(), "CN=Zo\\C3\\AB,O=A\\, B");
         assert_eq!(issuer(&certificate()).unwrap(), "CN=Zo\\C3\\AB,O=A\\, B");
         assert_eq!(serial(&certificate()).unwrap(), "0A1B2C");
+        for (number, expected) in [("0", "00"), ("7f", "7F"), ("80", "80"), ("-1", "-01")] {
+            let mut builder = X509::builder().unwrap();
+            let number = BigNum::from_hex_str(number).unwrap().to_asn1_integer().unwrap();
+            builder.set_serial_number(&number).unwrap();
+            assert_eq!(serial(&builder.build()).unwrap(), expected);
+        }
         assert_eq!(common_name(&certificate()).unwrap(), "Zoë".as_bytes());
     }
 

@@ -1,11 +1,19 @@
 //! Certificates, keys and revocation lists from PEM (RFC 7468), and where in it something is wrong.
+//!
+//! Text between blocks is passed over, as OpenSSL does; a block never is. OpenSSL itself takes the beginning
+//! of a block that it does not recognize for text, and what is in it is lost without a word.
 
+use std::ffi::{c_char, c_long, c_uchar};
+use std::ptr::{self, NonNull};
+
+use foreign_types::ForeignType;
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
 use openssl::stack::Stack;
 use openssl::x509::{X509, X509Crl};
 
 use super::error::SslError;
+use super::sys;
 
 /// Why a text was refused.
 #[derive(Debug, thiserror::Error)]
@@ -13,97 +21,169 @@ pub enum InvalidPem {
     /// There is none of what was asked for.
     #[error("no {0} in PEM format found")]
     Nothing(&'static str),
-    /// A block has no end.
-    #[error("{what} {number} (line {line}): \"-----END {label}-----\" is missing")]
-    Unterminated { what: &'static str, number: usize, line: usize, label: String },
-    /// OpenSSL could not read a block.
-    #[error("{what} {number} (line {line}): {error}")]
-    Block { what: &'static str, number: usize, line: usize, error: SslError },
-    /// An encrypted key without a password, or with a wrong one.
-    #[error("key (line {line}): it is encrypted, and {problem}")]
-    Password { line: usize, problem: &'static str },
+    /// The text is not a sequence of blocks and of what is between them.
+    #[error("line {line}: {problem}")]
+    Structure { line: usize, problem: Structure },
+    /// A block can't be read.
+    #[error("{what} {number} (line {line}): {problem}")]
+    Block { what: &'static str, number: usize, line: usize, problem: InvalidBlock },
+    /// An encrypted key without a password.
+    #[error("key (line {line}): it is encrypted, and there is no password for it")]
+    PasswordMissing { line: usize },
+    /// An encrypted key, with OpenSSL's reason: the password may be wrong, or the cipher one that this OpenSSL
+    /// does not have.
+    #[error(
+        "key (line {line}): it is encrypted, and could not be read with this password: {error}"
+    )]
+    Encrypted { line: usize, error: SslError },
     /// No memory.
     #[error(transparent)]
     Ssl(#[from] SslError),
 }
 
+/// What is wrong with a line, or missing after it.
+#[derive(Debug, thiserror::Error)]
+pub enum Structure {
+    #[error("\"-----END {0}-----\" is missing for what begins here")]
+    Unterminated(String),
+    #[error("the end of a block that has no beginning")]
+    NotBegun,
+    #[error("a block must begin with a line of its own, \"-----BEGIN ...-----\"")]
+    Beginning,
+    #[error("blocks of {0:?} are not known here")]
+    UnknownLabel(String),
+}
+
+/// What is wrong with a block.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidBlock {
+    #[error(transparent)]
+    Ssl(#[from] SslError),
+    #[error("it is encrypted")]
+    Encrypted,
+    /// OpenSSL passes over what follows.
+    #[error("other bytes follow it")]
+    Trailing,
+}
+
+const CERTIFICATES: &[&str] = &["CERTIFICATE", "X509 CERTIFICATE", TRUSTED_CERTIFICATE];
+/// A certificate, and what OpenSSL is to trust it for.
+const TRUSTED_CERTIFICATE: &str = "TRUSTED CERTIFICATE";
+const REVOCATION_LISTS: &[&str] = &["X509 CRL"];
+/// The labels of keys end with this.
+const PRIVATE_KEY: &str = "PRIVATE KEY";
+/// What else is found beside certificates and keys, and holds none of what is looked for here.
+const OTHERS: &[&str] = &[
+    "CERTIFICATE REQUEST",
+    "DH PARAMETERS",
+    "DSA PARAMETERS",
+    "EC PARAMETERS",
+    "NEW CERTIFICATE REQUEST",
+    "PUBLIC KEY",
+    "RSA PUBLIC KEY",
+    "SSL SESSION PARAMETERS",
+    "X9.42 DH PARAMETERS",
+];
+
 /// A block, and where it is.
 struct Block<'a> {
+    label: &'a str,
     text: &'a [u8],
     /// Of its first line, counted from 1.
     line: usize,
 }
 
-/// The blocks of `text` whose label is one of `labels`.
-fn blocks<'a>(
-    text: &'a [u8],
-    what: &'static str,
-    labels: &[&str],
-) -> Result<Vec<Block<'a>>, InvalidPem> {
+/// All blocks of `text`.
+fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, InvalidPem> {
     let mut blocks = Vec::new();
-    let mut begun: Option<(usize, usize, &[u8])> = None;
+    let mut begun: Option<(usize, usize, &str)> = None;
     let mut offset = 0;
 
-    for (number, line) in (1..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
-        let start = offset;
-        offset += line.len();
-        let line = line.trim_ascii();
-        if let Some(label) = label_of(line, b"-----BEGIN ") {
-            begun = Some((start, number, label));
-        } else if let (Some((start, first, label)), Some(end)) =
-            (begun, label_of(line, b"-----END "))
-        {
-            if end == label {
-                if is_one_of(label, labels) {
-                    blocks.push(Block { text: &text[start..offset], line: first });
-                }
+    for (number, whole) in (1..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
+        let mut start = offset;
+        offset += whole.len();
+        let mut line = whole.trim_ascii_end();
+        let at = |line, problem| InvalidPem::Structure { line, problem };
+
+        if let Some((first, first_line, label)) = begun {
+            if label_of(line, "-----END ") == Some(label) {
+                blocks.push(Block { label, text: &text[first..offset], line: first_line });
                 begun = None;
+            } else if contains(line, b"-----BEGIN ") || contains(line, b"-----END ") {
+                return Err(at(first_line, Structure::Unterminated(label.to_owned())));
             }
+            continue;
+        }
+        // A byte order mark, of a text that others may have been put before.
+        if let Some(rest) = line.strip_prefix(b"\xef\xbb\xbf") {
+            start += line.len() - rest.len();
+            line = rest;
+        }
+        if let Some(label) = label_of(line, "-----BEGIN ") {
+            if !is_known(label) {
+                return Err(at(number, Structure::UnknownLabel(label.to_owned())));
+            }
+            begun = Some((start, number, label));
+        } else if contains(line, b"-----BEGIN ") {
+            return Err(at(number, Structure::Beginning));
+        } else if contains(line, b"-----END ") {
+            return Err(at(number, Structure::NotBegun));
         }
     }
     match begun {
-        Some((_, line, label)) if is_one_of(label, labels) => Err(InvalidPem::Unterminated {
-            what,
-            number: blocks.len() + 1,
-            line,
-            label: String::from_utf8_lossy(label).into_owned(),
-        }),
-        _ if blocks.is_empty() => Err(InvalidPem::Nothing(what)),
-        _ => Ok(blocks),
+        Some((_, line, label)) => {
+            Err(InvalidPem::Structure { line, problem: Structure::Unterminated(label.to_owned()) })
+        }
+        None => Ok(blocks),
     }
 }
 
-fn label_of<'a>(line: &'a [u8], before: &[u8]) -> Option<&'a [u8]> {
-    line.strip_prefix(before)?.strip_suffix(b"-----")
+fn label_of<'a>(line: &'a [u8], before: &str) -> Option<&'a str> {
+    std::str::from_utf8(line).ok()?.strip_prefix(before)?.strip_suffix("-----")
 }
 
-fn is_one_of(label: &[u8], labels: &[&str]) -> bool {
-    labels.iter().any(|known| known.as_bytes() == label)
+fn contains(line: &[u8], part: &[u8]) -> bool {
+    line.windows(part.len()).any(|window| window == part)
 }
 
-/// What `read` makes of each block.
+fn is_known(label: &str) -> bool {
+    [CERTIFICATES, REVOCATION_LISTS, OTHERS].iter().any(|labels| labels.contains(&label))
+        || is_private_key(label)
+}
+
+fn is_private_key(label: &str) -> bool {
+    label.ends_with(PRIVATE_KEY)
+}
+
+/// What `read` makes of each block with one of the labels.
 fn all<T>(
     text: &[u8],
     what: &'static str,
     labels: &[&str],
-    read: impl Fn(&[u8]) -> Result<T, ErrorStack>,
-    function: &'static str,
+    read: impl Fn(&Block<'_>) -> Result<T, InvalidBlock>,
 ) -> Result<Vec<T>, InvalidPem> {
-    (1..)
-        .zip(blocks(text, what, labels)?)
-        .map(|(number, Block { text, line })| {
-            read(text).map_err(|errors| {
-                let error = SslError::new(function, errors);
-                InvalidPem::Block { what, number, line, error }
-            })
+    let blocks = blocks(text)?;
+    let blocks = blocks.iter().filter(|block| labels.contains(&block.label));
+    let all: Vec<_> = (1..)
+        .zip(blocks)
+        .map(|(number, block)| {
+            let line = block.line;
+            read(block).map_err(|problem| InvalidPem::Block { what, number, line, problem })
         })
-        .collect()
+        .collect::<Result<_, _>>()?;
+    if all.is_empty() { Err(InvalidPem::Nothing(what)) } else { Ok(all) }
 }
 
-/// The certificates in `text`, in their order. What else is in it is passed over.
+/// The certificates in `text`, in their order.
 pub fn certificates(text: &[u8]) -> Result<Vec<X509>, InvalidPem> {
-    const LABELS: &[&str] = &["CERTIFICATE", "X509 CERTIFICATE"];
-    all(text, "certificate", LABELS, X509::from_pem, "PEM_read_bio_X509")
+    all(text, "certificate", CERTIFICATES, |block| {
+        let der = decoded(block.text)?;
+        if block.label == TRUSTED_CERTIFICATE {
+            whole(&der, "d2i_X509_AUX", sys::d2i_X509_AUX)
+        } else {
+            whole(&der, "d2i_X509", openssl_sys::d2i_X509)
+        }
+    })
 }
 
 /// As [`certificates`], as OpenSSL has chains.
@@ -118,20 +198,71 @@ pub fn chain(text: &[u8]) -> Result<Stack<X509>, InvalidPem> {
 
 /// The revocation lists in `text`.
 pub fn revocation_lists(text: &[u8]) -> Result<Vec<X509Crl>, InvalidPem> {
-    all(text, "revocation list", &["X509 CRL"], X509Crl::from_pem, "PEM_read_bio_X509_CRL")
+    all(text, "revocation list", REVOCATION_LISTS, |block| {
+        whole(&decoded(block.text)?, "d2i_X509_CRL", openssl_sys::d2i_X509_CRL)
+    })
+}
+
+/// The bytes that a block encodes.
+fn decoded(text: &[u8]) -> Result<Vec<u8>, InvalidBlock> {
+    let length = i32::try_from(text.len()).unwrap_or(i32::MAX);
+    let mut name: *mut c_char = ptr::null_mut();
+    let mut header: *mut c_char = ptr::null_mut();
+    let mut data: *mut c_uchar = ptr::null_mut();
+    let mut data_length: c_long = 0;
+    // SAFETY: the BIO reads `length` bytes of the text at most, and is freed before the text is. What OpenSSL
+    // gives is a string, a string and so many bytes, which are the caller's.
+    unsafe {
+        let bio = NonNull::new(openssl_sys::BIO_new_mem_buf(text.as_ptr().cast(), length))
+            .ok_or_else(|| SslError::take("BIO_new_mem_buf"))?;
+        let status = sys::PEM_read_bio(
+            bio.as_ptr(),
+            &raw mut name,
+            &raw mut header,
+            &raw mut data,
+            &raw mut data_length,
+        );
+        openssl_sys::BIO_free_all(bio.as_ptr());
+        SslError::check("PEM_read_bio", status)?;
+
+        let is_encrypted = *header != 0;
+        let data_length = usize::try_from(data_length).unwrap_or_default();
+        let bytes = std::slice::from_raw_parts(data, data_length).to_vec();
+        openssl_sys::OPENSSL_free(name.cast());
+        openssl_sys::OPENSSL_free(header.cast());
+        openssl_sys::OPENSSL_free(data.cast());
+        if is_encrypted { Err(InvalidBlock::Encrypted) } else { Ok(bytes) }
+    }
+}
+
+/// `d2i_X509(3)` and its like.
+type Decode<T> = unsafe extern "C" fn(*mut *mut T, *mut *const c_uchar, c_long) -> *mut T;
+
+/// What `decode` makes of `der`, as a whole.
+fn whole<T: ForeignType>(
+    der: &[u8],
+    function: &'static str,
+    decode: Decode<T::CType>,
+) -> Result<T, InvalidBlock> {
+    let length = c_long::try_from(der.len()).unwrap_or(c_long::MAX);
+    let mut end = der.as_ptr();
+    // SAFETY: the function reads `length` bytes at most, and moves `end` behind what it has read. What it makes
+    // is the caller's.
+    let (made, read) = unsafe {
+        let made = decode(ptr::null_mut(), &raw mut end, length);
+        if made.is_null() {
+            return Err(SslError::take(function).into());
+        }
+        (T::from_ptr(made), end.offset_from(der.as_ptr()))
+    };
+    if usize::try_from(read) == Ok(der.len()) { Ok(made) } else { Err(InvalidBlock::Trailing) }
 }
 
 /// The first private key in `text`.
 pub fn key(text: &[u8], password: Option<&[u8]>) -> Result<PKey<Private>, InvalidPem> {
-    const LABELS: &[&str] = &[
-        "PRIVATE KEY",
-        "ENCRYPTED PRIVATE KEY",
-        "RSA PRIVATE KEY",
-        "EC PRIVATE KEY",
-        "DSA PRIVATE KEY",
-    ];
-    let blocks = blocks(text, "key", LABELS)?;
-    let Some(Block { text, line }) = blocks.first() else {
+    let blocks = blocks(text)?;
+    let Some(&Block { text, line, .. }) = blocks.iter().find(|block| is_private_key(block.label))
+    else {
         return Err(InvalidPem::Nothing("key"));
     };
     // Without a callback of ours, OpenSSL would ask whoever sits at the terminal.
@@ -147,17 +278,13 @@ pub fn key(text: &[u8], password: Option<&[u8]>) -> Result<PKey<Private>, Invali
             _ => Err(ErrorStack::get()),
         }
     });
-    key.map_err(|errors| match (was_asked, password) {
-        (true, None | Some([])) => {
-            InvalidPem::Password { line: *line, problem: "there is no password for it" }
+    key.map_err(|errors| {
+        let error = SslError::new("PEM_read_bio_PrivateKey", errors);
+        match (was_asked, password) {
+            (true, None | Some([])) => InvalidPem::PasswordMissing { line },
+            (true, Some(_)) => InvalidPem::Encrypted { line, error },
+            (false, _) => InvalidPem::Block { what: "key", number: 1, line, problem: error.into() },
         }
-        (true, Some(_)) => InvalidPem::Password { line: *line, problem: "the password is wrong" },
-        (false, _) => InvalidPem::Block {
-            what: "key",
-            number: 1,
-            line: *line,
-            error: SslError::new("PEM_read_bio_PrivateKey", errors),
-        },
     })
 }
 
@@ -212,9 +339,11 @@ mod tests {
         cut.extend(&one[..100]);
         assert_eq!(
             certificates(&cut).unwrap_err().to_string(),
-            format!("certificate 2 (line {first_line}): \"-----END CERTIFICATE-----\" is missing")
+            format!(
+                "line {first_line}: \"-----END CERTIFICATE-----\" is missing for what begins here"
+            )
         );
-        for nothing in [&b""[..], b"\0", b"certificate", b"-----END CERTIFICATE-----\n"] {
+        for nothing in [&b""[..], b"\0", b"certificate", b"-----\n"] {
             let error = certificates(nothing).unwrap_err().to_string();
             assert_eq!(error, "no certificate in PEM format found");
         }
@@ -235,14 +364,18 @@ mod tests {
         for (password, problem) in [
             (None, "there is no password for it"),
             (Some(&b""[..]), "there is no password for it"),
-            (Some(b"wrong"), "the password is wrong"),
-            (Some(&[b'x'; 5000]), "the password is wrong"),
+            (
+                Some(b"wrong"),
+                "could not be read with this password: PEM_read_bio_PrivateKey() failed",
+            ),
+            (Some(&[b'x'; 5000]), "could not be read with this password: "),
         ] {
-            assert_eq!(
-                key(&encrypted, password).unwrap_err().to_string(),
-                format!("key (line 1): it is encrypted, and {problem}")
-            );
+            let error = key(&encrypted, password).unwrap_err().to_string();
+            let expected = format!("key (line 1): it is encrypted, and {problem}");
+            assert!(error.starts_with(&expected), "{error}");
         }
+        let error = key(&encrypted, Some(b"wrong")).unwrap_err().to_string();
+        assert!(error.contains("bad decrypt"), "{error}");
         assert!(ErrorStack::get().errors().is_empty());
     }
 
@@ -250,5 +383,102 @@ mod tests {
     fn revocation_lists_are_no_certificates() {
         let error = revocation_lists(&pem(&["one"])).err().unwrap().to_string();
         assert_eq!(error, "no revocation list in PEM format found");
+    }
+
+    #[test]
+    fn no_block_is_passed_over() {
+        let (one, two) = (pem(&["one"]), pem(&["two"]));
+        let count = |text: &[u8]| certificates(text).map(|all| all.len());
+        let is_refused = |parts: &[&[u8]], expected: &str| {
+            let error = count(&parts.concat()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+        for text in [
+            [BYTE_ORDER_MARK, &one, &two].concat(),
+            [&*one, BYTE_ORDER_MARK, &two].concat(),
+            [BYTE_ORDER_MARK, b"words\n", &one, b"more\r\n", &two, b"words"].concat(),
+            [one.as_slice(), two.as_slice()].concat().replace_all(b"\n", b"\r\n"),
+            [one.as_slice(), two.as_slice()].concat().replace_all(b"-----\n", b"----- \t\n"),
+            [&*one, b"-----BEGIN DH PARAMETERS-----\nAA==\n-----END DH PARAMETERS-----\n", &two]
+                .concat(),
+        ] {
+            assert_eq!(count(&text).unwrap(), 2, "{}", text.escape_ascii());
+        }
+        let cut = &one[..100];
+        is_refused(&[cut, b"\n", &two], "line 1: \"-----END CERTIFICATE-----\" is missing");
+        is_refused(&[&two, cut, &one], "is missing for what begins here");
+        is_refused(&[&one[100..], &two], "the end of a block that has no beginning");
+        is_refused(&[one.trim_ascii_end(), &two], "is missing for what begins here");
+        is_refused(&[&one, b" ", &two], "a block must begin with a line of its own");
+        is_refused(&[&one, b"x", &two], "a block must begin with a line of its own");
+        is_refused(&[&[&*one, &two].concat().replace_all(b"\n", b"\r")], "line 1: ");
+        is_refused(
+            &[&one, &two.replace_all(b"CERTIFICATE", b"CERTIFCATE")],
+            "blocks of \"CERTIFCATE\" are not known here",
+        );
+        is_refused(&[&one, &two.replace_all(b"CERTIFICATE", b"PKCS7")], "are not known here");
+        is_refused(
+            &[&one, &two.replace_all(b"END CERTIFICATE", b"END X509 CERTIFICATE")],
+            "is missing for what begins here",
+        );
+        let key = PKey::generate_ed25519().unwrap().private_key_to_pem_pkcs8().unwrap();
+        let key_of = |parts: &[&[u8]]| super::key(&parts.concat(), None).map(|_| ());
+        assert!(key_of(&[&one, &key, &two]).is_ok());
+        assert!(key_of(&[cut, b"\n", &key]).is_err());
+        assert!(key_of(&[&key[..40], b"\n", &key]).is_err());
+    }
+
+    #[test]
+    fn a_block_is_read_whole() {
+        let der = certificates(&pem(&["one"])).unwrap()[0].to_der().unwrap();
+        let encoded = |label: &str, more: &[u8]| {
+            let text = openssl::base64::encode_block(&[&*der, more].concat());
+            let lines: Vec<_> =
+                text.as_bytes().chunks(64).map(|line| [line, b"\n"].concat()).collect();
+            let begin = format!("-----BEGIN {label}-----\n");
+            let end = format!("-----END {label}-----\n");
+            [begin.as_bytes(), &lines.concat(), end.as_bytes()].concat()
+        };
+        for label in CERTIFICATES {
+            assert_eq!(certificates(&encoded(label, b"")).unwrap().len(), 1, "{label}");
+        }
+        let error = certificates(&encoded("CERTIFICATE", b"x")).unwrap_err().to_string();
+        assert_eq!(error, "certificate 1 (line 1): other bytes follow it");
+        assert!(certificates(&encoded(TRUSTED_CERTIFICATE, b"x")).is_err());
+        // What it is trusted for.
+        let trust = b"\x30\x0c\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01";
+        assert!(certificates(&encoded(TRUSTED_CERTIFICATE, trust)).is_ok());
+        let mut encrypted = encoded("CERTIFICATE", b"");
+        let header = b"Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n";
+        let place = lines(b"\n") + b"-----BEGIN CERTIFICATE-----".len();
+        encrypted.splice(place..place, header.iter().copied());
+        let error = certificates(&encrypted).unwrap_err().to_string();
+        assert_eq!(error, "certificate 1 (line 1): it is encrypted");
+        assert!(ErrorStack::get().errors().is_empty());
+    }
+
+    trait ReplaceAll {
+        fn replace_all(&self, from: &[u8], to: &[u8]) -> Vec<u8>;
+    }
+
+    impl ReplaceAll for [u8] {
+        fn replace_all(&self, from: &[u8], to: &[u8]) -> Vec<u8> {
+            let mut all = Vec::new();
+            let mut rest = self;
+            while !rest.is_empty() {
+                match rest.strip_prefix(from) {
+                    Some(after) => {
+                        all.extend(to);
+                        rest = after;
+                    }
+                    None => {
+                        all.push(rest[0]);
+                        rest = &rest[1..];
+                    }
+                }
+            }
+            all
+        }
     }
 }

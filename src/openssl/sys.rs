@@ -14,8 +14,9 @@
 use std::ffi::{c_char, c_int, c_long, c_uchar, c_uint, c_ulong, c_void};
 
 use openssl_sys::{
-    BIO, EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509, X509_CRL, X509_NAME, X509_STORE,
-    X509_STORE_CTX, X509_VERIFY_PARAM, stack_st_X509, stack_st_X509_NAME, stack_st_X509_OBJECT,
+    ASN1_INTEGER, BIO, EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509, X509_CRL,
+    X509_NAME, X509_STORE, X509_STORE_CTX, X509_VERIFY_PARAM, stack_st_X509, stack_st_X509_NAME,
+    stack_st_X509_OBJECT,
 };
 
 /// `SSL_CTX_set_info_callback(3)`
@@ -213,6 +214,7 @@ unsafe extern "C" {
         indent: c_int,
         flags: c_ulong,
     ) -> c_int;
+    pub fn i2a_ASN1_INTEGER(out: *mut BIO, number: *const ASN1_INTEGER) -> c_int;
     pub fn X509_check_private_key(certificate: *const X509, key: *const EVP_PKEY) -> c_int;
     pub fn X509_STORE_up_ref(store: *mut X509_STORE) -> c_int;
     pub fn X509_STORE_add_crl(store: *mut X509_STORE, crl: *mut X509_CRL) -> c_int;
@@ -226,6 +228,19 @@ unsafe extern "C" {
     pub fn X509_VERIFY_PARAM_set_trust(param: *mut X509_VERIFY_PARAM, trust: c_int) -> c_int;
     pub fn X509_VERIFY_PARAM_get_flags(param: *const X509_VERIFY_PARAM) -> c_ulong;
     pub fn X509_VERIFY_PARAM_get_depth(param: *const X509_VERIFY_PARAM) -> c_int;
+
+    pub fn PEM_read_bio(
+        bio: *mut BIO,
+        name: *mut *mut c_char,
+        header: *mut *mut c_char,
+        data: *mut *mut c_uchar,
+        length: *mut c_long,
+    ) -> c_int;
+    pub fn d2i_X509_AUX(
+        certificate: *mut *mut X509,
+        bytes: *mut *const c_uchar,
+        length: c_long,
+    ) -> *mut X509;
 
     pub fn OPENSSL_sk_dup(stack: *const OPENSSL_STACK) -> *mut OPENSSL_STACK;
     pub fn OPENSSL_sk_zero(stack: *mut OPENSSL_STACK);

@@ -28,7 +28,7 @@ use crate::nginx::peer::Peer;
 use crate::nginx::pool::Pool;
 use crate::nginx::request::Request;
 use crate::nginx::round_robin::{self, Balancer};
-use crate::openssl::version;
+use crate::openssl::{folder, version};
 use crate::status::zone::Zone;
 use crate::upstream::balancers;
 use crate::upstream::connection::SharedSessionCache;
@@ -260,6 +260,7 @@ unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
                 configuration_error(cf, format_args!("could not register Lua package {package}"));
                 return NGX_ERROR as ngx_int_t;
             }
+            folder::report_to(|words| process_log().error(format_args!("{words}")));
             pass::preconfiguration(cf);
             keepalive::preconfiguration(cf);
             balancers::preconfiguration(cf);

@@ -5,6 +5,7 @@ pub mod certificate_authorities;
 pub mod client_certificate;
 pub mod error;
 pub mod fingerprint;
+pub mod folder;
 pub mod lua_object;
 pub mod object_cache;
 pub mod pem;

@@ -13,7 +13,7 @@ use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509StoreContextRef, X509VerifyResult};
 use openssl_sys::X509_STORE_CTX;
 
-use super::sys;
+use super::{folder, sys};
 
 /// Whether an error says that a certificate is revoked, or that this could not be found out.
 pub fn is_of_revocation(error: c_int) -> bool {
@@ -69,7 +69,13 @@ pub enum Found {
 pub fn found(context: &X509StoreContextRef, preverified: bool) -> Found {
     let result = context.error().as_raw();
     if preverified {
-        return Found::Good;
+        if !folder::hides_list(context) || is_at_partial_end(context) {
+            return Found::Good;
+        }
+        // OpenSSL has not found anything wrong: it does not know what it could not read.
+        set_error(context, openssl_sys::X509_V_ERR_UNABLE_TO_GET_CRL);
+        let is_kept = remember(context, openssl_sys::X509_V_ERR_UNABLE_TO_GET_CRL);
+        return if is_kept { Found::Bad } else { Found::Lost };
     }
     let Some(before) = remembered(context) else {
         return Found::Lost;

@@ -1,12 +1,13 @@
 //! Stores of trusted certificates.
 
 use std::cell::Cell;
-use std::ffi::c_int;
+use std::ffi::{CStr, OsStr, c_int};
 use std::marker::PhantomData;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{self, Path, PathBuf};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::{fs, io};
+use std::{env, fs, io};
 
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::ssl::SslFiletype;
@@ -20,6 +21,7 @@ use openssl_sys::OPENSSL_STACK;
 
 use super::error::SslError;
 use super::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
+use super::folder;
 use super::object_cache::HoldsItsObjects;
 use super::pem::{self, InvalidPem};
 use super::revocation;
@@ -259,11 +261,8 @@ pub enum InvalidStore {
     Pem { setting: &'static str, error: InvalidPem },
     #[error("{setting} \"{}\": {error}", path.display())]
     File { setting: &'static str, path: PathBuf, error: io::Error },
-    /// OpenSSL would look in others.
-    #[error("dir \"{}\": a folder can't be used whose full name has \":\" in it, or is not UTF-8", path.display())]
-    FolderName { path: PathBuf },
-    #[error("file \"{}\": {error}", path.display())]
-    FilePem { path: PathBuf, error: InvalidPem },
+    #[error("{setting} \"{}\": {error}", path.display())]
+    FilePem { setting: &'static str, path: PathBuf, error: InvalidPem },
     #[error(transparent)]
     Ssl(#[from] SslError),
 }
@@ -282,35 +281,25 @@ pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
         certificates.extend(found.map_err(|error| InvalidStore::Pem { setting: "pem", error })?);
     }
     if let Some(path) = file {
-        let text = fs::read(path).map_err(|error| InvalidStore::File {
-            setting: "file",
-            path: path.into(),
-            error,
-        })?;
-        let found = pem::certificates(&text);
-        certificates
-            .extend(found.map_err(|error| InvalidStore::FilePem { path: path.into(), error })?);
+        certificates.extend(certificates_of("file", path)?);
+    }
+    if system {
+        let path = system_path(SystemPath::File);
+        if path.exists() {
+            certificates.extend(certificates_of("system", &path)?);
+        }
     }
     for certificate in certificates {
         builder.add_cert(certificate).map_err(failed("X509_STORE_add_cert"))?;
     }
     if let Some(path) = folder {
-        let unreadable = |error| InvalidStore::File { setting: "dir", path: path.into(), error };
-        // OpenSSL looks there whenever it verifies, and a worker may be elsewhere then.
-        let full = path::absolute(path).map_err(unreadable)?;
-        // X509_LOOKUP_hash_dir(3) takes a list of names, and any name.
-        let name = full
-            .to_str()
-            .filter(|name| !name.contains(':'))
-            .ok_or_else(|| InvalidStore::FolderName { path: full.clone() })?;
-        fs::read_dir(&full).map_err(unreadable)?;
-        builder
-            .add_lookup(X509Lookup::hash_dir())
-            .and_then(|lookup| lookup.add_dir(name, SslFiletype::PEM))
-            .map_err(failed("X509_LOOKUP_add_dir"))?;
+        look_in(&builder, "dir", path)?;
     }
     if system {
-        builder.set_default_paths().map_err(failed("X509_STORE_set_default_paths"))?;
+        for path in env::split_paths(&system_path(SystemPath::Folders)).filter(|path| path.exists())
+        {
+            look_in(&builder, "system", &path)?;
+        }
     }
     let mut flags = X509VerifyFlags::empty();
     if let Some(revoked) = revoked {
@@ -328,6 +317,53 @@ pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
     }
     builder.set_flags(flags).map_err(failed("X509_STORE_set_flags"))?;
     Ok(finished(builder))
+}
+
+/// The certificates in a file.
+fn certificates_of(setting: &'static str, path: &Path) -> Result<Vec<X509>, InvalidStore> {
+    let text =
+        fs::read(path).map_err(|error| InvalidStore::File { setting, path: path.into(), error })?;
+    pem::certificates(&text).map_err(|error| InvalidStore::FilePem {
+        setting,
+        path: path.into(),
+        error,
+    })
+}
+
+fn look_in(
+    builder: &X509StoreBuilderRef,
+    setting: &'static str,
+    path: &Path,
+) -> Result<(), InvalidStore> {
+    let unreadable = |error| InvalidStore::File { setting, path: path.into(), error };
+    // It is looked into whenever something is verified, and a worker may be elsewhere then.
+    let full = path::absolute(path).map_err(unreadable)?;
+    fs::read_dir(&full).map_err(unreadable)?;
+    Ok(folder::look_in(builder, full)?)
+}
+
+/// Where the system keeps what it trusts.
+enum SystemPath {
+    File,
+    Folders,
+}
+
+/// As `X509_STORE_set_default_paths(3)` has it, which says nothing of what it can't read.
+fn system_path(path: SystemPath) -> PathBuf {
+    // SAFETY: both functions return strings that live as long as the program.
+    let (variable, default) = unsafe {
+        match path {
+            SystemPath::File => {
+                (sys::X509_get_default_cert_file_env(), sys::X509_get_default_cert_file())
+            }
+            SystemPath::Folders => {
+                (sys::X509_get_default_cert_dir_env(), sys::X509_get_default_cert_dir())
+            }
+        }
+    };
+    // SAFETY: as above.
+    let text = |text| OsStr::from_bytes(unsafe { CStr::from_ptr(text) }.to_bytes());
+    env::var_os(text(variable)).unwrap_or_else(|| text(default).to_owned()).into()
 }
 
 /// Why a store could not be made of files.

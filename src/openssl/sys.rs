@@ -15,8 +15,8 @@ use std::ffi::{c_char, c_int, c_long, c_uchar, c_uint, c_ulong, c_void};
 
 use openssl_sys::{
     ASN1_INTEGER, BIO, EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509, X509_CRL,
-    X509_NAME, X509_STORE, X509_STORE_CTX, X509_VERIFY_PARAM, stack_st_X509, stack_st_X509_NAME,
-    stack_st_X509_OBJECT,
+    X509_LOOKUP, X509_LOOKUP_METHOD, X509_NAME, X509_STORE, X509_STORE_CTX, X509_VERIFY_PARAM,
+    stack_st_X509, stack_st_X509_NAME, stack_st_X509_OBJECT,
 };
 
 /// `SSL_CTX_set_info_callback(3)`
@@ -34,6 +34,14 @@ pub type client_certificate_callback = unsafe extern "C" fn(
 
 /// `SSL_set_verify(3)`
 pub type verify_callback = extern "C" fn(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int;
+
+/// `X509_LOOKUP_meth_set_get_by_subject(3)`
+pub type get_by_subject = unsafe extern "C" fn(
+    lookup: *mut X509_LOOKUP,
+    r#type: c_int,
+    name: *const X509_NAME,
+    found: *mut X509_OBJECT,
+) -> c_int;
 
 /// `SSL_CTX_set_session_ticket_cb(3)`
 pub type generate_ticket_callback =
@@ -220,6 +228,38 @@ unsafe extern "C" {
     pub fn X509_STORE_add_crl(store: *mut X509_STORE, crl: *mut X509_CRL) -> c_int;
     pub fn X509_STORE_get0_param(store: *const X509_STORE) -> *mut X509_VERIFY_PARAM;
     pub fn X509_STORE_get0_objects(store: *const X509_STORE) -> *mut stack_st_X509_OBJECT;
+    pub fn X509_get_default_cert_dir() -> *const c_char;
+    pub fn X509_get_default_cert_dir_env() -> *const c_char;
+    pub fn X509_get_default_cert_file() -> *const c_char;
+    pub fn X509_get_default_cert_file_env() -> *const c_char;
+    pub fn X509_STORE_lock(store: *mut X509_STORE) -> c_int;
+    pub fn X509_STORE_unlock(store: *mut X509_STORE) -> c_int;
+    pub fn X509_STORE_set_ex_data(store: *mut X509_STORE, index: c_int, data: *mut c_void)
+    -> c_int;
+    pub fn X509_STORE_get_ex_data(store: *const X509_STORE, index: c_int) -> *mut c_void;
+    pub fn X509_LOOKUP_meth_new(name: *const c_char) -> *mut X509_LOOKUP_METHOD;
+    pub fn X509_LOOKUP_meth_set_new_item(
+        method: *mut X509_LOOKUP_METHOD,
+        function: Option<unsafe extern "C" fn(lookup: *mut X509_LOOKUP) -> c_int>,
+    ) -> c_int;
+    pub fn X509_LOOKUP_meth_set_free(
+        method: *mut X509_LOOKUP_METHOD,
+        function: Option<unsafe extern "C" fn(lookup: *mut X509_LOOKUP)>,
+    ) -> c_int;
+    pub fn X509_LOOKUP_meth_set_get_by_subject(
+        method: *mut X509_LOOKUP_METHOD,
+        function: Option<get_by_subject>,
+    ) -> c_int;
+    pub fn X509_LOOKUP_set_method_data(lookup: *mut X509_LOOKUP, data: *mut c_void) -> c_int;
+    pub fn X509_LOOKUP_get_method_data(lookup: *const X509_LOOKUP) -> *mut c_void;
+    pub fn X509_LOOKUP_get_store(lookup: *const X509_LOOKUP) -> *mut X509_STORE;
+    pub fn X509_OBJECT_retrieve_by_subject(
+        objects: *mut stack_st_X509_OBJECT,
+        r#type: c_int,
+        name: *const X509_NAME,
+    ) -> *mut X509_OBJECT;
+    pub fn X509_OBJECT_set1_X509(object: *mut X509_OBJECT, certificate: *mut X509) -> c_int;
+    pub fn X509_OBJECT_set1_X509_CRL(object: *mut X509_OBJECT, list: *mut X509_CRL) -> c_int;
     pub fn X509_OBJECT_get_type(object: *const X509_OBJECT) -> c_int;
     pub fn X509_OBJECT_get0_X509(object: *const X509_OBJECT) -> *mut X509;
     pub fn X509_OBJECT_get0_X509_CRL(object: *const X509_OBJECT) -> *mut X509_CRL;

@@ -10,6 +10,7 @@ use openssl::x509::{X509, X509Ref, X509StoreContext, X509StoreContextRef, X509Ve
 
 use super::certificate;
 use super::error::SslError;
+use super::folder;
 use super::revocation;
 use super::ssl::reason;
 use super::store::{self, Lists};
@@ -68,8 +69,14 @@ pub struct Terms {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// One of its certificates, counted from 1, with its subject.
-    #[error("{reason} (certificate {number}: {subject})")]
-    Rejected { reason: &'static str, number: usize, subject: String },
+    #[error("{reason} (certificate {number}: {subject}){}", unreadable.as_ref().map(|words| format!("; {words}")).unwrap_or_default())]
+    Rejected {
+        reason: &'static str,
+        number: usize,
+        subject: String,
+        /// What would have been needed, perhaps, and could not be read.
+        unreadable: Option<String>,
+    },
     #[error(transparent)]
     Ssl(#[from] SslError),
 }
@@ -138,9 +145,13 @@ pub fn verify(
                     return Ok(Ok(()));
                 }
                 let number = context.error_depth() as usize + 1;
-                let subject = context.current_cert().map(certificate::subject);
+                let current = context.current_cert();
+                let subject = current.map(certificate::subject);
                 let subject = subject.and_then(Result::ok).unwrap_or_default();
-                Ok(Err(Failure::Rejected { reason: reason(result), number, subject }))
+                let unreadable = current
+                    .filter(|_| is_of_what_is_missing(result))
+                    .and_then(|current| folder::problem(store, current.issuer_name()));
+                Ok(Err(Failure::Rejected { reason: reason(result), number, subject, unreadable }))
             })
             .map_err(error)?
     };
@@ -148,6 +159,16 @@ pub fn verify(
     // What a failed verification leaves behind, nginx would take for an error of a later call.
     drop(ErrorStack::get());
     (verdict, next)
+}
+
+/// Whether an error says that something was not found.
+fn is_of_what_is_missing(result: X509VerifyResult) -> bool {
+    matches!(
+        result.as_raw(),
+        openssl_sys::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT
+            | openssl_sys::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
+            | openssl_sys::X509_V_ERR_UNABLE_TO_GET_CRL
+    )
 }
 
 /// What the revocation lists of `base` say of the chain that `verification` has found to be good, by

@@ -113,8 +113,10 @@ sub _forge {
     return;
 }
 
-# A list of an issuer, with certificates that it has revoked.
+# A list of an issuer, with certificates that it has revoked. It is of today, or of the beginning of a year, which
+# comes first: { since => 2025 }.
 sub revocation_list {
+    my %of = ref $_[0] ? %{ shift() } : ();
     my ($name, $issuer, @revoked) = @_;
     my $path = "$folder/$name-crl";
     mkdir $path or die "$name: $!\n";
@@ -123,7 +125,8 @@ sub revocation_list {
     $issuer = _path($issuer);
     my @ca = ('openssl', 'ca', '-config', $conf, '-cert', "$issuer.crt", '-keyfile', "$issuer.key");
     _command(@ca, '-revoke', _path($_) . '.crt') for @revoked;
-    _command(@ca, '-gencrl', '-crldays', 3650, '-out', "$folder/$name.crl");
+    my @since = $of{since} ? ('-crl_lastupdate', "$of{since}0101000000Z") : ();
+    _command(@ca, '-gencrl', @since, '-crldays', 3650, '-out', "$folder/$name.crl");
     return;
 }
 

@@ -55,7 +55,7 @@ sub configure_nginx {
     @modules = grep { !/ngx_http_kong_tls_module/ } @modules if $which eq 'others';
     my $modules = join '', map {"load_module $_;\n"} @modules;
     my $lua = $which ? "lua_package_path '$ENV{TEST_NGINX_SUPPORT}/?.lua;;';" : '';
-    my $user = $> == 0 ? "user root;\n" : '';
+    my $user = $> == 0 ? "user @{[$with{user} // 'root']};\n" : '';
     return write_to("$folder/$name.conf", <<"_EOC_");
 ${modules}pid $folder/$name.pid;
 error_log $folder/$name.log @{[$with{log} // 'error']};

@@ -1,0 +1,382 @@
+//! Folders of certificates and revocation lists, each in a file that `openssl rehash` has named.
+//!
+//! OpenSSL's own lookup (`X509_LOOKUP_hash_dir(3)`) takes a file that it can't read, or not understand, for one
+//! that is not there: a newer list vanishes, and who is revoked is good. Ours remembers what it could not
+//! read, and fails the verifications that would need it.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::ffi::c_int;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
+use std::{fs, io};
+
+use foreign_types::{ForeignType, ForeignTypeRef};
+use openssl::error::ErrorStack;
+use openssl::x509::store::{X509StoreBuilderRef, X509StoreRef};
+use openssl::x509::verify::X509VerifyFlags;
+use openssl::x509::{X509, X509NameRef, X509StoreContextRef};
+use openssl_sys::{X509_LOOKUP, X509_LOOKUP_METHOD, X509_NAME, X509_STORE};
+
+use super::error::SslError;
+use super::pem::{self, InvalidPem};
+use super::sys;
+
+/// What is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Certificate,
+    List,
+}
+
+/// All of a kind that have the same hash in their name: of a subject, or of the issuer of a list.
+type Named = (Kind, u32);
+
+/// A file that could not be read.
+#[derive(Debug)]
+pub struct Unreadable {
+    path: PathBuf,
+    problem: Problem,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error(transparent)]
+    File(#[from] io::Error),
+    #[error(transparent)]
+    Pem(#[from] InvalidPem),
+    #[error(transparent)]
+    Ssl(#[from] SslError),
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\" can't be read: {}", self.path.display(), self.problem)
+    }
+}
+
+/// The folders of a store, and what was read of them.
+#[derive(Default)]
+struct Folders {
+    paths: RefCell<Vec<PathBuf>>,
+    read: RefCell<HashSet<PathBuf>>,
+    /// Files that could not be read when they were looked for last, by what they are there for.
+    files: RefCell<HashMap<Named, String>>,
+    /// A folder that could not be looked into.
+    folder: RefCell<Option<String>>,
+}
+
+impl Folders {
+    /// Reads what there is of this name and was not read yet, into `store`.
+    fn read(&self, store: *mut X509_STORE, named: Named) {
+        let (mut of_folders, mut of_files) = (None, None);
+        for folder in self.paths.borrow().iter() {
+            match self.read_folder(store, folder, named) {
+                Ok(None) => {}
+                Ok(Some(unreadable)) => drop(of_files.get_or_insert(unreadable)),
+                Err(unreadable) => drop(of_folders.get_or_insert(unreadable)),
+            }
+        }
+        let known = &mut *self.folder.borrow_mut();
+        remember(known, of_folders);
+        let mut files = self.files.borrow_mut();
+        let mut known = files.remove(&named);
+        remember(&mut known, of_files);
+        if let Some(known) = known {
+            files.insert(named, known);
+        }
+    }
+
+    /// What of it could not be read, if anything, or the error that the folder can't be looked into.
+    fn read_folder(
+        &self,
+        store: *mut X509_STORE,
+        folder: &Path,
+        named: Named,
+    ) -> Result<Option<Unreadable>, Unreadable> {
+        let (kind, hash) = named;
+        let r = if kind == Kind::List { "r" } else { "" };
+        let mut unreadable = None;
+        for number in 0.. {
+            let path = folder.join(format!("{hash:08x}.{r}{number}"));
+            if self.read.borrow().contains(&path) {
+                continue;
+            }
+            match fs::symlink_metadata(&path) {
+                Ok(_) => {}
+                // There are no more, unless it is the folder that is not there.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return match fs::metadata(folder) {
+                        Ok(_) => Ok(unreadable),
+                        Err(error) => {
+                            Err(Unreadable { path: folder.into(), problem: error.into() })
+                        }
+                    };
+                }
+                Err(error) => {
+                    return Err(Unreadable { path: folder.into(), problem: error.into() });
+                }
+            }
+            match read_file(store, &path, kind) {
+                Ok(()) => drop(self.read.borrow_mut().insert(path)),
+                Err(problem) => drop(unreadable.get_or_insert(Unreadable { path, problem })),
+            }
+        }
+        Ok(unreadable)
+    }
+
+    /// Why something of this name may not have been found.
+    fn problem(&self, named: Named) -> Option<String> {
+        self.folder.borrow().clone().or_else(|| self.files.borrow().get(&named).cloned())
+    }
+
+    fn has_problems(&self) -> bool {
+        self.folder.borrow().is_some() || !self.files.borrow().is_empty()
+    }
+}
+
+/// Keeps in `known` what can't be read, and reports what was not known before.
+fn remember(known: &mut Option<String>, unreadable: Option<Unreadable>) {
+    let words = unreadable.map(|unreadable| unreadable.to_string());
+    if let Some(words) = words.as_ref().filter(|words| known.as_ref() != Some(words)) {
+        report(words);
+    }
+    *known = words;
+}
+
+static REPORT: OnceLock<fn(&str)> = OnceLock::new();
+
+/// Has `report` called with what can't be read, once for each time that it can't be any more.
+pub fn report_to(report: fn(&str)) {
+    REPORT.get_or_init(|| report);
+}
+
+fn report(words: &str) {
+    if let Some(report) = REPORT.get() {
+        report(words);
+    }
+}
+
+/// Puts what is in a file into `store`.
+fn read_file(store: *mut X509_STORE, path: &Path, kind: Kind) -> Result<(), Problem> {
+    let text = fs::read(path)?;
+    match kind {
+        Kind::Certificate => {
+            for certificate in pem::certificates(&text)? {
+                // SAFETY: the store is valid, and takes a reference of its own.
+                let added =
+                    unsafe { openssl_sys::X509_STORE_add_cert(store, certificate.as_ptr()) };
+                SslError::check("X509_STORE_add_cert", added)?;
+            }
+        }
+        Kind::List => {
+            for list in pem::revocation_lists(&text)? {
+                // SAFETY: the store is valid, and takes a reference of its own.
+                let added = unsafe { sys::X509_STORE_add_crl(store, list.as_ptr()) };
+                SslError::check("X509_STORE_add_crl", added)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Has the store look in `path` too. It is looked into when something is needed, and what was read is kept.
+pub fn look_in(store: &X509StoreBuilderRef, path: PathBuf) -> Result<(), SslError> {
+    let method = method()?;
+    let index = index().ok_or_else(|| SslError::take("X509_STORE_get_ex_new_index"))?;
+    // SAFETY: the store and the method are valid. A store has one lookup of a method, and with it what `make`
+    // has put there, which lives as long as the store.
+    unsafe {
+        let lookup = openssl_sys::X509_STORE_add_lookup(store.as_ptr(), method.as_ptr());
+        let folders = folders_of(lookup).ok_or_else(|| SslError::take("X509_STORE_add_lookup"))?;
+        folders.paths.borrow_mut().push(path);
+        let data = ptr::from_ref(folders).cast_mut().cast();
+        SslError::check(
+            "X509_STORE_set_ex_data",
+            sys::X509_STORE_set_ex_data(store.as_ptr(), index, data),
+        )
+    }
+}
+
+/// Why the verification of `context` can't be told that a list speaks of the certificate which it looks at,
+/// where lists are asked for.
+pub fn hides_list(context: &X509StoreContextRef) -> bool {
+    // SAFETY: the context is valid, and its parameters and its store belong to it.
+    let (flags, folders) = unsafe {
+        let parameters = sys::X509_STORE_CTX_get0_param(context.as_ptr());
+        let flags = X509VerifyFlags::from_bits_retain(sys::X509_VERIFY_PARAM_get_flags(parameters));
+        (flags, folders_of_store(sys::X509_STORE_CTX_get0_store(context.as_ptr())))
+    };
+    let Some(folders) = folders.filter(|folders| folders.has_problems()) else {
+        return false;
+    };
+    let is_asked_for = flags.contains(X509VerifyFlags::CRL_CHECK_ALL)
+        || flags.contains(X509VerifyFlags::CRL_CHECK) && context.error_depth() == 0;
+    is_asked_for
+        && context.current_cert().is_none_or(|certificate| {
+            hash(certificate.issuer_name())
+                .is_none_or(|hash| folders.problem((Kind::List, hash)).is_some())
+        })
+}
+
+/// Why an issuer with this name, or a list of it, may not have been found in the folders of `store`.
+pub fn problem(store: &X509StoreRef, issuer: &X509NameRef) -> Option<String> {
+    // SAFETY: the store is valid.
+    let folders = unsafe { folders_of_store(store.as_ptr()) }?;
+    let hash = hash(issuer)?;
+    folders.problem((Kind::Certificate, hash)).or_else(|| folders.problem((Kind::List, hash)))
+}
+
+/// The hash of a name, as files are called by it. OpenSSL has it for the subject of a certificate in all of its
+/// versions.
+fn hash(name: &X509NameRef) -> Option<u32> {
+    let mut named = X509::builder().ok()?;
+    named.set_subject_name(name).ok()?;
+    Some(named.build().subject_name_hash())
+}
+
+/// What OpenSSL calls to look something up.
+struct Method(NonNull<X509_LOOKUP_METHOD>);
+
+// SAFETY: it is made once, and not changed after that.
+unsafe impl Send for Method {}
+// SAFETY: as above.
+unsafe impl Sync for Method {}
+
+fn method() -> Result<NonNull<X509_LOOKUP_METHOD>, SslError> {
+    static METHOD: OnceLock<Option<Method>> = OnceLock::new();
+
+    let method = METHOD.get_or_init(|| {
+        // SAFETY: the name and the functions live as long as the program.
+        unsafe {
+            let method = NonNull::new(sys::X509_LOOKUP_meth_new(c"folder".as_ptr()))?;
+            let is_complete = sys::X509_LOOKUP_meth_set_new_item(method.as_ptr(), Some(make)) == 1
+                && sys::X509_LOOKUP_meth_set_free(method.as_ptr(), Some(free)) == 1
+                && sys::X509_LOOKUP_meth_set_get_by_subject(method.as_ptr(), Some(look_up)) == 1;
+            is_complete.then_some(Method(method))
+        }
+    });
+    method.as_ref().map(|method| method.0).ok_or_else(|| SslError::take("X509_LOOKUP_meth_new"))
+}
+
+/// Where a store keeps its folders, besides the lookup that they belong to.
+fn index() -> Option<c_int> {
+    /// `CRYPTO_EX_INDEX_X509_STORE`
+    const OF_STORES: c_int = 4;
+    static INDEX: OnceLock<Option<c_int>> = OnceLock::new();
+
+    // SAFETY: no callbacks are registered.
+    *INDEX.get_or_init(|| unsafe {
+        let index =
+            openssl_sys::CRYPTO_get_ex_new_index(OF_STORES, 0, ptr::null_mut(), None, None, None);
+        (index >= 0).then_some(index)
+    })
+}
+
+/// # Safety
+/// `store` must be NULL or valid for `'a`.
+unsafe fn folders_of_store<'a>(store: *mut X509_STORE) -> Option<&'a Folders> {
+    let index = index().filter(|_| !store.is_null())?;
+    // SAFETY: the store and the index are valid; only `look_in` puts something there, which lives as long as
+    // the store.
+    unsafe { sys::X509_STORE_get_ex_data(store, index).cast::<Folders>().as_ref() }
+}
+
+/// # Safety
+/// `lookup` must be NULL or one of our method, and valid for `'a`.
+unsafe fn folders_of<'a>(lookup: *mut X509_LOOKUP) -> Option<&'a Folders> {
+    if lookup.is_null() {
+        return None;
+    }
+    // SAFETY: by contract; only `make` puts something there.
+    unsafe { sys::X509_LOOKUP_get_method_data(lookup).cast::<Folders>().as_ref() }
+}
+
+unsafe extern "C" fn make(lookup: *mut X509_LOOKUP) -> c_int {
+    let folders = Box::into_raw(Box::<Folders>::default());
+    // SAFETY: OpenSSL calls with a new lookup of our method.
+    unsafe { sys::X509_LOOKUP_set_method_data(lookup, folders.cast()) }
+}
+
+unsafe extern "C" fn free(lookup: *mut X509_LOOKUP) {
+    // SAFETY: OpenSSL calls once, with a lookup that `make` was called for, or has failed for.
+    unsafe {
+        let folders = sys::X509_LOOKUP_get_method_data(lookup).cast::<Folders>();
+        if !folders.is_null() {
+            drop(Box::from_raw(folders));
+        }
+    }
+}
+
+/// OpenSSL calls for what the store does not have, and for lists each time, since there may be more of them.
+unsafe extern "C" fn look_up(
+    lookup: *mut X509_LOOKUP,
+    r#type: c_int,
+    name: *const X509_NAME,
+    found: *mut sys::X509_OBJECT,
+) -> c_int {
+    let kind = match r#type {
+        sys::X509_LU_X509 => Kind::Certificate,
+        sys::X509_LU_CRL => Kind::List,
+        _ => return 0,
+    };
+    // SAFETY: OpenSSL calls with a lookup of our method, which is its store's, a name and a place.
+    unsafe {
+        let Some(folders) = folders_of(lookup) else {
+            return 0;
+        };
+        let store = sys::X509_LOOKUP_get_store(lookup);
+        let is_done = catch_unwind(AssertUnwindSafe(|| {
+            let hash = hash(X509NameRef::from_ptr(name.cast_mut()))?;
+            folders.read(store, (kind, hash));
+            Some(())
+        }));
+        if !matches!(is_done, Ok(Some(()))) {
+            folders.folder.replace(Some("out of memory".to_owned()));
+        }
+        // OpenSSL would take what failed for an error of what it does itself.
+        drop(ErrorStack::get());
+        hand_out(store, r#type, name, found)
+    }
+}
+
+/// Gives OpenSSL what the store has of this name by now. It expects no reference.
+///
+/// # Safety
+/// All must be valid.
+unsafe fn hand_out(
+    store: *mut X509_STORE,
+    r#type: c_int,
+    name: *const X509_NAME,
+    found: *mut sys::X509_OBJECT,
+) -> c_int {
+    // SAFETY: by contract. The objects are the store's, which holds a reference to each, and are looked at while
+    // it is locked. `X509_OBJECT_set1_*` takes another, which is given back.
+    unsafe {
+        sys::X509_STORE_lock(store);
+        let objects = sys::X509_STORE_get0_objects(store);
+        let object = sys::X509_OBJECT_retrieve_by_subject(objects, r#type, name);
+        let is_set = if object.is_null() {
+            0
+        } else if r#type == sys::X509_LU_X509 {
+            let certificate = sys::X509_OBJECT_get0_X509(object);
+            let is_set = sys::X509_OBJECT_set1_X509(found, certificate);
+            if is_set == 1 {
+                openssl_sys::X509_free(certificate);
+            }
+            is_set
+        } else {
+            let list = sys::X509_OBJECT_get0_X509_CRL(object);
+            let is_set = sys::X509_OBJECT_set1_X509_CRL(found, list);
+            if is_set == 1 {
+                openssl_sys::X509_CRL_free(list);
+            }
+            is_set
+        };
+        sys::X509_STORE_unlock(store);
+        is_set
+    }
+}

@@ -12,10 +12,19 @@ pub enum InvalidClientVerify {
     /// The value goes into headers and logs, where a line break would begin another line.
     #[error("the reason of client verify value \"{0}\" must not hold control characters")]
     ControlCharacter(String),
+    /// More than a variable can hold.
+    #[error("client verify value must not be longer than {MAX_LENGTH} bytes: given {0}")]
+    TooLong(usize),
 }
+
+/// It goes into headers and logs. nginx's variables hold 28 bits of length, and would cut what is longer.
+const MAX_LENGTH: usize = 4096;
 
 /// Checks a value for `set_client_verify`: one that `$ssl_client_verify` could have.
 pub fn check(value: &[u8]) -> Result<(), InvalidClientVerify> {
+    if value.len() > MAX_LENGTH {
+        return Err(InvalidClientVerify::TooLong(value.len()));
+    }
     let printed = || value.escape_ascii().to_string();
     match value {
         b"SUCCESS" | b"NONE" => Ok(()),

@@ -9,6 +9,7 @@ pub mod folder;
 pub mod lua_object;
 pub mod object_cache;
 pub mod pem;
+pub mod presentable;
 pub mod revocation;
 pub mod san;
 pub mod session;

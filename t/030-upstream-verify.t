@@ -429,7 +429,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
     proxy_ssl_protocols $version;
     proxy_ssl_session_reuse $reuse;
     location /accepted_dns {
-        access_by_lua_block { assert(tls.set_upstream_ssl_sans_dnsnames { "x.test", "service.test" }) }
+        access_by_lua_block { assert(tls.set_upstream_ssl_sans_dnsnames { "x.test", "service.test." }) }
         proxy_pass https://service;
     }
     location /accepted_wildcard {

@@ -875,3 +875,36 @@ GET /twice
 [200, 503, 200]
 --- response_body_like eval
 ["^client=", "503 Service", "^504\$"]
+
+
+
+=== TEST 24: a dot at the end says nothing, and what several programs read as several hosts is refused
+--- config
+    location /t {
+        access_by_lua_block {
+            local function try(host)
+                local ok, err = pcall(kong.service.set_target, host, 443)
+                return ok and ngx.var.kong_upstream_target or (err:gsub("^.-host must", "host must"))
+            end
+            for _, host in ipairs { "service.test.", "192.0.2.1.", "0177.0.0.1", "127.1", "2130706433", "0x7f000001", "1.2.3.256",
+                                    "service.test..", "." } do
+                ngx.say(try(host))
+            end
+            ngx.say(try(("a"):rep(255)) == ("a"):rep(255) .. ":443", " ", try(("a"):rep(256)))
+        }
+    }
+--- request
+GET /t
+--- response_body
+service.test:443
+192.0.2.1:443
+host must be an IPv4 address of four decimal numbers: given "0177.0.0.1"
+host must be an IPv4 address of four decimal numbers: given "127.1"
+host must be an IPv4 address of four decimal numbers: given "2130706433"
+host must be an IPv4 address of four decimal numbers: given "0x7f000001"
+host must be an IPv4 address of four decimal numbers: given "1.2.3.256"
+host must be a host name or an IP address: given "service.test.."
+host must be a host name or an IP address: given "."
+true host must not be longer than 255 bytes: given 256
+--- no_error_log
+[error]

@@ -161,6 +161,9 @@ alert handshake failure
             ngx.say((select(2, certificates:set("a.test", pki.read("client2") .. pki.read("client1", ".key")))))
             local _, err = certificates:set("a.test", pki.read("client1") .. pki.read("client-encrypted", ".key"))
             ngx.say((err:gsub("line %d+", "line n")))
+            -- OpenSSL would present none of these.
+            ngx.say((select(2, certificates:set("a.test", pem("client-weak")))))
+            ngx.say((select(2, certificates:set("a.test", { pem("client-rsa"), pem("client1"), pem("client2") }))))
             -- Nor where there is no room: pieces are small enough to take all that is left.
             for size = 16, 8, -1 do
                 local number = 0
@@ -186,6 +189,8 @@ a.test, 1: there is a NUL in it
 a.test, 2: no key in PEM format found
 a.test, 1: the key does not belong to the first certificate
 a.test, 1: key (line n): it is encrypted, and there is no password for it
+a.test, 1: SSL_use_certificate() failed (ee key too small)
+a.test, 3: 2 has a key of the same type, EC
 a.test: lua_shared_dict: no memory
 O=Test, CN=client-1
 --- no_error_log

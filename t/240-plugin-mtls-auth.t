@@ -108,7 +108,7 @@ guest|true||NONE 200 guest|true||FAILED:unable to get local issuer certificate (
 |||NONE 200 alice||CN=client-1,O=Test|SUCCESS 200
 guest|true||NONE 200
 --- grep_error_log eval
-qr/\[warn\].* mtls_auth: \K.*?(?=, client:)/
+qr/\[info\].* mtls_auth: (?!anonymous)\K.*?(?=, client:)/
 --- grep_error_log_out
 there is no certificate
 no consumer has this certificate: CN=client-2,O=Test
@@ -528,3 +528,46 @@ d.test: 421 421 421 421 421 200 200
 --- no_error_log
 [error]
 [alert]
+
+
+
+=== TEST 12: more names than a handshake can carry: said when the policies are made, unless none are sent
+--- init
+my $file = "$ENV{TEST_NGINX_PKI}/../cas-1500.pem";
+-f $file or system("scripts/pki", "--cas", 1500, $file) == 0 or die;
+--- http_config
+    init_worker_by_lua_block {
+        local pki = require "pki"
+        local file = io.open("$TEST_NGINX_PKI/../cas-1500.pem")
+        local many = file:read("*a") .. pki.read("ca")
+        file:close()
+        refused = select(2, new { policy({ "default" }, { ca = { pem = many } }) })
+        plugin = assert(new { policy({ "default" }, { ca = { pem = many }, send_ca_dn = false }) })
+    }
+    mtls;
+--- config
+    location /t {
+        content_by_lua_block {
+            ngx.say((refused:gsub("%d%d+", "N")))
+            for _, version in ipairs { "1.2", "1.3" } do
+                ngx.say(visit("a.test", "client1", "--tls-max", version))
+                ngx.say(visit("a.test", "client-other", "--tls-max", version))
+                ngx.say(visit("a.test", nil, "--tls-max", version))
+            end
+            local ok, err = pcall(new, { policy({ "default" }, { send_ca_dn = 1 }) })
+            ngx.say(ok, " ", (err:gsub("^.-: ", "")))
+        }
+    }
+--- request
+GET /t
+--- response_body
+policy 1: ca_certs: the names of N authorities take N bytes, and TLS allows for N: send_ca_dn = false sends none
+alice||CN=client-1,O=Test|SUCCESS 200
+401
+401
+alice||CN=client-1,O=Test|SUCCESS 200
+401
+401
+false send_ca_dn must be a boolean
+--- no_error_log
+[error]

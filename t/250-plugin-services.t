@@ -227,7 +227,7 @@ file: cannot open.*No such file or directory
             local P = os.getenv("TEST_NGINX_PKI") .. "/"
             local function try(fields, defaults)
                 local made, err = new { services = { one = fields }, defaults = defaults }
-                ngx.say(made and "good" or (err:gsub(P, "")))
+                ngx.say(made and "good" or (err:gsub(P:gsub("%p", "%%%0"), "")))
             end
             try(1)
             try { cert = "x" }
@@ -250,6 +250,7 @@ file: cannot open.*No such file or directory
             try { certificate = P .. "client1.crt", key = P .. "client1.crt" }
             try { certificate = P .. "client1.crt", key = P .. "client2.key" }
             try { certificate = P .. "client1.crt", key = P .. "client-encrypted.key", password = "no" }
+            try { certificate = P .. "client-weak.crt", key = P .. "client-weak.key" }
             try { ca = "x" }
             try { ca = {} }
             try { ca = { file = P .. "none.crt" } }
@@ -294,6 +295,7 @@ service "one": certificate: no certificate in PEM format found
 service "one": key: no key in PEM format found
 service "one": key: it does not belong to the certificate
 service "one": key: WORDS
+service "one": certificate: SSL_use_certificate() failed (ee key too small)
 service "one": ca must be a table
 service "one": ca: nothing to trust: one of pem, file, dir and system is needed
 service "one": ca: file "none.crt": No such file or directory (os error 2)

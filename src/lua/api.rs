@@ -713,7 +713,7 @@ unsafe extern "C" fn set_sans_dnsnames(
     // SAFETY: our Lua code passes arrays of this length.
     unsafe {
         set_required_names("set_upstream_ssl_sans_dnsnames", r, names, text, |settings, names| {
-            settings.dns_names = Some(Rc::new(RequiredNames::Dns(names)));
+            settings.dns_names = Some(Rc::new(RequiredNames::dns(names)));
         })
     }
 }

@@ -317,6 +317,24 @@ function key_methods:belongs_to(chain)
 end
 
 
+-- For our plugins: the type of a key, if OpenSSL would present a chain with it, or nil and why it would not.
+function functions.presents(key, chain, as_server)
+    if api.key_presents(key.ctx, chain.ctx, as_server and 1 or 0, text) == OK then
+        return said()
+    end
+    return nil, said()
+end
+
+
+-- For our plugins: whether clients can be sent the names of authorities, or nil and why they can't.
+function functions.has_names(chain)
+    if api.chain_has_names(chain.ctx, text) == OK then
+        return true
+    end
+    return nil, said()
+end
+
+
 local key_meta = { __name = "resty.kong.x509.key", __index = key_methods }
 
 

@@ -25,9 +25,10 @@ use crate::nginx::time;
 use crate::openssl::certificate::{AlternativeName, InvalidDer};
 use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Fingerprint;
+use crate::openssl::presentable::{self, Side};
 use crate::openssl::store::{self, InvalidStore, Sources};
 use crate::openssl::verification::{self, Purpose, Terms};
-use crate::openssl::{certificate, lua_object, pem};
+use crate::openssl::{certificate, certificate_authorities, lua_object, pem};
 
 type Pointer = *mut c_void;
 type Letters = *const c_char;
@@ -39,6 +40,8 @@ api! {
         "int (*chain_count)(void *chain)";
     chain_certificate: fn(Pointer, f64, *mut Pointer, *mut Text) -> c_int,
         "int (*chain_certificate)(void *chain, double index, void **certificate, void *text)";
+    chain_has_names: fn(Pointer, *mut Text) -> c_int,
+        "int (*chain_has_names)(void *chain, void *text)";
     chain_free: fn(Pointer) -> (),
         "void (*chain_free)(void *chain)";
     key_parse: fn(Letters, usize, Letters, usize, *mut Pointer, *mut Text) -> c_int,
@@ -46,6 +49,8 @@ api! {
          size_t password_length, void **key, void *text)";
     key_belongs_to: fn(Pointer, Pointer) -> c_int,
         "int (*key_belongs_to)(void *key, void *chain)";
+    key_presents: fn(Pointer, Pointer, c_int, *mut Text) -> c_int,
+        "int (*key_presents)(void *key, void *chain, int as_server, void *text)";
     key_free: fn(Pointer) -> (),
         "void (*key_free)(void *key)";
     certificate_subject: fn(Pointer, *mut Text) -> c_int,
@@ -156,6 +161,17 @@ unsafe extern "C" fn chain_certificate(
     }
 }
 
+/// Whether the names of authorities can be sent to a client.
+unsafe extern "C" fn chain_has_names(chain: Pointer, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes a chain of ours, and a valid text.
+    unsafe {
+        run("chain", text, || {
+            let chain: &StackRef<X509> = StackRef::from_ptr(chain.cast());
+            certificate_authorities::names(chain).map(|_| Vec::new())
+        })
+    }
+}
+
 unsafe extern "C" fn chain_free(chain: Pointer) {
     // SAFETY: Lua has no use for it any more.
     unsafe { free::<Stack<X509>>(chain) }
@@ -186,6 +202,24 @@ unsafe extern "C" fn key_belongs_to(key: Pointer, chain: Pointer) -> c_int {
         let leaf = chain.ok().and_then(|chain| chain.get(0));
         if leaf.is_some_and(|leaf| certificate::has_key(leaf, key)) { OK } else { NONE }
     })
+}
+
+/// Whether OpenSSL would present a chain with its key; gives the type of the key.
+unsafe extern "C" fn key_presents(
+    key: Pointer,
+    chain: Pointer,
+    as_server: c_int,
+    text: *mut Text,
+) -> c_int {
+    let side = if as_server == 0 { Side::Client } else { Side::Server };
+    // SAFETY: our Lua code passes a key and a chain of ours, and a valid text.
+    unsafe {
+        run("key", text, || {
+            let (key, chain): (&PKeyRef<Private>, &StackRef<X509>) =
+                (PKeyRef::from_ptr(key.cast()), StackRef::from_ptr(chain.cast()));
+            presentable::check(side, chain, key).map(|kind| kind.as_bytes().to_vec())
+        })
+    }
 }
 
 unsafe extern "C" fn key_free(key: Pointer) {

@@ -38,6 +38,29 @@ pub enum InvalidAuthorities {
     Ssl(#[from] SslError),
 }
 
+/// The names of authorities, if TLS can carry them.
+pub fn names(certificates: &StackRef<X509>) -> Result<Stack<X509Name>, InvalidAuthorities> {
+    let name_error = |errors| SslError::new("X509_NAME_dup", errors);
+    let mut names = Stack::new().map_err(name_error)?;
+    let mut seen = HashSet::new();
+    let mut bytes = 0;
+
+    for certificate in certificates {
+        let encoded = certificate.subject_name().to_der().map_err(name_error)?;
+        let length = encoded.len();
+        // A root and its successor have one name, which is sent once.
+        if seen.insert(encoded) {
+            bytes += 2 + length;
+            let name = certificate.subject_name().to_owned().map_err(name_error)?;
+            names.push(name).map_err(name_error)?;
+        }
+    }
+    if bytes > MAX_NAMES {
+        return Err(InvalidAuthorities::TooLong { count: names.len(), bytes });
+    }
+    Ok(names)
+}
+
 /// A list of authorities in the forms that a handshake needs.
 pub struct CertificateAuthorities {
     certificates: Vec<X509>,
@@ -55,25 +78,7 @@ impl CertificateAuthorities {
         partial_chain: bool,
         base: &X509StoreRef,
     ) -> Result<Self, InvalidAuthorities> {
-        let name_error = |errors| SslError::new("X509_NAME_dup", errors);
-        let mut names = Stack::new().map_err(name_error)?;
-        let mut seen = HashSet::new();
-        let mut bytes = 0;
-
-        for certificate in certificates {
-            let encoded = certificate.subject_name().to_der().map_err(name_error)?;
-            let length = encoded.len();
-            // A root and its successor have one name, which is sent once.
-            if seen.insert(encoded) {
-                bytes += 2 + length;
-                let name = certificate.subject_name().to_owned().map_err(name_error)?;
-                names.push(name).map_err(name_error)?;
-            }
-        }
-        if bytes > MAX_NAMES {
-            return Err(InvalidAuthorities::TooLong { count: names.len(), bytes });
-        }
-
+        let names = names(certificates)?;
         Ok(Self {
             certificates: certificates.iter().map(X509Ref::to_owned).collect(),
             partial_chain,

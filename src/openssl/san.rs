@@ -12,6 +12,16 @@ pub enum RequiredNames {
 }
 
 impl RequiredNames {
+    /// DNS names. A dot at the end is no part of one (RFC 6125, section 6.4.1).
+    pub fn dns(mut names: Vec<Box<[u8]>>) -> Self {
+        for name in &mut names {
+            if let Some(without) = name.strip_suffix(b".").filter(|name| !name.is_empty()) {
+                *name = without.into();
+            }
+        }
+        Self::Dns(names)
+    }
+
     /// Whether `certificate` carries one of the names.
     pub fn carried_by(&self, certificate: &X509Ref) -> bool {
         let Some(presented) = certificate.subject_alt_names() else {

@@ -2,11 +2,11 @@
 
 use openssl::asn1::Asn1Time;
 use openssl::hash::MessageDigest;
-use openssl::pkey::{PKey, PKeyRef, Private};
+use openssl::pkey::{Id, PKey, PKeyRef, Private};
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage};
 use openssl::x509::{X509, X509Name};
 
-/// A self-signed certificate for an Ed25519 `key`, which ends `not_after` seconds after the epoch.
+/// A self-signed certificate for `key`, which ends `not_after` seconds after the epoch.
 pub fn self_signed(key: &PKeyRef<Private>, name: &str, not_after: i64) -> X509 {
     let mut subject = X509Name::builder().unwrap();
     subject.append_entry_by_text("CN", name).unwrap();
@@ -18,7 +18,11 @@ pub fn self_signed(key: &PKeyRef<Private>, name: &str, not_after: i64) -> X509 {
     certificate.set_pubkey(key).unwrap();
     certificate.set_not_before(&Asn1Time::from_unix(0).unwrap()).unwrap();
     certificate.set_not_after(&Asn1Time::from_unix(not_after).unwrap()).unwrap();
-    certificate.sign(key, MessageDigest::null()).unwrap();
+    let digest = match key.id() {
+        Id::RSA => MessageDigest::sha256(),
+        _ => MessageDigest::null(),
+    };
+    certificate.sign(key, digest).unwrap();
     certificate.build()
 }
 

@@ -1,7 +1,7 @@
 //! Where a request asked to go, and how long and how often nginx is to try.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ptr::NonNull;
 
 /// What overrides the location. `None` leaves the location's.
@@ -43,7 +43,14 @@ pub enum InvalidArgument {
     /// What nginx would take for the end of the host, or for something else than a host.
     #[error("host must be a host name or an IP address: given \"{}\"", .0.escape_ascii())]
     Host(Vec<u8>),
+    #[error("host must be an IPv4 address of four decimal numbers: given \"{}\"", .0.escape_ascii())]
+    Numeric(Vec<u8>),
+    #[error("host must not be longer than {MAX_HOST_LENGTH} bytes: given {length}")]
+    HostTooLong { length: usize },
 }
+
+/// The longest name of a host, in TLS (`TLSEXT_MAXLEN_host_name`) and in DNS (RFC 1035, section 2.3.4).
+const MAX_HOST_LENGTH: usize = 255;
 
 /// An integer as Lua gives it.
 fn integer(
@@ -98,11 +105,20 @@ impl<'a> Target<'a> {
         let invalid = || InvalidArgument::Host(host.to_vec());
         let text = std::str::from_utf8(host).map_err(|_| invalid())?;
 
+        // A dot at the end says nothing (RFC 1034, section 3.1), and is no part of a name in TLS (RFC 6066,
+        // section 3).
+        let text = text.strip_suffix('.').unwrap_or(text);
+        if text.len() > MAX_HOST_LENGTH {
+            return Err(InvalidArgument::HostTooLong { length: text.len() });
+        }
         let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let address = bracketed.unwrap_or(text);
         let is_ipv6 = address.parse::<Ipv6Addr>().is_ok();
         if !is_ipv6 && !is_host_name(text) {
             return Err(invalid());
+        }
+        if !is_ipv6 && is_numeric(text) && text.parse::<Ipv4Addr>().is_err() {
+            return Err(InvalidArgument::Numeric(host.to_vec()));
         }
         let port = integer("port", port, 0, u16::MAX.into())?;
         Ok(Self { host: if is_ipv6 { address } else { text }, is_ipv6, port })
@@ -121,7 +137,21 @@ impl fmt::Display for Target<'_> {
 fn is_host_name(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     // `unix:` begins the path of a socket.
-    !text.is_empty() && text.bytes().all(is_allowed) && !text.eq_ignore_ascii_case("unix")
+    !text.is_empty()
+        && text.bytes().all(is_allowed)
+        && !text.ends_with('.')
+        && !text.eq_ignore_ascii_case("unix")
+}
+
+/// Whether some programs would take `text` for an IPv4 address: the last label is a number, perhaps of another
+/// base. They don't agree on which: `0177.0.0.1` is 177.0.0.1 for nginx, and 127.0.0.1 for `inet_aton(3)`.
+fn is_numeric(text: &str) -> bool {
+    let last = text.rsplit('.').next().unwrap_or(text);
+    let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    match hexadecimal {
+        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()),
+    }
 }
 
 /// The names of the `upstream {}` blocks of a configuration.
@@ -176,7 +206,10 @@ mod tests {
     fn targets() {
         let cases = [
             ("service.test", "service.test:443"),
-            ("Under_score-1.test.", "Under_score-1.test.:443"),
+            ("Under_score-1.test.", "Under_score-1.test:443"),
+            ("1.test", "1.test:443"),
+            ("test.1a", "test.1a:443"),
+            ("192.0.2.1.", "192.0.2.1:443"),
             ("192.0.2.1", "192.0.2.1:443"),
             ("2001:db8::1", "[2001:db8::1]:443"),
             ("[2001:db8::1]", "[2001:db8::1]:443"),
@@ -226,6 +259,28 @@ mod tests {
             assert!(matches!(target(host, 443.0), Err(InvalidArgument::Host(_))), "{host:?}");
         }
         assert!(Target::new(b"\xff", 443.0).is_err());
+        for host in [".", "a..", "a.test..", ".."] {
+            assert!(Target::new(host.as_bytes(), 443.0).is_err(), "{host}");
+        }
+        for host in [
+            "0177.0.0.1",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0x7F.1",
+            "1.2.3.256",
+            "1.2.3.4.5",
+            "a.1",
+            "01",
+        ] {
+            assert!(matches!(target(host, 443.0), Err(InvalidArgument::Numeric(_))), "{host}");
+        }
+        assert!(target(&"a".repeat(255), 443.0).is_ok());
+        assert!(target(&("a".repeat(255) + "."), 443.0).is_ok());
+        for length in [256, 1 << 20] {
+            let error = target(&"a".repeat(length), 443.0).unwrap_err().to_string();
+            assert_eq!(error, format!("host must not be longer than 255 bytes: given {length}"));
+        }
     }
 
     #[test]

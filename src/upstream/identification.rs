@@ -7,7 +7,7 @@ use openssl::ssl::SslRef;
 
 use super::handshake;
 use super::lua_handshake::LuaHandshake;
-use super::settings::{UpstreamTls, without_port};
+use super::settings::{UpstreamTls, host_of};
 use super::verify;
 use crate::identity::{Identity, Key};
 use crate::module;
@@ -49,7 +49,7 @@ pub fn expected(
             Some(name) => name.ok()?,
             None => upstream.ssl_name(),
         };
-        let name = without_port(name);
+        let name = host_of(name);
         names.server_name = (upstream.sends_server_name() && is_server_name(name)).then_some(name);
         names.verified_name = verify.then_some(name);
     }

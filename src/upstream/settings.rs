@@ -100,6 +100,12 @@ pub fn without_port(name: &[u8]) -> &[u8] {
     }
 }
 
+/// The name of an upstream as a certificate has it: without its port, and without a dot at its end.
+pub fn host_of(name: &[u8]) -> &[u8] {
+    let name = without_port(name);
+    name.strip_suffix(b".").unwrap_or(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

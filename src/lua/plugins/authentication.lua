@@ -35,10 +35,16 @@ local function hexadecimal(text)
     return text:lower()
 end
 
+-- What is before the "@" is for its server to compare (RFC 5321, section 2.4).
+local function email(text)
+    local mailbox, host = text:match("^(.*)@([^@]*)$")
+    return mailbox and mailbox .. "@" .. host:lower() or text
+end
+
 local FIELDS = {
     fingerprint = hexadecimal,
     dns = string.lower,
-    email = string.lower,
+    email = email,
     uri = exact,
     common_name = exact,
 }
@@ -113,6 +119,8 @@ end
 -- Ends a request without a certificate that will do, or lets it go on as the anonymous consumer.
 -- `verified` is what $kong_client_verify says of it.
 function methods:refuse(reason, verified)
+    -- What a certificate says may be of any length.
+    reason = reason:sub(1, 1024)
     set_client_verify(verified or "FAILED:" .. reason:gsub("%c", " "))
     if self.anonymous then
         ngx.log(ngx.INFO, self.name, ": anonymous, ", reason)
@@ -120,7 +128,7 @@ function methods:refuse(reason, verified)
         ngx.req.set_header(ANONYMOUS, "true")
         return
     end
-    ngx.log(ngx.WARN, self.name, ": ", reason)
+    ngx.log(ngx.INFO, self.name, ": ", reason)
     return ngx.exit(401)
 end
 

@@ -73,13 +73,13 @@ function methods:access()
 
     local var = ngx.var
     if not names_one_host(var) then
-        ngx.log(ngx.WARN, "mtls_auth: the request names several hosts")
+        ngx.log(ngx.INFO, "mtls_auth: the request names several hosts")
         return ngx.exit(400)
     end
     local policy = policy_of(self, var.ssl_server_name)
     -- One connection may serve requests for several names (RFC 9110, section 7.4).
     if policy ~= policy_of(self, var.host) then
-        ngx.log(ngx.WARN, "mtls_auth: the connection is for \"", names.shown(var.ssl_server_name or ""),
+        ngx.log(ngx.INFO, "mtls_auth: the connection is for \"", names.shown(var.ssl_server_name or ""),
                 "\", which has another policy")
         return ngx.exit(421)
     end
@@ -104,9 +104,10 @@ local meta = { __index = methods }
 
 -- The authorities whose names a client is sent. Those of a folder, and of the system, are too many.
 local function authorities_of(ca)
-    local pem = ca.pem
+    local pem, err = ca.pem, nil
     if not pem and type(ca.file) == "string" then
-        local file, err = io.open(ca.file)
+        local file
+        file, err = io.open(ca.file)
         if not file then
             return nil, err
         end
@@ -116,7 +117,16 @@ local function authorities_of(ca)
     if not pem then
         return nil
     end
-    return x509.chain(pem)
+    local chain, ok
+    chain, err = x509.chain(pem)
+    if not chain then
+        return nil, err
+    end
+    ok, err = functions.has_names(chain)
+    if not ok then
+        return nil, err .. ": send_ca_dn = false sends none"
+    end
+    return chain
 end
 
 
@@ -147,7 +157,7 @@ local function names_in_common(self)
 end
 
 
-local OPTIONS = { names = true }
+local OPTIONS = { names = true, send_ca_dn = true }
 
 local M = {}
 
@@ -155,6 +165,7 @@ local M = {}
 -- Options: a list of policies, each with the options of resty.kong.plugins.authentication, and
 --
 --     names       a list of host names, of "*." and host names, and of "default"
+--     send_ca_dn  whether the client is sent the names of the authorities; it is, unless this is false
 --
 -- Returns nil and what is wrong with them.
 function M.new(policies)
@@ -170,9 +181,14 @@ function M.new(policies)
         end
         local policy = { common = common, options = { names = {} } }
         made[index] = policy
-        policy.authorities, err = authorities_of(options.ca)
-        if err then
-            return nil, "policy " .. index .. ": " .. err
+        if type(options.send_ca_dn) ~= "nil" and type(options.send_ca_dn) ~= "boolean" then
+            error("send_ca_dn must be a boolean", 2)
+        end
+        if options.send_ca_dn ~= false then
+            policy.authorities, err = authorities_of(options.ca)
+            if err then
+                return nil, "policy " .. index .. ": " .. err
+            end
         end
         if not authentication.is_list(options.names) or #options.names == 0 then
             error("names must be a list of names", 2)

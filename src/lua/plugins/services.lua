@@ -248,6 +248,10 @@ local function settings_of(own, fields, known)
         if not settings.key:belongs_to(settings.certificate) then
             return nil, "key: it does not belong to the certificate"
         end
+        ok, err = functions.presents(settings.key, settings.certificate)
+        if not ok then
+            return nil, "certificate: " .. err
+        end
     end
     if fields.ca then
         settings.store, err = store_of(fields.ca, known.stores)

@@ -11,6 +11,7 @@
 -- Certificates are kept as PEM in a lua_shared_dict: what one worker changes holds for all of them, from
 -- the next handshake on. Each worker parses a text once.
 
+local functions = require "resty.kong.tls.functions"
 local ssl = require "ngx.ssl"
 local names = require "resty.kong.plugins.names"
 local x509 = require "resty.kong.x509"
@@ -47,7 +48,12 @@ local function parse(pem)
     if not key:belongs_to(chain) then
         return nil, "the key does not belong to the first certificate"
     end
-    return { chain = chain, key = key }
+    local kind
+    kind, err = functions.presents(key, chain, true)
+    if not kind then
+        return nil, err
+    end
+    return { chain = chain, key = key, kind = kind }
 end
 
 
@@ -119,6 +125,7 @@ function methods:set(name, pem)
     if #list == 0 then
         error("pem must be a string, or a list of strings", 2)
     end
+    local kinds = {}
     for index, text in ipairs(list) do
         if type(text) ~= "string" then
             error("pem must be a string, or a list of strings", 2)
@@ -130,6 +137,12 @@ function methods:set(name, pem)
         if not one then
             return nil, name .. ", " .. index .. ": " .. err
         end
+        -- OpenSSL has one of each.
+        if kinds[one.kind] then
+            return nil, name .. ", " .. index .. ": " .. kinds[one.kind] .. " has a key of the same type, "
+                        .. one.kind
+        end
+        kinds[one.kind] = index
     end
     local before = self.dict:get(name)
     local ok, err = self.dict:safe_set(name, table.concat(list, SEPARATOR))

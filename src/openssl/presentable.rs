@@ -1,0 +1,122 @@
+//! Whether OpenSSL would present a certificate.
+//!
+//! It refuses keys and signatures that are too weak for its security level, and keys that are of no use in TLS,
+//! not before a certificate is given to a connection. So it is given to one that is never made.
+
+use std::cell::OnceCell;
+
+use foreign_types::ForeignTypeRef;
+use openssl::pkey::{Id, PKeyRef, Private};
+use openssl::ssl::{Ssl, SslContext, SslMethod};
+use openssl::stack::{Stack, StackRef};
+use openssl::x509::{X509, X509Ref};
+
+use super::error::SslError;
+use super::sys;
+
+/// Who is to present it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Client,
+    Server,
+}
+
+thread_local! {
+    static CLIENT: OnceCell<SslContext> = const { OnceCell::new() };
+    static SERVER: OnceCell<SslContext> = const { OnceCell::new() };
+}
+
+/// A connection that was never made, with what OpenSSL has configured for all.
+fn connection(side: Side) -> Result<Ssl, SslError> {
+    let (contexts, method) = match side {
+        Side::Client => (&CLIENT, SslMethod::tls_client as fn() -> SslMethod),
+        Side::Server => (&SERVER, SslMethod::tls_server as fn() -> SslMethod),
+    };
+    contexts.with(|context| {
+        let error = |function| move |errors| SslError::new(function, errors);
+        if context.get().is_none() {
+            let made = SslContext::builder(method()).map_err(error("SSL_CTX_new"))?.build();
+            context.get_or_init(|| made);
+        }
+        let context = context.get().ok_or_else(|| SslError::take("SSL_CTX_new"))?;
+        Ssl::new(context).map_err(error("SSL_new"))
+    })
+}
+
+/// Whether `side` could present `chain`, the leaf first, with `key`. Returns the type of the key: a server has one
+/// certificate of each.
+pub fn check(
+    side: Side,
+    chain: &StackRef<X509>,
+    key: &PKeyRef<Private>,
+) -> Result<&'static str, SslError> {
+    let ssl = connection(side)?;
+    let push = |errors| SslError::new("OPENSSL_sk_push", errors);
+    let mut intermediates = Stack::new().map_err(push)?;
+    for certificate in chain.iter().skip(1).map(X509Ref::to_owned) {
+        intermediates.push(certificate).map_err(push)?;
+    }
+    let leaf = chain.get(0).ok_or_else(|| SslError::take("SSL_use_certificate"))?;
+    // SAFETY: all of the objects are valid, and the SSL takes references of its own.
+    unsafe {
+        SslError::check(
+            "SSL_use_certificate",
+            openssl_sys::SSL_use_certificate(ssl.as_ptr(), leaf.as_ptr()),
+        )?;
+        SslError::check(
+            "SSL_use_PrivateKey",
+            openssl_sys::SSL_use_PrivateKey(ssl.as_ptr(), key.as_ptr()),
+        )?;
+        SslError::check(
+            "SSL_set1_chain",
+            sys::SSL_set1_chain(ssl.as_ptr(), intermediates.as_ptr()),
+        )?;
+    }
+    Ok(match key.id() {
+        Id::RSA => "RSA",
+        Id::RSA_PSS => "RSA-PSS",
+        Id::DSA => "DSA",
+        Id::EC => "EC",
+        Id::ED25519 => "Ed25519",
+        Id::ED448 => "Ed448",
+        _ => "other",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl::pkey::PKey;
+    use openssl::rsa::Rsa;
+
+    use super::*;
+    use crate::openssl::test_certificate::self_signed;
+
+    fn check_key(key: &PKeyRef<Private>) -> Result<&'static str, String> {
+        let mut chain = Stack::new().unwrap();
+        chain.push(self_signed(key, "leaf", 1 << 30)).unwrap();
+        let client = check(Side::Client, &chain, key).map_err(|error| error.to_string());
+        let server = check(Side::Server, &chain, key).map_err(|error| error.to_string());
+        assert_eq!(client, server);
+        client
+    }
+
+    #[test]
+    fn what_openssl_presents() {
+        assert_eq!(check_key(&PKey::generate_ed25519().unwrap()), Ok("Ed25519"));
+        let strong = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+        assert_eq!(check_key(&strong), Ok("RSA"));
+        let weak = PKey::from_rsa(Rsa::generate(512).unwrap()).unwrap();
+        let error = check_key(&weak).unwrap_err();
+        assert!(error.contains("key too small"), "{error}");
+    }
+
+    #[test]
+    fn the_key_must_be_its_own() {
+        let key = PKey::generate_ed25519().unwrap();
+        let mut chain = Stack::new().unwrap();
+        chain.push(self_signed(&key, "leaf", 1 << 30)).unwrap();
+        let other = PKey::generate_ed25519().unwrap();
+        assert!(check(Side::Server, &chain, &other).is_err());
+        assert!(check(Side::Client, &Stack::new().unwrap(), &key).is_err());
+    }
+}

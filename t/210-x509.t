@@ -361,3 +361,116 @@ nil: it is not one certificate in DER, and nothing else
 nil: d2i_X509() failed
 --- no_error_log
 [error]
+
+
+
+=== TEST 8: no object can be made to point elsewhere, and nothing that looks like one is one
+--- config
+    location /t {
+        content_by_lua_block {
+            local chain = assert(x509.chain(pki.read("client1")))
+            local key = assert(x509.key(pki.read("client1", ".key")))
+            local store = assert(x509.store { pem = pki.read("ca") })
+            local addresses = assert(x509.addresses { "10.0.0.0/8" })
+            local objects = { chain = chain, key = key, store = store, addresses = addresses, certificate = chain[1] }
+            local calls = {
+                chain = function(self) return chain.count(self) end,
+                key = function(self) return key.belongs_to(self, chain) end,
+                store = function(self) return store.verify(self, chain) end,
+                addresses = function(self) return addresses.contain(self, "10.0.0.1") end,
+                certificate = function(self) return chain[1].fingerprint(self) end,
+            }
+            local function try(f, ...)
+                local ok, err = pcall(f, ...)
+                return ok and "ok" or (tostring(err):gsub("^.-:%d+: ", ""))
+            end
+            for _, name in ipairs { "chain", "key", "store", "addresses", "certificate" } do
+                local object, call = objects[name], calls[name]
+                local seen = { try(function() object.ctx = nil end), try(call, object) }
+                rawset(object, "ctx", objects.chain.ctx)
+                table.insert(seen, try(call, object))
+                rawset(object, "ctx", nil)
+                -- One of another class.
+                for other in pairs(objects) do
+                    if other ~= name then
+                        table.insert(seen, (try(call, objects[other]):match("must be called with a colon")))
+                    end
+                end
+                local forged = setmetatable({ ctx = object.ctx }, getmetatable(object))
+                table.insert(seen, (try(call, forged):match("must be called with a colon")))
+                ngx.say(name, ": ", table.concat(seen, ", "))
+            end
+            local forged = setmetatable({}, getmetatable(chain[1]))
+            ngx.say(tostring(forged.subject), " ", tostring(forged.ctx), " ", tostring(forged.sans))
+        }
+    }
+    location /forged {
+        access_by_lua_block {
+            local store = assert(x509.store { pem = pki.read("ca") })
+            local addresses = assert(x509.addresses { "10.0.0.0/8" })
+            local chain = assert(x509.chain(pki.read("client1")))
+            for _, call in ipairs {
+                function() return kong.service.set_tls_verify_store(setmetatable({}, getmetatable(store))) end,
+                function() return kong.service.set_tls_verify_store(addresses) end,
+                function() return kong.service.set_tls_cert_key(addresses, addresses) end,
+                function() return kong.service.set_tls_cert_key(chain, chain) end,
+                function() return kong.service.set_tls_cert_key(chain[1], chain) end,
+            } do
+                ngx.say((tostring(select(2, pcall(call))):gsub("^.-:%d+: ", "")))
+            end
+        }
+    }
+--- request eval
+["GET /t", "GET /forged"]
+--- response_body eval
+my $wrong = CORE::join ', ', ('must be called with a colon') x 5;
+[CORE::join('', map { "$_: an object of resty.kong.x509 can't be changed: ctx, ok, ok, $wrong\n" } qw(chain key store addresses certificate)) . "nil nil nil\n",
+ <<'_EOC_']
+argument must be a resty.openssl.x509.store object
+argument must be a resty.openssl.x509.store object
+chain must be a parsed cdata object
+key must be a parsed cdata object
+chain must be a parsed cdata object
+_EOC_
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 9: what is read of an argument may yield: the request is that of then
+--- http_config
+    init_worker_by_lua_block { yielded = {} }
+--- config
+    # The store of a table that yields when it is asked for it, taken up again by another request.
+    location /begin {
+        access_by_lua_block {
+            local store = assert(x509.store { pem = pki.read("ca") })
+            local lazy = setmetatable({}, { __index = function(_, name)
+                if name == "ctx" then
+                    coroutine._yield()
+                    return store.ctx
+                end
+            end })
+            yielded.thread = coroutine._create(function()
+                local ok, result, err = pcall(kong.service.set_tls_verify_store, lazy)
+                yielded.result = tostring(ok) .. " " .. tostring(result) .. " " .. tostring(err)
+            end)
+            coroutine._resume(yielded.thread)
+            ngx.say("yielded")
+        }
+    }
+    location /resume {
+        access_by_lua_block {
+            -- The memory of the request that has ended is used by others.
+            collectgarbage()
+            coroutine._resume(yielded.thread)
+            ngx.say((yielded.result:gsub("^(%a+) .-:%d+: ", "%1 ")))
+        }
+    }
+--- request eval
+["GET /begin", "GET /resume"]
+--- response_body_like eval
+["^yielded\$", "^(true true|false function cannot be called in unknown phase)"]
+--- no_error_log
+[alert]

@@ -39,9 +39,9 @@ local EVP_PKEY = ffi.typeof("struct evp_pkey_st *")
 local X509_STORE = ffi.typeof("struct x509_store_st *")
 local SSL = ffi.typeof("struct ssl_st *")
 
--- What resty.kong.x509 calls its objects.
-local CHAIN = "resty.kong.x509.chain"
-local KEY = "resty.kong.x509.key"
+-- What is behind the objects of resty.kong.x509, by the object. It is not in them, where Lua code could put
+-- something else in its place.
+local pointers = setmetatable({}, { __mode = "k" })
 
 
 local function said()
@@ -58,13 +58,8 @@ end
 
 
 -- The cdata of an object of resty.kong.x509, or else the value itself.
-local function cdata_of(value, name)
-    local meta = type(value) == "table" and getmetatable(value)
-    -- Of a locked one it is what its owner says.
-    if type(meta) == "table" and meta.__name == name then
-        return value.ctx
-    end
-    return value
+local function cdata_of(value)
+    return type(value) == "table" and pointers[value] or value
 end
 
 
@@ -125,51 +120,62 @@ local function strings(list, count)
 end
 
 
--- All calls from the interfaces to here are tail calls: level 2 is the line of the user.
+-- Each function has two parts. The first checks and converts the arguments, and throws at the user's line, which
+-- is level 3. It may run code of others (a metamethod), which may yield: the request is another one after that,
+-- or has come to another phase. So the second gets the request as it is then; its level 2 is the user's line.
 
-function functions.request_client_certificate(r, ca_certs, options)
-    local chain = cdata_of(ca_certs, CHAIN)
+local convert, call = {}, {}
+
+
+function convert.request_client_certificate(ca_certs, options)
+    local chain = cdata_of(ca_certs)
     if is_given(ca_certs) and not is_chain(chain) then
-        error("ca_certs must be a parsed cdata object", 2)
+        error("ca_certs must be a parsed cdata object", 3)
     end
-    local data, lengths, count = nil, nil, 0
+    local names, data, lengths, count = nil, nil, nil, 0
     local partial_chain = false
     if is_given(options) then
         if type(options) ~= "table" then
-            error("options must be a table", 2)
+            error("options must be a table", 3)
         end
         for name, value in pairs(options) do
             if name == "partial_chain" then
                 if type(value) ~= "boolean" then
-                    error("partial_chain must be a boolean", 2)
+                    error("partial_chain must be a boolean", 3)
                 end
                 partial_chain = value
             elseif name == "names" then
                 count = count_of_strings(value)
                 if not count then
-                    error("names must be a table of strings", 2)
+                    error("names must be a table of strings", 3)
                 end
+                names = value
                 data, lengths = strings(value, count)
             else
-                error("unknown option \"" .. tostring(name) .. "\"", 2)
+                error("unknown option \"" .. tostring(name) .. "\"", 3)
             end
         end
     end
-    return result(api.request_client_certificate(r, chain, partial_chain and 1 or 0, data, lengths, count, text))
+    return chain, partial_chain and 1 or 0, data, lengths, count, names
 end
 
 
-function functions.disable_session_reuse(r)
+function call.request_client_certificate(r, chain, partial_chain, data, lengths, count)
+    return result(api.request_client_certificate(r, chain, partial_chain, data, lengths, count, text))
+end
+
+
+function call.disable_session_reuse(r)
     return result(api.disable_session_reuse(r, text))
 end
 
 
-function functions.disable_http2_alpn(r)
+function call.disable_http2_alpn(r)
     return result(api.disable_http2_alpn(r, text))
 end
 
 
-function functions.get_full_client_certificate_chain(r)
+function call.get_full_client_certificate_chain(r)
     local code = api.get_full_client_certificate_chain(r, text)
     if code == OK then
         return said()
@@ -181,17 +187,22 @@ function functions.get_full_client_certificate_chain(r)
 end
 
 
-function functions.set_client_verify(r, value)
+function convert.set_client_verify(value)
     if type(value) ~= "string" then
-        error("client verify value must be a string", 2)
+        error("client verify value must be a string", 3)
     end
+    return value
+end
+
+
+function call.set_client_verify(r, value)
     if api.set_client_verify(r, value, #value, text) ~= OK then
         error(said(), 2)
     end
 end
 
 
-function functions.get_request_ssl_pointer(r)
+function call.get_request_ssl_pointer(r)
     if api.get_request_ssl_pointer(r, pointer, text) == OK then
         return ffi.cast(SSL, pointer[0])
     end
@@ -199,10 +210,15 @@ function functions.get_request_ssl_pointer(r)
 end
 
 
-function functions.set_upstream(r, host)
+function convert.set_upstream(host)
     if type(host) ~= "string" then
-        error("host must be a string", 2)
+        error("host must be a string", 3)
     end
+    return host
+end
+
+
+function call.set_upstream(r, host)
     local code = api.set_upstream(r, host, #host, text)
     if code == OK then
         return true
@@ -216,102 +232,139 @@ end
 
 local function check_integer(name, value)
     if type(value) ~= "number" then
-        error(name .. " must be an integer", 3)
+        error(name .. " must be an integer", 4)
     end
 end
 
 
-function functions.set_target(r, host, port)
+function convert.set_target(host, port)
     if type(host) ~= "string" then
-        error("host must be a string", 2)
+        error("host must be a string", 3)
     end
     check_integer("port", port)
+    return host, port
+end
+
+
+function call.set_target(r, host, port)
     if api.set_target(r, host, #host, port, text) ~= OK then
         error(said(), 2)
     end
 end
 
 
-function functions.set_retries(r, retries)
+function convert.set_retries(retries)
     check_integer("retries", retries)
+    return retries
+end
+
+
+function call.set_retries(r, retries)
     if api.set_retries(r, retries, text) ~= OK then
         error(said(), 2)
     end
 end
 
 
-function functions.set_timeouts(r, connect, write, read)
+function convert.set_timeouts(connect, write, read)
     check_integer("connect_timeout", connect)
     check_integer("write_timeout", write)
     check_integer("read_timeout", read)
+    return connect, write, read
+end
+
+
+function call.set_timeouts(r, connect, write, read)
     if api.set_timeouts(r, connect, write, read, text) ~= OK then
         error(said(), 2)
     end
 end
 
 
-function functions.set_tls_cert_key(r, chain, key)
-    chain, key = cdata_of(chain, CHAIN), cdata_of(key, KEY)
+function convert.set_tls_cert_key(chain, key)
+    chain, key = cdata_of(chain), cdata_of(key)
     if not is_chain(chain) then
-        error("chain must be a parsed cdata object", 2)
+        error("chain must be a parsed cdata object", 3)
     end
     if not is_key(key) then
-        error("key must be a parsed cdata object", 2)
+        error("key must be a parsed cdata object", 3)
     end
+    return chain, key
+end
+
+
+function call.set_tls_cert_key(r, chain, key)
     return result(api.set_tls_cert_key(r, chain, key, text))
 end
 
 
-function functions.set_tls_verify(r, on)
+function convert.set_tls_verify(on)
     if type(on) ~= "boolean" then
-        error("argument must be a boolean", 2)
+        error("argument must be a boolean", 3)
     end
-    return result(api.set_tls_verify(r, on and 1 or 0, text))
+    return on and 1 or 0
 end
 
 
-function functions.set_tls_verify_depth(r, depth)
+function call.set_tls_verify(r, on)
+    return result(api.set_tls_verify(r, on, text))
+end
+
+
+function convert.set_tls_verify_depth(depth)
     if type(depth) ~= "number" then
-        error("argument must be a number", 2)
+        error("argument must be a number", 3)
     end
+    return depth
+end
+
+
+function call.set_tls_verify_depth(r, depth)
     return result(api.set_tls_verify_depth(r, depth, text))
 end
 
 
-function functions.set_tls_verify_store(r, store)
+function convert.set_tls_verify_store(store)
     local ctx
     if type(store) == "table" then
-        ctx = store.ctx
+        ctx = pointers[store] or store.ctx
     end
     if not is_store(ctx) then
-        error("argument must be a resty.openssl.x509.store object", 2)
+        error("argument must be a resty.openssl.x509.store object", 3)
     end
+    return ctx
+end
+
+
+function call.set_tls_verify_store(r, ctx)
     return result(api.set_tls_verify_store(r, ctx, text))
 end
 
 
-local function set_names(set, r, names)
+local function convert_names(names)
     local count = count_of_strings(names)
     if not count then
-        error("argument must be a table of strings", 2)
+        error("argument must be a table of strings", 3)
     end
-
     local data, lengths = strings(names, count)
-    return result(set(r, data, lengths, count, text))
+    return data, lengths, count, names
+end
+
+convert.set_sans_dnsnames = convert_names
+convert.set_sans_uris = convert_names
+
+
+function call.set_sans_dnsnames(r, data, lengths, count)
+    return result(api.set_sans_dnsnames(r, data, lengths, count, text))
 end
 
 
-function functions.set_sans_dnsnames(r, names)
-    return set_names(api.set_sans_dnsnames, r, names)
+function call.set_sans_uris(r, data, lengths, count)
+    return result(api.set_sans_uris(r, data, lengths, count, text))
 end
 
 
-function functions.set_sans_uris(r, names)
-    return set_names(api.set_sans_uris, r, names)
-end
-
-
-local M = { is_chain = is_chain, is_given = is_given, strings = strings }
+local M = { is_chain = is_chain, is_given = is_given, pointers = pointers, strings = strings }
 
 
 -- Takes back where the current request goes, how long and how often it may try, and all settings for the
@@ -324,7 +377,7 @@ end
 -- Has the client of a handshake, which was asked for its certificate, verified by what a plugin trusts, with
 -- so many intermediates at most.
 function M.verify_client_with(store, depth)
-    return result(api.verify_client_with(get_request(), store.ctx, depth or -1, text))
+    return result(api.verify_client_with(get_request(), pointers[store], depth or -1, text))
 end
 
 
@@ -413,22 +466,33 @@ M.decode_url = decoder(api.decode_url)
 M.decode_base64 = decoder(api.decode_base64)
 
 
--- The function `name` as users call it: without the request, and with its phase checked first.
+-- The function `name` as users call it: without the request, and with its phase checked before anything else.
 -- `wrong_phase` makes the error of a wrong phase from the text that explains it.
 function M.public(name, wrong_phase)
-    local call = functions[name]
+    local convert, call = convert[name], call[name]
     local index = api.find_function(name, #name)
     if not call or index < 0 then
         error("no function " .. name)
     end
 
-    return function(a, b, c)
+    local function current_request()
         local r = get_request()
         if api.is_allowed(r, index) == 0 then
             api.phase_error(r, index, text)
-            error(wrong_phase or said(), 2)
+            error(wrong_phase or said(), 3)
         end
-        return call(r, a, b, c)
+        return r
+    end
+
+    if not convert then
+        return function()
+            return call(current_request())
+        end
+    end
+    return function(a, b, c)
+        current_request()
+        local v, w, x, y, z, kept = convert(a, b, c)
+        return call(current_request(), v, w, x, y, z, kept)
     end
 end
 

@@ -6,6 +6,7 @@ local api, declaration = ...
 local ffi = require "ffi"
 local functions = require "resty.kong.tls.functions"
 local is_chain, is_given = functions.is_chain, functions.is_given
+local pointers = functions.pointers
 local strings = functions.strings
 
 local type = type
@@ -30,13 +31,14 @@ ffi.cdef [[
     struct evp_pkey_st;
     struct x509_store_st;
     struct x509_st;
+    struct kong_tls_addresses;
 ]]
 
 local STACK_OF_X509 = ffi.typeof("struct stack_st_X509 *")
-local VOID = ffi.typeof("void *")
 local EVP_PKEY = ffi.typeof("struct evp_pkey_st *")
 local X509_STORE = ffi.typeof("struct x509_store_st *")
 local X509 = ffi.typeof("struct x509_st *")
+local ADDRESSES = ffi.typeof("struct kong_tls_addresses *")
 
 
 local function said()
@@ -57,6 +59,50 @@ local function check(name, value, expected, level)
 end
 
 
+-- ---- objects ----------------------------------------------------------------------------------------
+--
+-- What is behind an object is not in it: Lua code could put something else in its place, and has no way to do so
+-- with what it does not get hold of. `ctx` can be read, by other libraries.
+
+-- An object of a class, for a pointer that it owns.
+local function object(meta, pointer)
+    local self = setmetatable({}, meta)
+    pointers[self] = pointer
+    return self
+end
+
+
+-- Whether a value is an object of a class, and not something that was made to look like one.
+local function is_a(value, meta)
+    return type(value) == "table" and getmetatable(value) == meta and type(pointers[value]) ~= "nil"
+end
+
+
+local function no_assignment(_, name)
+    error("an object of resty.kong.x509 can't be changed: " .. tostring(name), 2)
+end
+
+
+-- What is read of an object that is no method. For what looks like one and is none, there is nothing.
+local function class(name, methods, otherwise)
+    return {
+        __name = name,
+        __newindex = no_assignment,
+        __index = function(self, field)
+            local method = methods[field]
+            if method then
+                return method
+            end
+            local ctx = pointers[self]
+            if field == "ctx" or type(ctx) == "nil" then
+                return ctx
+            end
+            return otherwise and otherwise(self, field, ctx)
+        end,
+    }
+end
+
+
 -- ---- certificates -------------------------------------------------------------------------------
 
 local certificate_methods = {}
@@ -66,7 +112,7 @@ local certificate_methods = {}
 function certificate_methods:fingerprint(digest)
     digest = digest or "sha256"
     check("digest", digest, "string", 2)
-    if api.certificate_fingerprint(self.ctx, digest, #digest, text) == OK then
+    if api.certificate_fingerprint(pointers[self], digest, #digest, text) == OK then
         return said()
     end
     return nil, said()
@@ -74,7 +120,7 @@ end
 
 
 function certificate_methods:to_pem()
-    if api.certificate_to_pem(self.ctx, text) == OK then
+    if api.certificate_to_pem(pointers[self], text) == OK then
         return said()
     end
     return nil, said()
@@ -130,21 +176,14 @@ local certificate_fields = {
     sans = names_of,
 }
 
-local certificate_meta = {
-    __name = "resty.kong.x509.certificate",
-    __index = function(self, name)
-        local method = certificate_methods[name]
-        if method then
-            return method
-        end
-        local field = certificate_fields[name]
-        if field then
-            local value = field(self.ctx)
-            rawset(self, name, value)
-            return value
-        end
-    end,
-}
+local certificate_meta = class("resty.kong.x509.certificate", certificate_methods, function(self, name, ctx)
+    local field = certificate_fields[name]
+    if field then
+        local value = field(ctx)
+        rawset(self, name, value)
+        return value
+    end
+end)
 
 
 -- ---- chains -------------------------------------------------------------------------------------
@@ -153,7 +192,7 @@ local chain_methods = {}
 
 
 function chain_methods:count()
-    return api.chain_count(self.ctx)
+    return api.chain_count(pointers[self])
 end
 
 
@@ -163,9 +202,9 @@ function chain_methods:certificate(index)
         index = 1
     end
     check("index", index, "number", 2)
-    local status = api.chain_certificate(self.ctx, index, pointer, text)
+    local status = api.chain_certificate(pointers[self], index, pointer, text)
     if status == OK then
-        return setmetatable({ ctx = owned(X509, api.certificate_free) }, certificate_meta)
+        return object(certificate_meta, owned(X509, api.certificate_free))
     elseif status ~= NONE then
         return nil, said()
     end
@@ -187,22 +226,18 @@ function chain_methods:to_pem()
 end
 
 
-local chain_meta = {
-    __name = "resty.kong.x509.chain",
-    __index = function(self, key)
-        if type(key) == "number" then
-            return chain_methods.certificate(self, key)
-        end
-        return chain_methods[key]
-    end,
-}
+local chain_meta = class("resty.kong.x509.chain", chain_methods, function(self, key)
+    if type(key) == "number" then
+        return chain_methods.certificate(self, key)
+    end
+end)
 
 
 local function new_chain(make, bytes)
     if make(bytes, #bytes, pointer, text) ~= OK then
         return nil, said()
     end
-    return setmetatable({ ctx = owned(STACK_OF_X509, api.chain_free) }, chain_meta)
+    return object(chain_meta, owned(STACK_OF_X509, api.chain_free))
 end
 
 
@@ -230,10 +265,7 @@ local function verify(self, chain, options)
             return nil, err, 1 / 0
         end
     end
-    local ctx = chain
-    if getmetatable(chain) == chain_meta then
-        ctx = chain.ctx
-    end
+    local ctx = is_a(chain, chain_meta) and pointers[chain] or chain
     if not is_chain(ctx) then
         error("chain must be a chain or a string", 3)
     end
@@ -263,7 +295,7 @@ local function verify(self, chain, options)
         end
     end
     number[0] = -1 / 0
-    if api.store_verify(self.ctx, ctx, purpose, #purpose, depth, at, number, text) == OK then
+    if api.store_verify(pointers[self], ctx, purpose, #purpose, depth, at, number, text) == OK then
         return true, nil, number[0]
     end
     return nil, said(), number[0]
@@ -282,7 +314,7 @@ end
 functions.verify_until = verify
 
 
-local store_meta = { __name = "resty.kong.x509.store", __index = store_methods }
+local store_meta = class("resty.kong.x509.store", store_methods)
 
 
 -- ---- the package --------------------------------------------------------------------------------
@@ -309,17 +341,17 @@ local key_methods = {}
 
 -- Whether the key is that of a chain's first certificate.
 function key_methods:belongs_to(chain)
-    local ctx = getmetatable(chain) == chain_meta and chain.ctx or chain
+    local ctx = is_a(chain, chain_meta) and pointers[chain] or chain
     if not is_chain(ctx) then
         error("chain must be a chain", 2)
     end
-    return api.key_belongs_to(self.ctx, ctx) == OK
+    return api.key_belongs_to(pointers[self], ctx) == OK
 end
 
 
 -- For our plugins: the type of a key, if OpenSSL would present a chain with it, or nil and why it would not.
 function functions.presents(key, chain, as_server)
-    if api.key_presents(key.ctx, chain.ctx, as_server and 1 or 0, text) == OK then
+    if api.key_presents(pointers[key], pointers[chain], as_server and 1 or 0, text) == OK then
         return said()
     end
     return nil, said()
@@ -328,14 +360,14 @@ end
 
 -- For our plugins: whether clients can be sent the names of authorities, or nil and why they can't.
 function functions.has_names(chain)
-    if api.chain_has_names(chain.ctx, text) == OK then
+    if api.chain_has_names(pointers[chain], text) == OK then
         return true
     end
     return nil, said()
 end
 
 
-local key_meta = { __name = "resty.kong.x509.key", __index = key_methods }
+local key_meta = class("resty.kong.x509.key", key_methods)
 
 
 -- The first private key in a text.
@@ -347,7 +379,7 @@ function M.key(pem, password)
     if api.key_parse(pem, #pem, password, password and #password or 0, pointer, text) ~= OK then
         return nil, said()
     end
-    return setmetatable({ ctx = owned(EVP_PKEY, api.key_free) }, key_meta)
+    return object(key_meta, owned(EVP_PKEY, api.key_free))
 end
 
 
@@ -369,18 +401,21 @@ function M.store(options)
                       crl, crl and #crl or 0, flags, pointer, text) ~= OK then
         return nil, said()
     end
-    return setmetatable({ ctx = owned(X509_STORE, api.store_free) }, store_meta)
+    return object(store_meta, owned(X509_STORE, api.store_free))
 end
 
 
-local addresses_meta = { __index = {} }
+local addresses_methods = {}
 
 
 -- Whether an address, as $remote_addr has it, is one of these.
-function addresses_meta.__index:contain(address)
+function addresses_methods:contain(address)
     check("address", address, "string", 2)
-    return api.addresses_contain(self.ctx, address, #address) == OK
+    return api.addresses_contain(pointers[self], address, #address) == OK
 end
+
+
+local addresses_meta = class("resty.kong.x509.addresses", addresses_methods)
 
 
 -- Addresses and networks, such as "192.0.2.1", "10.0.0.0/8", "2001:db8::/32" and "unix:".
@@ -394,7 +429,7 @@ function M.addresses(ranges)
     if api.addresses_make(data, lengths, count, pointer, text) ~= OK then
         return nil, said()
     end
-    return setmetatable({ ctx = owned(VOID, api.addresses_free) }, addresses_meta)
+    return object(addresses_meta, owned(ADDRESSES, api.addresses_free))
 end
 
 
@@ -402,7 +437,7 @@ end
 local function guard(methods, meta)
     for name, method in pairs(methods) do
         methods[name] = function(self, ...)
-            if getmetatable(self) ~= meta then
+            if not is_a(self, meta) then
                 error(name .. " must be called with a colon, as a method", 2)
             end
             return method(self, ...)
@@ -414,7 +449,7 @@ guard(certificate_methods, certificate_meta)
 guard(chain_methods, chain_meta)
 guard(store_methods, store_meta)
 guard(key_methods, key_meta)
-guard(addresses_meta.__index, addresses_meta)
+guard(addresses_methods, addresses_meta)
 
 
 return M

@@ -69,12 +69,16 @@ impl Identity<'_> {
         encoding.flag(verify);
         encoding.optional(verify_depth, |encoding, depth| encoding.number(depth.into()));
         encoding.optional(trusted_store, |encoding, store| {
-            let StoreFingerprint { store, content, objects, flags, depth } = store;
+            let StoreFingerprint { store, content, objects, flags, depth, time, level, host_flags } =
+                store;
             encoding.number(store);
             encoding.fingerprint(content);
             encoding.number(objects);
             encoding.number(flags);
             encoding.number(depth);
+            encoding.number(time as u64);
+            encoding.number(level);
+            encoding.number(host_flags);
         });
         for names in [dns_names, uris] {
             encoding.optional(names, |encoding, names| {
@@ -158,7 +162,16 @@ mod tests {
     }
 
     fn store(content: &[u8]) -> StoreFingerprint {
-        StoreFingerprint { store: 0, content: fingerprint(content), objects: 1, flags: 0, depth: 0 }
+        StoreFingerprint {
+            store: 0,
+            content: fingerprint(content),
+            objects: 1,
+            flags: 0,
+            depth: 0,
+            time: 0,
+            level: 0,
+            host_flags: 0,
+        }
     }
 
     #[test]
@@ -184,6 +197,12 @@ mod tests {
             },
             Identity { trusted_store: Some(StoreFingerprint { flags: 1, ..store(b"1") }), ..base },
             Identity { trusted_store: Some(StoreFingerprint { depth: 1, ..store(b"1") }), ..base },
+            Identity { trusted_store: Some(StoreFingerprint { time: 1, ..store(b"1") }), ..base },
+            Identity { trusted_store: Some(StoreFingerprint { level: 1, ..store(b"1") }), ..base },
+            Identity {
+                trusted_store: Some(StoreFingerprint { host_flags: 1, ..store(b"1") }),
+                ..base
+            },
             Identity { dns_names: Some(&ab), ..base },
             Identity { dns_names: Some(&ba), ..base },
             Identity { dns_names: Some(&abc), ..base },

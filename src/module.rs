@@ -18,7 +18,7 @@ use crate::downstream::asking::{self, Asking};
 use crate::downstream::guarded_headers::GuardedHeaders;
 use crate::downstream::header_names::Stripping;
 use crate::downstream::{alpn, client_certificate, intermediates, names, post_read, resumption};
-use crate::lua::{api, preload, x509};
+use crate::lua::{preload, x509};
 use crate::nginx::configuration::{self, Module, ModuleIndex};
 use crate::nginx::connection::process_log;
 use crate::nginx::layout;
@@ -28,7 +28,7 @@ use crate::nginx::peer::Peer;
 use crate::nginx::pool::Pool;
 use crate::nginx::request::Request;
 use crate::nginx::round_robin::{self, Balancer};
-use crate::openssl::{folder, version};
+use crate::openssl::{self, folder, version};
 use crate::status::zone::Zone;
 use crate::upstream::balancers;
 use crate::upstream::connection::SharedSessionCache;
@@ -473,8 +473,9 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 
 unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
     guard("exit of the process", process_log(), (), || {
-        api::clear_cache();
         x509::clear_cache();
+        openssl::client_certificate::clear_cache();
+        openssl::store::clear_cache();
         client_certificate::clear_cache();
         intermediates::clear_cache();
         names::clear_cache();

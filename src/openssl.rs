@@ -1,5 +1,6 @@
 //! Safe types for what the `openssl` crate lacks.
 
+mod attached;
 pub mod certificate;
 pub mod certificate_authorities;
 pub mod client_certificate;
@@ -10,6 +11,7 @@ pub mod lua_object;
 pub mod object_cache;
 pub mod pem;
 pub mod presentable;
+mod recent;
 pub mod revocation;
 pub mod san;
 pub mod session;

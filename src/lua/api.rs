@@ -1,10 +1,8 @@
 //! The functions for requests.
 
-use std::cell::RefCell;
 use std::convert::Infallible;
 use std::ffi::{c_char, c_int, c_void};
 use std::fmt::Display;
-use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
@@ -29,7 +27,6 @@ use crate::nginx::request::Request;
 use crate::nginx::time;
 use crate::openssl::client_certificate::{ClientCertificate, InvalidCertificate};
 use crate::openssl::lua_object;
-use crate::openssl::object_cache::ObjectCache;
 use crate::openssl::san::RequiredNames;
 use crate::openssl::store::TrustedStore;
 use crate::phase::Function;
@@ -116,23 +113,6 @@ api! {
     set_sans_uris: fn(R, *const *const c_char, *const usize, usize, *mut Text) -> c_int,
         "int (*set_sans_uris)(void *r, const char **names, const size_t *lengths, size_t count, \
          void *text)";
-}
-
-/// How many client certificates a worker keeps checked.
-const CERTIFICATES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
-/// Of how many stores a worker keeps in mind what they hold.
-const STORES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
-
-thread_local! {
-    static CLIENT_CERTIFICATES: ObjectCache<ClientCertificate> = ObjectCache::new(CERTIFICATES);
-    static TRUSTED_STORES: ObjectCache<TrustedStore> = ObjectCache::new(STORES);
-    static ADDRESSES: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Drops the client certificates and stores that this worker keeps.
-pub fn clear_cache() {
-    CLIENT_CERTIFICATES.with(ObjectCache::clear);
-    TRUSTED_STORES.with(ObjectCache::clear);
 }
 
 /// What a function gives to Lua.
@@ -611,13 +591,7 @@ unsafe extern "C" fn set_tls_cert_key(
         change_upstream_tls("set_tls_cert_key", r, text, |settings| {
             let chain = lua_object::chain(chain)?;
             let key = lua_object::key(key)?;
-            let certificate = ADDRESSES.with_borrow_mut(|addresses| {
-                ClientCertificate::addresses_of(chain, key, addresses);
-                CLIENT_CERTIFICATES.with(|cache| {
-                    cache.get_or_make(addresses, || ClientCertificate::new(chain, key))
-                })
-            })?;
-            settings.client_certificate = Some(certificate);
+            settings.client_certificate = Some(ClientCertificate::of(chain, key)?);
             Ok::<_, InvalidCertificate>(())
         })
     }
@@ -654,11 +628,8 @@ unsafe extern "C" fn set_tls_verify_store(r: R, pointer: *mut c_void, text: *mut
         change_upstream_tls("set_tls_verify_store", r, text, |settings| {
             let store = lua_object::store(pointer).map_err(|error| error.to_string())?;
             // OpenSSL does not take a reference to what has none left.
-            let trusted = TRUSTED_STORES
-                .with(|cache| {
-                    cache.get_or_make(&[store.as_ptr() as usize], || TrustedStore::new(store))
-                })
-                .map_err(|error| format!("store was freed: {error}"))?;
+            let trusted =
+                TrustedStore::of(store).map_err(|error| format!("store was freed: {error}"))?;
             settings.trusted_store = Some(trusted);
             Ok::<_, String>(())
         })

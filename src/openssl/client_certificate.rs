@@ -1,6 +1,10 @@
 //! A certificate to present to an upstream, with its key.
 
-use foreign_types::ForeignTypeRef;
+use std::cell::RefCell;
+use std::ptr;
+use std::rc::Rc;
+
+use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, PKeyRef, Private};
 use openssl::sign::Signer;
@@ -8,11 +12,12 @@ use openssl::ssl::SslRef;
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::{X509, X509Ref};
 
+use super::attached::Slot;
 use super::certificate::{has_key, not_after};
 use super::error::SslError;
 use super::fingerprint::Fingerprint;
 use super::lua_object::InvalidObject;
-use super::object_cache::HoldsItsObjects;
+use super::recent::Recent;
 use super::signature_algorithms::describe_key;
 use super::{ssl, sys};
 
@@ -21,11 +26,31 @@ use super::{ssl, sys};
 /// Holds references to the objects it was made from; none is copied.
 pub struct ClientCertificate {
     leaf: X509,
+    rest: Rc<Rest>,
+}
+
+/// What goes with a certificate, and what was found out about all of it. It is kept with the certificate, and so
+/// holds no reference to that.
+struct Rest {
     intermediates: Stack<X509>,
     key: PKey<Private>,
     fingerprint: Fingerprint,
     not_after: i64,
+    /// Of all certificates, in their order: who changes one has to sign it again.
+    signatures: Vec<Box<[u8]>>,
 }
+
+thread_local! {
+    static RECENT: Recent<ClientCertificate> = const { Recent::new() };
+}
+
+/// Drops those that this worker keeps.
+pub fn clear_cache() {
+    RECENT.with(Recent::clear);
+}
+
+/// With how many keys and intermediates a certificate is kept: with one, as a rule.
+const COMBINATIONS: usize = 4;
 
 /// Why a certificate and key were refused.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +76,89 @@ pub enum InvalidCertificate {
 }
 
 impl ClientCertificate {
-    /// `chain` has the leaf first.
-    pub fn new(chain: &StackRef<X509>, key: &PKeyRef<Private>) -> Result<Self, InvalidCertificate> {
+    /// The certificate that was made of `chain` and `key`, if these are as they were, or a new one. `chain` has
+    /// the leaf first.
+    pub fn of(
+        chain: &StackRef<X509>,
+        key: &PKeyRef<Private>,
+    ) -> Result<Rc<Self>, InvalidCertificate> {
+        let leaf = chain.get(0).ok_or(InvalidObject::EmptyChain)?;
+        RECENT.with(|recent| {
+            recent.get_or_make(
+                leaf.as_ptr() as usize,
+                |known| ptr::eq(known.leaf.as_ptr(), leaf.as_ptr()) && known.rest.is_of(chain, key),
+                || Self::new(chain, key),
+            )
+        })
+    }
+
+    fn new(chain: &StackRef<X509>, key: &PKeyRef<Private>) -> Result<Self, InvalidCertificate> {
+        static SLOT: Slot<X509Ref, RefCell<Vec<Rc<Rest>>>> = Slot::new();
+
+        let leaf = chain.get(0).ok_or(InvalidObject::EmptyChain)?;
+        let known = SLOT
+            .get_or_make(leaf, || Ok::<_, SslError>(RefCell::default()))
+            .map_err(InvalidCertificate::References)?;
+        let found = known.borrow().iter().find(|rest| rest.is_of(chain, key)).map(Rc::clone);
+        let rest = match found {
+            Some(rest) => rest,
+            // With a reference to itself, it would never be freed.
+            None if chain.iter().skip(1).any(|one| ptr::eq(one.as_ptr(), leaf.as_ptr())) => {
+                Rc::new(Rest::new(chain, key)?)
+            }
+            None => {
+                let rest = Rc::new(Rest::new(chain, key)?);
+                let mut known = known.borrow_mut();
+                known.truncate(COMBINATIONS - 1);
+                known.insert(0, Rc::clone(&rest));
+                rest
+            }
+        };
+        Ok(Self { leaf: leaf.to_owned(), rest })
+    }
+
+    /// Of the certificates and the key.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.rest.fingerprint
+    }
+
+    /// When the certificate ends, in seconds since the epoch.
+    pub fn not_after(&self) -> i64 {
+        self.rest.not_after
+    }
+
+    /// What the key is, for people.
+    pub fn describe_key(&self) -> String {
+        describe_key(&self.rest.key)
+    }
+
+    /// Makes `ssl` present this certificate, and no other that it was configured with.
+    pub fn present(&self, ssl: &SslRef) -> Result<(), SslError> {
+        // What a location has configured must go first: OpenSSL keeps one certificate for each type
+        // of key, and may choose any of them. A callback of the location would come after us.
+        ssl::clear_certificates(ssl);
+        ssl::set_certificate_callback(ssl, None);
+
+        // SAFETY: all of the objects are valid, and the SSL takes references of its own.
+        unsafe {
+            SslError::check(
+                "SSL_use_certificate",
+                openssl_sys::SSL_use_certificate(ssl.as_ptr(), self.leaf.as_ptr()),
+            )?;
+            SslError::check(
+                "SSL_use_PrivateKey",
+                openssl_sys::SSL_use_PrivateKey(ssl.as_ptr(), self.rest.key.as_ptr()),
+            )?;
+            SslError::check(
+                "SSL_set1_chain",
+                sys::SSL_set1_chain(ssl.as_ptr(), self.rest.intermediates.as_ptr()),
+            )
+        }
+    }
+}
+
+impl Rest {
+    fn new(chain: &StackRef<X509>, key: &PKeyRef<Private>) -> Result<Self, InvalidCertificate> {
         let mut certificates = chain.iter().map(X509Ref::to_owned);
         let leaf = certificates.next().ok_or(InvalidObject::EmptyChain)?;
 
@@ -72,54 +178,25 @@ impl ClientCertificate {
         let fingerprint = fingerprint(chain, key)
             .map_err(|errors| InvalidCertificate::Encoding(SslError::new("i2d_X509", errors)))?;
         let not_after = not_after(&leaf).map_err(InvalidCertificate::NotAfter)?;
-        Ok(Self { leaf, intermediates, key: key.to_owned(), fingerprint, not_after })
+        let signatures = chain.iter().map(signature).map(Box::from).collect();
+        Ok(Self { intermediates, key: key.to_owned(), fingerprint, not_after, signatures })
     }
 
-    /// Of the certificates and the key.
-    pub fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
+    /// Whether it was made of these very objects, and they are as they were.
+    fn is_of(&self, chain: &StackRef<X509>, key: &PKeyRef<Private>) -> bool {
+        ptr::eq(self.key.as_ptr(), key.as_ptr())
+            && self.signatures.len() == chain.len()
+            && chain.iter().zip(&self.signatures).all(|(one, known)| signature(one) == &**known)
+            && chain
+                .iter()
+                .skip(1)
+                .zip(&self.intermediates)
+                .all(|(one, known)| ptr::eq(one.as_ptr(), known.as_ptr()))
     }
+}
 
-    /// When the certificate ends, in seconds since the epoch.
-    pub fn not_after(&self) -> i64 {
-        self.not_after
-    }
-
-    /// What the key is, for people.
-    pub fn describe_key(&self) -> String {
-        describe_key(&self.key)
-    }
-
-    /// What identifies the objects: the key, then the certificates in their order.
-    pub fn addresses_of(chain: &StackRef<X509>, key: &PKeyRef<Private>, into: &mut Vec<usize>) {
-        into.clear();
-        into.push(key.as_ptr() as usize);
-        into.extend(chain.iter().map(|certificate| certificate.as_ptr() as usize));
-    }
-
-    /// Makes `ssl` present this certificate, and no other that it was configured with.
-    pub fn present(&self, ssl: &SslRef) -> Result<(), SslError> {
-        // What a location has configured must go first: OpenSSL keeps one certificate for each type
-        // of key, and may choose any of them. A callback of the location would come after us.
-        ssl::clear_certificates(ssl);
-        ssl::set_certificate_callback(ssl, None);
-
-        // SAFETY: all of the objects are valid, and the SSL takes references of its own.
-        unsafe {
-            SslError::check(
-                "SSL_use_certificate",
-                openssl_sys::SSL_use_certificate(ssl.as_ptr(), self.leaf.as_ptr()),
-            )?;
-            SslError::check(
-                "SSL_use_PrivateKey",
-                openssl_sys::SSL_use_PrivateKey(ssl.as_ptr(), self.key.as_ptr()),
-            )?;
-            SslError::check(
-                "SSL_set1_chain",
-                sys::SSL_set1_chain(ssl.as_ptr(), self.intermediates.as_ptr()),
-            )
-        }
-    }
+fn signature(certificate: &X509Ref) -> &[u8] {
+    certificate.signature().as_slice()
 }
 
 /// The public half of the key stands for both.
@@ -138,16 +215,6 @@ fn try_to_sign(key: &PKeyRef<Private>) -> Result<(), SslError> {
         .and_then(|mut signer| signer.sign_oneshot_to_vec(b"test"))
         .map(|_| ())
         .map_err(|errors| SslError::new("EVP_DigestSign", errors))
-}
-
-impl HoldsItsObjects for ClientCertificate {
-    fn addresses(&self) -> Vec<usize> {
-        let key = self.key.as_ptr() as usize;
-        let leaf = self.leaf.as_ptr() as usize;
-        let intermediates =
-            self.intermediates.iter().map(|certificate| certificate.as_ptr() as usize);
-        [key, leaf].into_iter().chain(intermediates).collect()
-    }
 }
 
 #[cfg(test)]
@@ -176,6 +243,53 @@ mod tests {
             let public = unsafe { PKeyRef::from_ptr(public.as_ptr()) };
             assert!(try_to_sign(public).is_err(), "{:?}", key.id());
         }
+    }
+
+    #[test]
+    fn what_was_found_out_is_kept_with_the_certificate() {
+        let key = PKey::generate_ed25519().unwrap();
+        let chain = |names: &[&str]| {
+            let mut chain = Stack::new().unwrap();
+            for name in names {
+                chain.push(self_signed(&key, name, 1 << 30)).unwrap();
+            }
+            chain
+        };
+        let made = |chain: &StackRef<X509>, key: &PKeyRef<Private>| {
+            ClientCertificate::new(chain, key).unwrap().rest
+        };
+        let (one, two) = (chain(&["leaf", "one"]), chain(&["leaf", "one"]));
+        let first = made(&one, &key);
+        assert!(Rc::ptr_eq(&first, &made(&one, &key)));
+        assert!(!Rc::ptr_eq(&first, &made(&two, &key)));
+        // Another object of the same key, and other intermediates.
+        let same_key = PKey::private_key_from_pkcs8(&key.private_key_to_pkcs8().unwrap()).unwrap();
+        assert!(!Rc::ptr_eq(&first, &made(&one, &same_key)));
+        assert!(Rc::ptr_eq(&first, &made(&one, &key)));
+        assert_eq!(made(&one, &same_key).fingerprint, first.fingerprint);
+        // It goes with the certificate.
+        assert!(Rc::strong_count(&first) > 1);
+        drop(one);
+        assert_eq!(Rc::strong_count(&first), 1);
+    }
+
+    #[test]
+    fn a_certificate_that_is_signed_again_is_another_one() {
+        let key = PKey::generate_ed25519().unwrap();
+        let mut chain = Stack::new().unwrap();
+        chain.push(self_signed(&key, "leaf", 1 << 30)).unwrap();
+        let before = ClientCertificate::new(&chain, &key).unwrap().fingerprint();
+        assert_eq!(ClientCertificate::new(&chain, &key).unwrap().fingerprint(), before);
+
+        let other = self_signed(&key, "other", 1 << 30);
+        // SAFETY: both are valid; in place, as Lua code could do it by FFI.
+        unsafe {
+            let leaf = chain.get(0).unwrap().as_ptr();
+            let name = other.subject_name().as_ptr();
+            assert_eq!(openssl_sys::X509_set_subject_name(leaf, name), 1);
+            assert!(openssl_sys::X509_sign(leaf, key.as_ptr(), ptr::null()) > 0);
+        }
+        assert_ne!(ClientCertificate::new(&chain, &key).unwrap().fingerprint(), before);
     }
 
     #[test]

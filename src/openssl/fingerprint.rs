@@ -37,6 +37,12 @@ pub struct StoreFingerprint {
     pub flags: u64,
     /// `X509_VERIFY_PARAM_get_depth(3)`
     pub depth: u64,
+    /// `X509_VERIFY_PARAM_get_time(3)`: of a store that verifies for another time than now.
+    pub time: i64,
+    /// `X509_VERIFY_PARAM_get_auth_level(3)`
+    pub level: u64,
+    /// `X509_VERIFY_PARAM_get_hostflags(3)`
+    pub host_flags: u64,
 }
 
 /// An encoding in which no two different sequences of values are the same.

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{self, Path, PathBuf};
 use std::ptr::{self, NonNull};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{env, fs, io};
 
@@ -19,11 +20,12 @@ use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509, X509CrlRef};
 use openssl_sys::OPENSSL_STACK;
 
+use super::attached::Slot;
 use super::error::SslError;
 use super::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
 use super::folder;
-use super::object_cache::HoldsItsObjects;
 use super::pem::{self, InvalidPem};
+use super::recent::Recent;
 use super::revocation;
 use super::sys;
 
@@ -36,39 +38,79 @@ pub fn reference(store: &X509StoreRef) -> Result<X509Store, SslError> {
     }
 }
 
-/// A store that a plugin trusts. Holds a reference to it, and knows what is in it.
-pub struct TrustedStore {
-    store: X509Store,
+/// What we know of a store, and keep with it.
+struct Known {
     number: u64,
     content: Cell<Option<(c_int, Fingerprint)>>,
 }
 
-impl TrustedStore {
-    /// Fails for a store that was freed.
-    pub fn new(store: &X509StoreRef) -> Result<Self, SslError> {
+impl Known {
+    fn of(store: &X509StoreRef) -> Result<&Self, SslError> {
+        static SLOT: Slot<X509StoreRef, Known> = Slot::new();
         // Of addresses, one may become another store's while connections still have an identity of it.
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { store: reference(store)?, number, content: Cell::new(None) })
+
+        SLOT.get_or_make(store, || {
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            Ok(Self { number, content: Cell::new(None) })
+        })
+    }
+}
+
+thread_local! {
+    static RECENT: Recent<TrustedStore> = const { Recent::new() };
+}
+
+/// Drops those that this worker keeps.
+pub fn clear_cache() {
+    RECENT.with(Recent::clear);
+}
+
+/// A store that a plugin trusts.
+pub struct TrustedStore(X509Store);
+
+impl TrustedStore {
+    /// Fails for a store that was freed.
+    pub fn of(store: &X509StoreRef) -> Result<Rc<Self>, SslError> {
+        RECENT.with(|recent| {
+            recent.get_or_make(
+                store.as_ptr() as usize,
+                |known| ptr::eq(known.0.as_ptr(), store.as_ptr()),
+                || Self::new(store),
+            )
+        })
+    }
+
+    fn new(store: &X509StoreRef) -> Result<Self, SslError> {
+        reference(store).map(Self)
     }
 
     pub fn store(&self) -> &X509StoreRef {
-        &self.store
+        &self.0
     }
 
     /// What the store holds now, and how it verifies. Its objects are read again only when there are
     /// more of them: OpenSSL has no way to take one out.
     pub fn fingerprint(&self) -> Result<StoreFingerprint, SslError> {
+        let known = Known::of(&self.0)?;
         // SAFETY: the store is valid; its parameters and objects belong to it.
-        let (objects, depth) = unsafe {
-            let objects = sys::X509_STORE_get0_objects(self.store.as_ptr()).cast();
-            let parameters = sys::X509_STORE_get0_param(self.store.as_ptr());
-            (objects, sys::X509_VERIFY_PARAM_get_depth(parameters))
+        let (objects, parameters) = unsafe {
+            let objects = sys::X509_STORE_get0_objects(self.0.as_ptr()).cast();
+            (objects, sys::X509_STORE_get0_param(self.0.as_ptr()))
+        };
+        // SAFETY: the parameters are valid.
+        let (depth, time, level, host_flags) = unsafe {
+            (
+                sys::X509_VERIFY_PARAM_get_depth(parameters),
+                sys::X509_VERIFY_PARAM_get_time(parameters),
+                sys::X509_VERIFY_PARAM_get_auth_level(parameters),
+                sys::X509_VERIFY_PARAM_get_hostflags(parameters),
+            )
         };
         // SAFETY: a valid stack.
         let count = unsafe { openssl_sys::OPENSSL_sk_num(objects) };
 
-        let content = match self.content.get() {
+        let content = match known.content.get() {
             Some((known, content)) if known == count => content,
             _ => {
                 let mut encoding = Encoding::new();
@@ -80,23 +122,20 @@ impl TrustedStore {
                     }
                 }
                 let content = Fingerprint::from(encoding);
-                self.content.set(Some((count, content)));
+                known.content.set(Some((count, content)));
                 content
             }
         };
         Ok(StoreFingerprint {
-            store: self.number,
+            store: known.number,
             content,
             objects: count as u64,
-            flags: flags(&self.store).bits(),
+            flags: flags(&self.0).bits(),
             depth: depth as u64,
+            time,
+            level: level as u64,
+            host_flags: host_flags.into(),
         })
-    }
-}
-
-impl HoldsItsObjects for TrustedStore {
-    fn addresses(&self) -> Vec<usize> {
-        vec![self.store.as_ptr() as usize]
     }
 }
 

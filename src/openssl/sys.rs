@@ -13,6 +13,7 @@
 
 use std::ffi::{c_char, c_int, c_long, c_uchar, c_uint, c_ulong, c_void};
 
+use libc::time_t;
 use openssl_sys::{
     ASN1_INTEGER, BIO, EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509, X509_CRL,
     X509_LOOKUP, X509_LOOKUP_METHOD, X509_NAME, X509_STORE, X509_STORE_CTX, X509_VERIFY_PARAM,
@@ -232,6 +233,11 @@ unsafe extern "C" {
     pub fn X509_get_default_cert_dir_env() -> *const c_char;
     pub fn X509_get_default_cert_file() -> *const c_char;
     pub fn X509_get_default_cert_file_env() -> *const c_char;
+    pub fn X509_set_ex_data(certificate: *mut X509, index: c_int, data: *mut c_void) -> c_int;
+    pub fn X509_get_ex_data(certificate: *const X509, index: c_int) -> *mut c_void;
+    pub fn X509_VERIFY_PARAM_get_time(param: *const X509_VERIFY_PARAM) -> time_t;
+    pub fn X509_VERIFY_PARAM_get_auth_level(param: *const X509_VERIFY_PARAM) -> c_int;
+    pub fn X509_VERIFY_PARAM_get_hostflags(param: *const X509_VERIFY_PARAM) -> c_uint;
     pub fn X509_STORE_lock(store: *mut X509_STORE) -> c_int;
     pub fn X509_STORE_unlock(store: *mut X509_STORE) -> c_int;
     pub fn X509_STORE_set_ex_data(store: *mut X509_STORE, index: c_int, data: *mut c_void)

@@ -7,7 +7,7 @@ use openssl::ssl::SslRef;
 
 use super::handshake;
 use super::lua_handshake::LuaHandshake;
-use super::settings::{UpstreamTls, host_of};
+use super::settings::{UpstreamTls, host_of, without_port};
 use super::verify;
 use crate::identity::{Identity, Key};
 use crate::module;
@@ -49,9 +49,10 @@ pub fn expected(
             Some(name) => name.ok()?,
             None => upstream.ssl_name(),
         };
-        let name = host_of(name);
-        names.server_name = (upstream.sends_server_name() && is_server_name(name)).then_some(name);
-        names.verified_name = verify.then_some(name);
+        // As nginx sends it, and as it is verified.
+        let sent = without_port(name);
+        names.server_name = (upstream.sends_server_name() && is_server_name(sent)).then_some(sent);
+        names.verified_name = verify.then(|| host_of(name));
     }
     identity(request, upstream, state, verify, names)
 }

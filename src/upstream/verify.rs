@@ -17,7 +17,7 @@ use openssl_sys::X509_STORE_CTX;
 use super::connection::UpstreamConnection;
 use super::handshake::Handshake;
 use super::own_configuration;
-use super::settings::{UpstreamTls, host_of};
+use super::settings::{UpstreamTls, host_of, without_port};
 use crate::module;
 use crate::nginx::complex_value::EvaluationFailed;
 use crate::nginx::connection::process_log;
@@ -83,8 +83,9 @@ pub fn set(handshake: Handshake<'_>, state: &RequestState) -> Result<(), VerifyE
             Some(name) => name?,
             None => upstream.ssl_name(),
         };
-        upstream.set_ssl_name(host_of(name));
+        upstream.set_ssl_name(without_port(name));
     }
+    upstream.set_ssl_name(host_of(upstream.ssl_name()));
     state.leaf_accepted.set(false);
     // SAFETY: `verify_callback` calls the one of the context.
     unsafe { ssl::verify_peer(ssl, verify_callback) };

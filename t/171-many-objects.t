@@ -1,0 +1,122 @@
+# More stores, certificates and clients than any table was made for: nothing is thrown out that an identity, a kept
+# connection or a session depends on.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestKong;
+use TestProcesses;
+
+use Test::More;
+
+require_program('nginx');
+
+my $pki    = $ENV{TEST_NGINX_PKI};
+my $folder = test_folder();
+
+# One each of this many.
+my $MANY = 1100;
+
+start_nginx('gateway', modules => 1, connections => 8192, main => 'worker_rlimit_nofile 16384;', http => <<"_EOC_");
+    init_by_lua_block {
+        kong = require "resty.kong.pdk"
+        local ssl = require "ngx.ssl"
+        local x509 = require "resty.kong.x509"
+        local function read(name)
+            local file = assert(io.open("$pki/" .. name))
+            local text = file:read("*a")
+            file:close()
+            return text
+        end
+        stores, chains = {}, {}
+        key = assert(ssl.parse_pem_priv_key(read("client1.key")))
+        for number = 0, $MANY - 1 do
+            -- The same content, and another object.
+            stores[number] = assert(x509.store { file = "$pki/ca.crt" })
+            chains[number] = assert(ssl.parse_pem_cert(read("client1.crt")))
+        end
+    }
+    upstream service {
+        server unix:$folder/service.sock;
+        kong_tls_keepalive 2000 requests=100000;
+    }
+    server {
+        listen unix:$folder/gateway.sock;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_ssl_name service.test;
+        location /store {
+            rewrite_by_lua_block {
+                assert(kong.service.set_tls_verify_store(stores[tonumber(ngx.var.arg_n)]))
+                assert(kong.service.set_tls_verify(true))
+            }
+            proxy_pass https://service/;
+        }
+        location /certificate {
+            rewrite_by_lua_block {
+                assert(kong.service.set_tls_cert_key(chains[tonumber(ngx.var.arg_n)], key))
+            }
+            proxy_pass https://service/;
+        }
+        # Each of them once: the identities, and how many requests found a connection.
+        location /round {
+            content_by_lua_block {
+                local kept = 0
+                identities = {}
+                for number = 0, $MANY - 1 do
+                    local answer = ngx.location.capture("/" .. ngx.var.arg_of .. "?n=" .. number)
+                    assert(answer.status == 200, answer.status)
+                    if tonumber(answer.body) > 1 then
+                        kept = kept + 1
+                    end
+                end
+                local all = table.concat(identities, " ")
+                local different, seen = 0, {}
+                for _, identity in ipairs(identities) do
+                    if not seen[identity] then
+                        seen[identity] = true
+                        different = different + 1
+                    end
+                end
+                identities = nil
+                ngx.print(different, " ", kept, " ", ngx.md5(all))
+            }
+        }
+        # Subrequests have no headers of add_header.
+        header_filter_by_lua_block {
+            if identities then
+                identities[#identities + 1] = ngx.var.kong_upstream_ssl_identity
+            end
+        }
+    }
+    server {
+        listen unix:$folder/service.sock ssl;
+        keepalive_requests 100000;
+        ssl_certificate $pki/service.crt;
+        ssl_certificate_key $pki/service.key;
+        ssl_verify_client optional;
+        ssl_client_certificate $pki/ca.crt;
+        return 200 "\$connection_requests";
+    }
+_EOC_
+
+sub round {
+    my ($of) = @_;
+    my ($status, undef, $body) = http_get("$folder/gateway.sock", "/round?of=$of");
+    return $status eq '200' ? split ' ', $body : ($status, $body // '');
+}
+
+my @first = round('store');
+is_deeply [@first[0, 1]], [$MANY, 0], 'as many identities as stores, each with a connection of its own';
+for my $time (2, 3) {
+    is_deeply [round('store')], [$MANY, $MANY, $first[2]], "time $time: the same identities, and all connections were kept";
+}
+
+# Of the content of certificates there is one identity, whatever the object.
+
+my ($different, $kept, $identities) = round('certificate');
+is $different, 1, 'one identity of many objects with the same certificate';
+is $kept, $MANY - 1, '... and one connection';
+
+done_testing();

@@ -385,9 +385,10 @@ consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
                 try("/one", pki.read("client-other"))
                 try("/other", pki.read("client1"))
             end
-            -- Too long to be kept.
+            -- Long, and too long.
             for turn = 1, 2 do
                 try("/one", pki.read("client1") .. ("\n"):rep(6000))
+                try("/one", pki.read("client1") .. ("\n"):rep(12000))
             end
         }
     }
@@ -408,7 +409,9 @@ consumer=bob anonymous= dn=CN=client-2,O=Test cert= 200, 3 verified
 401, 3 verified
 401, 3 verified
 consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200, 4 verified
-consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200, 5 verified
+401, 4 verified
+consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200, 4 verified
+401, 4 verified
 --- no_error_log
 [error]
 

@@ -571,3 +571,85 @@ alice||CN=client-1,O=Test|SUCCESS 200
 false send_ca_dn must be a boolean
 --- no_error_log
 [error]
+
+
+
+=== TEST 13: a chain is judged once, whatever its length and however many others there are; one that is too long, never
+--- http_config
+    init_worker_by_lua_block {
+        plugin = assert(new { policy { "default" } })
+        -- What is kept is shared by all policies.
+        others = assert(new { policy({ "default" }, { anonymous = "guest" }) }).default.common
+        verified = 0
+        local functions = require "resty.kong.tls.functions"
+        local verify = functions.verify_until
+        functions.verify_until = function(store, ...)
+            verified = verified + 1
+            return verify(store, ...)
+        end
+    }
+    mtls;
+--- config
+    location /t {
+        content_by_lua_block {
+            local client, pki = require "client", require "pki"
+            local folder = os.getenv("TEST_NGINX_HTML_DIR")
+            -- With a chain of the client's certificate and so many others, so many requests on one connection.
+            local function visit(certificate, others, requests)
+                local path = folder .. "/long.crt"
+                local file = assert(io.open(path, "w"))
+                file:write(pki.read(certificate), pki.read("ca"):rep(others))
+                file:close()
+                local args = { "-k", "--http1.1", "--unix-socket", folder .. "/mtls.sock", "-o", "/dev/null", "-w", "%{http_code} ",
+                               "--cert", path, "--key", pki.path(certificate, ".key") }
+                for _ = 1, requests do
+                    table.insert(args, "https://a.test/")
+                end
+                -- One output for each address.
+                for _ = 2, requests do
+                    table.insert(args, "-o")
+                    table.insert(args, "/dev/null")
+                end
+                local before = verified
+                local answers = {}
+                for answer in client.curl(args).out:gmatch("%d+") do
+                    answers[answer] = (answers[answer] or 0) + 1
+                end
+                local all = {}
+                for answer, count in pairs(answers) do
+                    all[#all + 1] = count .. " x " .. answer
+                end
+                ngx.say(certificate, " and ", others, ": ", table.concat(all, ", "), ", ", verified - before, " verified")
+            end
+            visit("client1", 0, 5)
+            visit("client1", 0, 5)
+            visit("client1", 20, 5)
+            visit("client-other", 0, 5)
+            visit("client-other", 20, 5)
+            visit("client1", 60, 5)
+            visit("client-other", 60, 5)
+            -- As many strangers as there is room for, and more.
+            for number = 1, 3000 do
+                others:accept("stranger " .. number, function() return nil, "nobody" end)
+            end
+            visit("client1", 0, 5)
+        }
+    }
+--- request
+GET /t
+--- timeout: 60
+--- response_body
+client1 and 0: 5 x 200, 1 verified
+client1 and 0: 5 x 200, 0 verified
+client1 and 20: 5 x 200, 1 verified
+client-other and 0: 5 x 401, 1 verified
+client-other and 20: 5 x 401, 1 verified
+client1 and 60: 5 x 401, 0 verified
+client-other and 60: 5 x 401, 0 verified
+client1 and 0: 5 x 200, 0 verified
+--- grep_error_log eval
+qr/the certificate chain is longer than 16384 bytes/
+--- grep_error_log_out eval
+"the certificate chain is longer than 16384 bytes\n" x 10
+--- no_error_log
+[error]

@@ -36,7 +36,7 @@ chomp(my @functions = `$folder/list`);
 # whole, are tried with the configuration.
 my %cannot_fail = map { $_ => 1 } split ' ', <<'END';
 ASN1_STRING_get0_data ASN1_STRING_length ASN1_STRING_type ASN1_TIME_free BIO_ctrl BIO_free_all BIO_s_mem
-BN_free CRYPTO_free CRYPTO_get_ex_new_index EC_GROUP_get_curve_name EC_KEY_free EC_KEY_get0_group
+CRYPTO_free CRYPTO_get_ex_new_index EC_GROUP_get_curve_name EC_KEY_free EC_KEY_get0_group
 ERR_get_error_all ERR_lib_error_string ERR_reason_error_string
 EVP_MD_CTX_free EVP_PKEY_free EVP_PKEY_get_bits EVP_PKEY_get_id EVP_sha256 GENERAL_NAME_free OBJ_nid2sn
 OPENSSL_init_ssl OPENSSL_sk_free
@@ -56,7 +56,7 @@ SSL_set_post_handshake_auth SSL_state_string SSL_get_verify_mode SSL_get_verify_
 SSL_get_version SSL_has_pending SSL_session_reused SSL_set0_CA_list SSL_set_cert_cb SSL_set_client_CA_list
 SSL_set_info_callback SSL_set_not_resumable_session_callback SSL_set_options SSL_set_shutdown
 SSL_set_verify SSL_set_verify_depth SSL_set_verify_result SSL_version TLS_method X509_CRL_free X509_CRL_get0_lastUpdate X509_CRL_get0_nextUpdate X509_LOOKUP_file
-X509_LOOKUP_hash_dir X509_NAME_ENTRY_get_data X509_NAME_free X509_NAME_get_entry
+X509_NAME_ENTRY_get_data X509_NAME_free X509_NAME_get_entry
 X509_NAME_get_index_by_NID X509_OBJECT_get0_X509 X509_OBJECT_get0_X509_CRL X509_OBJECT_get_type
 X509_STORE_CTX_cleanup X509_STORE_CTX_free X509_STORE_CTX_get0_cert X509_STORE_CTX_get0_chain X509_STORE_CTX_get0_param X509_STORE_CTX_get0_store X509_STORE_CTX_get0_untrusted
 X509_STORE_CTX_get_current_cert X509_STORE_CTX_get_error X509_STORE_CTX_get_error_depth
@@ -67,6 +67,12 @@ X509_VERIFY_PARAM_get_flags X509_VERIFY_PARAM_set_auth_level X509_VERIFY_PARAM_s
 X509_VERIFY_PARAM_set_time X509_check_issued X509_free X509_get_issuer_name X509_get_serialNumber
 X509_get_subject_name
 X509_getm_notAfter X509_getm_notBefore X509_verify_cert_error_string
+TLS_client_method TLS_server_method X509_LOOKUP_get_method_data X509_LOOKUP_get_store X509_LOOKUP_meth_set_free
+X509_LOOKUP_meth_set_get_by_subject X509_LOOKUP_meth_set_new_item X509_OBJECT_retrieve_by_subject
+X509_STORE_get_ex_data X509_STORE_lock X509_STORE_unlock X509_VERIFY_PARAM_get_auth_level
+X509_VERIFY_PARAM_get_hostflags X509_VERIFY_PARAM_get_time X509_get0_signature X509_get_default_cert_dir
+X509_get_default_cert_dir_env X509_get_default_cert_file X509_get_default_cert_file_env X509_get_ex_data
+X509_subject_name_hash
 ngx_array_push ngx_cached_time ngx_close_connection ngx_conf_full_name ngx_conf_log_error ngx_current_msec
 ngx_cycle ngx_destroy_pool ngx_event_timer_rbtree ngx_exiting ngx_hash_find_combined ngx_hash_key
 ngx_http_add_variable ngx_http_compile_complex_value ngx_http_discard_request_body ngx_http_headers_in
@@ -155,7 +161,7 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
             number = number + 1
             return text .. "\\n" .. number .. "\\n"
         end
-        package.loaded["resty.lrucache"] = { new = function()
+        package.loaded["resty.kong.plugins.bounded"] = { new = function()
             return { get = function() end, set = function() end }
         end }
         -- Whose certificate it is decides the first that it has of these.

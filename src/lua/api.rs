@@ -58,6 +58,8 @@ api! {
         "int (*strip_headers)(void *r, void *text)";
     verify_client_with: fn(R, *mut c_void, f64, *mut Text) -> c_int,
         "int (*verify_client_with)(void *r, void *store, double depth, void *text)";
+    client_chain_digest: fn(R, *mut Text) -> c_int,
+        "int (*client_chain_digest)(void *r, void *text)";
     client_objection: fn(R, *mut Text) -> c_int,
         "int (*client_objection)(void *r, void *text)";
     disable_session_reuse: fn(R, *mut Text) -> c_int,
@@ -281,6 +283,24 @@ unsafe extern "C" fn strip_headers(r: R, text: *mut Text) -> c_int {
     unsafe {
         answer("strip_headers", r, text, |request| {
             guarded_headers::strip(request).map(|()| Answer::Done)
+        })
+    }
+}
+
+/// What stands for the chain that the client has presented.
+unsafe extern "C" fn client_chain_digest(r: R, text: *mut Text) -> c_int {
+    // SAFETY: our Lua code passes its request and a valid text.
+    unsafe {
+        answer("client_chain_digest", r, text, |request| {
+            certificate_chain::digest(request)
+                .inspect_err(|error| {
+                    if !error.is_fault_of_client() {
+                        request
+                            .log()
+                            .error(format_args!("certificate chain of the client: {error}"));
+                    }
+                })
+                .map(|digest| digest.map_or(Answer::None, |digest| Answer::Text(digest.to_vec())))
         })
     }
 }

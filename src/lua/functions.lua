@@ -381,6 +381,20 @@ function M.verify_client_with(store, depth)
 end
 
 
+-- What stands for the chain that the client has presented, on this connection or in the handshake whose session is
+-- resumed; nil if it has presented none, or nil and what is wrong.
+function M.client_chain_digest()
+    local code = api.client_chain_digest(get_request(), text)
+    if code == OK then
+        return said()
+    end
+    if code == NONE then
+        return nil
+    end
+    return nil, said()
+end
+
+
 -- What nginx has found of the client's certificate, in the handshake, that nobody may overrule: that it is
 -- revoked, or that it can't tell; nil if there is nothing.
 function M.client_objection()

@@ -55,6 +55,7 @@ packages! {
     c"resty.kong.pdk", "resty_kong_pdk.lua", REQUESTS;
     c"resty.kong.x509", "resty_kong_x509.lua", X509;
     c"resty.kong.plugins.names", "plugins/names.lua", REQUESTS;
+    c"resty.kong.plugins.bounded", "plugins/bounded.lua", REQUESTS;
     c"resty.kong.plugins.sni", "plugins/sni.lua", REQUESTS;
     c"resty.kong.plugins.authentication", "plugins/authentication.lua", REQUESTS;
     c"resty.kong.plugins.header_cert_auth", "plugins/header_cert_auth.lua", REQUESTS;

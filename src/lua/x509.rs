@@ -27,7 +27,7 @@ use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Fingerprint;
 use crate::openssl::presentable::{self, Side};
 use crate::openssl::store::{self, InvalidStore, Sources};
-use crate::openssl::verification::{self, Purpose, Terms};
+use crate::openssl::verification::{self, Failure, Purpose, Terms};
 use crate::openssl::{certificate, certificate_authorities, lua_object, pem};
 
 type Pointer = *mut c_void;
@@ -503,6 +503,10 @@ unsafe extern "C" fn store_verify(
             let store = X509StoreRef::from_ptr(store.cast());
             let (verdict, next) = verification::verify(store, leaf, chain, terms, time::now().date);
             *ends = next.map_or(f64::INFINITY, |date| date as f64);
+            // Not what anybody has presented, but what is wrong here: whoever refuses it may not say so.
+            if let Err(Failure::Ssl(error)) = &verdict {
+                process_log().error(format_args!("verification of a certificate: {error}"));
+            }
             verdict.map(|()| Vec::new()).map_err(|failure| failure.to_string())
         })
     }

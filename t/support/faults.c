@@ -35,14 +35,12 @@ typedef long (*function)(long, long, long, long, long, long);
 
 /* FUNCTION(name, what it returns when it fails) */
 #define FUNCTIONS \
-    FUNCTION(ASN1_INTEGER_to_BN, 0) \
     FUNCTION(ASN1_STRING_to_UTF8, -1) \
     FUNCTION(ASN1_TIME_diff, 0) \
     FUNCTION(ASN1_TIME_set, 0) \
     FUNCTION(BIO_new, 0) \
     FUNCTION(BIO_new_mem_buf, 0) \
     FUNCTION(BIO_new_socket, 0) \
-    FUNCTION(BN_bn2hex, 0) \
     FUNCTION(EVP_DigestSign, 0) \
     FUNCTION(EVP_DigestSignInit, 0) \
     FUNCTION(EVP_MD_CTX_new, 0) \
@@ -53,9 +51,8 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(OPENSSL_sk_dup, 0) \
     FUNCTION(OPENSSL_sk_new_null, 0) \
     FUNCTION(OPENSSL_sk_push, 0) \
+    FUNCTION(PEM_read_bio, 0) \
     FUNCTION(PEM_read_bio_PrivateKey, 0) \
-    FUNCTION(PEM_read_bio_X509, 0) \
-    FUNCTION(PEM_read_bio_X509_CRL, 0) \
     FUNCTION(PEM_write_bio_X509, 0) \
     FUNCTION(RAND_bytes, 0) \
     FUNCTION(SSL_CTX_new, 0) \
@@ -66,6 +63,7 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(SSL_SESSION_set_protocol_version, 0) \
     FUNCTION(SSL_SESSION_up_ref, 0) \
     FUNCTION(SSL_ctrl, 0) \
+    FUNCTION(SSL_new, 0) \
     FUNCTION(SSL_set_SSL_CTX, 0) \
     FUNCTION(SSL_set_ex_data, 0) \
     FUNCTION(SSL_set_num_tickets, 0) \
@@ -74,9 +72,12 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(SSL_up_ref, 0) \
     FUNCTION(SSL_use_PrivateKey, 0) \
     FUNCTION(SSL_use_certificate, 0) \
-    FUNCTION(X509_LOOKUP_ctrl, 0) \
+    FUNCTION(X509_LOOKUP_meth_new, 0) \
+    FUNCTION(X509_LOOKUP_set_method_data, 0) \
     FUNCTION(X509_NAME_dup, 0) \
     FUNCTION(X509_NAME_print_ex, -1) \
+    FUNCTION(X509_OBJECT_set1_X509, 0) \
+    FUNCTION(X509_OBJECT_set1_X509_CRL, 0) \
     FUNCTION(X509_STORE_CTX_init, 0) \
     FUNCTION(X509_STORE_CTX_new, 0) \
     FUNCTION(X509_STORE_CTX_set_ex_data, 0) \
@@ -84,7 +85,7 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(X509_STORE_add_crl, 0) \
     FUNCTION(X509_STORE_add_lookup, 0) \
     FUNCTION(X509_STORE_new, 0) \
-    FUNCTION(X509_STORE_set_default_paths, 0) \
+    FUNCTION(X509_STORE_set_ex_data, 0) \
     FUNCTION(X509_STORE_set_flags, 0) \
     FUNCTION(X509_STORE_up_ref, 0) \
     FUNCTION(X509_VERIFY_PARAM_set_flags, 0) \
@@ -96,10 +97,16 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(X509_get_ext_d2i, 0) \
     FUNCTION(X509_load_cert_file, 0) \
     FUNCTION(X509_load_crl_file, 0) \
+    FUNCTION(X509_new, 0) \
+    FUNCTION(X509_set_ex_data, 0) \
+    FUNCTION(X509_set_subject_name, 0) \
     FUNCTION(X509_up_ref, 0) \
     FUNCTION(X509_verify_cert, -1) \
     FUNCTION(calloc, 0) \
     FUNCTION(d2i_X509, 0) \
+    FUNCTION(d2i_X509_AUX, 0) \
+    FUNCTION(d2i_X509_CRL, 0) \
+    FUNCTION(i2a_ASN1_INTEGER, -1) \
     FUNCTION(i2d_PUBKEY, -1) \
     FUNCTION(i2d_X509, -1) \
     FUNCTION(i2d_X509_CRL, -1) \
@@ -114,8 +121,8 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(ngx_http_send_header, -1) \
     FUNCTION(ngx_list_push, 0) \
     FUNCTION(ngx_palloc, 0) \
-    FUNCTION(ngx_pnalloc, 0) \
     FUNCTION(ngx_parse_url, -1) \
+    FUNCTION(ngx_pnalloc, 0) \
     FUNCTION(ngx_pool_cleanup_add, 0) \
     FUNCTION(posix_memalign, 12) \
     FUNCTION(realloc, 0)

@@ -1,8 +1,8 @@
 -- resty.kong.plugins.authentication: what the plugins have in common that authenticate clients by their
 -- certificates. It verifies a chain, finds out whose certificate it is, and tells the service.
 
+local bounded = require "resty.kong.plugins.bounded"
 local functions = require "resty.kong.tls.functions"
-local lrucache = require "resty.lrucache"
 local x509 = require "resty.kong.x509"
 local pdk = require "resty.kong.pdk"
 
@@ -50,13 +50,17 @@ local FIELDS = {
 }
 
 -- A chain is taken for what it was found to be for a while: to verify one takes much longer than the rest
--- of a request. How many each worker keeps, for whatever policies, and of how many bytes: clients that
--- nobody knows can send as many as they like.
-local JUDGED = 512
-local LONGEST = 16 * 1024
+-- of a request. How many each worker keeps, for whatever policies, and of how many bytes. Clients that nobody knows
+-- can send as many as they like, and so can't take the place of others.
+local ACCEPTED, REFUSED, BYTES = 16384, 1024, 4 * 1024 * 1024
+-- What an entry takes besides its texts, about.
+local ENTRY = 400
+-- The longest text of a reason that is kept, and told.
+local LONGEST_REASON = 1024
 
--- By the text of a chain, and then by who has judged it.
-local judgements = lrucache.new(JUDGED)
+-- By what stands for a chain, and then by who has judged it.
+local accepted = bounded.new(ACCEPTED, BYTES)
+local refused = bounded.new(REFUSED, BYTES)
 -- A policy that is used no more is not kept for what it has judged.
 local BY_POLICY = { __mode = "k" }
 
@@ -120,7 +124,7 @@ end
 -- `verified` is what $kong_client_verify says of it.
 function methods:refuse(reason, verified)
     -- What a certificate says may be of any length.
-    reason = reason:sub(1, 1024)
+    reason = reason:sub(1, LONGEST_REASON)
     set_client_verify(verified or "FAILED:" .. reason:gsub("%c", " "))
     if self.anonymous then
         ngx.log(ngx.INFO, self.name, ": anonymous, ", reason)
@@ -146,12 +150,15 @@ local function judge(self, presented, parse)
         return { reason = reason }, ends
     end
     local certificate = chain[1]
-    local subject = certificate.subject
-    if not subject then
-        return { reason = "its subject can't be read" }, -1 / 0
+    local subject, consumer, err = certificate.subject, nil, nil
+    if subject then
+        consumer, err = find_consumer(self, certificate)
+    else
+        err = "its subject can't be read"
     end
-    local consumer, err = find_consumer(self, certificate)
     if err then
+        -- Not the client's doing alone: somebody has issued it, or there is no memory.
+        ngx.log(ngx.ERR, self.name, ": ", err)
         return { reason = err }, -1 / 0
     end
     if not consumer then
@@ -161,23 +168,36 @@ local function judge(self, presented, parse)
 end
 
 
--- Lets a request go on whose client has presented a chain that is good, and somebody's. `parse` makes
--- the chain of the text.
-function methods:accept(presented, parse)
+-- What was found of a chain before, by this policy, if it counts still.
+local function known(judgements, presented, policy)
     local by_policy = judgements:get(presented)
-    local judged = by_policy and by_policy[self]
-    if not (judged and counts(judged.monotonic, judged.date, judged.ends)) then
+    local judged = by_policy and by_policy[policy]
+    return judged and counts(judged.monotonic, judged.date, judged.ends) and judged
+end
+
+
+local function keep(presented, policy, judged)
+    local kept_by = judged.reason and refused or accepted
+    local by_policy = kept_by:get(presented)
+    if not by_policy then
+        by_policy = setmetatable({}, BY_POLICY)
+        kept_by:set(presented, by_policy, ENTRY + #presented + #(judged.reason or judged.subject))
+    end
+    by_policy[policy] = judged
+end
+
+
+-- Lets a request go on whose client has presented a chain that is good, and somebody's. `presented` stands for
+-- the chain, and `parse` makes the chain of it.
+function methods:accept(presented, parse)
+    local judged = known(accepted, presented, self) or known(refused, presented, self)
+    if not judged then
         local monotonic, date = moment()
         local ends
         judged, ends = judge(self, presented, parse)
         judged.monotonic, judged.date, judged.ends = monotonic, date, ends
-        if #presented + #(judged.reason or judged.subject) <= LONGEST then
-            if not by_policy then
-                by_policy = setmetatable({}, BY_POLICY)
-                judgements:set(presented, by_policy)
-            end
-            by_policy[self] = judged
-        end
+        judged.reason = judged.reason and judged.reason:sub(1, LONGEST_REASON)
+        keep(presented, self, judged)
     end
     if judged.reason then
         return self:refuse(judged.reason)

@@ -13,6 +13,9 @@ local error = error
 local setmetatable = setmetatable
 local keep_text, kept_text = functions.keep_text, functions.kept_text
 
+-- The longest text of a certificate, in bytes.
+local LONGEST = 32 * 1024
+
 local methods = {}
 
 
@@ -42,6 +45,10 @@ function methods:access()
     end
     if not text then
         return common:refuse("there is no certificate", "NONE")
+    end
+    -- Whoever is trusted to send it may pass on what anybody has sent.
+    if #text > LONGEST then
+        return common:refuse("header " .. self.header .. " is longer than " .. LONGEST .. " bytes")
     end
     return common:accept(text, self.decode)
 end

@@ -67,6 +67,21 @@ function methods:certificate()
 end
 
 
+local function chain_of_client()
+    local chain
+    local pem, err = tls.get_full_client_certificate_chain()
+    if pem then
+        chain, err = x509.chain(pem)
+    end
+    if not chain then
+        -- It was there a moment ago.
+        ngx.log(ngx.ERR, "mtls_auth: ", err)
+        return nil, err or "there is no certificate"
+    end
+    return chain
+end
+
+
 -- To be called in access_by_lua*, wherever requests of this server may come to.
 function methods:access()
     authentication.strip()
@@ -88,14 +103,14 @@ function methods:access()
     end
     local common = policy.common
 
-    local pem, err = tls.get_full_client_certificate_chain()
+    local digest, err = functions.client_chain_digest()
     if err then
         return common:refuse(err)
     end
-    if not pem then
+    if not digest then
         return common:refuse("there is no certificate", "NONE")
     end
-    return common:accept(pem, x509.chain)
+    return common:accept(digest, chain_of_client)
 end
 
 

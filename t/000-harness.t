@@ -355,7 +355,7 @@ sub gone {
     return 0;
 }
 
-sub slurp {
+sub read_text {
     my ($path) = @_;
     open my $file, '<', $path or return '';
     local $/;
@@ -383,8 +383,8 @@ END
         TEST_NGINX_SERVROOT => $root, TEST_NGINX_LOG_LEVEL => 'debug');
     my $nginx = '';
     for (1 .. 500) {
-        $nginx = slurp("$root/logs/nginx.pid") =~ s/\s+\z//r;
-        last if $nginx && slurp("$root/logs/error.log") =~ /http request line/;
+        $nginx = read_text("$root/logs/nginx.pid") =~ s/\s+\z//r;
+        last if $nginx && read_text("$root/logs/error.log") =~ /http request line/;
         Time::HiRes::sleep(0.01);
     }
     like($nginx, qr/\A\d+\z/, 'the server root is the one of the environment');
@@ -411,7 +411,7 @@ END
     my $log = "$scratch/all.log";
     child($start . "run_tests();\n" . data(['first', $blank], ['second', $blank]),
         TEST_NGINX_ERROR_LOG => $log);
-    is(scalar(() = slurp($log) =~ /http request line/g), 2, 'error logs are collected');
+    is(scalar(() = read_text($log) =~ /http request line/g), 2, 'error logs are collected');
 }
 
 # ---- the PKI -------------------------------------------------------------------------------------
@@ -479,7 +479,7 @@ sub facts {
     write_text("$scratch/pki/mark", '');
     is(`scripts/pki '$scratch/pki' 2>&1`, '', 'a current one is looked at in silence');
     ok(-e "$scratch/pki/mark", 'and left alone');
-    write_text("$scratch/pki/.complete", (split ' ', slurp("$scratch/pki/.complete"))[0] . " 1\n");
+    write_text("$scratch/pki/.complete", (split ' ', read_text("$scratch/pki/.complete"))[0] . " 1\n");
     `scripts/pki '$scratch/pki'`;
     ok(!-e "$scratch/pki/mark" && -e "$scratch/pki/ca.crt", 'an outdated one is made again');
     is(join(' ', glob "$scratch/pki?*"), '', 'nothing else is left');

@@ -61,8 +61,9 @@ __DATA__
             assert(certificates:set("a.test", pem("client1")))
             assert(certificates:set("*.Wild.test", pem("client2")))
             assert(certificates:set("b.wild.test", pem("service-other")))
+            assert(certificates:set("*.b.wild.test", pem("service-deep")))
             for _, name in ipairs { "a.test", "A.TEST", "a.test.", "b.a.test", "a.wild.test", "A.Wild.Test", "b.wild.test",
-                                    "a.b.wild.test", "wild.test", "none.test" } do
+                                    "a.c.wild.test", "x.y.b.wild.test", "wild.test", "none.test" } do
                 ngx.say(name, ": ", presented(name))
             end
             ngx.say("no name: ", presented())
@@ -84,7 +85,8 @@ b.a.test: O=Test, CN=gateway.test
 a.wild.test: O=Test, CN=client-2
 A.Wild.Test: O=Test, CN=client-2
 b.wild.test: O=Test, CN=service.test
-a.b.wild.test: O=Test, CN=gateway.test
+a.c.wild.test: O=Test, CN=client-2
+x.y.b.wild.test: O=Test, CN=service.test
 wild.test: O=Test, CN=gateway.test
 none.test: O=Test, CN=gateway.test
 no name: O=Test, CN=gateway.test

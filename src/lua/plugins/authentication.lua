@@ -69,8 +69,8 @@ local M = {}
 local methods = {}
 
 
--- The consumer whose certificate it is: by its fingerprint, else by an alternative name, else by the
--- common name of its subject. What can't be read is an error: by the next of these it could be somebody
+-- The consumer whose certificate it is: by its fingerprint, else by an alternative name, else, if it has none, by
+-- the common name of its subject (RFC 6125, section 6.4.4). What can't be read is an error: by the next of these it could be somebody
 -- else's.
 local function find_consumer(self, certificate)
     local known = self.known
@@ -86,6 +86,9 @@ local function find_consumer(self, certificate)
     if not sans then
         return nil, "its alternative names can't be read"
     end
+    if #sans.uri + #sans.dns + #sans.email + #sans.ip == 0 then
+        return certificate.common_name and known.common_name[certificate.common_name]
+    end
     for _, kind in ipairs { "uri", "dns", "email" } do
         for _, name in ipairs(sans[kind]) do
             found = known[kind][FIELDS[kind](name)]
@@ -94,7 +97,6 @@ local function find_consumer(self, certificate)
             end
         end
     end
-    return certificate.common_name and known.common_name[certificate.common_name]
 end
 
 

@@ -168,8 +168,8 @@ function methods:remove(name)
 end
 
 
--- The certificates for a name: its own, else those of "*." and what is behind its first dot, else the
--- default.
+-- The certificates for a name: its own, else those of "*." and what is behind one of its dots, the longest first,
+-- else the default. As nginx has it for server_name, "*." stands for any number of labels.
 function methods:find(name)
     if type(name) ~= "string" and type(name) ~= "nil" then
         error("name must be a string", 2)
@@ -181,12 +181,13 @@ function methods:find(name)
         if found or err then
             return found, err
         end
-        local rest = name:match("^[^.]+(%..+)$")
-        if rest then
-            found, err = parsed(self, "*" .. rest)
+        local dot = name:find(".", 1, true)
+        while dot do
+            found, err = parsed(self, "*" .. name:sub(dot))
             if found or err then
                 return found, err
             end
+            dot = name:find(".", dot + 1, true)
         end
     end
     return parsed(self, DEFAULT)

@@ -11,7 +11,7 @@ pub mod lua_object;
 pub mod object_cache;
 pub mod pem;
 pub mod presentable;
-mod recent;
+pub mod recent;
 pub mod revocation;
 pub mod san;
 pub mod session;

@@ -41,6 +41,10 @@ start_nginx('gateway', modules => 1, connections => 8192, main => 'worker_rlimit
         server unix:$folder/service.sock;
         kong_tls_keepalive 2000 requests=100000;
     }
+    upstream small {
+        server unix:$folder/service.sock;
+        kong_tls_keepalive 20;
+    }
     server {
         listen unix:$folder/gateway.sock;
         proxy_http_version 1.1;
@@ -59,12 +63,27 @@ start_nginx('gateway', modules => 1, connections => 8192, main => 'worker_rlimit
             }
             proxy_pass https://service/;
         }
+        location /small {
+            rewrite_by_lua_block {
+                assert(kong.service.set_tls_verify_store(stores[tonumber(ngx.var.arg_n)]))
+                assert(kong.service.set_tls_verify(true))
+            }
+            proxy_pass https://small/;
+        }
+        location /anew {
+            rewrite_by_lua_block {
+                local x509 = require "resty.kong.x509"
+                assert(kong.service.set_tls_verify_store(assert(x509.store { file = "$pki/ca.crt" })))
+                assert(kong.service.set_tls_verify(true))
+            }
+            proxy_pass https://small/;
+        }
         # Each of them once: the identities, and how many requests found a connection.
         location /round {
             content_by_lua_block {
                 local kept = 0
                 identities = {}
-                for number = 0, $MANY - 1 do
+                for number = 0, (tonumber(ngx.var.arg_count) or $MANY) - 1 do
                     local answer = ngx.location.capture("/" .. ngx.var.arg_of .. "?n=" .. number)
                     assert(answer.status == 200, answer.status)
                     if tonumber(answer.body) > 1 then
@@ -102,8 +121,8 @@ start_nginx('gateway', modules => 1, connections => 8192, main => 'worker_rlimit
 _EOC_
 
 sub round {
-    my ($of) = @_;
-    my ($status, undef, $body) = http_get("$folder/gateway.sock", "/round?of=$of");
+    my ($of, $count) = @_;
+    my ($status, undef, $body) = http_get("$folder/gateway.sock", "/round?of=$of&count=" . ($count // $MANY));
     return $status eq '200' ? split ' ', $body : ($status, $body // '');
 }
 
@@ -118,5 +137,11 @@ for my $time (2, 3) {
 my ($different, $kept, $identities) = round('certificate');
 is $different, 1, 'one identity of many objects with the same certificate';
 is $kept, $MANY - 1, '... and one connection';
+
+# Of one that is made for each request, nothing is kept that others would have to make room for.
+is +(round('small', 20))[1], 0,  'as many connections as are kept';
+is +(round('small', 20))[1], 20, '... are used again';
+is +(round('anew', 100))[1], 0,  'stores that are made for each request';
+is +(round('small', 20))[1], 20, '... push out nothing';
 
 done_testing();

@@ -17,7 +17,7 @@ use super::certificate::{has_key, not_after};
 use super::error::SslError;
 use super::fingerprint::Fingerprint;
 use super::lua_object::InvalidObject;
-use super::recent::Recent;
+use super::recent::{Recent, Seen};
 use super::signature_algorithms::describe_key;
 use super::{ssl, sys};
 
@@ -83,16 +83,26 @@ impl ClientCertificate {
         key: &PKeyRef<Private>,
     ) -> Result<Rc<Self>, InvalidCertificate> {
         let leaf = chain.get(0).ok_or(InvalidObject::EmptyChain)?;
-        RECENT.with(|recent| {
-            recent.get_or_make(
-                leaf.as_ptr() as usize,
-                |known| ptr::eq(known.leaf.as_ptr(), leaf.as_ptr()) && known.rest.is_of(chain, key),
-                || Self::new(chain, key),
-            )
-        })
+        let address = leaf.as_ptr() as usize;
+        let is_right = |known: &Self| {
+            ptr::eq(known.leaf.as_ptr(), leaf.as_ptr()) && known.rest.is_of(chain, key)
+        };
+        if let Some(known) = RECENT.with(|recent| recent.get(address, is_right)) {
+            return Ok(known);
+        }
+        let (made, seen) = Self::new(chain, key)?;
+        let made = Rc::new(made);
+        // Some plugins make one for each request.
+        if seen == Seen::Again {
+            RECENT.with(|recent| recent.put(address, Rc::clone(&made)));
+        }
+        Ok(made)
     }
 
-    fn new(chain: &StackRef<X509>, key: &PKeyRef<Private>) -> Result<Self, InvalidCertificate> {
+    fn new(
+        chain: &StackRef<X509>,
+        key: &PKeyRef<Private>,
+    ) -> Result<(Self, Seen), InvalidCertificate> {
         static SLOT: Slot<X509Ref, RefCell<Vec<Rc<Rest>>>> = Slot::new();
 
         let leaf = chain.get(0).ok_or(InvalidObject::EmptyChain)?;
@@ -100,6 +110,7 @@ impl ClientCertificate {
             .get_or_make(leaf, || Ok::<_, SslError>(RefCell::default()))
             .map_err(InvalidCertificate::References)?;
         let found = known.borrow().iter().find(|rest| rest.is_of(chain, key)).map(Rc::clone);
+        let seen = if found.is_some() { Seen::Again } else { Seen::First };
         let rest = match found {
             Some(rest) => rest,
             // With a reference to itself, it would never be freed.
@@ -114,7 +125,7 @@ impl ClientCertificate {
                 rest
             }
         };
-        Ok(Self { leaf: leaf.to_owned(), rest })
+        Ok((Self { leaf: leaf.to_owned(), rest }, seen))
     }
 
     /// Of the certificates and the key.
@@ -256,7 +267,7 @@ mod tests {
             chain
         };
         let made = |chain: &StackRef<X509>, key: &PKeyRef<Private>| {
-            ClientCertificate::new(chain, key).unwrap().rest
+            Rc::clone(&ClientCertificate::of(chain, key).unwrap().rest)
         };
         let (one, two) = (chain(&["leaf", "one"]), chain(&["leaf", "one"]));
         let first = made(&one, &key);
@@ -270,6 +281,7 @@ mod tests {
         // It goes with the certificate.
         assert!(Rc::strong_count(&first) > 1);
         drop(one);
+        clear_cache();
         assert_eq!(Rc::strong_count(&first), 1);
     }
 
@@ -278,8 +290,8 @@ mod tests {
         let key = PKey::generate_ed25519().unwrap();
         let mut chain = Stack::new().unwrap();
         chain.push(self_signed(&key, "leaf", 1 << 30)).unwrap();
-        let before = ClientCertificate::new(&chain, &key).unwrap().fingerprint();
-        assert_eq!(ClientCertificate::new(&chain, &key).unwrap().fingerprint(), before);
+        let before = ClientCertificate::of(&chain, &key).unwrap().fingerprint();
+        assert_eq!(ClientCertificate::of(&chain, &key).unwrap().fingerprint(), before);
 
         let other = self_signed(&key, "other", 1 << 30);
         // SAFETY: both are valid; in place, as Lua code could do it by FFI.
@@ -289,7 +301,7 @@ mod tests {
             assert_eq!(openssl_sys::X509_set_subject_name(leaf, name), 1);
             assert!(openssl_sys::X509_sign(leaf, key.as_ptr(), ptr::null()) > 0);
         }
-        assert_ne!(ClientCertificate::new(&chain, &key).unwrap().fingerprint(), before);
+        assert_ne!(ClientCertificate::of(&chain, &key).unwrap().fingerprint(), before);
     }
 
     #[test]
@@ -302,7 +314,7 @@ mod tests {
                 // Another object with the same content.
                 chain.push(X509::from_der(&certificate.to_der().unwrap()).unwrap()).unwrap();
             }
-            ClientCertificate::new(&chain, &key).unwrap().fingerprint()
+            ClientCertificate::of(&chain, &key).unwrap().fingerprint()
         };
         let (leaf, one, two) =
             (certificate("leaf", 1 << 30), certificate("one", 1), certificate("two", 1));

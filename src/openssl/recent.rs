@@ -4,6 +4,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+/// Whether something is known already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    First,
+    Again,
+}
+
 /// How many there are: a power of two. Two objects may want one place, and take turns in it.
 const PLACES: usize = 256;
 
@@ -15,31 +22,30 @@ impl<T> Recent<T> {
         Self(RefCell::new(Vec::new()))
     }
 
-    /// The value for the object at `address`, if the last one there `is_right`; else what `make` makes.
-    pub fn get_or_make<E>(
-        &self,
-        address: usize,
-        is_right: impl FnOnce(&T) -> bool,
-        make: impl FnOnce() -> Result<T, E>,
-    ) -> Result<Rc<T>, E> {
+    /// The last value that was kept for an object at `address`, if it `is_right`.
+    pub fn get(&self, address: usize, is_right: impl FnOnce(&T) -> bool) -> Option<Rc<T>> {
+        self.0.borrow().get(place(address))?.as_ref().filter(|value| is_right(value)).map(Rc::clone)
+    }
+
+    /// Keeps a value for the object at `address`. It holds a reference to the object, so that nothing else can come
+    /// to be there.
+    pub fn put(&self, address: usize, value: Rc<T>) {
         let mut places = self.0.borrow_mut();
         if places.is_empty() {
             places.resize_with(PLACES, || None);
         }
-        // Objects are larger than 64 bytes, and allocated side by side.
-        let place = &mut places[(address >> 6) % PLACES];
-        if let Some(value) = place.as_ref().filter(|value| is_right(value)) {
-            return Ok(Rc::clone(value));
-        }
-        let value = Rc::new(make()?);
-        *place = Some(Rc::clone(&value));
-        Ok(value)
+        places[place(address)] = Some(value);
     }
 
     /// Drops all of them.
     pub fn clear(&self) {
         self.0.take();
     }
+}
+
+/// Objects are larger than 64 bytes, and allocated side by side.
+fn place(address: usize) -> usize {
+    (address >> 6) % PLACES
 }
 
 #[cfg(test)]
@@ -49,29 +55,21 @@ mod tests {
     #[test]
     fn the_last_one_has_the_place() {
         let recent = Recent::<usize>::new();
-        let get = |address: usize| {
-            let made = std::cell::Cell::new(false);
-            let value = recent.get_or_make(
-                address,
-                |value| *value == address,
-                || {
-                    made.set(true);
-                    Ok::<_, ()>(address)
-                },
-            );
-            assert_eq!(*value.unwrap(), address);
-            made.get()
-        };
-        assert!(get(64));
-        assert!(!get(64));
-        assert!(get(128));
-        assert!(!get(64));
+        let get =
+            |address: usize| recent.get(address, |value| *value == address).as_deref().copied();
+        assert_eq!(get(64), None);
+        recent.put(64, Rc::new(64));
+        recent.put(128, Rc::new(128));
+        assert_eq!(get(64), Some(64));
+        assert_eq!(get(128), Some(128));
         // In the same place.
-        assert!(get(64 + (PLACES << 6)));
-        assert!(get(64));
-        assert!(!get(128));
+        let other = 64 + (PLACES << 6);
+        assert_eq!(get(other), None);
+        recent.put(other, Rc::new(other));
+        assert_eq!(get(other), Some(other));
+        assert_eq!(get(64), None);
+        assert_eq!(get(128), Some(128));
         recent.clear();
-        assert!(get(128));
-        assert!(recent.get_or_make(1 << 20, |_| true, || Err("no")).is_err());
+        assert_eq!(get(128), None);
     }
 }

@@ -25,7 +25,7 @@ use super::error::SslError;
 use super::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
 use super::folder;
 use super::pem::{self, InvalidPem};
-use super::recent::Recent;
+use super::recent::{Recent, Seen};
 use super::revocation;
 use super::sys;
 
@@ -41,6 +41,8 @@ pub fn reference(store: &X509StoreRef) -> Result<X509Store, SslError> {
 /// What we know of a store, and keep with it.
 struct Known {
     number: u64,
+    /// Whether somebody has set it.
+    is_seen: Cell<bool>,
     content: Cell<Option<(c_int, Fingerprint)>>,
 }
 
@@ -52,7 +54,7 @@ impl Known {
 
         SLOT.get_or_make(store, || {
             let number = COUNT.fetch_add(1, Ordering::Relaxed);
-            Ok(Self { number, content: Cell::new(None) })
+            Ok(Self { number, is_seen: Cell::new(false), content: Cell::new(None) })
         })
     }
 }
@@ -67,36 +69,47 @@ pub fn clear_cache() {
 }
 
 /// A store that a plugin trusts.
-pub struct TrustedStore(X509Store);
+pub struct TrustedStore {
+    store: X509Store,
+    seen: Seen,
+}
 
 impl TrustedStore {
     /// Fails for a store that was freed.
     pub fn of(store: &X509StoreRef) -> Result<Rc<Self>, SslError> {
-        RECENT.with(|recent| {
-            recent.get_or_make(
-                store.as_ptr() as usize,
-                |known| ptr::eq(known.0.as_ptr(), store.as_ptr()),
-                || Self::new(store),
-            )
-        })
+        let address = store.as_ptr() as usize;
+        let is_right = |known: &Self| ptr::eq(known.store.as_ptr(), store.as_ptr());
+        if let Some(known) = RECENT.with(|recent| recent.get(address, is_right)) {
+            return Ok(known);
+        }
+        let reference = reference(store)?;
+        let known = Known::of(store)?;
+        let seen = if known.is_seen.replace(true) { Seen::Again } else { Seen::First };
+        let made = Rc::new(Self { store: reference, seen });
+        if seen == Seen::Again {
+            RECENT.with(|recent| recent.put(address, Rc::clone(&made)));
+        }
+        Ok(made)
     }
 
-    fn new(store: &X509StoreRef) -> Result<Self, SslError> {
-        reference(store).map(Self)
+    /// Whether it was set before. A plugin may make one for each request, and nothing that is kept for it would be
+    /// of use to another.
+    pub fn seen(&self) -> Seen {
+        self.seen
     }
 
     pub fn store(&self) -> &X509StoreRef {
-        &self.0
+        &self.store
     }
 
     /// What the store holds now, and how it verifies. Its objects are read again only when there are
     /// more of them: OpenSSL has no way to take one out.
     pub fn fingerprint(&self) -> Result<StoreFingerprint, SslError> {
-        let known = Known::of(&self.0)?;
+        let known = Known::of(&self.store)?;
         // SAFETY: the store is valid; its parameters and objects belong to it.
         let (objects, parameters) = unsafe {
-            let objects = sys::X509_STORE_get0_objects(self.0.as_ptr()).cast();
-            (objects, sys::X509_STORE_get0_param(self.0.as_ptr()))
+            let objects = sys::X509_STORE_get0_objects(self.store.as_ptr()).cast();
+            (objects, sys::X509_STORE_get0_param(self.store.as_ptr()))
         };
         // SAFETY: the parameters are valid.
         let (depth, time, level, host_flags) = unsafe {
@@ -130,7 +143,7 @@ impl TrustedStore {
             store: known.number,
             content,
             objects: count as u64,
-            flags: flags(&self.0).bits(),
+            flags: flags(&self.store).bits(),
             depth: depth as u64,
             time,
             level: level as u64,
@@ -461,12 +474,12 @@ mod tests {
         assert_eq!(added, 1);
     }
 
-    fn store(certificates: &[&X509Ref]) -> TrustedStore {
+    fn store(certificates: &[&X509Ref]) -> Rc<TrustedStore> {
         let store = X509StoreBuilder::new().unwrap().build();
         for certificate in certificates {
             add(&store, certificate);
         }
-        TrustedStore::new(&store).unwrap()
+        TrustedStore::of(&store).unwrap()
     }
 
     #[test]

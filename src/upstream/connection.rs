@@ -43,6 +43,9 @@ pub struct UpstreamConnection {
     verified_name: Option<Box<[u8]>>,
     /// What the request has set, if it has.
     client_certificate: Option<Rc<ClientCertificate>>,
+    /// Whether there may be no other request with its identity, as its store was not seen before: what is kept of it
+    /// is to take the place of nothing.
+    is_passing: bool,
     sessions: Option<Sessions>,
     /// Whether a session was offered, and nothing has come of it yet.
     session_is_pending: Cell<bool>,
@@ -141,9 +144,11 @@ impl UpstreamConnection {
         identity: Option<Key>,
         verified_name: Option<Box<[u8]>>,
         client_certificate: Option<Rc<ClientCertificate>>,
+        is_passing: bool,
     ) -> Self {
         Self {
             identity,
+            is_passing,
             verified_name,
             client_certificate,
             sessions: None,
@@ -152,6 +157,11 @@ impl UpstreamConnection {
             is_accepted: Cell::new(false),
             has_alert: Cell::new(false),
         }
+    }
+
+    /// Whether what is kept of it is to take the place of nothing else.
+    pub fn is_passing(&self) -> bool {
+        self.is_passing
     }
 
     /// Notes that a certificate is about to be presented.
@@ -257,9 +267,10 @@ pub unsafe extern "C" fn save_session(connection: *mut ngx_connection_t) {
         let Some(tls) = connection.tls() else {
             return;
         };
-        let Some(sessions) =
-            UpstreamConnection::of(tls.ssl()).and_then(|connection| connection.sessions.as_ref())
-        else {
+        let Some(known) = UpstreamConnection::of(tls.ssl()) else {
+            return;
+        };
+        let Some(sessions) = known.sessions.as_ref() else {
             return;
         };
         let Some(session) = tls.session().filter(|session| ssl::is_resumable(session)) else {
@@ -271,6 +282,9 @@ pub unsafe extern "C" fn save_session(connection: *mut ngx_connection_t) {
             _ => *validity,
         };
         // The session that it replaces is freed here: nobody else borrows the cache meanwhile.
+        if known.is_passing && !cache.borrow().has_room_for(key) {
+            return;
+        }
         let evicted = cache.borrow_mut().put(*key, session.to_owned(), validity, time::now());
         if evicted == Evicted::Another {
             counters::count(Counter::SessionCacheEviction);

@@ -33,6 +33,7 @@ use crate::nginx::upstream::Upstream;
 use crate::openssl::certificate;
 use crate::openssl::client_certificate::ClientCertificate;
 use crate::openssl::error::SslError;
+use crate::openssl::recent::Seen;
 use crate::openssl::signature_algorithms;
 use crate::openssl::ssl::{
     self, ClientCertificateCallback, ContextIndex, HandshakeEvent, InfoCallback,
@@ -339,7 +340,11 @@ fn identify(
         tls.save_sessions_by(connection::save_session);
     }
     let verified_name = upstream.verifies().then(|| upstream.ssl_name().into());
-    let identified = UpstreamConnection::new(identity, verified_name, certificate);
+    let is_passing = state.is_some_and(|state| {
+        let settings = state.upstream_tls.borrow();
+        settings.trusted_store.as_ref().is_some_and(|store| store.seen() == Seen::First)
+    });
+    let identified = UpstreamConnection::new(identity, verified_name, certificate, is_passing);
     let offer = connection::identify(pool, ssl, identified, resumption)?;
     if matches!(offer, Offer::Session) {
         // If it fails for the session, it is made once more, and nothing has happened.

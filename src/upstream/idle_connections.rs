@@ -64,6 +64,11 @@ impl<C: Copy + Eq> IdleConnections<C> {
         Some(oldest)
     }
 
+    /// Whether another one would take the place of one of these.
+    pub fn is_full(&self) -> bool {
+        self.count >= self.capacity.get()
+    }
+
     /// Takes out this connection.
     pub fn remove(&mut self, connection: C) {
         for connections in self.by_key.values_mut() {

@@ -129,6 +129,9 @@ impl Keepalive {
         let Some((identity, peer_address)) = made_under(connection).zip(address) else {
             return;
         };
+        if is_passing(connection) && self.idle.borrow().is_full() {
+            return;
+        }
         let key = IdleKey { identity, peer: peer_address };
         let Some(taken) = peer.take_connection() else {
             return;
@@ -165,6 +168,11 @@ impl Keepalive {
 pub fn made_under(connection: Connection<'_>) -> Option<Key> {
     let tls = connection.tls().filter(|tls| tls.handshaked())?;
     UpstreamConnection::of(tls.ssl()).and_then(UpstreamConnection::identity)
+}
+
+fn is_passing(connection: Connection<'_>) -> bool {
+    let known = connection.tls().and_then(|tls| UpstreamConnection::of(tls.ssl()));
+    known.is_some_and(UpstreamConnection::is_passing)
 }
 
 /// nginx calls when something arrives on an idle connection, when its time is over, and when the

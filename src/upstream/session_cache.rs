@@ -113,6 +113,11 @@ impl<S: Session> SessionCache<S> {
         None
     }
 
+    /// Whether a session for `key` would take the place of no other key's.
+    pub fn has_room_for(&self, key: &SessionKey) -> bool {
+        self.entries.len() < self.capacity.get() || self.entries.contains(key)
+    }
+
     /// Keeps `session`, unless it has expired already: beside those that were there, or, if it may be
     /// used more than once, in their place.
     pub fn put(&mut self, key: SessionKey, session: S, validity: Validity, now: Now) -> Evicted {

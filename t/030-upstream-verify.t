@@ -226,6 +226,17 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
 
 
 === TEST 5: the depth
+--- http_config
+    init_worker_by_lua_block {
+        local ffi = require "ffi"
+        pcall(ffi.cdef, "typedef struct x509_store_st X509_STORE;")
+        ffi.cdef "int X509_STORE_set_depth(X509_STORE *store, int depth);"
+        function with_depth(depth)
+            local store = assert(require("resty.kong.x509").store { file = "$TEST_NGINX_PKI/ca.crt" })
+            ffi.C.X509_STORE_set_depth(store.ctx, depth)
+            return store
+        end
+    }
 --- config
     proxy_ssl_protocols $version;
     proxy_ssl_session_reuse $reuse;
@@ -275,6 +286,35 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
     location /accepted_zero {
         access_by_lua_block { assert(kong.service.set_tls_verify_depth(0)) }
         proxy_pass https://service;
+    }
+    # A depth that is the store's own.
+    location /accepted_of_store {
+        access_by_lua_block { assert(kong.service.set_tls_verify_store(with_depth(2))) }
+        proxy_pass https://deep;
+    }
+    location /accepted_of_store_over_off {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify_store(with_depth(2)))
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_verify off;
+        proxy_pass https://deep;
+    }
+    location /refused_store_has_less {
+        access_by_lua_block { assert(kong.service.set_tls_verify_store(with_depth(1))) }
+        proxy_pass https://deep;
+    }
+    location /refused_over_store {
+        access_by_lua_block {
+            assert(kong.service.set_tls_verify_store(with_depth(5)))
+            assert(kong.service.set_tls_verify_depth(1))
+        }
+        proxy_pass https://deep;
+    }
+    location /accepted_location_over_store {
+        access_by_lua_block { assert(kong.service.set_tls_verify_store(with_depth(0))) }
+        proxy_ssl_verify_depth 2;
+        proxy_pass https://deep;
     }
     location /accepted_hundred {
         access_by_lua_block { assert(kong.service.set_tls_verify_depth(100)) }

@@ -92,6 +92,15 @@ impl TrustedStore {
         Ok(made)
     }
 
+    /// How many intermediates there may be, if that is said of the store itself (`X509_STORE_set_depth(3)`).
+    pub fn depth(&self) -> Option<u32> {
+        // SAFETY: the store is valid; its parameters belong to it.
+        let depth = unsafe {
+            sys::X509_VERIFY_PARAM_get_depth(sys::X509_STORE_get0_param(self.store.as_ptr()))
+        };
+        u32::try_from(depth).ok()
+    }
+
     /// Whether it was set before. A plugin may make one for each request, and nothing that is kept for it would be
     /// of use to another.
     pub fn seen(&self) -> Seen {

@@ -429,6 +429,9 @@ impl fmt::Display for ApplyError {
     }
 }
 
+/// What `proxy_ssl_verify_depth` is where nobody says it. nginx does not tell whether somebody has.
+const DEFAULT_DEPTH: u32 = 1;
+
 /// Gives the handshake all that the request asked for.
 fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyError> {
     let Handshake { ssl, tls: _, connection: _, request, upstream } = handshake;
@@ -454,9 +457,11 @@ fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyErro
         ssl::add_verify_flags(ssl, store::revocation_flags(replaced))
             .map_err(ApplyError::TrustedStore)?;
     }
-    if let Some(depth) = verify_depth.or(trust.and_then(|trust| trust.verify_depth)) {
-        ssl::set_verify_depth(ssl, depth);
-    }
+    let of_location = trust
+        .and_then(|trust| trust.verify_depth)
+        .unwrap_or_else(|| ssl::context_verify_depth(ssl));
+    let of_store = || trusted_store.as_ref().filter(|_| of_location == DEFAULT_DEPTH)?.depth();
+    ssl::set_verify_depth(ssl, verify_depth.or_else(of_store).unwrap_or(of_location));
     // See `start` and `verify`.
     let _ = (client_certificate, verify, dns_names, uris);
 

@@ -262,11 +262,7 @@ CORE::join '', "there is no lua_shared_dict \"none\"\n", map { "false $_\n" }
             -- Each worker has one of these.
             local other = assert(require("resty.kong.plugins.sni").new { dict = "certificates" })
             local function kept(plugin)
-                local count = 0
-                for _ in pairs(plugin.parsed) do
-                    count = count + 1
-                end
-                return count
+                return plugin.parsed.count
             end
             local function add(from, to)
                 for number = from, to do
@@ -307,5 +303,107 @@ nil
 0 nil 0
 1 nil 1
 0 nil 0
+--- no_error_log
+[error]
+
+
+
+=== TEST 7: many names: set while others go on, parsed within bounds, and removed without a look at all of them
+--- http_config
+    lua_shared_dict many 64m;
+--- config
+    location /t {
+        content_by_lua_block {
+            local new = require("resty.kong.plugins.sni").new
+            local many, other = assert(new { dict = "many" }), assert(new { dict = "many" })
+            local text = pem("client1")
+            local all = {}
+            for number = 1, 3000 do
+                -- Texts that differ.
+                all["n" .. number .. ".test"] = number .. "\n" .. text
+            end
+            local turns, is_over = 0, false
+            local others = ngx.thread.spawn(function()
+                while not is_over do
+                    turns = turns + 1
+                    ngx.sleep(0)
+                end
+            end)
+            assert(many:set_all(all))
+            is_over = true
+            ngx.thread.wait(others)
+            ngx.say(turns > 20 and "others went on" or turns)
+
+            for number = 1, 3000 do
+                assert(other:find("n" .. number .. ".test"))
+            end
+            local parsed = other.parsed
+            ngx.say(parsed.bytes <= 8 * 1024 * 1024 and parsed.count <= 16384 and "bounded" or parsed.bytes)
+
+            local before = parsed.count
+            many:remove("n3000.test")
+            ngx.say(tostring(other:find("n3000.test")), " ", before - parsed.count)
+            -- More than are noted: all are forgotten, and found again.
+            for number = 1, 600 do
+                many:remove("n" .. number .. ".test")
+            end
+            ngx.say(tostring(other:find("n1.test")), " ", other:find("n601.test") and parsed.count)
+            ngx.say((select(2, many:set_all { ["a.test"] = text, ["b.test"] = "nothing" })))
+            ngx.say((select(2, pcall(many.set_all, many, "x")):gsub("^.-: ", "")))
+        }
+    }
+--- timeout: 60
+--- request
+GET /t
+--- response_body
+others went on
+bounded
+nil 1
+nil 1
+b.test, 1: no certificate in PEM format found
+certificates must be a table, by names
+--- no_error_log
+[error]
+
+
+
+=== TEST 8: one more name than is kept parsed costs little
+--- config
+    location /t {
+        content_by_lua_block {
+            local bounded = require "resty.kong.plugins.bounded"
+            for _, limits in ipairs { { 100, 1e9 }, { 1e9, 1000 } } do
+                local cache = bounded.new(limits[1], limits[2])
+                local missed = 0
+                for turn = 1, 20 do
+                    for key = 1, 101 do
+                        if not cache:get(key) then
+                            missed = missed + (turn > 1 and 1 or 0)
+                            cache:set(key, key, 10)
+                        end
+                        assert(cache.count <= 100 and cache.bytes == 10 * cache.count)
+                    end
+                end
+                -- Of 1,919 in turn.
+                ngx.say(missed < 200 and "few" or missed)
+                cache:set("large", 1, 1e10)
+                ngx.say(cache:get("large"), " ", cache.count > 90)
+                cache:remove("none")
+                for key = 1, 101 do
+                    cache:remove(key)
+                end
+                ngx.say(cache.count, " ", cache.bytes, " ", next(cache.places), " ", next(cache.values))
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body
+few
+nil true
+0 0 nil nil
+few
+nil true
+0 0 nil nil
 --- no_error_log
 [error]

@@ -53,6 +53,12 @@ function methods:set(key, value, bytes)
 end
 
 
+function methods:clear()
+    self.count, self.bytes = 0, 0
+    self.places, self.keys, self.values, self.sizes = {}, {}, {}, {}
+end
+
+
 local meta = { __index = methods }
 
 local M = {}

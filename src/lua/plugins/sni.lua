@@ -11,6 +11,7 @@
 -- Certificates are kept as PEM in a lua_shared_dict: what one worker changes holds for all of them, from
 -- the next handshake on. Each worker parses a text once.
 
+local bounded = require "resty.kong.plugins.bounded"
 local functions = require "resty.kong.tls.functions"
 local ssl = require "ngx.ssl"
 local names = require "resty.kong.plugins.names"
@@ -28,8 +29,18 @@ local DEFAULT = "default"
 -- In the shared dict, between the texts of one name.
 local SEPARATOR = "\0"
 
--- In the shared dict, a number that is another one after a name was removed: no name has such a key.
+-- In the shared dict, how many names were removed, from some number on, and the last of them: no name has such keys.
 local REMOVALS = "\0removals"
+local REMOVED = "\0removed"
+local LAST = 512
+
+-- What a worker keeps parsed: so many bytes of texts. What is made of a text takes about four times as much.
+local BYTES = 8 * 1024 * 1024
+local NAMES = 16384
+
+-- After so many names, others get to run.
+local TURN = 32
+local MAY_YIELD = { rewrite = true, access = true, content = true, timer = true }
 
 local methods = {}
 
@@ -48,12 +59,7 @@ local function parse(pem)
     if not key:belongs_to(chain) then
         return nil, "the key does not belong to the first certificate"
     end
-    local kind
-    kind, err = functions.presents(key, chain, true)
-    if not kind then
-        return nil, err
-    end
-    return { chain = chain, key = key, kind = kind }
+    return { chain = chain, key = key }
 end
 
 
@@ -67,16 +73,21 @@ end
 
 -- Drops the keys of names that were removed since this was last called, in whatever worker.
 local function forget_removed(self)
-    local removals = self.dict:get(REMOVALS)
-    if removals ~= self.removals then
-        self.removals = removals
-        for name in pairs(self.parsed) do
-            -- What is there has a time to live; of what was flushed it is over.
-            local left = self.dict:ttl(name)
-            if not left or left < 0 then
-                self.parsed[name] = nil
-            end
+    local removals, known = self.dict:get(REMOVALS), self.removals
+    if removals == known then
+        return
+    end
+    self.removals = removals
+    if not removals or not known or removals < known or removals - known > LAST then
+        return self.parsed:clear()
+    end
+    for number = known + 1, removals do
+        local entry = self.dict:get(REMOVED .. number % LAST)
+        local prefix = number .. ":"
+        if not entry or entry:sub(1, #prefix) ~= prefix then
+            return self.parsed:clear()
         end
+        self.parsed:remove(entry:sub(#prefix + 1))
     end
 end
 
@@ -85,10 +96,10 @@ end
 local function parsed(self, name)
     local texts = self.dict:get(name)
     if not texts then
-        self.parsed[name] = nil
+        self.parsed:remove(name)
         return nil
     end
-    local known = self.parsed[name]
+    local known = self.parsed:get(name)
     if known and known.texts == texts then
         return known
     end
@@ -100,7 +111,7 @@ local function parsed(self, name)
         end
         list[#list + 1] = one
     end
-    self.parsed[name] = list
+    self.parsed:set(name, list, #texts)
     return list
 end
 
@@ -137,12 +148,16 @@ function methods:set(name, pem)
         if not one then
             return nil, name .. ", " .. index .. ": " .. err
         end
-        -- OpenSSL has one of each.
-        if kinds[one.kind] then
-            return nil, name .. ", " .. index .. ": " .. kinds[one.kind] .. " has a key of the same type, "
-                        .. one.kind
+        local kind
+        kind, err = functions.presents(one.key, one.chain, true)
+        if not kind then
+            return nil, name .. ", " .. index .. ": " .. err
         end
-        kinds[one.kind] = index
+        -- OpenSSL has one of each.
+        if kinds[kind] then
+            return nil, name .. ", " .. index .. ": " .. kinds[kind] .. " has a key of the same type, " .. kind
+        end
+        kinds[kind] = index
     end
     local before = self.dict:get(name)
     local ok, err = self.dict:safe_set(name, table.concat(list, SEPARATOR))
@@ -157,11 +172,41 @@ function methods:set(name, pem)
 end
 
 
+-- Sets the certificates of many names, by a table of what `set` takes. Handshakes and other requests go on
+-- meanwhile, where the phase allows it (rewrite, access, content, timers). Returns true, or nil and what is wrong
+-- with the first for which something is; others may be set.
+function methods:set_all(certificates)
+    if type(certificates) ~= "table" then
+        error("certificates must be a table, by names", 2)
+    end
+    local all = {}
+    for name in pairs(certificates) do
+        all[#all + 1] = check_name(name) and name
+    end
+    local may_yield = MAY_YIELD[ngx.get_phase()]
+    for number, name in ipairs(all) do
+        local ok, err = self:set(name, certificates[name])
+        if not ok then
+            return nil, err
+        end
+        if may_yield and number % TURN == 0 then
+            ngx.sleep(0)
+        end
+    end
+    return true
+end
+
+
 -- Forgets the certificates of a name: this worker now, the others when they are next asked for any.
 function methods:remove(name)
-    self.dict:delete(check_name(name))
-    -- It is there, unless somebody has emptied the dict.
-    if not self.dict:incr(REMOVALS, 1) then
+    name = check_name(name)
+    self.dict:delete(name)
+    local number = self.dict:incr(REMOVALS, 1)
+    if number then
+        -- Who does not find it there forgets all names.
+        self.dict:safe_set(REMOVED .. number % LAST, number .. ":" .. name)
+    else
+        -- Somebody has emptied the dict.
         begin_removals(self.dict)
     end
     forget_removed(self)
@@ -237,7 +282,7 @@ function M.new(options)
     if not ok and err ~= "exists" then
         return nil, "lua_shared_dict \"" .. options.dict .. "\": " .. err
     end
-    return setmetatable({ dict = dict, parsed = {} }, meta)
+    return setmetatable({ dict = dict, parsed = bounded.new(NAMES, BYTES) }, meta)
 end
 
 

@@ -282,10 +282,11 @@ pub unsafe extern "C" fn save_session(connection: *mut ngx_connection_t) {
             _ => *validity,
         };
         // The session that it replaces is freed here: nobody else borrows the cache meanwhile.
-        if known.is_passing && !cache.borrow().has_room_for(key) {
+        let size = ssl::size_of_session(tls.ssl());
+        if known.is_passing && !cache.borrow().has_room_for(key, size) {
             return;
         }
-        let evicted = cache.borrow_mut().put(*key, session.to_owned(), validity, time::now());
+        let evicted = cache.borrow_mut().put(*key, session.to_owned(), size, validity, time::now());
         if evicted == Evicted::Another {
             counters::count(Counter::SessionCacheEviction);
         }

@@ -58,10 +58,21 @@ const SESSIONS_OF_AN_ENTRY: usize = 4;
 const REFUSALS: u32 = 2;
 const WITHHELD: u64 = 60 * 1000;
 
+/// A session that is kept.
+struct Kept<S> {
+    session: S,
+    validity: Validity,
+    /// How many bytes it takes, about.
+    size: usize,
+}
+
+/// How many bytes there may be for each entry that there may be: four sessions with a service's usual chain take less.
+const BYTES_OF_AN_ENTRY: usize = 64 * 1024;
+
 /// What is kept for a key.
 struct Entry<S> {
     /// The newest session is the last.
-    sessions: Vec<(S, Validity)>,
+    sessions: Vec<Kept<S>>,
     /// How many handshakes in a row have failed after they had offered one.
     refusals: u32,
     /// Until when none is offered.
@@ -74,10 +85,13 @@ impl<S> Entry<S> {
     }
 }
 
-/// A cache of sessions. When it is full, the least recently used entry makes room.
+/// A cache of sessions. When it is full, by the number of entries or by the bytes of their sessions, those that were
+/// used longest ago make room.
 pub struct SessionCache<S> {
     entries: LruCache<SessionKey, Entry<S>>,
     capacity: NonZeroUsize,
+    /// Of all sessions.
+    bytes: usize,
     /// Milliseconds since the first handshake.
     lifetime: u64,
 }
@@ -85,7 +99,7 @@ pub struct SessionCache<S> {
 impl<S: Session> SessionCache<S> {
     pub fn new(capacity: NonZeroUsize, lifetime: u64) -> Self {
         // Unbounded, because a bounded one allocates its whole table at once.
-        Self { entries: LruCache::unbounded(), capacity, lifetime }
+        Self { entries: LruCache::unbounded(), capacity, bytes: 0, lifetime }
     }
 
     /// The newest session for `key`, if there is one that has not expired.
@@ -98,12 +112,15 @@ impl<S: Session> SessionCache<S> {
         if now.monotonic < *withheld_until {
             return None;
         }
-        while let Some((session, validity)) = sessions.pop() {
+        while let Some(kept) = sessions.pop() {
+            let Kept { session, validity, size } = kept;
+            self.bytes -= size;
             if is_over(validity, lifetime, now) || !session.is_resumable() {
                 continue;
             }
             if sessions.is_empty() || !session.is_single_use() {
-                sessions.push((session.clone(), validity));
+                self.bytes += size;
+                sessions.push(Kept { session: session.clone(), validity, size });
             }
             return Some((session, validity));
         }
@@ -113,15 +130,27 @@ impl<S: Session> SessionCache<S> {
         None
     }
 
-    /// Whether a session for `key` would take the place of no other key's.
-    pub fn has_room_for(&self, key: &SessionKey) -> bool {
-        self.entries.len() < self.capacity.get() || self.entries.contains(key)
+    /// Whether a session for `key` of so many bytes would take the place of no other key's.
+    pub fn has_room_for(&self, key: &SessionKey, size: usize) -> bool {
+        (self.entries.len() < self.capacity.get() || self.entries.contains(key))
+            && self.bytes + size <= self.most_bytes()
+    }
+
+    fn most_bytes(&self) -> usize {
+        self.capacity.get().saturating_mul(BYTES_OF_AN_ENTRY)
     }
 
     /// Keeps `session`, unless it has expired already: beside those that were there, or, if it may be
-    /// used more than once, in their place.
-    pub fn put(&mut self, key: SessionKey, session: S, validity: Validity, now: Now) -> Evicted {
-        if is_over(validity, self.lifetime, now) {
+    /// used more than once, in their place. It takes `size` bytes.
+    pub fn put(
+        &mut self,
+        key: SessionKey,
+        session: S,
+        size: usize,
+        validity: Validity,
+        now: Now,
+    ) -> Evicted {
+        if is_over(validity, self.lifetime, now) || size > self.most_bytes() {
             return Evicted::None;
         }
         let Entry { sessions, refusals: _, withheld_until } =
@@ -129,12 +158,14 @@ impl<S: Session> SessionCache<S> {
         if now.monotonic < *withheld_until {
             return Evicted::None;
         }
-        if !session.is_single_use() {
-            sessions.clear();
-        } else if sessions.len() == SESSIONS_OF_AN_ENTRY {
-            sessions.remove(0);
-        }
-        sessions.push((session, validity));
+        let without = match sessions.len() {
+            all if !session.is_single_use() => all,
+            SESSIONS_OF_AN_ENTRY => 1,
+            _ => 0,
+        };
+        self.bytes -= sessions.drain(..without).map(|kept| kept.size).sum::<usize>();
+        self.bytes += size;
+        sessions.push(Kept { session, validity, size });
         self.make_room()
     }
 
@@ -142,7 +173,7 @@ impl<S: Session> SessionCache<S> {
     /// had offered it. A peer that does so again and again is offered none for a while.
     pub fn refused(&mut self, key: &SessionKey, now: Now) -> Evicted {
         let entry = self.entries.get_or_insert_mut(*key, Entry::new);
-        entry.sessions.clear();
+        self.bytes -= entry.sessions.drain(..).map(|kept| kept.size).sum::<usize>();
         entry.refusals = entry.refusals.saturating_add(1);
         if entry.refusals >= REFUSALS {
             entry.withheld_until = now.monotonic + WITHHELD;
@@ -158,11 +189,16 @@ impl<S: Session> SessionCache<S> {
     }
 
     fn make_room(&mut self) -> Evicted {
-        if self.entries.len() > self.capacity.get() {
-            self.entries.pop_lru();
-            return Evicted::Another;
+        let mut evicted = Evicted::None;
+        // The one that was put in last is the last to go.
+        while self.entries.len() > self.capacity.get() || self.bytes > self.most_bytes() {
+            let Some((_, entry)) = self.entries.pop_lru() else {
+                break;
+            };
+            self.bytes -= entry.sessions.iter().map(|kept| kept.size).sum::<usize>();
+            evicted = Evicted::Another;
         }
-        Evicted::None
+        evicted
     }
 }
 
@@ -235,8 +271,8 @@ mod tests {
     #[test]
     fn identity_and_peer_are_the_key() {
         let mut cache = cache(8, 100);
-        cache.put(key(1, b"a"), "1a", since(0), at(0));
-        cache.put(key(2, b"a"), "2a", since(0), at(0));
+        cache.put(key(1, b"a"), "1a", 1, since(0), at(0));
+        cache.put(key(2, b"a"), "2a", 1, since(0), at(0));
         assert_eq!(session(&mut cache, key(1, b"a"), at(0)), Some("1a"));
         assert_eq!(session(&mut cache, key(2, b"a"), at(0)), Some("2a"));
         assert_eq!(session(&mut cache, key(1, b"b"), at(0)), None);
@@ -246,12 +282,12 @@ mod tests {
     #[test]
     fn a_session_ends_its_lifetime_after_the_first_handshake() {
         let mut cache = cache(8, 100);
-        cache.put(key(1, b"a"), "old", since(50), at(50));
+        cache.put(key(1, b"a"), "old", 1, since(50), at(50));
         assert_eq!(session(&mut cache, key(1, b"a"), at(149)), Some("old"));
 
         // A renewed ticket does not begin anew.
         let (_, validity) = cache.get(&key(1, b"a"), at(149)).unwrap();
-        cache.put(key(1, b"a"), "renewed", validity, at(149));
+        cache.put(key(1, b"a"), "renewed", 1, validity, at(149));
         assert_eq!(session(&mut cache, key(1, b"a"), at(149)), Some("renewed"));
         assert_eq!(session(&mut cache, key(1, b"a"), at(150)), None);
         // And it is gone, not only hidden.
@@ -261,7 +297,7 @@ mod tests {
     #[test]
     fn a_late_ticket_of_an_old_handshake_is_not_kept() {
         let mut cache = cache(8, 100);
-        cache.put(key(1, b"a"), "late", since(0), at(100));
+        cache.put(key(1, b"a"), "late", 1, since(0), at(100));
         assert_eq!(session(&mut cache, key(1, b"a"), at(0)), None);
     }
 
@@ -269,7 +305,7 @@ mod tests {
     fn a_session_ends_with_the_certificate() {
         let mut cache = cache(8, 100);
         let validity = Validity { first_handshake: 0, not_after: Some(10) };
-        cache.put(key(1, b"a"), "1", validity, Now { date: 9, monotonic: 0 });
+        cache.put(key(1, b"a"), "1", 1, validity, Now { date: 9, monotonic: 0 });
         assert_eq!(session(&mut cache, key(1, b"a"), Now { date: 9, monotonic: 1 }), Some("1"));
         assert_eq!(session(&mut cache, key(1, b"a"), Now { date: 10, monotonic: 1 }), None);
     }
@@ -279,10 +315,10 @@ mod tests {
         let mut cache = SessionCache::new(NonZeroUsize::new(2).unwrap(), 100);
         let sessions: Vec<_> = (0..3).map(|index| Ticket(index, Rc::default())).collect();
         for (index, session) in sessions.iter().take(2).enumerate() {
-            cache.put(key(index as u64, b"a"), session.clone(), since(0), at(0));
+            cache.put(key(index as u64, b"a"), session.clone(), 1, since(0), at(0));
         }
         assert!(cache.get(&key(0, b"a"), at(0)).is_some());
-        let evicted = cache.put(key(2, b"a"), sessions[2].clone(), since(0), at(0));
+        let evicted = cache.put(key(2, b"a"), sessions[2].clone(), 1, since(0), at(0));
         assert_eq!(evicted, Evicted::Another);
 
         let kept: Vec<_> =
@@ -294,7 +330,7 @@ mod tests {
     fn tickets(count: u32) -> (SessionCache<Ticket>, impl Fn(&mut SessionCache<Ticket>) -> Ticket) {
         let mut cache = SessionCache::new(NonZeroUsize::new(8).unwrap(), 100);
         for index in 0..count {
-            cache.put(key(1, b"a"), Ticket(index, Rc::default()), since(0), at(0));
+            cache.put(key(1, b"a"), Ticket(index, Rc::default()), 1, since(0), at(0));
         }
         (cache, |cache| cache.get(&key(1, b"a"), at(0)).unwrap().0)
     }
@@ -322,8 +358,8 @@ mod tests {
     #[test]
     fn each_ticket_has_its_own_first_handshake() {
         let (mut cache, _) = tickets(1);
-        cache.put(key(1, b"a"), Ticket(1, Rc::default()), since(50), at(50));
-        cache.put(key(1, b"a"), Ticket(2, Rc::default()), since(0), at(50));
+        cache.put(key(1, b"a"), Ticket(1, Rc::default()), 1, since(50), at(50));
+        cache.put(key(1, b"a"), Ticket(2, Rc::default()), 1, since(0), at(50));
         // The newest is over, the one before it is not.
         let (Ticket(index, _), validity) = cache.get(&key(1, b"a"), at(100)).unwrap();
         assert_eq!((index, validity), (1, since(50)));
@@ -333,12 +369,12 @@ mod tests {
     #[test]
     fn a_refusal_takes_all_sessions_of_the_key_and_no_others() {
         let (mut cache, _) = tickets(3);
-        cache.put(key(2, b"a"), Ticket(9, Rc::default()), since(0), at(0));
+        cache.put(key(2, b"a"), Ticket(9, Rc::default()), 1, since(0), at(0));
         assert_eq!(cache.refused(&key(1, b"a"), at(0)), Evicted::None);
         assert!(cache.get(&key(1, b"a"), at(0)).is_none());
         assert!(cache.get(&key(2, b"a"), at(0)).is_some());
         // One refusal may be an accident.
-        cache.put(key(1, b"a"), Ticket(4, Rc::default()), since(0), at(0));
+        cache.put(key(1, b"a"), Ticket(4, Rc::default()), 1, since(0), at(0));
         assert!(cache.get(&key(1, b"a"), at(0)).is_some());
     }
 
@@ -347,7 +383,7 @@ mod tests {
         let mut cache = cache(8, 10 * WITHHELD);
         let key = key(1, b"a");
         let offer = |cache: &mut SessionCache<_>, now| {
-            cache.put(key, "session", since(now), at(now));
+            cache.put(key, "session", 1, since(now), at(now));
             session(cache, key, at(now)).is_some()
         };
         assert!(offer(&mut cache, 0));
@@ -378,10 +414,54 @@ mod tests {
     #[test]
     fn a_session_of_many_uses_takes_the_place_of_the_one_before() {
         let mut cache = cache(8, 100);
-        cache.put(key(1, b"a"), "first", since(0), at(0));
-        cache.put(key(1, b"a"), "second", since(50), at(50));
+        cache.put(key(1, b"a"), "first", 1, since(0), at(0));
+        cache.put(key(1, b"a"), "second", 1, since(50), at(50));
         assert_eq!(session(&mut cache, key(1, b"a"), at(60)), Some("second"));
         assert_eq!(session(&mut cache, key(1, b"a"), at(60)), Some("second"));
         assert_eq!(session(&mut cache, key(1, b"a"), at(150)), None);
+    }
+
+    #[test]
+    fn sessions_are_bounded_by_their_bytes_too() {
+        let mut cache = SessionCache::new(NonZeroUsize::new(4).unwrap(), 100);
+        let large = BYTES_OF_AN_ENTRY * 3 / 2;
+        let put = |cache: &mut SessionCache<&'static str>, context, size| {
+            cache.put(key(context, b"a"), "session", size, since(0), at(0))
+        };
+        assert_eq!(put(&mut cache, 1, large), Evicted::None);
+        assert_eq!(put(&mut cache, 2, large), Evicted::None);
+        assert!(!cache.has_room_for(&key(3, b"a"), large));
+        assert!(cache.has_room_for(&key(3, b"a"), large / 2));
+        assert_eq!(put(&mut cache, 3, large), Evicted::Another);
+        assert!(cache.get(&key(1, b"a"), at(0)).is_none());
+        assert!(cache.get(&key(2, b"a"), at(0)).is_some());
+        // In the place of its own.
+        assert_eq!(put(&mut cache, 3, large), Evicted::None);
+        assert_eq!(cache.bytes, 2 * large);
+        // More than all of it.
+        assert_eq!(put(&mut cache, 4, 5 * BYTES_OF_AN_ENTRY), Evicted::None);
+        assert!(cache.get(&key(4, b"a"), at(0)).is_none());
+        cache.refused(&key(2, b"a"), at(0));
+        cache.refused(&key(3, b"a"), at(0));
+        assert_eq!(cache.bytes, 0);
+    }
+
+    #[test]
+    fn what_is_taken_out_takes_no_bytes() {
+        let mut cache = SessionCache::new(NonZeroUsize::new(8).unwrap(), 100);
+        for index in 0..10 {
+            cache.put(key(1, b"a"), Ticket(index, Rc::default()), 10, since(0), at(0));
+        }
+        assert_eq!(cache.bytes, 10 * SESSIONS_OF_AN_ENTRY);
+        while cache.bytes > 10 {
+            let before = cache.bytes;
+            assert!(cache.get(&key(1, b"a"), at(0)).is_some());
+            assert_eq!(cache.bytes, before - 10);
+        }
+        // The last one is shared.
+        assert!(cache.get(&key(1, b"a"), at(0)).is_some());
+        assert_eq!(cache.bytes, 10);
+        assert!(cache.get(&key(1, b"a"), at(100)).is_none());
+        assert_eq!(cache.bytes, 0);
     }
 }

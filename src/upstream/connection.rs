@@ -45,7 +45,7 @@ pub struct UpstreamConnection {
     client_certificate: Option<Rc<ClientCertificate>>,
     /// Whether there may be no other request with its identity, as its store was not seen before: what is kept of it
     /// is to take the place of nothing.
-    is_passing: bool,
+    is_passing: Cell<bool>,
     sessions: Option<Sessions>,
     /// Whether a session was offered, and nothing has come of it yet.
     session_is_pending: Cell<bool>,
@@ -148,7 +148,7 @@ impl UpstreamConnection {
     ) -> Self {
         Self {
             identity,
-            is_passing,
+            is_passing: Cell::new(is_passing),
             verified_name,
             client_certificate,
             sessions: None,
@@ -161,7 +161,12 @@ impl UpstreamConnection {
 
     /// Whether what is kept of it is to take the place of nothing else.
     pub fn is_passing(&self) -> bool {
-        self.is_passing
+        self.is_passing.get()
+    }
+
+    /// Notes that another request has used it.
+    pub fn came_back(&self) {
+        self.is_passing.set(false);
     }
 
     /// Notes that a certificate is about to be presented.
@@ -283,10 +288,9 @@ pub unsafe extern "C" fn save_session(connection: *mut ngx_connection_t) {
         };
         // The session that it replaces is freed here: nobody else borrows the cache meanwhile.
         let size = ssl::size_of_session(tls.ssl());
-        if known.is_passing && !cache.borrow().has_room_for(key, size) {
-            return;
-        }
-        let evicted = cache.borrow_mut().put(*key, session.to_owned(), size, validity, time::now());
+        let put = if known.is_passing() { SessionCache::put_passing } else { SessionCache::put };
+        let evicted =
+            put(&mut cache.borrow_mut(), *key, session.to_owned(), size, validity, time::now());
         if evicted == Evicted::Another {
             counters::count(Counter::SessionCacheEviction);
         }

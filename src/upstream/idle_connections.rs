@@ -13,14 +13,26 @@ pub struct IdleKey {
     pub peer: Address,
 }
 
+struct Idle<C> {
+    time: u64,
+    connection: C,
+    /// Whether it may never be asked for again, as that of a store that a plugin makes for each request.
+    is_passing: bool,
+}
+
+/// Of so many connections, one may be passing.
+const PART_OF_PASSING: usize = 16;
+
 /// The idle connections of one `upstream {}` block, at most `capacity`.
 ///
 /// To take one and to put it back allocates nothing. What looks at all of them happens only where a
 /// connection is closed.
 pub struct IdleConnections<C> {
-    /// Those of a key with the time of each, in ascending order.
-    by_key: HashMap<IdleKey, Vec<(u64, C)>>,
+    /// Those of a key, the oldest first.
+    by_key: HashMap<IdleKey, Vec<Idle<C>>>,
     count: usize,
+    /// How many of them are passing.
+    passing: usize,
     capacity: NonZeroUsize,
     /// How many were put in so far: a clock that is good enough to tell the oldest.
     time: u64,
@@ -28,14 +40,14 @@ pub struct IdleConnections<C> {
 
 impl<C: Copy + Eq> IdleConnections<C> {
     pub fn new(capacity: NonZeroUsize) -> Self {
-        Self { by_key: HashMap::new(), count: 0, capacity, time: 0 }
+        Self { by_key: HashMap::new(), count: 0, passing: 0, capacity, time: 0 }
     }
 
     /// Takes out the connection for `key` that was put in last.
     pub fn take(&mut self, key: &IdleKey) -> Option<C> {
-        let (_, connection) = self.by_key.get_mut(key)?.pop()?;
-        self.count -= 1;
-        Some(connection)
+        let idle = self.by_key.get_mut(key)?.pop()?;
+        self.forget(&idle);
+        Some(idle.connection)
     }
 
     /// Whether there is one to `peer`, of whatever identity.
@@ -43,38 +55,42 @@ impl<C: Copy + Eq> IdleConnections<C> {
         self.by_key.iter().any(|(key, connections)| key.peer == *peer && !connections.is_empty())
     }
 
-    /// Puts in a connection; the one that makes room for it, if one must, is for the caller to close.
+    /// Puts in a connection; the one that makes room for it, if one must, is for the caller to close. That is one
+    /// that is passing, the oldest of them, and else the oldest of all.
     #[must_use]
-    pub fn put(&mut self, key: IdleKey, connection: C) -> Option<C> {
+    pub fn put(&mut self, key: IdleKey, connection: C, is_passing: bool) -> Option<C> {
         self.time += 1;
-        self.by_key.entry(key).or_default().push((self.time, connection));
+        self.by_key.entry(key).or_default().push(Idle { time: self.time, connection, is_passing });
         self.count += 1;
+        self.passing += usize::from(is_passing);
         self.forget_unused_keys();
 
-        if self.count <= self.capacity.get() {
+        let is_full_of_passing = self.passing > (self.capacity.get() / PART_OF_PASSING).max(1);
+        if self.count <= self.capacity.get() && !is_full_of_passing {
             return None;
         }
         let oldest = self
             .by_key
             .values()
-            .filter_map(|connections| connections.first())
-            .min_by_key(|(time, _)| *time);
-        let (_, oldest) = *oldest?;
+            .flatten()
+            .filter(|idle| idle.time != self.time)
+            .min_by_key(|idle| (!idle.is_passing, idle.time))?
+            .connection;
         self.remove(oldest);
         Some(oldest)
     }
 
-    /// Whether another one would take the place of one of these.
-    pub fn is_full(&self) -> bool {
-        self.count >= self.capacity.get()
+    fn forget(&mut self, idle: &Idle<C>) {
+        self.count -= 1;
+        self.passing -= usize::from(idle.is_passing);
     }
 
     /// Takes out this connection.
     pub fn remove(&mut self, connection: C) {
         for connections in self.by_key.values_mut() {
-            if let Some(index) = connections.iter().position(|(_, other)| *other == connection) {
-                connections.remove(index);
-                self.count -= 1;
+            let index = connections.iter().position(|idle| idle.connection == connection);
+            if let Some(idle) = index.map(|index| connections.remove(index)) {
+                self.forget(&idle);
                 return;
             }
         }
@@ -107,7 +123,7 @@ mod tests {
         let mut idle = connections(8);
         let keys = [key(1, b"a"), key(2, b"a"), key(1, b"b")];
         for (connection, key) in (0..).zip(keys) {
-            assert_eq!(idle.put(key, connection), None);
+            assert_eq!(idle.put(key, connection, false), None);
         }
         for (connection, key) in (0..).zip(keys) {
             assert!(idle.has_peer(&key.peer));
@@ -122,7 +138,7 @@ mod tests {
         let mut idle = connections(8);
         let key = key(1, b"a");
         for connection in 1..=3 {
-            assert_eq!(idle.put(key, connection), None);
+            assert_eq!(idle.put(key, connection, false), None);
         }
         assert_eq!(idle.take(&key), Some(3));
         assert_eq!(idle.take(&key), Some(2));
@@ -134,10 +150,10 @@ mod tests {
     fn keys_without_connections_are_forgotten() {
         let mut idle = connections(4);
         let kept = key(0, b"a");
-        assert_eq!(idle.put(kept, 0), None);
+        assert_eq!(idle.put(kept, 0, false), None);
         for context in 1..100 {
             let key = key(context, b"a");
-            assert_eq!(idle.put(key, 1), None);
+            assert_eq!(idle.put(key, 1, false), None);
             assert_eq!(idle.take(&key), Some(1));
             assert!(idle.by_key.len() <= 8);
         }
@@ -149,11 +165,11 @@ mod tests {
     fn the_oldest_makes_room_whatever_its_key() {
         let mut idle = connections(2);
         let (one, two) = (key(1, b"a"), key(2, b"a"));
-        assert_eq!(idle.put(one, 1), None);
-        assert_eq!(idle.put(two, 2), None);
-        assert_eq!(idle.put(two, 3), Some(1));
+        assert_eq!(idle.put(one, 1, false), None);
+        assert_eq!(idle.put(two, 2, false), None);
+        assert_eq!(idle.put(two, 3, false), Some(1));
         assert_eq!(idle.take(&one), None);
-        assert_eq!(idle.put(one, 4), Some(2));
+        assert_eq!(idle.put(one, 4, false), Some(2));
         assert_eq!(idle.take(&two), Some(3));
     }
 
@@ -162,12 +178,42 @@ mod tests {
         let mut idle = connections(8);
         let key = key(1, b"a");
         for connection in 1..=3 {
-            assert_eq!(idle.put(key, connection), None);
+            assert_eq!(idle.put(key, connection, false), None);
         }
         idle.remove(3);
         idle.remove(1);
         idle.remove(7);
         assert_eq!(idle.take(&key), Some(2));
         assert_eq!(idle.take(&key), None);
+    }
+
+    #[test]
+    fn those_that_pass_make_room_for_each_other() {
+        let mut idle = connections(32);
+        for context in 0..32 {
+            assert_eq!(idle.put(key(context, b"a"), context as u32, false), None);
+        }
+        let mut closed = Vec::new();
+        for context in 100..200 {
+            closed.extend(idle.put(key(context, b"a"), context as u32, true));
+        }
+        assert_eq!(closed.len(), 100);
+        assert_eq!(closed.iter().filter(|connection| **connection < 32).count(), 1);
+        assert_eq!((idle.count, idle.passing), (32, 1));
+        // The last one is there, and goes first.
+        assert_eq!(idle.put(key(0, b"a"), 300, false), Some(199));
+        assert_eq!((idle.count, idle.passing), (32, 0));
+        // Where there is room, few of them have it.
+        for connection in 1..=10 {
+            idle.remove(connection);
+        }
+        for context in 100..200 {
+            let closed = idle.put(key(context, b"a"), context as u32, true);
+            assert_eq!(closed, (context >= 102).then(|| context as u32 - 2));
+        }
+        assert_eq!((idle.count, idle.passing), (24, 2));
+        assert_eq!(idle.take(&key(199, b"a")), Some(199));
+        assert_eq!(idle.take(&key(198, b"a")), Some(198));
+        assert_eq!((idle.count, idle.passing), (22, 0));
     }
 }

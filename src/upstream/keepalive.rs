@@ -108,6 +108,9 @@ impl Keepalive {
         unsafe {
             let connection = Connection::from_ptr(connection);
             connection.end_idleness(peer);
+            if let Some(known) = known(connection) {
+                known.came_back();
+            }
             Some(connection)
         }
     }
@@ -129,15 +132,12 @@ impl Keepalive {
         let Some((identity, peer_address)) = made_under(connection).zip(address) else {
             return;
         };
-        if is_passing(connection) && self.idle.borrow().is_full() {
-            return;
-        }
         let key = IdleKey { identity, peer: peer_address };
         let Some(taken) = peer.take_connection() else {
             return;
         };
 
-        let oldest = self.idle.borrow_mut().put(key, taken);
+        let oldest = self.idle.borrow_mut().put(key, taken, is_passing(connection));
         if let Some(oldest) = oldest {
             counters::count(Counter::IdleConnectionClosed);
             // SAFETY: it was idle, and is in no cache any more.
@@ -171,8 +171,11 @@ pub fn made_under(connection: Connection<'_>) -> Option<Key> {
 }
 
 fn is_passing(connection: Connection<'_>) -> bool {
-    let known = connection.tls().and_then(|tls| UpstreamConnection::of(tls.ssl()));
-    known.is_some_and(UpstreamConnection::is_passing)
+    known(connection).is_some_and(UpstreamConnection::is_passing)
+}
+
+fn known(connection: Connection<'_>) -> Option<&UpstreamConnection> {
+    UpstreamConnection::of(connection.tls()?.ssl())
 }
 
 /// nginx calls when something arrives on an idle connection, when its time is over, and when the

@@ -1,5 +1,6 @@
 //! TLS sessions with upstreams, kept by identity and address.
 
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
@@ -69,6 +70,9 @@ struct Kept<S> {
 /// How many bytes there may be for each entry that there may be: four sessions with a service's usual chain take less.
 const BYTES_OF_AN_ENTRY: usize = 64 * 1024;
 
+/// Of so many entries, one may be passing.
+const PART_OF_PASSING: usize = 16;
+
 /// What is kept for a key.
 struct Entry<S> {
     /// The newest session is the last.
@@ -77,11 +81,17 @@ struct Entry<S> {
     refusals: u32,
     /// Until when none is offered.
     withheld_until: u64,
+    /// Whether nobody has come back to it: see [`SessionCache::put_passing`].
+    is_passing: bool,
 }
 
 impl<S> Entry<S> {
     fn new() -> Self {
-        Self { sessions: Vec::new(), refusals: 0, withheld_until: 0 }
+        Self { sessions: Vec::new(), refusals: 0, withheld_until: 0, is_passing: false }
+    }
+
+    fn bytes(&self) -> usize {
+        self.sessions.iter().map(|kept| kept.size).sum()
     }
 }
 
@@ -92,6 +102,8 @@ pub struct SessionCache<S> {
     capacity: NonZeroUsize,
     /// Of all sessions.
     bytes: usize,
+    /// The keys that were passing when they were put in, the first one first.
+    passing: VecDeque<SessionKey>,
     /// Milliseconds since the first handshake.
     lifetime: u64,
 }
@@ -99,7 +111,13 @@ pub struct SessionCache<S> {
 impl<S: Session> SessionCache<S> {
     pub fn new(capacity: NonZeroUsize, lifetime: u64) -> Self {
         // Unbounded, because a bounded one allocates its whole table at once.
-        Self { entries: LruCache::unbounded(), capacity, bytes: 0, lifetime }
+        Self {
+            entries: LruCache::unbounded(),
+            capacity,
+            bytes: 0,
+            passing: VecDeque::new(),
+            lifetime,
+        }
     }
 
     /// The newest session for `key`, if there is one that has not expired.
@@ -108,7 +126,8 @@ impl<S: Session> SessionCache<S> {
     /// the same time may share it, and it is of no use when the first of them is done.
     pub fn get(&mut self, key: &SessionKey, now: Now) -> Option<(S, Validity)> {
         let lifetime = self.lifetime;
-        let Entry { sessions, refusals, withheld_until } = self.entries.get_mut(key)?;
+        let Entry { sessions, refusals, withheld_until, is_passing: _ } =
+            self.entries.get_mut(key)?;
         if now.monotonic < *withheld_until {
             return None;
         }
@@ -130,12 +149,6 @@ impl<S: Session> SessionCache<S> {
         None
     }
 
-    /// Whether a session for `key` of so many bytes would take the place of no other key's.
-    pub fn has_room_for(&self, key: &SessionKey, size: usize) -> bool {
-        (self.entries.len() < self.capacity.get() || self.entries.contains(key))
-            && self.bytes + size <= self.most_bytes()
-    }
-
     fn most_bytes(&self) -> usize {
         self.capacity.get().saturating_mul(BYTES_OF_AN_ENTRY)
     }
@@ -153,8 +166,9 @@ impl<S: Session> SessionCache<S> {
         if is_over(validity, self.lifetime, now) || size > self.most_bytes() {
             return Evicted::None;
         }
-        let Entry { sessions, refusals: _, withheld_until } =
+        let Entry { sessions, refusals: _, withheld_until, is_passing } =
             self.entries.get_or_insert_mut(key, Entry::new);
+        *is_passing = false;
         if now.monotonic < *withheld_until {
             return Evicted::None;
         }
@@ -167,6 +181,30 @@ impl<S: Session> SessionCache<S> {
         self.bytes += size;
         sessions.push(Kept { session, validity, size });
         self.make_room()
+    }
+
+    /// As [`SessionCache::put`], for a key that may never be asked for again, as that of a store that a plugin makes
+    /// for each request. Of those, a few have room, and take it from each other.
+    pub fn put_passing(
+        &mut self,
+        key: SessionKey,
+        session: S,
+        size: usize,
+        validity: Validity,
+        now: Now,
+    ) -> Evicted {
+        if self.entries.contains(&key) {
+            return self.put(key, session, size, validity, now);
+        }
+        if self.passing.len() >= (self.capacity.get() / PART_OF_PASSING).max(1) {
+            self.evict_passing();
+        }
+        let evicted = self.put(key, session, size, validity, now);
+        if let Some(entry) = self.entries.peek_mut(&key) {
+            entry.is_passing = true;
+            self.passing.push_back(key);
+        }
+        evicted
     }
 
     /// Forgets all sessions for `key`, of which the peer has refused one, or broken off a handshake that
@@ -192,13 +230,28 @@ impl<S: Session> SessionCache<S> {
         let mut evicted = Evicted::None;
         // The one that was put in last is the last to go.
         while self.entries.len() > self.capacity.get() || self.bytes > self.most_bytes() {
-            let Some((_, entry)) = self.entries.pop_lru() else {
-                break;
-            };
-            self.bytes -= entry.sessions.iter().map(|kept| kept.size).sum::<usize>();
+            if !self.evict_passing() {
+                let Some((_, entry)) = self.entries.pop_lru() else {
+                    break;
+                };
+                self.bytes -= entry.bytes();
+            }
             evicted = Evicted::Another;
         }
         evicted
+    }
+
+    /// Takes out the first entry that is passing. `false` if there is none.
+    fn evict_passing(&mut self) -> bool {
+        while let Some(first) = self.passing.pop_front() {
+            if self.entries.peek(&first).is_some_and(|entry| entry.is_passing) {
+                if let Some(entry) = self.entries.pop(&first) {
+                    self.bytes -= entry.bytes();
+                    return true;
+                }
+            }
+        }
+        false
     }
 }
 
@@ -430,8 +483,6 @@ mod tests {
         };
         assert_eq!(put(&mut cache, 1, large), Evicted::None);
         assert_eq!(put(&mut cache, 2, large), Evicted::None);
-        assert!(!cache.has_room_for(&key(3, b"a"), large));
-        assert!(cache.has_room_for(&key(3, b"a"), large / 2));
         assert_eq!(put(&mut cache, 3, large), Evicted::Another);
         assert!(cache.get(&key(1, b"a"), at(0)).is_none());
         assert!(cache.get(&key(2, b"a"), at(0)).is_some());
@@ -444,6 +495,34 @@ mod tests {
         cache.refused(&key(2, b"a"), at(0));
         cache.refused(&key(3, b"a"), at(0));
         assert_eq!(cache.bytes, 0);
+    }
+
+    #[test]
+    fn those_that_pass_take_room_from_each_other() {
+        let mut cache = SessionCache::new(NonZeroUsize::new(2 * PART_OF_PASSING).unwrap(), 100);
+        for context in 0..2 * PART_OF_PASSING as u64 {
+            cache.put(key(context, b"a"), "kept", 1, since(0), at(0));
+        }
+        let passing = |number: u64| key(1000 + number, b"a");
+        for number in 0..100 {
+            cache.put_passing(passing(number), "passing", 1, since(0), at(0));
+            assert!(cache.get(&passing(number), at(0)).is_some());
+        }
+        let kept = |cache: &mut SessionCache<_>| {
+            let contexts = 0..2 * PART_OF_PASSING as u64;
+            contexts.filter(|context| cache.get(&key(*context, b"a"), at(0)).is_some()).count()
+        };
+        assert_eq!(kept(&mut cache), 2 * PART_OF_PASSING - 1);
+        assert_eq!(cache.bytes, 2 * PART_OF_PASSING);
+        // One that came back stays.
+        cache.put(passing(99), "again", 1, since(0), at(0));
+        for number in 100..200 {
+            cache.put_passing(passing(number), "passing", 1, since(0), at(0));
+        }
+        assert!(cache.get(&passing(99), at(0)).is_some());
+        assert!(cache.get(&passing(199), at(0)).is_some());
+        assert!(cache.passing.len() <= 2);
+        assert!(kept(&mut cache) >= 2 * PART_OF_PASSING - 3);
     }
 
     #[test]

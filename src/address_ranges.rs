@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// Addresses and networks, as `allow` has them: `192.0.2.1`, `10.0.0.0/8`, `2001:db8::/32`, `unix:`.
+/// Addresses and networks, as `allow` has them: `192.0.2.1`, `10.0.0.0/8`, `2001:db8::/32`,
+/// `unix:`.
 #[derive(Debug, Default)]
 pub struct AddressRanges {
     networks: Vec<IpNet>,
@@ -44,7 +45,8 @@ impl AddressRanges {
     }
 }
 
-/// An address, or a network. `IpNet` would take numbers that begin with 0, which others read as octal.
+/// An address, or a network. `IpNet` would take numbers that begin with 0, which others read as
+/// octal.
 fn network(text: &str) -> Option<IpNet> {
     let Some((address, prefix)) = text.split_once('/') else {
         return text.parse::<IpAddr>().ok().map(IpNet::from);
@@ -55,7 +57,8 @@ fn network(text: &str) -> Option<IpNet> {
     IpNet::new(address.parse().ok()?, prefix).ok()
 }
 
-/// Addresses of IPv4 as such, also where they are written as those of IPv6 (RFC 4291, section 2.5.5.2).
+/// Addresses of IPv4 as such, also where they are written as those of IPv6 (RFC 4291, section
+/// 2.5.5.2).
 fn canonical(network: IpNet) -> IpNet {
     const MAPPED: u8 = 96;
 

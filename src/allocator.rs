@@ -1,9 +1,9 @@
 //! Where the module's memory comes from: the system, and a reserve for when that has none.
 //!
-//! A Rust program without memory is aborted. A worker of nginx must not be: nginx itself fails the request
-//! and goes on. From the pools of nginx we do likewise; what comes from here is small and soon given back,
-//! and a reserve carries the callbacks under way over the shortage. A worker that has used up the reserve
-//! as well ends, and the master starts another.
+//! A Rust program without memory is aborted. A worker of nginx must not be: nginx itself fails the
+//! request and goes on. From the pools of nginx we do likewise; what comes from here is small and
+//! soon given back, and a reserve carries the callbacks under way over the shortage. A worker that
+//! has used up the reserve as well ends, and the master starts another.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -23,8 +23,8 @@ struct Allocator<A> {
     reserve: Reserve,
 }
 
-// SAFETY: each piece is the system's or the reserve's, which tell theirs by its address, and both keep to
-// the contract.
+// SAFETY: each piece is the system's or the reserve's, which tell theirs by its address, and both
+// keep to the contract.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Allocator<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: by contract.
@@ -67,8 +67,8 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Allocator<A> {
                 return grown;
             }
         }
-        // SAFETY: by contract, the size is good for a layout of this alignment. Both pieces are valid for
-        // what is copied, and are not the same.
+        // SAFETY: by contract, the size is good for a layout of this alignment. Both pieces are
+        // valid for what is copied, and are not the same.
         unsafe {
             let moved = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
             if !moved.is_null() {

@@ -17,7 +17,8 @@ pub enum InvalidClientVerify {
     TooLong(usize),
 }
 
-/// It goes into headers and logs. nginx's variables hold 28 bits of length, and would cut what is longer.
+/// It goes into headers and logs. nginx's variables hold 28 bits of length, and would cut what is
+/// longer.
 const MAX_LENGTH: usize = 4096;
 
 /// Checks a value for `set_client_verify`: one that `$ssl_client_verify` could have.

@@ -11,12 +11,12 @@ pub struct Moment {
 
 /// For how long a finding counts.
 const LIFETIME: i64 = 10_000;
-/// By how much the clocks may differ in what they say has passed. More is a clock that was set, and what
-/// was found by the dates before may be wrong.
+/// By how much the clocks may differ in what they say has passed. More is a clock that was set, and
+/// what was found by the dates before may be wrong.
 const STEP: i64 = 1_000;
 
-/// Whether what was found at `found` still counts `now`, where `ends`, in seconds since the epoch, is the
-/// next of the dates that it depends on.
+/// Whether what was found at `found` still counts `now`, where `ends`, in seconds since the epoch,
+/// is the next of the dates that it depends on.
 pub fn counts(found: Moment, ends: f64, now: Moment) -> bool {
     let passed = now.monotonic.saturating_sub(found.monotonic);
     let by_date = now.date.saturating_sub(found.date);

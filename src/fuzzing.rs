@@ -1,7 +1,7 @@
 //! What must hold of code that reads untrusted bytes, for any bytes.
 //!
-//! Each function is a target in `fuzz/`. The inputs in `fuzz/seeds`, among them those that once broke
-//! something, are tried by `cargo test` as well.
+//! Each function is a target in `fuzz/`. The inputs in `fuzz/seeds`, among them those that once
+//! broke something, are tried by `cargo test` as well.
 
 use std::ffi::c_uint;
 use std::net::SocketAddrV6;

@@ -1,7 +1,7 @@
 //! Certificates in headers, as proxies write them.
 //!
-//! Who can make one text be read as another certificate than the one that was meant is somebody else. So
-//! each of these takes the whole of a text, in the one form that it may have, or nothing.
+//! Who can make one text be read as another certificate than the one that was meant is somebody
+//! else. So each of these takes the whole of a text, in the one form that it may have, or nothing.
 
 /// Why a text is not one certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,8 +68,8 @@ pub fn from_base64(text: &[u8]) -> Result<Vec<u8>, InvalidText> {
     }
 }
 
-/// The DER in URL-encoded PEM: what nginx has in `$ssl_client_escaped_cert`, and others that leave the
-/// `+`, `/` and `=` of base64 alone. A `+` is a `+`.
+/// The DER in URL-encoded PEM: what nginx has in `$ssl_client_escaped_cert`, and others that leave
+/// the `+`, `/` and `=` of base64 alone. A `+` is a `+`.
 pub fn from_url(text: &[u8]) -> Result<Vec<u8>, InvalidText> {
     let pem = unescaped(text)?;
     only_block(&pem)
@@ -101,7 +101,8 @@ fn unescaped(text: &[u8]) -> Result<Vec<u8>, InvalidText> {
     Ok(bytes)
 }
 
-/// The DER in a text that is one certificate in PEM (RFC 7468), with nothing around it but white space.
+/// The DER in a text that is one certificate in PEM (RFC 7468), with nothing around it but white
+/// space.
 fn only_block(pem: &[u8]) -> Result<Vec<u8>, InvalidText> {
     let lines = pem
         .trim_ascii()

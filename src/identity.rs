@@ -1,8 +1,8 @@
-//! The TLS identity of an upstream connection: all that decides what the service sees of us, and what
-//! we accept of it.
+//! The TLS identity of an upstream connection: all that decides what the service sees of us, and
+//! what we accept of it.
 //!
-//! A connection, and a TLS session, may serve another request only if that one has the same identity.
-//! Identities are compared by their keys, as a whole.
+//! A connection, and a TLS session, may serve another request only if that one has the same
+//! identity. Identities are compared by their keys, as a whole.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -19,8 +19,8 @@ pub struct Identity<'a> {
     /// The TLS context of the location, with all that its directives put there: protocols, ciphers,
     /// ALPN, a certificate, the store, the depth.
     pub context: ContextId,
-    /// Whether the request has settings of its own. One that has none shares with none that has any,
-    /// whatever their values.
+    /// Whether the request has settings of its own. One that has none shares with none that has
+    /// any, whatever their values.
     pub overridden: bool,
     /// The certificate, its intermediates and the key that replace those of the context.
     pub client_certificate: Option<Fingerprint>,
@@ -34,7 +34,8 @@ pub struct Identity<'a> {
     pub dns_names: Option<&'a RequiredNames>,
     /// URIs of which the service's certificate must carry one.
     pub uris: Option<&'a RequiredNames>,
-    /// The protocols that are offered in place of those of the context (ALPN; RFC 7301, section 3.1).
+    /// The protocols that are offered in place of those of the context (ALPN; RFC 7301, section
+    /// 3.1).
     pub protocols: Option<&'a [u8]>,
     /// The name that is sent (SNI; RFC 6066, section 3).
     pub server_name: Option<&'a [u8]>,

@@ -1,8 +1,8 @@
 //! The Lua interface: `require "resty.kong.pdk"`, `resty.kong.tls` and `resty.kong.x509`.
 //!
 //! The Lua code is part of the module. It checks the types of arguments and throws, and calls the
-//! functions of [`api`] and `x509` through LuaJIT's FFI, by pointers that it is handed when it is loaded: no
-//! symbol is looked up by name, and a reload can't mix two versions of the module.
+//! functions of [`api`] and `x509` through LuaJIT's FFI, by pointers that it is handed when it is
+//! loaded: no symbol is looked up by name, and a reload can't mix two versions of the module.
 
 pub mod api;
 mod ffi;

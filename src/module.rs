@@ -83,9 +83,9 @@ static LOADED: AtomicUsize = AtomicUsize::new(0);
 
 /// A configuration that loads the module.
 ///
-/// Our file stays in memory when nginx is done with it (see build.rs), and with it the indexes, which
-/// nginx takes for free and may give to another module. So they go with the last configuration, as they
-/// would with the file.
+/// Our file stays in memory when nginx is done with it (see build.rs), and with it the indexes,
+/// which nginx takes for free and may give to another module. So they go with the last
+/// configuration, as they would with the file.
 struct Loaded;
 
 impl Default for Loaded {
@@ -348,7 +348,8 @@ pub fn enforces_verification(request: Request<'_>) -> bool {
     location_conf_of(request).is_some_and(|location| location.enforcement.is_enforced())
 }
 
-/// Lua code that takes part in the handshakes with the service that `request` goes to, if there is any.
+/// Lua code that takes part in the handshakes with the service that `request` goes to, if there is
+/// any.
 pub fn lua_handshake(request: Request<'_>) -> Option<LuaHandshake> {
     location_conf_of(request)?.lua_handshake.get()
 }
@@ -412,8 +413,8 @@ unsafe extern "C" fn merge_loc_conf(
 
 unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard("postconfiguration", process_log(), NGX_ERROR as ngx_int_t, || {
-        // SAFETY: nginx calls with a valid `cf`, when all of `http {}` is read; our configuration is
-        // in its place.
+        // SAFETY: nginx calls with a valid `cf`, when all of `http {}` is read; our configuration
+        // is in its place.
         unsafe {
             pass::postconfiguration(cf);
             keepalive::postconfiguration(cf);

@@ -16,8 +16,8 @@ use crate::upstream::pass::LocationConf;
 use crate::upstream::settings::UpstreamTls;
 
 thread_local! {
-    /// The states of all requests that have one. To look for it in the pool of the request would be to look
-    /// at what all of its subrequests have there.
+    /// The states of all requests that have one. To look for it in the pool of the request would be
+    /// to look at what all of its subrequests have there.
     static KNOWN: RefCell<HashMap<*const ngx_http_request_t, NonNull<RequestState>>> =
         RefCell::default();
 }
@@ -71,7 +71,8 @@ impl KeptText {
 impl RequestState {
     /// The state of `request`, if it has any.
     ///
-    /// An internal redirect zeroes the contexts of a request: then its state is found by the request.
+    /// An internal redirect zeroes the contexts of a request: then its state is found by the
+    /// request.
     pub fn find(request: Request<'_>) -> Option<&Self> {
         // SAFETY: only `remember` sets our context, which lives as long as the request.
         let state = unsafe { request.module_context(module::index()).map(|state| state.as_ref()) };
@@ -112,8 +113,8 @@ impl RequestState {
 
     /// As [`RequestState::find_or_inherit`], if it has settings for its upstream connection.
     ///
-    /// Where verification is enforced, and a location is without because nobody could tell beforehand
-    /// that it would use TLS, that is as good as a setting of the request.
+    /// Where verification is enforced, and a location is without because nobody could tell
+    /// beforehand that it would use TLS, that is as good as a setting of the request.
     pub fn with_upstream_tls(request: Request<'_>) -> Result<Option<&Self>, OutOfMemory> {
         match Self::find_or_inherit(request)? {
             Some(state) if state.upstream_tls.borrow().is_empty() => {
@@ -182,12 +183,13 @@ impl RequestState {
         None
     }
 
-    /// The settings of the request that this one continues, if it is a clone: a subrequest made with
-    /// `NGX_HTTP_SUBREQUEST_CLONE`, for a slice or a background update of the cache. It begins where
-    /// its parent is, so that no Lua code of the earlier phases runs for it.
+    /// The settings of the request that this one continues, if it is a clone: a subrequest made
+    /// with `NGX_HTTP_SUBREQUEST_CLONE`, for a slice or a background update of the cache. It begins
+    /// where its parent is, so that no Lua code of the earlier phases runs for it.
     ///
-    /// nginx marks a clone in no way of its own, but only a clone has the very URI of its parent: any
-    /// other subrequest has one of its own making. The parent may have gone on to another URI since.
+    /// nginx marks a clone in no way of its own, but only a clone has the very URI of its parent:
+    /// any other subrequest has one of its own making. The parent may have gone on to another URI
+    /// since.
     fn inherited(request: Request<'_>) -> Option<(UpstreamTls, Forwarding)> {
         let mut request = request;
         while let Some(parent) = request.parent() {

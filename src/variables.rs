@@ -89,8 +89,8 @@ unsafe fn set(place: *mut ngx_http_variable_value_t, value: NonNull<[u8]>) {
     }
 }
 
-/// `$kong_client_verify`: what `set_client_verify` was given, unless it hides what nginx has found of
-/// revocation; else `$ssl_client_verify`, whose index is `data`.
+/// `$kong_client_verify`: what `set_client_verify` was given, unless it hides what nginx has found
+/// of revocation; else `$ssl_client_verify`, whose index is `data`.
 unsafe extern "C" fn client_verify(
     r: *mut ngx_http_request_t,
     value: *mut ngx_http_variable_value_t,
@@ -139,8 +139,8 @@ unsafe extern "C" fn upstream_target(
     _data: usize,
 ) -> ngx_int_t {
     guard("$kong_upstream_target", process_log(), NGX_ERROR as ngx_int_t, || {
-        // SAFETY: nginx calls with a valid request and a place for the value. A target lives as long
-        // as the request.
+        // SAFETY: nginx calls with a valid request and a place for the value. A target lives as
+        // long as the request.
         unsafe {
             let request = Request::from_ptr(NonNull::new_unchecked(r));
             match target(request) {
@@ -158,8 +158,8 @@ unsafe extern "C" fn upstream_target(
 /// Writes a value; `None` if there is none.
 type UpstreamVariable = fn(&Outcome, &mut String) -> Option<()>;
 
-/// A variable about the connection to the service, which is element `data` of [`UPSTREAM`]: as it is
-/// now, or, when nginx has let go of it, as it was last.
+/// A variable about the connection to the service, which is element `data` of [`UPSTREAM`]: as it
+/// is now, or, when nginx has let go of it, as it was last.
 unsafe extern "C" fn upstream_variable(
     r: *mut ngx_http_request_t,
     value: *mut ngx_http_variable_value_t,

@@ -1,7 +1,7 @@
 //! `disable_http2_alpn`
 //!
-//! nginx chooses the protocol in a callback of its own, which OpenSSL does not give back. Ours takes its
-//! place, and chooses what nginx would, less `h2` where a connection has it disabled.
+//! nginx chooses the protocol in a callback of its own, which OpenSSL does not give back. Ours
+//! takes its place, and chooses what nginx would, less `h2` where a connection has it disabled.
 
 use std::ffi::{c_int, c_uchar, c_uint, c_void};
 use std::ptr;
@@ -122,8 +122,8 @@ unsafe extern "C" fn select(
         else {
             return openssl_sys::SSL_TLSEXT_ERR_ALERT_FATAL;
         };
-        // SAFETY: as above. The choice is a part of the client's list, which OpenSSL copies it from,
-        // and shorter than 256 bytes.
+        // SAFETY: as above. The choice is a part of the client's list, which OpenSSL copies it
+        // from, and shorter than 256 bytes.
         unsafe {
             *out = chosen.as_ptr();
             *out_length = chosen.len() as c_uchar;
@@ -136,8 +136,8 @@ unsafe extern "C" fn select(
 fn supported(ssl: &SslRef) -> Option<&'static [u8]> {
     let http2_disabled =
         DownstreamConnection::find(ssl).is_some_and(|state| state.http2_disabled.get());
-    // SAFETY: the protocol is chosen in the handshake, on servers that we have the callback of; ours is
-    // in its place.
+    // SAFETY: the protocol is chosen in the handshake, on servers that we have the callback of;
+    // ours is in its place.
     unsafe {
         let client = ClientConnection::in_handshake(ssl)?;
         let main_conf: &MainConf = client.default_server().main_configuration(module::index())?;

@@ -76,7 +76,8 @@ pub unsafe fn preconfiguration(cf: *mut ngx_conf_t) {
 /// # Safety
 /// `cf` must be valid, and inside `http {}`, with all of it read, and `main_conf` ours of it.
 pub unsafe fn postconfiguration(cf: *mut ngx_conf_t, main_conf: &MainConf) {
-    // SAFETY: `cf` is valid and inside `http {}` by contract; what is at our index is our configuration.
+    // SAFETY: `cf` is valid and inside `http {}` by contract; what is at our index is our
+    // configuration.
     unsafe {
         for directive in &CERTIFICATE_BY_LUA {
             directive.step_aside(cf);

@@ -4,7 +4,8 @@ use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Encoding;
 use crate::openssl::session::ID_CONTEXT;
 
-/// What binds the sessions of a configuration to it: different in each, and the same in all workers.
+/// What binds the sessions of a configuration to it: different in each, and the same in all
+/// workers.
 pub struct Configuration([u8; 32]);
 
 impl Configuration {

@@ -65,8 +65,8 @@ const LONGEST: usize = 16 * 1024;
 /// The SHA-256 digest of a chain.
 pub type Digest = [u8; 32];
 
-/// What stands for the chain that the client presented; `None` if it presented none. It is found out once for a
-/// connection.
+/// What stands for the chain that the client presented; `None` if it presented none. It is found
+/// out once for a connection.
 pub fn digest(request: Request<'_>) -> Result<Option<Digest>, ChainError> {
     let ssl = client_ssl(request)?;
     let Some(leaf) = ssl.peer_certificate() else {
@@ -100,8 +100,8 @@ fn intermediates(ssl: &SslRef) -> Result<Intermediates, ChainError> {
     if let Some(intermediates) = resumption::intermediates_of_first_handshake(ssl) {
         return Ok(intermediates);
     }
-    // On the side of the server, OpenSSL leaves the leaf out of the chain. A session has none, but for one
-    // of OpenSSL's own cache.
+    // On the side of the server, OpenSSL leaves the leaf out of the chain. A session has none, but
+    // for one of OpenSSL's own cache.
     let chain = ssl.peer_cert_chain().ok_or(ChainError::Resumed)?;
     Ok(chain.iter().map(X509Ref::to_owned).collect())
 }

@@ -61,10 +61,10 @@ pub struct ClientVerification {
 
 /// Asks the client for a certificate, with the names of `authorities` if given. Phase: certificate.
 ///
-/// The client's chain is verified up to a root of `authorities`, with `partial_chain` up to any of them, or
-/// else up to what the server trusts; either way the handshake goes on, and `$ssl_client_verify` has the
-/// result. That counts for the name which the client asks for, and for the other `names`; the session
-/// can be resumed under that name alone.
+/// The client's chain is verified up to a root of `authorities`, with `partial_chain` up to any of
+/// them, or else up to what the server trusts; either way the handshake goes on, and
+/// `$ssl_client_verify` has the result. That counts for the name which the client asks for, and for
+/// the other `names`; the session can be resumed under that name alone.
 pub fn request_client_certificate<'a>(
     request: Request<'_>,
     authorities: Option<&StackRef<X509>>,
@@ -89,8 +89,9 @@ pub fn request_client_certificate<'a>(
     Ok(())
 }
 
-/// Asks the client again, if it was asked: nginx looks for the server of a second `ClientHello` too, and
-/// with it takes over how that is configured. To be called whenever the handshake has gone on.
+/// Asks the client again, if it was asked: nginx looks for the server of a second `ClientHello`
+/// too, and with it takes over how that is configured. To be called whenever the handshake has gone
+/// on.
 pub fn ask_again(ssl: &SslRef, state: &DownstreamConnection) {
     let is_asked = ssl.verify_mode().contains(SslVerifyMode::PEER);
     if state.certificate_requested.get() && !ssl.session_reused() && !is_asked {
@@ -98,8 +99,9 @@ pub fn ask_again(ssl: &SslRef, state: &DownstreamConnection) {
     }
 }
 
-/// Verifies the client's certificate, which it has been asked for, with `store`, whatever it was asked with,
-/// and with `depth` for the server's. The server's revocation lists hold too. Phase: certificate.
+/// Verifies the client's certificate, which it has been asked for, with `store`, whatever it was
+/// asked with, and with `depth` for the server's. The server's revocation lists hold too. Phase:
+/// certificate.
 pub fn verify_with(
     request: Request<'_>,
     store: &X509StoreRef,
@@ -124,9 +126,9 @@ fn ask(ssl: &SslRef, state: &DownstreamConnection) {
     ssl::set_verify_depth(ssl, depth.unwrap_or_else(|| ssl::context_verify_depth(ssl)));
 }
 
-/// OpenSSL calls for each error that it finds in the client's certificates, and for each of them that is
-/// good, the client's own last. Whatever it is, the handshake goes on, and the result tells; without memory
-/// for that, it ends.
+/// OpenSSL calls for each error that it finds in the client's certificates, and for each of them
+/// that is good, the client's own last. Whatever it is, the handshake goes on, and the result
+/// tells; without memory for that, it ends.
 extern "C" fn judge(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int {
     guard("client verification", process_log(), 0, || {
         // SAFETY: OpenSSL calls with a verification that is under way.

@@ -52,7 +52,8 @@ pub struct DownstreamConnection {
     pub has_binding: Cell<bool>,
     /// Of a session that the client offers: the one that is resumed, if any is.
     pub first_handshake: RefCell<Option<FirstHandshake>>,
-    /// What stands for the chain that the client has presented; `None` if it is too long to be looked at.
+    /// What stands for the chain that the client has presented; `None` if it is too long to be
+    /// looked at.
     pub chain_digest: OnceCell<Option<Digest>>,
     /// Whether HTTP/2 is withheld.
     pub http2_disabled: Cell<bool>,

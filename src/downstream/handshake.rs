@@ -1,5 +1,5 @@
-//! The one hook into the handshakes of clients that one of our functions was called for, or that resume
-//! a session of such a handshake.
+//! The one hook into the handshakes of clients that one of our functions was called for, or that
+//! resume a session of such a handshake.
 
 use std::ffi::c_int;
 
@@ -90,8 +90,9 @@ fn go_on(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeErro
     resumption::bind(ssl, state)
 }
 
-/// A second `ClientHello` must be for the name of the first (RFC 8446, section 4.1.2). OpenSSL does not
-/// look, and the Lua module calls nobody for it: what was said of the first would hold for the second.
+/// A second `ClientHello` must be for the name of the first (RFC 8446, section 4.1.2). OpenSSL does
+/// not look, and the Lua module calls nobody for it: what was said of the first would hold for the
+/// second.
 fn check_name(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {
     match state.server_name.get() {
         Some(name)

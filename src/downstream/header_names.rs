@@ -12,8 +12,8 @@ pub enum Stripping {
     Off,
 }
 
-/// Whether a service may take one name of a header for the other: many read every byte that is no letter or
-/// digit alike, as in the variables of CGI (RFC 3875, section 4.1.18).
+/// Whether a service may take one name of a header for the other: many read every byte that is no
+/// letter or digit alike, as in the variables of CGI (RFC 3875, section 4.1.18).
 fn is_same_header(one: &[u8], other: &[u8]) -> bool {
     let is_same = |(one, other): (&u8, &u8)| {
         one.eq_ignore_ascii_case(other)

@@ -1,8 +1,8 @@
 //! The intermediate certificates that clients have presented.
 //!
-//! A session holds the certificate of its client, and not what leads from it to an authority. So that
-//! a chain is known whole when a session is resumed, a worker keeps the rest of it, once for all
-//! clients that present the same.
+//! A session holds the certificate of its client, and not what leads from it to an authority. So
+//! that a chain is known whole when a session is resumed, a worker keeps the rest of it, once for
+//! all clients that present the same.
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
@@ -15,8 +15,8 @@ use openssl::x509::{X509, X509Ref};
 
 use crate::openssl::fingerprint::Encoding;
 
-/// How many chains a worker keeps of clients whose certificate was verified in the handshake, and of
-/// others: these are whoever comes, and can't take the place of those.
+/// How many chains a worker keeps of clients whose certificate was verified in the handshake, and
+/// of others: these are whoever comes, and can't take the place of those.
 const VERIFIED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 const OTHERS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// The most bytes that one of them may take, as it is sent.

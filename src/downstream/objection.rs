@@ -1,7 +1,8 @@
 //! What nginx holds against a client's certificate, and nobody may overrule.
 //!
-//! That a chain does not lead to what the server trusts, a plugin may see otherwise: it trusts others. That
-//! a certificate was revoked, or that this could not be found out, it does not know better.
+//! That a chain does not lead to what the server trusts, a plugin may see otherwise: it trusts
+//! others. That a certificate was revoked, or that this could not be found out, it does not know
+//! better.
 
 use openssl::x509::X509VerifyResult;
 

@@ -25,7 +25,8 @@ pub unsafe fn postconfiguration(
     cf: *mut ngx_conf_t,
     main_conf: &MainConf,
 ) -> Result<(), OutOfMemory> {
-    // SAFETY: `cf` is valid and inside `http {}` by contract; what is at our index is our configuration.
+    // SAFETY: `cf` is valid and inside `http {}` by contract; what is at our index is our
+    // configuration.
     unsafe {
         let Some(servers) = Servers::new(cf) else {
             return Ok(());

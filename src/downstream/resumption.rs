@@ -1,14 +1,14 @@
 //! Which of their sessions clients may resume.
 //!
 //! A resumed session brings along the certificate of its first handshake, and what came of the
-//! verification then; nobody is asked again. That holds under the name (SNI) that the client had asked
-//! for, and not under another, which may have other clients. nginx goes by the server that a connection
-//! comes to first, so that all of its names share their sessions.
+//! verification then; nobody is asked again. That holds under the name (SNI) that the client had
+//! asked for, and not under another, which may have other clients. nginx goes by the server that a
+//! connection comes to first, so that all of its names share their sessions.
 //!
 //! OpenSSL resumes a session only if it has the session id context of the connection. So a session
-//! whose client we have asked gets a context that no connection has of its own: a [`Binding`]. One that
-//! offers such a session under the same name gets it, for as long as OpenSSL takes to look at the
-//! session. Wherever a session is kept, and whoever finds it, it is of no use without.
+//! whose client we have asked gets a context that no connection has of its own: a [`Binding`]. One
+//! that offers such a session under the same name gets it, for as long as OpenSSL takes to look at
+//! the session. Wherever a session is kept, and whoever finds it, it is of no use without.
 
 use std::ffi::{c_int, c_uchar, c_void};
 use std::mem::ManuallyDrop;
@@ -88,8 +88,8 @@ impl FirstHandshake {
     }
 }
 
-/// What the client had presented in the first handshake of the session that `ssl` has resumed, but for
-/// its own certificate; `None` if that is not known.
+/// What the client had presented in the first handshake of the session that `ssl` has resumed, but
+/// for its own certificate; `None` if that is not known.
 pub fn intermediates_of_first_handshake(ssl: &SslRef) -> Option<Intermediates> {
     FirstHandshake::of(ssl).map(|first| first.intermediates)
 }
@@ -136,8 +136,8 @@ pub fn bind(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeE
     Ok(())
 }
 
-/// Takes a [`Binding`] from a connection that has offered a session: OpenSSL has looked at the session.
-/// After a `HelloRetryRequest` the client may offer another one.
+/// Takes a [`Binding`] from a connection that has offered a session: OpenSSL has looked at the
+/// session. After a `HelloRetryRequest` the client may offer another one.
 pub fn take_binding(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {
     if state.has_binding.replace(false) {
         session::set_id_context_of_connection(ssl, &random()?)?;
@@ -145,8 +145,8 @@ pub fn take_binding(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), Ha
     Ok(())
 }
 
-/// Whether a session that only nginx has made is for `name`. What a client has proven counts for the name
-/// that it was asked under, whoever had asked (RFC 6066, section 3; CVE-2025-23419).
+/// Whether a session that only nginx has made is for `name`. What a client has proven counts for
+/// the name that it was asked under, whoever had asked (RFC 6066, section 3; CVE-2025-23419).
 fn is_for_name(session: &SslSessionRef, name: Option<&[u8]>) -> bool {
     !session::has_peer_certificate(session) || is_same_name(name, session::server_name(session))
 }
@@ -212,8 +212,8 @@ unsafe extern "C" fn decrypt_ticket(
 ) -> c_int {
     session::judge_ticket(status, || {
         guard("session ticket", process_log(), Offered::Ignore, || {
-            // SAFETY: OpenSSL calls with a valid SSL, and where there is something to judge, with the
-            // session of the ticket.
+            // SAFETY: OpenSSL calls with a valid SSL, and where there is something to judge, with
+            // the session of the ticket.
             unsafe { judge(SslRef::from_ptr(ssl), SslSessionRef::from_ptr(session)) }
         })
     })

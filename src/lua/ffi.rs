@@ -1,7 +1,7 @@
 //! What Lua code and our functions pass to each other, through LuaJIT's FFI.
 //!
-//! None of the functions throws, enters Lua, or keeps a pointer that it is given. Each answers with a
-//! number and, where there is something to say, a text that is valid until the next call.
+//! None of the functions throws, enters Lua, or keeps a pointer that it is given. Each answers with
+//! a number and, where there is something to say, a text that is valid until the next call.
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int};

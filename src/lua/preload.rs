@@ -29,8 +29,8 @@ unsafe impl Sync for Functions {}
 const REQUESTS: (Functions, &str) = (Functions((&raw const api::API).cast()), api::DECLARATION);
 const X509: (Functions, &str) = (Functions((&raw const x509::API).cast()), x509::DECLARATION);
 
-/// Makes the list of packages: for each, its name, its file, and the functions that it calls. Lua calls
-/// a function without arguments of ours for a package, so each has one of its own.
+/// Makes the list of packages: for each, its name, its file, and the functions that it calls. Lua
+/// calls a function without arguments of ours for a package, so each has one of its own.
 macro_rules! packages {
     ($($name:literal, $file:literal, $api:expr;)*) => {
         const PACKAGES: &[&Package] = &[$({

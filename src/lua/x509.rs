@@ -365,8 +365,8 @@ unsafe extern "C" fn addresses_make(
     place: *mut Pointer,
     text: *mut Text,
 ) -> c_int {
-    // SAFETY: our Lua code passes arrays of this length, and places that are valid. What is made has
-    // no owner but Lua from now on.
+    // SAFETY: our Lua code passes arrays of this length, and places that are valid. What is made
+    // has no owner but Lua from now on.
     unsafe {
         run("addresses", text, || {
             let texts = (0..count).map(|index| bytes(*ranges.add(index), *lengths.add(index)));
@@ -445,8 +445,8 @@ pub fn clear_cache() {
     SHARED.with_borrow_mut(LruCache::clear);
 }
 
-/// A store of these sources. Stores of the same texts are one: what was connected with it serves all
-/// that ask for it. What is in files may change.
+/// A store of these sources. Stores of the same texts are one: what was connected with it serves
+/// all that ask for it. What is in files may change.
 fn shared(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
     let Sources { pem, file, folder, system, revoked, check_revocation, partial_chain } = *sources;
     let (Some(pem), None, None, false) = (pem, file, folder, system) else {
@@ -503,7 +503,8 @@ unsafe extern "C" fn store_verify(
             let store = X509StoreRef::from_ptr(store.cast());
             let (verdict, next) = verification::verify(store, leaf, chain, terms, time::now().date);
             *ends = next.map_or(f64::INFINITY, |date| date as f64);
-            // Not what anybody has presented, but what is wrong here: whoever refuses it may not say so.
+            // Not what anybody has presented, but what is wrong here: whoever refuses it may not
+            // say so.
             if let Err(Failure::Ssl(error)) = &verdict {
                 process_log().error(format_args!("verification of a certificate: {error}"));
             }

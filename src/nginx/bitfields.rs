@@ -1,6 +1,7 @@
 //! What nginx keeps in bitfields. See `bitfields.c`.
 //!
-//! All of these take a pointer to a structure that must be valid, and read or write one field of it.
+//! All of these take a pointer to a structure that must be valid, and read or write one field of
+//! it.
 
 #![allow(missing_docs, reason = "named after the structure and the field")]
 

@@ -31,7 +31,8 @@ impl ComplexValue {
     /// # Safety
     /// `cf` must be valid, and inside `http {}`.
     pub unsafe fn compile(cf: *mut ngx_conf_t, text: &[u8]) -> Result<Self, CompilationFailed> {
-        // SAFETY: `cf` and its pool are valid by contract; zero is an empty structure of either kind.
+        // SAFETY: `cf` and its pool are valid by contract; zero is an empty structure of either
+        // kind.
         unsafe {
             let pool = NonNull::new((*cf).pool).ok_or(CompilationFailed)?;
             let value = Pool::from_ptr(pool)

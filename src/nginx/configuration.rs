@@ -55,8 +55,8 @@ impl<'a> Module<'a> {
         (command.conf == NGX_HTTP_LOC_CONF_OFFSET).then_some(command.offset)
     }
 
-    /// Where the value of a directive that is `on` or `off` is within the module's configuration for a
-    /// server; `None` where this nginx has no such directive.
+    /// Where the value of a directive that is `on` or `off` is within the module's configuration
+    /// for a server; `None` where this nginx has no such directive.
     pub fn server_flag(self, directive: &[u8]) -> Option<ServerFlag> {
         // SAFETY: nobody changes the offset of a directive.
         let command = unsafe { self.directive(directive)?.as_ref() };
@@ -186,7 +186,8 @@ pub unsafe fn context<'a>(cf: *mut ngx_conf_t) -> &'a ngx_http_conf_ctx_t {
 /// # Safety
 /// `cycle` must be valid.
 pub unsafe fn main_configurations(cycle: *mut ngx_cycle_t) -> Option<*mut *mut c_void> {
-    // SAFETY: a cycle has an element for each module; that of `http {}` is an `ngx_http_conf_ctx_t`.
+    // SAFETY: a cycle has an element for each module; that of `http {}` is an
+    // `ngx_http_conf_ctx_t`.
     unsafe {
         let index = (&raw const ngx_http_module.index).read();
         let context = *(*cycle).conf_ctx.add(index);

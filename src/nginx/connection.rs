@@ -215,8 +215,8 @@ impl<'a> Connection<'a> {
                 let Some(receive) = (*connection).recv else {
                     return false;
                 };
-                // What is no TLS is no error of anybody's, and nginx before 1.28.1 has no words for all
-                // of it: it would call it critical.
+                // What is no TLS is no error of anybody's, and nginx before 1.28.1 has no words for
+                // all of it: it would call it critical.
                 let level = self.log().silence();
                 let received = receive(connection, &raw mut byte, 1);
                 self.log().set_level(level);
@@ -286,7 +286,8 @@ impl<'a> Tls<'a> {
 
     /// The session that the peer has given, while nginx saves it.
     pub fn session(self) -> Option<&'a SslSessionRef> {
-        // SAFETY: where the field is set, it is to a session that is valid until the callback returns.
+        // SAFETY: where the field is set, it is to a session that is valid until the callback
+        // returns.
         unsafe {
             let session = NonNull::new(self.0.as_ref().session)?;
             Some(SslSessionRef::from_ptr(session.as_ptr().cast()))
@@ -320,8 +321,8 @@ unsafe extern "C" fn ignore_event(_event: *mut ngx_event_t) {}
 /// # Safety
 /// `connection` must be valid, and nobody may use it afterwards.
 pub unsafe fn close_upstream_connection(connection: *mut ngx_connection_t) {
-    // SAFETY: valid by contract. With both flags set, `ngx_ssl_shutdown` frees the TLS at once; what
-    // remains is the pool and the connection.
+    // SAFETY: valid by contract. With both flags set, `ngx_ssl_shutdown` frees the TLS at once;
+    // what remains is the pool and the connection.
     unsafe {
         let tls = (*connection).ssl;
         if !tls.is_null() {

@@ -1,7 +1,7 @@
 //! Whether bindgen and the C compiler have the fields of nginx's structures in the same places.
 //!
-//! What is in bitfields is left to the C compiler (`bitfields.rs`). That bindgen may be wrong about those
-//! is why the other fields are compared, when the module is loaded.
+//! What is in bitfields is left to the C compiler (`bitfields.rs`). That bindgen may be wrong about
+//! those is why the other fields are compared, when the module is loaded.
 
 use std::ffi::{CStr, c_char};
 use std::mem::offset_of;
@@ -73,8 +73,8 @@ const FIELDS: &[(&str, usize)] = fields! {
 pub fn check() -> Result<(), WrongLayout> {
     let mut next = (&raw const NGINX_FIELDS).cast::<Field>();
     loop {
-        // SAFETY: an element of the array, which ends with a field that has no name. The names are C
-        // strings that live for ever.
+        // SAFETY: an element of the array, which ends with a field that has no name. The names are
+        // C strings that live for ever.
         let (name, expected) = unsafe {
             if (*next).name.is_null() {
                 return Ok(());

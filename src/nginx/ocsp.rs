@@ -1,7 +1,7 @@
 //! What nginx has found out of a client's certificate by OCSP (`ssl_ocsp`).
 //!
-//! An nginx may be without these symbols, and the module must load all the same: they are looked for when
-//! they are needed first.
+//! An nginx may be without these symbols, and the module must load all the same: they are looked
+//! for when they are needed first.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::transmute;
@@ -29,8 +29,8 @@ fn get_status() -> Option<GetStatus> {
     })
 }
 
-/// Why the client's certificate is refused, in nginx's words: it was revoked, or that can't be found out.
-/// `None` for one that is good, and where nobody has asked.
+/// Why the client's certificate is refused, in nginx's words: it was revoked, or that can't be
+/// found out. `None` for one that is good, and where nobody has asked.
 pub fn refusal(connection: Connection<'_>) -> Option<&'static str> {
     // nginx looks at the TLS of the connection.
     connection.tls()?;

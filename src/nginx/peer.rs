@@ -25,8 +25,8 @@ impl<'a> Peer<'a> {
         self.0.as_ptr()
     }
 
-    /// The address of the peer that was chosen; `None` before one is. Not to be asked for once the peer
-    /// was released.
+    /// The address of the peer that was chosen; `None` before one is. Not to be asked for once the
+    /// peer was released.
     pub fn address(self) -> Option<Address> {
         // SAFETY: the peer is valid, and so is the address that it has until nginx releases it.
         unsafe { address((*self.as_ptr()).sockaddr, (*self.as_ptr()).socklen) }

@@ -72,8 +72,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether nginx has begun to make an upstream, and not yet given it a configuration: it evaluates
-    /// where the request is to go, or that has failed.
+    /// Whether nginx has begun to make an upstream, and not yet given it a configuration: it
+    /// evaluates where the request is to go, or that has failed.
     pub fn has_incomplete_upstream(self) -> bool {
         // SAFETY: the upstream of a request lives in its pool.
         let upstream = unsafe { self.0.as_ref().upstream.as_ref() };
@@ -123,8 +123,8 @@ impl<'a> Request<'a> {
         unsafe { ptr::eq(self.0.as_ref().main, self.0.as_ptr()) }
     }
 
-    /// Whether nginx could send the request again: it is idempotent (RFC 9110, section 9.2.2), and its body is
-    /// still there.
+    /// Whether nginx could send the request again: it is idempotent (RFC 9110, section 9.2.2), and
+    /// its body is still there.
     pub fn may_be_sent_again(self) -> bool {
         const NOT_IDEMPOTENT: u32 = NGX_HTTP_POST | NGX_HTTP_LOCK | NGX_HTTP_PATCH;
         // SAFETY: the request is valid.

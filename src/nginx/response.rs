@@ -10,7 +10,8 @@ use super::bitfields;
 use super::configuration::string;
 use super::request::Request;
 
-/// Answers `request` with `body`, which nobody may keep. Returns what a content handler has to return.
+/// Answers `request` with `body`, which nobody may keep. Returns what a content handler has to
+/// return.
 pub fn send(request: Request<'_>, content_type: &'static str, body: &[u8]) -> ngx_int_t {
     const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 

@@ -1,7 +1,7 @@
 //! How nginx counts the failures of the servers of an `upstream {}` block.
 //!
-//! nginx's own balancers have the list of servers in common (`ngx_http_upstream_rr_peers_t`). That a block
-//! has one of them, and not another module's, is known from its directives.
+//! nginx's own balancers have the list of servers in common (`ngx_http_upstream_rr_peers_t`). That
+//! a block has one of them, and not another module's, is known from its directives.
 
 use std::ptr::{self, NonNull};
 
@@ -48,8 +48,8 @@ pub unsafe fn current(cf: *mut ngx_conf_t) -> ngx_http_upstream_init_pt {
 }
 
 impl Balancer {
-    /// After a directive of nginx's has been read, which has found `before` and left `after`. Some of them
-    /// stand before whatever was there.
+    /// After a directive of nginx's has been read, which has found `before` and left `after`. Some
+    /// of them stand before whatever was there.
     pub fn after_directive(
         self,
         before: ngx_http_upstream_init_pt,
@@ -73,8 +73,9 @@ impl Balancer {
     }
 }
 
-/// Makes the attempt at `peer`, which is about to be released, say nothing of it: it was no failure, and no
-/// proof that a server which had failed is well again. `balancer` is what is known of the block.
+/// Makes the attempt at `peer`, which is about to be released, say nothing of it: it was no
+/// failure, and no proof that a server which had failed is well again. `balancer` is what is known
+/// of the block.
 ///
 /// # Safety
 /// `block` must be valid, and that of the peer.

@@ -141,7 +141,8 @@ impl<'a> ClientConnection<'a> {
         Some(Self(unsafe { data.cast().as_ref() }))
     }
 
-    /// What tells the addresses of a configuration apart to which clients come: the same in all workers.
+    /// What tells the addresses of a configuration apart to which clients come: the same in all
+    /// workers.
     pub fn address(self) -> usize {
         self.0.addr_conf.addr()
     }

@@ -7,7 +7,8 @@ use crate::upstream::session_cache::Now;
 
 /// The time by both clocks.
 pub fn now() -> Now {
-    // SAFETY: nginx keeps both up to date from its start on, and changes them only between callbacks.
+    // SAFETY: nginx keeps both up to date from its start on, and changes them only between
+    // callbacks.
     unsafe { Now { date: (*ngx_cached_time).sec, monotonic: monotonic() } }
 }
 

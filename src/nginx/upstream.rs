@@ -147,8 +147,8 @@ impl<'a> Upstream<'a> {
         unsafe { self.configuration().as_ref().ssl_session_reuse != 0 }
     }
 
-    /// Whether the location's own certificate depends on the request: `proxy_ssl_certificate`, or its
-    /// key, has variables.
+    /// Whether the location's own certificate depends on the request: `proxy_ssl_certificate`, or
+    /// its key, has variables.
     pub fn has_variable_certificate(self) -> bool {
         // SAFETY: the configuration is valid, and so are the values that it has.
         unsafe {
@@ -160,8 +160,8 @@ impl<'a> Upstream<'a> {
         }
     }
 
-    /// The protocols that the request offers, as ALPN has them (RFC 7301, section 3.1), in place of those of
-    /// the context: HTTP/2, for `proxy_http_version 2`.
+    /// The protocols that the request offers, as ALPN has them (RFC 7301, section 3.1), in place of
+    /// those of the context: HTTP/2, for `proxy_http_version 2`.
     pub fn ssl_alpn_protocol(self) -> Option<&'a [u8]> {
         // SAFETY: the upstream is valid, and its protocols are constants of nginx's.
         let protocols = unsafe {
@@ -217,8 +217,8 @@ impl<'a> Upstream<'a> {
         allowed & NGX_HTTP_UPSTREAM_FT_ERROR as usize != 0
     }
 
-    /// Makes nginx follow another configuration, in which it tries again after an error, however long it
-    /// took.
+    /// Makes nginx follow another configuration, in which it tries again after an error, however
+    /// long it took.
     ///
     /// # Safety
     /// `configuration` must live as long as the request, and be its own.
@@ -234,11 +234,11 @@ impl<'a> Upstream<'a> {
         }
     }
 
-    /// Makes the attempt that has just begun take the place of the one before it, in what variables such
-    /// as `$upstream_status` list.
+    /// Makes the attempt that has just begun take the place of the one before it, in what variables
+    /// such as `$upstream_status` list.
     pub fn forget_former_attempt(self, request: Request<'_>) {
-        // SAFETY: both are valid. nginx keeps the states of all attempts in an array, of which the last
-        // is the current one.
+        // SAFETY: both are valid. nginx keeps the states of all attempts in an array, of which the
+        // last is the current one.
         unsafe {
             let Some(states) = (*request.as_ptr()).upstream_states.as_mut() else {
                 return;

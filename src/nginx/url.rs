@@ -7,11 +7,11 @@ use ngx::ffi::{NGX_OK, ngx_int_t, ngx_parse_url, ngx_url_t};
 use super::configuration::bytes;
 use super::request::Request;
 
-/// The host of `text`, which is a URL without a scheme, where it names no port. `None` if it does, or if it
-/// is none.
+/// The host of `text`, which is a URL without a scheme, where it names no port. `None` if it does,
+/// or if it is none.
 pub fn host_without_port<'a>(request: Request<'a>, text: &'a [u8]) -> Option<&'a [u8]> {
-    // SAFETY: the structure is nginx's, for which zero is empty. nginx only reads the text; what it makes of
-    // it lives in the pool of the request.
+    // SAFETY: the structure is nginx's, for which zero is empty. nginx only reads the text; what it
+    // makes of it lives in the pool of the request.
     unsafe {
         let mut url: ngx_url_t = zeroed();
         url.url.len = text.len();

@@ -1,7 +1,7 @@
 //! What we know of an object of OpenSSL, kept with the object, and dropped with it.
 //!
-//! Nothing has to be looked for in a table, and nothing be thrown out of one because it is full: what was found
-//! out about an object is known as long as there is the object.
+//! Nothing has to be looked for in a table, and nothing be thrown out of one because it is full:
+//! what was found out about an object is known as long as there is the object.
 
 use std::ffi::{c_int, c_long, c_void};
 use std::marker::PhantomData;
@@ -98,8 +98,8 @@ impl<H: Host, T> Slot<H, T> {
                 return Err(error.into());
             }
         }
-        // SAFETY: only this function keeps something at the index, which is of this type, and lives as long as
-        // the host, which the caller holds. It is never replaced.
+        // SAFETY: only this function keeps something at the index, which is of this type, and lives
+        // as long as the host, which the caller holds. It is never replaced.
         Ok(unsafe { &*data.cast::<T>() })
     }
 }

@@ -146,15 +146,16 @@ pub fn fingerprint(certificate: &X509Ref, digest: &str) -> Result<String, Finger
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// A subject alternative name (RFC 5280, section 4.2.1.6): its kind, as the lists of `sans` are called,
-/// and its text.
+/// A subject alternative name (RFC 5280, section 4.2.1.6): its kind, as the lists of `sans` are
+/// called, and its text.
 #[derive(Debug, PartialEq, Eq)]
 pub struct AlternativeName {
     pub kind: &'static str,
     pub text: Vec<u8>,
 }
 
-/// The subject alternative names that are names: others, such as those of directories, are left out.
+/// The subject alternative names that are names: others, such as those of directories, are left
+/// out.
 ///
 /// A certificate without the extension has none; one whose extension can't be read is an error, or
 /// somebody would be known by another name than the first.

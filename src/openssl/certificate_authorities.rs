@@ -1,5 +1,5 @@
-//! Certificate authorities that a client's certificate may come from: the list of their names that a
-//! server sends, and the store that the certificate is verified with.
+//! Certificate authorities that a client's certificate may come from: the list of their names that
+//! a server sends, and the store that the certificate is verified with.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -71,8 +71,8 @@ pub struct CertificateAuthorities {
 }
 
 impl CertificateAuthorities {
-    /// With `partial_chain`, an intermediate among them is trusted as a root is. `base` is the store of
-    /// the server, whose revocation lists hold here too.
+    /// With `partial_chain`, an intermediate among them is trusted as a root is. `base` is the
+    /// store of the server, whose revocation lists hold here too.
     pub fn new(
         certificates: &StackRef<X509>,
         partial_chain: bool,
@@ -132,8 +132,8 @@ pub struct AnnouncedAuthorities {
 impl AnnouncedAuthorities {
     /// Makes `ssl` send the names, and verify the client's certificate with the store.
     ///
-    /// `previous` is what was announced on this SSL before: dropped here, and so emptied, before the
-    /// SSL frees its list.
+    /// `previous` is what was announced on this SSL before: dropped here, and so emptied, before
+    /// the SSL frees its list.
     pub fn announce(
         ssl: &SslRef,
         authorities: Rc<CertificateAuthorities>,
@@ -173,8 +173,8 @@ pub fn announce_none(ssl: &SslRef) -> Result<(), SslError> {
     ssl::set_verify_store(ssl, None)
 }
 
-/// Unsets the list that nginx (`ssl_client_certificate`) or the Lua module may have set: it would be
-/// sent in place of ours.
+/// Unsets the list that nginx (`ssl_client_certificate`) or the Lua module may have set: it would
+/// be sent in place of ours.
 fn announce_no_names(ssl: &SslRef) -> Result<(), SslError> {
     // SAFETY: the SSL is valid; it takes the empty list. NULL would mean the list of the context.
     unsafe {

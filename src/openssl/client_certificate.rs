@@ -29,8 +29,8 @@ pub struct ClientCertificate {
     rest: Rc<Rest>,
 }
 
-/// What goes with a certificate, and what was found out about all of it. It is kept with the certificate, and so
-/// holds no reference to that.
+/// What goes with a certificate, and what was found out about all of it. It is kept with the
+/// certificate, and so holds no reference to that.
 struct Rest {
     intermediates: Stack<X509>,
     key: PKey<Private>,
@@ -76,8 +76,8 @@ pub enum InvalidCertificate {
 }
 
 impl ClientCertificate {
-    /// The certificate that was made of `chain` and `key`, if these are as they were, or a new one. `chain` has
-    /// the leaf first.
+    /// The certificate that was made of `chain` and `key`, if these are as they were, or a new one.
+    /// `chain` has the leaf first.
     pub fn of(
         chain: &StackRef<X509>,
         key: &PKeyRef<Private>,
@@ -219,8 +219,8 @@ fn fingerprint(chain: &StackRef<X509>, key: &PKeyRef<Private>) -> Result<Fingerp
     Ok(Fingerprint::of(parts.iter().map(Vec::as_slice)))
 }
 
-/// Signs something, which takes the private half of a key, wherever that is kept. Not every key goes with
-/// every digest, or with any: each has one that OpenSSL takes of itself.
+/// Signs something, which takes the private half of a key, wherever that is kept. Not every key
+/// goes with every digest, or with any: each has one that OpenSSL takes of itself.
 fn try_to_sign(key: &PKeyRef<Private>) -> Result<(), SslError> {
     Signer::new_without_digest(key)
         .and_then(|mut signer| signer.sign_oneshot_to_vec(b"test"))

@@ -26,8 +26,8 @@ impl From<Encoding> for Fingerprint {
 /// What a store of trusted certificates is, what it holds, and how it verifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreFingerprint {
-    /// Which store it is, unlike any other in the life of the process. OpenSSL does not tell all that
-    /// a store has: a purpose, folders to look in. So two that look the same may not be.
+    /// Which store it is, unlike any other in the life of the process. OpenSSL does not tell all
+    /// that a store has: a purpose, folders to look in. So two that look the same may not be.
     pub store: u64,
     /// Of its certificates and revocation lists.
     pub content: Fingerprint,

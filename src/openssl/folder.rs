@@ -1,8 +1,8 @@
 //! Folders of certificates and revocation lists, each in a file that `openssl rehash` has named.
 //!
-//! OpenSSL's own lookup (`X509_LOOKUP_hash_dir(3)`) takes a file that it can't read, or not understand, for one
-//! that is not there: a newer list vanishes, and who is revoked is good. Ours remembers what it could not
-//! read, and fails the verifications that would need it.
+//! OpenSSL's own lookup (`X509_LOOKUP_hash_dir(3)`) takes a file that it can't read, or not
+//! understand, for one that is not there: a newer list vanishes, and who is revoked is good. Ours
+//! remembers what it could not read, and fails the verifications that would need it.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -90,7 +90,8 @@ impl Folders {
         }
     }
 
-    /// What of it could not be read, if anything, or the error that the folder can't be looked into.
+    /// What of it could not be read, if anything, or the error that the folder can't be looked
+    /// into.
     fn read_folder(
         &self,
         store: *mut X509_STORE,
@@ -183,12 +184,13 @@ fn read_file(store: *mut X509_STORE, path: &Path, kind: Kind) -> Result<(), Prob
     Ok(())
 }
 
-/// Has the store look in `path` too. It is looked into when something is needed, and what was read is kept.
+/// Has the store look in `path` too. It is looked into when something is needed, and what was read
+/// is kept.
 pub fn look_in(store: &X509StoreBuilderRef, path: PathBuf) -> Result<(), SslError> {
     let method = method()?;
     let index = index().ok_or_else(|| SslError::take("X509_STORE_get_ex_new_index"))?;
-    // SAFETY: the store and the method are valid. A store has one lookup of a method, and with it what `make`
-    // has put there, which lives as long as the store.
+    // SAFETY: the store and the method are valid. A store has one lookup of a method, and with it
+    // what `make` has put there, which lives as long as the store.
     unsafe {
         let lookup = openssl_sys::X509_STORE_add_lookup(store.as_ptr(), method.as_ptr());
         let folders = folders_of(lookup).ok_or_else(|| SslError::take("X509_STORE_add_lookup"))?;
@@ -201,8 +203,8 @@ pub fn look_in(store: &X509StoreBuilderRef, path: PathBuf) -> Result<(), SslErro
     }
 }
 
-/// Why the verification of `context` can't be told that a list speaks of the certificate which it looks at,
-/// where lists are asked for.
+/// Why the verification of `context` can't be told that a list speaks of the certificate which it
+/// looks at, where lists are asked for.
 pub fn hides_list(context: &X509StoreContextRef) -> bool {
     // SAFETY: the context is valid, and its parameters and its store belong to it.
     let (flags, folders) = unsafe {
@@ -222,7 +224,8 @@ pub fn hides_list(context: &X509StoreContextRef) -> bool {
         })
 }
 
-/// Why an issuer with this name, or a list of it, may not have been found in the folders of `store`.
+/// Why an issuer with this name, or a list of it, may not have been found in the folders of
+/// `store`.
 pub fn problem(store: &X509StoreRef, issuer: &X509NameRef) -> Option<String> {
     // SAFETY: the store is valid.
     let folders = unsafe { folders_of_store(store.as_ptr()) }?;
@@ -230,8 +233,8 @@ pub fn problem(store: &X509StoreRef, issuer: &X509NameRef) -> Option<String> {
     folders.problem((Kind::Certificate, hash)).or_else(|| folders.problem((Kind::List, hash)))
 }
 
-/// The hash of a name, as files are called by it. OpenSSL has it for the subject of a certificate in all of its
-/// versions.
+/// The hash of a name, as files are called by it. OpenSSL has it for the subject of a certificate
+/// in all of its versions.
 fn hash(name: &X509NameRef) -> Option<u32> {
     let mut named = X509::builder().ok()?;
     named.set_subject_name(name).ok()?;
@@ -280,8 +283,8 @@ fn index() -> Option<c_int> {
 /// `store` must be NULL or valid for `'a`.
 unsafe fn folders_of_store<'a>(store: *mut X509_STORE) -> Option<&'a Folders> {
     let index = index().filter(|_| !store.is_null())?;
-    // SAFETY: the store and the index are valid; only `look_in` puts something there, which lives as long as
-    // the store.
+    // SAFETY: the store and the index are valid; only `look_in` puts something there, which lives
+    // as long as the store.
     unsafe { sys::X509_STORE_get_ex_data(store, index).cast::<Folders>().as_ref() }
 }
 
@@ -311,7 +314,8 @@ unsafe extern "C" fn free(lookup: *mut X509_LOOKUP) {
     }
 }
 
-/// OpenSSL calls for what the store does not have, and for lists each time, since there may be more of them.
+/// OpenSSL calls for what the store does not have, and for lists each time, since there may be more
+/// of them.
 unsafe extern "C" fn look_up(
     lookup: *mut X509_LOOKUP,
     r#type: c_int,
@@ -353,8 +357,8 @@ unsafe fn hand_out(
     name: *const X509_NAME,
     found: *mut sys::X509_OBJECT,
 ) -> c_int {
-    // SAFETY: by contract. The objects are the store's, which holds a reference to each, and are looked at while
-    // it is locked. `X509_OBJECT_set1_*` takes another, which is given back.
+    // SAFETY: by contract. The objects are the store's, which holds a reference to each, and are
+    // looked at while it is locked. `X509_OBJECT_set1_*` takes another, which is given back.
     unsafe {
         sys::X509_STORE_lock(store);
         let objects = sys::X509_STORE_get0_objects(store);

@@ -92,8 +92,8 @@ struct StackHead {
 }
 
 /// Whether the object begins as a stack does: with a count that fits its allocation. In the place
-/// of the allocation's size, an `EVP_PKEY` has a half of its `ENGINE` pointer: 0 as a rule, else far
-/// from a count.
+/// of the allocation's size, an `EVP_PKEY` has a half of its `ENGINE` pointer: 0 as a rule, else
+/// far from a count.
 ///
 /// # Safety
 /// `pointer` must be NULL or point to a stack or an `EVP_PKEY`.

@@ -1,7 +1,8 @@
 //! Certificates, keys and revocation lists from PEM (RFC 7468), and where in it something is wrong.
 //!
-//! Text between blocks is passed over, as OpenSSL does; a block never is. OpenSSL itself takes the beginning
-//! of a block that it does not recognize for text, and what is in it is lost without a word.
+//! Text between blocks is passed over, as OpenSSL does; a block never is. OpenSSL itself takes the
+//! beginning of a block that it does not recognize for text, and what is in it is lost without a
+//! word.
 
 use std::ffi::{c_char, c_long, c_uchar};
 use std::ptr::{self, NonNull};
@@ -30,8 +31,8 @@ pub enum InvalidPem {
     /// An encrypted key without a password.
     #[error("key (line {line}): it is encrypted, and there is no password for it")]
     PasswordMissing { line: usize },
-    /// An encrypted key, with OpenSSL's reason: the password may be wrong, or the cipher one that this OpenSSL
-    /// does not have.
+    /// An encrypted key, with OpenSSL's reason: the password may be wrong, or the cipher one that
+    /// this OpenSSL does not have.
     #[error(
         "key (line {line}): it is encrypted, and could not be read with this password: {error}"
     )]
@@ -210,8 +211,8 @@ fn decoded(text: &[u8]) -> Result<Vec<u8>, InvalidBlock> {
     let mut header: *mut c_char = ptr::null_mut();
     let mut data: *mut c_uchar = ptr::null_mut();
     let mut data_length: c_long = 0;
-    // SAFETY: the BIO reads `length` bytes of the text at most, and is freed before the text is. What OpenSSL
-    // gives is a string, a string and so many bytes, which are the caller's.
+    // SAFETY: the BIO reads `length` bytes of the text at most, and is freed before the text is.
+    // What OpenSSL gives is a string, a string and so many bytes, which are the caller's.
     unsafe {
         let bio = NonNull::new(openssl_sys::BIO_new_mem_buf(text.as_ptr().cast(), length))
             .ok_or_else(|| SslError::take("BIO_new_mem_buf"))?;
@@ -246,8 +247,8 @@ fn whole<T: ForeignType>(
 ) -> Result<T, InvalidBlock> {
     let length = c_long::try_from(der.len()).unwrap_or(c_long::MAX);
     let mut end = der.as_ptr();
-    // SAFETY: the function reads `length` bytes at most, and moves `end` behind what it has read. What it makes
-    // is the caller's.
+    // SAFETY: the function reads `length` bytes at most, and moves `end` behind what it has read.
+    // What it makes is the caller's.
     let (made, read) = unsafe {
         let made = decode(ptr::null_mut(), &raw mut end, length);
         if made.is_null() {

@@ -1,7 +1,8 @@
 //! Whether OpenSSL would present a certificate.
 //!
-//! It refuses keys and signatures that are too weak for its security level, and keys that are of no use in TLS,
-//! not before a certificate is given to a connection. So it is given to one that is never made.
+//! It refuses keys and signatures that are too weak for its security level, and keys that are of no
+//! use in TLS, not before a certificate is given to a connection. So it is given to one that is
+//! never made.
 
 use std::cell::OnceCell;
 
@@ -43,8 +44,8 @@ fn connection(side: Side) -> Result<Ssl, SslError> {
     })
 }
 
-/// Whether `side` could present `chain`, the leaf first, with `key`. Returns the type of the key: a server has one
-/// certificate of each.
+/// Whether `side` could present `chain`, the leaf first, with `key`. Returns the type of the key: a
+/// server has one certificate of each.
 pub fn check(
     side: Side,
     chain: &StackRef<X509>,

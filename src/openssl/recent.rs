@@ -1,5 +1,6 @@
-//! What was used a short time ago, found without the atomic operations that a reference to an object of OpenSSL
-//! takes. It is no more than a shortcut: whatever is not here is found with its object.
+//! What was used a short time ago, found without the atomic operations that a reference to an
+//! object of OpenSSL takes. It is no more than a shortcut: whatever is not here is found with its
+//! object.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -27,8 +28,8 @@ impl<T> Recent<T> {
         self.0.borrow().get(place(address))?.as_ref().filter(|value| is_right(value)).map(Rc::clone)
     }
 
-    /// Keeps a value for the object at `address`. It holds a reference to the object, so that nothing else can come
-    /// to be there.
+    /// Keeps a value for the object at `address`. It holds a reference to the object, so that
+    /// nothing else can come to be there.
     pub fn put(&self, address: usize, value: Rc<T>) {
         let mut places = self.0.borrow_mut();
         if places.is_empty() {

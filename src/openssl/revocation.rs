@@ -1,7 +1,7 @@
 //! What a verification says of revocation, and what it can't say.
 //!
-//! OpenSSL keeps one error for a chain, the last one, and calls a callback for each. Where the callback
-//! lets it go on, an error that follows takes the place of a certificate that was revoked.
+//! OpenSSL keeps one error for a chain, the last one, and calls a callback for each. Where the
+//! callback lets it go on, an error that follows takes the place of a certificate that was revoked.
 
 use std::ffi::{c_int, c_void};
 use std::panic::catch_unwind;
@@ -42,8 +42,8 @@ fn is_of_lists(error: c_int) -> bool {
     )
 }
 
-/// Of two errors, the one that came first and the one that came last, the one that counts: no other takes
-/// the place of one that is of revocation.
+/// Of two errors, the one that came first and the one that came last, the one that counts: no other
+/// takes the place of one that is of revocation.
 fn weightier(first: c_int, last: c_int) -> c_int {
     let is_kept = is_of_revocation(first)
         && (first == openssl_sys::X509_V_ERR_CERT_REVOKED
@@ -64,8 +64,8 @@ pub enum Found {
     Lost,
 }
 
-/// What is found by the verification that calls its callback with `preverified`; sees to it that its
-/// result says what counts, if it goes on. To be called first in a callback, each time.
+/// What is found by the verification that calls its callback with `preverified`; sees to it that
+/// its result says what counts, if it goes on. To be called first in a callback, each time.
 pub fn found(context: &X509StoreContextRef, preverified: bool) -> Found {
     let result = context.error().as_raw();
     if preverified {
@@ -100,8 +100,9 @@ pub extern "C" fn judge_each(preverified: c_int, context: *mut X509_STORE_CTX) -
 }
 
 /// Whether what is looked at is an intermediate that the chain ends with because it is trusted
-/// (`X509_V_FLAG_PARTIAL_CHAIN`). Lists that speak of it are of an authority above it, which the chain
-/// does not have; OpenSSL looks for them all the same. Whether one says that it is revoked, counts.
+/// (`X509_V_FLAG_PARTIAL_CHAIN`). Lists that speak of it are of an authority above it, which the
+/// chain does not have; OpenSSL looks for them all the same. Whether one says that it is revoked,
+/// counts.
 fn is_at_partial_end(context: &X509StoreContextRef) -> bool {
     let Some(chain) = context.chain() else {
         return false;

@@ -61,9 +61,9 @@ impl RequiredNames {
 
 /// Whether the name `presented` in a certificate stands for the host `wanted`.
 ///
-/// A `*` may only be the whole leftmost label, stands for exactly one label, and needs two more labels
-/// behind it. What it stands for and what is behind it are labels of host names (RFC 1123, section 2.1).
-/// OpenSSL's `X509_check_host` has it so.
+/// A `*` may only be the whole leftmost label, stands for exactly one label, and needs two more
+/// labels behind it. What it stands for and what is behind it are labels of host names (RFC 1123,
+/// section 2.1). OpenSSL's `X509_check_host` has it so.
 fn dns_name_matches(presented: &[u8], wanted: &[u8]) -> bool {
     if presented.is_empty() || wanted.is_empty() {
         return false;

@@ -1,4 +1,5 @@
-//! What a server does with sessions, of its clients, where the `openssl` crate has no function for it.
+//! What a server does with sessions, of its clients, where the `openssl` crate has no function for
+//! it.
 
 use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::mem::transmute;
@@ -55,7 +56,8 @@ pub fn set_id_context_of_connection(
     })
 }
 
-/// What the application keeps in the session, wherever that goes: `SSL_SESSION_get0_ticket_appdata(3)`.
+/// What the application keeps in the session, wherever that goes:
+/// `SSL_SESSION_get0_ticket_appdata(3)`.
 pub fn application_data(session: &SslSessionRef) -> &[u8] {
     let (mut data, mut length) = (ptr::null_mut::<c_void>(), 0);
     // SAFETY: the session is valid, and holds as many bytes as it says.
@@ -95,8 +97,8 @@ pub fn has_peer_certificate(session: &SslSessionRef) -> bool {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// The name that the client asks for in the `ClientHello` that is being read, before OpenSSL has taken
-/// it in: while it looks for a session.
+/// The name that the client asks for in the `ClientHello` that is being read, before OpenSSL has
+/// taken it in: while it looks for a session.
 pub fn server_name_of_client_hello(ssl: &SslRef) -> Result<Option<&[u8]>, Malformed> {
     let (mut data, mut length) = (ptr::null(), 0);
     // SAFETY: the SSL is valid, and holds what it says while it looks for a session.
@@ -162,8 +164,8 @@ pub fn set_decrypt_ticket_callback(
     context: &SslContextRef,
     callback: DecryptTicketCallback,
 ) -> Result<(), SslError> {
-    // SAFETY: the context is valid, the callback lives as long as the program. Neither nginx nor the
-    // Lua module uses this one.
+    // SAFETY: the context is valid, the callback lives as long as the program. Neither nginx nor
+    // the Lua module uses this one.
     SslError::check("SSL_CTX_set_session_ticket_cb", unsafe {
         sys::SSL_CTX_set_session_ticket_cb(context.as_ptr(), None, Some(callback), ptr::null_mut())
     })
@@ -241,7 +243,8 @@ pub unsafe fn set_get_session_callback(context: &SslContextRef, callback: GetSes
 
 /// A session as a callback finds it, if that is one.
 ///
-/// OpenResty's patch of OpenSSL has a pointer to nothing stand for a session that is still looked for.
+/// OpenResty's patch of OpenSSL has a pointer to nothing stand for a session that is still looked
+/// for.
 ///
 /// # Safety
 /// `session` must be what such a callback returned, and valid for `'a`.

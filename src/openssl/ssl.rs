@@ -50,8 +50,8 @@ pub fn context_verify_depth(ssl: &SslRef) -> u32 {
     u32::try_from(depth).unwrap_or(DEFAULT_DEPTH)
 }
 
-/// How many bytes of memory a session takes that is made on this connection, about: most of it is what OpenSSL
-/// makes of the chain of the peer.
+/// How many bytes of memory a session takes that is made on this connection, about: most of it is
+/// what OpenSSL makes of the chain of the peer.
 pub fn size_of_session(ssl: &SslRef) -> usize {
     // As scripts/bench measures it, and with a chain of 90 KB.
     const WITHOUT_CHAIN: usize = 8 * 1024;
@@ -289,8 +289,8 @@ pub fn disable_session_reuse(ssl: &SslRef) -> Result<(), SslError> {
         }
         1
     }
-    // With OpenSSL 3.0 the callback alone prevents tickets of TLS 1.3 too; that their number does, is
-    // what the manual says.
+    // With OpenSSL 3.0 the callback alone prevents tickets of TLS 1.3 too; that their number does,
+    // is what the manual says.
     // SAFETY: the SSL is valid, the callback lives as long as the program.
     unsafe {
         sys::SSL_set_not_resumable_session_callback(ssl.as_ptr(), Some(not_resumable));
@@ -363,8 +363,8 @@ impl ContextIndex {
     }
 }
 
-/// Gives an SSL whose handshake is done a context that has nothing but what it trusts, and `data` at
-/// `index`.
+/// Gives an SSL whose handshake is done a context that has nothing but what it trusts, and `data`
+/// at `index`.
 ///
 /// # Safety
 /// `data` must be what is kept at `index` of contexts, and live as long as the SSL.
@@ -378,7 +378,8 @@ pub unsafe fn replace_context(
         .map_err(|errors| SslError::new("SSL_CTX_new", errors))?;
     builder.set_cert_store(store);
     let context = builder.build();
-    // SAFETY: the SSL and the context are valid; the SSL takes a reference. The data is right by contract.
+    // SAFETY: the SSL and the context are valid; the SSL takes a reference. The data is right by
+    // contract.
     unsafe {
         SslError::check(
             "SSL_CTX_set_ex_data",
@@ -422,7 +423,8 @@ pub enum HandshakeEvent {
     Start,
     /// The handshake has ended with success.
     Done,
-    /// The server has said what it has to say: it is for the SSL, a client's, to present what it has.
+    /// The server has said what it has to say: it is for the SSL, a client's, to present what it
+    /// has.
     ServerDone,
     /// The SSL, a client's, has signed for the certificate that it presents.
     CertificateSigned,
@@ -463,8 +465,8 @@ impl HandshakeEvent {
     }
 }
 
-/// Whether an alert, its level before its description, ends the connection for a fault. In TLS 1.3 the
-/// level says nothing, and all are that but two (RFC 8446, section 6).
+/// Whether an alert, its level before its description, ends the connection for a fault. In TLS 1.3
+/// the level says nothing, and all are that but two (RFC 8446, section 6).
 fn is_fatal(alert: c_int, version: Option<SslVersion>) -> bool {
     const FATAL: c_int = 2;
     const CLOSE_NOTIFY: c_int = 0;
@@ -505,9 +507,10 @@ pub fn allow_post_handshake_authentication(ssl: &SslRef) {
 /// Makes the SSL, whatever it is about to do, neither send nor take in anything more.
 pub fn break_off(ssl: &SslRef) {
     shut_down(ssl);
-    // Nothing can be written to a socket that is none, nor is that worth an error of OpenSSL's. To nothing at
-    // all, where there is no memory, it is.
-    // SAFETY: the SSL is valid, and takes the BIO; that of the connection is not what closes its socket.
+    // Nothing can be written to a socket that is none, nor is that worth an error of OpenSSL's. To
+    // nothing at all, where there is no memory, it is.
+    // SAFETY: the SSL is valid, and takes the BIO; that of the connection is not what closes its
+    // socket.
     unsafe {
         let nowhere = openssl_sys::BIO_new_socket(-1, sys::BIO_NOCLOSE);
         sys::SSL_set0_wbio(ssl.as_ptr(), nowhere);

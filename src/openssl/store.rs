@@ -49,7 +49,8 @@ struct Known {
 impl Known {
     fn of(store: &X509StoreRef) -> Result<&Self, SslError> {
         static SLOT: Slot<X509StoreRef, Known> = Slot::new();
-        // Of addresses, one may become another store's while connections still have an identity of it.
+        // Of addresses, one may become another store's while connections still have an identity of
+        // it.
         static COUNT: AtomicU64 = AtomicU64::new(0);
 
         SLOT.get_or_make(store, || {
@@ -92,7 +93,8 @@ impl TrustedStore {
         Ok(made)
     }
 
-    /// How many intermediates there may be, if that is said of the store itself (`X509_STORE_set_depth(3)`).
+    /// How many intermediates there may be, if that is said of the store itself
+    /// (`X509_STORE_set_depth(3)`).
     pub fn depth(&self) -> Option<u32> {
         // SAFETY: the store is valid; its parameters belong to it.
         let depth = unsafe {
@@ -101,8 +103,8 @@ impl TrustedStore {
         u32::try_from(depth).ok()
     }
 
-    /// Whether it was set before. A plugin may make one for each request, and nothing that is kept for it would be
-    /// of use to another.
+    /// Whether it was set before. A plugin may make one for each request, and nothing that is kept
+    /// for it would be of use to another.
     pub fn seen(&self) -> Seen {
         self.seen
     }
@@ -111,8 +113,8 @@ impl TrustedStore {
         &self.store
     }
 
-    /// What the store holds now, and how it verifies. Its objects are read again only when there are
-    /// more of them: OpenSSL has no way to take one out.
+    /// What the store holds now, and how it verifies. Its objects are read again only when there
+    /// are more of them: OpenSSL has no way to take one out.
     pub fn fingerprint(&self) -> Result<StoreFingerprint, SslError> {
         let known = Known::of(&self.store)?;
         // SAFETY: the store is valid; its parameters and objects belong to it.
@@ -208,8 +210,8 @@ pub fn revocation_lists(
     store: &X509StoreRef,
     mut f: impl FnMut(&X509CrlRef) -> Result<(), SslError>,
 ) -> Result<(), SslError> {
-    // SAFETY: the store is valid. Its objects are a stack of such, each of the type that it says, and
-    // belong to it.
+    // SAFETY: the store is valid. Its objects are a stack of such, each of the type that it says,
+    // and belong to it.
     unsafe {
         let objects = sys::X509_STORE_get0_objects(store.as_ptr()).cast();
         for index in 0..openssl_sys::OPENSSL_sk_num(objects) {
@@ -253,8 +255,8 @@ impl Drop for Lists<'_> {
     }
 }
 
-/// A store that trusts `certificates`: the roots among them, and with `partial_chain` each by itself. The
-/// revocation lists of `base`, and whether they are checked, hold for it too.
+/// A store that trusts `certificates`: the roots among them, and with `partial_chain` each by
+/// itself. The revocation lists of `base`, and whether they are checked, hold for it too.
 pub fn trusting(
     certificates: &StackRef<X509>,
     partial_chain: bool,
@@ -285,7 +287,8 @@ fn add_list(builder: &X509StoreBuilderRef, list: &X509CrlRef) -> Result<(), SslE
     SslError::check("X509_STORE_add_crl", added)
 }
 
-/// The store, which verifies as we do where OpenSSL itself does, as nginx has it do for an answer of OCSP.
+/// The store, which verifies as we do where OpenSSL itself does, as nginx has it do for an answer
+/// of OCSP.
 fn finished(builder: X509StoreBuilder) -> X509Store {
     // SAFETY: the store is valid, the callback lives as long as the program.
     unsafe { sys::X509_STORE_set_verify_cb(builder.as_ptr(), revocation::judge_each) }
@@ -299,8 +302,8 @@ pub struct Sources<'a> {
     pub pem: Option<&'a [u8]>,
     /// A file of such.
     pub file: Option<&'a Path>,
-    /// A folder of certificates, each in a file that is named as `openssl rehash` names it. They are
-    /// read when they are needed, as are revocation lists in it, and kept.
+    /// A folder of certificates, each in a file that is named as `openssl rehash` names it. They
+    /// are read when they are needed, as are revocation lists in it, and kept.
     pub folder: Option<&'a Path>,
     /// What the system trusts.
     pub system: bool,

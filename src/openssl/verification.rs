@@ -81,8 +81,8 @@ pub enum Failure {
     Ssl(#[from] SslError),
 }
 
-/// OpenSSL's security level: keys and digests must be worth 112 bits. It is what Debian has for TLS, and
-/// OpenSSL itself since 3.2.
+/// OpenSSL's security level: keys and digests must be worth 112 bits. It is what Debian has for
+/// TLS, and OpenSSL itself since 3.2.
 const SECURITY_LEVEL: c_int = 2;
 
 fn set(context: &mut X509StoreContextRef, terms: Terms) -> Result<(), SslError> {
@@ -116,9 +116,9 @@ fn set(context: &mut X509StoreContextRef, terms: Terms) -> Result<(), SslError> 
     Ok(())
 }
 
-/// Whether `leaf` leads to what `store` trusts, by way of certificates in `chain`, which may hold it too.
-/// And of the dates that this depends on the first that is after `now`, in seconds since the epoch: from
-/// then on the verdict may be another. `None` if there is none.
+/// Whether `leaf` leads to what `store` trusts, by way of certificates in `chain`, which may hold
+/// it too. And of the dates that this depends on the first that is after `now`, in seconds since
+/// the epoch: from then on the verdict may be another. `None` if there is none.
 pub fn verify(
     store: &X509StoreRef,
     leaf: &X509Ref,
@@ -171,8 +171,8 @@ fn is_of_what_is_missing(result: X509VerifyResult) -> bool {
     )
 }
 
-/// What the revocation lists of `base` say of the chain that `verification` has found to be good, by
-/// whatever lists it had itself.
+/// What the revocation lists of `base` say of the chain that `verification` has found to be good,
+/// by whatever lists it had itself.
 pub fn check_lists(verification: &X509StoreContextRef, base: &X509StoreRef) -> X509VerifyResult {
     // SAFETY: the context is valid, and holds what it verifies.
     let (store, leaf, chain) = unsafe {
@@ -213,8 +213,8 @@ pub fn check_lists(verification: &X509StoreContextRef, base: &X509StoreRef) -> X
     judge().unwrap_or(X509VerifyResult::APPLICATION_VERIFICATION)
 }
 
-/// When the certificates of the chain that was found, the last of them too, and the revocation lists of
-/// the store begin and end.
+/// When the certificates of the chain that was found, the last of them too, and the revocation
+/// lists of the store begin and end.
 fn dates(store: &X509StoreRef, context: &X509StoreContextRef) -> Result<Vec<i64>, SslError> {
     let mut dates = Vec::new();
     for one in context.chain().into_iter().flatten() {

@@ -66,9 +66,9 @@ fn text() -> String {
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
-/// The version of the library whose names come first in this process: nginx's, which is there before
-/// ours. With another of its own, a module would give nginx's objects to functions that take them for
-/// others.
+/// The version of the library whose names come first in this process: nginx's, which is there
+/// before ours. With another of its own, a module would give nginx's objects to functions that take
+/// them for others.
 fn of_nginx() -> Option<c_ulong> {
     type VersionNumber = unsafe extern "C" fn() -> c_ulong;
 

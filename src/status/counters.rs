@@ -36,8 +36,8 @@ pub enum Counter {
 /// How many of them there are.
 const COUNTERS: usize = Counter::RefusedRequired as usize + 1;
 
-/// Failed verifications are counted by OpenSSL's number for the reason; the last one is for all that
-/// are greater.
+/// Failed verifications are counted by OpenSSL's number for the reason; the last one is for all
+/// that are greater.
 const REASONS: usize = 128;
 
 /// The counts. With workers of their own address spaces, it lives in memory that they share.

@@ -27,8 +27,8 @@ pub struct ZoneError;
 pub struct Zone(NonNull<ngx_shm_zone_t>);
 
 impl Zone {
-    /// Makes a zone for the configuration that is being read, or finds it. A reload goes on with what
-    /// was counted before it.
+    /// Makes a zone for the configuration that is being read, or finds it. A reload goes on with
+    /// what was counted before it.
     ///
     /// # Safety
     /// `cf` must be valid.
@@ -46,16 +46,16 @@ impl Zone {
 
     /// Makes this process count there.
     pub fn count_there(self) {
-        // SAFETY: `initialize` has set the data, which is part of the zone: a worker has it until it
-        // ends.
+        // SAFETY: `initialize` has set the data, which is part of the zone: a worker has it until
+        // it ends.
         unsafe { counters::set_current(self.0.as_ref().data.cast::<Counters>().as_ref()) }
     }
 }
 
 unsafe extern "C" fn initialize(zone: *mut ngx_shm_zone_t, before: *mut c_void) -> ngx_int_t {
     guard("kong_tls_status zone", process_log(), NGX_ERROR as ngx_int_t, || {
-        // SAFETY: nginx calls with a valid zone, at the beginning of whose memory it has made a slab
-        // pool, and with the data of the zone that this one continues.
+        // SAFETY: nginx calls with a valid zone, at the beginning of whose memory it has made a
+        // slab pool, and with the data of the zone that this one continues.
         unsafe {
             let pool = (*zone).shm.addr.cast::<ngx_slab_pool_t>();
             if !before.is_null() {

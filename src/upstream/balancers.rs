@@ -1,4 +1,5 @@
-//! The directives by which an `upstream {}` block gets one of nginx's own balancers, other than the default.
+//! The directives by which an `upstream {}` block gets one of nginx's own balancers, other than the
+//! default.
 
 use std::ffi::{c_char, c_void};
 

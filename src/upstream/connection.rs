@@ -1,8 +1,8 @@
 //! What we keep for an upstream connection: the identity of its handshake, and where its sessions
 //! are filed.
 //!
-//! It is the connection's, and not the request's: with TLS 1.3 a session arrives after the handshake,
-//! when the connection may serve another request, or none.
+//! It is the connection's, and not the request's: with TLS 1.3 a session arrives after the
+//! handshake, when the connection may serve another request, or none.
 
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
@@ -43,8 +43,8 @@ pub struct UpstreamConnection {
     verified_name: Option<Box<[u8]>>,
     /// What the request has set, if it has.
     client_certificate: Option<Rc<ClientCertificate>>,
-    /// Whether there may be no other request with its identity, as its store was not seen before: what is kept of it
-    /// is to take the place of nothing.
+    /// Whether there may be no other request with its identity, as its store was not seen before:
+    /// what is kept of it is to take the place of nothing.
     is_passing: Cell<bool>,
     sessions: Option<Sessions>,
     /// Whether a session was offered, and nothing has come of it yet.
@@ -188,7 +188,8 @@ impl UpstreamConnection {
         self.is_accepted.set(true);
     }
 
-    /// Notes that the peer has sent something that is no part of the handshake: it is content with that.
+    /// Notes that the peer has sent something that is no part of the handshake: it is content with
+    /// that.
     pub fn note_answered(&self) {
         self.note_accepted();
         if let (true, Some(Sessions { cache, key, .. })) =
@@ -213,16 +214,16 @@ impl UpstreamConnection {
         self.has_alert.get()
     }
 
-    /// Notes that the handshake is done, and whether it has resumed a session: if so, the last word was
-    /// ours, and whether the peer can do with it will be seen. Returns whether one was offered.
+    /// Notes that the handshake is done, and whether it has resumed a session: if so, the last word
+    /// was ours, and whether the peer can do with it will be seen. Returns whether one was offered.
     pub fn note_handshake_done(&self, resumed: bool) -> bool {
         let had_offered = self.session_is_pending.get();
         self.session_is_pending.set(had_offered && resumed);
         had_offered
     }
 
-    /// Forgets the sessions of a connection that has failed after it had offered one, and before anything
-    /// else came of it. Returns whether that is so.
+    /// Forgets the sessions of a connection that has failed after it had offered one, and before
+    /// anything else came of it. Returns whether that is so.
     pub fn forget_offered(&self) -> bool {
         let has_failed = self.session_is_pending.replace(false);
         if has_failed {

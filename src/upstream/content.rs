@@ -1,5 +1,5 @@
-//! The content handler of a location with a pass directive: the way from the choice of an upstream to
-//! the connection, on which nginx lets nobody else take part.
+//! The content handler of a location with a pass directive: the way from the choice of an upstream
+//! to the connection, on which nginx lets nobody else take part.
 
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -55,8 +55,8 @@ pub enum MissingTarget {
     OutOfMemory,
 }
 
-/// Makes a request for which nothing was chosen end with 503, and one line in the log. Returns what no
-/// URL can have in the place of a host: nginx would take nothing at all for an empty text.
+/// Makes a request for which nothing was chosen end with 503, and one line in the log. Returns what
+/// no URL can have in the place of a host: nginx would take nothing at all for an empty text.
 pub fn refuse_missing_target(request: Request<'_>, missing: MissingTarget) -> &'static [u8] {
     // Otherwise nginx would say what it thinks of the URL. It may ask more than once.
     if TARGET_MISSING.get().is_none() {
@@ -71,8 +71,8 @@ pub unsafe extern "C" fn handle<const DIRECTIVE: usize>(r: *mut ngx_http_request
     const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 
     guard("content handler", process_log(), FAILED, || {
-        // SAFETY: nginx calls with a valid request, in a location that has this handler. What nginx's
-        // own handler answers with `NGX_DONE` lives until we have returned.
+        // SAFETY: nginx calls with a valid request, in a location that has this handler. What
+        // nginx's own handler answers with `NGX_DONE` lives until we have returned.
         unsafe {
             let request = Request::from_ptr(NonNull::new_unchecked(r));
             let Some((pass, handler)) = pass::of(request, DIRECTIVE) else {
@@ -137,8 +137,8 @@ impl Refusal {
     }
 }
 
-/// Checks what nobody could later: where the URL of a location has variables, nginx may choose a peer
-/// without a block, and so without asking anybody.
+/// Checks what nobody could later: where the URL of a location has variables, nginx may choose a
+/// peer without a block, and so without asking anybody.
 fn check(request: Request<'_>, pass: &Pass) -> Result<(), Refusal> {
     let location = module::location_conf_of(request);
     let state = RequestState::find_or_inherit(request)?;

@@ -49,7 +49,8 @@ pub enum InvalidArgument {
     HostTooLong { length: usize },
 }
 
-/// The longest name of a host, in TLS (`TLSEXT_MAXLEN_host_name`) and in DNS (RFC 1035, section 2.3.4).
+/// The longest name of a host, in TLS (`TLSEXT_MAXLEN_host_name`) and in DNS (RFC 1035, section
+/// 2.3.4).
 const MAX_HOST_LENGTH: usize = 255;
 
 /// An integer as Lua gives it.
@@ -105,8 +106,8 @@ impl<'a> Target<'a> {
         let invalid = || InvalidArgument::Host(host.to_vec());
         let text = std::str::from_utf8(host).map_err(|_| invalid())?;
 
-        // A dot at the end says nothing (RFC 1034, section 3.1), and is no part of a name in TLS (RFC 6066,
-        // section 3).
+        // A dot at the end says nothing (RFC 1034, section 3.1), and is no part of a name in TLS
+        // (RFC 6066, section 3).
         let text = text.strip_suffix('.').unwrap_or(text);
         if text.len() > MAX_HOST_LENGTH {
             return Err(InvalidArgument::HostTooLong { length: text.len() });
@@ -143,8 +144,9 @@ fn is_host_name(text: &str) -> bool {
         && !text.eq_ignore_ascii_case("unix")
 }
 
-/// Whether some programs would take `text` for an IPv4 address: the last label is a number, perhaps of another
-/// base. They don't agree on which: `0177.0.0.1` is 177.0.0.1 for nginx, and 127.0.0.1 for `inet_aton(3)`.
+/// Whether some programs would take `text` for an IPv4 address: the last label is a number, perhaps
+/// of another base. They don't agree on which: `0177.0.0.1` is 177.0.0.1 for nginx, and 127.0.0.1
+/// for `inet_aton(3)`.
 fn is_numeric(text: &str) -> bool {
     let last = text.rsplit('.').next().unwrap_or(text);
     let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
@@ -159,8 +161,8 @@ fn is_numeric(text: &str) -> bool {
 pub struct UpstreamNames(Vec<Box<[u8]>>);
 
 impl UpstreamNames {
-    /// Of these names, those by which nginx finds a block when it reads them in a URL: `a:80` would be
-    /// a host and a port.
+    /// Of these names, those by which nginx finds a block when it reads them in a URL: `a:80` would
+    /// be a host and a port.
     pub fn new<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut names: Vec<Box<[u8]>> =
             names.filter(|name| is_block_name(name)).map(Box::from).collect();

@@ -131,8 +131,8 @@ pub struct Handshake<'a> {
 }
 
 impl<'a> Handshake<'a> {
-    /// `None` for a handshake that is not for a request: the connection may be idle, and the peer ask
-    /// for another handshake (TLS 1.2).
+    /// `None` for a handshake that is not for a request: the connection may be idle, and the peer
+    /// ask for another handshake (TLS 1.2).
     pub fn of(ssl: &'a SslRef) -> Option<Self> {
         let connection = Connection::from_ssl(ssl)?;
         let tls = connection.tls()?;
@@ -180,8 +180,8 @@ fn on_event(ssl: &SslRef, event: HandshakeEvent) {
     }
 }
 
-/// Ends a handshake in which Lua code has judged the service: OpenSSL would go on, and leave it to nginx to
-/// look at the verdict when all is done.
+/// Ends a handshake in which Lua code has judged the service: OpenSSL would go on, and leave it to
+/// nginx to look at the verdict when all is done.
 fn server_done(ssl: &SslRef) {
     let Some(handshake) = Handshake::of(ssl).filter(|handshake| {
         let judged = module::lua_handshake(handshake.request).map(LuaHandshake::judges_service);
@@ -224,8 +224,8 @@ fn done(handshake: Handshake<'_>, state: Option<&RequestState>) {
     }
 }
 
-/// Prepares a handshake that begins: with what the request asked for, and with the session that goes
-/// with it.
+/// Prepares a handshake that begins: with what the request asked for, and with the session that
+/// goes with it.
 fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), ApplyError> {
     if let Some(state) = state {
         apply(handshake, state)?;
@@ -262,8 +262,8 @@ fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), A
     Ok(())
 }
 
-/// OpenSSL calls when the peer asks for a certificate, and what there is will not do: it would go on
-/// without one.
+/// OpenSSL calls when the peer asks for a certificate, and what there is will not do: it would go
+/// on without one.
 unsafe extern "C" fn client_certificate_callback(
     ssl: *mut SSL,
     certificate: *mut *mut X509,

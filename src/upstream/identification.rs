@@ -65,9 +65,9 @@ struct Names<'a> {
 }
 
 /// `None` where the context is not one that we know, where the certificate is a location's that
-/// depends on the request (`proxy_ssl_certificate` with variables, or Lua code in the handshake), where
-/// Lua code judges the service, and where a store can't be read: such a connection serves no other
-/// request.
+/// depends on the request (`proxy_ssl_certificate` with variables, or Lua code in the handshake),
+/// where Lua code judges the service, and where a store can't be read: such a connection serves no
+/// other request.
 fn identity(
     request: Request<'_>,
     upstream: Upstream<'_>,

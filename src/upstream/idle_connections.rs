@@ -16,7 +16,8 @@ pub struct IdleKey {
 struct Idle<C> {
     time: u64,
     connection: C,
-    /// Whether it may never be asked for again, as that of a store that a plugin makes for each request.
+    /// Whether it may never be asked for again, as that of a store that a plugin makes for each
+    /// request.
     is_passing: bool,
 }
 
@@ -55,8 +56,8 @@ impl<C: Copy + Eq> IdleConnections<C> {
         self.by_key.iter().any(|(key, connections)| key.peer == *peer && !connections.is_empty())
     }
 
-    /// Puts in a connection; the one that makes room for it, if one must, is for the caller to close. That is one
-    /// that is passing, the oldest of them, and else the oldest of all.
+    /// Puts in a connection; the one that makes room for it, if one must, is for the caller to
+    /// close. That is one that is passing, the oldest of them, and else the oldest of all.
     #[must_use]
     pub fn put(&mut self, key: IdleKey, connection: C, is_passing: bool) -> Option<C> {
         self.time += 1;
@@ -96,8 +97,8 @@ impl<C: Copy + Eq> IdleConnections<C> {
         }
     }
 
-    /// A key stays when its last connection is taken, which as a rule comes back. Identities come and
-    /// go: at most as many keys stay without a connection as there may be connections.
+    /// A key stays when its last connection is taken, which as a rule comes back. Identities come
+    /// and go: at most as many keys stay without a connection as there may be connections.
     fn forget_unused_keys(&mut self) {
         if self.by_key.len() > 2 * self.capacity.get() {
             self.by_key.retain(|_, connections| !connections.is_empty());

@@ -36,7 +36,8 @@ pub struct KeepaliveSettings {
     pub time: usize,
 }
 
-/// nginx's own. Whether it is there cannot be told afterwards: since 1.29.7 its values have defaults.
+/// nginx's own. Whether it is there cannot be told afterwards: since 1.29.7 its values have
+/// defaults.
 static NGINX_KEEPALIVE: ForeignDirective =
     ForeignDirective::new(c"ngx_http_upstream_keepalive_module", "keepalive");
 
@@ -83,8 +84,8 @@ unsafe extern "C" fn note(
 
 /// The idle connections of a block.
 ///
-/// An idle connection has a pointer to this as its data, in the place of a request: it must not begin
-/// with a request's signature, see `Request::from_upstream_connection`.
+/// An idle connection has a pointer to this as its data, in the place of a request: it must not
+/// begin with a request's signature, see `Request::from_upstream_connection`.
 #[repr(C)]
 pub struct Keepalive {
     no_signature: u32,
@@ -120,8 +121,8 @@ impl Keepalive {
         peer.address().is_some_and(|address| self.idle.borrow().has_peer(&address))
     }
 
-    /// Keeps the connection of `peer` to `address`, which nobody needs any more, if another request may
-    /// use it.
+    /// Keeps the connection of `peer` to `address`, which nobody needs any more, if another request
+    /// may use it.
     ///
     /// The address is what the peer had before it was released: with it, nginx may free that.
     pub fn put(&self, peer: Peer<'_>, address: Option<Address>) {

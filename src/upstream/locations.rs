@@ -17,8 +17,8 @@ use crate::nginx::upstream::tls_context;
 use crate::openssl::error::SslError;
 use crate::openssl::store::{self, InvalidFile};
 
-/// A module of nginx that speaks TLS to an upstream. Its configuration for a location begins with an
-/// `ngx_http_upstream_conf_t`; where the rest is, its directives tell.
+/// A module of nginx that speaks TLS to an upstream. Its configuration for a location begins with
+/// an `ngx_http_upstream_conf_t`; where the rest is, its directives tell.
 struct UpstreamModule {
     name: &'static CStr,
     trusted_certificate: &'static str,
@@ -64,8 +64,8 @@ pub enum ReadFiles {
     #[default]
     None,
     Store(Rc<X509Store>),
-    /// They can't be read. nginx does not read them either where nobody verifies, and a request that does is
-    /// refused.
+    /// They can't be read. nginx does not read them either where nobody verifies, and a request
+    /// that does is refused.
     Unreadable(Unreadable),
 }
 
@@ -84,8 +84,8 @@ impl fmt::Display for Unreadable {
 }
 
 impl LocationTrust {
-    /// The store of the location, for a request that has a store of its own, or none; or why it can't be
-    /// had.
+    /// The store of the location, for a request that has a store of its own, or none; or why it
+    /// can't be had.
     pub fn store(&self, has_own_store: bool) -> Result<Option<&X509StoreRef>, &Unreadable> {
         match &self.files {
             ReadFiles::None => Ok(None),
@@ -149,8 +149,8 @@ impl fmt::Display for LocationError {
     }
 }
 
-/// Hooks into the handshakes of the location that is being merged. Where verification is enforced, files that
-/// can't be read are an error of the configuration. nginx calls it for every
+/// Hooks into the handshakes of the location that is being merged. Where verification is enforced,
+/// files that can't be read are an error of the configuration. nginx calls it for every
 /// location, `if` blocks included, after the modules above have made their TLS contexts: they are
 /// part of nginx, and modules that are loaded come after those.
 ///
@@ -177,8 +177,8 @@ pub unsafe fn merge_loc_conf(
                 continue;
             };
             if handshake::is_installed(context) {
-                // An `if` block shares the context of the location around it, and since nginx 1.23.0
-                // all that say nothing of TLS share one.
+                // An `if` block shares the context of the location around it, and since nginx
+                // 1.23.0 all that say nothing of TLS share one.
                 continue;
             }
             let trust = if upstream.as_ref().ssl_verify == 0 {

@@ -1,9 +1,11 @@
 //! Lua code that takes part in the handshake with a service: `proxy_ssl_certificate_by_lua*` and
-//! `proxy_ssl_verify_by_lua*`, which the Lua module has since 0.10.30 where nginx has OpenResty's patch.
+//! `proxy_ssl_verify_by_lua*`, which the Lua module has since 0.10.30 where nginx has OpenResty's
+//! patch.
 //!
-//! What that code chooses, and how it judges, depends on the request, and nobody can tell beforehand.
-//! So where a location has one of these directives, no connection and no session serves another request,
-//! unless the request itself sets its certificate, and no Lua code judges the service.
+//! What that code chooses, and how it judges, depends on the request, and nobody can tell
+//! beforehand. So where a location has one of these directives, no connection and no session serves
+//! another request, unless the request itself sets its certificate, and no Lua code judges the
+//! service.
 
 use std::ffi::{c_char, c_void};
 

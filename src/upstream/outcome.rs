@@ -37,8 +37,8 @@ pub struct Negotiated {
 impl Outcome {
     /// What there is to know of `ssl` now.
     ///
-    /// `verifies` says whether the request has the service verified; `has_failed`, that nginx has given
-    /// the connection up for it.
+    /// `verifies` says whether the request has the service verified; `has_failed`, that nginx has
+    /// given the connection up for it.
     pub fn of(ssl: &SslRef, is_done: bool, verifies: bool, has_failed: bool) -> Self {
         let negotiated = is_done.then(|| Negotiated {
             protocol: ssl.version_str(),

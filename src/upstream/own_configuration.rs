@@ -91,12 +91,12 @@ thread_local! {
         const { UnsafeCell::new(MaybeUninit::uninit()) };
 }
 
-/// Runs `choose`, in which a peer is chosen for `upstream`, and nginx may find an idle connection that its
-/// location may use (`keepalive ... local`, which is the default since nginx 1.29.7). It knows the location
-/// by the address of its configuration.
+/// Runs `choose`, in which a peer is chosen for `upstream`, and nginx may find an idle connection
+/// that its location may use (`keepalive ... local`, which is the default since nginx 1.29.7). It
+/// knows the location by the address of its configuration.
 ///
-/// So a request that follows a copy has the values of that at the address of the location's; and one with
-/// settings for its connection at another, because it could only close what it is given.
+/// So a request that follows a copy has the values of that at the address of the location's; and
+/// one with settings for its connection at another, because it could only close what it is given.
 ///
 /// # Safety
 /// `choose` must do nothing but that. `shared` must be the configuration of the location.
@@ -115,8 +115,8 @@ pub unsafe fn while_choosing<T>(
             // SAFETY: what is in a cell is not NULL.
             unsafe { NonNull::new_unchecked(nowhere.get().cast()) }
         });
-        // SAFETY: `followed` and `nowhere` are valid, and not the same. Nobody else uses `nowhere` before
-        // `choose` has returned.
+        // SAFETY: `followed` and `nowhere` are valid, and not the same. Nobody else uses `nowhere`
+        // before `choose` has returned.
         return unsafe { at(upstream, followed, nowhere, shared, choose) };
     }
     let own = RequestState::find(request)

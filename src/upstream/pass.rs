@@ -1,8 +1,8 @@
 //! The directives that send the requests of a location to an upstream: `proxy_pass` and its like.
 //!
-//! What nginx makes of them it keeps to itself: whether `proxy_pass https://$name` has TLS is not to be
-//! seen from outside. So ours stand before them while the configuration is read, note what they say,
-//! and take the place of the handler that they give to the location.
+//! What nginx makes of them it keeps to itself: whether `proxy_pass https://$name` has TLS is not
+//! to be seen from outside. So ours stand before them while the configuration is read, note what
+//! they say, and take the place of the handler that they give to the location.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_void};
@@ -281,11 +281,11 @@ fn is_same(one: ngx_http_handler_pt, other: ngx_http_handler_pt) -> bool {
 /// A content handler.
 pub type Handler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
 
-/// Of the directive with this number: what the location of `request` has of it, and the handler that nginx
-/// has for it.
+/// Of the directive with this number: what the location of `request` has of it, and the handler
+/// that nginx has for it.
 ///
-/// The location may have none of it: a request goes from one `if` to the next with the handler of the
-/// first, and nginx calls that where the last has left the request.
+/// The location may have none of it: a request goes from one `if` to the next with the handler of
+/// the first, and nginx calls that where the last has left the request.
 pub fn of(request: Request<'_>, number: usize) -> Option<(Option<Rc<Pass>>, Handler)> {
     let pass = module::location_conf_of(request)?.passes.borrow().get(number)?.clone();
     let handler = module::main_conf_of(request)?.pass_handlers.0.get(number)?.get()?;

@@ -1,4 +1,5 @@
-//! The URL of a pass directive (`proxy_pass` and its like), as it is written and as it is for a request.
+//! The URL of a pass directive (`proxy_pass` and its like), as it is written and as it is for a
+//! request.
 
 /// What ends a scheme.
 const SEPARATOR: &[u8] = b"://";
@@ -13,8 +14,8 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// The scheme of `url`, of which `tls` is the one with TLS. A variable may be all of it, or begin
-    /// before it ends.
+    /// The scheme of `url`, of which `tls` is the one with TLS. A variable may be all of it, or
+    /// begin before it ends.
     pub fn of(url: &[u8], tls: Option<&str>) -> Self {
         let Some(tls) = tls else {
             return Self::Plain;
@@ -64,7 +65,8 @@ pub struct Schemes {
     pub tls: Option<&'static str>,
 }
 
-/// Whether `text`, of a configuration, has the variable `name` in it: nginx reads names whatever their case.
+/// Whether `text`, of a configuration, has the variable `name` in it: nginx reads names whatever
+/// their case.
 pub fn has_variable(text: &[u8], name: &[u8]) -> bool {
     let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     text.split(|byte| *byte == b'$').skip(1).any(|rest| {

@@ -144,8 +144,8 @@ unsafe extern "C" fn init(
                 return status;
             }
             let block = NonNull::new(block);
-            // Also without TLS: a balancer in Lua may turn it on (`set_upstream_tls`), and what follows a
-            // configuration of its own is to be kept by that of its location.
+            // Also without TLS: a balancer in Lua may turn it on (`set_upstream_tls`), and what
+            // follows a configuration of its own is to be kept by that of its location.
             let wrapped = adopt(request).and_then(|()| match request.upstream() {
                 Some(upstream) => wrap(request, upstream, block).map(|_| ()),
                 None => Ok(()),
@@ -211,8 +211,8 @@ impl PeerChoice {
         // SAFETY: the peer is valid.
         let current = unsafe { (*upstream.peer().as_ptr()).get };
         current.filter(|current| ptr::fn_addr_eq(*current, ours))?;
-        // SAFETY: the data of a peer with our function are ours, but while its balancer chooses: while one in
-        // Lua runs, they are the Lua module's. Both live as long as the request.
+        // SAFETY: the data of a peer with our function are ours, but while its balancer chooses:
+        // while one in Lua runs, they are the Lua module's. Both live as long as the request.
         unsafe {
             let is_its_own = |choice: &&Self| ptr::eq(choice.upstream, upstream.as_ptr());
             if let Some(choosing) = CHOOSING.get().as_ref().filter(is_its_own) {
@@ -242,8 +242,8 @@ impl PeerChoice {
         self.is_lua_balanced.get()
     }
 
-    /// Whether the current attempt was made before, and its handshake has failed after it had offered a
-    /// session.
+    /// Whether the current attempt was made before, and its handshake has failed after it had
+    /// offered a session.
     pub fn is_once_more(&self) -> bool {
         self.is_once_more.get()
     }
@@ -255,7 +255,8 @@ impl PeerChoice {
     }
 
     /// Whether the block has `keepalive`. Without it, nginx has idle connections all the same since
-    /// 1.29.7, by address and location: that is not enough where `kong_tls_keepalive` is to keep all.
+    /// 1.29.7, by address and location: that is not enough where `kong_tls_keepalive` is to keep
+    /// all.
     fn has_nginx_keepalive(&self) -> bool {
         // SAFETY: as above.
         self.block.is_some_and(|block| unsafe { module::has_nginx_keepalive(block) })
@@ -308,7 +309,8 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
 /// Makes an attempt that was not released once more.
 fn begin_once_more(choice: &PeerChoice, upstream: Upstream<'_>, attempt: Attempt) {
     let Attempt { chosen, configuration } = attempt;
-    // SAFETY: the attempt was made for this upstream, and whoever has chosen its peer knows of no other.
+    // SAFETY: the attempt was made for this upstream, and whoever has chosen its peer knows of no
+    // other.
     unsafe {
         upstream.peer().choose_again(chosen);
         upstream.set_configuration(configuration);
@@ -362,8 +364,8 @@ fn choose(choice: &PeerChoice, upstream: Upstream<'_>, status: ngx_int_t) -> ngx
     CONNECT
 }
 
-/// Whether what `request` has asked for can be applied to the peer that was chosen; `tls` is its state if it
-/// has settings for TLS, or what is as good as one.
+/// Whether what `request` has asked for can be applied to the peer that was chosen; `tls` is its
+/// state if it has settings for TLS, or what is as good as one.
 fn check_settings(
     request: Request<'_>,
     upstream: Upstream<'_>,
@@ -376,9 +378,9 @@ fn check_settings(
     unapplied::check(request, RequestState::find(request), uses_tls)
 }
 
-/// Whether the idle connection that `upstream` was given, from a cache that knows addresses only, must not
-/// serve `request`: that takes one which the request would have made as it was made. Without settings, and
-/// where nobody asks for more, it is nginx's own affair.
+/// Whether the idle connection that `upstream` was given, from a cache that knows addresses only,
+/// must not serve `request`: that takes one which the request would have made as it was made.
+/// Without settings, and where nobody asks for more, it is nginx's own affair.
 fn is_foreign(
     request: Request<'_>,
     upstream: Upstream<'_>,
@@ -401,8 +403,8 @@ fn is_foreign(
     }
 }
 
-/// Deals with an idle connection from a cache that knows addresses only: it was made with the settings
-/// of a location, and not for the request that is to get it.
+/// Deals with an idle connection from a cache that knows addresses only: it was made with the
+/// settings of a location, and not for the request that is to get it.
 fn put_aside(choice: &PeerChoice, upstream: Upstream<'_>) {
     let peer = upstream.peer();
     if let Some(keepalive) = choice.keepalive() {
@@ -471,8 +473,8 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
     }
     if let Some(original) = choice.free {
         let followed = upstream.configuration();
-        // SAFETY: as nginx would call it. What the request has followed so far is valid for as long as
-        // it, and that of the location is what nginx may note for an idle connection.
+        // SAFETY: as nginx would call it. What the request has followed so far is valid for as long
+        // as it, and that of the location is what nginx may note for an idle connection.
         unsafe {
             upstream.set_configuration(choice.configuration);
             original(pc, choice.data, state);
@@ -490,7 +492,8 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
 #[derive(Clone, Copy)]
 enum Ending {
     AsNginxHasIt,
-    /// It is the request's own doing, and says nothing of the peer. If it is final, no other peer is tried.
+    /// It is the request's own doing, and says nothing of the peer. If it is final, no other peer
+    /// is tried.
     OfRequest {
         is_final: bool,
     },
@@ -509,7 +512,8 @@ impl Ending {
     }
 }
 
-/// Keeps nginx from taking the attempt for a failure of its peer, or for a proof that it is well again.
+/// Keeps nginx from taking the attempt for a failure of its peer, or for a proof that it is well
+/// again.
 fn forget_attempt(choice: &PeerChoice, upstream: Upstream<'_>) {
     if let Some(block) = choice.block {
         // SAFETY: the block is the one that the peer was chosen of, and part of the configuration.
@@ -580,8 +584,8 @@ fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: ngx_uint_t
     Ending::AsNginxHasIt
 }
 
-/// Prepares to make the attempt once more, if that can be done without the request, or its client, being
-/// told.
+/// Prepares to make the attempt once more, if that can be done without the request, or its client,
+/// being told.
 fn once_more(request: Request<'_>, upstream: Upstream<'_>) -> Option<Attempt> {
     if request.connection().has_error() {
         return None;
@@ -601,8 +605,8 @@ fn once_more(request: Request<'_>, upstream: Upstream<'_>) -> Option<Attempt> {
     Some(attempt)
 }
 
-/// Whether the service, before it has answered, has given up the connection of a request with settings
-/// because of what it was shown or asked for. It says so by an alert, or not at all.
+/// Whether the service, before it has answered, has given up the connection of a request with
+/// settings because of what it was shown or asked for. It says so by an alert, or not at all.
 fn answers_request(
     connection: Connection<'_>,
     attempted: &UpstreamConnection,

@@ -54,8 +54,8 @@ pub enum Evicted {
 /// one that resumes brings one, but only after its end: those that begin meanwhile need others.
 const SESSIONS_OF_AN_ENTRY: usize = 4;
 
-/// After so many refusals in a row, a peer is offered no session for [`WITHHELD`] milliseconds: each costs
-/// a connection, and all that it can win is to be spared a handshake.
+/// After so many refusals in a row, a peer is offered no session for [`WITHHELD`] milliseconds:
+/// each costs a connection, and all that it can win is to be spared a handshake.
 const REFUSALS: u32 = 2;
 const WITHHELD: u64 = 60 * 1000;
 
@@ -67,7 +67,8 @@ struct Kept<S> {
     size: usize,
 }
 
-/// How many bytes there may be for each entry that there may be: four sessions with a service's usual chain take less.
+/// How many bytes there may be for each entry that there may be: four sessions with a service's
+/// usual chain take less.
 const BYTES_OF_AN_ENTRY: usize = 64 * 1024;
 
 /// Of so many entries, one may be passing.
@@ -95,8 +96,8 @@ impl<S> Entry<S> {
     }
 }
 
-/// A cache of sessions. When it is full, by the number of entries or by the bytes of their sessions, those that were
-/// used longest ago make room.
+/// A cache of sessions. When it is full, by the number of entries or by the bytes of their
+/// sessions, those that were used longest ago make room.
 pub struct SessionCache<S> {
     entries: LruCache<SessionKey, Entry<S>>,
     capacity: NonZeroUsize,
@@ -153,8 +154,8 @@ impl<S: Session> SessionCache<S> {
         self.capacity.get().saturating_mul(BYTES_OF_AN_ENTRY)
     }
 
-    /// Keeps `session`, unless it has expired already: beside those that were there, or, if it may be
-    /// used more than once, in their place. It takes `size` bytes.
+    /// Keeps `session`, unless it has expired already: beside those that were there, or, if it may
+    /// be used more than once, in their place. It takes `size` bytes.
     pub fn put(
         &mut self,
         key: SessionKey,
@@ -183,8 +184,9 @@ impl<S: Session> SessionCache<S> {
         self.make_room()
     }
 
-    /// As [`SessionCache::put`], for a key that may never be asked for again, as that of a store that a plugin makes
-    /// for each request. Of those, a few have room, and take it from each other.
+    /// As [`SessionCache::put`], for a key that may never be asked for again, as that of a store
+    /// that a plugin makes for each request. Of those, a few have room, and take it from each
+    /// other.
     pub fn put_passing(
         &mut self,
         key: SessionKey,
@@ -207,8 +209,8 @@ impl<S: Session> SessionCache<S> {
         evicted
     }
 
-    /// Forgets all sessions for `key`, of which the peer has refused one, or broken off a handshake that
-    /// had offered it. A peer that does so again and again is offered none for a while.
+    /// Forgets all sessions for `key`, of which the peer has refused one, or broken off a handshake
+    /// that had offered it. A peer that does so again and again is offered none for a while.
     pub fn refused(&mut self, key: &SessionKey, now: Now) -> Evicted {
         let entry = self.entries.get_or_insert_mut(*key, Entry::new);
         self.bytes -= entry.sessions.drain(..).map(|kept| kept.size).sum::<usize>();

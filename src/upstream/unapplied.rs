@@ -1,8 +1,8 @@
 //! Settings that have nothing to apply to.
 //!
-//! A request that has asked for something, and would go on without, is refused where its peer is chosen:
-//! by then everybody has said what there is to say, a balancer in Lua too. A request for which no peer is
-//! chosen asks in vain, and that is no fault.
+//! A request that has asked for something, and would go on without, is refused where its peer is
+//! chosen: by then everybody has said what there is to say, a balancer in Lua too. A request for
+//! which no peer is chosen asks in vain, and that is no fault.
 
 use super::pass::LocationConf;
 use crate::module;

@@ -1,7 +1,7 @@
 //! Verification of the service's certificate.
 //!
-//! nginx checks the result of the verification, and the name, when the handshake is done. It does so
-//! for a request that overrides the location's setting too: the request gets its own copy of the
+//! nginx checks the result of the verification, and the name, when the handshake is done. It does
+//! so for a request that overrides the location's setting too: the request gets its own copy of the
 //! location's configuration, with the setting in it.
 //!
 //! By then the client's certificate was sent. A request with settings of its own ends the handshake

@@ -63,7 +63,10 @@ impl Host for X509StoreRef {
 pub struct Slot<H, T>(OnceLock<Option<c_int>>, PhantomData<fn(&H) -> T>);
 
 impl<H: Host, T> Slot<H, T> {
-    pub const fn new() -> Self {
+    /// # Safety
+    /// Hosts that something is attached to must be used, and freed, by one thread, unless `T` is for
+    /// several.
+    pub const unsafe fn new() -> Self {
         Self(OnceLock::new(), PhantomData)
     }
 
@@ -137,8 +140,10 @@ mod tests {
 
     #[test]
     fn what_is_attached_goes_with_its_host() {
-        static OF_CERTIFICATES: Slot<X509Ref, Rc<Cell<u32>>> = Slot::new();
-        static OF_STORES: Slot<X509StoreRef, Rc<Cell<u32>>> = Slot::new();
+        // SAFETY: the hosts are this test's, which is one thread.
+        static OF_CERTIFICATES: Slot<X509Ref, Rc<Cell<u32>>> = unsafe { Slot::new() };
+        // SAFETY: as above.
+        static OF_STORES: Slot<X509StoreRef, Rc<Cell<u32>>> = unsafe { Slot::new() };
 
         let key = PKey::generate_ed25519().unwrap();
         let (one, two) = (self_signed(&key, "one", 1), self_signed(&key, "two", 1));
@@ -164,7 +169,8 @@ mod tests {
 
     #[test]
     fn what_can_not_be_made_is_not_kept() {
-        static SLOT: Slot<X509Ref, u32> = Slot::new();
+        // SAFETY: a number is for several threads.
+        static SLOT: Slot<X509Ref, u32> = unsafe { Slot::new() };
 
         let certificate = self_signed(&PKey::generate_ed25519().unwrap(), "one", 1);
         let failed = || Err(SslError::take("test"));

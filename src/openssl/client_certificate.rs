@@ -103,7 +103,8 @@ impl ClientCertificate {
         chain: &StackRef<X509>,
         key: &PKeyRef<Private>,
     ) -> Result<(Self, Seen), InvalidCertificate> {
-        static SLOT: Slot<X509Ref, RefCell<Vec<Rc<Rest>>>> = Slot::new();
+        // SAFETY: certificates of Lua code are used by the one thread that runs it.
+        static SLOT: Slot<X509Ref, RefCell<Vec<Rc<Rest>>>> = unsafe { Slot::new() };
 
         let leaf = chain.get(0).ok_or(InvalidObject::EmptyChain)?;
         let known = SLOT

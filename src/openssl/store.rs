@@ -48,7 +48,8 @@ struct Known {
 
 impl Known {
     fn of(store: &X509StoreRef) -> Result<&Self, SslError> {
-        static SLOT: Slot<X509StoreRef, Known> = Slot::new();
+        // SAFETY: stores of Lua code are used by the one thread that runs it.
+        static SLOT: Slot<X509StoreRef, Known> = unsafe { Slot::new() };
         // Of addresses, one may become another store's while connections still have an identity of
         // it.
         static COUNT: AtomicU64 = AtomicU64::new(0);

@@ -64,8 +64,8 @@ pub struct Slot<H, T>(OnceLock<Option<c_int>>, PhantomData<fn(&H) -> T>);
 
 impl<H: Host, T> Slot<H, T> {
     /// # Safety
-    /// Hosts that something is attached to must be used, and freed, by one thread, unless `T` is for
-    /// several.
+    /// Hosts that something is attached to must be used, and freed, by one thread, unless `T` is
+    /// for several.
     pub const unsafe fn new() -> Self {
         Self(OnceLock::new(), PhantomData)
     }
@@ -142,7 +142,7 @@ mod tests {
     fn what_is_attached_goes_with_its_host() {
         // SAFETY: the hosts are this test's, which is one thread.
         static OF_CERTIFICATES: Slot<X509Ref, Rc<Cell<u32>>> = unsafe { Slot::new() };
-        // SAFETY: as above.
+        // SAFETY: the stores are this test's, which is one thread.
         static OF_STORES: Slot<X509StoreRef, Rc<Cell<u32>>> = unsafe { Slot::new() };
 
         let key = PKey::generate_ed25519().unwrap();

@@ -246,7 +246,7 @@ struct Method(NonNull<X509_LOOKUP_METHOD>);
 
 // SAFETY: it is made once, and not changed after that.
 unsafe impl Send for Method {}
-// SAFETY: as above.
+// SAFETY: OpenSSL reads it only, whichever thread calls.
 unsafe impl Sync for Method {}
 
 fn method() -> Result<NonNull<X509_LOOKUP_METHOD>, SslError> {
@@ -294,7 +294,8 @@ unsafe fn folders_of<'a>(lookup: *mut X509_LOOKUP) -> Option<&'a Folders> {
     if lookup.is_null() {
         return None;
     }
-    // SAFETY: by contract; only `make` puts something there.
+    // SAFETY: the lookup is one of ours, and only `make` puts something there, which is freed with
+    // it.
     unsafe { sys::X509_LOOKUP_get_method_data(lookup).cast::<Folders>().as_ref() }
 }
 
@@ -357,8 +358,9 @@ unsafe fn hand_out(
     name: *const X509_NAME,
     found: *mut sys::X509_OBJECT,
 ) -> c_int {
-    // SAFETY: by contract. The objects are the store's, which holds a reference to each, and are
-    // looked at while it is locked. `X509_OBJECT_set1_*` takes another, which is given back.
+    // SAFETY: the store, the name and the place are valid. The objects are the store's, which holds
+    // a reference to each, and are looked at while it is locked. `X509_OBJECT_set1_*` takes
+    // another, which is given back.
     unsafe {
         sys::X509_STORE_lock(store);
         let objects = sys::X509_STORE_get0_objects(store);

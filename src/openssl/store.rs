@@ -426,7 +426,7 @@ fn system_path(path: SystemPath) -> PathBuf {
             }
         }
     };
-    // SAFETY: as above.
+    // SAFETY: what OpenSSL returns here ends with a NUL, and lives as long as the program.
     let text = |text| OsStr::from_bytes(unsafe { CStr::from_ptr(text) }.to_bytes());
     env::var_os(text(variable)).unwrap_or_else(|| text(default).to_owned()).into()
 }

@@ -67,6 +67,7 @@ for my $configuration (@configurations) {
 
 # ---- the services --------------------------------------------------------------------------------
 
+my ($http2, $http2_on) = http2_server();
 my $tls = "ssl_certificate $pki/service.crt; ssl_certificate_key $pki/service.key;";
 
 write_to("$folder/file",  join '', map { sprintf "%07d\n", $_ } 1 .. 8192);
@@ -100,7 +101,8 @@ start_nginx('services', http => <<"_EOC_");
         location /cut { return 444; }
     }
     server {
-        listen unix:$folder/grpc.sock @{[http2_server('')]};
+        listen unix:$folder/grpc.sock$http2;
+        $http2_on
         location / { add_header Content-Type application/grpc; return 200 "grpc\\n"; }
     }
 _EOC_

@@ -67,7 +67,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Allocator<A> {
                 return grown;
             }
         }
-        // SAFETY: by contract, the size is good for a layout of this alignment. Both pieces are
+        // SAFETY: the caller's size is good for a layout of this alignment. Both pieces are
         // valid for what is copied, and are not the same.
         unsafe {
             let moved = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));

@@ -166,11 +166,7 @@ impl ServerConf {
 
 /// The `upstream {}` blocks of the configuration of `request`.
 pub fn blocks(request: Request<'_>) -> Option<&Blocks> {
-    // SAFETY: the configuration of a request outlives it, and has ours in its place.
-    unsafe {
-        let main_conf = index().of::<MainConf>((*request.as_ptr()).main_conf)?;
-        main_conf.as_ref().blocks.get()
-    }
+    main_conf_of(request)?.blocks.get()
 }
 
 /// Whether the configuration of `request` has an `upstream {}` block of this name.
@@ -180,8 +176,7 @@ pub fn has_block(request: Request<'_>, name: &[u8]) -> bool {
 
 /// The cache of upstream sessions of this worker; `None` if it is off.
 pub fn session_cache(request: Request<'_>) -> Option<SharedSessionCache> {
-    // SAFETY: as above.
-    let main_conf = unsafe { index().of::<MainConf>((*request.as_ptr()).main_conf)?.as_ref() };
+    let main_conf = main_conf_of(request)?;
 
     let settings = *main_conf.session_cache.get_or_init(|| Some(SessionCacheSettings::DEFAULT));
     let SessionCacheSettings { entries, timeout } = settings?;

@@ -122,8 +122,8 @@ unsafe extern "C" fn select(
         else {
             return openssl_sys::SSL_TLSEXT_ERR_ALERT_FATAL;
         };
-        // SAFETY: as above. The choice is a part of the client's list, which OpenSSL copies it
-        // from, and shorter than 256 bytes.
+        // SAFETY: both places are OpenSSL's, which calls with valid ones. The choice is a part of
+        // the client's list, which OpenSSL copies it from, and shorter than 256 bytes.
         unsafe {
             *out = chosen.as_ptr();
             *out_length = chosen.len() as c_uchar;

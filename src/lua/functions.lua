@@ -10,7 +10,6 @@ local ffi = require "ffi"
 local get_request = require("resty.core.base").get_request
 
 local type = type
-local getmetatable = getmetatable
 local error = error
 local istype = ffi.istype
 local ffi_string = ffi.string
@@ -52,6 +51,18 @@ end
 local function result(code)
     if code == OK then
         return true
+    end
+    return nil, said()
+end
+
+
+-- As `result`, for what is asked for: a text, or nil where there is none.
+local function text_result(code)
+    if code == OK then
+        return said()
+    end
+    if code == NONE then
+        return nil
     end
     return nil, said()
 end
@@ -176,14 +187,7 @@ end
 
 
 function call.get_full_client_certificate_chain(r)
-    local code = api.get_full_client_certificate_chain(r, text)
-    if code == OK then
-        return said()
-    end
-    if code == NONE then
-        return nil
-    end
-    return nil, said()
+    return text_result(api.get_full_client_certificate_chain(r, text))
 end
 
 
@@ -384,14 +388,7 @@ end
 -- What stands for the chain that the client has presented, on this connection or in the handshake whose session is
 -- resumed; nil if it has presented none, or nil and what is wrong.
 function M.client_chain_digest()
-    local code = api.client_chain_digest(get_request(), text)
-    if code == OK then
-        return said()
-    end
-    if code == NONE then
-        return nil
-    end
-    return nil, said()
+    return text_result(api.client_chain_digest(get_request(), text))
 end
 
 

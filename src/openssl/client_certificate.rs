@@ -19,7 +19,7 @@ use super::fingerprint::Fingerprint;
 use super::lua_object::InvalidObject;
 use super::recent::{Recent, Seen};
 use super::signature_algorithms::describe_key;
-use super::{ssl, sys};
+use super::ssl;
 
 /// A certificate, its intermediates, and the key that belongs to it.
 ///
@@ -151,37 +151,15 @@ impl ClientCertificate {
         ssl::clear_certificates(ssl);
         ssl::set_certificate_callback(ssl, None);
 
-        // SAFETY: all of the objects are valid, and the SSL takes references of its own.
-        unsafe {
-            SslError::check(
-                "SSL_use_certificate",
-                openssl_sys::SSL_use_certificate(ssl.as_ptr(), self.leaf.as_ptr()),
-            )?;
-            SslError::check(
-                "SSL_use_PrivateKey",
-                openssl_sys::SSL_use_PrivateKey(ssl.as_ptr(), self.rest.key.as_ptr()),
-            )?;
-            SslError::check(
-                "SSL_set1_chain",
-                sys::SSL_set1_chain(ssl.as_ptr(), self.rest.intermediates.as_ptr()),
-            )
-        }
+        ssl::use_certificate(ssl, &self.leaf, &self.rest.key, &self.rest.intermediates)
     }
 }
 
 impl Rest {
     fn new(chain: &StackRef<X509>, key: &PKeyRef<Private>) -> Result<Self, InvalidCertificate> {
-        let mut certificates = chain.iter().map(X509Ref::to_owned);
-        let leaf = certificates.next().ok_or(InvalidObject::EmptyChain)?;
-
-        let references =
-            |errors| InvalidCertificate::References(SslError::new("OPENSSL_sk_push", errors));
-        let mut intermediates = Stack::new().map_err(references)?;
-        for certificate in certificates {
-            intermediates.push(certificate).map_err(references)?;
-        }
-
-        if !has_key(&leaf, key) {
+        let leaf = chain.get(0).ok_or(InvalidObject::EmptyChain)?;
+        let intermediates = intermediates(chain).map_err(InvalidCertificate::References)?;
+        if !has_key(leaf, key) {
             return Err(InvalidCertificate::KeyMismatch);
         }
         // Of a public half alone, that is no proof.
@@ -189,7 +167,7 @@ impl Rest {
 
         let fingerprint = fingerprint(chain, key)
             .map_err(|errors| InvalidCertificate::Encoding(SslError::new("i2d_X509", errors)))?;
-        let not_after = not_after(&leaf).map_err(InvalidCertificate::NotAfter)?;
+        let not_after = not_after(leaf).map_err(InvalidCertificate::NotAfter)?;
         let signatures = chain.iter().map(signature).map(Box::from).collect();
         Ok(Self { intermediates, key: key.to_owned(), fingerprint, not_after, signatures })
     }
@@ -205,6 +183,16 @@ impl Rest {
                 .zip(&self.intermediates)
                 .all(|(one, known)| ptr::eq(one.as_ptr(), known.as_ptr()))
     }
+}
+
+/// The certificates of a chain but for the leaf.
+pub fn intermediates(chain: &StackRef<X509>) -> Result<Stack<X509>, SslError> {
+    let references = |errors| SslError::new("OPENSSL_sk_push", errors);
+    let mut intermediates = Stack::new().map_err(references)?;
+    for certificate in chain.iter().skip(1).map(X509Ref::to_owned) {
+        intermediates.push(certificate).map_err(references)?;
+    }
+    Ok(intermediates)
 }
 
 fn signature(certificate: &X509Ref) -> &[u8] {

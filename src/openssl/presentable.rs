@@ -6,14 +6,14 @@
 
 use std::cell::OnceCell;
 
-use foreign_types::ForeignTypeRef;
 use openssl::pkey::{Id, PKeyRef, Private};
 use openssl::ssl::{Ssl, SslContext, SslMethod};
-use openssl::stack::{Stack, StackRef};
-use openssl::x509::{X509, X509Ref};
+use openssl::stack::StackRef;
+use openssl::x509::X509;
 
+use super::client_certificate::intermediates;
 use super::error::SslError;
-use super::sys;
+use super::ssl;
 
 /// Who is to present it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,27 +52,9 @@ pub fn check(
     key: &PKeyRef<Private>,
 ) -> Result<&'static str, SslError> {
     let ssl = connection(side)?;
-    let push = |errors| SslError::new("OPENSSL_sk_push", errors);
-    let mut intermediates = Stack::new().map_err(push)?;
-    for certificate in chain.iter().skip(1).map(X509Ref::to_owned) {
-        intermediates.push(certificate).map_err(push)?;
-    }
     let leaf = chain.get(0).ok_or_else(|| SslError::take("SSL_use_certificate"))?;
-    // SAFETY: all of the objects are valid, and the SSL takes references of its own.
-    unsafe {
-        SslError::check(
-            "SSL_use_certificate",
-            openssl_sys::SSL_use_certificate(ssl.as_ptr(), leaf.as_ptr()),
-        )?;
-        SslError::check(
-            "SSL_use_PrivateKey",
-            openssl_sys::SSL_use_PrivateKey(ssl.as_ptr(), key.as_ptr()),
-        )?;
-        SslError::check(
-            "SSL_set1_chain",
-            sys::SSL_set1_chain(ssl.as_ptr(), intermediates.as_ptr()),
-        )?;
-    }
+    let intermediates = intermediates(chain)?;
+    ssl::use_certificate(&ssl, leaf, key, &intermediates)?;
     Ok(match key.id() {
         Id::RSA => "RSA",
         Id::RSA_PSS => "RSA-PSS",
@@ -88,6 +70,7 @@ pub fn check(
 mod tests {
     use openssl::pkey::PKey;
     use openssl::rsa::Rsa;
+    use openssl::stack::Stack;
 
     use super::*;
     use crate::openssl::test_certificate::self_signed;

@@ -7,12 +7,14 @@ use std::sync::OnceLock;
 
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
+use openssl::pkey::{PKeyRef, Private};
 use openssl::ssl::{
     NameType, SslCipherRef, SslContext, SslContextRef, SslMethod, SslRef, SslSessionRef, SslVersion,
 };
+use openssl::stack::StackRef;
 use openssl::x509::store::{X509Store, X509StoreRef};
 use openssl::x509::verify::X509VerifyFlags;
-use openssl::x509::{X509Ref, X509StoreContextRef, X509VerifyResult};
+use openssl::x509::{X509, X509Ref, X509StoreContextRef, X509VerifyResult};
 use openssl_sys::{SSL, X509_STORE_CTX};
 
 use super::error::SslError;
@@ -48,6 +50,28 @@ pub fn context_verify_depth(ssl: &SslRef) -> u32 {
     let depth = unsafe { sys::SSL_CTX_get_verify_depth(ssl.ssl_context().as_ptr()) };
     // -1 is for no limit but OpenSSL's own.
     u32::try_from(depth).unwrap_or(DEFAULT_DEPTH)
+}
+
+/// Makes `ssl` present a certificate with its key and its intermediates. OpenSSL refuses what is
+/// too weak for its security level.
+pub fn use_certificate(
+    ssl: &SslRef,
+    leaf: &X509Ref,
+    key: &PKeyRef<Private>,
+    intermediates: &StackRef<X509>,
+) -> Result<(), SslError> {
+    // SAFETY: all of the objects are valid, and the SSL takes references of its own.
+    unsafe {
+        SslError::check(
+            "SSL_use_certificate",
+            openssl_sys::SSL_use_certificate(ssl.as_ptr(), leaf.as_ptr()),
+        )?;
+        SslError::check(
+            "SSL_use_PrivateKey",
+            openssl_sys::SSL_use_PrivateKey(ssl.as_ptr(), key.as_ptr()),
+        )?;
+        SslError::check("SSL_set1_chain", sys::SSL_set1_chain(ssl.as_ptr(), intermediates.as_ptr()))
+    }
 }
 
 /// How many bytes of memory a session takes that is made on this connection, about: most of it is

@@ -152,9 +152,8 @@ unsafe extern "C" fn read(
     guard("pass directive", process_log(), NGX_CONF_ERROR, || {
         // SAFETY: nginx calls with a valid `cf` at a directive whose `set` is ours.
         unsafe {
-            let known = PASS_DIRECTIVES.iter().position(|known| known.foreign.is(command));
-            let Some((number, directive)) =
-                known.and_then(|number| Some((number, PASS_DIRECTIVES.get(number)?)))
+            let mut known = PASS_DIRECTIVES.iter().enumerate();
+            let Some((number, directive)) = known.find(|(_, known)| known.foreign.is(command))
             else {
                 return NGX_CONF_ERROR;
             };

@@ -85,6 +85,13 @@ impl<H: Host, T> Slot<H, T> {
         })
     }
 
+    /// What is kept with `host`.
+    pub fn get<'a>(&'static self, host: &'a H) -> Option<&'a T> {
+        // SAFETY: only `get_or_make` keeps something at the index, which is of this type, and lives
+        // as long as the host, which the caller holds. It is never replaced.
+        unsafe { host.data(self.index()?).cast::<T>().as_ref() }
+    }
+
     /// What is kept with `host`, made by `make` where there is nothing.
     pub fn get_or_make<'a, E: From<SslError>>(
         &'static self,

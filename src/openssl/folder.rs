@@ -10,7 +10,7 @@ use std::ffi::c_int;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::{fs, io};
 
@@ -21,6 +21,7 @@ use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509, X509NameRef, X509StoreContextRef};
 use openssl_sys::{X509_LOOKUP, X509_LOOKUP_METHOD, X509_NAME, X509_STORE};
 
+use super::attached::Slot;
 use super::error::SslError;
 use super::pem::{self, InvalidPem};
 use super::sys;
@@ -184,34 +185,35 @@ fn read_file(store: *mut X509_STORE, path: &Path, kind: Kind) -> Result<(), Prob
     Ok(())
 }
 
+// SAFETY: a store is verified with by the one thread of a worker.
+static FOLDERS: Slot<X509StoreRef, Folders> = unsafe { Slot::new() };
+
 /// Has the store look in `path` too. It is looked into when something is needed, and what was read
 /// is kept.
-pub fn look_in(store: &X509StoreBuilderRef, path: PathBuf) -> Result<(), SslError> {
-    let method = method()?;
-    let index = index().ok_or_else(|| SslError::take("X509_STORE_get_ex_new_index"))?;
-    // SAFETY: the store and the method are valid. A store has one lookup of a method, and with it
-    // what `make` has put there, which lives as long as the store.
-    unsafe {
-        let lookup = openssl_sys::X509_STORE_add_lookup(store.as_ptr(), method.as_ptr());
-        let folders = folders_of(lookup).ok_or_else(|| SslError::take("X509_STORE_add_lookup"))?;
-        folders.paths.borrow_mut().push(path);
-        let data = ptr::from_ref(folders).cast_mut().cast();
-        SslError::check(
-            "X509_STORE_set_ex_data",
-            sys::X509_STORE_set_ex_data(store.as_ptr(), index, data),
-        )
+pub fn look_in(builder: &X509StoreBuilderRef, path: PathBuf) -> Result<(), SslError> {
+    // SAFETY: what is being built is a store.
+    let store = unsafe { X509StoreRef::from_ptr(builder.as_ptr()) };
+    let folders = FOLDERS.get_or_make(store, || Ok::<_, SslError>(Folders::default()))?;
+    folders.paths.borrow_mut().push(path);
+    // SAFETY: the store and the method are valid. A store has one lookup of a method.
+    let lookup = unsafe { openssl_sys::X509_STORE_add_lookup(store.as_ptr(), method()?.as_ptr()) };
+    if lookup.is_null() {
+        return Err(SslError::take("X509_STORE_add_lookup"));
     }
+    Ok(())
 }
 
 /// Why the verification of `context` can't be told that a list speaks of the certificate which it
 /// looks at, where lists are asked for.
 pub fn hides_list(context: &X509StoreContextRef) -> bool {
     // SAFETY: the context is valid, and its parameters and its store belong to it.
-    let (flags, folders) = unsafe {
+    let (flags, store) = unsafe {
         let parameters = sys::X509_STORE_CTX_get0_param(context.as_ptr());
         let flags = X509VerifyFlags::from_bits_retain(sys::X509_VERIFY_PARAM_get_flags(parameters));
-        (flags, folders_of_store(sys::X509_STORE_CTX_get0_store(context.as_ptr())))
+        let store = sys::X509_STORE_CTX_get0_store(context.as_ptr());
+        (flags, (!store.is_null()).then(|| X509StoreRef::from_ptr(store)))
     };
+    let folders = store.and_then(|store| FOLDERS.get(store));
     let Some(folders) = folders.filter(|folders| folders.has_problems()) else {
         return false;
     };
@@ -227,8 +229,7 @@ pub fn hides_list(context: &X509StoreContextRef) -> bool {
 /// Why an issuer with this name, or a list of it, may not have been found in the folders of
 /// `store`.
 pub fn problem(store: &X509StoreRef, issuer: &X509NameRef) -> Option<String> {
-    // SAFETY: the store is valid.
-    let folders = unsafe { folders_of_store(store.as_ptr()) }?;
+    let folders = FOLDERS.get(store)?;
     let hash = hash(issuer)?;
     folders.problem((Kind::Certificate, hash)).or_else(|| folders.problem((Kind::List, hash)))
 }
@@ -256,63 +257,12 @@ fn method() -> Result<NonNull<X509_LOOKUP_METHOD>, SslError> {
         // SAFETY: the name and the functions live as long as the program.
         unsafe {
             let method = NonNull::new(sys::X509_LOOKUP_meth_new(c"folder".as_ptr()))?;
-            let is_complete = sys::X509_LOOKUP_meth_set_new_item(method.as_ptr(), Some(make)) == 1
-                && sys::X509_LOOKUP_meth_set_free(method.as_ptr(), Some(free)) == 1
-                && sys::X509_LOOKUP_meth_set_get_by_subject(method.as_ptr(), Some(look_up)) == 1;
+            let is_complete =
+                sys::X509_LOOKUP_meth_set_get_by_subject(method.as_ptr(), Some(look_up)) == 1;
             is_complete.then_some(Method(method))
         }
     });
     method.as_ref().map(|method| method.0).ok_or_else(|| SslError::take("X509_LOOKUP_meth_new"))
-}
-
-/// Where a store keeps its folders, besides the lookup that they belong to.
-fn index() -> Option<c_int> {
-    /// `CRYPTO_EX_INDEX_X509_STORE`
-    const OF_STORES: c_int = 4;
-    static INDEX: OnceLock<Option<c_int>> = OnceLock::new();
-
-    // SAFETY: no callbacks are registered.
-    *INDEX.get_or_init(|| unsafe {
-        let index =
-            openssl_sys::CRYPTO_get_ex_new_index(OF_STORES, 0, ptr::null_mut(), None, None, None);
-        (index >= 0).then_some(index)
-    })
-}
-
-/// # Safety
-/// `store` must be NULL or valid for `'a`.
-unsafe fn folders_of_store<'a>(store: *mut X509_STORE) -> Option<&'a Folders> {
-    let index = index().filter(|_| !store.is_null())?;
-    // SAFETY: the store and the index are valid; only `look_in` puts something there, which lives
-    // as long as the store.
-    unsafe { sys::X509_STORE_get_ex_data(store, index).cast::<Folders>().as_ref() }
-}
-
-/// # Safety
-/// `lookup` must be NULL or one of our method, and valid for `'a`.
-unsafe fn folders_of<'a>(lookup: *mut X509_LOOKUP) -> Option<&'a Folders> {
-    if lookup.is_null() {
-        return None;
-    }
-    // SAFETY: the lookup is one of ours, and only `make` puts something there, which is freed with
-    // it.
-    unsafe { sys::X509_LOOKUP_get_method_data(lookup).cast::<Folders>().as_ref() }
-}
-
-unsafe extern "C" fn make(lookup: *mut X509_LOOKUP) -> c_int {
-    let folders = Box::into_raw(Box::<Folders>::default());
-    // SAFETY: OpenSSL calls with a new lookup of our method.
-    unsafe { sys::X509_LOOKUP_set_method_data(lookup, folders.cast()) }
-}
-
-unsafe extern "C" fn free(lookup: *mut X509_LOOKUP) {
-    // SAFETY: OpenSSL calls once, with a lookup that `make` was called for, or has failed for.
-    unsafe {
-        let folders = sys::X509_LOOKUP_get_method_data(lookup).cast::<Folders>();
-        if !folders.is_null() {
-            drop(Box::from_raw(folders));
-        }
-    }
 }
 
 /// OpenSSL calls for what the store does not have, and for lists each time, since there may be more
@@ -330,10 +280,10 @@ unsafe extern "C" fn look_up(
     };
     // SAFETY: OpenSSL calls with a lookup of our method, which is its store's, a name and a place.
     unsafe {
-        let Some(folders) = folders_of(lookup) else {
+        let store = sys::X509_LOOKUP_get_store(lookup);
+        let Some(folders) = FOLDERS.get(X509StoreRef::from_ptr(store)) else {
             return 0;
         };
-        let store = sys::X509_LOOKUP_get_store(lookup);
         let is_done = catch_unwind(AssertUnwindSafe(|| {
             let hash = hash(X509NameRef::from_ptr(name.cast_mut()))?;
             folders.read(store, (kind, hash));

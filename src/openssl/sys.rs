@@ -244,20 +244,10 @@ unsafe extern "C" {
     -> c_int;
     pub fn X509_STORE_get_ex_data(store: *const X509_STORE, index: c_int) -> *mut c_void;
     pub fn X509_LOOKUP_meth_new(name: *const c_char) -> *mut X509_LOOKUP_METHOD;
-    pub fn X509_LOOKUP_meth_set_new_item(
-        method: *mut X509_LOOKUP_METHOD,
-        function: Option<unsafe extern "C" fn(lookup: *mut X509_LOOKUP) -> c_int>,
-    ) -> c_int;
-    pub fn X509_LOOKUP_meth_set_free(
-        method: *mut X509_LOOKUP_METHOD,
-        function: Option<unsafe extern "C" fn(lookup: *mut X509_LOOKUP)>,
-    ) -> c_int;
     pub fn X509_LOOKUP_meth_set_get_by_subject(
         method: *mut X509_LOOKUP_METHOD,
         function: Option<get_by_subject>,
     ) -> c_int;
-    pub fn X509_LOOKUP_set_method_data(lookup: *mut X509_LOOKUP, data: *mut c_void) -> c_int;
-    pub fn X509_LOOKUP_get_method_data(lookup: *const X509_LOOKUP) -> *mut c_void;
     pub fn X509_LOOKUP_get_store(lookup: *const X509_LOOKUP) -> *mut X509_STORE;
     pub fn X509_OBJECT_retrieve_by_subject(
         objects: *mut stack_st_X509_OBJECT,

@@ -73,7 +73,6 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(SSL_use_PrivateKey, 0) \
     FUNCTION(SSL_use_certificate, 0) \
     FUNCTION(X509_LOOKUP_meth_new, 0) \
-    FUNCTION(X509_LOOKUP_set_method_data, 0) \
     FUNCTION(X509_NAME_dup, 0) \
     FUNCTION(X509_NAME_print_ex, -1) \
     FUNCTION(X509_OBJECT_set1_X509, 0) \

@@ -12,6 +12,7 @@ mod address;
 mod address_ranges;
 #[cfg(not(fuzzing))]
 mod allocator;
+mod bounded;
 mod client_verify;
 #[cfg(not(any(test, fuzzing)))]
 mod directives;

@@ -235,7 +235,7 @@ my $numbers = sub {
 --- response_body eval
 ["NONE, no certificates\nSUCCESS, 1 certificates\nSUCCESS, 1 certificates\nNONE, no certificates\n",
  qq{client_certificates{event="requested"} 3\nclient_certificates{event="presented"} 2\n}
- . qq{client_certificates{event="absent"} 1\n}]
+ . qq{client_certificates{event="absent"} 1\ncache_hits{cache="authorities"} 2\ncache_misses{cache="authorities"} 1\n}]
 --- error_code eval
 [200, 200]
 --- no_error_log
@@ -256,6 +256,30 @@ my $numbers = sub {
 --- response_body eval
 [(<<'_EOC_') x 2, '']
 {
+  "cache_evictions": {
+    "authorities": 0,
+    "client_chains": 0,
+    "client_names": 0,
+    "server_certificates": 0,
+    "stores": 0,
+    "verdicts": 0
+  },
+  "cache_hits": {
+    "authorities": 0,
+    "client_chains": 0,
+    "client_names": 0,
+    "server_certificates": 0,
+    "stores": 0,
+    "verdicts": 0
+  },
+  "cache_misses": {
+    "authorities": 0,
+    "client_chains": 0,
+    "client_names": 0,
+    "server_certificates": 0,
+    "stores": 0,
+    "verdicts": 0
+  },
   "client_certificates": {
     "absent": 0,
     "presented": 0,
@@ -332,7 +356,7 @@ _EOC_
 --- response_headers eval
 ["Content-Type: text/html", "", "Content-Type: text/plain; version=0.0.4; charset=utf-8"]
 --- response_body_like eval
-["502 Bad", "^true\n0\n7 7\n\$", 'reason="unable to get local issuer certificate"']
+["502 Bad", "^true\n0\n10 10\n\$", 'reason="unable to get local issuer certificate"']
 
 
 
@@ -409,3 +433,101 @@ invalid number of arguments in "kong_tls_status" directive
 --- must_die
 --- error_log
 "kong_tls_status" directive could not make its shared memory zone: there is no memory, or another module has a zone of its name
+
+
+
+=== TEST 13: the caches, and one past the bytes of each
+--- http_config
+    lua_shared_dict certificates 1m;
+    init_worker_by_lua_block {
+        x509 = require "resty.kong.x509"
+        local function read(name)
+            local file = assert(io.open("$TEST_NGINX_PKI/" .. name))
+            local text = file:read("*a")
+            file:close()
+            return text
+        end
+        root = read("ca.crt")
+        policy = assert(require("resty.kong.plugins.mtls_auth").new {
+            { names = { "mtls.test" }, ca = { pem = root }, consumers = { { name = "alice", common_name = "client-1" } } } })
+        sni = assert(require("resty.kong.plugins.sni").new { dict = "certificates" })
+        assert(sni:set("a.test", read("gateway.crt") .. read("gateway.key")))
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/mtls.sock ssl;
+        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
+        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        ssl_certificate_by_lua_block { policy:certificate() }
+        location / {
+            access_by_lua_block { policy:access() }
+            content_by_lua_block { ngx.say("served") }
+        }
+    }
+    gateway {
+        ssl_certificate_by_lua_block {
+            local names = {}
+            for n = 1, tonumber(require("ngx.ssl").server_name():match("^n(%d+)")) do
+                names[n] = n .. ".test"
+            end
+            assert(kong.client.tls.request_client_certificate(ca.root, { names = names }))
+        }
+    }
+--- config
+    status;
+    location /stores {
+        content_by_lua_block {
+            for n = 1, tonumber(ngx.var.arg_n) do
+                assert(x509.store { pem = root .. (" "):rep(n % 2) })
+            end
+        }
+    }
+    location /large {
+        content_by_lua_block {
+            for n = 1, 5 do
+                assert(x509.store { pem = root .. (n .. " "):rep(1024 * 1024) })
+            end
+        }
+    }
+    location /sni {
+        content_by_lua_block {
+            for n = 1, 3 do
+                assert(sni:find("a.test"))
+            end
+        }
+    }
+    location /mtls {
+        content_by_lua_block {
+            local pki = "$TEST_NGINX_PKI"
+            for n = 1, 3 do
+                ngx.print(require("client").curl({ "-k", "--resolve", "mtls.test:443:127.0.0.1", "--unix-socket",
+                    "$TEST_NGINX_HTML_DIR/mtls.sock", "--cert", pki .. "/client1.crt", "--key", pki .. "/client1.key",
+                    "https://mtls.test/" }).out)
+            end
+        }
+    }
+    location /names {
+        content_by_lua_block {
+            for _, n in ipairs { 1, 1, 2 } do
+                local name = "n" .. n .. ".test"
+                require("client").curl { "-k", "--unix-socket", "$TEST_NGINX_HTML_DIR/gateway.sock", "https://" .. name .. "/" }
+            end
+        }
+    }
+    location /caches {
+        content_by_lua_block {
+            local text = ngx.location.capture("/status", { args = "format=prometheus" }).body
+            local function total(of)
+                return text:match("\nkong_tls_cache_" .. of .. '_total{cache="' .. ngx.var.arg_of .. '"} (%d+)\n')
+            end
+            ngx.say(total("hits"), " ", total("misses"), " ", total("evictions"))
+        }
+    }
+--- request eval
+# The policy has the store of the text without a space, and asks for names at each handshake, too.
+["GET /stores?n=5", "GET /caches?of=stores", "GET /large", "GET /caches?of=stores", "GET /sni",
+ "GET /caches?of=server_certificates", "GET /mtls", "GET /caches?of=verdicts", "GET /names", "GET /caches?of=client_names"]
+--- response_body_like eval
+['\A\z', '\A4 1 0\n\z', '\A\z', '\A4 6 [2-4]\n\z', '\A\z', '\A2 1 0\n\z', '\A(?:served\n){3}\z', '\A2 1 0\n\z',
+ '\A\z', '\A3 3 0\n\z']
+--- no_error_log
+[error]

@@ -7,12 +7,11 @@ use warnings;
 use lib 't/support';
 use TestKong;
 
-use Cwd qw(getcwd);
 use File::Temp qw(tempdir);
 use IO::Socket::INET;
 use Test::More;
 
-my $root = getcwd();
+my $root = project_root();
 my $readme = slurp('README.md');
 
 my ($configuration) = $readme =~ /^```nginx\n(.*?)^```$/ms;
@@ -113,6 +112,8 @@ my $page = slurp('docs/target.md');
 my @families = $counters =~ /^        name: "(\w+)",$/mg;
 my @metrics = $page =~ /^\| `kong_tls_(\w+)_total` \|/mg;
 is_deeply \@metrics, \@families, 'each metric is in the table, in the order in which they are shown';
+my ($caches) = $page =~ /^\| cache \|(.*?)\n\n/ms;
+is_deeply [sort $caches =~ /^\| `(\w+)` \|/mg], [sort $counters =~ /\("(\w+)", Self::/g], 'and each cache';
 my %values = map { $_ => 1 } $counters =~ /\("(\w+)", Counter::/g;
 like $page, qr/^\| `kong_tls_.*`$_`/m, "with the value $_" for sort keys %values;
 

@@ -73,7 +73,6 @@ __DATA__
             ngx.say("a.test: ", presented("a.test"))
         }
     }
---- timeout: 30
 --- request
 GET /t
 --- response_body
@@ -122,7 +121,6 @@ a.test: O=Test, CN=client-1
             ngx.say(select(2, shown:gsub("BEGIN CERTIFICATE", "")))
         }
     }
---- timeout: 30
 --- request
 GET /t
 --- response_body
@@ -177,7 +175,6 @@ alert handshake failure
             ngx.say(presented("a.test"))
         }
     }
---- timeout: 30
 --- request
 GET /t
 --- response_body
@@ -211,7 +208,6 @@ O=Test, CN=client-1
             ngx.say(presented("b.test"))
         }
     }
---- timeout: 30
 --- request
 GET /t
 --- response_body
@@ -352,7 +348,6 @@ nil
             ngx.say((select(2, pcall(many.set_all, many, "x")):gsub("^.-: ", "")))
         }
     }
---- timeout: 60
 --- request
 GET /t
 --- response_body
@@ -373,7 +368,7 @@ certificates must be a table, by names
         content_by_lua_block {
             local bounded = require "resty.kong.plugins.bounded"
             for _, limits in ipairs { { 100, 1e9 }, { 1e9, 1000 } } do
-                local cache = bounded.new(limits[1], limits[2])
+                local cache = bounded.new("verdicts", limits[1], limits[2])
                 local missed = 0
                 for turn = 1, 20 do
                     for key = 1, 101 do

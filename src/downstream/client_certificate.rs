@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::ffi::c_int;
-use std::num::NonZeroUsize;
 
 use openssl::error::ErrorStack;
 use openssl::ssl::{SslRef, SslVerifyMode};
@@ -26,13 +25,15 @@ use crate::openssl::object_cache::ObjectCache;
 use crate::openssl::revocation::Found;
 use crate::openssl::ssl::{self, Verification};
 use crate::openssl::{store, verification};
-use crate::status::counters::{self, Counter};
+use crate::status::counters::{self, Cache, Counter};
 
-/// How many lists of authorities a worker keeps ready.
-const LISTS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// How many bytes the lists of authorities take that a worker keeps ready, about: a thousand lists of
+/// ten authorities.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 thread_local! {
-    static AUTHORITIES: ObjectCache<CertificateAuthorities> = ObjectCache::new(LISTS);
+    static AUTHORITIES: ObjectCache<CertificateAuthorities> =
+        ObjectCache::new(MOST_BYTES, Cache::Authorities);
     static ADDRESSES: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 

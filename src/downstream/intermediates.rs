@@ -5,22 +5,25 @@
 //! all clients that present the same.
 
 use std::cell::RefCell;
-use std::num::NonZeroUsize;
+use std::convert::Infallible;
 use std::rc::Rc;
 
-use lru::LruCache;
 use openssl::error::ErrorStack;
 use openssl::stack::StackRef;
 use openssl::x509::{X509, X509Ref};
 
+use crate::bounded::BoundedCache;
 use crate::openssl::fingerprint::Encoding;
+use crate::status::counters::Cache;
 
-/// How many chains a worker keeps of clients whose certificate was verified in the handshake, and
-/// of others: these are whoever comes, and can't take the place of those.
-const VERIFIED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
-const OTHERS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
-/// The most bytes that one of them may take, as it is sent.
+/// How many bytes the chains take that a worker keeps of clients whose certificate was verified in
+/// the handshake, and of others: these are whoever comes, and can't take the place of those.
+const VERIFIED: usize = 4 * 1024 * 1024;
+const OTHERS: usize = 1024 * 1024;
+/// The most bytes that one of them may take, as it is sent, and how many times as many it takes when
+/// it is parsed, about.
 const LONGEST: usize = 16 * 1024;
+const PARSED: usize = 4;
 
 /// Intermediate certificates, in the order in which they were presented.
 pub type Intermediates = Rc<[X509]>;
@@ -28,11 +31,13 @@ pub type Intermediates = Rc<[X509]>;
 /// The SHA-256 digest of [`Intermediates`].
 pub type Digest = [u8; 32];
 
-type Known = RefCell<LruCache<Digest, Intermediates>>;
+type Known = BoundedCache<Digest, Intermediates>;
 
 thread_local! {
-    static OF_VERIFIED: Known = RefCell::new(LruCache::new(VERIFIED));
-    static OF_OTHERS: Known = RefCell::new(LruCache::new(OTHERS));
+    static OF_VERIFIED: RefCell<Known> =
+        RefCell::new(BoundedCache::counted(VERIFIED, Cache::ClientChains));
+    static OF_OTHERS: RefCell<Known> =
+        RefCell::new(BoundedCache::counted(OTHERS, Cache::ClientChains));
 }
 
 /// Why a chain is not kept.
@@ -58,9 +63,12 @@ pub fn keep(chain: &StackRef<X509>, is_verified: bool) -> Result<Digest, NotKept
     }
     let digest = encoding.digest();
     let known = if is_verified { &OF_VERIFIED } else { &OF_OTHERS };
-    known.with_borrow_mut(|known| {
-        known.get_or_insert(digest, || chain.iter().map(X509Ref::to_owned).collect());
-    });
+    known
+        .with_borrow_mut(|known| {
+            let make = || Ok(chain.iter().map(X509Ref::to_owned).collect());
+            known.get_or_try_insert(&digest, make, |_| PARSED * length)
+        })
+        .map_err(|never: Infallible| match never {})?;
     Ok(digest)
 }
 
@@ -68,12 +76,12 @@ pub fn keep(chain: &StackRef<X509>, is_verified: bool) -> Result<Digest, NotKept
 pub fn find(digest: &Digest) -> Option<Intermediates> {
     [&OF_VERIFIED, &OF_OTHERS]
         .into_iter()
-        .find_map(|known| known.with_borrow_mut(|known| known.get(digest).map(Rc::clone)))
+        .find_map(|known| known.with_borrow_mut(|known| known.get(digest).cloned()))
 }
 
 /// Drops the chains that this worker keeps.
 pub fn clear_cache() {
     for known in [&OF_VERIFIED, &OF_OTHERS] {
-        known.with_borrow_mut(LruCache::clear);
+        known.with_borrow_mut(BoundedCache::clear);
     }
 }

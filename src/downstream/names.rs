@@ -4,15 +4,16 @@
 //! A session remembers their digest alone; a worker keeps the names, once for all clients.
 
 use std::cell::RefCell;
-use std::num::NonZeroUsize;
 use std::rc::Rc;
 
-use lru::LruCache;
-
+use crate::bounded::BoundedCache;
 use crate::openssl::fingerprint::Encoding;
+use crate::status::counters::Cache;
 
-/// How many lists of names a worker keeps. A session with another is not resumed.
-const LISTS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// How many bytes the lists of names take that a worker keeps. A session with another is not resumed.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// What a list, and each of its names, takes beside the letters, about.
+const OVERHEAD: usize = 64;
 /// The number of bytes of the longest name of a host (RFC 1035, section 2.3.4).
 const LONGEST: usize = 253;
 
@@ -20,7 +21,8 @@ const LONGEST: usize = 253;
 pub type Digest = [u8; 32];
 
 thread_local! {
-    static KNOWN: RefCell<LruCache<Digest, Rc<Names>>> = RefCell::new(LruCache::new(LISTS));
+    static KNOWN: RefCell<BoundedCache<Digest, Rc<Names>>> =
+        RefCell::new(BoundedCache::counted(MOST_BYTES, Cache::ClientNames));
 }
 
 /// What is no name.
@@ -56,6 +58,11 @@ impl Names {
             list.dedup();
         }
         Ok(names)
+    }
+
+    /// How many bytes they take, about.
+    fn bytes(&self) -> usize {
+        self.exact.iter().chain(&self.below).map(|name| OVERHEAD + name.len()).sum()
     }
 
     /// Whether `host`, which is normalized, is one of them. `*.` stands for any number of labels.
@@ -100,20 +107,24 @@ pub fn keep<'a>(given: impl Iterator<Item = &'a [u8]> + Clone) -> Result<KnownNa
     }
     let digest = encoding.digest();
     let names = KNOWN.with_borrow_mut(|known| {
-        known.try_get_or_insert(digest, || Names::new(given).map(Rc::new)).map(Rc::clone)
+        known.get_or_try_insert(
+            &digest,
+            || Names::new(given).map(Rc::new),
+            |names| OVERHEAD + names.bytes(),
+        )
     })?;
     Ok(KnownNames { digest, names })
 }
 
 /// The list with `digest`, if it is still known.
 pub fn find(digest: &Digest) -> Option<KnownNames> {
-    let names = KNOWN.with_borrow_mut(|known| known.get(digest).map(Rc::clone))?;
+    let names = KNOWN.with_borrow_mut(|known| known.get(digest).cloned())?;
     Some(KnownNames { digest: *digest, names })
 }
 
 /// Drops the lists that this worker keeps.
 pub fn clear_cache() {
-    KNOWN.with_borrow_mut(LruCache::clear);
+    KNOWN.with_borrow_mut(BoundedCache::clear);
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ use crate::openssl::san::RequiredNames;
 use crate::openssl::store::TrustedStore;
 use crate::phase::Function;
 use crate::request::RequestState;
+use crate::status::counters::{self, Cache, CacheEvent};
 use crate::upstream::forwarding::{
     Forwarding, InvalidArgument, Target, is_block_name, timeouts, tries,
 };
@@ -79,6 +80,8 @@ api! {
         "void (*moment)(double *clocks)";
     counts: fn(f64, f64, f64) -> c_int,
         "int (*counts)(double monotonic, double date, double ends)";
+    count_cache: fn(*const c_char, usize, c_int) -> (),
+        "void (*count_cache)(const char *cache, size_t length, int event)";
     decode_url: fn(*const c_char, usize, *mut Text) -> c_int,
         "int (*decode_url)(const char *value, size_t length, void *text)";
     decode_base64: fn(*const c_char, usize, *mut Text) -> c_int,
@@ -413,6 +416,20 @@ unsafe extern "C" fn counts(monotonic: f64, date: f64, ends: f64) -> c_int {
 }
 
 /// The DER of a certificate that is URL-encoded PEM.
+/// Counts what has happened in a cache of the plugins': 0 for something that was found, 1 for what
+/// was not, 2 for what has made room.
+unsafe extern "C" fn count_cache(cache: *const c_char, length: usize, event: c_int) {
+    guard("count_cache", process_log(), (), || {
+        // SAFETY: our Lua code passes a string.
+        let cache = Cache::by_name(unsafe { bytes(cache, length) });
+        let event = [CacheEvent::Hit, CacheEvent::Miss, CacheEvent::Eviction]
+            .get(usize::try_from(event).unwrap_or(usize::MAX));
+        if let (Some(cache), Some(event)) = (cache, event) {
+            counters::count_cache(cache, *event, 1);
+        }
+    });
+}
+
 unsafe extern "C" fn decode_url(value: *const c_char, length: usize, text: *mut Text) -> c_int {
     // SAFETY: our Lua code passes a string and a valid text.
     unsafe { run("decode_url", text, || header_certificate::from_url(bytes(value, length))) }

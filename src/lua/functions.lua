@@ -401,6 +401,14 @@ function M.client_objection()
 end
 
 
+-- Counts what has happened in a cache, by its name in the status.
+M.HIT, M.MISS, M.EVICTION = 0, 1, 2
+
+function M.count_cache(cache, event)
+    api.count_cache(cache, #cache, event)
+end
+
+
 -- Whether functions could take such values, before there is a request: true, or nil and what is wrong.
 
 function M.check_upstream(host)

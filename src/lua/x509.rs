@@ -6,12 +6,10 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::ffi::{OsStr, c_char, c_int, c_void};
 use std::fmt::Display;
-use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use foreign_types::{ForeignType, ForeignTypeRef};
-use lru::LruCache;
 use openssl::pkey::{PKey, PKeyRef, Private};
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::store::{X509Store, X509StoreRef};
@@ -19,6 +17,7 @@ use openssl::x509::{X509, X509Ref};
 
 use super::ffi::{ERROR, NONE, OK, Text, api, bytes, run};
 use crate::address_ranges::{AddressRanges, InvalidRange};
+use crate::bounded::BoundedCache;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::time;
@@ -29,6 +28,7 @@ use crate::openssl::presentable::{self, Side};
 use crate::openssl::store::{self, InvalidStore, Sources};
 use crate::openssl::verification::{self, Failure, Purpose, Terms};
 use crate::openssl::{certificate, certificate_authorities, lua_object, pem};
+use crate::status::counters::Cache;
 
 type Pointer = *mut c_void;
 type Letters = *const c_char;
@@ -432,17 +432,20 @@ unsafe extern "C" fn store_make(
     }
 }
 
-/// How many stores of which texts a worker keeps.
-const STORES: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// How many bytes the stores take that a worker keeps by their texts; and how many times as many as
+/// its text one takes, and beside it, about.
+const MOST_BYTES: usize = 32 * 1024 * 1024;
+const PARSED: usize = 4;
+const STORE: usize = 4 * 1024;
 
 thread_local! {
-    static SHARED: RefCell<LruCache<Fingerprint, X509Store>> =
-        RefCell::new(LruCache::new(STORES));
+    static SHARED: RefCell<BoundedCache<Fingerprint, X509Store>> =
+        RefCell::new(BoundedCache::counted(MOST_BYTES, Cache::Stores));
 }
 
 /// Drops the stores that this worker keeps.
 pub fn clear_cache() {
-    SHARED.with_borrow_mut(LruCache::clear);
+    SHARED.with_borrow_mut(BoundedCache::clear);
 }
 
 /// A store of these sources. Stores of the same texts are one: what was connected with it serves
@@ -460,7 +463,8 @@ fn shared(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
             Some(store) => store::reference(store)?,
             None => {
                 let store = store::build(sources)?;
-                shared.put(key, store::reference(&store)?);
+                let bytes = STORE + PARSED * (pem.len() + revoked[1].len());
+                shared.insert(key, store::reference(&store)?, bytes);
                 store
             }
         };

@@ -1,10 +1,14 @@
 //! A bounded cache of what was made from objects of OpenSSL, found by their addresses.
 
 use std::cell::RefCell;
-use std::num::NonZeroUsize;
 use std::rc::Rc;
 
-use lru::LruCache;
+use crate::bounded::BoundedCache;
+use crate::status::counters::Cache;
+
+/// What a value takes beside its objects, and for each of them: its address and its name, about.
+const ENTRY: usize = 4 * 1024;
+const OBJECT: usize = 1024;
 
 /// What an entry was made from: the addresses of objects.
 pub type Addresses = [usize];
@@ -18,14 +22,14 @@ pub trait HoldsItsObjects {
     fn addresses(&self) -> Vec<usize>;
 }
 
-/// A cache of `capacity` entries; the least recently used one makes room for another.
+/// A cache of entries that take so many bytes at most.
 pub struct ObjectCache<V> {
-    entries: RefCell<LruCache<Box<Addresses>, Rc<V>>>,
+    entries: RefCell<BoundedCache<Rc<Addresses>, Rc<V>>>,
 }
 
 impl<V: HoldsItsObjects> ObjectCache<V> {
-    pub fn new(capacity: NonZeroUsize) -> Self {
-        Self { entries: RefCell::new(LruCache::new(capacity)) }
+    pub fn new(most_bytes: usize, counted_as: Cache) -> Self {
+        Self { entries: RefCell::new(BoundedCache::counted(most_bytes, counted_as)) }
     }
 
     /// The value for the objects at `addresses`, made by `make` where there is none.
@@ -41,7 +45,8 @@ impl<V: HoldsItsObjects> ObjectCache<V> {
         }
         let value = Rc::new(make()?);
         if value.addresses() == addresses {
-            self.entries.borrow_mut().put(addresses.into(), Rc::clone(&value));
+            let bytes = ENTRY + addresses.len() * OBJECT;
+            self.entries.borrow_mut().insert(addresses.into(), Rc::clone(&value), bytes);
         }
         Ok(value)
     }
@@ -66,13 +71,13 @@ mod tests {
         }
     }
 
-    fn cache(capacity: usize) -> ObjectCache<Value> {
-        ObjectCache::new(NonZeroUsize::new(capacity).unwrap())
+    fn cache() -> ObjectCache<Value> {
+        ObjectCache::new(64 * 1024, Cache::Authorities)
     }
 
     #[test]
     fn a_value_is_made_once() {
-        let cache = cache(2);
+        let cache = cache();
         let made = Cell::new(0);
         let make = || {
             made.set(made.get() + 1);
@@ -86,7 +91,7 @@ mod tests {
 
     #[test]
     fn whole_keys_are_compared() {
-        let cache = cache(8);
+        let cache = cache();
         for addresses in [&[1, 2][..], &[2, 1], &[1], &[1, 2, 3], &[]] {
             let value =
                 cache.get_or_make(addresses, || Ok::<_, ()>(Value(addresses.to_vec()))).unwrap();
@@ -95,36 +100,30 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_used_makes_room() {
-        let cache = cache(2);
-        let get = |address: usize| {
-            let made = Cell::new(false);
-            cache
-                .get_or_make(&[address], || {
-                    made.set(true);
-                    Ok::<_, ()>(Value(vec![address]))
-                })
-                .unwrap();
-            made.get()
-        };
-        assert!(get(1));
-        assert!(get(2));
-        assert!(!get(1));
-        assert!(get(3));
-        assert!(!get(1));
-        assert!(get(2));
+    fn many_objects_take_much() {
+        let cache = cache();
+        let many: Vec<_> = (0..64).collect();
+        let made = Cell::new(0);
+        for _ in 0..2 {
+            let make = || {
+                made.set(made.get() + 1);
+                Ok::<_, ()>(Value(many.clone()))
+            };
+            cache.get_or_make(&many, make).unwrap();
+        }
+        assert_eq!(made.get(), 2);
     }
 
     #[test]
     fn an_error_is_not_kept() {
-        let cache = cache(2);
+        let cache = cache();
         assert!(cache.get_or_make(&[1], || Err("no")).is_err());
         assert!(cache.get_or_make(&[1], || Ok::<_, ()>(Value(vec![1]))).is_ok());
     }
 
     #[test]
     fn a_value_that_does_not_hold_its_objects_is_not_kept() {
-        let cache = cache(2);
+        let cache = cache();
         cache.get_or_make(&[1], || Ok::<_, ()>(Value(vec![7]))).unwrap();
         let again = cache.get_or_make(&[1], || Ok::<_, ()>(Value(vec![1]))).unwrap();
         assert_eq!(again.0, [1]);

@@ -36,6 +36,56 @@ pub enum Counter {
 /// How many of them there are.
 const COUNTERS: usize = Counter::RefusedRequired as usize + 1;
 
+/// A cache of what a worker has found out, or made, and may make again. What there can be many of
+/// makes room in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// What `request_client_certificate` has made of lists of authorities.
+    Authorities,
+    /// The intermediate certificates of clients, for sessions that they resume.
+    ClientChains,
+    /// The names that the result of a client's verification counts for.
+    ClientNames,
+    /// The stores of `resty.kong.x509`, by their texts.
+    Stores,
+    /// What the plugins have found of clients' chains.
+    Verdicts,
+    /// The certificates that `resty.kong.plugins.sni` has parsed.
+    ServerCertificates,
+}
+
+impl Cache {
+    /// All of them, with what they are called in the status.
+    pub const ALL: &[(&'static str, Self)] = &[
+        ("authorities", Self::Authorities),
+        ("client_chains", Self::ClientChains),
+        ("client_names", Self::ClientNames),
+        ("stores", Self::Stores),
+        ("verdicts", Self::Verdicts),
+        ("server_certificates", Self::ServerCertificates),
+    ];
+
+    /// The one of this name.
+    pub fn by_name(name: &[u8]) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, cache)| *cache)
+    }
+}
+
+const CACHES: usize = Cache::ALL.len();
+
+/// What happens in a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheEvent {
+    /// Something was asked for, and there.
+    Hit,
+    /// It was not.
+    Miss,
+    /// Something has made room for another.
+    Eviction,
+}
+
+const CACHE_EVENTS: usize = CacheEvent::Eviction as usize + 1;
+
 /// Failed verifications are counted by OpenSSL's number for the reason; the last one is for all
 /// that are greater.
 const REASONS: usize = 128;
@@ -44,6 +94,7 @@ const REASONS: usize = 128;
 #[repr(C)]
 pub struct Counters {
     counters: [AtomicU64; COUNTERS],
+    caches: [[AtomicU64; CACHE_EVENTS]; CACHES],
     reasons: [AtomicU64; REASONS],
 }
 
@@ -72,6 +123,16 @@ pub fn count(counter: Counter) {
     current().count(counter);
 }
 
+/// Counts what has happened so many times.
+pub fn count_times(counter: Counter, times: usize) {
+    current().counters[counter as usize].fetch_add(times as u64, Ordering::Relaxed);
+}
+
+/// Counts what has happened so many times in a cache.
+pub fn count_cache(cache: Cache, event: CacheEvent, times: usize) {
+    current().cache(cache, event).fetch_add(times as u64, Ordering::Relaxed);
+}
+
 /// Counts a service that failed verification.
 pub fn count_verification_failure(reason: X509VerifyResult) {
     current().count_verification_failure(reason);
@@ -81,6 +142,7 @@ impl Counters {
     pub const fn new() -> Self {
         Self {
             counters: [const { AtomicU64::new(0) }; COUNTERS],
+            caches: [const { [const { AtomicU64::new(0) }; CACHE_EVENTS] }; CACHES],
             reasons: [const { AtomicU64::new(0) }; REASONS],
         }
     }
@@ -92,6 +154,10 @@ impl Counters {
     fn count_verification_failure(&self, reason: X509VerifyResult) {
         let number = usize::try_from(reason.as_raw()).unwrap_or(REASONS).min(REASONS - 1);
         self.reasons[number].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn cache(&self, cache: Cache, event: CacheEvent) -> &AtomicU64 {
+        &self.caches[cache as usize][event as usize]
     }
 
     fn value(&self, counter: Counter) -> u64 {
@@ -130,6 +196,8 @@ pub enum Values {
     One(Counter),
     /// By the value of a label.
     Labelled(&'static str, &'static [(&'static str, Counter)]),
+    /// By the cache.
+    OfCaches(CacheEvent),
     /// By the reason; those that there are.
     VerificationFailures,
 }
@@ -189,6 +257,21 @@ pub const FAMILIES: &[Family] = &[
         ),
     },
     Family {
+        name: "cache_hits",
+        help: "What was found in a cache of a worker.",
+        values: Values::OfCaches(CacheEvent::Hit),
+    },
+    Family {
+        name: "cache_misses",
+        help: "What was not found in a cache of a worker, and made anew.",
+        values: Values::OfCaches(CacheEvent::Miss),
+    },
+    Family {
+        name: "cache_evictions",
+        help: "Entries of a cache of a worker that made room for others.",
+        values: Values::OfCaches(CacheEvent::Eviction),
+    },
+    Family {
         name: "refusals",
         help: "Attempts to reach a service that were refused because a setting of the request could \
                not be applied.",
@@ -225,6 +308,15 @@ impl Family {
                 label,
                 values.iter().map(|(value, counter)| (*value, counters.value(*counter))).collect(),
             ),
+            Values::OfCaches(event) => Totals::Labelled(
+                "cache",
+                Cache::ALL
+                    .iter()
+                    .map(|(name, cache)| {
+                        (*name, counters.cache(*cache, event).load(Ordering::Relaxed))
+                    })
+                    .collect(),
+            ),
             Values::VerificationFailures => {
                 Totals::Labelled("reason", counters.verification_failures().into_iter().collect())
             }
@@ -259,11 +351,18 @@ pub mod tests {
                 Values::Labelled(_, values) => {
                     seen.extend(values.iter().map(|(_, counter)| *counter as usize));
                 }
-                Values::VerificationFailures => {}
+                Values::OfCaches(_) | Values::VerificationFailures => {}
             }
         }
         seen.sort_unstable();
         assert_eq!(seen, (0..COUNTERS).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_cache_is_shown_in_its_place() {
+        for (place, (_, cache)) in Cache::ALL.iter().enumerate() {
+            assert_eq!(*cache as usize, place);
+        }
     }
 
     #[test]

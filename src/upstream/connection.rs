@@ -11,7 +11,7 @@ use std::rc::Rc;
 use ngx::ffi::ngx_connection_t;
 use openssl::ssl::{SslRef, SslSession, SslVersion};
 
-use super::session_cache::{Evicted, Session, SessionCache, SessionKey, Validity};
+use super::session_cache::{Session, SessionCache, SessionKey, Validity};
 use crate::identity::Key;
 use crate::nginx::connection::{Connection, process_log};
 use crate::nginx::panic::guard;
@@ -229,9 +229,7 @@ impl UpstreamConnection {
         if has_failed {
             if let Some(Sessions { cache, key, .. }) = &self.sessions {
                 let evicted = cache.borrow_mut().refused(key, time::now());
-                if evicted == Evicted::Another {
-                    counters::count(Counter::SessionCacheEviction);
-                }
+                counters::count_times(Counter::SessionCacheEviction, evicted);
             }
         }
         has_failed
@@ -292,8 +290,6 @@ pub unsafe extern "C" fn save_session(connection: *mut ngx_connection_t) {
         let put = if known.is_passing() { SessionCache::put_passing } else { SessionCache::put };
         let evicted =
             put(&mut cache.borrow_mut(), *key, session.to_owned(), size, validity, time::now());
-        if evicted == Evicted::Another {
-            counters::count(Counter::SessionCacheEviction);
-        }
+        counters::count_times(Counter::SessionCacheEviction, evicted);
     });
 }

@@ -1,11 +1,9 @@
 //! TLS sessions with upstreams, kept by identity and address.
 
-use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 
-use lru::LruCache;
-
 use crate::address::Address;
+use crate::bounded::BoundedCache;
 use crate::identity::Key;
 
 /// What a session may be resumed for. The name that was sent to the peer is part of the identity.
@@ -42,14 +40,6 @@ pub trait Session: Clone {
     fn is_single_use(&self) -> bool;
 }
 
-/// What made room for a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Evicted {
-    None,
-    /// The entry of another key.
-    Another,
-}
-
 /// How many sessions of single use an entry has at most. A full handshake brings two as a rule, and
 /// one that resumes brings one, but only after its end: those that begin meanwhile need others.
 const SESSIONS_OF_AN_ENTRY: usize = 4;
@@ -82,41 +72,65 @@ struct Entry<S> {
     refusals: u32,
     /// Until when none is offered.
     withheld_until: u64,
-    /// Whether nobody has come back to it: see [`SessionCache::put_passing`].
-    is_passing: bool,
 }
 
-impl<S> Entry<S> {
+impl<S: Session> Entry<S> {
     fn new() -> Self {
-        Self { sessions: Vec::new(), refusals: 0, withheld_until: 0, is_passing: false }
+        Self { sessions: Vec::new(), refusals: 0, withheld_until: 0 }
     }
 
     fn bytes(&self) -> usize {
         self.sessions.iter().map(|kept| kept.size).sum()
     }
+
+    /// The newest session that has not expired. See [`SessionCache::get`].
+    fn take(&mut self, lifetime: u64, now: Now) -> Option<(S, Validity)> {
+        while let Some(kept) = self.sessions.pop() {
+            let Kept { session, validity, size } = kept;
+            if is_over(validity, lifetime, now) || !session.is_resumable() {
+                continue;
+            }
+            if self.sessions.is_empty() || !session.is_single_use() {
+                self.sessions.push(Kept { session: session.clone(), validity, size });
+            }
+            return Some((session, validity));
+        }
+        None
+    }
+
+    /// Keeps a session in the place of those that were there, or beside the newest of them. One that
+    /// takes more than `most_bytes` is not kept.
+    fn put(&mut self, kept: Kept<S>, most_bytes: usize) {
+        if kept.size > most_bytes {
+            return;
+        }
+        let most = if kept.session.is_single_use() { SESSIONS_OF_AN_ENTRY } else { 1 };
+        self.sessions.push(kept);
+        while self.sessions.len() > most || self.bytes() > most_bytes {
+            self.sessions.remove(0);
+        }
+    }
 }
 
-/// A cache of sessions. When it is full, by the number of entries or by the bytes of their
-/// sessions, those that were used longest ago make room.
+type Entries<S> = BoundedCache<SessionKey, Entry<S>>;
+
+/// A cache of sessions, bounded by the number of entries and by the bytes of their sessions.
 pub struct SessionCache<S> {
-    entries: LruCache<SessionKey, Entry<S>>,
-    capacity: NonZeroUsize,
-    /// Of all sessions.
-    bytes: usize,
-    /// The keys that were passing when they were put in, the first one first.
-    passing: VecDeque<SessionKey>,
+    entries: Entries<S>,
+    /// Those to which nobody has come back yet: see [`SessionCache::put_passing`].
+    passing: Entries<S>,
     /// Milliseconds since the first handshake.
     lifetime: u64,
 }
 
 impl<S: Session> SessionCache<S> {
     pub fn new(capacity: NonZeroUsize, lifetime: u64) -> Self {
-        // Unbounded, because a bounded one allocates its whole table at once.
+        let passing = NonZeroUsize::new(capacity.get() / PART_OF_PASSING);
+        let passing = passing.unwrap_or(NonZeroUsize::MIN);
+        let bytes = |entries: NonZeroUsize| entries.get().saturating_mul(BYTES_OF_AN_ENTRY);
         Self {
-            entries: LruCache::unbounded(),
-            capacity,
-            bytes: 0,
-            passing: VecDeque::new(),
+            entries: BoundedCache::new(capacity, bytes(capacity)),
+            passing: BoundedCache::new(passing, bytes(passing)),
             lifetime,
         }
     }
@@ -127,35 +141,24 @@ impl<S: Session> SessionCache<S> {
     /// the same time may share it, and it is of no use when the first of them is done.
     pub fn get(&mut self, key: &SessionKey, now: Now) -> Option<(S, Validity)> {
         let lifetime = self.lifetime;
-        let Entry { sessions, refusals, withheld_until, is_passing: _ } =
-            self.entries.get_mut(key)?;
-        if now.monotonic < *withheld_until {
+        let cache = self.cache_of(key);
+        let entry = cache.get(key)?;
+        if now.monotonic < entry.withheld_until {
             return None;
         }
-        while let Some(kept) = sessions.pop() {
-            let Kept { session, validity, size } = kept;
-            self.bytes -= size;
-            if is_over(validity, lifetime, now) || !session.is_resumable() {
-                continue;
-            }
-            if sessions.is_empty() || !session.is_single_use() {
-                self.bytes += size;
-                sessions.push(Kept { session: session.clone(), validity, size });
-            }
-            return Some((session, validity));
+        let found = entry.take(lifetime, now);
+        if entry.sessions.is_empty() && entry.refusals == 0 {
+            cache.remove(key);
+        } else {
+            let bytes = entry.bytes();
+            cache.resize(key, bytes);
         }
-        if *refusals == 0 {
-            self.entries.pop(key);
-        }
-        None
-    }
-
-    fn most_bytes(&self) -> usize {
-        self.capacity.get().saturating_mul(BYTES_OF_AN_ENTRY)
+        found
     }
 
     /// Keeps `session`, unless it has expired already: beside those that were there, or, if it may
-    /// be used more than once, in their place. It takes `size` bytes.
+    /// be used more than once, in their place. It takes `size` bytes. Returns how many entries have
+    /// made room.
     pub fn put(
         &mut self,
         key: SessionKey,
@@ -163,25 +166,12 @@ impl<S: Session> SessionCache<S> {
         size: usize,
         validity: Validity,
         now: Now,
-    ) -> Evicted {
-        if is_over(validity, self.lifetime, now) || size > self.most_bytes() {
-            return Evicted::None;
+    ) -> usize {
+        if is_over(validity, self.lifetime, now) {
+            return 0;
         }
-        let Entry { sessions, refusals: _, withheld_until, is_passing } =
-            self.entries.get_or_insert_mut(key, Entry::new);
-        *is_passing = false;
-        if now.monotonic < *withheld_until {
-            return Evicted::None;
-        }
-        let without = match sessions.len() {
-            all if !session.is_single_use() => all,
-            SESSIONS_OF_AN_ENTRY => 1,
-            _ => 0,
-        };
-        self.bytes -= sessions.drain(..without).map(|kept| kept.size).sum::<usize>();
-        self.bytes += size;
-        sessions.push(Kept { session, validity, size });
-        self.make_room()
+        let before = self.passing.remove(&key).or_else(|| self.entries.remove(&key));
+        put(&mut self.entries, key, before, Kept { session, validity, size }, now)
     }
 
     /// As [`SessionCache::put`], for a key that may never be asked for again, as that of a store
@@ -194,67 +184,55 @@ impl<S: Session> SessionCache<S> {
         size: usize,
         validity: Validity,
         now: Now,
-    ) -> Evicted {
-        if self.entries.contains(&key) {
-            return self.put(key, session, size, validity, now);
+    ) -> usize {
+        if is_over(validity, self.lifetime, now) {
+            return 0;
         }
-        if self.passing.len() >= (self.capacity.get() / PART_OF_PASSING).max(1) {
-            self.evict_passing();
-        }
-        let evicted = self.put(key, session, size, validity, now);
-        if let Some(entry) = self.entries.peek_mut(&key) {
-            entry.is_passing = true;
-            self.passing.push_back(key);
-        }
-        evicted
+        let cache = if self.entries.contains(&key) { &mut self.entries } else { &mut self.passing };
+        let before = cache.remove(&key);
+        put(cache, key, before, Kept { session, validity, size }, now)
     }
 
     /// Forgets all sessions for `key`, of which the peer has refused one, or broken off a handshake
     /// that had offered it. A peer that does so again and again is offered none for a while.
-    pub fn refused(&mut self, key: &SessionKey, now: Now) -> Evicted {
-        let entry = self.entries.get_or_insert_mut(*key, Entry::new);
-        self.bytes -= entry.sessions.drain(..).map(|kept| kept.size).sum::<usize>();
+    pub fn refused(&mut self, key: &SessionKey, now: Now) -> usize {
+        let cache = self.cache_of(key);
+        let mut entry = cache.remove(key).unwrap_or_else(Entry::new);
+        entry.sessions.clear();
         entry.refusals = entry.refusals.saturating_add(1);
         if entry.refusals >= REFUSALS {
             entry.withheld_until = now.monotonic + WITHHELD;
         }
-        self.make_room()
+        cache.insert(*key, entry, 0)
     }
 
     /// Notes that the peer has resumed a session for `key`.
     pub fn accepted(&mut self, key: &SessionKey) {
-        if let Some(entry) = self.entries.peek_mut(key) {
+        if let Some(entry) = self.cache_of(key).get(key) {
             entry.refusals = 0;
         }
     }
 
-    fn make_room(&mut self) -> Evicted {
-        let mut evicted = Evicted::None;
-        // The one that was put in last is the last to go.
-        while self.entries.len() > self.capacity.get() || self.bytes > self.most_bytes() {
-            if !self.evict_passing() {
-                let Some((_, entry)) = self.entries.pop_lru() else {
-                    break;
-                };
-                self.bytes -= entry.bytes();
-            }
-            evicted = Evicted::Another;
-        }
-        evicted
+    /// Where `key` is, or would be.
+    fn cache_of(&mut self, key: &SessionKey) -> &mut Entries<S> {
+        if self.passing.contains(key) { &mut self.passing } else { &mut self.entries }
     }
+}
 
-    /// Takes out the first entry that is passing. `false` if there is none.
-    fn evict_passing(&mut self) -> bool {
-        while let Some(first) = self.passing.pop_front() {
-            if self.entries.peek(&first).is_some_and(|entry| entry.is_passing) {
-                if let Some(entry) = self.entries.pop(&first) {
-                    self.bytes -= entry.bytes();
-                    return true;
-                }
-            }
-        }
-        false
+/// Puts a session in a cache, beside those that were kept for its key before.
+fn put<S: Session>(
+    cache: &mut Entries<S>,
+    key: SessionKey,
+    before: Option<Entry<S>>,
+    kept: Kept<S>,
+    now: Now,
+) -> usize {
+    let mut entry = before.unwrap_or_else(Entry::new);
+    if now.monotonic >= entry.withheld_until {
+        entry.put(kept, cache.most_bytes());
     }
+    let bytes = entry.bytes();
+    cache.insert(key, entry, bytes)
 }
 
 fn is_over(validity: Validity, lifetime: u64, now: Now) -> bool {
@@ -366,19 +344,19 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_used_makes_room_and_is_dropped() {
+    fn what_makes_room_is_dropped() {
         let mut cache = SessionCache::new(NonZeroUsize::new(2).unwrap(), 100);
         let sessions: Vec<_> = (0..3).map(|index| Ticket(index, Rc::default())).collect();
-        for (index, session) in sessions.iter().take(2).enumerate() {
-            cache.put(key(index as u64, b"a"), session.clone(), 1, since(0), at(0));
-        }
-        assert!(cache.get(&key(0, b"a"), at(0)).is_some());
-        let evicted = cache.put(key(2, b"a"), sessions[2].clone(), 1, since(0), at(0));
-        assert_eq!(evicted, Evicted::Another);
-
-        let kept: Vec<_> =
-            sessions.iter().map(|Ticket(_, used)| Rc::strong_count(used) == 2).collect();
-        assert_eq!(kept, [true, false, true]);
+        let evicted: Vec<_> = (0..)
+            .zip(&sessions)
+            .map(|(index, session)| {
+                cache.put(key(index, b"a"), session.clone(), 1, since(0), at(0))
+            })
+            .collect();
+        assert_eq!(evicted, [0, 0, 1]);
+        let kept = sessions.iter().filter(|Ticket(_, used)| Rc::strong_count(used) == 2).count();
+        assert_eq!(kept, 2);
+        assert!(cache.get(&key(2, b"a"), at(0)).is_some());
     }
 
     /// A cache in which this many tickets were put at 0, and the function that takes one out.
@@ -425,7 +403,7 @@ mod tests {
     fn a_refusal_takes_all_sessions_of_the_key_and_no_others() {
         let (mut cache, _) = tickets(3);
         cache.put(key(2, b"a"), Ticket(9, Rc::default()), 1, since(0), at(0));
-        assert_eq!(cache.refused(&key(1, b"a"), at(0)), Evicted::None);
+        assert_eq!(cache.refused(&key(1, b"a"), at(0)), 0);
         assert!(cache.get(&key(1, b"a"), at(0)).is_none());
         assert!(cache.get(&key(2, b"a"), at(0)).is_some());
         // One refusal may be an accident.
@@ -483,48 +461,56 @@ mod tests {
         let put = |cache: &mut SessionCache<&'static str>, context, size| {
             cache.put(key(context, b"a"), "session", size, since(0), at(0))
         };
-        assert_eq!(put(&mut cache, 1, large), Evicted::None);
-        assert_eq!(put(&mut cache, 2, large), Evicted::None);
-        assert_eq!(put(&mut cache, 3, large), Evicted::Another);
+        assert_eq!(put(&mut cache, 1, large), 0);
+        assert_eq!(put(&mut cache, 2, large), 0);
+        assert_eq!(put(&mut cache, 3, large), 1);
         assert!(cache.get(&key(1, b"a"), at(0)).is_none());
         assert!(cache.get(&key(2, b"a"), at(0)).is_some());
         // In the place of its own.
-        assert_eq!(put(&mut cache, 3, large), Evicted::None);
-        assert_eq!(cache.bytes, 2 * large);
+        assert_eq!(put(&mut cache, 3, large), 0);
+        assert_eq!(cache.entries.bytes(), 2 * large);
         // More than all of it.
-        assert_eq!(put(&mut cache, 4, 5 * BYTES_OF_AN_ENTRY), Evicted::None);
+        assert_eq!(put(&mut cache, 4, 5 * BYTES_OF_AN_ENTRY), 0);
         assert!(cache.get(&key(4, b"a"), at(0)).is_none());
         cache.refused(&key(2, b"a"), at(0));
         cache.refused(&key(3, b"a"), at(0));
-        assert_eq!(cache.bytes, 0);
+        assert_eq!(cache.entries.bytes(), 0);
     }
 
     #[test]
     fn those_that_pass_take_room_from_each_other() {
-        let mut cache = SessionCache::new(NonZeroUsize::new(2 * PART_OF_PASSING).unwrap(), 100);
-        for context in 0..2 * PART_OF_PASSING as u64 {
+        const ENTRIES: usize = 2 * PART_OF_PASSING;
+        let mut cache = cache(ENTRIES, 100);
+        for context in 0..ENTRIES as u64 {
             cache.put(key(context, b"a"), "kept", 1, since(0), at(0));
         }
         let passing = |number: u64| key(1000 + number, b"a");
         for number in 0..100 {
-            cache.put_passing(passing(number), "passing", 1, since(0), at(0));
+            // A handshake brings two.
+            for _ in 0..2 {
+                cache.put_passing(passing(number), "passing", 1, since(0), at(0));
+            }
             assert!(cache.get(&passing(number), at(0)).is_some());
         }
         let kept = |cache: &mut SessionCache<_>| {
-            let contexts = 0..2 * PART_OF_PASSING as u64;
+            let contexts = 0..ENTRIES as u64;
             contexts.filter(|context| cache.get(&key(*context, b"a"), at(0)).is_some()).count()
         };
-        assert_eq!(kept(&mut cache), 2 * PART_OF_PASSING - 1);
-        assert_eq!(cache.bytes, 2 * PART_OF_PASSING);
+        assert_eq!(kept(&mut cache), ENTRIES);
+        assert_eq!((cache.entries.len(), cache.passing.len()), (ENTRIES, 2));
         // One that came back stays.
-        cache.put(passing(99), "again", 1, since(0), at(0));
+        assert_eq!(cache.put(passing(99), "again", 1, since(0), at(0)), 1);
         for number in 100..200 {
             cache.put_passing(passing(number), "passing", 1, since(0), at(0));
         }
-        assert!(cache.get(&passing(99), at(0)).is_some());
+        cache.put_passing(passing(99), "once more", 1, since(0), at(0));
+        assert_eq!(session(&mut cache, passing(99), at(0)), Some("once more"));
         assert!(cache.get(&passing(199), at(0)).is_some());
-        assert!(cache.passing.len() <= 2);
-        assert!(kept(&mut cache) >= 2 * PART_OF_PASSING - 3);
+        assert_eq!((cache.entries.len(), cache.passing.len()), (ENTRIES, 2));
+        assert_eq!(kept(&mut cache), ENTRIES - 1);
+        // It is refused as others are.
+        cache.refused(&passing(199), at(0));
+        assert!(cache.get(&passing(199), at(0)).is_none());
     }
 
     #[test]
@@ -533,16 +519,16 @@ mod tests {
         for index in 0..10 {
             cache.put(key(1, b"a"), Ticket(index, Rc::default()), 10, since(0), at(0));
         }
-        assert_eq!(cache.bytes, 10 * SESSIONS_OF_AN_ENTRY);
-        while cache.bytes > 10 {
-            let before = cache.bytes;
+        assert_eq!(cache.entries.bytes(), 10 * SESSIONS_OF_AN_ENTRY);
+        while cache.entries.bytes() > 10 {
+            let before = cache.entries.bytes();
             assert!(cache.get(&key(1, b"a"), at(0)).is_some());
-            assert_eq!(cache.bytes, before - 10);
+            assert_eq!(cache.entries.bytes(), before - 10);
         }
         // The last one is shared.
         assert!(cache.get(&key(1, b"a"), at(0)).is_some());
-        assert_eq!(cache.bytes, 10);
+        assert_eq!(cache.entries.bytes(), 10);
         assert!(cache.get(&key(1, b"a"), at(100)).is_none());
-        assert_eq!(cache.bytes, 0);
+        assert_eq!(cache.entries.bytes(), 0);
     }
 }

@@ -59,8 +59,9 @@ local ENTRY = 400
 local LONGEST_REASON = 1024
 
 -- By what stands for a chain, and then by who has judged it.
-local accepted = bounded.new(ACCEPTED, BYTES)
-local refused = bounded.new(REFUSED, BYTES)
+local CACHE = "verdicts"
+local accepted = bounded.new(CACHE, ACCEPTED, BYTES)
+local refused = bounded.new(CACHE, REFUSED, BYTES)
 -- A policy that is used no more is not kept for what it has judged.
 local BY_POLICY = { __mode = "k" }
 
@@ -193,6 +194,7 @@ end
 -- the chain, and `parse` makes the chain of it.
 function methods:accept(presented, parse)
     local judged = known(accepted, presented, self) or known(refused, presented, self)
+    functions.count_cache(CACHE, judged and functions.HIT or functions.MISS)
     if not judged then
         local monotonic, date = moment()
         local ends

@@ -1,9 +1,13 @@
 -- resty.kong.plugins.bounded: a table that holds so many entries, of so many bytes, and no more.
 --
--- Who comes when it is full takes the place of any other, and not of the one that was used longest ago: of entries
--- that take turns, with one more than there is room for, that would be the next one, each time.
+-- Who comes when it is full takes the place of another: of two that are chosen at random, the one that was used longer
+-- ago. Were it the one of all that was used longest ago, then of entries that take turns, with one more than there is
+-- room for, that would be the next one, each time.
+
+local functions = require "resty.kong.tls.functions"
 
 local random = math.random
+local count_cache, EVICTION = functions.count_cache, functions.EVICTION
 local setmetatable = setmetatable
 
 local methods = {}
@@ -11,20 +15,24 @@ local methods = {}
 
 function methods:get(key)
     local place = self.places[key]
-    return place and self.values[place]
+    if place then
+        self.uses = self.uses + 1
+        self.used[place] = self.uses
+        return self.values[place]
+    end
 end
 
 
 local function remove(self, place)
-    local places, keys, values, sizes = self.places, self.keys, self.values, self.sizes
+    local places, keys, values, sizes, used = self.places, self.keys, self.values, self.sizes, self.used
     local last = self.count
     self.bytes = self.bytes - sizes[place]
     places[keys[place]] = nil
     if place ~= last then
-        keys[place], values[place], sizes[place] = keys[last], values[last], sizes[last]
+        keys[place], values[place], sizes[place], used[place] = keys[last], values[last], sizes[last], used[last]
         places[keys[place]] = place
     end
-    keys[last], values[last], sizes[last] = nil, nil, nil
+    keys[last], values[last], sizes[last], used[last] = nil, nil, nil, nil
     self.count = last - 1
 end
 
@@ -44,18 +52,20 @@ function methods:set(key, value, bytes)
         return
     end
     while self.count >= self.most or self.bytes + bytes > self.most_bytes do
-        remove(self, random(self.count))
-        self.evicted = self.evicted + 1
+        local one, another = random(self.count), random(self.count)
+        remove(self, self.used[one] < self.used[another] and one or another)
+        count_cache(self.cache, EVICTION)
     end
     local place = self.count + 1
-    self.count, self.bytes = place, self.bytes + bytes
-    self.places[key], self.keys[place], self.values[place], self.sizes[place] = place, key, value, bytes
+    self.count, self.bytes, self.uses = place, self.bytes + bytes, self.uses + 1
+    self.places[key], self.keys[place], self.values[place] = place, key, value
+    self.sizes[place], self.used[place] = bytes, self.uses
 end
 
 
 function methods:clear()
     self.count, self.bytes = 0, 0
-    self.places, self.keys, self.values, self.sizes = {}, {}, {}, {}
+    self.places, self.keys, self.values, self.sizes, self.used = {}, {}, {}, {}, {}
 end
 
 
@@ -64,12 +74,11 @@ local meta = { __index = methods }
 local M = {}
 
 
-function M.new(most, most_bytes)
-    return setmetatable({
-        most = most, most_bytes = most_bytes, count = 0, bytes = 0, evicted = 0,
-        -- By a key its place, and by the place the rest.
-        places = {}, keys = {}, values = {}, sizes = {},
-    }, meta)
+-- `cache` is what it is called in the status, where it is counted what makes room.
+function M.new(cache, most, most_bytes)
+    local new = setmetatable({ cache = cache, most = most, most_bytes = most_bytes, uses = 0 }, meta)
+    new:clear()
+    return new
 end
 
 

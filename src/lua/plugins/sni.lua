@@ -22,6 +22,7 @@ local error = error
 local pairs = pairs
 local ipairs = ipairs
 local setmetatable = setmetatable
+local count_cache = functions.count_cache
 
 -- The name of the certificates for clients that ask for none, or for one that nobody knows.
 local DEFAULT = "default"
@@ -37,6 +38,8 @@ local LAST = 512
 -- What a worker keeps parsed: so many bytes of texts. What is made of a text takes about four times as much.
 local BYTES = 8 * 1024 * 1024
 local NAMES = 16384
+-- What that is called in the status.
+local CACHE = "server_certificates"
 
 -- After so many names, others get to run.
 local TURN = 32
@@ -101,8 +104,10 @@ local function parsed(self, name)
     end
     local known = self.parsed:get(name)
     if known and known.texts == texts then
+        count_cache(CACHE, functions.HIT)
         return known
     end
+    count_cache(CACHE, functions.MISS)
     local list = { texts = texts }
     for pem in (texts .. SEPARATOR):gmatch("(.-)%z") do
         local one, err = parse(pem)
@@ -282,7 +287,7 @@ function M.new(options)
     if not ok and err ~= "exists" then
         return nil, "lua_shared_dict \"" .. options.dict .. "\": " .. err
     end
-    return setmetatable({ dict = dict, parsed = bounded.new(NAMES, BYTES) }, meta)
+    return setmetatable({ dict = dict, parsed = bounded.new(CACHE, NAMES, BYTES) }, meta)
 end
 
 

@@ -9,7 +9,6 @@ BEGIN {
         grep {-f} map {"$folder/$_.so"} qw(ndk_http_module ngx_http_lua_module);
 }
 
-use Cwd ();
 use File::Temp ();
 use TestKong;
 use Test::Nginx::Socket 'no_plan';
@@ -19,8 +18,8 @@ require_program('openssl', 'curl');
 
 # ---- test files that are meant to fail -----------------------------------------------------------
 
-my $lib     = Cwd::abs_path('t/lib');
-my $support = Cwd::abs_path('t/support');
+my $lib     = project_root() . '/t/lib';
+my $support = project_root() . '/t/support';
 my $scratch = File::Temp::tempdir(CLEANUP => 1);
 my $written = 0;
 

@@ -482,7 +482,6 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
     }
 --- request
 GET /all
---- timeout: 20
 --- response_body
 false CN=client-1,O=Test CN=client-1,O=Test
 --- no_error_log
@@ -566,7 +565,6 @@ false CN=client-1,O=Test CN=client-1,O=Test
     }
 --- request
 GET /all
---- timeout: 30
 --- response_body
 post_action false CN=client-1,O=Test CN=client-1,O=Test
 error_page false CN=client-1,O=Test CN=client-1,O=Test

@@ -428,7 +428,6 @@ my $file = "$ENV{TEST_NGINX_PKI}/../cas-1500.pem";
     }
 --- request
 GET /t
---- timeout: 60
 --- response_body
 TLSv1.2 1 names, from O=Test, CN=Test Root CA to O=Test, CN=Test Root CA: SUCCESS, 1 certificates
 TLSv1.3 1 names, from O=Test, CN=Test Root CA to O=Test, CN=Test Root CA: SUCCESS, 1 certificates

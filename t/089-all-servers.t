@@ -36,7 +36,7 @@ sub configuration {
 _EOC_
 }
 
-my @curl = ('curl', '-sk', '--max-time', 10, '--cert', "$pki/client1.crt", '--key', "$pki/client1.key");
+my @curl = ('curl', '-sk', '--max-time', 60, '--cert', "$pki/client1.crt", '--key', "$pki/client1.key");
 
 # The status of a request to another server than that whose client nginx has asked.
 sub elsewhere {

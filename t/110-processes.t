@@ -82,7 +82,6 @@ __DATA__
     }
 --- request
 GET /reload
---- timeout: 60
 --- response_body
 0 wrong answers
 --- no_error_log eval
@@ -168,7 +167,6 @@ GET /reload
     }
 --- request
 GET /reload
---- timeout: 60
 --- response_body
 0 wrong answers, connections reused
 --- no_error_log eval
@@ -243,7 +241,6 @@ GET /reload
     }
 --- request
 GET /t
---- timeout: 60
 --- response_body
 ended
 --- no_error_log
@@ -342,7 +339,6 @@ ended
     }
 --- request
 GET /count
---- timeout: 60
 --- response_body
 all: true
 after a reload: true
@@ -418,7 +414,6 @@ anew: true
     }
 --- request
 GET /t
---- timeout: 60
 --- response_body
 1 without
 2 other
@@ -505,7 +500,6 @@ GET /t
     }
 --- request
 GET /t
---- timeout: 60
 --- response_body
 after a reload: new
 --- no_error_log

@@ -538,7 +538,6 @@ __DATA__
 --- config
     client_body_buffer_size 8m;
     location /drive { content_by_lua_block { require("matrix").drive() } }
---- timeout: 120
 --- no_error_log
 [crit]
 
@@ -553,7 +552,6 @@ __DATA__
 --- config
     client_body_buffer_size 8m;
     location /drive { content_by_lua_block { require("matrix").drive() } }
---- timeout: 120
 --- no_error_log
 [crit]
 
@@ -568,7 +566,6 @@ __DATA__
 --- config
     client_body_buffer_size 8m;
     location /drive { content_by_lua_block { require("matrix").drive() } }
---- timeout: 120
 --- no_error_log
 [crit]
 
@@ -584,7 +581,6 @@ __DATA__
 --- config
     client_body_buffer_size 8m;
     location /drive { content_by_lua_block { require("matrix").drive() } }
---- timeout: 120
 --- no_error_log
 [crit]
 
@@ -601,7 +597,6 @@ __DATA__
 --- config
     client_body_buffer_size 8m;
     location /drive { content_by_lua_block { require("matrix").drive() } }
---- timeout: 120
 --- no_error_log
 [crit]
 
@@ -616,7 +611,6 @@ __DATA__
 --- config
     client_body_buffer_size 8m;
     location /drive { content_by_lua_block { require("matrix").drive() } }
---- timeout: 120
 --- no_error_log
 [crit]
 
@@ -632,7 +626,6 @@ __DATA__
 --- config
     client_body_buffer_size 8m;
     location /drive { content_by_lua_block { require("matrix").drive() } }
---- timeout: 120
 --- no_error_log
 [crit]
 
@@ -649,7 +642,6 @@ __DATA__
 --- config
     client_body_buffer_size 8m;
     location /drive { content_by_lua_block { require("matrix").drive() } }
---- timeout: 120
 --- no_error_log
 [crit]
 
@@ -665,7 +657,6 @@ __DATA__
 --- config
     client_body_buffer_size 8m;
     location /drive { content_by_lua_block { require("matrix").drive() } }
---- timeout: 120
 --- no_error_log
 [crit]
 
@@ -675,7 +666,6 @@ __DATA__
 --- config
     client_body_buffer_size 8m;
     location /drive { content_by_lua_block { require("matrix").drive() } }
---- timeout: 120
 --- no_error_log
 [crit]
 
@@ -689,7 +679,6 @@ __DATA__
 --- config
     client_body_buffer_size 8m;
     location /drive { content_by_lua_block { require("matrix").drive() } }
---- timeout: 120
 --- no_error_log
 [crit]
 
@@ -705,7 +694,6 @@ __DATA__
 --- config
     client_body_buffer_size 8m;
     location /drive { content_by_lua_block { require("matrix").drive() } }
---- timeout: 120
 --- no_error_log
 [crit]
 
@@ -721,6 +709,5 @@ __DATA__
 --- config
     client_body_buffer_size 8m;
     location /drive { content_by_lua_block { require("matrix").drive() } }
---- timeout: 120
 --- no_error_log
 [crit]

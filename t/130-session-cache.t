@@ -201,7 +201,6 @@ __DATA__
             ngx.say(resumes())
         }
     }
---- timeout: 15
 --- request
 GET /t
 --- response_body
@@ -246,7 +245,6 @@ true
             ngx.say(resumes())
         }
     }
---- timeout: 15
 --- request
 GET /t
 --- response_body
@@ -289,7 +287,6 @@ true
             ngx.say(resumed > 0, " ", first ~= "r", " ", last, " ", seen())
         }
     }
---- timeout: 15
 --- request
 GET /t
 --- response_body

@@ -185,7 +185,6 @@ $list
     }
 --- request
 GET /all
---- timeout: 30
 --- response_body
 $said
 _EOC_
@@ -269,7 +268,6 @@ $list
     }
 --- request
 GET /all
---- timeout: 40
 --- response_body
 $said--- error_log eval
 [
@@ -367,7 +365,6 @@ __DATA__
     }
 --- request
 GET /all
---- timeout: 20
 --- response_body
 3
 /t: 504
@@ -399,7 +396,6 @@ while reading response header from upstream
     }
 --- request
 GET /all
---- timeout: 20
 --- response_body
 504 3 true
 --- grep_error_log eval
@@ -435,7 +431,6 @@ upstream timed out (110: Connection timed out) while connecting
     }
 --- request
 GET /all
---- timeout: 20
 --- response_body
 200 true
 200 true
@@ -514,7 +509,6 @@ GET /all
     }
 --- request
 GET /all
---- timeout: 20
 --- response_body eval
 CORE::join '', map { ("/$_: 504\n", "/$_/late: 504\n") }
     qw(fastcgi uwsgi scgi grpc unbuffered if inside limited grpcs suwsgi)
@@ -541,7 +535,6 @@ CORE::join '', map { ("/$_: 504\n", "/$_/late: 504\n") }
     }
 --- request eval
 ["GET /t?timeouts=60000,60000,300", "GET /tries?retries=2"]
---- timeout: 20
 --- error_code eval
 [504, 502]
 --- response_headers eval
@@ -601,7 +594,6 @@ while reading response header from upstream
     }
 --- request
 GET /all
---- timeout: 60
 --- response_body eval
 CORE::join '', map { ("$_: 200\n", "$_: 504\n") x 3, "$_: 504\n" } qw(/read /read/tls /read/tls /write /handshake)
 
@@ -634,7 +626,6 @@ CORE::join '', map { ("$_: 200\n", "$_: 504\n") x 3, "$_: 504\n" } qw(/read /rea
     }
 --- request
 GET /all
---- timeout: 20
 --- response_body
 /t?retries=2 3
 /t 2
@@ -716,7 +707,6 @@ GET /all
     }
 --- request
 GET /all
---- timeout: 30
 --- response_body eval
 CORE::join '', map({; "$_ 502 3\n", "$_ 502 3\n", "$_: 504\n" }
     qw(/exec /exec/named /exec/content /page /page/uri /accel)), "3\n1\n1\n"
@@ -742,7 +732,6 @@ CORE::join '', map({; "$_ 502 3\n", "$_ 502 3\n", "$_: 504\n" }
     }
 --- request
 GET /t?timeouts=60000,60000,60000&retries=4
---- timeout: 20
 --- response_body
 504
 2
@@ -812,7 +801,6 @@ GET /t?timeouts=60000,60000,60000&retries=4
     }
 --- request
 GET /all
---- timeout: 30
 --- response_body eval
 <<'_EOC_' x 2 . <<'_EOC_' x 2
 /short/read: 504
@@ -892,7 +880,6 @@ _EOC_
     }
 --- request
 GET /all
---- timeout: 30
 --- response_body eval
 <<'_EOC_' x 2 . <<'_EOC_' x 2
 /verify/off/service: 200

@@ -1118,7 +1118,6 @@ location /target {
 }
 --- request
 GET /reload
---- timeout: 60
 --- response_body
 refused: 200 200 503
 refused: 200 200 503

@@ -1,11 +1,11 @@
 # nginx-conf/log-format.conf: an access log in JSON.
 
 use lib 't/support';
+use TestKong;
 use TestService;
 use Test::Nginx::Socket 'no_plan';
-use Cwd ();
 
-$ENV{TEST_NGINX_CONF} = Cwd::abs_path('nginx-conf');
+$ENV{TEST_NGINX_CONF} = project_root() . '/nginx-conf';
 repeat_each(1);
 
 run_tests();

@@ -93,7 +93,6 @@ __DATA__
             ngx.say(ask("/base64", { ["X-Client-Cert"] = ":" .. base64(two) .. ":" }))
         }
     }
---- timeout: 20
 --- request
 GET /t
 --- response_body
@@ -139,7 +138,6 @@ consumer=bob anonymous= dn=CN=client-2,O=Test cert= 200
             ngx.say(ask("/revoked", { ["X-Client-Cert"] = one }))
         }
     }
---- timeout: 20
 --- request
 GET /t
 --- response_body eval
@@ -191,7 +189,6 @@ header_cert_auth: certificate revoked (certificate 1: CN=client-1,O=Test)
             ngx.say(ask("/socket", { ["X-Client-Cert"] = one }))
         }
     }
---- timeout: 20
 --- request
 GET /t
 --- response_body
@@ -247,7 +244,6 @@ header_cert_auth: 127.0.0.1 is not trusted to send certificates
             ngx.say(ask("/names", forged))
         }
     }
---- timeout: 20
 --- request
 GET /t
 --- response_body
@@ -286,7 +282,6 @@ X-Consumer-Username
             ngx.say(ask("/url", { ["X-Client-Cert"] = url(pki.read("client1")) }))
         }
     }
---- timeout: 20
 --- request
 GET /t
 --- response_body
@@ -337,7 +332,6 @@ consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
     }
 --- request
 GET /t
---- timeout: 20
 --- response_body
 consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
 401
@@ -394,7 +388,6 @@ consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
     }
 --- request
 GET /t
---- timeout: 20
 --- response_body
 consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200, 1 verified
 consumer=bob anonymous= dn=CN=client-2,O=Test cert= 200, 2 verified
@@ -547,7 +540,6 @@ options must be a table
     }
 --- request
 GET /t
---- timeout: 40
 --- response_body eval
 CORE::join '', "base64: alice bob\n", (map { "/base64 $_: 401\n" } 1 .. 15), "url: alice bob alice\n",
     (map { "/url $_: 401\n" } 1 .. 19)
@@ -576,7 +568,6 @@ CORE::join '', "base64: alice bob\n", (map { "/base64 $_: 401\n" } 1 .. 15), "ur
     }
 --- request
 GET /t
---- timeout: 20
 --- response_body
 consumer=carol anonymous= dn=CN=client-intermediate,O=Test cert= 200
 --- no_error_log

@@ -92,7 +92,6 @@ __DATA__
             ngx.say(visit("b.test", nil, "-H", "X-Consumer-Username: alice", "-H", "X-Client-Cert-DN: CN=alice"))
         }
     }
---- timeout: 30
 --- request
 GET /t
 --- response_body
@@ -140,7 +139,6 @@ certificate has expired (certificate 1: CN=client-expired,O=Test)
             by("none.test", "other.test")
         }
     }
---- timeout: 30
 --- request
 GET /t
 --- response_body
@@ -200,7 +198,6 @@ none.test other.test: |||NONE 200
             end
         }
     }
---- timeout: 30
 --- request
 GET /t
 --- response_body
@@ -249,7 +246,6 @@ New 200
             ngx.say(visit("other.test", "client-intermediate"))
         }
     }
---- timeout: 30
 --- request
 GET /t
 --- response_body
@@ -354,7 +350,6 @@ unknown option "anonymus"
             ngx.say(forged("none.test", "-H", "Host: a.test"))
         }
     }
---- timeout: 30
 --- request
 GET /t
 --- response_body
@@ -391,7 +386,6 @@ GET /t
             ngx.say(raw("x\nforged", "GET / HTTP/1.1\r\nHost: a.test"))
         }
     }
---- timeout: 30
 --- request
 GET /t
 --- response_body
@@ -515,7 +509,6 @@ not asked
             end
         }
     }
---- timeout: 60
 --- request
 GET /t
 --- response_body
@@ -637,7 +630,6 @@ false send_ca_dn must be a boolean
     }
 --- request
 GET /t
---- timeout: 60
 --- response_body
 client1 and 0: 5 x 200, 1 verified
 client1 and 0: 5 x 200, 0 verified

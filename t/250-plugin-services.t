@@ -68,7 +68,6 @@ __DATA__
     }
 --- request
 GET /t
---- timeout: 20
 --- response_body eval
 <<'_EOC_' x 2
 one: client=CN=client-1,O=Test 200
@@ -133,7 +132,6 @@ services: "unknown": it is not known
     }
 --- request
 GET /t
---- timeout: 20
 --- response_body
 plain: client=CN=client-1,O=Test 200
 own: client=CN=client-2,O=Test 200
@@ -379,7 +377,6 @@ qr/\A$text\z/
     }
 --- request
 GET /t
---- timeout: 20
 --- response_body
 /error: client= 200
 /exec?to=/second: client= 200

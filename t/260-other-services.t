@@ -179,7 +179,6 @@ __DATA__
 --- config
 --- request
 GET /t
---- timeout: 60
 --- response_body eval
 main::expected('TLSv1.3', apache => 'Resumed', haproxy => 'Resumed', s_server => 'Resumed')
 --- error_log
@@ -193,7 +192,6 @@ upstream SSL certificate verify error
 --- config
 --- request
 GET /t
---- timeout: 60
 --- response_body eval
 main::expected('TLSv1.2', apache => 'Resumed', haproxy => 'Resumed', s_server => 'Resumed')
 --- error_log
@@ -207,7 +205,6 @@ upstream SSL certificate verify error
 --- config
 --- request
 GET /t
---- timeout: 60
 --- response_body eval
 main::expected('TLSv1.3', apache => 'Initial', haproxy => 'Initial', s_server => 'Resumed')
 --- error_log
@@ -221,7 +218,6 @@ upstream SSL certificate verify error
 --- config
 --- request
 GET /t
---- timeout: 60
 --- response_body eval
 main::expected('TLSv1.2', apache => 'Initial', haproxy => 'Initial', s_server => 'Resumed')
 --- error_log

@@ -161,7 +161,6 @@ none.wild.test: [] NONE
     }
 --- request
 GET /t
---- timeout: 120
 --- response_body
 HTTP/2.0 SUCCESS
 HTTP/1.1 SUCCESS
@@ -197,7 +196,6 @@ HTTP/1.1 SUCCESS
     }
 --- request
 GET /t
---- timeout: 60
 --- response_body
 a.wild.test HTTP/2.0 alice
 --- error_log
@@ -242,7 +240,6 @@ mtls_auth: the connection is for "none.wild.test", which has another policy
     }
 --- request
 GET /t
---- timeout: 60
 --- response_body
 r 1 alice;r 1 alice;r 1 alice;
 --- no_error_log

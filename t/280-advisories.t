@@ -148,7 +148,6 @@ all to see.
     }
 --- request
 GET /t
---- timeout: 30
 --- response_body eval
 CORE::join '', map { <<"_EOC_" } qw(1.2 1.3)
 $_ open.test asked.test none: as one without a certificate, or anew

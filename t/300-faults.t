@@ -11,12 +11,11 @@ use lib 't/support';
 use TestKong;
 use TestProcesses;
 
-use Cwd qw(getcwd);
 use Test::More;
 
 require_program('curl', 'gcc', 'nginx', 'nm');
 
-my $root   = getcwd();
+my $root   = project_root();
 my $folder = test_folder();
 my ($module) = $ENV{TEST_NGINX_LOAD_MODULES} =~ m{(\S+/ngx_http_kong_tls_module\.so)};
 
@@ -306,7 +305,7 @@ sub calls {
     return map { $functions[$_] } @calls[0 .. ($count < 8000 ? $count : 8000) - 1];
 }
 
-my @curl = ('curl', '-s', '--max-time', 10, '-w', '%{http_code} %header{x-worker}\n');
+my @curl = ('curl', '-s', '--max-time', 60, '-w', '%{http_code} %header{x-worker}\n');
 my @tls  = ("--unix-socket $folder/gateway-tls.sock", "--cacert $pki/ca.crt", '--insecure');
 
 sub with { my ($name) = @_; return "--cert $pki/$name.crt --key $pki/$name.key" }

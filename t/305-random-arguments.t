@@ -50,7 +50,7 @@ __DATA__
             math.randomseed($TEST_NGINX_SEED)
             local function ask(path)
                 local socket = ngx.socket.tcp()
-                socket:settimeouts(5000, 5000, 5000)
+                socket:settimeouts(60000, 60000, 60000)
                 assert(socket:connect("127.0.0.1", $TEST_NGINX_SERVER_PORT))
                 assert(socket:send("GET " .. path .. " HTTP/1.0\r\n\r\n"))
                 local answer = socket:receive("*a") or "nothing"
@@ -171,7 +171,7 @@ exited on signal
                 local encoding = n % 2 == 0 and "url" or "base64"
                 local header = random_arguments.header(encoding)
                 local socket = ngx.socket.tcp()
-                socket:settimeouts(5000, 5000, 5000)
+                socket:settimeouts(60000, 60000, 60000)
                 assert(socket:connect("127.0.0.1", $TEST_NGINX_SERVER_PORT))
                 assert(socket:send("GET /header?encoding=" .. encoding .. " HTTP/1.0\r\nX-Client-Cert: " .. header .. "\r\n\r\n"))
                 local answer = socket:receive("*a") or "nothing"

@@ -200,7 +200,7 @@ for my $version (qw(1.2 1.3)) {
 my $relay = start_relay("$folder/gateway-tls.sock");
 sub connects {
     my ($name, @options) = @_;
-    my $said = `curl -s --max-time 5 --cacert $pki/ca.crt --insecure --cert $pki/client1.crt --key $pki/client1.key \\
+    my $said = `curl -s --max-time 60 --cacert $pki/ca.crt --insecure --cert $pki/client1.crt --key $pki/client1.key \\
         @options --connect-to ::127.0.0.1:$relay https://$name/`;
     return $? ? 'no answer' : $said;
 }

@@ -31,17 +31,21 @@ use Socket qw(AF_UNIX SOCK_STREAM SOMAXCONN sockaddr_un);
 use Time::HiRes ();
 
 my $SOURCE = Cwd::abs_path(__FILE__);
-my $ROOT = File::Basename::dirname(File::Basename::dirname(File::Basename::dirname($SOURCE)));
+my $ROOT = _plain_name(File::Basename::dirname(File::Basename::dirname(File::Basename::dirname($SOURCE))));
 my $DEBIAN = '/usr/lib/nginx/modules';
 
 my @FOR_LUA = map {"TEST_NGINX_$_"} qw(CLIENT_SOCKET HTML_DIR PKI SERVER_ROOT SUPPORT);
+
+# Seconds to wait for what should happen at once: on a busy machine, that takes as long as it takes.
+our $PATIENCE = 120;
 
 my $ready;
 
 sub import {
     my $caller = caller;
     no strict 'refs';
-    *{"${caller}::$_"} = \&{$_} for qw(http2_server keeps_by_default nginx_version require_program skip_file slurp write_to);
+    *{"${caller}::$_"} = \&{$_}
+        for qw(http2_server keeps_by_default nginx_version project_root require_program skip_file slurp write_to);
     return if $ready++;
 
     my @modules = grep {-f} map {"$DEBIAN/$_"} qw(ndk_http_module.so ngx_http_lua_module.so);
@@ -52,6 +56,7 @@ sub import {
     _start_runner() unless defined $ENV{TEST_NGINX_CLIENT_SOCKET};
 
     # It reads the environment when it is loaded.
+    $ENV{$_} //= $PATIENCE for qw(TEST_NGINX_TIMEOUT TEST_NGINX_LOG_WAIT TEST_NGINX_STOP_WAIT);
     require Test::Nginx::Socket;
     $ENV{TEST_NGINX_HTML_DIR} = Test::Nginx::Util::html_dir()
         unless defined $ENV{TEST_NGINX_HTML_DIR};
@@ -59,6 +64,20 @@ sub import {
         unless defined $ENV{TEST_NGINX_SERVER_ROOT};
     Test::Nginx::Util::env_to_nginx(@FOR_LUA);
     return;
+}
+
+# The folder of the project, by a name that may stand in a configuration of nginx, or in a command, as it is.
+sub project_root { return $ROOT }
+
+# Another name of a folder whose own has spaces in it, or what else nginx or a shell would take for something.
+sub _plain_name {
+    my ($root) = @_;
+    return $root if $root !~ m{[^\w./+-]};
+    my $folder = File::Temp::tempdir('kong-tls-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
+    # Workers have another user.
+    chmod 0755, $folder or die "$folder: $!\n";
+    symlink $root, "$folder/project" or die "$folder/project: $!\n";
+    return "$folder/project";
 }
 
 # Test files run at the same time: one of them makes the certificates, the others wait.

@@ -161,7 +161,7 @@ sub http_get {
     my $answer = '';
     while (1) {
         vec(my $ready = '', fileno $socket, 1) = 1;
-        select($ready, undef, undef, 60) or return 'hangs';
+        select($ready, undef, undef, $TestKong::PATIENCE) or return 'hangs';
         sysread $socket, $answer, 65536, length $answer or last;
     }
     return $answer =~ m{\AHTTP/\S+ (\d+)(.*?)\r\n\r\n(.*)\z}s ? ($1, $2, $3) : "no answer: $answer";
@@ -170,7 +170,7 @@ sub http_get {
 # Waits for something that comes within half a minute.
 sub wait_until {
     my ($what, $condition) = @_;
-    my $until = Time::HiRes::time() + 30;
+    my $until = Time::HiRes::time() + $TestKong::PATIENCE;
     until ($condition->()) {
         die "waited too long for $what\n" if Time::HiRes::time() > $until;
         Time::HiRes::sleep(0.005);

@@ -12,7 +12,7 @@ use Test::Nginx::Util
     wait_for);
 
 # Seconds nginx may take to start, to end after QUIT, and to end after TERM.
-use constant {START => 10, QUIT => $ENV{TEST_NGINX_STOP_WAIT} || 5, TERM => 1};
+use constant {START => 60, QUIT => $ENV{TEST_NGINX_STOP_WAIT} || 5, TERM => 1};
 
 my %running;
 add_cleanup_handler(sub { $_->_end_at_once for values %running });

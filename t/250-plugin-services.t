@@ -466,3 +466,78 @@ nil
 [200, 200, 200, 200]
 --- error_log
 502, 200
+
+
+
+=== TEST 9: of many, each is tried when it is used; of few, or where it is asked for, when the table is made
+--- http_config
+    init_worker_by_lua_block {
+        local P = "$TEST_NGINX_PKI/"
+        local function read(name)
+            local file = assert(io.open(P .. name))
+            local text = file:read("*a")
+            file:close()
+            return text
+        end
+        new = require("resty.kong.plugins.services").new
+        bad = {
+            garbled = { certificate = (read("client1.crt"):gsub("%w%w%w\n", "")), key = read("client1.key") },
+            other = { certificate = P .. "client1.crt", key = P .. "client2.key" },
+            weak = { certificate = P .. "client-weak.crt", key = P .. "client-weak.key" },
+            authority = { ca = { pem = "nothing" } },
+        }
+        function table_of(count, more)
+            local all = { good = { certificate = P .. "client1.crt", key = P .. "client1.key", ca = { pem = read("ca.crt") } },
+                          same = { certificate = P .. "client1.crt", key = P .. "client1.key", ca = { pem = read("ca.crt") } } }
+            for name, fields in pairs(more or {}) do
+                all[name] = fields
+            end
+            for n = 1, count do
+                all["service" .. n] = { verify = false }
+            end
+            return all
+        end
+        services = assert(new { services = table_of(500, bad) })
+        key_file = P .. "client1.key"
+    }
+--- config
+    location /call {
+        access_by_lua_block { services:access(ngx.var.arg_name) }
+        proxy_ssl_name service.test;
+        proxy_pass https://service/;
+    }
+    location /made {
+        content_by_lua_block {
+            for name, fields in pairs(bad) do
+                local few, first = new { services = table_of(490, { [name] = fields }) }
+                local many = assert(new { services = table_of(500, { [name] = fields }) })
+                local all, second = new { services = table_of(500, { [name] = fields }), check = "all" }
+                local one = assert(new { services = { [name] = fields }, check = "used" })
+                assert(not few and not all and first == second, first)
+                assert(first:find('service "' .. name .. '": ', 1, true), first)
+            end
+            -- What needs no parsing, and what can't be read, is said at once in any case.
+            for _, fields in ipairs { { host = "a" }, { certificate = "none.crt", key = "none.key" }, { ca = { file = "none" } } } do
+                assert(not new { services = { wrong = fields }, check = "used" })
+            end
+            ngx.say(pcall(new, { services = {}, check = "none" }))
+            ngx.say(pcall(new, { services = {}, check = ngx.null }))
+            local good, same = services.settings.good, services.settings.same
+            ngx.say(good.certificate ~= nil, " ", good.certificate == same.certificate, " ", good.store == same.store)
+            ngx.say(services.settings.other.texts, " ", new({ services = table_of(1) }).known)
+        }
+    }
+--- request eval
+[(map {("GET /call?name=$_") x 2} qw(good same garbled other weak authority)), "GET /made"]
+--- error_code eval
+[(200) x 4, (503) x 8, 200]
+--- response_body_like eval
+[('client=CN=client-1,O=Test') x 4, (503) x 8, "\\A"
+ . "falsecheck must be \"all\" or \"used\"\nfalsecheck must be \"all\" or \"used\"\ntrue true true\nnil nil\n\\z"]
+--- error_log
+services: "garbled": certificate: line 1: "-----END CERTIFICATE-----" is missing for what begins here
+services: "other": key: it does not belong to the certificate
+services: "weak": certificate: 
+services: "authority": ca: 
+--- no_error_log
+[alert]

@@ -56,7 +56,9 @@ sub import {
     _start_runner() unless defined $ENV{TEST_NGINX_CLIENT_SOCKET};
 
     # It reads the environment when it is loaded.
-    $ENV{$_} //= $PATIENCE for qw(TEST_NGINX_TIMEOUT TEST_NGINX_LOG_WAIT TEST_NGINX_STOP_WAIT);
+    $ENV{$_} //= $PATIENCE for qw(TEST_NGINX_TIMEOUT TEST_NGINX_STOP_WAIT);
+    # A line that isn't there is waited for in each test that fails.
+    $ENV{TEST_NGINX_LOG_WAIT} //= $PATIENCE / 4;
     require Test::Nginx::Socket;
     $ENV{TEST_NGINX_HTML_DIR} = Test::Nginx::Util::html_dir()
         unless defined $ENV{TEST_NGINX_HTML_DIR};

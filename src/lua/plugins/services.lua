@@ -5,7 +5,8 @@
 --     }
 --     access_by_lua_block { services:access("billing") }
 --
--- Certificates, keys and authorities are read once, when the table is.
+-- Certificates, keys and authorities are read once, when the table is. What is read is parsed and tried then, too, or,
+-- where there are many services, when one is first used.
 
 local authentication = require "resty.kong.plugins.authentication"
 local functions = require "resty.kong.tls.functions"
@@ -23,6 +24,10 @@ local is_given = functions.is_given
 local service = pdk.service
 
 local methods = {}
+
+-- To parse and try what a service is shown takes about a millisecond: with more services than these, it is done when
+-- one is used.
+local AT_ONCE = 500
 
 
 -- Sets what is said of a service for the current request; or nil and what went wrong, and then some of it
@@ -55,29 +60,6 @@ local function apply(settings)
     end
     return ok, err
 end
-
-
--- To be called in access_by_lua*, with the name of a service. Whatever was set for the request before, for
--- another service maybe, is taken back. A request for a service that is not known, or for which its
--- settings can't be had, gets 503.
-function methods:access(name)
-    assert(functions.forget_service())
-    local settings = self.settings[name]
-    local ok, err
-    if settings then
-        ok, err = apply(settings)
-    else
-        err = "it is not known"
-    end
-    if not ok then
-        functions.forget_service()
-        ngx.log(ngx.ERR, "services: \"", names.shown(tostring(name)), "\": ", err)
-        return ngx.exit(503)
-    end
-end
-
-
-local meta = { __index = methods }
 
 
 local function integer(lowest, highest)
@@ -161,16 +143,19 @@ end
 
 
 -- What is made of a text, once for all services that have the same.
-local function made(known, value, make, password)
-    local text, err = read(value)
-    if not text then
-        return nil, err
-    end
+local function made(known, text, make, password)
     local key = (password or "") .. "\0" .. text
+    local err
     if not known[key] then
         known[key], err = make(text, password)
     end
     return known[key], err
+end
+
+
+-- Whether options of x509.store have all that they need in them.
+local function is_text(options)
+    return not (options.file or options.dir or options.system)
 end
 
 
@@ -236,12 +221,43 @@ local function settings_of(own, fields, known)
             end
         end
     end
+    local texts = {}
     if fields.certificate then
-        settings.certificate, err = made(known.chains, fields.certificate, x509.chain)
+        for _, field in ipairs { "certificate", "key" } do
+            texts[field], err = read(fields[field])
+            if not texts[field] then
+                return nil, field .. ": " .. err
+            end
+        end
+        texts.password = fields.password or nil
+    end
+    local ca = fields.ca or nil
+    -- Files may be for those alone that read the configuration.
+    if ca and not is_text(ca) then
+        settings.store, err = store_of(ca, known.stores)
+        if not settings.store then
+            return nil, "ca: " .. err
+        end
+        ca = nil
+    end
+    if next(texts) or ca then
+        texts.ca = ca
+        settings.texts = texts
+    end
+    return settings
+end
+
+
+-- Parses the texts of a service's settings, and tries what it is shown. True, or nil and what is wrong.
+local function parse(settings, known)
+    local texts = settings.texts
+    local ok, err
+    if texts.certificate then
+        settings.certificate, err = made(known.chains, texts.certificate, x509.chain)
         if not settings.certificate then
             return nil, "certificate: " .. err
         end
-        settings.key, err = made(known.keys, fields.key, x509.key, fields.password or nil)
+        settings.key, err = made(known.keys, texts.key, x509.key, texts.password)
         if not settings.key then
             return nil, "key: " .. err
         end
@@ -253,14 +269,53 @@ local function settings_of(own, fields, known)
             return nil, "certificate: " .. err
         end
     end
-    if fields.ca then
-        settings.store, err = store_of(fields.ca, known.stores)
+    if texts.ca then
+        settings.store, err = store_of(texts.ca, known.stores)
         if not settings.store then
             return nil, "ca: " .. err
         end
     end
-    return settings
+    return true
 end
+
+
+-- As `parse`, once. What is wrong stays wrong.
+local function complete(settings, known)
+    if settings.texts then
+        local ok, err = parse(settings, known)
+        settings.texts, settings.mistake = nil, not ok and err or nil
+    end
+    if settings.mistake then
+        return nil, settings.mistake
+    end
+    return true
+end
+
+
+-- To be called in access_by_lua*, with the name of a service. Whatever was set for the request before, for
+-- another service maybe, is taken back. A request for a service that is not known, or for which its
+-- settings can't be had, gets 503.
+function methods:access(name)
+    assert(functions.forget_service())
+    local settings = self.settings[name]
+    local ok, err
+    if settings then
+        ok, err = complete(settings, self.known)
+        if ok then
+            ok, err = apply(settings)
+        end
+    else
+        err = "it is not known"
+    end
+    if not ok then
+        functions.forget_service()
+        ngx.log(ngx.ERR, "services: \"", names.shown(tostring(name)), "\": ", err)
+        return ngx.exit(503)
+    end
+end
+
+
+local meta = { __index = methods }
 
 
 -- What holds for a service: what is said of it, else the defaults. A false takes away a default; not to
@@ -296,11 +351,14 @@ local function load_table(name)
 end
 
 
+local OPTIONS = { services = true, file = true, defaults = true, check = true }
+
 local M = {}
 
 
 -- Options: services, a table of them by their names; or file, the name of one that returns such a
--- table; and defaults, what holds for services that say nothing else. For each:
+-- table; defaults, what holds for services that say nothing else; and check, which of them are tried when the table
+-- is made: "all", or, as it is with more than 500 services, "used": each when it is first used. For each:
 --
 --     upstream, or host and port    where it is; without, where the location says
 --     certificate, key, password    what it is shown: PEM, or the names of files
@@ -317,7 +375,7 @@ function M.new(options)
         error("options must be a table", 2)
     end
     for option in pairs(options) do
-        if option ~= "services" and option ~= "file" and option ~= "defaults" then
+        if not OPTIONS[option] then
             error("unknown option \"" .. tostring(option) .. "\"", 2)
         end
     end
@@ -331,13 +389,18 @@ function M.new(options)
         error("either services must be a table, or file the name of one", 2)
     end
 
+    local check = options.check
+    if is_given(check) and check ~= "all" and check ~= "used" then
+        error("check must be \"all\" or \"used\"", 2)
+    end
+
     local defaults = options.defaults or {}
     err = mistake(defaults)
     if err then
         return nil, "defaults: " .. err
     end
     local known = { chains = {}, keys = {}, stores = {} }
-    local settings = {}
+    local settings, count = {}, 0
     for name, fields in pairs(services) do
         local place = "service \"" .. tostring(name) .. "\": "
         err = type(name) ~= "string" and "its name must be a string" or mistake(fields)
@@ -348,8 +411,23 @@ function M.new(options)
         if not settings[name] then
             return nil, place .. err
         end
+        count = count + 1
     end
-    return setmetatable({ settings = settings }, meta)
+    if not is_given(check) then
+        check = count > AT_ONCE and "used" or "all"
+    end
+    if check == "all" then
+        for name, of_service in pairs(settings) do
+            local ok
+            ok, err = complete(of_service, known)
+            if not ok then
+                return nil, "service \"" .. name .. "\": " .. err
+            end
+        end
+        -- There is nothing left to parse, and texts of keys are not kept for nothing.
+        known = nil
+    end
+    return setmetatable({ settings = settings, known = known }, meta)
 end
 
 

@@ -131,39 +131,47 @@ local function strings(list, count)
 end
 
 
--- Each function has two parts. The first checks and converts the arguments, and throws at the user's line, which
--- is level 3. It may run code of others (a metamethod), which may yield: the request is another one after that,
+-- Each function has two parts. The first checks and converts the arguments, and throws at the user's line. It may run code of others (a metamethod), which may yield: the request is another one after that,
 -- or has come to another phase. So the second gets the request as it is then; its level 2 is the user's line.
 
 local convert, call = {}, {}
 
 
-function convert.request_client_certificate(ca_certs, options)
+-- Throws at the user's line what is wrong with an argument, unless the phase is wrong: `check` throws that.
+-- `deeper` is how many functions there are between this one and one of `convert`.
+local function reject(check, message, deeper)
+    deeper = deeper or 0
+    check(2 + deeper)
+    error(message, 4 + deeper)
+end
+
+
+function convert.request_client_certificate(check, ca_certs, options)
     local chain = cdata_of(ca_certs)
     if is_given(ca_certs) and not is_chain(chain) then
-        error("ca_certs must be a parsed cdata object", 3)
+        reject(check, "ca_certs must be a parsed cdata object")
     end
     local names, data, lengths, count = nil, nil, nil, 0
     local partial_chain = false
     if is_given(options) then
         if type(options) ~= "table" then
-            error("options must be a table", 3)
+            reject(check, "options must be a table")
         end
         for name, value in pairs(options) do
             if name == "partial_chain" then
                 if type(value) ~= "boolean" then
-                    error("partial_chain must be a boolean", 3)
+                    reject(check, "partial_chain must be a boolean")
                 end
                 partial_chain = value
             elseif name == "names" then
                 count = count_of_strings(value)
                 if not count then
-                    error("names must be a table of strings", 3)
+                    reject(check, "names must be a table of strings")
                 end
                 names = value
                 data, lengths = strings(value, count)
             else
-                error("unknown option \"" .. tostring(name) .. "\"", 3)
+                reject(check, "unknown option \"" .. tostring(name) .. "\"")
             end
         end
     end
@@ -191,9 +199,9 @@ function call.get_full_client_certificate_chain(r)
 end
 
 
-function convert.set_client_verify(value)
+function convert.set_client_verify(check, value)
     if type(value) ~= "string" then
-        error("client verify value must be a string", 3)
+        reject(check, "client verify value must be a string")
     end
     return value
 end
@@ -214,9 +222,9 @@ function call.get_request_ssl_pointer(r)
 end
 
 
-function convert.set_upstream(host)
+function convert.set_upstream(check, host)
     if type(host) ~= "string" then
-        error("host must be a string", 3)
+        reject(check, "host must be a string")
     end
     return host
 end
@@ -234,18 +242,18 @@ function call.set_upstream(r, host)
 end
 
 
-local function check_integer(name, value)
+local function check_integer(check, name, value)
     if type(value) ~= "number" then
-        error(name .. " must be an integer", 4)
+        reject(check, name .. " must be an integer", 1)
     end
 end
 
 
-function convert.set_target(host, port)
+function convert.set_target(check, host, port)
     if type(host) ~= "string" then
-        error("host must be a string", 3)
+        reject(check, "host must be a string")
     end
-    check_integer("port", port)
+    check_integer(check, "port", port)
     return host, port
 end
 
@@ -257,8 +265,8 @@ function call.set_target(r, host, port)
 end
 
 
-function convert.set_retries(retries)
-    check_integer("retries", retries)
+function convert.set_retries(check, retries)
+    check_integer(check, "retries", retries)
     return retries
 end
 
@@ -270,10 +278,10 @@ function call.set_retries(r, retries)
 end
 
 
-function convert.set_timeouts(connect, write, read)
-    check_integer("connect_timeout", connect)
-    check_integer("write_timeout", write)
-    check_integer("read_timeout", read)
+function convert.set_timeouts(check, connect, write, read)
+    check_integer(check, "connect_timeout", connect)
+    check_integer(check, "write_timeout", write)
+    check_integer(check, "read_timeout", read)
     return connect, write, read
 end
 
@@ -285,13 +293,13 @@ function call.set_timeouts(r, connect, write, read)
 end
 
 
-function convert.set_tls_cert_key(chain, key)
+function convert.set_tls_cert_key(check, chain, key)
     chain, key = cdata_of(chain), cdata_of(key)
     if not is_chain(chain) then
-        error("chain must be a parsed cdata object", 3)
+        reject(check, "chain must be a parsed cdata object")
     end
     if not is_key(key) then
-        error("key must be a parsed cdata object", 3)
+        reject(check, "key must be a parsed cdata object")
     end
     return chain, key
 end
@@ -302,9 +310,9 @@ function call.set_tls_cert_key(r, chain, key)
 end
 
 
-function convert.set_tls_verify(on)
+function convert.set_tls_verify(check, on)
     if type(on) ~= "boolean" then
-        error("argument must be a boolean", 3)
+        reject(check, "argument must be a boolean")
     end
     return on and 1 or 0
 end
@@ -315,9 +323,9 @@ function call.set_tls_verify(r, on)
 end
 
 
-function convert.set_tls_verify_depth(depth)
+function convert.set_tls_verify_depth(check, depth)
     if type(depth) ~= "number" then
-        error("argument must be a number", 3)
+        reject(check, "argument must be a number")
     end
     return depth
 end
@@ -328,13 +336,13 @@ function call.set_tls_verify_depth(r, depth)
 end
 
 
-function convert.set_tls_verify_store(store)
+function convert.set_tls_verify_store(check, store)
     local ctx
     if type(store) == "table" then
         ctx = pointers[store] or store.ctx
     end
     if not is_store(ctx) then
-        error("argument must be a resty.openssl.x509.store object", 3)
+        reject(check, "argument must be a resty.openssl.x509.store object")
     end
     return ctx
 end
@@ -345,10 +353,10 @@ function call.set_tls_verify_store(r, ctx)
 end
 
 
-local function convert_names(names)
+local function convert_names(check, names)
     local count = count_of_strings(names)
     if not count then
-        error("argument must be a table of strings", 3)
+        reject(check, "argument must be a table of strings")
     end
     local data, lengths = strings(names, count)
     return data, lengths, count, names
@@ -485,8 +493,8 @@ M.decode_url = decoder(api.decode_url)
 M.decode_base64 = decoder(api.decode_base64)
 
 
--- The function `name` as users call it: without the request, and with its phase checked before anything else.
--- `wrong_phase` makes the error of a wrong phase from the text that explains it.
+-- The function `name` as users call it: without the request. That of the call, and its phase, are those that there are
+-- when the arguments are converted; a wrong phase is said before a wrong argument. `wrong_phase` is the error of a wrong one, in place of the text that explains it.
 function M.public(name, wrong_phase)
     local convert, call = convert[name], call[name]
     local index = api.find_function(name, #name)
@@ -494,11 +502,12 @@ function M.public(name, wrong_phase)
         error("no function " .. name)
     end
 
-    local function current_request()
+    -- `deeper` is how many functions more than ours there are below the user's.
+    local function current_request(deeper)
         local r = get_request()
         if api.is_allowed(r, index) == 0 then
             api.phase_error(r, index, text)
-            error(wrong_phase or said(), 3)
+            error(wrong_phase or said(), 3 + (deeper or 0))
         end
         return r
     end
@@ -509,8 +518,7 @@ function M.public(name, wrong_phase)
         end
     end
     return function(a, b, c)
-        current_request()
-        local v, w, x, y, z, kept = convert(a, b, c)
+        local v, w, x, y, z, kept = convert(current_request, a, b, c)
         return call(current_request(), v, w, x, y, z, kept)
     end
 end

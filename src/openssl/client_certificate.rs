@@ -36,8 +36,32 @@ struct Rest {
     key: PKey<Private>,
     fingerprint: Fingerprint,
     not_after: i64,
-    /// Of all certificates, in their order: who changes one has to sign it again.
-    signatures: Vec<Box<[u8]>>,
+    /// What tells all of the certificates, in their order.
+    marks: Vec<Mark>,
+}
+
+/// What tells a certificate: where it is, and the end of its signature. Who changes it in its place has
+/// to sign it again, and in all algorithms the end of a signature is as good as random.
+struct Mark {
+    address: usize,
+    signature: Option<[u8; 32]>,
+}
+
+impl Mark {
+    fn new(certificate: &X509Ref) -> Self {
+        Self {
+            address: certificate.as_ptr() as usize,
+            signature: certificate.signature().as_slice().last_chunk().copied(),
+        }
+    }
+
+    /// Whether `certificate` is the one that it was made of, and as it was.
+    fn is_of(&self, certificate: &X509Ref) -> bool {
+        let signature = certificate.signature().as_slice().last_chunk();
+        self.address == certificate.as_ptr() as usize
+            && signature.is_some()
+            && signature == self.signature.as_ref()
+    }
 }
 
 thread_local! {
@@ -168,20 +192,15 @@ impl Rest {
         let fingerprint = fingerprint(chain, key)
             .map_err(|errors| InvalidCertificate::Encoding(SslError::new("i2d_X509", errors)))?;
         let not_after = not_after(leaf).map_err(InvalidCertificate::NotAfter)?;
-        let signatures = chain.iter().map(signature).map(Box::from).collect();
-        Ok(Self { intermediates, key: key.to_owned(), fingerprint, not_after, signatures })
+        let marks = chain.iter().map(Mark::new).collect();
+        Ok(Self { intermediates, key: key.to_owned(), fingerprint, not_after, marks })
     }
 
     /// Whether it was made of these very objects, and they are as they were.
     fn is_of(&self, chain: &StackRef<X509>, key: &PKeyRef<Private>) -> bool {
         ptr::eq(self.key.as_ptr(), key.as_ptr())
-            && self.signatures.len() == chain.len()
-            && chain.iter().zip(&self.signatures).all(|(one, known)| signature(one) == &**known)
-            && chain
-                .iter()
-                .skip(1)
-                .zip(&self.intermediates)
-                .all(|(one, known)| ptr::eq(one.as_ptr(), known.as_ptr()))
+            && self.marks.len() == chain.len()
+            && chain.iter().zip(&self.marks).all(|(one, mark)| mark.is_of(one))
     }
 }
 
@@ -193,10 +212,6 @@ pub fn intermediates(chain: &StackRef<X509>) -> Result<Stack<X509>, SslError> {
         intermediates.push(certificate).map_err(references)?;
     }
     Ok(intermediates)
-}
-
-fn signature(certificate: &X509Ref) -> &[u8] {
-    certificate.signature().as_slice()
 }
 
 /// The public half of the key stands for both.

@@ -5,7 +5,7 @@
 //! be told from the object itself is checked here. A pointer to neither is beyond any check.
 
 use std::ffi::c_void;
-use std::ptr;
+use std::{ptr, slice};
 
 use foreign_types::ForeignTypeRef;
 use openssl::pkey::{PKeyRef, Private};
@@ -36,22 +36,16 @@ pub enum InvalidObject {
 /// `pointer` must be NULL or point to a `STACK_OF(X509)` or `EVP_PKEY` that is valid for `'a`.
 pub unsafe fn chain<'a>(pointer: *mut c_void) -> Result<&'a StackRef<X509>, InvalidObject> {
     // SAFETY: the caller's contract.
-    if !unsafe { is_stack(pointer) } {
+    let head = unsafe { stack(pointer) }.ok_or(InvalidObject::NotAChain)?;
+    let Ok(count @ 1..) = usize::try_from(head.num) else {
+        return Err(InvalidObject::EmptyChain);
+    };
+    // SAFETY: a stack with entries has so many pointers there.
+    if unsafe { slice::from_raw_parts(head.data, count) }.iter().any(|entry| entry.is_null()) {
         return Err(InvalidObject::NotAChain);
     }
-    // SAFETY: a stack, by the contract and the check above.
-    unsafe {
-        let count = openssl_sys::OPENSSL_sk_num(pointer.cast());
-        if count < 1 {
-            return Err(InvalidObject::EmptyChain);
-        }
-        for index in 0..count {
-            if openssl_sys::OPENSSL_sk_value(pointer.cast(), index).is_null() {
-                return Err(InvalidObject::NotAChain);
-            }
-        }
-        Ok(StackRef::from_ptr(pointer.cast()))
-    }
+    // SAFETY: a stack of certificates, by the contract and the check above.
+    unsafe { Ok(StackRef::from_ptr(pointer.cast())) }
 }
 
 /// An `EVP_PKEY *`.
@@ -61,7 +55,7 @@ pub unsafe fn chain<'a>(pointer: *mut c_void) -> Result<&'a StackRef<X509>, Inva
 pub unsafe fn key<'a>(pointer: *mut c_void) -> Result<&'a PKeyRef<Private>, InvalidObject> {
     // SAFETY: the caller's contract.
     unsafe {
-        if !is_plausible_address(pointer) || is_stack(pointer) {
+        if !is_plausible_address(pointer) || stack(pointer).is_some() {
             return Err(InvalidObject::NotAKey);
         }
         Ok(PKeyRef::from_ptr(pointer.cast()))
@@ -91,27 +85,28 @@ struct StackHead {
     comp: usize,
 }
 
-/// Whether the object begins as a stack does: with a count that fits its allocation. In the place
-/// of the allocation's size, an `EVP_PKEY` has a half of its `ENGINE` pointer: 0 as a rule, else
-/// far from a count.
+/// The beginning of a stack, if the object begins as one does: with a count that fits its allocation.
+/// In the place of the allocation's size, an `EVP_PKEY` has a half of its `ENGINE` pointer: 0 as a
+/// rule, else far from a count.
 ///
 /// # Safety
 /// `pointer` must be NULL or point to a stack or an `EVP_PKEY`.
-unsafe fn is_stack(pointer: *mut c_void) -> bool {
+unsafe fn stack(pointer: *mut c_void) -> Option<StackHead> {
     if !is_plausible_address(pointer) {
-        return false;
+        return None;
     }
     // SAFETY: both objects are larger than this; plain integers are read, whatever they mean.
     let head = unsafe { ptr::read_unaligned(pointer.cast::<StackHead>()) };
 
-    head.num >= 0
+    let is_stack = head.num >= 0
         && head.num_alloc >= head.num
         && head.num_alloc < 1 << 20
         && (head.sorted == 0 || head.sorted == 1)
         && head.comp == 0
         && (head.num == 0 || head.num_alloc > 0 && is_plausible_address(head.data.cast()))
         // An EVP_PKEY begins with its type, which is not 0 once it holds a key.
-        && (head.num_alloc > 0 || head.num == 0 && head.data.is_null())
+        && (head.num_alloc > 0 || head.num == 0 && head.data.is_null());
+    is_stack.then_some(head)
 }
 
 /// Whether memory of an allocated object can be there.

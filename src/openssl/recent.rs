@@ -12,11 +12,16 @@ pub enum Seen {
     Again,
 }
 
-/// How many there are: a power of two. Two objects may want one place, and take turns in it.
-const PLACES: usize = 256;
+/// How many places there are, each for two: of three objects that want one, two can't take turns
+/// without end.
+const PLACES: usize = 1 << PLACE_BITS;
+const PLACE_BITS: u32 = 9;
+
+/// The last two that were kept in a place, the newer first.
+type Place<T> = [Option<Rc<T>>; 2];
 
 /// A place for each of [`PLACES`] objects, by their addresses.
-pub struct Recent<T>(RefCell<Vec<Option<Rc<T>>>>);
+pub struct Recent<T>(RefCell<Vec<Place<T>>>);
 
 impl<T> Recent<T> {
     pub const fn new() -> Self {
@@ -24,8 +29,10 @@ impl<T> Recent<T> {
     }
 
     /// The last value that was kept for an object at `address`, if it `is_right`.
-    pub fn get(&self, address: usize, is_right: impl FnOnce(&T) -> bool) -> Option<Rc<T>> {
-        self.0.borrow().get(place(address))?.as_ref().filter(|value| is_right(value)).map(Rc::clone)
+    pub fn get(&self, address: usize, is_right: impl Fn(&T) -> bool) -> Option<Rc<T>> {
+        let places = self.0.borrow();
+        let mut kept = places.get(place(address))?.iter().flatten();
+        kept.find(|value| is_right(value)).map(Rc::clone)
     }
 
     /// Keeps a value for the object at `address`. It holds a reference to the object, so that
@@ -33,9 +40,10 @@ impl<T> Recent<T> {
     pub fn put(&self, address: usize, value: Rc<T>) {
         let mut places = self.0.borrow_mut();
         if places.is_empty() {
-            places.resize_with(PLACES, || None);
+            places.resize_with(PLACES, Default::default);
         }
-        places[place(address)] = Some(value);
+        let [newer, older] = &mut places[place(address)];
+        *older = newer.replace(value);
     }
 
     /// Drops all of them.
@@ -44,9 +52,11 @@ impl<T> Recent<T> {
     }
 }
 
-/// Objects are larger than 64 bytes, and allocated side by side.
+/// Addresses differ in the middle. Multiplied by the golden ratio, their first bits are those that
+/// differ most (D. Knuth, The Art of Computer Programming, section 6.4).
 fn place(address: usize) -> usize {
-    (address >> 6) % PLACES
+    const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
+    ((address as u64).wrapping_mul(GOLDEN_RATIO) >> (u64::BITS - PLACE_BITS)) as usize
 }
 
 #[cfg(test)]
@@ -54,23 +64,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_one_has_the_place() {
+    fn the_last_two_have_the_place() {
         let recent = Recent::<usize>::new();
         let get =
             |address: usize| recent.get(address, |value| *value == address).as_deref().copied();
-        assert_eq!(get(64), None);
-        recent.put(64, Rc::new(64));
-        recent.put(128, Rc::new(128));
-        assert_eq!(get(64), Some(64));
-        assert_eq!(get(128), Some(128));
-        // In the same place.
-        let other = 64 + (PLACES << 6);
-        assert_eq!(get(other), None);
-        recent.put(other, Rc::new(other));
-        assert_eq!(get(other), Some(other));
-        assert_eq!(get(64), None);
-        assert_eq!(get(128), Some(128));
+        let mut same = (1..).map(|n| n << 6).filter(|address| place(*address) == place(64));
+        let [one, two, three] = [(); 3].map(|()| same.next().unwrap());
+        let other = (1..).map(|n| n << 6).find(|address| place(*address) != place(64)).unwrap();
+        assert_eq!(get(one), None);
+        for address in [other, one, two] {
+            recent.put(address, Rc::new(address));
+        }
+        assert_eq!([one, two, three, other].map(get), [Some(one), Some(two), None, Some(other)]);
+        recent.put(three, Rc::new(three));
+        assert_eq!([one, two, three, other].map(get), [None, Some(two), Some(three), Some(other)]);
         recent.clear();
-        assert_eq!(get(128), None);
+        assert_eq!(get(two), None);
     }
 }

@@ -11,7 +11,7 @@ use ngx::ffi::{
     NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t,
 };
 
-use crate::downstream::header_names::Stripping;
+use crate::client::header_names::Stripping;
 use crate::module::{MainConf, ServerConf};
 use crate::nginx::configuration::{self, Place, milliseconds};
 use crate::nginx::connection::process_log;
@@ -21,10 +21,10 @@ use crate::nginx::panic::guard;
 use crate::nginx::server;
 use crate::status::location;
 use crate::status::zone::{Zone, ZoneError};
-use crate::upstream::enforcement::Enforcement;
-use crate::upstream::inherited::{Duplicate, Inherited};
-use crate::upstream::keepalive::{Keepalive, KeepaliveSettings};
-use crate::upstream::pass::LocationConf;
+use crate::upstream::location::enforcement::Enforcement;
+use crate::upstream::location::inherited::{Duplicate, Inherited};
+use crate::upstream::location::pass::LocationConf;
+use crate::upstream::peer::keepalive::{Keepalive, KeepaliveSettings};
 
 /// nginx's constant, which is a cast that the bindings lack.
 pub const NGX_CONF_OK: *mut c_char = ptr::null_mut();

@@ -13,18 +13,15 @@ use openssl::x509::X509;
 use openssl_sys::X509_check_host;
 
 use crate::address_ranges::AddressRanges;
-use crate::client_verify;
-use crate::header_certificate;
-use crate::openssl::certificate;
-use crate::openssl::pem;
+use crate::client::{client_verify, header_certificate};
 use crate::openssl::san::RequiredNames;
-use crate::openssl::session;
 use crate::openssl::ssl::select_alpn;
 use crate::openssl::store::{self, Sources};
 use crate::openssl::verification::{self, Purpose, Terms};
+use crate::openssl::{certificate, pem, session};
 use crate::status::format::Format;
-use crate::upstream::forwarding::{Target, UpstreamNames};
-use crate::upstream::settings;
+use crate::upstream::settings::forwarding::{Target, UpstreamNames};
+use crate::upstream::settings::tls;
 
 /// A target, by its name.
 pub type Fuzz = (&'static str, fn(&[u8]));
@@ -184,7 +181,7 @@ pub fn arguments(input: &[u8]) {
         assert!(is_printable(error.to_string().as_bytes()));
     }
     let list = || input.split(|byte| *byte == b',');
-    match settings::required_names(list()) {
+    match tls::required_names(list()) {
         Ok(names) => assert_eq!(names.len(), list().count()),
         Err(error) => assert!(is_printable(error.to_string().as_bytes())),
     }
@@ -196,10 +193,10 @@ pub fn arguments(input: &[u8]) {
         }
         Err(error) => assert!(is_printable(error.to_string().as_bytes())),
     }
-    assert!(input.starts_with(settings::without_port(input)));
+    assert!(input.starts_with(tls::without_port(input)));
     for bytes in input.windows(8) {
         let number = f64::from_be_bytes(bytes.try_into().unwrap_or_default());
-        if let Ok(depth) = settings::depth_from_number(number) {
+        if let Ok(depth) = tls::depth_from_number(number) {
             assert_eq!(f64::from(depth), number + 0.0);
         }
     }

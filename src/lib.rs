@@ -8,30 +8,22 @@
 
 #![cfg_attr(any(test, fuzzing), allow(dead_code, reason = "what uses it needs nginx"))]
 
-mod address;
 mod address_ranges;
 #[cfg(not(fuzzing))]
 mod allocator;
 mod bounded;
-mod client_verify;
+mod client;
 #[cfg(not(any(test, fuzzing)))]
 mod directives;
-mod downstream;
-mod finding;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-mod header_certificate;
-mod identity;
 #[cfg(not(any(test, fuzzing)))]
 mod lua;
 #[cfg(not(any(test, fuzzing)))]
 pub mod module;
-#[cfg(not(any(test, fuzzing)))]
 mod nginx;
 mod openssl;
 mod phase;
-#[cfg(not(any(test, fuzzing)))]
-mod request;
 mod status;
 mod upstream;
 #[cfg(not(any(test, fuzzing)))]

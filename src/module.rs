@@ -11,13 +11,13 @@ use ngx::ffi::{
     ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_module_t, ngx_uint_t,
 };
 
+use crate::client::asking::{self, Asking};
+use crate::client::guarded_headers::GuardedHeaders;
+use crate::client::header_names::Stripping;
+use crate::client::{alpn, certificate_request, intermediates, names, post_read, resumption};
 use crate::directives::{
     NGX_CONF_ERROR, NGX_CONF_OK, NGX_HTTP_KONG_TLS_COMMANDS, SessionCacheSettings,
 };
-use crate::downstream::asking::{self, Asking};
-use crate::downstream::guarded_headers::GuardedHeaders;
-use crate::downstream::header_names::Stripping;
-use crate::downstream::{alpn, client_certificate, intermediates, names, post_read, resumption};
 use crate::lua::{preload, x509};
 use crate::nginx::configuration::{self, Module, ModuleIndex};
 use crate::nginx::connection::process_log;
@@ -30,15 +30,15 @@ use crate::nginx::request::Request;
 use crate::nginx::round_robin::{self, Balancer};
 use crate::openssl::{self, folder, version};
 use crate::status::zone::Zone;
-use crate::upstream::balancers;
-use crate::upstream::connection::SharedSessionCache;
-use crate::upstream::enforcement::Violation;
-use crate::upstream::keepalive::{self, Keepalive};
-use crate::upstream::locations::{self, TrustedFiles};
-use crate::upstream::lua_handshake::{self, LuaHandshake};
-use crate::upstream::pass::{self, LocationConf};
-use crate::upstream::peer::{self, Blocks};
-use crate::upstream::session_cache::SessionCache;
+use crate::upstream::handshake::connection::SharedSessionCache;
+use crate::upstream::handshake::context::{self, TrustedFiles};
+use crate::upstream::handshake::lua_handshake::{self, LuaHandshake};
+use crate::upstream::handshake::session_cache::SessionCache;
+use crate::upstream::location::enforcement::Violation;
+use crate::upstream::location::pass::{self, LocationConf};
+use crate::upstream::peer::balancers;
+use crate::upstream::peer::choice::{self, Blocks};
+use crate::upstream::peer::keepalive::{self, Keepalive};
 use crate::variables;
 
 static NGX_HTTP_KONG_TLS_MODULE_CTX: ngx_http_module_t = ngx_http_module_t {
@@ -395,7 +395,7 @@ unsafe extern "C" fn merge_loc_conf(
             };
             let is_enforced = location.enforcement.is_enforced();
             let files = &mut main_conf.trusted_files.borrow_mut();
-            match locations::merge_loc_conf(cf, files, is_enforced) {
+            match context::merge_loc_conf(cf, files, is_enforced) {
                 Ok(()) => NGX_CONF_OK,
                 Err(error) => {
                     configuration_error(cf, format_args!("{error}"));
@@ -428,7 +428,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
                 configuration_error(cf, format_args!("{error}"));
                 return NGX_ERROR as ngx_int_t;
             }
-            main_conf.blocks.get_or_init(|| peer::postconfiguration(cf));
+            main_conf.blocks.get_or_init(|| choice::postconfiguration(cf));
         }
         NGX_OK as ngx_int_t
     })
@@ -472,7 +472,7 @@ unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
         x509::clear_cache();
         openssl::client_certificate::clear_cache();
         openssl::store::clear_cache();
-        client_certificate::clear_cache();
+        certificate_request::clear_cache();
         intermediates::clear_cache();
         names::clear_cache();
     });

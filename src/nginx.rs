@@ -3,24 +3,46 @@
 //! A handle is made inside a callback, from a pointer which nginx keeps valid at least until the
 //! callback returns; its lifetime `'a` stands for that time.
 
+#[cfg(not(any(test, fuzzing)))]
 pub mod bitfields;
+#[cfg(not(any(test, fuzzing)))]
 pub mod complex_value;
+#[cfg(not(any(test, fuzzing)))]
 pub mod configuration;
+#[cfg(not(any(test, fuzzing)))]
 pub mod connection;
+#[cfg(not(any(test, fuzzing)))]
 pub mod directive;
+#[cfg(not(any(test, fuzzing)))]
 pub mod layout;
+#[cfg(not(any(test, fuzzing)))]
 pub mod log;
+#[cfg(not(any(test, fuzzing)))]
 pub mod lua;
+#[cfg(not(any(test, fuzzing)))]
 pub mod ocsp;
+#[cfg(not(any(test, fuzzing)))]
 pub mod panic;
+#[cfg(not(any(test, fuzzing)))]
 pub mod peer;
+#[cfg(not(any(test, fuzzing)))]
 pub mod pool;
+#[cfg(not(any(test, fuzzing)))]
 pub mod process;
+#[cfg(not(any(test, fuzzing)))]
 pub mod request;
+#[cfg(not(any(test, fuzzing)))]
 pub mod response;
+#[cfg(not(any(test, fuzzing)))]
 pub mod round_robin;
+#[cfg(not(any(test, fuzzing)))]
 pub mod server;
+pub mod sockaddr;
+#[cfg(not(any(test, fuzzing)))]
 pub mod time;
+#[cfg(not(any(test, fuzzing)))]
 pub mod upstream;
+#[cfg(not(any(test, fuzzing)))]
 pub mod url;
+#[cfg(not(any(test, fuzzing)))]
 pub mod version;

@@ -1,6 +1,5 @@
 //! Safe types for what the `openssl` crate lacks.
 
-mod attached;
 pub mod certificate;
 pub mod certificate_authorities;
 pub mod client_certificate;
@@ -16,6 +15,7 @@ pub mod revocation;
 pub mod san;
 pub mod session;
 pub mod signature_algorithms;
+mod slot;
 pub mod ssl;
 pub mod store;
 mod sys;

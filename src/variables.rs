@@ -9,7 +9,7 @@ use ngx::ffi::{
     ngx_http_variable_t, ngx_http_variable_value_t, ngx_int_t, ngx_uint_t,
 };
 
-use crate::downstream::objection;
+use crate::client::objection;
 use crate::nginx::bitfields;
 use crate::nginx::configuration::string;
 use crate::nginx::connection::process_log;
@@ -17,10 +17,10 @@ use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::openssl::ssl;
-use crate::request::RequestState;
-use crate::upstream::content::{self, MissingTarget};
-use crate::upstream::outcome::{Negotiated, Outcome, Verified};
-use crate::upstream::peer::{self, PeerChoice};
+use crate::upstream::location::content::{self, MissingTarget};
+use crate::upstream::peer::choice::{self, PeerChoice};
+use crate::upstream::peer::outcome::{Negotiated, Outcome, Verified};
+use crate::upstream::settings::request_state::RequestState;
 
 /// nginx could not register a variable; it has logged why.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ unsafe extern "C" fn client_verify(
             let request = Request::from_ptr(NonNull::new_unchecked(r));
             // What nginx holds against a certificate is not to be hidden.
             let overridden = RequestState::client_verify_of(request).filter(|overridden| {
-                crate::client_verify::is_failure(overridden.as_ref())
+                crate::client::client_verify::is_failure(overridden.as_ref())
                     || objection::of(request.connection()).is_none()
             });
             match overridden {
@@ -187,7 +187,7 @@ fn upstream_text(request: Request<'_>, index: usize) -> Option<String> {
     let mut text = String::new();
 
     let is_overridden = || !matches!(RequestState::with_upstream_tls(request), Ok(None));
-    if let Some(outcome) = peer::outcome(upstream, is_overridden()) {
+    if let Some(outcome) = choice::outcome(upstream, is_overridden()) {
         write(&outcome, &mut text)?;
         return Some(text);
     }

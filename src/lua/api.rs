@@ -10,14 +10,12 @@ use foreign_types::ForeignTypeRef;
 use ngx::ffi::ngx_http_request_t;
 use openssl::x509::store::X509StoreRef;
 
-use super::ffi::{ERROR, INTERNAL_ERROR, NONE, OK, Text, api, bytes, run, say};
-use crate::client_verify;
-use crate::downstream::{
-    alpn, asking, certificate_chain, client_certificate, connection, guarded_headers, objection,
-    session,
+use crate::client::finding::{self, Moment};
+use crate::client::{
+    alpn, asking, certificate_chain, certificate_request, client_verify, connection,
+    guarded_headers, header_certificate, objection, session_reuse,
 };
-use crate::finding::{self, Moment};
-use crate::header_certificate;
+use crate::lua::ffi::{ERROR, INTERNAL_ERROR, NONE, OK, Text, api, bytes, run, say};
 use crate::module;
 use crate::nginx::connection::process_log;
 use crate::nginx::lua::current_phase;
@@ -30,15 +28,15 @@ use crate::openssl::lua_object;
 use crate::openssl::san::RequiredNames;
 use crate::openssl::store::TrustedStore;
 use crate::phase::Function;
-use crate::request::RequestState;
 use crate::status::counters::{self, Cache, CacheEvent};
-use crate::upstream::forwarding::{
+use crate::upstream::handshake::verify::VerificationEnforced;
+use crate::upstream::settings::forwarding::{
     Forwarding, InvalidArgument, Target, is_block_name, timeouts, tries,
 };
-use crate::upstream::settings::{
+use crate::upstream::settings::request_state::RequestState;
+use crate::upstream::settings::tls::{
     InvalidDepth, InvalidNames, UpstreamTls, depth_from_number, required_names,
 };
-use crate::upstream::verify::VerificationEnforced;
 
 type R = *mut ngx_http_request_t;
 
@@ -240,7 +238,7 @@ unsafe extern "C" fn request_client_certificate(
                 Some(lua_object::chain(chain).map_err(|error| format!("ca_certs: {error}"))?)
             };
             let names = names.iter();
-            client_certificate::request_client_certificate(
+            certificate_request::request_client_certificate(
                 request,
                 authorities,
                 partial_chain != 0,
@@ -275,7 +273,7 @@ unsafe extern "C" fn verify_client_with(
             let store = X509StoreRef::from_ptr(store.cast());
             // Casts of floats saturate.
             let depth = (depth >= 0.0).then_some(depth as u32);
-            client_certificate::verify_with(request, store, depth).map(|()| Answer::Done)
+            certificate_request::verify_with(request, store, depth).map(|()| Answer::Done)
         })
     }
 }
@@ -323,7 +321,7 @@ unsafe extern "C" fn disable_session_reuse(r: R, text: *mut Text) -> c_int {
     // SAFETY: our Lua code passes its request and a valid text.
     unsafe {
         answer("disable_session_reuse", r, text, |request| {
-            session::disable_session_reuse(request).map(|()| Answer::Done)
+            session_reuse::disable_session_reuse(request).map(|()| Answer::Done)
         })
     }
 }

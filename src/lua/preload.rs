@@ -7,7 +7,7 @@ use mlua::ffi::{
 };
 use ngx::ffi::ngx_conf_t;
 
-use super::{api, x509};
+use crate::lua::{api, x509};
 use crate::nginx::lua;
 
 /// A package and its Lua code.

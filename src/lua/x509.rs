@@ -15,19 +15,19 @@ use openssl::stack::{Stack, StackRef};
 use openssl::x509::store::{X509Store, X509StoreRef};
 use openssl::x509::{X509, X509Ref};
 
-use super::ffi::{ERROR, NONE, OK, Text, api, bytes, run};
 use crate::address_ranges::{AddressRanges, InvalidRange};
 use crate::bounded::BoundedCache;
+use crate::lua::ffi::{ERROR, NONE, OK, Text, api, bytes, run};
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::time;
-use crate::openssl::certificate::{AlternativeName, InvalidDer};
+use crate::openssl::certificate::{self, AlternativeName, InvalidDer};
 use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Fingerprint;
 use crate::openssl::presentable::{self, Side};
 use crate::openssl::store::{self, InvalidStore, Sources};
 use crate::openssl::verification::{self, Failure, Purpose, Terms};
-use crate::openssl::{certificate, certificate_authorities, lua_object, pem};
+use crate::openssl::{certificate_authorities, lua_object, pem};
 use crate::status::counters::Cache;
 
 type Pointer = *mut c_void;

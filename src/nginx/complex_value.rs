@@ -8,9 +8,9 @@ use ngx::ffi::{
     ngx_http_complex_value, ngx_http_complex_value_t, ngx_int_t, ngx_str_t,
 };
 
-use super::configuration::bytes;
-use super::pool::Pool;
-use super::request::Request;
+use crate::nginx::configuration::bytes;
+use crate::nginx::pool::Pool;
+use crate::nginx::request::Request;
 
 /// A value of a configuration. Lives in the pool of that.
 #[derive(Clone, Copy)]

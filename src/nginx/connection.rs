@@ -13,10 +13,10 @@ use ngx::ffi::{
 };
 use openssl::ssl::{SslRef, SslSessionRef};
 
-use super::bitfields;
-use super::log::Log;
-use super::peer::Peer;
-use super::pool::Pool;
+use crate::nginx::bitfields;
+use crate::nginx::log::Log;
+use crate::nginx::peer::Peer;
+use crate::nginx::pool::Pool;
 use crate::openssl::ssl;
 
 /// A connection, to a client or to an upstream.
@@ -130,7 +130,7 @@ impl<'a> Connection<'a> {
     ///
     /// # Safety
     /// Nobody else may use the connection, and `owner` must outlive it.
-    pub unsafe fn begin_idleness(
+    pub unsafe fn park(
         self,
         owner: NonNull<c_void>,
         timeout: usize,
@@ -152,7 +152,7 @@ impl<'a> Connection<'a> {
             (*connection).data = owner.as_ptr();
             bitfields::set_connection_idle(connection, 1);
             // Whatever the peer does to an idle connection is no error.
-            self.quiet_errors();
+            self.demote_errors();
             self.log_to((*ngx::ffi::ngx_cycle).log);
         }
     }
@@ -161,7 +161,7 @@ impl<'a> Connection<'a> {
     ///
     /// # Safety
     /// The connection must be idle, and in nobody's care.
-    pub unsafe fn end_idleness(self, peer: Peer<'_>) {
+    pub unsafe fn unpark(self, peer: Peer<'_>) {
         // SAFETY: as above. The log of the peer outlives its use of the connection.
         unsafe {
             let connection = self.as_ptr();
@@ -256,7 +256,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Makes nginx log what it says of errors on this connection at level `info`.
-    pub fn quiet_errors(self) {
+    pub fn demote_errors(self) {
         // SAFETY: the connection is valid; the field is nginx's choice of level.
         unsafe {
             bitfields::set_connection_log_error(

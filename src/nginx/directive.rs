@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ngx::ffi::{ngx_command_t, ngx_conf_t};
 
-use super::configuration::{Module, bytes};
+use crate::nginx::configuration::{Module, bytes};
 
 /// What nginx calls when it reads a directive.
 pub type SetDirective =
@@ -29,7 +29,7 @@ impl ForeignDirective {
     ///
     /// # Safety
     /// `cf` must be valid, and `ours` answer for this directive with [`ForeignDirective::read`].
-    pub unsafe fn stand_before(&self, cf: *mut ngx_conf_t, ours: SetDirective) {
+    pub unsafe fn wrap(&self, cf: *mut ngx_conf_t, ours: SetDirective) {
         // SAFETY: `cf` is valid. The directives of a module are in memory that can be written, and
         // nginx reads them in this process alone.
         unsafe {
@@ -51,7 +51,7 @@ impl ForeignDirective {
     ///
     /// # Safety
     /// `cf` must be valid.
-    pub unsafe fn step_aside(&self, cf: *mut ngx_conf_t) {
+    pub unsafe fn restore(&self, cf: *mut ngx_conf_t) {
         // SAFETY: as above.
         unsafe {
             let module = Module::find(cf, self.module);
@@ -87,7 +87,7 @@ impl ForeignDirective {
 
     fn original(&self) -> Option<SetDirective> {
         let set = self.original.load(Ordering::Relaxed);
-        // SAFETY: only `stand_before` stores there, a function of this type.
+        // SAFETY: only `wrap` stores there, a function of this type.
         (!set.is_null()).then(|| unsafe { std::mem::transmute::<*mut c_void, SetDirective>(set) })
     }
 }

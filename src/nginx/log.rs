@@ -10,7 +10,7 @@ use ngx::ffi::{
 };
 use ngx::{ngx_conf_log_error, ngx_log_error};
 
-use super::configuration::Place;
+use crate::nginx::configuration::Place;
 
 /// A log with the context (client, request, upstream) that nginx adds to each line.
 #[derive(Clone, Copy)]

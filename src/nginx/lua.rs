@@ -6,7 +6,7 @@ use std::ptr;
 use mlua::ffi::lua_CFunction;
 use ngx::ffi::{NGX_OK, ngx_conf_t, ngx_http_request_t, ngx_int_t};
 
-use super::request::Request;
+use crate::nginx::request::Request;
 use crate::phase::Phases;
 
 unsafe extern "C" {

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use ngx::ffi::{NGX_OK, ngx_connection_t, ngx_int_t};
 
-use super::connection::Connection;
+use crate::nginx::connection::Connection;
 
 /// `ngx_ssl_ocsp_get_status()`
 type GetStatus = unsafe extern "C" fn(*mut ngx_connection_t, *mut *const c_char) -> ngx_int_t;

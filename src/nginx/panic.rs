@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::log::Log;
+use crate::nginx::log::Log;
 
 /// Runs `body`, the whole of a callback. Should it panic, a `[crit]` line names `callback`, and
 /// `failed` is returned: the value by which that callback fails its request.

@@ -6,9 +6,9 @@ use std::ptr::{self, NonNull};
 
 use ngx::ffi::{ngx_connection_t, ngx_peer_connection_t, sockaddr, socklen_t};
 
-use super::bitfields;
-use super::connection::Connection;
-use crate::address::Address;
+use crate::nginx::bitfields;
+use crate::nginx::connection::Connection;
+use crate::nginx::sockaddr::Address;
 
 /// `ngx_peer_connection_t`
 #[derive(Clone, Copy)]

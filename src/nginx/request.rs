@@ -9,12 +9,12 @@ use ngx::ffi::{
     ngx_str_t, ngx_table_elt_t,
 };
 
-use super::bitfields;
-use super::configuration::{ModuleIndex, bytes};
-use super::connection::Connection;
-use super::log::Log;
-use super::pool::{OutOfMemory, Pool};
-use super::upstream::Upstream;
+use crate::nginx::bitfields;
+use crate::nginx::configuration::{ModuleIndex, bytes};
+use crate::nginx::connection::Connection;
+use crate::nginx::log::Log;
+use crate::nginx::pool::{OutOfMemory, Pool};
+use crate::nginx::upstream::Upstream;
 
 /// A request: of a client, or a subrequest.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use ngx::ffi::{
     ngx_list_push, ngx_table_elt_t,
 };
 
-use super::bitfields;
-use super::configuration::string;
-use super::request::Request;
+use crate::nginx::bitfields;
+use crate::nginx::configuration::string;
+use crate::nginx::request::Request;
 
 /// Answers `request` with `body`, which nobody may keep. Returns what a content handler has to
 /// return.

@@ -10,8 +10,8 @@ use ngx::ffi::{
     ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t,
 };
 
-use super::configuration::{self, Module};
-use super::peer::Peer;
+use crate::nginx::configuration::{self, Module};
+use crate::nginx::peer::Peer;
 
 unsafe extern "C" {
     /// `bitfields.c`

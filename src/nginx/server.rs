@@ -11,11 +11,10 @@ use ngx::ffi::{
 };
 use openssl::ssl::{SslContextRef, SslRef};
 
-use super::bitfields;
-use super::configuration::{self, Module, ModuleIndex, ServerFlag};
-use super::connection::Connection;
-use super::pool::OutOfMemory;
-use super::version;
+use crate::nginx::configuration::{self, Module, ModuleIndex, ServerFlag};
+use crate::nginx::connection::Connection;
+use crate::nginx::pool::OutOfMemory;
+use crate::nginx::{bitfields, version};
 
 /// A `server {}`.
 #[derive(Clone, Copy)]

@@ -2,8 +2,8 @@
 
 use ngx::ffi::{ngx_cached_time, ngx_current_msec};
 
-use crate::finding::Moment;
-use crate::upstream::session_cache::Now;
+use crate::client::finding::Moment;
+use crate::upstream::handshake::session_cache::Now;
 
 /// The time by both clocks.
 pub fn now() -> Now {

@@ -11,11 +11,11 @@ use ngx::ffi::{
 };
 use openssl::ssl::SslContextRef;
 
-use super::bitfields;
-use super::complex_value::{ComplexValue, EvaluationFailed};
-use super::configuration::bytes;
-use super::peer::Peer;
-use super::request::Request;
+use crate::nginx::bitfields;
+use crate::nginx::complex_value::{ComplexValue, EvaluationFailed};
+use crate::nginx::configuration::bytes;
+use crate::nginx::peer::Peer;
+use crate::nginx::request::Request;
 
 /// `ngx_http_upstream_t`
 #[derive(Clone, Copy)]

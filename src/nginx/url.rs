@@ -4,8 +4,8 @@ use std::mem::zeroed;
 
 use ngx::ffi::{NGX_OK, ngx_int_t, ngx_parse_url, ngx_url_t};
 
-use super::configuration::bytes;
-use super::request::Request;
+use crate::nginx::configuration::bytes;
+use crate::nginx::request::Request;
 
 /// The host of `text`, which is a URL without a scheme, where it names no port. `None` if it does,
 /// or if it is none.

@@ -16,13 +16,13 @@
 //!   context alone (`nginx/upstream.rs`, `bitfields.c`).
 //! * 1.29.7: `keepalive` is on in each `upstream {}` block, by address and location. nginx knows
 //!   the
-//!   location by the address of its configuration (`upstream/own_configuration.rs`), and where
+//!   location by the address of its configuration (`upstream/conf_copy.rs`), and where
 //!   `kong_tls_keepalive` is alone it must not keep a thing (`upstream/keepalive.rs`).
 //! * 1.30: the bitfields of a request begin in the middle of a word (`bitfields.c`).
 
 use ngx::ffi::{nginx_version, ngx_http_addr_conf_t};
 
-use super::bitfields;
+use crate::nginx::bitfields;
 
 /// Whether nginx may know idle connections by the address of their location's configuration.
 pub const KEEPS_BY_LOCATION: bool = nginx_version >= 1_029_007;

@@ -14,8 +14,8 @@ use openssl::stack::Stack;
 use openssl::x509::{GeneralName, GeneralNameRef, X509, X509NameRef, X509Ref};
 use openssl_sys::BIO;
 
-use super::error::SslError;
-use super::sys;
+use crate::openssl::error::SslError;
+use crate::openssl::sys;
 
 /// Why bytes are not a certificate.
 #[derive(Debug, thiserror::Error)]

@@ -11,9 +11,9 @@ use openssl::x509::store::{X509Store, X509StoreRef};
 use openssl::x509::{X509, X509Name, X509Ref};
 use openssl_sys::{SSL, stack_st_X509_NAME};
 
-use super::error::SslError;
-use super::object_cache::HoldsItsObjects;
-use super::{ssl, store, sys};
+use crate::openssl::error::SslError;
+use crate::openssl::object_cache::HoldsItsObjects;
+use crate::openssl::{ssl, store, sys};
 
 /// The most bytes that the names may take, each with the two bytes of its length. All extensions of
 /// a `CertificateRequest` together are limited to 65,535 bytes (RFC 8446, section 4.3.2), and the

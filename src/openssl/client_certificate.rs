@@ -12,14 +12,14 @@ use openssl::ssl::SslRef;
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::{X509, X509Ref};
 
-use super::attached::Slot;
-use super::certificate::{has_key, not_after};
-use super::error::SslError;
-use super::fingerprint::Fingerprint;
-use super::lua_object::InvalidObject;
-use super::recent::{Recent, Seen};
-use super::signature_algorithms::describe_key;
-use super::ssl;
+use crate::openssl::certificate::{has_key, not_after};
+use crate::openssl::error::SslError;
+use crate::openssl::fingerprint::Fingerprint;
+use crate::openssl::lua_object::InvalidObject;
+use crate::openssl::recent::{Recent, Seen};
+use crate::openssl::signature_algorithms::describe_key;
+use crate::openssl::slot::Slot;
+use crate::openssl::ssl;
 
 /// A certificate, its intermediates, and the key that belongs to it.
 ///

@@ -21,10 +21,10 @@ use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509, X509NameRef, X509StoreContextRef};
 use openssl_sys::{X509_LOOKUP, X509_LOOKUP_METHOD, X509_NAME, X509_STORE};
 
-use super::attached::Slot;
-use super::error::SslError;
-use super::pem::{self, InvalidPem};
-use super::sys;
+use crate::openssl::error::SslError;
+use crate::openssl::pem::{self, InvalidPem};
+use crate::openssl::slot::Slot;
+use crate::openssl::sys;
 
 /// What is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

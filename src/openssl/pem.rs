@@ -13,8 +13,8 @@ use openssl::pkey::{PKey, Private};
 use openssl::stack::Stack;
 use openssl::x509::{X509, X509Crl};
 
-use super::error::SslError;
-use super::sys;
+use crate::openssl::error::SslError;
+use crate::openssl::sys;
 
 /// Why a text was refused.
 #[derive(Debug, thiserror::Error)]

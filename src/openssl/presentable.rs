@@ -11,9 +11,9 @@ use openssl::ssl::{Ssl, SslContext, SslMethod};
 use openssl::stack::StackRef;
 use openssl::x509::X509;
 
-use super::client_certificate::intermediates;
-use super::error::SslError;
-use super::ssl;
+use crate::openssl::client_certificate::intermediates;
+use crate::openssl::error::SslError;
+use crate::openssl::ssl;
 
 /// Who is to present it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509StoreContextRef, X509VerifyResult};
 use openssl_sys::X509_STORE_CTX;
 
-use super::{folder, sys};
+use crate::openssl::{folder, sys};
 
 /// Whether an error says that a certificate is revoked, or that this could not be found out.
 pub fn is_of_revocation(error: c_int) -> bool {

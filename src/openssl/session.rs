@@ -11,9 +11,9 @@ use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::ssl::{SslContextRef, SslRef, SslSession, SslSessionRef};
 use openssl_sys::SSL_SESSION;
 
-use super::error::SslError;
-use super::sys;
-pub use super::sys::{
+use crate::openssl::error::SslError;
+use crate::openssl::sys;
+pub use crate::openssl::sys::{
     decrypt_ticket_callback as DecryptTicketCallback, get_session_callback as GetSessionCallback,
 };
 

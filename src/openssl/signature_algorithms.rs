@@ -10,7 +10,7 @@ use openssl::nid::Nid;
 use openssl::pkey::{Id, PKeyRef, Private};
 use openssl::ssl::{SslRef, SslVersion};
 
-use super::sys;
+use crate::openssl::sys;
 
 /// The signature algorithms that the peer of `ssl` takes, as OpenSSL names them in a configuration
 /// (`SSL_CTX_set1_sigalgs(3)`); nothing before TLS 1.2, which has no such list.

@@ -17,10 +17,10 @@ use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509, X509Ref, X509StoreContextRef, X509VerifyResult};
 use openssl_sys::{SSL, X509_STORE_CTX};
 
-use super::error::SslError;
-use super::revocation::{self, Found};
-use super::sys;
-pub use super::sys::{
+use crate::openssl::error::SslError;
+use crate::openssl::revocation::{self, Found};
+use crate::openssl::sys;
+pub use crate::openssl::sys::{
     certificate_callback as CertificateCallback,
     client_certificate_callback as ClientCertificateCallback, info_callback as InfoCallback,
     verify_callback as VerifyCallback,

@@ -20,14 +20,12 @@ use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509, X509CrlRef};
 use openssl_sys::OPENSSL_STACK;
 
-use super::attached::Slot;
-use super::error::SslError;
-use super::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
-use super::folder;
-use super::pem::{self, InvalidPem};
-use super::recent::{Recent, Seen};
-use super::revocation;
-use super::sys;
+use crate::openssl::error::SslError;
+use crate::openssl::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
+use crate::openssl::pem::{self, InvalidPem};
+use crate::openssl::recent::{Recent, Seen};
+use crate::openssl::slot::Slot;
+use crate::openssl::{folder, revocation, sys};
 
 /// Another reference to the same store; the `openssl` crate has no way to take one.
 pub fn reference(store: &X509StoreRef) -> Result<X509Store, SslError> {

@@ -8,13 +8,10 @@ use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreRef;
 use openssl::x509::{X509, X509Ref, X509StoreContext, X509StoreContextRef, X509VerifyResult};
 
-use super::certificate;
-use super::error::SslError;
-use super::folder;
-use super::revocation;
-use super::ssl::reason;
-use super::store::{self, Lists};
-use super::sys;
+use crate::openssl::error::SslError;
+use crate::openssl::ssl::reason;
+use crate::openssl::store::{self, Lists};
+use crate::openssl::{certificate, folder, revocation, sys};
 
 /// What a certificate is to be good for (RFC 5280, section 4.2.1.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::fmt::{self, Write};
 
 use serde_json::{Map, Value};
 
-use super::counters::{Counters, FAMILIES, Totals};
-use super::page;
+use crate::status::counters::{Counters, FAMILIES, Totals};
+use crate::status::page;
 
 /// A form of the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,8 +157,8 @@ impl fmt::Display for LabelValue<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::counters::tests::example;
     use super::*;
+    use crate::status::counters::tests::example;
 
     #[test]
     fn the_argument_decides_and_then_the_header() {

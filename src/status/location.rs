@@ -7,13 +7,13 @@ use ngx::ffi::{
     ngx_int_t,
 };
 
-use super::counters;
-use super::format::Format;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::response;
+use crate::status::counters;
+use crate::status::format::Format;
 
 /// The content handler.
 pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::counters::{Counters, FAMILIES, Family, Totals};
+use crate::status::counters::{Counters, FAMILIES, Family, Totals};
 
 const HEAD: &str = include_str!("page_head.html");
 
@@ -67,8 +67,8 @@ impl fmt::Display for Escaped<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::counters::tests::example;
     use super::*;
+    use crate::status::counters::tests::example;
 
     #[test]
     fn the_page_has_each_family_and_nothing_from_elsewhere() {

@@ -8,11 +8,11 @@ use ngx::ffi::{
     ngx_slab_alloc, ngx_slab_pool_t,
 };
 
-use super::counters::{self, Counters};
 use crate::module;
 use crate::nginx::configuration::string;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
+use crate::status::counters::{self, Counters};
 
 /// nginx needs so much for the zone itself: one page has room for the counts.
 const PAGES: usize = 8;

@@ -1,0 +1,107 @@
+//! `get_full_client_certificate_chain`
+
+use std::iter;
+
+use openssl::error::ErrorStack;
+use openssl::ssl::SslRef;
+use openssl::x509::X509Ref;
+
+use crate::client::connection::{DownstreamConnection, DownstreamError, client_ssl};
+use crate::client::intermediates::Intermediates;
+use crate::client::resumption;
+use crate::nginx::request::Request;
+use crate::openssl::error::SslError;
+use crate::openssl::fingerprint::Encoding;
+
+/// Why the chain is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// Of the connection.
+    #[error(transparent)]
+    Connection(#[from] DownstreamError),
+    /// A session keeps the client's certificate, and not always the rest of its chain.
+    #[error(
+        "the TLS session was resumed, and does not hold the certificate chain of the first handshake"
+    )]
+    Resumed,
+    /// Nobody's is as long.
+    #[error("the certificate chain is longer than {MAX_LEN} bytes")]
+    TooLong,
+    /// OpenSSL could not write it.
+    #[error(transparent)]
+    Encode(#[from] SslError),
+}
+
+impl ChainError {
+    /// Whether a client can bring it about, as often as it likes.
+    pub fn is_fault_of_client(&self) -> bool {
+        match self {
+            Self::Resumed | Self::TooLong => true,
+            Self::Connection(_) | Self::Encode(_) => false,
+        }
+    }
+}
+
+/// The certificates that the client presented, as PEM, the leaf first; `None` if it presented none.
+pub fn get_full_client_certificate_chain(
+    request: Request<'_>,
+) -> Result<Option<Vec<u8>>, ChainError> {
+    let ssl = client_ssl(request)?;
+    let Some(leaf) = ssl.peer_certificate() else {
+        return Ok(None);
+    };
+    let encode_error =
+        |errors: ErrorStack| ChainError::Encode(SslError::new("PEM_write_bio_X509", errors));
+    let mut pem = leaf.to_pem().map_err(encode_error)?;
+    for certificate in &*intermediates(ssl)? {
+        pem.extend(certificate.to_pem().map_err(encode_error)?);
+    }
+    Ok(Some(pem))
+}
+
+/// The most bytes that a chain may take which is to be looked at, as it is sent.
+const MAX_LEN: usize = 16 * 1024;
+
+/// The SHA-256 digest of a chain.
+pub type Digest = [u8; 32];
+
+/// What stands for the chain that the client presented; `None` if it presented none. It is found
+/// out once for a connection.
+pub fn digest(request: Request<'_>) -> Result<Option<Digest>, ChainError> {
+    let ssl = client_ssl(request)?;
+    let Some(leaf) = ssl.peer_certificate() else {
+        return Ok(None);
+    };
+    let state = DownstreamConnection::find_or_make(ssl)?;
+    if let Some(known) = state.chain_digest.get() {
+        return known.map(Some).ok_or(ChainError::TooLong);
+    }
+    let intermediates = intermediates(ssl)?;
+    let mut encoding = Encoding::new();
+    let mut length = 0;
+    for certificate in iter::once(&leaf).chain(&*intermediates) {
+        let der = certificate
+            .to_der()
+            .map_err(|errors| ChainError::Encode(SslError::new("i2d_X509", errors)))?;
+        length += der.len();
+        if length > MAX_LEN {
+            state.chain_digest.set(None).ok();
+            return Err(ChainError::TooLong);
+        }
+        encoding.bytes(&der);
+    }
+    let digest = encoding.digest();
+    state.chain_digest.set(Some(digest)).ok();
+    Ok(Some(digest))
+}
+
+/// What the client presented but for its own certificate.
+fn intermediates(ssl: &SslRef) -> Result<Intermediates, ChainError> {
+    if let Some(intermediates) = resumption::intermediates_of_first_handshake(ssl) {
+        return Ok(intermediates);
+    }
+    // On the side of the server, OpenSSL leaves the leaf out of the chain. A session has none, but
+    // for one of OpenSSL's own cache.
+    let chain = ssl.peer_cert_chain().ok_or(ChainError::Resumed)?;
+    Ok(chain.iter().map(X509Ref::to_owned).collect())
+}

@@ -1,0 +1,90 @@
+//! What we keep for a client's connection.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::ptr::NonNull;
+
+use openssl::ssl::SslRef;
+
+use crate::client::certificate_chain::Digest;
+use crate::client::certificate_request::ClientVerification;
+use crate::client::names::KnownNames;
+use crate::client::resumption::FirstHandshake;
+use crate::nginx::connection::Connection;
+use crate::nginx::pool::OutOfMemory;
+use crate::nginx::request::Request;
+use crate::openssl::certificate_authorities::AnnouncedAuthorities;
+use crate::openssl::error::SslError;
+use crate::openssl::ssl::SslIndex;
+
+/// Why a function for a client's connection failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DownstreamError {
+    /// The request came over plain TCP.
+    #[error("the client connection does not use TLS")]
+    NotTls,
+    /// OpenSSL refused.
+    #[error(transparent)]
+    Ssl(#[from] SslError),
+    /// No memory.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+}
+
+/// The state of a connection on which one of our functions was called during the handshake. Lives
+/// in the pool of the connection; its SSL points at it.
+#[derive(Default)]
+pub struct DownstreamConnection {
+    /// What the client is told that its certificate may come from.
+    pub authorities: Cell<Option<AnnouncedAuthorities>>,
+    /// With what its certificate is verified, where it is not what the server trusts.
+    pub verification: RefCell<Option<ClientVerification>>,
+    /// Whether the client is asked for a certificate.
+    pub certificate_requested: Cell<bool>,
+    /// The other names that the result of its verification counts for.
+    pub names: RefCell<Option<KnownNames>>,
+    /// Whether the headers that name a consumer are for the gateway alone to set.
+    pub guards_headers: Cell<bool>,
+    /// The name that the client had asked for when we were called first.
+    pub server_name: OnceCell<Option<Box<[u8]>>>,
+    /// Whether the client has said which certificate it has, or that it has none.
+    pub has_answered: Cell<bool>,
+    /// Whether the connection has what a session was bound to that the client offers.
+    pub has_binding: Cell<bool>,
+    /// Of a session that the client offers: the one that is resumed, if any is.
+    pub first_handshake: RefCell<Option<FirstHandshake>>,
+    /// What stands for the chain that the client has presented; `None` if it is too long to be
+    /// looked at.
+    pub chain_digest: OnceCell<Option<Digest>>,
+    /// Whether HTTP/2 is withheld.
+    pub http2_disabled: Cell<bool>,
+}
+
+static INDEX: SslIndex = SslIndex::new();
+
+impl DownstreamConnection {
+    /// The state of the connection of `ssl`, if it has any.
+    pub fn find(ssl: &SslRef) -> Option<&Self> {
+        // SAFETY: only `find_or_make` sets the data at our index. The pool of the connection, where
+        // the state is, outlives nginx's use of the SSL.
+        INDEX.data(ssl).map(|state| unsafe { state.cast().as_ref() })
+    }
+
+    /// The state of the connection of `ssl`, made where there is none.
+    pub fn find_or_make(ssl: &SslRef) -> Result<&Self, DownstreamError> {
+        if let Some(state) = Self::find(ssl) {
+            return Ok(state);
+        }
+        // Not the connection of the request: during the handshake that is one of the Lua module's,
+        // which ends with the phase.
+        let pool =
+            Connection::from_ssl(ssl).and_then(Connection::pool).ok_or(DownstreamError::NotTls)?;
+        let state = pool.keep(Self::default())?;
+        INDEX.set(ssl, NonNull::from(state).cast())?;
+        Ok(state)
+    }
+}
+
+/// The TLS of the client's connection.
+pub fn client_ssl(request: Request<'_>) -> Result<&SslRef, DownstreamError> {
+    request.connection().tls().map(|tls| tls.ssl()).ok_or(DownstreamError::NotTls)
+}

@@ -1,0 +1,122 @@
+//! The one hook into the handshakes of clients that one of our functions was called for, or that
+//! resume a session of such a handshake.
+
+use std::ffi::c_int;
+
+use foreign_types::ForeignTypeRef;
+use openssl::ssl::{SslRef, SslVersion};
+use openssl_sys::SSL;
+
+use crate::client::connection::{DownstreamConnection, DownstreamError};
+use crate::client::{binding, certificate_request, ocsp, resumption};
+use crate::nginx::connection::{Connection, process_log};
+use crate::nginx::panic::guard;
+use crate::openssl::error::SslError;
+use crate::openssl::ssl::{self, HandshakeEvent};
+
+/// Why a client's handshake can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// What was asked for under one name would hold for another.
+    #[error("the client asks for another server name than before the HelloRetryRequest")]
+    AnotherName,
+    /// The connection is not that of a client.
+    #[error("it belongs to no server")]
+    NoServer,
+    /// OpenSSL refused.
+    #[error(transparent)]
+    Ssl(#[from] SslError),
+}
+
+impl HandshakeError {
+    /// Whether a client can bring it about, as often as it likes.
+    fn is_fault_of_client(&self) -> bool {
+        match self {
+            Self::AnotherName => true,
+            Self::NoServer | Self::Ssl(_) => false,
+        }
+    }
+}
+
+/// Has us told how the handshake of `ssl` goes on, whose client asks for `name`.
+pub fn watch<'a>(
+    ssl: &'a SslRef,
+    name: Option<&[u8]>,
+) -> Result<&'a DownstreamConnection, DownstreamError> {
+    let state = DownstreamConnection::find_or_make(ssl)?;
+    state.server_name.get_or_init(|| name.map(Box::from));
+    // SAFETY: `info_callback` calls the one of the context.
+    unsafe { ssl::set_connection_info_callback(ssl, info_callback) };
+    Ok(state)
+}
+
+/// Whether nginx has not seen a handshake of `ssl` end yet.
+fn is_first(ssl: &SslRef) -> bool {
+    Connection::from_ssl(ssl).and_then(Connection::tls).is_some_and(|tls| !tls.handshaked())
+}
+
+/// Takes the place of the callback of the context, for one connection.
+unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) {
+    // SAFETY: OpenSSL calls with a valid SSL.
+    let ssl = unsafe { SslRef::from_ptr(ssl.cast_mut()) };
+    let handled = guard("client handshake", process_log(), false, || {
+        if let Some(of_context) = ssl::info_callback(ssl.ssl_context()) {
+            // SAFETY: as OpenSSL would call it.
+            unsafe { of_context(ssl.as_ptr(), r#where, ret) };
+        }
+        let Some(state) = DownstreamConnection::find(ssl).filter(|_| is_first(ssl)) else {
+            return true;
+        };
+        if let Err(error) = go_on(ssl, state) {
+            refuse(ssl, &error);
+        }
+        if HandshakeEvent::of(ssl, r#where, ret) == Some(HandshakeEvent::Done) {
+            certificate_request::count_answer(ssl, state);
+            if let Err(error) = ocsp::trust(ssl, state) {
+                refuse(ssl, &error.into());
+            }
+        }
+        true
+    });
+    if !handled {
+        ssl::refuse_handshake(ssl);
+    }
+}
+
+fn go_on(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {
+    check_name(ssl, state)?;
+    resumption::take_binding(ssl, state)?;
+    certificate_request::ask_again(ssl, state);
+    resumption::bind(ssl, state)
+}
+
+/// A second `ClientHello` must be for the name of the first (RFC 8446, section 4.1.2). OpenSSL does
+/// not look, and the Lua module calls nobody for it: what was said of the first would hold for the
+/// second.
+fn check_name(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {
+    match state.server_name.get() {
+        Some(name)
+            if ssl.version2() == Some(SslVersion::TLS1_3)
+                && !binding::is_same_name(name.as_deref(), ssl::server_name(ssl)) =>
+        {
+            Err(HandshakeError::AnotherName)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Ends the handshake of `ssl`, with one line in the log.
+fn refuse(ssl: &SslRef, error: &HandshakeError) {
+    if !ssl::is_refused(ssl) {
+        let log = match Connection::from_ssl(ssl) {
+            Some(connection) => connection.log(),
+            None => process_log(),
+        };
+        if error.is_fault_of_client() {
+            log.info(format_args!("the handshake is refused: {error}"));
+        } else {
+            log.error(format_args!("the handshake is refused: {error}"));
+        }
+        ssl::refuse_handshake(ssl);
+    }
+}

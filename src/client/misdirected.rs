@@ -1,0 +1,86 @@
+//! What came of the verification of a client belongs to the name that it was asked under. A request
+//! for another server on that connection is answered with 421 (RFC 9110, section 7.4), as nginx
+//! answers where `ssl_verify_client` asks.
+
+use std::fmt;
+
+use openssl::ssl::SslRef;
+
+use crate::client::connection::{DownstreamConnection, client_ssl};
+use crate::client::names::{self, KnownNames};
+use crate::client::resumption;
+use crate::client::session_data::SessionData;
+use crate::module;
+use crate::nginx::request::Request;
+use crate::openssl::ssl;
+
+/// A request that does not belong on its connection.
+#[derive(Debug)]
+pub struct Misdirected<'a> {
+    who_asked: &'static str,
+    /// The name that the client was asked under, if it had asked for one.
+    asked_under: Option<&'a [u8]>,
+    /// The host that the request is for.
+    host: &'a [u8],
+}
+
+impl fmt::Display for Misdirected<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { who_asked, asked_under, host } = self;
+        write!(f, "{who_asked} asked the client for its certificate under ")?;
+        match asked_under {
+            Some(name) => write!(f, "\"{}\"", name.escape_ascii())?,
+            None => write!(f, "no name")?,
+        }
+        write!(
+            f,
+            ", and it requests \"{}\", for which the answer does not count",
+            host.escape_ascii()
+        )
+    }
+}
+
+/// What is wrong with the connection of `request`, if anything is.
+pub fn check(request: Request<'_>) -> Option<Misdirected<'_>> {
+    let ssl = client_ssl(request).ok()?;
+    let state = DownstreamConnection::find(ssl);
+    let (who_asked, asked_under, others) = match asked_by_lua(ssl, state) {
+        Some(others) => {
+            let name = state.and_then(|state| state.server_name.get());
+            ("Lua code", name.and_then(Option::as_deref), others)
+        }
+        // Where Lua code can't ask, nginx keeps guard itself.
+        None if module::may_be_asked(request) && has_certificate(ssl) => {
+            ("nginx", ssl::server_name(ssl), None)
+        }
+        None => return None,
+    };
+    let host = request.host();
+    let is_right = match asked_under {
+        Some(_) if host.is_empty() => request.is_for_server_of_connection(),
+        Some(name) => {
+            names::normalized(name).eq_ignore_ascii_case(host)
+                || others.is_some_and(|others| others.names.contain(host))
+        }
+        None => {
+            request.is_for_server_of_connection()
+                || others.is_some_and(|others| others.names.contain(host))
+        }
+    };
+    (!is_right).then_some(Misdirected { who_asked, asked_under, host })
+}
+
+/// Whether Lua code has asked the client of `ssl`, in this handshake or in that whose session is
+/// resumed, and the other names that this counts for.
+fn asked_by_lua(ssl: &SslRef, state: Option<&DownstreamConnection>) -> Option<Option<KnownNames>> {
+    if ssl.session_reused() {
+        SessionData::of(ssl.session()?)?.asked?;
+        return Some(resumption::names_of_first_handshake(ssl));
+    }
+    let state = state?;
+    state.certificate_requested.get().then(|| state.names.borrow().clone())
+}
+
+fn has_certificate(ssl: &SslRef) -> bool {
+    ssl.peer_certificate().is_some()
+}

@@ -1,0 +1,172 @@
+//! The names that the result of a client's verification counts for, beside the one that it was
+//! asked under.
+//!
+//! A session remembers their digest alone; a worker keeps the names, once for all clients.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::bounded::BoundedCache;
+use crate::openssl::fingerprint::Encoding;
+use crate::status::counters::Cache;
+
+/// How many bytes the lists of names take that a worker keeps. A session with another is not resumed.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// What a list, and each of its names, takes beside the letters, about.
+const OVERHEAD: usize = 64;
+/// The number of bytes of the longest name of a host (RFC 1035, section 2.3.4).
+const MAX_LEN: usize = 253;
+
+/// The SHA-256 digest of a list, as it was given.
+pub type Digest = [u8; 32];
+
+thread_local! {
+    static KNOWN: RefCell<BoundedCache<Digest, Rc<Names>>> =
+        RefCell::new(BoundedCache::counted(MOST_BYTES, Cache::ClientNames));
+}
+
+/// What is no name.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("names: \"{}\" is not the name of a host", .0.escape_ascii())]
+pub struct InvalidName(Vec<u8>);
+
+/// Names of hosts, and of all hosts below some. Compared as nginx has them: in lower case, without
+/// a dot at their end.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    exact: Vec<Box<[u8]>>,
+    /// What is behind the `*.`.
+    below: Vec<Box<[u8]>>,
+}
+
+impl Names {
+    fn new<'a>(given: impl Iterator<Item = &'a [u8]>) -> Result<Self, InvalidName> {
+        let mut names = Self::default();
+        for name in given {
+            let normal = normalized(name).to_ascii_lowercase();
+            let (list, host) = match normal.strip_prefix(b"*.") {
+                Some(rest) => (&mut names.below, rest),
+                None => (&mut names.exact, &normal[..]),
+            };
+            if !is_host(host) || normal.len() > MAX_LEN {
+                return Err(InvalidName(name.to_vec()));
+            }
+            list.push(host.into());
+        }
+        for list in [&mut names.exact, &mut names.below] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        Ok(names)
+    }
+
+    /// How many bytes they take, about.
+    fn bytes(&self) -> usize {
+        self.exact.iter().chain(&self.below).map(|name| OVERHEAD + name.len()).sum()
+    }
+
+    /// Whether `host`, which is normalized, is one of them. `*.` stands for any number of labels.
+    pub fn contain(&self, host: &[u8]) -> bool {
+        let is_in = |list: &[Box<[u8]>], name: &[u8]| {
+            list.binary_search_by(|known| known.as_ref().cmp(name)).is_ok()
+        };
+        is_in(&self.exact, host)
+            || host
+                .iter()
+                .enumerate()
+                .any(|(at, byte)| *byte == b'.' && at > 0 && is_in(&self.below, &host[at + 1..]))
+    }
+}
+
+/// A name without a dot at its end, which says nothing (RFC 1034, section 3.1).
+pub fn normalized(name: &[u8]) -> &[u8] {
+    name.strip_suffix(b".").unwrap_or(name)
+}
+
+fn is_host(name: &[u8]) -> bool {
+    name.split(|byte| *byte == b'.').all(|label| {
+        let is_good = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        !label.is_empty() && label.iter().all(is_good)
+    })
+}
+
+/// A list that this worker knows.
+#[derive(Clone, Debug)]
+pub struct KnownNames {
+    /// What it is found by.
+    pub digest: Digest,
+    /// The names.
+    pub names: Rc<Names>,
+}
+
+/// Keeps a list of names, if it is one. It is checked only when it is new.
+pub fn keep<'a>(given: impl Iterator<Item = &'a [u8]> + Clone) -> Result<KnownNames, InvalidName> {
+    let mut encoding = Encoding::new();
+    for name in given.clone() {
+        encoding.bytes(name);
+    }
+    let digest = encoding.digest();
+    let names = KNOWN.with_borrow_mut(|known| {
+        known.get_or_try_insert(
+            &digest,
+            || Names::new(given).map(Rc::new),
+            |names| OVERHEAD + names.bytes(),
+        )
+    })?;
+    Ok(KnownNames { digest, names })
+}
+
+/// The list with `digest`, if it is still known.
+pub fn find(digest: &Digest) -> Option<KnownNames> {
+    let names = KNOWN.with_borrow_mut(|known| known.get(digest).cloned())?;
+    Some(KnownNames { digest: *digest, names })
+}
+
+/// Drops the lists that this worker keeps.
+pub fn clear_cache() {
+    KNOWN.with_borrow_mut(BoundedCache::clear);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&'static str]) -> Result<Names, InvalidName> {
+        Names::new(list.iter().map(|name| name.as_bytes()))
+    }
+
+    #[test]
+    fn a_name_counts_with_its_case_and_a_dot_at_its_end() {
+        let names = names(&["B.test", "c.test.", "*.Wild.test", "host"]).unwrap();
+        for host in ["b.test", "c.test", "x.wild.test", "x.y.wild.test", "host"] {
+            assert!(names.contain(host.as_bytes()), "{host}");
+        }
+        for host in
+            ["", "a.test", "x.b.test", "wild.test", ".wild.test", "xwild.test", "test", "st"]
+        {
+            assert!(!names.contain(host.as_bytes()), "{host}");
+        }
+        assert!(!Names::default().contain(b""));
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        let long = "a".repeat(254);
+        for name in ["", ".", "*", "*.", "*.*.a", "a..b", ".a", "a b", "a:443", "a/b", "ä", "[::1]"]
+        {
+            assert_eq!(names(&["a.test", name]), Err(InvalidName(name.into())), "{name}");
+        }
+        assert!(Names::new(std::iter::once(long.as_bytes())).is_err());
+    }
+
+    #[test]
+    fn a_list_is_found_by_its_digest() {
+        let list = [&b"a.test"[..], b"b.test"];
+        let kept = keep(list.into_iter()).unwrap();
+        assert!(find(&kept.digest).unwrap().names.contain(b"b.test"));
+        assert_ne!(kept.digest, keep([&b"a.test"[..]].into_iter()).unwrap().digest);
+        assert!(keep([&b"*"[..]].into_iter()).is_err());
+        clear_cache();
+        assert!(find(&kept.digest).is_none());
+    }
+}

@@ -1,0 +1,67 @@
+//! What is done with a client's request before any of its phases: see `misdirected.rs` and
+//! `guarded_headers.rs`.
+
+use std::ptr::NonNull;
+
+use ngx::ffi::{
+    NGX_DECLINED, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MISDIRECTED_REQUEST, ngx_conf_t,
+    ngx_http_request_t, ngx_int_t,
+};
+
+use crate::client::{guarded_headers, misdirected};
+use crate::module::{self, MainConf, ServerConf};
+use crate::nginx::connection::process_log;
+use crate::nginx::panic::guard;
+use crate::nginx::pool::OutOfMemory;
+use crate::nginx::request::Request;
+use crate::nginx::server::Servers;
+
+/// Has nginx call us for each request, where a server can have a use for it. To be called in
+/// *postconfiguration*: nginx calls last who comes first.
+///
+/// # Safety
+/// `cf` must be valid, and inside `http {}`, with all of it read, and `main_conf` ours of it.
+pub unsafe fn postconfiguration(
+    cf: *mut ngx_conf_t,
+    main_conf: &MainConf,
+) -> Result<(), OutOfMemory> {
+    // SAFETY: `cf` is valid and inside `http {}` by contract; what is at our index is our
+    // configuration.
+    unsafe {
+        let Some(servers) = Servers::new(cf) else {
+            return Ok(());
+        };
+        let is_stripped = servers.all().any(|server| {
+            let conf: Option<&ServerConf> = server.configuration(module::index());
+            conf.is_some_and(ServerConf::strips_headers)
+        });
+        if main_conf.asking.has_phase() || is_stripped {
+            servers.add_post_read_handler(handle)?;
+        }
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
+    guard("request", process_log(), NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
+        let Some(r) = NonNull::new(r) else {
+            return NGX_DECLINED as ngx_int_t;
+        };
+        // SAFETY: nginx calls with a valid request.
+        let request = unsafe { Request::from_ptr(r) };
+        let misdirected = misdirected::check(request);
+        if let Some(misdirected) = &misdirected {
+            request.log().info(format_args!("misdirected request: {misdirected}"));
+            request.go_to_server_of_connection();
+        }
+        // A page for the error may read them too.
+        if let Err(error) = guarded_headers::strip_early(request) {
+            request.log().error(format_args!("could not take headers from the request: {error}"));
+            return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+        }
+        if misdirected.is_some() {
+            return NGX_HTTP_MISDIRECTED_REQUEST as ngx_int_t;
+        }
+        NGX_DECLINED as ngx_int_t
+    })
+}

@@ -1,0 +1,156 @@
+//! What a session remembers of its first handshake, as its application data: it goes wherever the
+//! session is kept.
+
+use openssl::ssl::SslSessionRef;
+
+use crate::client::{intermediates, names};
+use crate::openssl::error::SslError;
+use crate::openssl::session;
+
+/// What there is to remember. A session without any of it has no data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionData {
+    /// What came of it that we asked the client for its certificate, if we did.
+    pub asked: Option<Asked>,
+    /// Whether the headers that name a consumer are for the gateway alone to set.
+    pub guards_headers: bool,
+}
+
+/// Of a client that was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What it presented.
+    pub presented: Presented,
+    /// The other names that this counts for.
+    pub names: Option<names::Digest>,
+}
+
+/// The certificates that a client presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presented {
+    /// None, or one that stands alone.
+    LeafAtMost,
+    /// One with intermediates.
+    Chain(intermediates::Digest),
+    /// More than we keep.
+    TooLong,
+}
+
+const ASKED: u8 = 1;
+const GUARDS_HEADERS: u8 = 2;
+const NAMES: u8 = 4;
+const ASKED_WITH_NAMES: u8 = ASKED | NAMES;
+
+const LEAF_AT_MOST: u8 = 1;
+const CHAIN: u8 = 2;
+const TOO_LONG: u8 = 3;
+
+impl SessionData {
+    /// Of `session`; `None` if it is nothing that we have written.
+    pub fn of(session: &SslSessionRef) -> Option<Self> {
+        Self::from_bytes(session::application_data(session))
+    }
+
+    /// Makes `session` remember it, which nobody else has seen yet.
+    pub fn write(self, session: &SslSessionRef) -> Result<(), SslError> {
+        session::set_application_data(session, &self.to_bytes())
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        let Self { asked, guards_headers } = self;
+        let mut bytes = vec![0];
+        let mut flags = 0;
+        if guards_headers {
+            flags |= GUARDS_HEADERS;
+        }
+        if let Some(Asked { presented, names }) = asked {
+            flags |= ASKED;
+            match presented {
+                Presented::LeafAtMost => bytes.push(LEAF_AT_MOST),
+                Presented::Chain(digest) => {
+                    bytes.push(CHAIN);
+                    bytes.extend(digest);
+                }
+                Presented::TooLong => bytes.push(TOO_LONG),
+            }
+            if let Some(digest) = names {
+                flags |= NAMES;
+                bytes.extend(digest);
+            }
+        }
+        bytes[0] = flags;
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let Some((flags, rest)) = bytes.split_first() else {
+            return Some(Self::default());
+        };
+        let guards_headers = flags & GUARDS_HEADERS != 0;
+        match flags & !GUARDS_HEADERS {
+            0 if guards_headers && rest.is_empty() => Some(Self { asked: None, guards_headers }),
+            flags @ (ASKED | ASKED_WITH_NAMES) => {
+                let (presented, rest) = match rest.split_first()? {
+                    (&LEAF_AT_MOST, rest) => (Presented::LeafAtMost, rest),
+                    (&CHAIN, rest) => {
+                        let (digest, rest) = rest.split_first_chunk()?;
+                        (Presented::Chain(*digest), rest)
+                    }
+                    (&TOO_LONG, rest) => (Presented::TooLong, rest),
+                    _ => return None,
+                };
+                let names = match (flags & NAMES, rest) {
+                    (0, []) => None,
+                    (NAMES, digest) => Some(digest.try_into().ok()?),
+                    _ => return None,
+                };
+                Some(Self { asked: Some(Asked { presented, names }), guards_headers })
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_read_as_it_was_written() {
+        let presented = [Presented::LeafAtMost, Presented::Chain([7; 32]), Presented::TooLong];
+        for guards_headers in [false, true] {
+            for presented in presented {
+                for names in [None, Some([8; 32])] {
+                    let asked = Some(Asked { presented, names });
+                    let data = SessionData { asked, guards_headers };
+                    assert_eq!(SessionData::from_bytes(&data.to_bytes()), Some(data));
+                }
+            }
+        }
+        let marked = SessionData { asked: None, guards_headers: true };
+        assert_eq!(SessionData::from_bytes(&marked.to_bytes()), Some(marked));
+        assert_eq!(SessionData::from_bytes(b""), Some(SessionData::default()));
+    }
+
+    #[test]
+    fn what_we_have_not_written_is_not_read() {
+        let too_long = [&[ASKED | NAMES, LEAF_AT_MOST][..], &[8; 33]].concat();
+        let bad: &[&[u8]] = &[
+            b"\0",
+            b"\x02\0",
+            b"\x01",
+            b"\x01\0",
+            b"\x01\x01\x01",
+            b"\x01\x04",
+            b"\x04",
+            b"\x05\x01",
+            b"\x08",
+            &[ASKED, CHAIN, 7, 7],
+            &too_long,
+            &too_long[..33],
+        ];
+        for bytes in bad {
+            assert_eq!(SessionData::from_bytes(bytes), None, "{}", bytes.escape_ascii());
+        }
+    }
+}

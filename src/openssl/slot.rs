@@ -1,0 +1,188 @@
+//! What we know of an object of OpenSSL, kept with the object, and dropped with it.
+//!
+//! Nothing has to be looked for in a table, and nothing be thrown out of one because it is full:
+//! what was found out about an object is known as long as there is the object.
+
+use std::ffi::{c_int, c_long, c_void};
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::OnceLock;
+
+use foreign_types::ForeignTypeRef;
+use openssl::x509::X509Ref;
+use openssl::x509::store::X509StoreRef;
+use openssl_sys::CRYPTO_EX_DATA;
+
+use crate::openssl::error::SslError;
+use crate::openssl::sys;
+
+/// An object that data can be attached to.
+pub trait Host: ForeignTypeRef {
+    /// `CRYPTO_EX_INDEX_*`
+    const CLASS: c_int;
+
+    /// What is kept at `index`.
+    fn data(&self, index: c_int) -> *mut c_void;
+
+    /// Keeps `data` at `index`.
+    fn set_data(&self, index: c_int, data: *mut c_void) -> Result<(), SslError>;
+}
+
+impl Host for X509Ref {
+    const CLASS: c_int = 3;
+
+    fn data(&self, index: c_int) -> *mut c_void {
+        // SAFETY: the certificate and the index are valid.
+        unsafe { sys::X509_get_ex_data(self.as_ptr(), index) }
+    }
+
+    fn set_data(&self, index: c_int, data: *mut c_void) -> Result<(), SslError> {
+        // SAFETY: the certificate and the index are valid.
+        let set = unsafe { sys::X509_set_ex_data(self.as_ptr(), index, data) };
+        SslError::check("X509_set_ex_data", set)
+    }
+}
+
+impl Host for X509StoreRef {
+    const CLASS: c_int = 4;
+
+    fn data(&self, index: c_int) -> *mut c_void {
+        // SAFETY: the store and the index are valid.
+        unsafe { sys::X509_STORE_get_ex_data(self.as_ptr(), index) }
+    }
+
+    fn set_data(&self, index: c_int, data: *mut c_void) -> Result<(), SslError> {
+        // SAFETY: the store and the index are valid.
+        let set = unsafe { sys::X509_STORE_set_ex_data(self.as_ptr(), index, data) };
+        SslError::check("X509_STORE_set_ex_data", set)
+    }
+}
+
+/// A place for a `T` with each `H`. One for the life of the process: a `static`.
+pub struct Slot<H, T>(OnceLock<Option<c_int>>, PhantomData<fn(&H) -> T>);
+
+impl<H: Host, T> Slot<H, T> {
+    /// # Safety
+    /// Hosts that something is attached to must be used, and freed, by one thread, unless `T` is
+    /// for several.
+    pub const unsafe fn new() -> Self {
+        Self(OnceLock::new(), PhantomData)
+    }
+
+    fn index(&self) -> Option<c_int> {
+        // SAFETY: the callback is one of this class, and takes what `get_or_make` leaves.
+        *self.0.get_or_init(|| unsafe {
+            let index = openssl_sys::CRYPTO_get_ex_new_index(
+                H::CLASS,
+                0,
+                ptr::null_mut(),
+                None,
+                None,
+                Some(free::<T>),
+            );
+            (index >= 0).then_some(index)
+        })
+    }
+
+    /// What is kept with `host`.
+    pub fn get<'a>(&'static self, host: &'a H) -> Option<&'a T> {
+        // SAFETY: only `get_or_make` keeps something at the index, which is of this type, and lives
+        // as long as the host, which the caller holds. It is never replaced.
+        unsafe { host.data(self.index()?).cast::<T>().as_ref() }
+    }
+
+    /// What is kept with `host`, made by `make` where there is nothing.
+    pub fn get_or_make<'a, E: From<SslError>>(
+        &'static self,
+        host: &'a H,
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Result<&'a T, E> {
+        let index = self.index().ok_or_else(|| SslError::take("CRYPTO_get_ex_new_index"))?;
+        let mut data = host.data(index);
+        if data.is_null() {
+            data = Box::into_raw(Box::new(make()?)).cast();
+            if let Err(error) = host.set_data(index, data) {
+                // SAFETY: nobody else has it.
+                drop(unsafe { Box::from_raw(data.cast::<T>()) });
+                return Err(error.into());
+            }
+        }
+        // SAFETY: only this function keeps something at the index, which is of this type, and lives
+        // as long as the host, which the caller holds. It is never replaced.
+        Ok(unsafe { &*data.cast::<T>() })
+    }
+}
+
+/// OpenSSL calls when a host is freed.
+unsafe extern "C" fn free<T>(
+    _host: *mut c_void,
+    data: *mut c_void,
+    _all: *mut CRYPTO_EX_DATA,
+    _index: c_int,
+    _number: c_long,
+    _argument: *mut c_void,
+) {
+    if !data.is_null() {
+        // SAFETY: what is there, `get_or_make` has left, and nobody has it any more.
+        let data = unsafe { Box::from_raw(data.cast::<T>()) };
+        drop(catch_unwind(AssertUnwindSafe(|| drop(data))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use openssl::pkey::PKey;
+    use openssl::x509::store::X509StoreBuilder;
+
+    use super::*;
+    use crate::openssl::test_certificate::self_signed;
+
+    fn attach<H: Host>(slot: &'static Slot<H, Rc<Cell<u32>>>, host: &H) -> Rc<Cell<u32>> {
+        Rc::clone(slot.get_or_make(host, || Ok::<_, SslError>(Rc::default())).unwrap())
+    }
+
+    #[test]
+    fn what_is_attached_goes_with_its_host() {
+        // SAFETY: the hosts are this test's, which is one thread.
+        static OF_CERTIFICATES: Slot<X509Ref, Rc<Cell<u32>>> = unsafe { Slot::new() };
+        // SAFETY: the stores are this test's, which is one thread.
+        static OF_STORES: Slot<X509StoreRef, Rc<Cell<u32>>> = unsafe { Slot::new() };
+
+        let key = PKey::generate_ed25519().unwrap();
+        let (one, two) = (self_signed(&key, "one", 1), self_signed(&key, "two", 1));
+        let store = X509StoreBuilder::new().unwrap().build();
+        attach(&OF_CERTIFICATES, &one).set(1);
+        attach(&OF_CERTIFICATES, &two).set(2);
+        attach(&OF_STORES, &store).set(3);
+        assert_eq!(attach(&OF_CERTIFICATES, &one).get(), 1);
+        assert_eq!(attach(&OF_CERTIFICATES, &two).get(), 2);
+        assert_eq!(attach(&OF_STORES, &store).get(), 3);
+
+        let of_one = attach(&OF_CERTIFICATES, &one);
+        assert_eq!(Rc::strong_count(&of_one), 2);
+        let other = one.clone();
+        drop(one);
+        assert_eq!(Rc::strong_count(&of_one), 2);
+        drop(other);
+        assert_eq!(Rc::strong_count(&of_one), 1);
+        let of_store = attach(&OF_STORES, &store);
+        drop(store);
+        assert_eq!(Rc::strong_count(&of_store), 1);
+    }
+
+    #[test]
+    fn what_can_not_be_made_is_not_kept() {
+        // SAFETY: a number is for several threads.
+        static SLOT: Slot<X509Ref, u32> = unsafe { Slot::new() };
+
+        let certificate = self_signed(&PKey::generate_ed25519().unwrap(), "one", 1);
+        let failed = || Err(SslError::take("test"));
+        assert!(SLOT.get_or_make(&*certificate, failed).is_err());
+        assert_eq!(SLOT.get_or_make(&*certificate, || Ok::<_, SslError>(1)).unwrap(), &1);
+        assert_eq!(SLOT.get_or_make(&*certificate, failed).unwrap(), &1);
+    }
+}

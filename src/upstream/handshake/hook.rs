@@ -1,0 +1,493 @@
+//! The one hook into the handshakes with upstreams.
+//!
+//! OpenSSL calls a context's info callback when a handshake starts: after nginx has set the name,
+//! the certificate and the session that the location asks for, and before a byte is sent. There the
+//! request's own settings are applied. The callback can't return an error: to refuse, it leaves the
+//! handshake no version of the protocol, and OpenSSL fails it at once.
+
+use std::ffi::{c_int, c_void};
+use std::fmt;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use foreign_types::ForeignTypeRef;
+use openssl::ssl::{SslContextRef, SslRef, SslVersion};
+use openssl_sys::{EVP_PKEY, SSL, X509};
+
+use crate::module;
+use crate::nginx::connection::{Connection, Tls, process_log};
+use crate::nginx::panic::guard;
+use crate::nginx::pool::{OutOfMemory, Pool};
+use crate::nginx::request::Request;
+use crate::nginx::upstream::Upstream;
+use crate::openssl::client_certificate::ClientCertificate;
+use crate::openssl::error::SslError;
+use crate::openssl::recent::Seen;
+use crate::openssl::ssl::{
+    self, ClientCertificateCallback, ContextIndex, HandshakeEvent, InfoCallback,
+};
+use crate::openssl::store::{self, TrustedStore};
+use crate::openssl::{certificate, signature_algorithms};
+use crate::status::counters::{self, Counter};
+use crate::upstream::handshake::connection::{
+    self, IdentifyError, Offer, Resumption, UpstreamConnection,
+};
+use crate::upstream::handshake::context::LocationTrust;
+use crate::upstream::handshake::lua_handshake::LuaHandshake;
+use crate::upstream::handshake::session_cache::SessionKey;
+use crate::upstream::handshake::verify::{self, VerifyError};
+use crate::upstream::identity::ContextId;
+use crate::upstream::identity::lookup;
+use crate::upstream::peer::choice::PeerChoice;
+use crate::upstream::settings::request_state::RequestState;
+use crate::upstream::settings::tls::UpstreamTls;
+
+/// What we keep for a TLS context. Lives in the pool of the configuration, as does the context.
+struct ContextState {
+    id: ContextId,
+    /// The info callback that was there before ours.
+    previous: Option<InfoCallback>,
+    /// As above, that for certificates.
+    previous_client_certificate: Option<ClientCertificateCallback>,
+    /// What a request that turns verification on trusts.
+    trust: LocationTrust,
+}
+
+static INDEX: ContextIndex = ContextIndex::new();
+
+/// Why the hook could not be put on a context.
+#[derive(Debug)]
+pub enum InstallError {
+    Ssl(SslError),
+    OutOfMemory(OutOfMemory),
+}
+
+/// Whether `context` has the hook.
+pub fn is_installed(context: &SslContextRef) -> bool {
+    INDEX.data(context).is_some()
+}
+
+/// Puts the hook on the context of a location.
+pub fn install(
+    pool: Pool<'_>,
+    context: &SslContextRef,
+    trust: LocationTrust,
+) -> Result<(), InstallError> {
+    let previous = ssl::info_callback(context);
+    let previous_client_certificate = ssl::client_certificate_callback(context);
+    // A context of a former configuration may have had the address that this one has.
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let id = ContextId(COUNT.fetch_add(1, Ordering::Relaxed));
+    let state = ContextState { id, previous, previous_client_certificate, trust };
+    let state = pool.keep(state).map_err(InstallError::OutOfMemory)?;
+    INDEX.set(context, NonNull::from(state).cast()).map_err(InstallError::Ssl)?;
+    // SAFETY: `info_callback` and `client_certificate_callback` call those that were there.
+    unsafe {
+        ssl::set_info_callback(context, info_callback);
+        ssl::set_client_certificate_callback(context, client_certificate_callback);
+    }
+    Ok(())
+}
+
+/// The number of a context that has the hook.
+pub fn context_id(context: &SslContextRef) -> Option<ContextId> {
+    context_state(context).map(|state| state.id)
+}
+
+fn context_state(context: &SslContextRef) -> Option<&ContextState> {
+    // SAFETY: our index holds what `install` has set, which lives as long as the context.
+    INDEX.data(context).map(|state| unsafe { state.cast().as_ref() })
+}
+
+unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) {
+    // SAFETY: OpenSSL calls with a valid SSL, which nginx made.
+    let ssl = unsafe { SslRef::from_ptr(ssl.cast_mut()) };
+
+    if let Some(previous) = context_state(ssl.ssl_context()).and_then(|state| state.previous) {
+        // SAFETY: as OpenSSL would call it.
+        unsafe { previous(ssl.as_ptr(), r#where, ret) };
+    }
+    let Some(event) = HandshakeEvent::of(ssl, r#where, ret) else {
+        return;
+    };
+    let log = Connection::from_ssl(ssl).map_or_else(process_log, Connection::log);
+    let handled = guard("upstream handshake", log, false, || {
+        on_event(ssl, event);
+        true
+    });
+    if !handled {
+        ssl::refuse_handshake(ssl);
+    }
+}
+
+/// A handshake, and what it is for.
+#[derive(Clone, Copy)]
+pub struct Handshake<'a> {
+    pub ssl: &'a SslRef,
+    pub tls: Tls<'a>,
+    pub connection: Connection<'a>,
+    pub request: Request<'a>,
+    pub upstream: Upstream<'a>,
+}
+
+impl<'a> Handshake<'a> {
+    /// `None` for a handshake that is not for a request: the connection may be idle, and the peer
+    /// ask for another handshake (TLS 1.2).
+    pub fn of(ssl: &'a SslRef) -> Option<Self> {
+        let connection = Connection::from_ssl(ssl)?;
+        let tls = connection.tls()?;
+        let request = Request::from_upstream_connection(connection)?;
+        let upstream = request.upstream()?;
+        Some(Self { ssl, tls, connection, request, upstream })
+    }
+}
+
+fn on_event(ssl: &SslRef, event: HandshakeEvent) {
+    let is_start = match event {
+        HandshakeEvent::Start => true,
+        HandshakeEvent::Done => false,
+        HandshakeEvent::ServerDone => return server_done(ssl),
+        HandshakeEvent::CertificateSigned => {
+            return note(ssl, UpstreamConnection::note_certificate_signed);
+        }
+        HandshakeEvent::FinishedSent => return note(ssl, UpstreamConnection::note_finished_sent),
+        HandshakeEvent::TicketReceived => {
+            // In TLS 1.2 it is part of the handshake.
+            if ssl.version2() == Some(SslVersion::TLS1_3) {
+                note(ssl, UpstreamConnection::note_answered);
+            }
+            return;
+        }
+        HandshakeEvent::FatalAlert => return note(ssl, UpstreamConnection::note_alert),
+    };
+    // In a renegotiation, the SSL still has the settings of its first handshake.
+    let Some(handshake) = Handshake::of(ssl).filter(|handshake| !handshake.tls.handshaked()) else {
+        return;
+    };
+    let state = match RequestState::with_upstream_tls(handshake.request) {
+        Ok(state) => state,
+        Err(error) => return refuse(handshake, &ApplyError::OutOfMemory(error)),
+    };
+    if is_start {
+        if let Some(state) = state {
+            state.handshake_refused.set(false);
+        }
+        if let Err(error) = start(handshake, state) {
+            refuse(handshake, &error);
+        }
+    } else {
+        done(handshake, state);
+    }
+}
+
+/// Ends a handshake in which Lua code has judged the service: OpenSSL would go on, and leave it to
+/// nginx to look at the verdict when all is done.
+fn server_done(ssl: &SslRef) {
+    let Some(handshake) = Handshake::of(ssl).filter(|handshake| {
+        let judged = module::lua_handshake(handshake.request).map(LuaHandshake::judges_service);
+        judged == Some(true) && !handshake.tls.handshaked()
+    }) else {
+        return;
+    };
+    if let Some(state) = RequestState::find(handshake.request) {
+        if verify::check_verdict(handshake, state).is_err() {
+            ssl::break_off(ssl);
+        }
+    }
+}
+
+/// Notes what has happened to the connection of `ssl`.
+fn note(ssl: &SslRef, what: fn(&UpstreamConnection)) {
+    if let Some(connection) = UpstreamConnection::of(ssl) {
+        what(connection);
+    }
+}
+
+fn done(handshake: Handshake<'_>, state: Option<&RequestState>) {
+    let Handshake { ssl, connection, upstream, .. } = handshake;
+    counters::count(if ssl.session_reused() {
+        Counter::HandshakeResumed
+    } else {
+        Counter::HandshakeFull
+    });
+    if let Some(identified) = UpstreamConnection::of(ssl) {
+        // In TLS 1.3 the service has not looked yet at what it was shown.
+        if ssl.version2() != Some(SslVersion::TLS1_3) {
+            identified.note_accepted();
+        }
+        if identified.note_handshake_done(ssl.session_reused()) {
+            connection.restore_errors(upstream.peer());
+        }
+    }
+    if let Some(state) = state {
+        verify::check_names(handshake, state);
+    }
+}
+
+/// Prepares a handshake that begins: with what the request asked for, and with the session that
+/// goes with it.
+fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), ApplyError> {
+    if let Some(state) = state {
+        apply(handshake, state)?;
+    }
+    let choice = PeerChoice::of_handshake(handshake.request, handshake.upstream)
+        .map_err(ApplyError::OutOfMemory)?;
+
+    // Any other handshake is as nginx has it, with nginx's sessions: to those, it does not matter
+    // who has verified the service.
+    if state.is_some()
+        || choice.is_lua_balanced()
+        || choice.keepalive().is_some()
+        || module::enforces_verification(handshake.request)
+        || module::lua_handshake(handshake.request).is_some()
+    {
+        let certificate =
+            state.and_then(|state| state.upstream_tls.borrow().client_certificate.clone());
+        if certificate.is_some() {
+            // Some services ask only when they know what is requested.
+            ssl::allow_post_handshake_authentication(handshake.ssl);
+        }
+        let may_resume = !choice.is_once_more();
+        match (identify(handshake, state, certificate.clone(), may_resume)?, certificate) {
+            (_, None) => {}
+            (Offer::None, Some(certificate)) => {
+                certificate.present(handshake.ssl).map_err(ApplyError::ClientCertificate)?;
+            }
+            // A service that resumes the session asks for none: to load it would be in vain.
+            (Offer::Session, Some(_)) => {
+                ssl::set_certificate_callback(handshake.ssl, Some(present_if_asked));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// OpenSSL calls when the peer asks for a certificate, and what there is will not do: it would go
+/// on without one.
+unsafe extern "C" fn client_certificate_callback(
+    ssl: *mut SSL,
+    certificate: *mut *mut X509,
+    key: *mut *mut EVP_PKEY,
+) -> c_int {
+    /// There is no certificate.
+    const NONE: c_int = 0;
+
+    // SAFETY: OpenSSL calls with a valid SSL.
+    let ssl = unsafe { SslRef::from_ptr(ssl) };
+    if let Some(set) = UpstreamConnection::of(ssl).and_then(UpstreamConnection::client_certificate)
+    {
+        ssl::break_off(ssl);
+        guard("upstream client certificate", process_log(), (), || {
+            if let Some(handshake) = Handshake::of(ssl) {
+                refuse(handshake, &ApplyError::not_presentable(ssl, set));
+            }
+        });
+        return NONE;
+    }
+    context_state(ssl.ssl_context())
+        .and_then(|state| state.previous_client_certificate)
+        // SAFETY: as OpenSSL would call it.
+        .map_or(NONE, |previous| unsafe { previous(ssl.as_ptr(), certificate, key) })
+}
+
+/// OpenSSL calls when the peer of a handshake that has offered a session asks for a certificate,
+/// because it has not resumed that session, and in renegotiations.
+unsafe extern "C" fn present_if_asked(ssl: *mut SSL, _argument: *mut c_void) -> c_int {
+    guard("upstream client certificate", process_log(), 0, || {
+        // SAFETY: OpenSSL calls with a valid SSL.
+        let ssl = unsafe { SslRef::from_ptr(ssl) };
+        let presented = UpstreamConnection::of(ssl)
+            .and_then(UpstreamConnection::client_certificate)
+            .map(|certificate| certificate.present(ssl));
+        match presented {
+            Some(Ok(())) => 1,
+            Some(Err(error)) => {
+                if let Some(handshake) = Handshake::of(ssl) {
+                    refuse(handshake, &ApplyError::ClientCertificate(error));
+                }
+                0
+            }
+            None => 0,
+        }
+    })
+}
+
+/// Gives the connection its identity, and a session that was made under it, if there is one.
+fn identify(
+    handshake: Handshake<'_>,
+    state: Option<&RequestState>,
+    certificate: Option<Rc<ClientCertificate>>,
+    may_resume: bool,
+) -> Result<Offer, ApplyError> {
+    let Handshake { ssl, tls, connection, request, upstream } = handshake;
+
+    // nginx keeps one session for a peer, whoever made it, and none for a peer that Lua code chose.
+    tls.save_no_session();
+    ssl::forget_session(ssl).map_err(ApplyError::Session)?;
+
+    let identity = lookup::of_handshake(ssl, request, upstream, state);
+    let pool = connection.pool().ok_or(ApplyError::OutOfMemory(OutOfMemory))?;
+
+    let resumption = identity
+        .filter(|_| upstream.reuses_sessions())
+        .zip(module::session_cache(request))
+        .zip(upstream.peer().address())
+        .map(|((identity, cache), peer)| {
+            let not_after = not_after(ssl, certificate.as_deref());
+            Resumption { cache, key: SessionKey { identity, peer }, not_after, may_resume }
+        });
+    if resumption.is_some() {
+        tls.save_sessions_by(connection::save_session);
+    }
+    let verified_name = upstream.verifies().then(|| upstream.ssl_name().into());
+    let is_passing = state.is_some_and(|state| {
+        let settings = state.upstream_tls.borrow();
+        settings.trusted_store.as_ref().is_some_and(|store| store.seen() == Seen::First)
+    });
+    let identified = UpstreamConnection::new(identity, verified_name, certificate, is_passing);
+    let offer = connection::identify(pool, ssl, identified, resumption)?;
+    if matches!(offer, Offer::Session) {
+        // If it fails for the session, it is made once more, and nothing has happened.
+        connection.demote_errors();
+    }
+    Ok(offer)
+}
+
+/// When the certificate that `ssl` is to present ends: `certificate`, or what the location has.
+fn not_after(ssl: &SslRef, certificate: Option<&ClientCertificate>) -> Option<i64> {
+    match certificate {
+        Some(certificate) => Some(certificate.not_after()),
+        // A date that can't be told is over.
+        None => ssl.certificate().map(|leaf| certificate::not_after(leaf).unwrap_or(i64::MIN)),
+    }
+}
+
+/// A setting that could not be applied.
+#[derive(Debug)]
+enum ApplyError {
+    Session(SslError),
+    ClientCertificate(SslError),
+    /// The service asks for a certificate, and the key can't sign as it wants.
+    NotPresentable {
+        taken: String,
+        key: String,
+        protocol: &'static str,
+    },
+    TrustedStore(SslError),
+    /// The store that the location names, which could not be read.
+    LocationStore(String),
+    Verify(VerifyError),
+    Identity(IdentifyError),
+    OutOfMemory(OutOfMemory),
+}
+
+impl From<IdentifyError> for ApplyError {
+    fn from(error: IdentifyError) -> Self {
+        Self::Identity(error)
+    }
+}
+
+impl ApplyError {
+    fn not_presentable(ssl: &SslRef, certificate: &ClientCertificate) -> Self {
+        Self::NotPresentable {
+            taken: signature_algorithms::taken_by_peer(ssl),
+            key: certificate.describe_key(),
+            protocol: ssl.version_str(),
+        }
+    }
+
+    fn counter(&self) -> Counter {
+        match self {
+            Self::Session(_) => Counter::RefusedSession,
+            Self::ClientCertificate(_) | Self::NotPresentable { .. } => {
+                Counter::RefusedClientCertificate
+            }
+            Self::TrustedStore(_) | Self::LocationStore(_) => Counter::RefusedTrustedStore,
+            Self::Verify(_) => Counter::RefusedVerification,
+            Self::Identity(_) => Counter::RefusedIdentity,
+            Self::OutOfMemory(_) => Counter::RefusedMemory,
+        }
+    }
+}
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(error) => write!(f, "session: {error}"),
+            Self::ClientCertificate(error) => write!(f, "client certificate and key: {error}"),
+            Self::NotPresentable { taken, key, protocol } => write!(
+                f,
+                "client certificate and key: the key is {key}, and the service takes {} ({protocol})",
+                if taken.is_empty() { "no signature of such a key" } else { taken }
+            ),
+            Self::TrustedStore(error) => write!(f, "trusted store: {error}"),
+            Self::LocationStore(error) => write!(f, "trusted store of the location: {error}"),
+            Self::Verify(error) => write!(f, "verification: {error}"),
+            Self::Identity(error) => write!(f, "identity: {error}"),
+            Self::OutOfMemory(error) => write!(f, "request state: {error}"),
+        }
+    }
+}
+
+/// What `proxy_ssl_verify_depth` is where nobody says it. nginx does not tell whether somebody has.
+const DEFAULT_DEPTH: u32 = 1;
+
+/// Gives the handshake all that the request asked for.
+fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyError> {
+    let Handshake { ssl, tls: _, connection: _, request, upstream } = handshake;
+    let UpstreamTls { client_certificate, verify, verify_depth, trusted_store, dns_names, uris } =
+        state.upstream_tls.borrow().clone();
+
+    // Where the location does not verify, its context has neither.
+    let trust = context_state(ssl.ssl_context()).map(|state| &state.trust);
+    let location_store = match trust.map(|trust| trust.store(trusted_store.is_some())) {
+        Some(Err(error)) if verify::is_wanted(request, upstream, Some(state)).unwrap_or(true) => {
+            return Err(ApplyError::LocationStore(error.to_string()));
+        }
+        Some(Ok(store)) => store,
+        Some(Err(_)) | None => None,
+    };
+    if let Some(store) = trusted_store.as_deref().map(TrustedStore::store).or(location_store) {
+        ssl::set_verify_store(ssl, Some(store)).map_err(ApplyError::TrustedStore)?;
+    }
+    if trusted_store.is_some() {
+        // Where the location checks revocation lists, so does the request: its own store must have
+        // them.
+        let replaced = location_store.map_or(ssl.ssl_context().cert_store(), |store| store);
+        ssl::add_verify_flags(ssl, store::revocation_flags(replaced))
+            .map_err(ApplyError::TrustedStore)?;
+    }
+    let of_location = trust
+        .and_then(|trust| trust.verify_depth)
+        .unwrap_or_else(|| ssl::context_verify_depth(ssl));
+    let of_store = || trusted_store.as_ref().filter(|_| of_location == DEFAULT_DEPTH)?.depth();
+    ssl::set_verify_depth(ssl, verify_depth.or_else(of_store).unwrap_or(of_location));
+    // See `start` and `verify`.
+    let _ = (client_certificate, verify, dns_names, uris);
+
+    verify::set(handshake, state).map_err(ApplyError::Verify)
+}
+
+/// Ends the request with one line in the log.
+fn refuse(handshake: Handshake<'_>, error: &ApplyError) {
+    counters::count(error.counter());
+    handshake
+        .connection
+        .log()
+        .error(format_args!("upstream TLS handshake refused, could not apply {error}"));
+    ssl::refuse_handshake(handshake.ssl);
+    if let Some(state) = RequestState::find(handshake.request) {
+        state.handshake_refused.set(true);
+        if handshake.tls.handshaked() {
+            // nginx would take it for the end of a response, and say so.
+            state.silence(handshake.connection.log());
+        }
+    }
+
+    // Otherwise nginx would report OpenSSL's "no protocols available" as well, and try other peers,
+    // none of which could do better.
+    handshake.tls.set_handshake_rejected();
+    handshake.connection.demote_errors();
+    handshake.upstream.try_no_other_peer();
+}

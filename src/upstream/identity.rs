@@ -1,0 +1,245 @@
+//! The TLS identity of an upstream connection: all that decides what the service sees of us, and
+//! what we accept of it.
+//!
+//! A connection, and a TLS session, may serve another request only if that one has the same
+//! identity. Identities are compared by their keys, as a whole.
+
+#[cfg(not(any(test, fuzzing)))]
+pub mod lookup;
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use crate::nginx::sockaddr::Address;
+use crate::openssl::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
+use crate::openssl::san::RequiredNames;
+
+/// Everything that makes one connection to a peer differ from another.
+///
+/// A new field can't be forgotten: [`Identity::key`] names them all.
+#[derive(Clone, Copy)]
+pub struct Identity<'a> {
+    /// The TLS context of the location, with all that its directives put there: protocols, ciphers,
+    /// ALPN, a certificate, the store, the depth.
+    pub context: ContextId,
+    /// Whether the request has settings of its own. One that has none shares with none that has
+    /// any, whatever their values.
+    pub overridden: bool,
+    /// The certificate, its intermediates and the key that replace those of the context.
+    pub client_certificate: Option<Fingerprint>,
+    /// Whether the service is verified.
+    pub verify: bool,
+    /// The depth that replaces that of the context.
+    pub verify_depth: Option<u32>,
+    /// The store that replaces that of the context.
+    pub trusted_store: Option<StoreFingerprint>,
+    /// DNS names of which the service's certificate must carry one.
+    pub dns_names: Option<&'a RequiredNames>,
+    /// URIs of which the service's certificate must carry one.
+    pub uris: Option<&'a RequiredNames>,
+    /// The protocols that are offered in place of those of the context (ALPN; RFC 7301, section
+    /// 3.1).
+    pub protocols: Option<&'a [u8]>,
+    /// The name that is sent (SNI; RFC 6066, section 3).
+    pub server_name: Option<&'a [u8]>,
+    /// The name that the service's certificate is verified for.
+    pub verified_name: Option<&'a [u8]>,
+    /// The address that the connection is bound to (`proxy_bind`): the service may know us by it.
+    pub source: Option<Address>,
+}
+
+impl Identity<'_> {
+    /// What stands for the identity.
+    pub fn digest(&self) -> IdentityDigest {
+        let Self {
+            context: ContextId(context),
+            overridden,
+            client_certificate,
+            verify,
+            verify_depth,
+            trusted_store,
+            dns_names,
+            uris,
+            protocols,
+            server_name,
+            verified_name,
+            source,
+        } = *self;
+
+        let mut encoding = Encoding::new();
+        encoding.number(context);
+        encoding.flag(overridden);
+        encoding.optional(client_certificate, Encoding::fingerprint);
+        encoding.flag(verify);
+        encoding.optional(verify_depth, |encoding, depth| encoding.number(depth.into()));
+        encoding.optional(trusted_store, |encoding, store| {
+            let StoreFingerprint { store, content, objects, flags, depth, time, level, host_flags } =
+                store;
+            encoding.number(store);
+            encoding.fingerprint(content);
+            encoding.number(objects);
+            encoding.number(flags);
+            encoding.number(depth);
+            encoding.number(time as u64);
+            encoding.number(level);
+            encoding.number(host_flags);
+        });
+        for names in [dns_names, uris] {
+            encoding.optional(names, |encoding, names| {
+                encoding.number(names.names().len() as u64);
+                for name in names.names() {
+                    encoding.bytes(name);
+                }
+            });
+        }
+        for bytes in [protocols, server_name, verified_name] {
+            encoding.optional(bytes, Encoding::bytes);
+        }
+        encoding.optional(source, |encoding, source| encoding.bytes(source.as_bytes()));
+        IdentityDigest(encoding.digest())
+    }
+}
+
+/// What stands for an [`Identity`]: its SHA-256 digest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct IdentityDigest([u8; 32]);
+
+impl IdentityDigest {
+    /// How many hexadecimal digits [`IdentityDigest`] is shown with.
+    pub const DIGITS: usize = 16;
+}
+
+/// A digest needs no more to be spread over a table. Equality is that of the whole.
+impl Hash for IdentityDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0[..size_of::<u64>()].hash(state);
+    }
+}
+
+/// The beginning of the key, for people and logs.
+impl fmt::Display for IdentityDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..Self::DIGITS / 2].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for IdentityDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The number of a TLS context, unlike any other in the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextId(pub u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Identity<'_> {
+        /// An identity with the context of this number, and nothing else.
+        pub fn in_context(context: u64) -> Self {
+            Self {
+                context: ContextId(context),
+                overridden: true,
+                client_certificate: None,
+                verify: false,
+                verify_depth: None,
+                trusted_store: None,
+                dns_names: None,
+                uris: None,
+                protocols: None,
+                server_name: None,
+                verified_name: None,
+                source: None,
+            }
+        }
+    }
+
+    fn fingerprint(content: &[u8]) -> Fingerprint {
+        Fingerprint::of([content])
+    }
+
+    fn names(names: &[&[u8]]) -> RequiredNames {
+        RequiredNames::Dns(names.iter().map(|name| Box::from(*name)).collect())
+    }
+
+    fn store(content: &[u8]) -> StoreFingerprint {
+        StoreFingerprint {
+            store: 0,
+            content: fingerprint(content),
+            objects: 1,
+            flags: 0,
+            depth: 0,
+            time: 0,
+            level: 0,
+            host_flags: 0,
+        }
+    }
+
+    #[test]
+    fn every_field_makes_a_difference() {
+        let (ab, ba, abc) = (names(&[b"a", b"b"]), names(&[b"b", b"a"]), names(&[b"ab"]));
+        let base = Identity::in_context(1);
+        let address = |bytes| Address::new(bytes);
+        let all = [
+            base,
+            Identity { context: ContextId(2), ..base },
+            Identity { overridden: false, ..base },
+            Identity { client_certificate: Some(fingerprint(b"1")), ..base },
+            Identity { client_certificate: Some(fingerprint(b"2")), ..base },
+            Identity { verify: true, ..base },
+            Identity { verify_depth: Some(0), ..base },
+            Identity { verify_depth: Some(1), ..base },
+            Identity { trusted_store: Some(store(b"1")), ..base },
+            Identity { trusted_store: Some(StoreFingerprint { store: 1, ..store(b"1") }), ..base },
+            Identity { trusted_store: Some(store(b"2")), ..base },
+            Identity {
+                trusted_store: Some(StoreFingerprint { objects: 2, ..store(b"1") }),
+                ..base
+            },
+            Identity { trusted_store: Some(StoreFingerprint { flags: 1, ..store(b"1") }), ..base },
+            Identity { trusted_store: Some(StoreFingerprint { depth: 1, ..store(b"1") }), ..base },
+            Identity { trusted_store: Some(StoreFingerprint { time: 1, ..store(b"1") }), ..base },
+            Identity { trusted_store: Some(StoreFingerprint { level: 1, ..store(b"1") }), ..base },
+            Identity {
+                trusted_store: Some(StoreFingerprint { host_flags: 1, ..store(b"1") }),
+                ..base
+            },
+            Identity { dns_names: Some(&ab), ..base },
+            Identity { dns_names: Some(&ba), ..base },
+            Identity { dns_names: Some(&abc), ..base },
+            Identity { uris: Some(&ab), ..base },
+            Identity { dns_names: Some(&ab), uris: Some(&ab), ..base },
+            Identity { protocols: Some(b"\x02h2"), ..base },
+            Identity { server_name: Some(b""), ..base },
+            Identity { server_name: Some(b"a"), ..base },
+            Identity { protocols: Some(b"a"), ..base },
+            Identity { verified_name: Some(b"a"), ..base },
+            Identity { server_name: Some(b"a"), verified_name: Some(b"a"), ..base },
+            Identity { server_name: Some(b"a\0"), ..base },
+            Identity { source: address(b"\x02\0a"), ..base },
+            Identity { source: address(b"\x02\0b"), ..base },
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert_eq!(one.digest(), one.digest());
+            for (other_index, other) in all.iter().enumerate() {
+                assert_eq!(
+                    one.digest() == other.digest(),
+                    index == other_index,
+                    "{index} {other_index}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_shown_as_short_lower_case_hex() {
+        let mut digest = [0; 32];
+        digest[..3].copy_from_slice(&[0xab, 0x01, 0xff]);
+        let shown = IdentityDigest(digest).to_string();
+        assert_eq!(shown, "ab01ff0000000000");
+        assert_eq!(shown.len(), IdentityDigest::DIGITS);
+    }
+}

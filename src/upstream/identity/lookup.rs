@@ -1,0 +1,123 @@
+//! How the identity of an upstream connection is found: the one that a handshake has, and the one
+//! that it would have, by which an idle connection is chosen.
+
+use std::net::Ipv4Addr;
+
+use openssl::ssl::SslRef;
+
+use crate::module;
+use crate::nginx::request::Request;
+use crate::nginx::upstream::Upstream;
+use crate::openssl::ssl;
+use crate::upstream::handshake::lua_handshake::LuaHandshake;
+use crate::upstream::handshake::{hook, verify};
+use crate::upstream::identity::{Identity, IdentityDigest};
+use crate::upstream::settings::request_state::RequestState;
+use crate::upstream::settings::tls::{UpstreamTls, host_of, without_port};
+
+/// The identity of the handshake of `ssl`, which has all of its settings, and is about to begin.
+///
+/// `None` if it can't be known, see [`identity`].
+pub fn of_handshake(
+    ssl: &SslRef,
+    request: Request<'_>,
+    upstream: Upstream<'_>,
+    state: Option<&RequestState>,
+) -> Option<IdentityDigest> {
+    let verify = upstream.verifies();
+    let names = Names {
+        server_name: if upstream.sends_server_name() { ssl::server_name(ssl) } else { None },
+        verified_name: verify.then(|| upstream.ssl_name()),
+    };
+    identity(request, upstream, state, verify, names)
+}
+
+/// The identity that a handshake for `request` would have.
+///
+/// `None` if it can't be known, see [`identity`].
+pub fn expected(
+    request: Request<'_>,
+    upstream: Upstream<'_>,
+    state: Option<&RequestState>,
+) -> Option<IdentityDigest> {
+    let verify = verify::is_wanted(request, upstream, state).ok()?;
+
+    let mut names = Names::default();
+    if verify || upstream.sends_server_name() {
+        let name = match upstream.configured_ssl_name(request) {
+            Some(name) => name.ok()?,
+            None => upstream.ssl_name(),
+        };
+        // As nginx sends it, and as it is verified.
+        let sent = without_port(name);
+        names.server_name = (upstream.sends_server_name() && is_server_name(sent)).then_some(sent);
+        names.verified_name = verify.then(|| host_of(name));
+    }
+    identity(request, upstream, state, verify, names)
+}
+
+/// The names that are part of an identity.
+#[derive(Clone, Copy, Default)]
+struct Names<'a> {
+    server_name: Option<&'a [u8]>,
+    verified_name: Option<&'a [u8]>,
+}
+
+/// `None` where the context is not one that we know, where the certificate is a location's that
+/// depends on the request (`proxy_ssl_certificate` with variables, or Lua code in the handshake),
+/// where Lua code judges the service, and where a store can't be read: such a connection serves no
+/// other request.
+fn identity(
+    request: Request<'_>,
+    upstream: Upstream<'_>,
+    state: Option<&RequestState>,
+    verify: bool,
+    names: Names<'_>,
+) -> Option<IdentityDigest> {
+    let context = upstream.tls_context().and_then(hook::context_id)?;
+    let none = UpstreamTls::default();
+    let settings = state.map(|state| state.upstream_tls.borrow());
+    let UpstreamTls {
+        client_certificate,
+        // What it amounts to is in `verify`.
+        verify: _,
+        verify_depth,
+        trusted_store,
+        dns_names,
+        uris,
+    } = settings.as_deref().unwrap_or(&none);
+
+    let lua = module::lua_handshake(request);
+    if lua.is_some_and(LuaHandshake::judges_service) {
+        return None;
+    }
+    if client_certificate.is_none() && (upstream.has_variable_certificate() || lua.is_some()) {
+        return None;
+    }
+    let trusted_store = match trusted_store {
+        Some(store) => Some(store.fingerprint().ok()?),
+        None => None,
+    };
+    let identity = Identity {
+        context,
+        overridden: state.is_some(),
+        client_certificate: client_certificate.as_ref().map(|one| one.fingerprint()),
+        verify,
+        verify_depth: *verify_depth,
+        trusted_store,
+        dns_names: dns_names.as_deref(),
+        uris: uris.as_deref(),
+        protocols: upstream.ssl_alpn_protocol(),
+        server_name: names.server_name,
+        verified_name: names.verified_name,
+        source: upstream.peer().local(),
+    };
+    Some(identity.digest())
+}
+
+/// Whether nginx sends `name` to the peer: not if it is a literal address (RFC 6066, section 3).
+fn is_server_name(name: &[u8]) -> bool {
+    !name.is_empty()
+        && name[0] != b'['
+        && !std::str::from_utf8(name).is_ok_and(|name| name.parse::<Ipv4Addr>().is_ok())
+}

@@ -1,0 +1,258 @@
+//! The content handler of a location with a pass directive: the way from the choice of an upstream
+//! to the connection, on which nginx lets nobody else take part.
+
+use std::cell::Cell;
+use std::ptr::{self, NonNull};
+
+use ngx::ffi::{
+    NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SERVICE_UNAVAILABLE, ngx_http_request_t,
+    ngx_http_upstream_conf_t, ngx_int_t,
+};
+
+use crate::module;
+use crate::nginx::complex_value::EvaluationFailed;
+use crate::nginx::connection::process_log;
+use crate::nginx::log::LogLevel;
+use crate::nginx::panic::guard;
+use crate::nginx::pool::OutOfMemory;
+use crate::nginx::request::Request;
+use crate::nginx::url;
+use crate::status::counters::{self, Counter};
+use crate::upstream::location::conf_copy;
+use crate::upstream::location::pass::{self, Handler, Pass};
+use crate::upstream::location::pass_url::Scheme;
+use crate::upstream::peer::unapplied::{self, Unapplied};
+use crate::upstream::settings::forwarding::{Forwarding, Timeouts};
+use crate::upstream::settings::request_state::RequestState;
+
+thread_local! {
+    /// The request whose upstream is about to be chosen.
+    static CHOOSING: Cell<*const ngx_http_request_t> = const { Cell::new(ptr::null()) };
+    /// The request of which we want to know where it is to go, before nginx does.
+    static ASKING: Cell<*const ngx_http_request_t> = const { Cell::new(ptr::null()) };
+    /// Set if nothing was chosen: why, and what the log of the request was told to write.
+    static TARGET_MISSING: Cell<Option<(MissingTarget, LogLevel)>> = const { Cell::new(None) };
+}
+
+/// Whether nginx wants to know where to send `request`, by a variable.
+pub fn is_choosing_upstream(request: Request<'_>) -> bool {
+    CHOOSING.get() == request.as_ptr().cast_const() && request.has_incomplete_upstream()
+}
+
+/// Whether the variable is asked for to know where to send `request`, by nginx or by us.
+pub fn is_looked_at(request: Request<'_>) -> bool {
+    is_choosing_upstream(request) || ASKING.get() == request.as_ptr().cast_const()
+}
+
+/// Why a request has no target.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum MissingTarget {
+    #[error(
+        "neither kong.service.set_upstream nor kong.service.set_target was called for the request"
+    )]
+    NotSet,
+    #[error("out of memory")]
+    OutOfMemory,
+}
+
+/// Makes a request for which nothing was chosen end with 503, and one line in the log. Returns what
+/// no URL can have in the place of a host: nginx would take nothing at all for an empty text.
+pub fn refuse_missing_target(request: Request<'_>, missing: MissingTarget) -> &'static [u8] {
+    // Otherwise nginx would say what it thinks of the URL. It may ask more than once.
+    if TARGET_MISSING.get().is_none() {
+        TARGET_MISSING.set(Some((missing, request.log().silence())));
+    }
+    b":-"
+}
+
+/// The content handler of a location, for the pass directive with this number: it calls that of the
+/// directive, which begins the request's way to its upstream.
+pub unsafe extern "C" fn handle<const DIRECTIVE: usize>(r: *mut ngx_http_request_t) -> ngx_int_t {
+    const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+
+    guard("content handler", process_log(), FAILED, || {
+        // SAFETY: nginx calls with a valid request, in a location that has this handler. What
+        // nginx's own handler answers with `NGX_DONE` lives until we have returned.
+        unsafe {
+            let request = Request::from_ptr(NonNull::new_unchecked(r));
+            let Some((pass, handler)) = pass::of(request, DIRECTIVE) else {
+                request.log().error(format_args!("content handler: unknown location"));
+                return FAILED;
+            };
+            // nginx chooses nothing then.
+            let Some(pass) = pass else {
+                return handler(r);
+            };
+            if let Err(refusal) = check(request, &pass) {
+                return refusal.finish(request);
+            }
+            let status = match Overridden::of(request, &pass) {
+                Ok(None) => choose_upstream(request, handler),
+                Ok(Some(overridden)) => {
+                    overridden.while_it_holds(|| choose_upstream(request, handler))
+                }
+                Err(error) => {
+                    request.log().error(format_args!("retries and timeouts: {error}"));
+                    return FAILED;
+                }
+            };
+            if let Some((missing, level)) = TARGET_MISSING.take() {
+                request.log().set_level(level);
+                if status == FAILED {
+                    return Refusal::MissingTarget(missing).finish(request);
+                }
+            }
+            status
+        }
+    })
+}
+
+/// Why a request is not handed on to nginx.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("\"$kong_upstream_target\" is not set: {0}")]
+    MissingTarget(MissingTarget),
+    #[error(transparent)]
+    Unapplied(#[from] Unapplied),
+    #[error("where the request is to go: {0}")]
+    Evaluation(#[from] EvaluationFailed),
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+}
+
+impl Refusal {
+    /// Writes the one line, and returns how the request ends.
+    fn finish(self, request: Request<'_>) -> ngx_int_t {
+        let (counter, status) = match self {
+            Self::MissingTarget(_) => (Some(Counter::RefusedTarget), NGX_HTTP_SERVICE_UNAVAILABLE),
+            Self::Unapplied(error) => (Some(error.counter()), NGX_HTTP_INTERNAL_SERVER_ERROR),
+            Self::Evaluation(_) => (None, NGX_HTTP_INTERNAL_SERVER_ERROR),
+            Self::OutOfMemory(_) => (Some(Counter::RefusedMemory), NGX_HTTP_INTERNAL_SERVER_ERROR),
+        };
+        if let Some(counter) = counter {
+            counters::count(counter);
+        }
+        request.log().error(format_args!("{self}"));
+        status as ngx_int_t
+    }
+}
+
+/// Checks what nobody could later: where the URL of a location has variables, nginx may choose a
+/// peer without a block, and so without asking anybody.
+fn check(request: Request<'_>, pass: &Pass) -> Result<(), Refusal> {
+    let location = module::location_conf_of(request);
+    let state = RequestState::find_or_inherit(request)?;
+    if let Some(state) = state {
+        state.pass_in(location);
+    }
+    let target = state.and_then(|state| state.forwarding.get().target);
+    if pass.names_target {
+        if target.is_none() {
+            return Err(Refusal::MissingTarget(MissingTarget::NotSet));
+        }
+        if let Some(state) = state {
+            state.target_is_used.set(true);
+        }
+    }
+    let is_required = location.is_some_and(|location| location.required.is_on());
+    let has_settings = state.is_some_and(|state| !state.upstream_tls.borrow().is_empty());
+    let needs_tls = (has_settings || is_required) && pass.scheme != Scheme::Tls;
+    let needs_settings = is_required && !has_settings;
+    if !(needs_tls || needs_settings || target.is_some() && !pass.names_target) {
+        return Ok(());
+    }
+    // A location without variables has a block, and so has one whose variables name one.
+    let outer = ASKING.replace(request.as_ptr());
+    let destination = pass.evaluate(request).transpose();
+    ASKING.set(outer);
+    let Some(destination) = destination? else {
+        return Ok(());
+    };
+    // A variable that was evaluated before is not asked again.
+    if let (Some(state), Some(target)) = (state, target) {
+        // SAFETY: a target lives as long as its request.
+        if destination.is(unsafe { target.as_ref() }) {
+            state.target_is_used.set(true);
+        }
+    }
+    let host = url::host_without_port(request, destination.rest);
+    if host.is_some_and(|host| module::has_block(request, host)) {
+        return Ok(());
+    }
+    Ok(unapplied::check(request, state, destination.uses_tls)?)
+}
+
+/// # Safety
+/// `handler` must be the handler of the request's location.
+unsafe fn choose_upstream(request: Request<'_>, handler: Handler) -> ngx_int_t {
+    // A redirect inside of the handler may come back to here.
+    let outer = CHOOSING.replace(request.as_ptr());
+    // SAFETY: as nginx would call it.
+    let status = unsafe { handler(request.as_ptr()) };
+    CHOOSING.set(outer);
+    status
+}
+
+/// A location's configuration, and what a request has in its place.
+///
+/// nginx reads it as soon as its handler has chosen the upstream, and may have connected when the
+/// handler returns: nobody gets to replace the pointer in between. So the values themselves are
+/// replaced while the handler runs, and are the request's own afterwards.
+struct Overridden<'a> {
+    request: Request<'a>,
+    state: &'a RequestState,
+    shared: NonNull<ngx_http_upstream_conf_t>,
+    own: NonNull<ngx_http_upstream_conf_t>,
+}
+
+impl<'a> Overridden<'a> {
+    fn of(request: Request<'a>, pass: &Pass) -> Result<Option<Self>, OutOfMemory> {
+        let Some(state) = RequestState::find_or_inherit(request)? else {
+            return Ok(None);
+        };
+        let forwarding = state.forwarding.get();
+        if !forwarding.overrides_location() {
+            return Ok(None);
+        }
+        // SAFETY: the configuration of a directive's module begins with this type.
+        unsafe {
+            let Some(shared) = request.location_configuration(pass.module) else {
+                return Ok(None);
+            };
+            let own = request.pool().copy(shared.as_ref())?;
+            set(own, forwarding);
+            Ok(Some(Self { request, state, shared, own }))
+        }
+    }
+
+    fn while_it_holds(self, body: impl FnOnce() -> ngx_int_t) -> ngx_int_t {
+        let Self { request, state, shared, own } = self;
+        // SAFETY: both configurations are valid. nginx handles one request at a time, and has no
+        // other that reads this before we have put back what was there.
+        unsafe {
+            let status = conf_copy::in_place(shared, own, body);
+
+            let upstream = request.upstream().filter(|_| status == NGX_DONE as ngx_int_t);
+            if let Some(upstream) = upstream.filter(|upstream| upstream.configuration() == shared) {
+                conf_copy::adopt(upstream, state, own);
+            }
+            status
+        }
+    }
+}
+
+/// # Safety
+/// `configuration` must be valid, and nobody else read it.
+unsafe fn set(configuration: NonNull<ngx_http_upstream_conf_t>, forwarding: Forwarding) {
+    let Forwarding { target: _, tries, timeouts } = forwarding;
+    // SAFETY: by contract.
+    let configuration = unsafe { &mut *configuration.as_ptr() };
+    if let Some(tries) = tries {
+        configuration.next_upstream_tries = tries;
+    }
+    if let Some(Timeouts { connect, send, read }) = timeouts {
+        configuration.connect_timeout = connect;
+        configuration.send_timeout = send;
+        configuration.read_timeout = read;
+    }
+}

@@ -1,0 +1,246 @@
+//! Connections that wait for a request of their identity.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+
+use crate::bounded::two_of;
+use crate::nginx::sockaddr::Address;
+use crate::upstream::identity::IdentityDigest;
+
+/// What an idle connection may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IdleKey {
+    pub identity: IdentityDigest,
+    pub peer: Address,
+}
+
+struct Idle<C> {
+    time: u64,
+    connection: C,
+    /// Whether it may never be asked for again, as that of a store that a plugin makes for each
+    /// request.
+    is_passing: bool,
+}
+
+/// Of so many connections, one may be passing.
+const PART_OF_PASSING: usize = 16;
+
+/// The idle connections of one `upstream {}` block, at most `capacity`.
+///
+/// To take one and to put it back allocates nothing. What looks at all of them happens only where a
+/// connection is closed.
+pub struct IdleConnections<C> {
+    /// Those of a key, the oldest first.
+    by_key: HashMap<IdleKey, Vec<Idle<C>>>,
+    count: usize,
+    /// How many of them are passing.
+    passing: usize,
+    capacity: NonZeroUsize,
+    /// How many were put in so far: a clock that is good enough to tell the oldest.
+    time: u64,
+}
+
+impl<C: Copy + Eq> IdleConnections<C> {
+    pub fn new(capacity: NonZeroUsize) -> Self {
+        Self { by_key: HashMap::new(), count: 0, passing: 0, capacity, time: 0 }
+    }
+
+    /// Takes out the connection for `key` that was put in last.
+    pub fn take(&mut self, key: &IdleKey) -> Option<C> {
+        let idle = self.by_key.get_mut(key)?.pop()?;
+        self.forget(&idle);
+        Some(idle.connection)
+    }
+
+    /// Whether there is one to `peer`, of whatever identity.
+    pub fn has_peer(&self, peer: &Address) -> bool {
+        self.by_key.iter().any(|(key, connections)| key.peer == *peer && !connections.is_empty())
+    }
+
+    /// Puts in a connection; the one that makes room for it, if one must, is for the caller to
+    /// close. That is one that is passing, the oldest of them, and else the older of two that are
+    /// chosen at random: see [`crate::bounded`].
+    #[must_use]
+    pub fn put(&mut self, key: IdleKey, connection: C, is_passing: bool) -> Option<C> {
+        self.time += 1;
+        self.by_key.entry(key).or_default().push(Idle { time: self.time, connection, is_passing });
+        self.count += 1;
+        self.passing += usize::from(is_passing);
+        self.forget_unused_keys();
+
+        let is_full_of_passing = self.passing > (self.capacity.get() / PART_OF_PASSING).max(1);
+        if self.count <= self.capacity.get() && !is_full_of_passing {
+            return None;
+        }
+        let victim = if self.passing > usize::from(is_passing) {
+            self.others().filter(|idle| idle.is_passing).min_by_key(|idle| idle.time)?
+        } else {
+            let (one, another) = two_of(self.count - 1)?;
+            let is_chosen = |(number, _): &(usize, _)| [one, another].contains(number);
+            let chosen = self.others().enumerate().filter(is_chosen);
+            chosen.map(|(_, idle)| idle).min_by_key(|idle| idle.time)?
+        };
+        let connection = victim.connection;
+        self.remove(connection);
+        Some(connection)
+    }
+
+    /// All but the one that was put in last.
+    fn others(&self) -> impl Iterator<Item = &Idle<C>> {
+        self.by_key.values().flatten().filter(|idle| idle.time != self.time)
+    }
+
+    fn forget(&mut self, idle: &Idle<C>) {
+        self.count -= 1;
+        self.passing -= usize::from(idle.is_passing);
+    }
+
+    /// Takes out this connection.
+    pub fn remove(&mut self, connection: C) {
+        for connections in self.by_key.values_mut() {
+            let index = connections.iter().position(|idle| idle.connection == connection);
+            if let Some(idle) = index.map(|index| connections.remove(index)) {
+                self.forget(&idle);
+                return;
+            }
+        }
+    }
+
+    /// A key stays when its last connection is taken, which as a rule comes back. Identities come
+    /// and go: at most as many keys stay without a connection as there may be connections.
+    fn forget_unused_keys(&mut self) {
+        if self.by_key.len() > 2 * self.capacity.get() {
+            self.by_key.retain(|_, connections| !connections.is_empty());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::identity::Identity;
+
+    fn key(context: u64, peer: &[u8]) -> IdleKey {
+        IdleKey {
+            identity: Identity::in_context(context).digest(),
+            peer: Address::new(peer).unwrap(),
+        }
+    }
+
+    fn connections(capacity: usize) -> IdleConnections<u32> {
+        IdleConnections::new(NonZeroUsize::new(capacity).unwrap())
+    }
+
+    #[test]
+    fn whole_keys_are_compared() {
+        let mut idle = connections(8);
+        let keys = [key(1, b"a"), key(2, b"a"), key(1, b"b")];
+        for (connection, key) in (0..).zip(keys) {
+            assert_eq!(idle.put(key, connection, false), None);
+        }
+        for (connection, key) in (0..).zip(keys) {
+            assert!(idle.has_peer(&key.peer));
+            assert_eq!(idle.take(&key), Some(connection));
+            assert_eq!(idle.take(&key), None);
+        }
+        assert!(!idle.has_peer(&keys[0].peer));
+    }
+
+    #[test]
+    fn the_last_in_is_the_first_out() {
+        let mut idle = connections(8);
+        let key = key(1, b"a");
+        for connection in 1..=3 {
+            assert_eq!(idle.put(key, connection, false), None);
+        }
+        assert_eq!(idle.take(&key), Some(3));
+        assert_eq!(idle.take(&key), Some(2));
+        assert_eq!(idle.take(&key), Some(1));
+        assert_eq!(idle.take(&key), None);
+    }
+
+    #[test]
+    fn keys_without_connections_are_forgotten() {
+        let mut idle = connections(4);
+        let kept = key(0, b"a");
+        assert_eq!(idle.put(kept, 0, false), None);
+        for context in 1..100 {
+            let key = key(context, b"a");
+            assert_eq!(idle.put(key, 1, false), None);
+            assert_eq!(idle.take(&key), Some(1));
+            assert!(idle.by_key.len() <= 8);
+        }
+        assert_eq!(idle.take(&kept), Some(0));
+        assert_eq!(idle.count, 0);
+    }
+
+    #[test]
+    fn the_oldest_makes_room_whatever_its_key() {
+        let mut idle = connections(2);
+        let (one, two) = (key(1, b"a"), key(2, b"a"));
+        assert_eq!(idle.put(one, 1, false), None);
+        assert_eq!(idle.put(two, 2, false), None);
+        assert_eq!(idle.put(two, 3, false), Some(1));
+        assert_eq!(idle.take(&one), None);
+        assert_eq!(idle.put(one, 4, false), Some(2));
+        assert_eq!(idle.take(&two), Some(3));
+    }
+
+    #[test]
+    fn one_that_was_closed_is_gone() {
+        let mut idle = connections(8);
+        let key = key(1, b"a");
+        for connection in 1..=3 {
+            assert_eq!(idle.put(key, connection, false), None);
+        }
+        idle.remove(3);
+        idle.remove(1);
+        idle.remove(7);
+        assert_eq!(idle.take(&key), Some(2));
+        assert_eq!(idle.take(&key), None);
+    }
+
+    #[test]
+    fn one_more_than_there_is_room_for_is_no_cliff() {
+        let mut idle = connections(256);
+        let mut found = 0;
+        for _ in 0..20 {
+            for context in 0..257 {
+                let key = key(context, b"a");
+                found += usize::from(idle.take(&key).is_some());
+                let _ = idle.put(key, context as u32, false);
+            }
+        }
+        // Of 5,140 uses, the first 257 find nothing.
+        assert!(found > 4600, "{found}");
+    }
+
+    #[test]
+    fn those_that_pass_make_room_for_each_other() {
+        let mut idle = connections(32);
+        for context in 0..32 {
+            assert_eq!(idle.put(key(context, b"a"), context as u32, false), None);
+        }
+        let mut closed = Vec::new();
+        for context in 100..200 {
+            closed.extend(idle.put(key(context, b"a"), context as u32, true));
+        }
+        assert_eq!(closed.len(), 100);
+        assert_eq!(closed.iter().filter(|connection| **connection < 32).count(), 1);
+        assert_eq!((idle.count, idle.passing), (32, 1));
+        // The last one is there, and goes first.
+        assert_eq!(idle.put(key(0, b"a"), 300, false), Some(199));
+        assert_eq!((idle.count, idle.passing), (32, 0));
+        // Where there is room, few of them have it.
+        let stay: Vec<_> = idle.by_key.values().flatten().map(|idle| idle.connection).collect();
+        stay[..10].iter().for_each(|connection| idle.remove(*connection));
+        for context in 100..200 {
+            let closed = idle.put(key(context, b"a"), context as u32, true);
+            assert_eq!(closed, (context >= 102).then(|| context as u32 - 2));
+        }
+        assert_eq!((idle.count, idle.passing), (24, 2));
+        assert_eq!(idle.take(&key(199, b"a")), Some(199));
+        assert_eq!(idle.take(&key(198, b"a")), Some(198));
+        assert_eq!((idle.count, idle.passing), (22, 0));
+    }
+}

@@ -6,6 +6,10 @@ pub mod alpn;
 pub mod asking;
 pub mod binding;
 #[cfg(not(any(test, fuzzing)))]
+pub mod certificate_answer;
+#[cfg(not(any(test, fuzzing)))]
+pub mod certificate_by_lua;
+#[cfg(not(any(test, fuzzing)))]
 pub mod certificate_chain;
 #[cfg(not(any(test, fuzzing)))]
 pub mod certificate_request;
@@ -13,6 +17,7 @@ pub mod client_verify;
 #[cfg(not(any(test, fuzzing)))]
 pub mod connection;
 pub mod finding;
+pub mod first_handshake;
 #[cfg(not(any(test, fuzzing)))]
 pub mod guarded_headers;
 pub mod header_certificate;
@@ -30,7 +35,15 @@ pub mod ocsp;
 #[cfg(not(any(test, fuzzing)))]
 pub mod post_read;
 #[cfg(not(any(test, fuzzing)))]
+pub mod protocols;
+#[cfg(not(any(test, fuzzing)))]
 pub mod resumption;
+#[cfg(not(any(test, fuzzing)))]
+pub mod session_binding;
 pub mod session_data;
 #[cfg(not(any(test, fuzzing)))]
 pub mod session_reuse;
+#[cfg(not(any(test, fuzzing)))]
+pub mod session_source;
+#[cfg(not(any(test, fuzzing)))]
+pub mod verification;

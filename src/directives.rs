@@ -12,24 +12,19 @@ use ngx::ffi::{
 };
 
 use crate::client::header_names::Stripping;
-use crate::module::{MainConf, ServerConf};
-use crate::nginx::configuration::{self, Place, milliseconds};
+use crate::conf::{LocationConf, MainConf, ServerConf};
+use crate::nginx::conf_parser::{ConfParser, NGX_CONF_ERROR, NGX_CONF_OK};
+use crate::nginx::configuration::milliseconds;
 use crate::nginx::connection::process_log;
 use crate::nginx::directive::SetDirective;
-use crate::nginx::log::configuration_error;
 use crate::nginx::panic::guard;
 use crate::nginx::server;
 use crate::status::location;
 use crate::status::zone::{Zone, ZoneError};
+use crate::upstream::handshake::session_cache::SessionCacheSettings;
 use crate::upstream::location::enforcement::Enforcement;
 use crate::upstream::location::inherited::{Duplicate, Inherited};
-use crate::upstream::location::pass::LocationConf;
 use crate::upstream::peer::keepalive::{Keepalive, KeepaliveSettings};
-
-/// nginx's constant, which is a cast that the bindings lack.
-pub const NGX_CONF_OK: *mut c_char = ptr::null_mut();
-/// As above.
-pub const NGX_CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
 
 /// The directives, as nginx looks for them.
 pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 8] = [
@@ -97,21 +92,6 @@ const fn string(name: &'static CStr) -> ngx_str_t {
     ngx_str_t { len: name.to_bytes().len(), data: name.as_ptr().cast_mut().cast() }
 }
 
-/// `kong_tls_session_cache`
-#[derive(Clone, Copy, Debug)]
-pub struct SessionCacheSettings {
-    /// How many sessions a worker keeps.
-    pub entries: NonZeroUsize,
-    /// Milliseconds for which a session may be resumed, from its first handshake on.
-    pub timeout: usize,
-}
-
-impl SessionCacheSettings {
-    /// Where the directive is not there.
-    pub const DEFAULT: Self =
-        Self { entries: NonZeroUsize::new(1024).unwrap(), timeout: 5 * 60 * 1000 };
-}
-
 /// What is wrong with a directive.
 #[derive(Debug, thiserror::Error)]
 enum InvalidDirective {
@@ -137,10 +117,10 @@ unsafe extern "C" fn certificate_verify(
 ) -> *mut c_char {
     // SAFETY: nginx calls with a valid `cf`, and with our configuration of the location.
     unsafe {
-        directive(cf, "kong_tls_certificate_verify", |value, parameters| {
+        directive(cf, "kong_tls_certificate_verify", |parser, value, parameters| {
             let location_conf: &LocationConf = &*conf.cast();
             let parsed = parse_certificate_verify(value, parameters)?;
-            let written = (parsed, Place::current(cf));
+            let written = (parsed, parser.place());
             location_conf
                 .enforcement
                 .directive
@@ -192,7 +172,7 @@ unsafe extern "C" fn allow_plaintext(
 unsafe fn flag(cf: *mut ngx_conf_t, name: &str, flag: &Inherited) -> *mut c_char {
     // SAFETY: `cf` is valid, and at a directive, by contract.
     unsafe {
-        directive(cf, name, |value, _| {
+        directive(cf, name, |_, value, _| {
             let is_on = match value {
                 b"on" => true,
                 b"off" => false,
@@ -216,7 +196,7 @@ unsafe extern "C" fn session_cache(
 ) -> *mut c_char {
     // SAFETY: nginx calls with a valid `cf`, and with our configuration of `http {}`.
     unsafe {
-        directive(cf, "kong_tls_session_cache", |entries, parameters| {
+        directive(cf, "kong_tls_session_cache", |_, entries, parameters| {
             let main_conf: &MainConf = &*conf.cast();
             let parsed = parse_session_cache(entries, parameters)?;
             main_conf.session_cache.set(parsed).map_err(|_| InvalidDirective::Duplicate)
@@ -251,7 +231,7 @@ unsafe extern "C" fn keepalive(
 ) -> *mut c_char {
     // SAFETY: nginx calls with a valid `cf`, and with our configuration of the `upstream {}` block.
     unsafe {
-        directive(cf, "kong_tls_keepalive", |connections, parameters| {
+        directive(cf, "kong_tls_keepalive", |_, connections, parameters| {
             let block_conf: &ServerConf = &*conf.cast();
             let keepalive = Keepalive::new(parse_keepalive(connections, parameters)?);
             block_conf.keepalive.set(keepalive).map_err(|_| InvalidDirective::Duplicate)
@@ -288,7 +268,7 @@ unsafe extern "C" fn strip_headers(
     // SAFETY: nginx calls with a valid `cf`, and with our configuration of the server, or `http
     // {}`.
     unsafe {
-        directive(cf, "kong_tls_strip_headers", |value, names| {
+        directive(cf, "kong_tls_strip_headers", |_, value, names| {
             let server_conf: &ServerConf = &*conf.cast();
             let parsed = Rc::new(parse_strip_headers(value, names)?);
             server_conf.strip_headers.set(parsed).map_err(|_| InvalidDirective::Duplicate)
@@ -338,11 +318,13 @@ unsafe extern "C" fn status(
 ) -> *mut c_char {
     // SAFETY: nginx calls with a valid `cf` in a location, and with our configuration of `http {}`.
     unsafe {
-        directive(cf, "kong_tls_status", |_, _| {
+        directive(cf, "kong_tls_status", |parser, _, _| {
             let main_conf: &MainConf = &*conf.cast();
-            let zone = Zone::add(cf)?;
+            let zone = Zone::add(parser)?;
             main_conf.status.get_or_init(|| zone);
-            configuration::set_handler(cf, location::handle);
+            if let Some(location) = parser.location() {
+                location.set_handler(Some(location::handle));
+            }
             Ok(())
         })
     }
@@ -352,22 +334,22 @@ unsafe extern "C" fn status(
 /// them.
 ///
 /// # Safety
-/// `cf` must be valid, and at a directive.
+/// `cf` must be valid, inside of `http {}`, and at a directive.
 unsafe fn directive(
     cf: *mut ngx_conf_t,
     name: &str,
-    read: impl FnOnce(&[u8], &[&[u8]]) -> Result<(), InvalidDirective>,
+    read: impl FnOnce(ConfParser<'_>, &[u8], &[&[u8]]) -> Result<(), InvalidDirective>,
 ) -> *mut c_char {
     guard(name, process_log(), NGX_CONF_ERROR, || {
-        // SAFETY: by contract.
-        let arguments = unsafe { configuration::arguments(cf) };
+        // SAFETY: the caller vouches for the parser.
+        let parser = unsafe { ConfParser::from_ptr(cf) };
+        let arguments = parser.arguments();
         let (first, others) =
             arguments.split_first().map_or((&[][..], &[][..]), |(first, others)| (*first, others));
-        match read(first, others) {
+        match read(parser, first, others) {
             Ok(()) => NGX_CONF_OK,
             Err(error) => {
-                // SAFETY: by contract.
-                unsafe { configuration_error(cf, format_args!("\"{name}\" directive {error}")) };
+                parser.error(format_args!("\"{name}\" directive {error}"));
                 NGX_CONF_ERROR
             }
         }

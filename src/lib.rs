@@ -14,6 +14,8 @@ mod allocator;
 mod bounded;
 mod client;
 #[cfg(not(any(test, fuzzing)))]
+mod conf;
+#[cfg(not(any(test, fuzzing)))]
 mod directives;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -28,3 +30,5 @@ mod status;
 mod upstream;
 #[cfg(not(any(test, fuzzing)))]
 mod variables;
+#[cfg(not(any(test, fuzzing)))]
+mod worker;

@@ -8,9 +8,13 @@ pub mod bitfields;
 #[cfg(not(any(test, fuzzing)))]
 pub mod complex_value;
 #[cfg(not(any(test, fuzzing)))]
+pub mod conf_parser;
+#[cfg(not(any(test, fuzzing)))]
 pub mod configuration;
 #[cfg(not(any(test, fuzzing)))]
 pub mod connection;
+#[cfg(not(any(test, fuzzing)))]
+pub mod cycle;
 #[cfg(not(any(test, fuzzing)))]
 pub mod directive;
 #[cfg(not(any(test, fuzzing)))]
@@ -38,6 +42,8 @@ pub mod round_robin;
 #[cfg(not(any(test, fuzzing)))]
 pub mod server;
 pub mod sockaddr;
+#[cfg(not(any(test, fuzzing)))]
+pub mod this_module;
 #[cfg(not(any(test, fuzzing)))]
 pub mod time;
 #[cfg(not(any(test, fuzzing)))]

@@ -4,13 +4,14 @@ use std::fmt::Write;
 use std::ptr::{self, NonNull};
 
 use ngx::ffi::{
-    NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_OK, ngx_conf_t, ngx_http_add_variable,
+    NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_OK, ngx_http_add_variable,
     ngx_http_get_indexed_variable, ngx_http_get_variable_index, ngx_http_request_t,
     ngx_http_variable_t, ngx_http_variable_value_t, ngx_int_t, ngx_uint_t,
 };
 
 use crate::client::objection;
 use crate::nginx::bitfields;
+use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::configuration::string;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
@@ -23,7 +24,8 @@ use crate::upstream::peer::outcome::{Negotiated, Outcome, Verified};
 use crate::upstream::settings::request_state::RequestState;
 
 /// nginx could not register a variable; it has logged why.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("could not register a variable")]
 pub struct RegistrationFailed;
 
 /// The variables about the connection to the service.
@@ -37,24 +39,21 @@ const UPSTREAM: &[(&str, UpstreamVariable)] = &[
 ];
 
 /// Registers the variables. To be called in *preconfiguration*.
-///
-/// # Safety
-/// `cf` must be valid, and inside `http {}`.
-pub unsafe fn preconfiguration(cf: *mut ngx_conf_t) -> Result<(), RegistrationFailed> {
-    // SAFETY: by contract; what is added is a variable of the configuration.
+pub fn preconfiguration(parser: ConfParser<'_>) -> Result<(), RegistrationFailed> {
+    // SAFETY: what is added is a variable of the configuration.
     unsafe {
         let mut original = string("ssl_client_verify");
-        let index = ngx_http_get_variable_index(cf, &raw mut original);
+        let index = ngx_http_get_variable_index(parser.as_ptr(), &raw mut original);
         let index = usize::try_from(index).map_err(|_| RegistrationFailed)?;
 
-        let variable = add(cf, "kong_client_verify")?.as_mut();
+        let variable = add(parser, "kong_client_verify")?.as_mut();
         variable.get_handler = Some(client_verify);
         variable.data = index;
 
-        add(cf, "kong_upstream_target")?.as_mut().get_handler = Some(upstream_target);
+        add(parser, "kong_upstream_target")?.as_mut().get_handler = Some(upstream_target);
 
         for (index, (name, _)) in UPSTREAM.iter().enumerate() {
-            let variable = add(cf, name)?.as_mut();
+            let variable = add(parser, name)?.as_mut();
             variable.get_handler = Some(upstream_variable);
             variable.data = index;
         }
@@ -62,17 +61,20 @@ pub unsafe fn preconfiguration(cf: *mut ngx_conf_t) -> Result<(), RegistrationFa
     Ok(())
 }
 
-/// # Safety
-/// `cf` must be valid, and inside `http {}`.
-unsafe fn add(
-    cf: *mut ngx_conf_t,
+fn add(
+    parser: ConfParser<'_>,
     name: &'static str,
 ) -> Result<NonNull<ngx_http_variable_t>, RegistrationFailed> {
     let mut name = string(name);
     // What a variable has to say changes in the course of a request.
     // SAFETY: nginx copies the name.
-    let variable =
-        unsafe { ngx_http_add_variable(cf, &raw mut name, NGX_HTTP_VAR_NOCACHEABLE as ngx_uint_t) };
+    let variable = unsafe {
+        ngx_http_add_variable(
+            parser.as_ptr(),
+            &raw mut name,
+            NGX_HTTP_VAR_NOCACHEABLE as ngx_uint_t,
+        )
+    };
     NonNull::new(variable).ok_or(RegistrationFailed)
 }
 

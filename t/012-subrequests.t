@@ -44,7 +44,8 @@ my %KINDS;
     },
     ssi => sub {
         my ($count) = @_;
-        write_to("$folder/page-$count", '<!--# include virtual="/part" -->' x $count);
+        # One after the other: how nginx waits for many at once, and what that costs it, is a matter of who answers first.
+        write_to("$folder/page-$count", '<!--# include virtual="/part" wait="yes" -->' x $count);
         return "ssi on; ssi_types *; root $folder; rewrite ^ /page-$count break;";
     },
     capture_multi => sub {

@@ -7,31 +7,20 @@ use std::ffi::{c_int, c_uchar, c_uint, c_void};
 use std::ptr;
 
 use foreign_types::ForeignTypeRef;
-use ngx::ffi::ngx_conf_t;
 use openssl::ssl::SslRef;
 use openssl_sys::SSL;
 
 use crate::client::connection::{DownstreamConnection, DownstreamError, client_ssl};
 use crate::client::hook;
-use crate::module::{self, MainConf};
-use crate::nginx::configuration::{Module, ServerFlag};
+use crate::client::protocols::Protocols;
+use crate::conf::MainConf;
+use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::request::Request;
 use crate::nginx::server::{ClientConnection, Servers};
 use crate::openssl::session;
 use crate::openssl::ssl::select_alpn;
-
-/// What nginx offers (`NGX_HTTP_V2_ALPN_PROTO NGX_HTTP_ALPN_PROTOS`), in wire format.
-const WITH_HTTP2: &[u8] = b"\x02h2\x08http/1.1\x08http/1.0\x08http/0.9";
-/// The same without HTTP/2.
-const WITHOUT_HTTP2: &[u8] = b"\x08http/1.1\x08http/1.0\x08http/0.9";
-/// Over QUIC (`NGX_HTTP_V3_ALPN_PROTO`, `NGX_HTTP_V3_HQ_ALPN_PROTO`).
-const HTTP3: &[u8] = b"\x02h3";
-/// As above.
-const HTTP3_HQ: &[u8] = b"\x0ahq-interop";
-/// As above.
-const HTTP3_OR_HQ: &[u8] = b"\x02h3\x0ahq-interop";
 
 /// Withholds HTTP/2 from the client. Phase: client_hello, which comes before the choice.
 pub fn disable_http2_alpn(request: Request<'_>) -> Result<(), DownstreamError> {
@@ -42,54 +31,12 @@ pub fn disable_http2_alpn(request: Request<'_>) -> Result<(), DownstreamError> {
     Ok(())
 }
 
-/// The directives of a server that say what it speaks, as far as this nginx has them.
-#[derive(Debug)]
-pub struct Protocols {
-    http2: Option<ServerFlag>,
-    http3: Option<ServerFlag>,
-    http3_hq: Option<ServerFlag>,
-}
-
-impl Protocols {
-    /// # Safety
-    /// `cf` must be valid.
-    unsafe fn find(cf: *mut ngx_conf_t) -> Self {
-        // SAFETY: by contract.
-        let flag = |module, directive| unsafe { Module::find(cf, module)?.server_flag(directive) };
-        Self {
-            http2: flag(c"ngx_http_v2_module", b"http2"),
-            http3: flag(c"ngx_http_v3_module", b"http3"),
-            http3_hq: flag(c"ngx_http_v3_module", b"http3_hq"),
-        }
-    }
-
-    /// What nginx would offer to a client, but for HTTP/2 if that is disabled; `None` for nothing.
-    fn of(&self, client: ClientConnection<'_>, http2_disabled: bool) -> Option<&'static [u8]> {
-        let is_on = |flag: Option<ServerFlag>| flag.is_some_and(|flag| client.is_on(flag));
-        if client.speaks_quic() {
-            return match (is_on(self.http3), is_on(self.http3_hq)) {
-                (true, true) => Some(HTTP3_OR_HQ),
-                (true, false) => Some(HTTP3),
-                (false, true) => Some(HTTP3_HQ),
-                (false, false) => None,
-            };
-        }
-        let speaks_http2 = client.came_to_http2() || is_on(self.http2);
-        Some(if speaks_http2 && !http2_disabled { WITH_HTTP2 } else { WITHOUT_HTTP2 })
-    }
-}
-
 /// Installs our callback on all servers. To be called in *postconfiguration*.
-///
-/// # Safety
-/// `cf` must be valid, and inside `http {}`, with all of it read, and `main_conf` ours of it.
-pub unsafe fn postconfiguration(cf: *mut ngx_conf_t, main_conf: &MainConf) {
-    // SAFETY: by contract.
-    let Some(servers) = (unsafe { Servers::new(cf) }) else {
+pub fn postconfiguration(parser: ConfParser<'_>, main_conf: &MainConf) {
+    let Some(servers) = Servers::new(parser) else {
         return;
     };
-    // SAFETY: by contract.
-    main_conf.protocols.get_or_init(|| unsafe { Protocols::find(cf) });
+    main_conf.protocols.get_or_init(|| Protocols::find(parser));
     for server in servers.all() {
         if let Some(context) = servers.ssl_context(server) {
             // SAFETY: the context is valid, the callback lives as long as the program.
@@ -136,11 +83,7 @@ unsafe extern "C" fn select(
 fn supported(ssl: &SslRef) -> Option<&'static [u8]> {
     let http2_disabled =
         DownstreamConnection::find(ssl).is_some_and(|state| state.http2_disabled.get());
-    // SAFETY: the protocol is chosen in the handshake, on servers that we have the callback of;
-    // ours is in its place.
-    unsafe {
-        let client = ClientConnection::in_handshake(ssl)?;
-        let main_conf: &MainConf = client.default_server().main_configuration(module::index())?;
-        main_conf.protocols.get()?.of(client, http2_disabled)
-    }
+    // SAFETY: the protocol is chosen in the handshake, on servers that we have the callback of.
+    let client = unsafe { ClientConnection::in_handshake(ssl)? };
+    MainConf::of_server(client.default_server())?.protocols.get()?.of(client, http2_disabled)
 }

@@ -6,9 +6,9 @@ use openssl::error::ErrorStack;
 use openssl::ssl::SslRef;
 use openssl::x509::X509Ref;
 
-use crate::client::connection::{DownstreamConnection, DownstreamError, client_ssl};
+use crate::client::connection::{ChainDigest, DownstreamConnection, DownstreamError, client_ssl};
 use crate::client::intermediates::Intermediates;
-use crate::client::resumption;
+use crate::client::session_binding;
 use crate::nginx::request::Request;
 use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Encoding;
@@ -62,12 +62,9 @@ pub fn get_full_client_certificate_chain(
 /// The most bytes that a chain may take which is to be looked at, as it is sent.
 const MAX_LEN: usize = 16 * 1024;
 
-/// The SHA-256 digest of a chain.
-pub type Digest = [u8; 32];
-
 /// What stands for the chain that the client presented; `None` if it presented none. It is found
 /// out once for a connection.
-pub fn digest(request: Request<'_>) -> Result<Option<Digest>, ChainError> {
+pub fn digest(request: Request<'_>) -> Result<Option<ChainDigest>, ChainError> {
     let ssl = client_ssl(request)?;
     let Some(leaf) = ssl.peer_certificate() else {
         return Ok(None);
@@ -97,7 +94,7 @@ pub fn digest(request: Request<'_>) -> Result<Option<Digest>, ChainError> {
 
 /// What the client presented but for its own certificate.
 fn intermediates(ssl: &SslRef) -> Result<Intermediates, ChainError> {
-    if let Some(intermediates) = resumption::intermediates_of_first_handshake(ssl) {
+    if let Some(intermediates) = session_binding::intermediates_of_first_handshake(ssl) {
         return Ok(intermediates);
     }
     // On the side of the server, OpenSSL leaves the leaf out of the chain. A session has none, but

@@ -5,10 +5,9 @@ use std::ptr::NonNull;
 
 use openssl::ssl::SslRef;
 
-use crate::client::certificate_chain::Digest;
-use crate::client::certificate_request::ClientVerification;
+use crate::client::first_handshake::FirstHandshake;
 use crate::client::names::KnownNames;
-use crate::client::resumption::FirstHandshake;
+use crate::client::verification::ClientVerification;
 use crate::nginx::connection::Connection;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
@@ -28,6 +27,30 @@ pub enum DownstreamError {
     /// No memory.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
+}
+
+/// Why a client's handshake can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// What was asked for under one name would hold for another.
+    #[error("the client asks for another server name than before the HelloRetryRequest")]
+    AnotherName,
+    /// The connection is not that of a client.
+    #[error("it belongs to no server")]
+    NoServer,
+    /// OpenSSL refused.
+    #[error(transparent)]
+    Ssl(#[from] SslError),
+}
+
+impl HandshakeError {
+    /// Whether a client can bring it about, as often as it likes.
+    pub fn is_fault_of_client(&self) -> bool {
+        match self {
+            Self::AnotherName => true,
+            Self::NoServer | Self::Ssl(_) => false,
+        }
+    }
 }
 
 /// The state of a connection on which one of our functions was called during the handshake. Lives
@@ -54,10 +77,13 @@ pub struct DownstreamConnection {
     pub first_handshake: RefCell<Option<FirstHandshake>>,
     /// What stands for the chain that the client has presented; `None` if it is too long to be
     /// looked at.
-    pub chain_digest: OnceCell<Option<Digest>>,
+    pub chain_digest: OnceCell<Option<ChainDigest>>,
     /// Whether HTTP/2 is withheld.
     pub http2_disabled: Cell<bool>,
 }
+
+/// The SHA-256 digest of a chain.
+pub type ChainDigest = [u8; 32];
 
 static INDEX: SslIndex = SslIndex::new();
 

@@ -3,30 +3,22 @@
 //!
 //! Not in each server: the same nginx may have one behind the gateway, which is told by them.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::client::connection::{DownstreamConnection, DownstreamError, client_ssl};
 use crate::client::header_names::{Stripping, is_guarded};
 use crate::client::hook;
 use crate::client::session_data::SessionData;
-use crate::module;
+use crate::conf;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::openssl::ssl;
 
-/// What we keep for a server.
-#[derive(Default)]
-pub struct GuardedHeaders {
-    /// Whether a plugin has said, in this process, that the server is the gateway.
-    is_gateway: Cell<bool>,
-}
-
 /// Says that the server of `request`, which may be in its handshake, is the gateway: its headers
 /// are for us to set, on all connections of the client that come of this.
 pub fn guard(request: Request<'_>) -> Result<(), DownstreamError> {
-    if let Some(server) = module::server_conf_of(request) {
-        server.guarded_headers.is_gateway.set(true);
+    if let Some(server) = conf::server_conf_of(request) {
+        server.is_gateway.set(true);
     }
     let ssl = client_ssl(request)?;
     let state = hook::watch(ssl, ssl::server_name(ssl))?;
@@ -36,21 +28,21 @@ pub fn guard(request: Request<'_>) -> Result<(), DownstreamError> {
 
 /// Takes from `request`, of a server that is the gateway, what only we may set.
 pub fn strip(request: Request<'_>) -> Result<(), OutOfMemory> {
-    if let Some(server) = module::server_conf_of(request) {
-        server.guarded_headers.is_gateway.set(true);
+    if let Some(server) = conf::server_conf_of(request) {
+        server.is_gateway.set(true);
     }
     request.remove_headers(|name| is_guarded(name, &[]))
 }
 
 /// As [`strip`], before any phase of the request: wherever that is known to be right.
 pub fn strip_early(request: Request<'_>) -> Result<(), OutOfMemory> {
-    let Some(server) = module::server_conf_of(request) else {
+    let Some(server) = conf::server_conf_of(request) else {
         return Ok(());
     };
     let others = match server.strip_headers.get().map(Rc::as_ref) {
         Some(Stripping::On(others)) => &others[..],
         Some(Stripping::Off) => return Ok(()),
-        None if server.guarded_headers.is_gateway.get() || is_guarded_connection(request) => &[],
+        None if server.is_gateway.get() || is_guarded_connection(request) => &[],
         None => return Ok(()),
     };
     request.remove_headers(|name| is_guarded(name, others))

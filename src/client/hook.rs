@@ -7,36 +7,11 @@ use foreign_types::ForeignTypeRef;
 use openssl::ssl::{SslRef, SslVersion};
 use openssl_sys::SSL;
 
-use crate::client::connection::{DownstreamConnection, DownstreamError};
-use crate::client::{binding, certificate_request, ocsp, resumption};
+use crate::client::connection::{DownstreamConnection, DownstreamError, HandshakeError};
+use crate::client::{binding, certificate_answer, ocsp, session_binding};
 use crate::nginx::connection::{Connection, process_log};
 use crate::nginx::panic::guard;
-use crate::openssl::error::SslError;
 use crate::openssl::ssl::{self, HandshakeEvent};
-
-/// Why a client's handshake can't go on.
-#[derive(Debug, thiserror::Error)]
-pub enum HandshakeError {
-    /// What was asked for under one name would hold for another.
-    #[error("the client asks for another server name than before the HelloRetryRequest")]
-    AnotherName,
-    /// The connection is not that of a client.
-    #[error("it belongs to no server")]
-    NoServer,
-    /// OpenSSL refused.
-    #[error(transparent)]
-    Ssl(#[from] SslError),
-}
-
-impl HandshakeError {
-    /// Whether a client can bring it about, as often as it likes.
-    fn is_fault_of_client(&self) -> bool {
-        match self {
-            Self::AnotherName => true,
-            Self::NoServer | Self::Ssl(_) => false,
-        }
-    }
-}
 
 /// Has us told how the handshake of `ssl` goes on, whose client asks for `name`.
 pub fn watch<'a>(
@@ -71,7 +46,7 @@ unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) 
             refuse(ssl, &error);
         }
         if HandshakeEvent::of(ssl, r#where, ret) == Some(HandshakeEvent::Done) {
-            certificate_request::count_answer(ssl, state);
+            certificate_answer::count_answer(ssl, state);
             if let Err(error) = ocsp::trust(ssl, state) {
                 refuse(ssl, &error.into());
             }
@@ -85,9 +60,9 @@ unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) 
 
 fn go_on(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {
     check_name(ssl, state)?;
-    resumption::take_binding(ssl, state)?;
-    certificate_request::ask_again(ssl, state);
-    resumption::bind(ssl, state)
+    session_binding::take_binding(ssl, state)?;
+    certificate_answer::ask_again(ssl, state);
+    session_binding::bind(ssl, state)
 }
 
 /// A second `ClientHello` must be for the name of the first (RFC 8446, section 4.1.2). OpenSSL does

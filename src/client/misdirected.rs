@@ -8,9 +8,9 @@ use openssl::ssl::SslRef;
 
 use crate::client::connection::{DownstreamConnection, client_ssl};
 use crate::client::names::{self, KnownNames};
-use crate::client::resumption;
+use crate::client::session_binding;
 use crate::client::session_data::SessionData;
-use crate::module;
+use crate::conf;
 use crate::nginx::request::Request;
 use crate::openssl::ssl;
 
@@ -50,7 +50,7 @@ pub fn check(request: Request<'_>) -> Option<Misdirected<'_>> {
             ("Lua code", name.and_then(Option::as_deref), others)
         }
         // Where Lua code can't ask, nginx keeps guard itself.
-        None if module::may_be_asked(request) && has_certificate(ssl) => {
+        None if conf::may_be_asked(request) && has_certificate(ssl) => {
             ("nginx", ssl::server_name(ssl), None)
         }
         None => return None,
@@ -75,7 +75,7 @@ pub fn check(request: Request<'_>) -> Option<Misdirected<'_>> {
 fn asked_by_lua(ssl: &SslRef, state: Option<&DownstreamConnection>) -> Option<Option<KnownNames>> {
     if ssl.session_reused() {
         SessionData::of(ssl.session()?)?.asked?;
-        return Some(resumption::names_of_first_handshake(ssl));
+        return Some(session_binding::names_of_first_handshake(ssl));
     }
     let state = state?;
     state.certificate_requested.get().then(|| state.names.borrow().clone())

@@ -4,12 +4,13 @@
 use std::ptr::NonNull;
 
 use ngx::ffi::{
-    NGX_DECLINED, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MISDIRECTED_REQUEST, ngx_conf_t,
-    ngx_http_request_t, ngx_int_t,
+    NGX_DECLINED, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MISDIRECTED_REQUEST, ngx_http_request_t,
+    ngx_int_t,
 };
 
 use crate::client::{guarded_headers, misdirected};
-use crate::module::{self, MainConf, ServerConf};
+use crate::conf::{MainConf, ServerConf};
+use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
@@ -18,26 +19,16 @@ use crate::nginx::server::Servers;
 
 /// Has nginx call us for each request, where a server can have a use for it. To be called in
 /// *postconfiguration*: nginx calls last who comes first.
-///
-/// # Safety
-/// `cf` must be valid, and inside `http {}`, with all of it read, and `main_conf` ours of it.
-pub unsafe fn postconfiguration(
-    cf: *mut ngx_conf_t,
-    main_conf: &MainConf,
-) -> Result<(), OutOfMemory> {
-    // SAFETY: `cf` is valid and inside `http {}` by contract; what is at our index is our
-    // configuration.
-    unsafe {
-        let Some(servers) = Servers::new(cf) else {
-            return Ok(());
-        };
-        let is_stripped = servers.all().any(|server| {
-            let conf: Option<&ServerConf> = server.configuration(module::index());
-            conf.is_some_and(ServerConf::strips_headers)
-        });
-        if main_conf.asking.has_phase() || is_stripped {
-            servers.add_post_read_handler(handle)?;
-        }
+pub fn postconfiguration(parser: ConfParser<'_>, main_conf: &MainConf) -> Result<(), OutOfMemory> {
+    let Some(servers) = Servers::new(parser) else {
+        return Ok(());
+    };
+    let is_stripped = servers
+        .all()
+        .any(|server| ServerConf::of_server(server).is_some_and(ServerConf::strips_headers));
+    if main_conf.asking.has_phase() || is_stripped {
+        // SAFETY: `handle` is a handler of a phase.
+        unsafe { servers.add_post_read_handler(handle)? };
     }
     Ok(())
 }

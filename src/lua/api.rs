@@ -15,8 +15,8 @@ use crate::client::{
     alpn, asking, certificate_chain, certificate_request, client_verify, connection,
     guarded_headers, header_certificate, objection, session_reuse,
 };
+use crate::conf;
 use crate::lua::ffi::{ERROR, INTERNAL_ERROR, NONE, OK, Text, api, bytes, run, say};
-use crate::module;
 use crate::nginx::connection::process_log;
 use crate::nginx::lua::current_phase;
 use crate::nginx::panic::guard;
@@ -487,7 +487,7 @@ unsafe extern "C" fn set_upstream(
     unsafe {
         change_forwarding("set_upstream", r, text, |request, forwarding| {
             let host = bytes(host, length);
-            let found = match module::blocks(request) {
+            let found = match conf::blocks(request) {
                 Some(blocks) => blocks.names.find(host)?,
                 None => None,
             };
@@ -635,8 +635,7 @@ unsafe extern "C" fn set_tls_cert_key(
 unsafe extern "C" fn set_tls_verify(r: R, on: c_int, text: *mut Text) -> c_int {
     // SAFETY: our Lua code passes its request and a valid text.
     unsafe {
-        let is_forbidden =
-            on == 0 && optional_request(r).is_some_and(module::enforces_verification);
+        let is_forbidden = on == 0 && optional_request(r).is_some_and(conf::enforces_verification);
         change_upstream_tls("set_tls_verify", r, text, |settings| {
             if is_forbidden {
                 return Err(VerificationEnforced);

@@ -5,10 +5,10 @@ use std::ffi::{CStr, c_int, c_void};
 use mlua::ffi::{
     LUA_OK, lua_State, lua_call, lua_error, lua_pushlightuserdata, lua_pushlstring, luaL_loadbuffer,
 };
-use ngx::ffi::ngx_conf_t;
 
 use crate::lua::{api, x509};
-use crate::nginx::lua;
+use crate::nginx::conf_parser::ConfParser;
+use crate::nginx::lua::{self, PackageNotRegistered};
 
 /// A package and its Lua code.
 struct Package {
@@ -64,16 +64,10 @@ packages! {
 }
 
 /// Makes `require` find our packages. To be called in *preconfiguration*.
-///
-/// # Safety
-/// `cf` must be valid.
-pub unsafe fn preconfiguration(cf: *mut ngx_conf_t) -> Result<(), &'static CStr> {
-    for package in PACKAGES {
-        // SAFETY: `cf` is valid by contract.
-        unsafe { lua::add_package_preload(cf, package.name, package.open) }
-            .map_err(|()| package.name)?;
-    }
-    Ok(())
+pub fn preconfiguration(parser: ConfParser<'_>) -> Result<(), PackageNotRegistered> {
+    PACKAGES
+        .iter()
+        .try_for_each(|package| lua::add_package_preload(parser, package.name, package.open))
 }
 
 /// Runs the code of a package with the pointers of our functions and their declaration, and returns

@@ -4,12 +4,12 @@ use std::mem::zeroed;
 use std::ptr::NonNull;
 
 use ngx::ffi::{
-    NGX_OK, ngx_conf_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
+    NGX_OK, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
     ngx_http_complex_value, ngx_http_complex_value_t, ngx_int_t, ngx_str_t,
 };
 
+use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::configuration::bytes;
-use crate::nginx::pool::Pool;
 use crate::nginx::request::Request;
 
 /// A value of a configuration. Lives in the pool of that.
@@ -26,21 +26,17 @@ pub struct CompilationFailed;
 pub struct EvaluationFailed;
 
 impl ComplexValue {
-    /// Reads `text`, which must live as long as the configuration.
-    ///
-    /// # Safety
-    /// `cf` must be valid, and inside `http {}`.
-    pub unsafe fn compile(cf: *mut ngx_conf_t, text: &[u8]) -> Result<Self, CompilationFailed> {
-        // SAFETY: `cf` and its pool are valid by contract; zero is an empty structure of either
-        // kind.
+    /// Reads `text`, which lives as long as the configuration.
+    pub fn compile<'a>(parser: ConfParser<'a>, text: &'a [u8]) -> Result<Self, CompilationFailed> {
+        // SAFETY: zero is an empty structure of either kind; nginx only reads the text.
         unsafe {
-            let pool = NonNull::new((*cf).pool).ok_or(CompilationFailed)?;
-            let value = Pool::from_ptr(pool)
+            let value = parser
+                .pool()
                 .copy(&zeroed::<ngx_http_complex_value_t>())
                 .map_err(|_| CompilationFailed)?;
             let mut text = ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() };
             let mut compile: ngx_http_compile_complex_value_t = zeroed();
-            compile.cf = cf;
+            compile.cf = parser.as_ptr();
             compile.value = &raw mut text;
             compile.complex_value = value.as_ptr();
             let status = ngx_http_compile_complex_value(&raw mut compile);

@@ -1,17 +1,14 @@
 //! The configuration of other modules, found by module name: a symbol of a module that this nginx
 //! is built without would keep ours from loading.
 
-use std::ffi::{CStr, OsStr, c_void};
+use std::ffi::{CStr, c_void};
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::ptr::NonNull;
 
 use ngx::ffi::{
-    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE, NGX_HTTP_SRV_CONF_OFFSET, NGX_OK, ngx_array_t,
-    ngx_command_t, ngx_conf_full_name, ngx_conf_t, ngx_cycle_t, ngx_flag_t, ngx_http_conf_ctx_t,
-    ngx_http_core_loc_conf_t, ngx_http_module, ngx_http_request_t, ngx_int_t, ngx_module_t,
-    ngx_parse_time, ngx_str_t, ngx_uint_t,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE, NGX_HTTP_SRV_CONF_OFFSET, ngx_array_t,
+    ngx_command_t, ngx_flag_t, ngx_module_t, ngx_parse_time, ngx_str_t, ngx_uint_t,
 };
 
 /// An HTTP module.
@@ -19,15 +16,14 @@ use ngx::ffi::{
 pub struct Module<'a>(&'a ngx_module_t);
 
 impl<'a> Module<'a> {
-    /// The HTTP module `name`, if this nginx has it.
+    /// The HTTP module `name` among `modules`, if it is there.
     ///
     /// # Safety
-    /// `cf` must be valid for `'a`.
-    pub unsafe fn find(cf: *mut ngx_conf_t, name: &CStr) -> Option<Self> {
-        // SAFETY: while it reads a configuration, nginx keeps its modules in an array that ends
-        // with NULL, and each of them has a name.
+    /// `modules` must be nginx's array of modules, and valid for `'a`.
+    pub unsafe fn find(modules: *mut *mut ngx_module_t, name: &CStr) -> Option<Self> {
+        let mut next = modules;
+        // SAFETY: the array ends with NULL, and each module has a name once it is counted.
         unsafe {
-            let mut next: *mut *mut ngx_module_t = (*(*cf).cycle).modules;
             while let Some(module) = NonNull::new(*next) {
                 let module = module.as_ref();
                 if module.type_ == NGX_HTTP_MODULE as ngx_uint_t
@@ -116,21 +112,9 @@ pub struct Place {
 }
 
 impl Place {
-    /// Where nginx is reading.
-    ///
-    /// # Safety
-    /// `cf` must be valid.
-    pub unsafe fn current(cf: *mut ngx_conf_t) -> Self {
-        // SAFETY: while it reads a configuration, nginx has a file, or none for what comes from its
-        // command line.
-        unsafe {
-            match (*cf).conf_file.as_ref() {
-                Some(file) => {
-                    Self { file: OsStr::from_bytes(bytes(file.file.name)).into(), line: file.line }
-                }
-                None => Self { file: PathBuf::new(), line: 0 },
-            }
-        }
+    /// A line of a file; the file has no name for what comes from nginx's command line.
+    pub fn new(file: PathBuf, line: usize) -> Self {
+        Self { file, line }
     }
 }
 
@@ -172,67 +156,6 @@ impl ModuleIndex {
     }
 }
 
-/// The arrays of configurations that are current while a configuration is read or merged.
-///
-/// # Safety
-/// `cf` must be valid, and inside `http {}`.
-pub unsafe fn context<'a>(cf: *mut ngx_conf_t) -> &'a ngx_http_conf_ctx_t {
-    // SAFETY: nginx sets `ctx` to its `ngx_http_conf_ctx_t` there.
-    unsafe { &*(*cf).ctx.cast() }
-}
-
-/// The array of configurations for `http {}` of a cycle; `None` if it has no `http {}`.
-///
-/// # Safety
-/// `cycle` must be valid.
-pub unsafe fn main_configurations(cycle: *mut ngx_cycle_t) -> Option<*mut *mut c_void> {
-    // SAFETY: a cycle has an element for each module; that of `http {}` is an
-    // `ngx_http_conf_ctx_t`.
-    unsafe {
-        let index = (&raw const ngx_http_module.index).read();
-        let context = *(*cycle).conf_ctx.add(index);
-        let context = NonNull::new(context.cast::<ngx_http_conf_ctx_t>())?;
-        Some(context.as_ref().main_conf)
-    }
-}
-
-/// The handler of the location that is being read.
-///
-/// # Safety
-/// `cf` must be valid, and in a location.
-pub unsafe fn set_handler(
-    cf: *mut ngx_conf_t,
-    handler: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
-) {
-    // SAFETY: by contract.
-    if let Some(location) = unsafe { core_location(cf) } {
-        // SAFETY: the location is valid.
-        unsafe { (*location.as_ptr()).handler = Some(handler) }
-    }
-}
-
-/// The core module's configuration of the location that is being read or merged.
-///
-/// # Safety
-/// `cf` must be valid, and in a location or the merge of one.
-pub unsafe fn core_location(cf: *mut ngx_conf_t) -> Option<NonNull<ngx_http_core_loc_conf_t>> {
-    // SAFETY: by contract.
-    unsafe { Module::find(cf, c"ngx_http_core_module")?.index().of(context(cf).loc_conf) }
-}
-
-/// The arguments of the directive that is being read.
-///
-/// # Safety
-/// `cf` must be valid, and at a directive.
-pub unsafe fn arguments<'a>(cf: *mut ngx_conf_t) -> Vec<&'a [u8]> {
-    // SAFETY: nginx keeps the words of a directive, its name first, in an array of strings, in the
-    // pool of the configuration.
-    unsafe {
-        let words: &[ngx_str_t] = elements(&*(*cf).args);
-        words.iter().skip(1).map(|word| bytes(*word)).collect()
-    }
-}
-
 /// A time as it is written in a configuration, in milliseconds.
 pub fn milliseconds(value: &[u8]) -> Option<usize> {
     let mut value = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
@@ -268,18 +191,4 @@ pub unsafe fn bytes<'a>(string: ngx_str_t) -> &'a [u8] {
 /// A string of nginx's, which only reads it.
 pub fn string(text: &'static str) -> ngx_str_t {
     ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }
-}
-
-/// The full name of a file that is named in the configuration, as nginx makes it.
-///
-/// # Safety
-/// `cf` must be valid.
-pub unsafe fn full_name(cf: *mut ngx_conf_t, name: &[u8]) -> Option<PathBuf> {
-    let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
-
-    // SAFETY: nginx reads the name, and replaces it by one in the pool of the configuration.
-    unsafe {
-        let status = ngx_conf_full_name((*cf).cycle, &raw mut name, 1);
-        (status == NGX_OK as ngx_int_t).then(|| OsStr::from_bytes(bytes(name)).into())
-    }
 }

@@ -1,4 +1,4 @@
-//! Directives of other modules, before which functions of ours stand while a configuration is read.
+//! Directives of other modules, which we read along while a configuration is read.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
@@ -6,7 +6,11 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ngx::ffi::{ngx_command_t, ngx_conf_t};
 
-use crate::nginx::configuration::{Module, bytes};
+use crate::nginx::conf_parser::{ConfParser, NGX_CONF_ERROR, NGX_CONF_OK};
+use crate::nginx::configuration::bytes;
+use crate::nginx::connection::process_log;
+use crate::nginx::panic::guard;
+use crate::nginx::this_module;
 
 /// What nginx calls when it reads a directive.
 pub type SetDirective =
@@ -20,6 +24,81 @@ pub struct ForeignDirective {
     original: AtomicPtr<c_void>,
 }
 
+/// What nginx has made of a directive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    Done,
+    /// It has said what is wrong.
+    Failed,
+}
+
+/// Directives of other modules that are read along, in one way.
+pub trait ReadAlong {
+    /// The directives.
+    fn directives() -> &'static [ForeignDirective];
+
+    /// Is called at the directive with this number of these, in a configuration that loads our
+    /// module, and has nginx read it by `read`.
+    fn read(parser: ConfParser<'_>, number: usize, read: impl FnOnce() -> Read) -> Read;
+
+    /// Puts ours before the directives that this nginx has. To be called in *preconfiguration*.
+    fn wrap(parser: ConfParser<'_>)
+    where
+        Self: Sized,
+    {
+        for directive in Self::directives() {
+            // SAFETY: `set` answers for the directives of `Self`.
+            unsafe { directive.wrap(parser, set::<Self>) };
+        }
+    }
+
+    /// Leaves the directives as they were. To be called in *postconfiguration*.
+    fn restore(parser: ConfParser<'_>) {
+        for directive in Self::directives() {
+            directive.restore(parser);
+        }
+    }
+}
+
+/// nginx calls where it reads one of the directives.
+unsafe extern "C" fn set<T: ReadAlong>(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    guard("directive of another module", process_log(), NGX_CONF_ERROR, || {
+        // SAFETY: nginx calls with a valid `cf`, inside of `http {}`, at a directive whose `set` is
+        // ours; the original gets what nginx has called with.
+        let (parser, known) = unsafe {
+            let mut known = T::directives().iter().enumerate();
+            (ConfParser::from_ptr(cf), known.find(|(_, known)| known.is(command)))
+        };
+        let Some((number, original)) =
+            known.and_then(|(number, directive)| Some((number, directive.original()?)))
+        else {
+            return NGX_CONF_ERROR;
+        };
+        let mut status = NGX_CONF_ERROR;
+        let mut read = || {
+            // SAFETY: the original gets what nginx has called with.
+            status = unsafe { original(cf, command, conf) };
+            if status == NGX_CONF_OK { Read::Done } else { Read::Failed }
+        };
+        // A configuration that failed before it was complete has left ours in place, and this one
+        // may be without our module.
+        let result = if this_module::is_loaded(parser) {
+            T::read(parser, number, &mut read)
+        } else {
+            read()
+        };
+        match result {
+            Read::Done => status,
+            Read::Failed if status == NGX_CONF_OK => NGX_CONF_ERROR,
+            Read::Failed => status,
+        }
+    })
+}
+
 impl ForeignDirective {
     pub const fn new(module: &'static CStr, name: &'static str) -> Self {
         Self { module, name, original: AtomicPtr::new(ptr::null_mut()) }
@@ -28,37 +107,30 @@ impl ForeignDirective {
     /// Puts `ours` before the directive, if this nginx has it.
     ///
     /// # Safety
-    /// `cf` must be valid, and `ours` answer for this directive with [`ForeignDirective::read`].
-    pub unsafe fn wrap(&self, cf: *mut ngx_conf_t, ours: SetDirective) {
-        // SAFETY: `cf` is valid. The directives of a module are in memory that can be written, and
-        // nginx reads them in this process alone.
-        unsafe {
-            let module = Module::find(cf, self.module);
-            let Some(command) = module.and_then(|module| module.directive(self.name.as_bytes()))
-            else {
-                return;
-            };
-            let command = &mut *command.as_ptr();
-            // A configuration that failed before it was complete has left ours in place.
-            if let Some(set) = command.set.filter(|set| !ptr::fn_addr_eq(*set, ours)) {
-                self.original.store(set as *mut c_void, Ordering::Relaxed);
-                command.set = Some(ours);
-            }
+    /// `ours` must answer for this directive.
+    unsafe fn wrap(&self, parser: ConfParser<'_>, ours: SetDirective) {
+        let module = parser.module(self.module);
+        let Some(command) = module.and_then(|module| module.directive(self.name.as_bytes())) else {
+            return;
+        };
+        // SAFETY: the directives of a module are in memory that can be written, and nginx reads
+        // them in this process alone.
+        let command = unsafe { &mut *command.as_ptr() };
+        // A configuration that failed before it was complete has left ours in place.
+        if let Some(set) = command.set.filter(|set| !ptr::fn_addr_eq(*set, ours)) {
+            self.original.store(set as *mut c_void, Ordering::Relaxed);
+            command.set = Some(ours);
         }
     }
 
     /// Leaves the directive as it was.
-    ///
-    /// # Safety
-    /// `cf` must be valid.
-    pub unsafe fn restore(&self, cf: *mut ngx_conf_t) {
-        // SAFETY: as above.
-        unsafe {
-            let module = Module::find(cf, self.module);
-            let command = module.and_then(|module| module.directive(self.name.as_bytes()));
-            if let (Some(command), Some(set)) = (command, self.original()) {
-                (*command.as_ptr()).set = Some(set);
-            }
+    fn restore(&self, parser: ConfParser<'_>) {
+        let module = parser.module(self.module);
+        let command = module.and_then(|module| module.directive(self.name.as_bytes()));
+        if let (Some(command), Some(set)) = (command, self.original()) {
+            // SAFETY: the directives of a module are in memory that can be written, and nginx reads
+            // them in this process alone.
+            unsafe { (*command.as_ptr()).set = Some(set) }
         }
     }
 
@@ -66,23 +138,9 @@ impl ForeignDirective {
     ///
     /// # Safety
     /// `command` must be valid.
-    pub unsafe fn is(&self, command: *mut ngx_command_t) -> bool {
-        // SAFETY: by contract.
+    unsafe fn is(&self, command: *mut ngx_command_t) -> bool {
+        // SAFETY: a valid command has a name.
         unsafe { bytes((*command).name) == self.name.as_bytes() }
-    }
-
-    /// Has nginx read the directive. `None` if nobody stands before it.
-    ///
-    /// # Safety
-    /// The arguments must be those that nginx has called with.
-    pub unsafe fn read(
-        &self,
-        cf: *mut ngx_conf_t,
-        command: *mut ngx_command_t,
-        conf: *mut c_void,
-    ) -> Option<*mut c_char> {
-        // SAFETY: by contract.
-        self.original().map(|original| unsafe { original(cf, command, conf) })
     }
 
     fn original(&self) -> Option<SetDirective> {

@@ -4,13 +4,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use ngx::ffi::{
-    NGX_LOG_CRIT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_WARN, ngx_conf_t, ngx_log_t,
-    ngx_uint_t,
-};
-use ngx::{ngx_conf_log_error, ngx_log_error};
-
-use crate::nginx::configuration::Place;
+use ngx::ffi::{NGX_LOG_CRIT, NGX_LOG_ERR, NGX_LOG_INFO, ngx_log_t, ngx_uint_t};
+use ngx::ngx_log_error;
 
 /// A log with the context (client, request, upstream) that nginx adds to each line.
 #[derive(Clone, Copy)]
@@ -59,37 +54,4 @@ impl<'a> Log<'a> {
         // The macro dereferences the log, which is valid by the contract of `from_ptr`.
         ngx_log_error!(level, self.0.as_ptr(), "{message}");
     }
-}
-
-/// Writes an `[emerg]` line that names a place in the configuration.
-///
-/// # Safety
-/// `cf` must be valid.
-#[allow(clippy::undocumented_unsafe_blocks, reason = "the macro's own blocks")]
-pub unsafe fn configuration_error_at(
-    cf: *mut ngx_conf_t,
-    place: &Place,
-    message: fmt::Arguments<'_>,
-) {
-    // SAFETY: by contract; while it reads a configuration, nginx has a log.
-    let log = unsafe { (*cf).log };
-    ngx_log_error!(NGX_LOG_EMERG, log, "{message} in {place}");
-}
-
-/// Writes a `[warn]` line that names the file and line of the configuration being read.
-///
-/// # Safety
-/// `cf` must be valid.
-#[allow(clippy::undocumented_unsafe_blocks, reason = "the macro's own blocks")]
-pub unsafe fn configuration_warning(cf: *mut ngx_conf_t, message: fmt::Arguments<'_>) {
-    ngx_conf_log_error!(NGX_LOG_WARN, cf, "{message}");
-}
-
-/// Writes an `[emerg]` line that names the file and line of the configuration being read.
-///
-/// # Safety
-/// `cf` must be valid.
-#[allow(clippy::undocumented_unsafe_blocks, reason = "the macro's own blocks")]
-pub unsafe fn configuration_error(cf: *mut ngx_conf_t, message: fmt::Arguments<'_>) {
-    ngx_conf_log_error!(NGX_LOG_EMERG, cf, "{message}");
 }

@@ -1,11 +1,12 @@
 //! What the Lua module (`ngx_http_lua_module`) exports for other modules.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
 use mlua::ffi::lua_CFunction;
 use ngx::ffi::{NGX_OK, ngx_conf_t, ngx_http_request_t, ngx_int_t};
 
+use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::request::Request;
 use crate::phase::Phases;
 
@@ -31,16 +32,19 @@ pub fn current_phase(request: Option<Request<'_>>) -> Phases {
     u32::try_from(context).map_or(Phases::NONE, Phases::from_lua_context)
 }
 
+/// A package could not be registered.
+#[derive(Debug, thiserror::Error)]
+#[error("could not register Lua package {}", .0.to_string_lossy())]
+pub struct PackageNotRegistered(&'static CStr);
+
 /// Makes `require "package"` call `function`. To be called in *preconfiguration*.
-///
-/// # Safety
-/// `cf` must be valid.
-pub unsafe fn add_package_preload(
-    cf: *mut ngx_conf_t,
-    package: &'static std::ffi::CStr,
+pub fn add_package_preload(
+    parser: ConfParser<'_>,
+    package: &'static CStr,
     function: lua_CFunction,
-) -> Result<(), ()> {
-    // SAFETY: `cf` is valid, and both the name and the function live as long as the program.
-    let status = unsafe { ngx_http_lua_add_package_preload(cf, package.as_ptr(), function) };
-    if status == NGX_OK as ngx_int_t { Ok(()) } else { Err(()) }
+) -> Result<(), PackageNotRegistered> {
+    // SAFETY: the parser is valid, and both the name and the function live as long as the program.
+    let status =
+        unsafe { ngx_http_lua_add_package_preload(parser.as_ptr(), package.as_ptr(), function) };
+    if status == NGX_OK as ngx_int_t { Ok(()) } else { Err(PackageNotRegistered(package)) }
 }

@@ -80,6 +80,15 @@ impl<'a> Request<'a> {
         upstream.is_some_and(|upstream| upstream.conf.is_null())
     }
 
+    /// The configuration that a module has for `http {}` of this request.
+    ///
+    /// # Safety
+    /// `T` must be what `module` keeps there.
+    pub unsafe fn main_configuration<T>(self, module: ModuleIndex) -> Option<NonNull<T>> {
+        // SAFETY: the request is valid, the type is the caller's promise.
+        unsafe { module.of(self.0.as_ref().main_conf) }
+    }
+
     /// The configuration that a module has for the location of this request.
     ///
     /// # Safety

@@ -10,7 +10,7 @@ use ngx::ffi::{
     ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t,
 };
 
-use crate::nginx::configuration::{self, Module};
+use crate::nginx::conf_parser::{ConfParser, Level};
 use crate::nginx::peer::Peer;
 
 unsafe extern "C" {
@@ -34,15 +34,13 @@ pub enum Balancer {
 }
 
 /// What the block that is being read has.
-///
-/// # Safety
-/// `cf` must be valid, and inside `upstream {}`.
-pub unsafe fn current(cf: *mut ngx_conf_t) -> ngx_http_upstream_init_pt {
-    // SAFETY: `cf` is valid by contract, and nginx makes the block before it reads what is in it.
+pub fn current(parser: ConfParser<'_>) -> ngx_http_upstream_init_pt {
+    let module = parser.module(c"ngx_http_upstream_module")?.index();
+    // SAFETY: it is the type of that module, and nginx makes the block before it reads what is in
+    // it.
     unsafe {
-        let module = Module::find(cf, c"ngx_http_upstream_module")?.index();
         let block: NonNull<ngx_http_upstream_srv_conf_t> =
-            module.of(configuration::context(cf).srv_conf)?;
+            parser.configuration(Level::Server, module)?;
         block.as_ref().peer.init_upstream
     }
 }

@@ -4,14 +4,15 @@ use std::ptr::{self, NonNull};
 
 use foreign_types::ForeignTypeRef;
 use ngx::ffi::{
-    ngx_array_push, ngx_conf_t, ngx_hash_find_combined, ngx_hash_key, ngx_http_connection_t,
+    ngx_array_push, ngx_hash_find_combined, ngx_hash_key, ngx_http_connection_t,
     ngx_http_core_main_conf_t, ngx_http_core_srv_conf_t, ngx_http_handler_pt, ngx_http_header_t,
     ngx_http_headers_in, ngx_http_phases_NGX_HTTP_POST_READ_PHASE, ngx_http_request_t,
     ngx_http_ssl_srv_conf_t, ngx_int_t,
 };
 use openssl::ssl::{SslContextRef, SslRef};
 
-use crate::nginx::configuration::{self, Module, ModuleIndex, ServerFlag};
+use crate::nginx::conf_parser::{ConfParser, Level};
+use crate::nginx::configuration::{self, ModuleIndex, ServerFlag};
 use crate::nginx::connection::Connection;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::{bitfields, version};
@@ -47,18 +48,14 @@ pub struct Servers<'a> {
 }
 
 impl<'a> Servers<'a> {
-    /// The servers; `None` if this nginx has no TLS.
-    ///
-    /// # Safety
-    /// `cf` must be valid, and inside `http {}`, with all of it read.
-    pub unsafe fn new(cf: *mut ngx_conf_t) -> Option<Self> {
-        // SAFETY: by contract; the structure is that of the nginx we were built for.
-        unsafe {
-            let core = Module::find(cf, c"ngx_http_core_module")?.index();
-            let ssl_module = Module::find(cf, c"ngx_http_ssl_module")?.index();
-            let main = core.of(configuration::context(cf).main_conf)?.as_ref();
-            Some(Self { main, ssl_module })
-        }
+    /// The servers, when all of `http {}` is read; `None` if this nginx has no TLS.
+    pub fn new(parser: ConfParser<'a>) -> Option<Self> {
+        let core = parser.module(c"ngx_http_core_module")?.index();
+        let ssl_module = parser.module(c"ngx_http_ssl_module")?.index();
+        // SAFETY: the structure is that of the nginx we were built for, and lives as long as the
+        // configuration.
+        let main = unsafe { parser.configuration(Level::Main, core)?.as_ref() };
+        Some(Self { main, ssl_module })
     }
 
     /// All of them.

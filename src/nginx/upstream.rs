@@ -45,7 +45,7 @@ impl<'a> Upstream<'a> {
     /// The TLS context of the connection, if it has one.
     pub fn tls_context(self) -> Option<&'a SslContextRef> {
         // SAFETY: the configuration is valid.
-        unsafe { tls_context(self.configuration()) }
+        unsafe { tls_context(self.configuration().as_ref()) }
     }
 
     /// Whether the request was sent, or begun to be sent, to the current peer.
@@ -256,15 +256,10 @@ impl<'a> Upstream<'a> {
 }
 
 /// The TLS context of a location, if it has one.
-///
-/// # Safety
-/// `configuration` must be valid for `'a`.
-pub unsafe fn tls_context<'a>(
-    configuration: NonNull<ngx_http_upstream_conf_t>,
-) -> Option<&'a SslContextRef> {
-    // SAFETY: valid by contract, and so is the context that it may have.
+pub fn tls_context(configuration: &ngx_http_upstream_conf_t) -> Option<&SslContextRef> {
+    // SAFETY: a valid configuration has a valid context, or none.
     unsafe {
-        let ssl = NonNull::new(configuration.as_ref().ssl)?;
+        let ssl = NonNull::new(configuration.ssl)?;
         let context = NonNull::new(ssl.as_ref().ctx)?;
         Some(SslContextRef::from_ptr(context.as_ptr().cast()))
     }

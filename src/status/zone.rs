@@ -4,14 +4,15 @@ use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 
 use ngx::ffi::{
-    NGX_ERROR, NGX_OK, ngx_conf_t, ngx_int_t, ngx_pagesize, ngx_shared_memory_add, ngx_shm_zone_t,
+    NGX_ERROR, NGX_OK, ngx_int_t, ngx_pagesize, ngx_shared_memory_add, ngx_shm_zone_t,
     ngx_slab_alloc, ngx_slab_pool_t,
 };
 
-use crate::module;
+use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::configuration::string;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
+use crate::nginx::this_module;
 use crate::status::counters::{self, Counters};
 
 /// nginx needs so much for the zone itself: one page has room for the counts.
@@ -29,15 +30,13 @@ pub struct Zone(NonNull<ngx_shm_zone_t>);
 impl Zone {
     /// Makes a zone for the configuration that is being read, or finds it. A reload goes on with
     /// what was counted before it.
-    ///
-    /// # Safety
-    /// `cf` must be valid.
-    pub unsafe fn add(cf: *mut ngx_conf_t) -> Result<Self, ZoneError> {
+    pub fn add(parser: ConfParser<'_>) -> Result<Self, ZoneError> {
         // SAFETY: nginx copies the name, and only compares the tag.
         unsafe {
             let mut name = string("kong_tls_status");
+            let size = PAGES * ngx_pagesize;
             let zone =
-                ngx_shared_memory_add(cf, &raw mut name, PAGES * ngx_pagesize, module::tag());
+                ngx_shared_memory_add(parser.as_ptr(), &raw mut name, size, this_module::tag());
             let zone = NonNull::new(zone).ok_or(ZoneError)?;
             (*zone.as_ptr()).init = Some(initialize);
             Ok(Self(zone))

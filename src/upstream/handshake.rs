@@ -7,7 +7,13 @@ pub mod context;
 #[cfg(not(any(test, fuzzing)))]
 pub mod hook;
 #[cfg(not(any(test, fuzzing)))]
+pub mod in_progress;
+#[cfg(not(any(test, fuzzing)))]
+pub mod lua_directives;
+#[cfg(not(any(test, fuzzing)))]
 pub mod lua_handshake;
 pub mod session_cache;
+#[cfg(not(any(test, fuzzing)))]
+pub mod trust;
 #[cfg(not(any(test, fuzzing)))]
 pub mod verify;

@@ -8,5 +8,7 @@ pub mod content;
 pub mod enforcement;
 pub mod inherited;
 #[cfg(not(any(test, fuzzing)))]
+pub mod install;
+#[cfg(not(any(test, fuzzing)))]
 pub mod pass;
 pub mod pass_url;

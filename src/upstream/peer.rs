@@ -3,6 +3,8 @@
 #[cfg(not(any(test, fuzzing)))]
 pub mod balancers;
 #[cfg(not(any(test, fuzzing)))]
+pub mod blocks;
+#[cfg(not(any(test, fuzzing)))]
 pub mod choice;
 pub mod idle_connections;
 #[cfg(not(any(test, fuzzing)))]

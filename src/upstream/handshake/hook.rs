@@ -7,66 +7,36 @@
 
 use std::ffi::{c_int, c_void};
 use std::fmt;
-use std::ptr::NonNull;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use foreign_types::ForeignTypeRef;
 use openssl::ssl::{SslContextRef, SslRef, SslVersion};
 use openssl_sys::{EVP_PKEY, SSL, X509};
 
-use crate::module;
-use crate::nginx::connection::{Connection, Tls, process_log};
+use crate::conf;
+use crate::nginx::connection::{Connection, process_log};
 use crate::nginx::panic::guard;
 use crate::nginx::pool::{OutOfMemory, Pool};
-use crate::nginx::request::Request;
-use crate::nginx::upstream::Upstream;
 use crate::openssl::client_certificate::ClientCertificate;
 use crate::openssl::error::SslError;
 use crate::openssl::recent::Seen;
-use crate::openssl::ssl::{
-    self, ClientCertificateCallback, ContextIndex, HandshakeEvent, InfoCallback,
-};
+use crate::openssl::ssl::{self, HandshakeEvent};
 use crate::openssl::store::{self, TrustedStore};
 use crate::openssl::{certificate, signature_algorithms};
 use crate::status::counters::{self, Counter};
 use crate::upstream::handshake::connection::{
     self, IdentifyError, Offer, Resumption, UpstreamConnection,
 };
-use crate::upstream::handshake::context::LocationTrust;
+use crate::upstream::handshake::context::{ContextState, InstallError};
+use crate::upstream::handshake::in_progress::Handshake;
 use crate::upstream::handshake::lua_handshake::LuaHandshake;
 use crate::upstream::handshake::session_cache::SessionKey;
+use crate::upstream::handshake::trust::LocationTrust;
 use crate::upstream::handshake::verify::{self, VerifyError};
-use crate::upstream::identity::ContextId;
 use crate::upstream::identity::lookup;
 use crate::upstream::peer::choice::PeerChoice;
 use crate::upstream::settings::request_state::RequestState;
 use crate::upstream::settings::tls::UpstreamTls;
-
-/// What we keep for a TLS context. Lives in the pool of the configuration, as does the context.
-struct ContextState {
-    id: ContextId,
-    /// The info callback that was there before ours.
-    previous: Option<InfoCallback>,
-    /// As above, that for certificates.
-    previous_client_certificate: Option<ClientCertificateCallback>,
-    /// What a request that turns verification on trusts.
-    trust: LocationTrust,
-}
-
-static INDEX: ContextIndex = ContextIndex::new();
-
-/// Why the hook could not be put on a context.
-#[derive(Debug)]
-pub enum InstallError {
-    Ssl(SslError),
-    OutOfMemory(OutOfMemory),
-}
-
-/// Whether `context` has the hook.
-pub fn is_installed(context: &SslContextRef) -> bool {
-    INDEX.data(context).is_some()
-}
 
 /// Puts the hook on the context of a location.
 pub fn install(
@@ -76,12 +46,8 @@ pub fn install(
 ) -> Result<(), InstallError> {
     let previous = ssl::info_callback(context);
     let previous_client_certificate = ssl::client_certificate_callback(context);
-    // A context of a former configuration may have had the address that this one has.
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let id = ContextId(COUNT.fetch_add(1, Ordering::Relaxed));
-    let state = ContextState { id, previous, previous_client_certificate, trust };
-    let state = pool.keep(state).map_err(InstallError::OutOfMemory)?;
-    INDEX.set(context, NonNull::from(state).cast()).map_err(InstallError::Ssl)?;
+    let state = ContextState::new(previous, previous_client_certificate, trust);
+    state.keep(pool, context)?;
     // SAFETY: `info_callback` and `client_certificate_callback` call those that were there.
     unsafe {
         ssl::set_info_callback(context, info_callback);
@@ -90,21 +56,11 @@ pub fn install(
     Ok(())
 }
 
-/// The number of a context that has the hook.
-pub fn context_id(context: &SslContextRef) -> Option<ContextId> {
-    context_state(context).map(|state| state.id)
-}
-
-fn context_state(context: &SslContextRef) -> Option<&ContextState> {
-    // SAFETY: our index holds what `install` has set, which lives as long as the context.
-    INDEX.data(context).map(|state| unsafe { state.cast().as_ref() })
-}
-
 unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) {
     // SAFETY: OpenSSL calls with a valid SSL, which nginx made.
     let ssl = unsafe { SslRef::from_ptr(ssl.cast_mut()) };
 
-    if let Some(previous) = context_state(ssl.ssl_context()).and_then(|state| state.previous) {
+    if let Some(previous) = ContextState::of(ssl.ssl_context()).and_then(|state| state.previous) {
         // SAFETY: as OpenSSL would call it.
         unsafe { previous(ssl.as_ptr(), r#where, ret) };
     }
@@ -118,28 +74,6 @@ unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) 
     });
     if !handled {
         ssl::refuse_handshake(ssl);
-    }
-}
-
-/// A handshake, and what it is for.
-#[derive(Clone, Copy)]
-pub struct Handshake<'a> {
-    pub ssl: &'a SslRef,
-    pub tls: Tls<'a>,
-    pub connection: Connection<'a>,
-    pub request: Request<'a>,
-    pub upstream: Upstream<'a>,
-}
-
-impl<'a> Handshake<'a> {
-    /// `None` for a handshake that is not for a request: the connection may be idle, and the peer
-    /// ask for another handshake (TLS 1.2).
-    pub fn of(ssl: &'a SslRef) -> Option<Self> {
-        let connection = Connection::from_ssl(ssl)?;
-        let tls = connection.tls()?;
-        let request = Request::from_upstream_connection(connection)?;
-        let upstream = request.upstream()?;
-        Some(Self { ssl, tls, connection, request, upstream })
     }
 }
 
@@ -185,7 +119,7 @@ fn on_event(ssl: &SslRef, event: HandshakeEvent) {
 /// nginx to look at the verdict when all is done.
 fn server_done(ssl: &SslRef) {
     let Some(handshake) = Handshake::of(ssl).filter(|handshake| {
-        let judged = module::lua_handshake(handshake.request).map(LuaHandshake::judges_service);
+        let judged = conf::lua_handshake(handshake.request).map(LuaHandshake::judges_service);
         judged == Some(true) && !handshake.tls.handshaked()
     }) else {
         return;
@@ -239,8 +173,8 @@ fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), A
     if state.is_some()
         || choice.is_lua_balanced()
         || choice.keepalive().is_some()
-        || module::enforces_verification(handshake.request)
-        || module::lua_handshake(handshake.request).is_some()
+        || conf::enforces_verification(handshake.request)
+        || conf::lua_handshake(handshake.request).is_some()
     {
         let certificate =
             state.and_then(|state| state.upstream_tls.borrow().client_certificate.clone());
@@ -285,7 +219,7 @@ unsafe extern "C" fn client_certificate_callback(
         });
         return NONE;
     }
-    context_state(ssl.ssl_context())
+    ContextState::of(ssl.ssl_context())
         .and_then(|state| state.previous_client_certificate)
         // SAFETY: as OpenSSL would call it.
         .map_or(NONE, |previous| unsafe { previous(ssl.as_ptr(), certificate, key) })
@@ -331,7 +265,7 @@ fn identify(
 
     let resumption = identity
         .filter(|_| upstream.reuses_sessions())
-        .zip(module::session_cache(request))
+        .zip(conf::session_cache(request))
         .zip(upstream.peer().address())
         .map(|((identity, cache), peer)| {
             let not_after = not_after(ssl, certificate.as_deref());
@@ -440,7 +374,7 @@ fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyErro
         state.upstream_tls.borrow().clone();
 
     // Where the location does not verify, its context has neither.
-    let trust = context_state(ssl.ssl_context()).map(|state| &state.trust);
+    let trust = ContextState::of(ssl.ssl_context()).map(|state| &state.trust);
     let location_store = match trust.map(|trust| trust.store(trusted_store.is_some())) {
         Some(Err(error)) if verify::is_wanted(request, upstream, Some(state)).unwrap_or(true) => {
             return Err(ApplyError::LocationStore(error.to_string()));

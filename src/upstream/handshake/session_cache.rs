@@ -6,6 +6,21 @@ use crate::bounded::BoundedCache;
 use crate::nginx::sockaddr::Address;
 use crate::upstream::identity::IdentityDigest;
 
+/// `kong_tls_session_cache`
+#[derive(Clone, Copy, Debug)]
+pub struct SessionCacheSettings {
+    /// How many sessions a worker keeps.
+    pub entries: NonZeroUsize,
+    /// Milliseconds for which a session may be resumed, from its first handshake on.
+    pub timeout: usize,
+}
+
+impl SessionCacheSettings {
+    /// Where the directive is not there.
+    pub const DEFAULT: Self =
+        Self { entries: NonZeroUsize::new(1024).unwrap(), timeout: 5 * 60 * 1000 };
+}
+
 /// What a session may be resumed for. The name that was sent to the peer is part of the identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionKey {

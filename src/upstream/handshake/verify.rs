@@ -14,7 +14,7 @@ use openssl::error::ErrorStack;
 use openssl::x509::{X509Ref, X509VerifyResult};
 use openssl_sys::X509_STORE_CTX;
 
-use crate::module;
+use crate::conf;
 use crate::nginx::complex_value::EvaluationFailed;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
@@ -25,7 +25,7 @@ use crate::openssl::revocation::Found;
 use crate::openssl::san::RequiredNames;
 use crate::openssl::ssl::{self, Verification};
 use crate::upstream::handshake::connection::UpstreamConnection;
-use crate::upstream::handshake::hook::Handshake;
+use crate::upstream::handshake::in_progress::Handshake;
 use crate::upstream::location::conf_copy;
 use crate::upstream::settings::request_state::RequestState;
 use crate::upstream::settings::tls::{UpstreamTls, host_of, without_port};
@@ -56,7 +56,7 @@ pub fn is_wanted(
     upstream: Upstream<'_>,
     state: Option<&RequestState>,
 ) -> Result<bool, VerificationEnforced> {
-    let is_enforced = module::enforces_verification(request);
+    let is_enforced = conf::enforces_verification(request);
     let overridden = state.and_then(|state| state.upstream_tls.borrow().verify);
     match overridden {
         // A request may have asked before it was redirected to this location.

@@ -5,12 +5,12 @@ use std::net::Ipv4Addr;
 
 use openssl::ssl::SslRef;
 
-use crate::module;
+use crate::conf;
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
 use crate::openssl::ssl;
 use crate::upstream::handshake::lua_handshake::LuaHandshake;
-use crate::upstream::handshake::{hook, verify};
+use crate::upstream::handshake::{context, verify};
 use crate::upstream::identity::{Identity, IdentityDigest};
 use crate::upstream::settings::request_state::RequestState;
 use crate::upstream::settings::tls::{UpstreamTls, host_of, without_port};
@@ -74,7 +74,7 @@ fn identity(
     verify: bool,
     names: Names<'_>,
 ) -> Option<IdentityDigest> {
-    let context = upstream.tls_context().and_then(hook::context_id)?;
+    let context = upstream.tls_context().and_then(context::id)?;
     let none = UpstreamTls::default();
     let settings = state.map(|state| state.upstream_tls.borrow());
     let UpstreamTls {
@@ -87,7 +87,7 @@ fn identity(
         uris,
     } = settings.as_deref().unwrap_or(&none);
 
-    let lua = module::lua_handshake(request);
+    let lua = conf::lua_handshake(request);
     if lua.is_some_and(LuaHandshake::judges_service) {
         return None;
     }

@@ -9,7 +9,7 @@ use ngx::ffi::{
     ngx_http_upstream_conf_t, ngx_int_t,
 };
 
-use crate::module;
+use crate::conf;
 use crate::nginx::complex_value::EvaluationFailed;
 use crate::nginx::connection::process_log;
 use crate::nginx::log::LogLevel;
@@ -19,7 +19,7 @@ use crate::nginx::request::Request;
 use crate::nginx::url;
 use crate::status::counters::{self, Counter};
 use crate::upstream::location::conf_copy;
-use crate::upstream::location::pass::{self, Handler, Pass};
+use crate::upstream::location::pass::{Handler, Pass};
 use crate::upstream::location::pass_url::Scheme;
 use crate::upstream::peer::unapplied::{self, Unapplied};
 use crate::upstream::settings::forwarding::{Forwarding, Timeouts};
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn handle<const DIRECTIVE: usize>(r: *mut ngx_http_request
         // nginx's own handler answers with `NGX_DONE` lives until we have returned.
         unsafe {
             let request = Request::from_ptr(NonNull::new_unchecked(r));
-            let Some((pass, handler)) = pass::of(request, DIRECTIVE) else {
+            let Some((pass, handler)) = conf::pass_of(request, DIRECTIVE) else {
                 request.log().error(format_args!("content handler: unknown location"));
                 return FAILED;
             };
@@ -140,7 +140,7 @@ impl Refusal {
 /// Checks what nobody could later: where the URL of a location has variables, nginx may choose a
 /// peer without a block, and so without asking anybody.
 fn check(request: Request<'_>, pass: &Pass) -> Result<(), Refusal> {
-    let location = module::location_conf_of(request);
+    let location = conf::location_conf_of(request);
     let state = RequestState::find_or_inherit(request)?;
     if let Some(state) = state {
         state.pass_in(location);
@@ -176,7 +176,7 @@ fn check(request: Request<'_>, pass: &Pass) -> Result<(), Refusal> {
         }
     }
     let host = url::host_without_port(request, destination.rest);
-    if host.is_some_and(|host| module::has_block(request, host)) {
+    if host.is_some_and(|host| conf::has_block(request, host)) {
         return Ok(());
     }
     Ok(unapplied::check(request, state, destination.uses_tls)?)

@@ -75,7 +75,7 @@ impl LocationEnforcement {
             message: format!(
                 "\"kong_tls_certificate_verify\" is on, but \"{verify}\" is off for \
                  \"{} {url}\" in location \"{location}\"",
-                directive.name()
+                directive.name
             ),
             place: place.clone(),
         })

@@ -9,17 +9,17 @@ use std::ptr::{self, NonNull};
 
 use ngx::ffi::{
     NGX_DONE, NGX_ERROR, NGX_HTTP_UPSTREAM_CREATE, NGX_OK, NGX_PEER_FAILED, NGX_PEER_NEXT,
-    ngx_conf_t, ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt,
+    ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt,
     ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt, ngx_http_request_t,
-    ngx_http_upstream_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_main_conf_t,
-    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t,
-    ngx_uint_t,
+    ngx_http_upstream_conf_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_srv_conf_t,
+    ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
 };
 
 use openssl::x509::X509VerifyResult;
 
-use crate::module;
-use crate::nginx::configuration::{self, Module};
+use crate::conf;
+use crate::nginx::conf_parser::{ConfParser, Level};
+use crate::nginx::configuration;
 use crate::nginx::connection::{Connection, close_upstream_connection, process_log};
 use crate::nginx::lua::current_phase;
 use crate::nginx::panic::guard;
@@ -31,47 +31,28 @@ use crate::openssl::ssl;
 use crate::phase::Phases;
 use crate::status::counters::{self, Counter};
 use crate::upstream::handshake::connection::UpstreamConnection;
-use crate::upstream::handshake::hook;
+use crate::upstream::handshake::context;
 use crate::upstream::identity::IdentityDigest;
 use crate::upstream::identity::lookup;
 use crate::upstream::location::conf_copy;
+use crate::upstream::peer::blocks::Blocks;
 use crate::upstream::peer::keepalive::{self, Keepalive};
 use crate::upstream::peer::outcome::{Outcome, Verified};
 use crate::upstream::peer::unapplied::{self, Unapplied};
 use crate::upstream::settings::forwarding::UpstreamNames;
 use crate::upstream::settings::request_state::RequestState;
 
-/// The `upstream {}` blocks of a configuration.
-#[derive(Default)]
-pub struct Blocks {
-    /// How each chooses a peer, by the address of the block, in ascending order.
-    balancers: Vec<(usize, ngx_http_upstream_init_peer_pt)>,
-    /// Of those that are written in the configuration; nginx makes more of them.
-    pub names: UpstreamNames,
-}
-
-impl Blocks {
-    fn balancer(&self, block: *mut ngx_http_upstream_srv_conf_t) -> ngx_http_upstream_init_peer_pt {
-        let balancers = &self.balancers;
-        let index = balancers.binary_search_by_key(&(block as usize), |(block, _)| *block).ok()?;
-        balancers.get(index).and_then(|(_, init)| *init)
-    }
-}
-
 /// Wraps the choice of a peer in every `upstream {}` block, and in those that nginx makes of a
 /// `proxy_pass` with an address. To be called in *postconfiguration*,
 /// when the blocks have their balancers.
-///
-/// # Safety
-/// `cf` must be valid, and inside `http {}`, with all of it read.
-pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) -> Blocks {
+pub fn postconfiguration(parser: ConfParser<'_>) -> Blocks {
     let mut balancers = Vec::new();
 
     // SAFETY: nginx keeps its upstream blocks in an array of this type; this is the only time that
     // it is used while we change them.
     unsafe {
-        let Some(main) = Module::find(cf, c"ngx_http_upstream_module").and_then(|module| {
-            module.index().of::<ngx_http_upstream_main_conf_t>(configuration::context(cf).main_conf)
+        let Some(main) = parser.module(c"ngx_http_upstream_module").and_then(|module| {
+            parser.configuration::<ngx_http_upstream_main_conf_t>(Level::Main, module.index())
         }) else {
             return Blocks::default();
         };
@@ -81,13 +62,11 @@ pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) -> Blocks {
             balancers.push((*block as usize, (**block).peer.init));
             (**block).peer.init = Some(init);
         }
-        balancers.sort_unstable_by_key(|(block, _)| *block);
-
         let written = blocks
             .iter()
             .filter(|block| (***block).flags & NGX_HTTP_UPSTREAM_CREATE as ngx_uint_t != 0);
         let names = UpstreamNames::new(written.map(|block| configuration::bytes((**block).host)));
-        Blocks { balancers, names }
+        Blocks::new(balancers, names)
     }
 }
 
@@ -136,7 +115,7 @@ unsafe extern "C" fn init(
         // SAFETY: nginx calls with a valid request and one of its blocks.
         unsafe {
             let request = Request::from_ptr(NonNull::new_unchecked(r));
-            let Some(original) = module::blocks(request).and_then(|known| known.balancer(block))
+            let Some(original) = conf::blocks(request).and_then(|known| known.balancer(block))
             else {
                 request.log().error(format_args!("upstream peer initialization: unknown block"));
                 return NGX_ERROR as ngx_int_t;
@@ -253,7 +232,7 @@ impl PeerChoice {
     /// What the block has of `kong_tls_keepalive`.
     pub fn keepalive(&self) -> Option<&Keepalive> {
         // SAFETY: the block is part of the configuration, which outlives the request.
-        self.block.and_then(|block| unsafe { module::keepalive(block) })
+        self.block.and_then(|block| unsafe { conf::keepalive(block) })
     }
 
     /// Whether the block has `keepalive`. Without it, nginx has idle connections all the same since
@@ -261,7 +240,7 @@ impl PeerChoice {
     /// all.
     fn has_nginx_keepalive(&self) -> bool {
         // SAFETY: as above.
-        self.block.is_some_and(|block| unsafe { module::has_nginx_keepalive(block) })
+        self.block.is_some_and(|block| unsafe { conf::has_nginx_keepalive(block) })
     }
 
     /// Gives `f` what became of the last connection that nginx has let go of.
@@ -374,7 +353,7 @@ fn check_settings(
     tls: Option<&RequestState>,
 ) -> Result<(), Unapplied> {
     let uses_tls = upstream.uses_tls();
-    if tls.is_some() && uses_tls && !upstream.tls_context().is_some_and(hook::is_installed) {
+    if tls.is_some() && uses_tls && !upstream.tls_context().is_some_and(context::is_known) {
         return Err(Unapplied::Module);
     }
     unapplied::check(request, RequestState::find(request), uses_tls)
@@ -390,8 +369,8 @@ fn is_foreign(
     identity: impl FnOnce() -> Option<IdentityDigest>,
 ) -> bool {
     let is_particular = tls.is_some()
-        || module::enforces_verification(request)
-        || module::lua_handshake(request).is_some();
+        || conf::enforces_verification(request)
+        || conf::lua_handshake(request).is_some();
     let Some(connection) = upstream.peer().connection().filter(|_| is_particular) else {
         return false;
     };
@@ -519,7 +498,7 @@ impl Ending {
 fn forget_attempt(choice: &PeerChoice, upstream: Upstream<'_>) {
     if let Some(block) = choice.block {
         // SAFETY: the block is the one that the peer was chosen of, and part of the configuration.
-        unsafe { module::forget_attempt(block, upstream.peer()) };
+        unsafe { conf::forget_attempt(block, upstream.peer()) };
     }
 }
 
@@ -535,7 +514,7 @@ fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: ngx_uint_t
     choice.outcome.replace(outcome);
 
     let request = choice.request();
-    if !matches!(overridden, Ok(None)) || module::lua_handshake(request).is_some() {
+    if !matches!(overridden, Ok(None)) || conf::lua_handshake(request).is_some() {
         upstream.do_not_keep_alive();
     }
     if choice.is_refused.get() {

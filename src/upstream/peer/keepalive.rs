@@ -2,16 +2,12 @@
 //! and TLS identity. What the numbers mean is as for `keepalive` and its directives.
 
 use std::cell::RefCell;
-use std::ffi::{c_char, c_void};
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
-use ngx::ffi::{ngx_command_t, ngx_conf_t, ngx_connection_t, ngx_event_t};
+use ngx::ffi::{ngx_connection_t, ngx_event_t};
 
-use crate::directives::{NGX_CONF_ERROR, NGX_CONF_OK};
-use crate::module;
 use crate::nginx::connection::{Connection, close_upstream_connection, process_log};
-use crate::nginx::directive::ForeignDirective;
 use crate::nginx::panic::guard;
 use crate::nginx::peer::Peer;
 use crate::nginx::sockaddr::Address;
@@ -19,7 +15,6 @@ use crate::nginx::{process, time};
 use crate::status::counters::{self, Counter};
 use crate::upstream::handshake::connection::UpstreamConnection;
 use crate::upstream::identity::IdentityDigest;
-use crate::upstream::peer::balancers;
 use crate::upstream::peer::idle_connections::{IdleConnections, IdleKey};
 
 /// What the directive says.
@@ -33,52 +28,6 @@ pub struct KeepaliveSettings {
     pub requests: usize,
     /// Milliseconds that a connection may be used for.
     pub time: usize,
-}
-
-/// nginx's own. Whether it is there cannot be told afterwards: since 1.29.7 its values have
-/// defaults.
-static NGINX_KEEPALIVE: ForeignDirective =
-    ForeignDirective::new(c"ngx_http_upstream_keepalive_module", "keepalive");
-
-/// Puts ours before nginx's `keepalive`. To be called in *preconfiguration*.
-///
-/// # Safety
-/// `cf` must be valid.
-pub unsafe fn preconfiguration(cf: *mut ngx_conf_t) {
-    // SAFETY: by contract; `note` answers for it.
-    unsafe { NGINX_KEEPALIVE.wrap(cf, note) };
-}
-
-/// Leaves nginx's `keepalive` as it was. To be called in *postconfiguration*.
-///
-/// # Safety
-/// `cf` must be valid.
-pub unsafe fn postconfiguration(cf: *mut ngx_conf_t) {
-    // SAFETY: by contract.
-    unsafe { NGINX_KEEPALIVE.restore(cf) };
-}
-
-/// nginx calls where it reads `keepalive`.
-unsafe extern "C" fn note(
-    cf: *mut ngx_conf_t,
-    command: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    guard("keepalive directive", process_log(), NGX_CONF_ERROR, || {
-        // SAFETY: nginx calls with a valid `cf`, in an `upstream {}` block.
-        unsafe {
-            let status = balancers::noting(cf, || {
-                NGINX_KEEPALIVE.read(cf, command, conf).unwrap_or(NGX_CONF_ERROR)
-            });
-            // See `pass::read`.
-            if status == NGX_CONF_OK && module::is_loaded(cf) {
-                if let Some(block) = module::server_conf(cf) {
-                    block.nginx_keepalive.set(true);
-                }
-            }
-            status
-        }
-    })
 }
 
 /// The idle connections of a block.

@@ -4,10 +4,9 @@
 //! chosen: by then everybody has said what there is to say, a balancer in Lua too. A request for
 //! which no peer is chosen asks in vain, and that is no fault.
 
-use crate::module;
+use crate::conf::{self, LocationConf};
 use crate::nginx::request::Request;
 use crate::status::counters::Counter;
-use crate::upstream::location::pass::LocationConf;
 use crate::upstream::settings::request_state::RequestState;
 
 /// Why a request can't go to the peer that was chosen.
@@ -59,7 +58,7 @@ pub fn check(
     state: Option<&RequestState>,
     uses_tls: bool,
 ) -> Result<(), Unapplied> {
-    let location = module::location_conf_of(request);
+    let location = conf::location_conf_of(request);
     let has_settings = state.is_some_and(|state| !state.upstream_tls.borrow().is_empty());
     let is_on = |flag: fn(&LocationConf) -> bool| location.is_some_and(flag);
 

@@ -6,12 +6,12 @@ use std::ptr::{self, NonNull};
 
 use ngx::ffi::ngx_http_request_t;
 
-use crate::module;
+use crate::conf::{self, LocationConf};
 use crate::nginx::log::{Log, LogLevel};
 use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::request::Request;
+use crate::nginx::this_module;
 use crate::upstream::location::conf_copy::{self, ConfCopy};
-use crate::upstream::location::pass::LocationConf;
 use crate::upstream::settings::forwarding::Forwarding;
 use crate::upstream::settings::tls::UpstreamTls;
 
@@ -75,7 +75,8 @@ impl RequestState {
     /// request.
     pub fn find(request: Request<'_>) -> Option<&Self> {
         // SAFETY: only `remember` sets our context, which lives as long as the request.
-        let state = unsafe { request.module_context(module::index()).map(|state| state.as_ref()) };
+        let state =
+            unsafe { request.module_context(this_module::index()).map(|state| state.as_ref()) };
         if state.is_some() || !request.may_have_lost_contexts() {
             return state;
         }
@@ -235,7 +236,7 @@ impl RequestState {
 
     fn remember(request: Request<'_>, state: &Self) {
         // SAFETY: a `RequestState` is what we keep there; it lives in the pool of the request.
-        unsafe { request.set_module_context(module::index(), NonNull::from(state)) }
+        unsafe { request.set_module_context(this_module::index(), NonNull::from(state)) }
     }
 }
 
@@ -248,7 +249,7 @@ impl Drop for RequestState {
 /// Whether the location of `request` enforces verification, its upstream uses TLS, and the location
 /// itself does not have it verified.
 fn lacks_enforced_verification(request: Request<'_>, state: Option<&RequestState>) -> bool {
-    module::enforces_verification(request)
+    conf::enforces_verification(request)
         && request.upstream().is_some_and(|upstream| {
             upstream.uses_tls() && !conf_copy::configured_verify(upstream, state)
         })

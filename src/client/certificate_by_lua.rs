@@ -1,0 +1,47 @@
+//! Which servers have `ssl_certificate_by_lua*`.
+
+use crate::client::asking;
+use crate::conf::{self, MainConf, ServerConf};
+use crate::nginx::conf_parser::ConfParser;
+use crate::nginx::directive::{ForeignDirective, Read, ReadAlong};
+use crate::nginx::server::Servers;
+
+struct CertificateByLua;
+
+impl ReadAlong for CertificateByLua {
+    fn directives() -> &'static [ForeignDirective] {
+        static DIRECTIVES: [ForeignDirective; 2] = [
+            ForeignDirective::new(c"ngx_http_lua_module", "ssl_certificate_by_lua_block"),
+            ForeignDirective::new(c"ngx_http_lua_module", "ssl_certificate_by_lua_file"),
+        ];
+        &DIRECTIVES
+    }
+
+    fn read(parser: ConfParser<'_>, _number: usize, read: impl FnOnce() -> Read) -> Read {
+        // The Lua module reads on behind the name of a block.
+        let server = conf::server_conf(parser);
+        let result = read();
+        if let (Read::Done, Some(server)) = (result, server) {
+            server.certificate_by_lua.set(true);
+        }
+        result
+    }
+}
+
+/// Puts ours before the directives. To be called in *preconfiguration*.
+pub fn preconfiguration(parser: ConfParser<'_>) {
+    asking::begin();
+    CertificateByLua::wrap(parser);
+}
+
+/// Leaves the directives as they were, and keeps which servers have them. To be called in
+/// *postconfiguration*.
+pub fn postconfiguration(parser: ConfParser<'_>, main_conf: &MainConf) {
+    CertificateByLua::restore(parser);
+    let has_phase = Servers::new(parser).is_some_and(|servers| {
+        servers.all().any(|server| {
+            ServerConf::of_server(server).is_some_and(|conf| conf.certificate_by_lua.get())
+        })
+    });
+    main_conf.asking.set_has_phase(has_phase);
+}

@@ -1,0 +1,111 @@
+//! To what the sessions of clients are bound whom Lua code has asked: see `resumption.rs`.
+
+use openssl::ssl::SslRef;
+use openssl::x509::X509VerifyResult;
+
+use crate::client::binding::{Binding, random};
+use crate::client::connection::{DownstreamConnection, HandshakeError};
+use crate::client::first_handshake::FirstHandshake;
+use crate::client::intermediates::{self, Intermediates, NotKept};
+use crate::client::names::KnownNames;
+use crate::client::session_data::{Asked, Presented, SessionData};
+use crate::conf::MainConf;
+use crate::nginx::server::ClientConnection;
+use crate::openssl::error::SslError;
+use crate::openssl::{session, ssl};
+
+/// The binding for the client of `ssl`, in its handshake.
+pub fn binding_of(ssl: &SslRef, name: Option<&[u8]>) -> Option<Binding> {
+    let client = client(ssl)?;
+    let main_conf = MainConf::of_server(client.default_server())?;
+    Some(Binding::new(main_conf.resumption.get()?, client.address(), name))
+}
+
+pub fn client(ssl: &SslRef) -> Option<ClientConnection<'_>> {
+    // SAFETY: we are called in the first handshake of clients of the servers that we have callbacks
+    // on, and nginx allows for no other.
+    unsafe { ClientConnection::in_handshake(ssl) }
+}
+
+/// What the client of `ssl` has presented in this handshake.
+fn presented(ssl: &SslRef) -> Result<Presented, SslError> {
+    match ssl.peer_cert_chain() {
+        Some(chain) if !chain.is_empty() => match intermediates::keep(chain, is_verified(ssl)) {
+            Ok(digest) => Ok(Presented::Chain(digest)),
+            Err(NotKept::TooLong) => Ok(Presented::TooLong),
+            Err(NotKept::Ssl(errors)) => Err(SslError::new("i2d_X509", errors)),
+        },
+        _ => Ok(Presented::LeafAtMost),
+    }
+}
+
+fn is_verified(ssl: &SslRef) -> bool {
+    ssl.verify_result() == X509VerifyResult::OK
+}
+
+/// That of the session that `ssl` has resumed; `None` if it has resumed none, or none that is bound.
+fn first_handshake(ssl: &SslRef) -> Option<FirstHandshake> {
+    if !ssl.session_reused() {
+        return None;
+    }
+    let first = DownstreamConnection::find(ssl)?.first_handshake.borrow().clone()?;
+    let resumed = SessionData::of(ssl.session()?)?.asked?;
+    (resumed == first.asked).then_some(first)
+}
+
+/// What the client had presented in the first handshake of the session that `ssl` has resumed, but
+/// for its own certificate; `None` if that is not known.
+pub fn intermediates_of_first_handshake(ssl: &SslRef) -> Option<Intermediates> {
+    first_handshake(ssl).map(|first| first.intermediates)
+}
+
+/// The other names that the result of the client's verification counts for, in the first handshake
+/// of the session that `ssl` has resumed.
+pub fn names_of_first_handshake(ssl: &SslRef) -> Option<KnownNames> {
+    first_handshake(ssl)?.names
+}
+
+/// Makes the new session of `ssl` remember what there is to remember, and binds it, if its client
+/// is asked, to the name that the client asks for. To be called whenever the handshake has gone on:
+/// after a `HelloRetryRequest` the session is another one, though nobody is told.
+pub fn bind(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {
+    let is_asked = state.certificate_requested.get();
+    let guards_headers = state.guards_headers.get();
+    if !(is_asked || guards_headers) || ssl.session_reused() {
+        return Ok(());
+    }
+    let Some(session) = ssl.session() else {
+        return Ok(());
+    };
+    let has_answered = is_asked && !state.has_answered.get() && ssl.peer_cert_chain().is_some();
+    let remembered = SessionData::of(session).unwrap_or_default();
+    let names = state.names.borrow().as_ref().map(|names| names.digest);
+    let asked = match remembered.asked.filter(|_| is_asked && !has_answered) {
+        Some(asked) => Some(Asked { names, ..asked }),
+        None if is_asked => Some(Asked { presented: presented(ssl)?, names }),
+        None => None,
+    };
+    let data = SessionData { asked, guards_headers };
+    if data == remembered && !has_answered {
+        return Ok(());
+    }
+    if has_answered {
+        state.has_answered.set(true);
+    }
+    if is_asked {
+        let Binding(context) =
+            binding_of(ssl, ssl::server_name(ssl)).ok_or(HandshakeError::NoServer)?;
+        session::set_id_context(session, &context)?;
+    }
+    data.write(session)?;
+    Ok(())
+}
+
+/// Takes a [`Binding`] from a connection that has offered a session: OpenSSL has looked at the
+/// session. After a `HelloRetryRequest` the client may offer another one.
+pub fn take_binding(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {
+    if state.has_binding.replace(false) {
+        session::set_id_context_of_connection(ssl, &random()?)?;
+    }
+    Ok(())
+}

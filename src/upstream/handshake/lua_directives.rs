@@ -1,0 +1,51 @@
+//! Which locations have `proxy_ssl_certificate_by_lua*` and `proxy_ssl_verify_by_lua*`.
+
+use std::ffi::CStr;
+
+use crate::conf;
+use crate::nginx::conf_parser::ConfParser;
+use crate::nginx::directive::{ForeignDirective, Read, ReadAlong};
+
+const MODULE: &CStr = c"ngx_http_lua_module";
+
+/// How many of the directives are for the certificate; they are the first.
+const OF_CERTIFICATE: usize = 2;
+
+struct LuaDirectives;
+
+impl ReadAlong for LuaDirectives {
+    fn directives() -> &'static [ForeignDirective] {
+        static DIRECTIVES: [ForeignDirective; 4] = [
+            ForeignDirective::new(MODULE, "proxy_ssl_certificate_by_lua_block"),
+            ForeignDirective::new(MODULE, "proxy_ssl_certificate_by_lua_file"),
+            ForeignDirective::new(MODULE, "proxy_ssl_verify_by_lua_block"),
+            ForeignDirective::new(MODULE, "proxy_ssl_verify_by_lua_file"),
+        ];
+        &DIRECTIVES
+    }
+
+    fn read(parser: ConfParser<'_>, number: usize, read: impl FnOnce() -> Read) -> Read {
+        let result = read();
+        if let (Read::Done, Some(location)) = (result, conf::location_conf(parser)) {
+            let lua_handshake = &location.lua_handshake;
+            let flag = if number < OF_CERTIFICATE {
+                &lua_handshake.certificate
+            } else {
+                &lua_handshake.verify
+            };
+            // That it stands there twice is for the Lua module to refuse.
+            let _ = flag.set(true);
+        }
+        result
+    }
+}
+
+/// Puts ours before the directives. To be called in *preconfiguration*.
+pub fn preconfiguration(parser: ConfParser<'_>) {
+    LuaDirectives::wrap(parser);
+}
+
+/// Leaves the directives as they were. To be called in *postconfiguration*.
+pub fn postconfiguration(parser: ConfParser<'_>) {
+    LuaDirectives::restore(parser);
+}

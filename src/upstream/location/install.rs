@@ -1,0 +1,322 @@
+//! How a location becomes ours: the directives that send its requests to an upstream are read along,
+//! and its handshakes hooked into.
+//!
+//! What nginx makes of a pass directive it keeps to itself: whether `proxy_pass https://$name` has
+//! TLS is not to be seen from outside. So ours stand before them while the configuration is read,
+//! note what they say, and take the place of the handler that they give to the location.
+
+use std::ffi::CStr;
+use std::fmt;
+use std::path::PathBuf;
+use std::ptr;
+use std::rc::Rc;
+
+use ngx::ffi::{ngx_http_handler_pt, ngx_http_upstream_conf_t, ngx_str_t, ngx_uint_t};
+use openssl::x509::store::X509Store;
+
+use crate::conf::{self, LocationConf, MainConf};
+use crate::nginx::complex_value::{CompilationFailed, ComplexValue};
+use crate::nginx::conf_parser::ConfParser;
+use crate::nginx::configuration::{Module, bytes};
+use crate::nginx::directive::{ForeignDirective, Read, ReadAlong};
+use crate::nginx::pool::OutOfMemory;
+use crate::nginx::upstream::tls_context;
+use crate::openssl::error::SslError;
+use crate::openssl::store::InvalidFile;
+use crate::upstream::handshake::context::{self, InstallError};
+use crate::upstream::handshake::hook;
+use crate::upstream::handshake::trust::{
+    Files, LocationTrust, ReadFiles, TrustedFiles, Unreadable,
+};
+use crate::upstream::location::content;
+use crate::upstream::location::enforcement::Violation;
+use crate::upstream::location::pass::{COUNT, Handler, PASS_DIRECTIVES, Pass};
+use crate::upstream::location::pass_url::{Scheme, has_variable};
+
+/// What takes the place of the handlers of [`PASS_DIRECTIVES`].
+const HANDLERS: [Handler; COUNT] = [
+    content::handle::<0>,
+    content::handle::<1>,
+    content::handle::<2>,
+    content::handle::<3>,
+    content::handle::<4>,
+    content::handle::<5>,
+];
+
+struct PassDirectives;
+
+impl ReadAlong for PassDirectives {
+    fn directives() -> &'static [ForeignDirective] {
+        static DIRECTIVES: [ForeignDirective; COUNT] = {
+            const fn foreign(number: usize) -> ForeignDirective {
+                ForeignDirective::new(PASS_DIRECTIVES[number].module, PASS_DIRECTIVES[number].name)
+            }
+            [foreign(0), foreign(1), foreign(2), foreign(3), foreign(4), foreign(5)]
+        };
+        &DIRECTIVES
+    }
+
+    fn read(parser: ConfParser<'_>, number: usize, read: impl FnOnce() -> Read) -> Read {
+        match read() {
+            Read::Done if note(parser, number).is_err() => Read::Failed,
+            result => result,
+        }
+    }
+}
+
+/// Puts ours before the directives. To be called in *preconfiguration*.
+pub fn preconfiguration(parser: ConfParser<'_>) {
+    PassDirectives::wrap(parser);
+}
+
+/// Leaves the directives as they were. To be called in *postconfiguration*.
+pub fn postconfiguration(parser: ConfParser<'_>) {
+    PassDirectives::restore(parser);
+}
+
+/// Keeps what the directive, which nginx has just read, says of its location.
+fn note(parser: ConfParser<'_>, number: usize) -> Result<(), CompilationFailed> {
+    let directive = &PASS_DIRECTIVES[number];
+    let (Some(main_conf), Some(location), Some(core), Some(module)) = (
+        conf::main_conf(parser),
+        conf::location_conf(parser),
+        parser.location(),
+        parser.module(directive.module).map(Module::index),
+    ) else {
+        return Ok(());
+    };
+    let url = parser.arguments().first().copied().unwrap_or_default();
+    let value = url.contains(&b'$').then(|| ComplexValue::compile(parser, url)).transpose()?;
+    let pass = Pass {
+        directive,
+        url: String::from_utf8_lossy(url).into_owned(),
+        scheme: Scheme::of(url, directive.schemes.tls),
+        names_target: has_variable(url, b"kong_upstream_target"),
+        value,
+        place: parser.place(),
+        module,
+    };
+    location.passes.borrow_mut()[number] = Some(Rc::new(pass));
+    main_conf.pass_handlers.0[number].set(core.handler());
+    core.set_handler(Some(HANDLERS[number]));
+    Ok(())
+}
+
+/// What is wrong with a location.
+#[derive(Debug)]
+pub enum InvalidLocation {
+    /// It does not do as it must.
+    Violation(Violation),
+    /// It could not be prepared.
+    Error(LocationError),
+}
+
+/// Completes what we keep for the location that is being merged, checks it, and hooks into its
+/// handshakes. To be called when nginx's own modules have merged theirs.
+pub fn merge_loc_conf(
+    parser: ConfParser<'_>,
+    around: &LocationConf,
+    location: &LocationConf,
+) -> Result<(), InvalidLocation> {
+    let Some(main_conf) = conf::main_conf(parser) else {
+        return Ok(());
+    };
+    location.enforcement.merge(&around.enforcement).map_err(InvalidLocation::Violation)?;
+    location.inherit(around);
+    merge_passes(parser, main_conf, around, location).map_err(InvalidLocation::Violation)?;
+    let is_enforced = location.enforcement.is_enforced();
+    hook_handshakes(parser, &mut main_conf.trusted_files.borrow_mut(), is_enforced)
+        .map_err(InvalidLocation::Error)
+}
+
+/// Gives the location our handlers, where it has those of nginx, and checks where they lead.
+fn merge_passes(
+    parser: ConfParser<'_>,
+    main_conf: &MainConf,
+    around: &LocationConf,
+    location: &LocationConf,
+) -> Result<(), Violation> {
+    let Some(core) = parser.location() else {
+        return Ok(());
+    };
+    let around = around.passes.borrow();
+    let mut passes = location.passes.borrow_mut();
+    for (number, handler) in HANDLERS.into_iter().enumerate() {
+        if core.is_part_of_another() && passes[number].is_none() {
+            passes[number].clone_from(&around[number]);
+        }
+        let Some(pass) = &passes[number] else {
+            continue;
+        };
+        // What nginx has given to a `limit_except`.
+        if is_same(core.handler(), main_conf.pass_handlers.0[number].get()) {
+            core.set_handler(Some(handler));
+        }
+        if is_same(core.handler(), Some(handler)) {
+            // SAFETY: the module of a pass directive is one of nginx's that send requests to an
+            // upstream.
+            let upstream = unsafe { parser.upstream_conf(pass.module) };
+            let verifies = upstream.is_some_and(|upstream| upstream.ssl_verify == 1);
+            let name = String::from_utf8_lossy(core.name());
+            location.enforcement.check(&name, pass, verifies)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_same(one: ngx_http_handler_pt, other: ngx_http_handler_pt) -> bool {
+    one.zip(other).is_some_and(|(one, other)| ptr::fn_addr_eq(one, other))
+}
+
+/// A module of nginx that speaks TLS to an upstream. Its configuration for a location begins with
+/// an `ngx_http_upstream_conf_t`; where the rest is, its directives tell.
+struct UpstreamModule {
+    name: &'static CStr,
+    trusted_certificate: &'static str,
+    crl: &'static str,
+    verify_depth: &'static str,
+}
+
+const UPSTREAM_MODULES: &[UpstreamModule] = &[
+    UpstreamModule {
+        name: c"ngx_http_proxy_module",
+        trusted_certificate: "proxy_ssl_trusted_certificate",
+        crl: "proxy_ssl_crl",
+        verify_depth: "proxy_ssl_verify_depth",
+    },
+    UpstreamModule {
+        name: c"ngx_http_grpc_module",
+        trusted_certificate: "grpc_ssl_trusted_certificate",
+        crl: "grpc_ssl_crl",
+        verify_depth: "grpc_ssl_verify_depth",
+    },
+    UpstreamModule {
+        name: c"ngx_http_uwsgi_module",
+        trusted_certificate: "uwsgi_ssl_trusted_certificate",
+        crl: "uwsgi_ssl_crl",
+        verify_depth: "uwsgi_ssl_verify_depth",
+    },
+];
+
+/// A location that could not be prepared.
+#[derive(Debug)]
+pub enum LocationError {
+    /// Of the files that it trusts.
+    Trust { directive: &'static str, file: PathBuf, error: SslError, has_lists: bool },
+    /// Of its TLS context.
+    Context { module: &'static CStr, error: SslError },
+    /// No memory.
+    OutOfMemory(OutOfMemory),
+}
+
+impl fmt::Display for LocationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trust { directive, file, error, has_lists: _ } => {
+                write!(f, "cannot load \"{directive}\" \"{}\": {error}", file.display())
+            }
+            Self::Context { module, error } => {
+                write!(f, "TLS context of {}: {error}", module.to_string_lossy())
+            }
+            Self::OutOfMemory(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Hooks into the handshakes of the location that is being merged. Where verification is enforced,
+/// files that can't be read are an error of the configuration. nginx calls it for every
+/// location, `if` blocks included, after the modules above have made their TLS contexts: they are
+/// part of nginx, and modules that are loaded come after those.
+fn hook_handshakes(
+    parser: ConfParser<'_>,
+    files: &mut TrustedFiles,
+    is_enforced: bool,
+) -> Result<(), LocationError> {
+    for upstream_module in UPSTREAM_MODULES {
+        let Some(module) = parser.module(upstream_module.name) else {
+            continue;
+        };
+        // SAFETY: it is one of nginx's modules that send requests to an upstream.
+        let Some(upstream) = (unsafe { parser.upstream_conf(module.index()) }) else {
+            continue;
+        };
+        let Some(context) = tls_context(upstream) else {
+            continue;
+        };
+        if context::is_known(context) {
+            // An `if` block shares the context of the location around it, and since nginx
+            // 1.23.0 all that say nothing of TLS share one.
+            continue;
+        }
+        let trust = if upstream.ssl_verify == 0 {
+            let (files, verify_depth) = trust(parser, files, module, upstream_module, upstream)?;
+            let files = match files {
+                Ok(None) => ReadFiles::None,
+                Ok(Some(store)) => ReadFiles::Store(store),
+                Err(error) if is_enforced => return Err(error),
+                Err(error) => ReadFiles::Unreadable(unreadable(parser, &error)),
+            };
+            LocationTrust { files, verify_depth }
+        } else {
+            LocationTrust::default()
+        };
+        hook::install(parser.pool(), context, trust).map_err(|error| match error {
+            InstallError::Ssl(error) => {
+                LocationError::Context { module: upstream_module.name, error }
+            }
+            InstallError::OutOfMemory(error) => LocationError::OutOfMemory(error),
+        })?;
+    }
+    Ok(())
+}
+
+/// Warns of files that can't be read.
+fn unreadable(parser: ConfParser<'_>, error: &LocationError) -> Unreadable {
+    parser.warning(format_args!("{error}; requests that want the service verified are refused"));
+    let has_lists = matches!(error, LocationError::Trust { has_lists: true, .. });
+    Unreadable { error: error.to_string(), has_lists }
+}
+
+/// A store made of files, if there are any and they can be read.
+type ReadStore = Result<Option<Rc<X509Store>>, LocationError>;
+
+/// What the location with the configuration `upstream` trusts, if that can be read, and its depth.
+fn trust(
+    parser: ConfParser<'_>,
+    files: &mut TrustedFiles,
+    module: Module<'_>,
+    upstream_module: &UpstreamModule,
+    upstream: &ngx_http_upstream_conf_t,
+) -> Result<(ReadStore, Option<u32>), LocationError> {
+    let UpstreamModule { name: _, trusted_certificate, crl, verify_depth } = *upstream_module;
+
+    // SAFETY: a directive of nginx that takes a file has a string at its offset, and this one that
+    // takes a number has an `ngx_uint_t`, in the configuration that `upstream` is the beginning of.
+    // Both are merged.
+    let (named, verify_depth) = unsafe {
+        let beginning = ptr::from_ref(upstream);
+        let file = |directive: &str| {
+            let name = module
+                .location_offset(directive.as_bytes())
+                .map(|offset| bytes(beginning.byte_add(offset).cast::<ngx_str_t>().read()))
+                .filter(|name| !name.is_empty());
+            name.map(|name| parser.full_name(name).ok_or(LocationError::OutOfMemory(OutOfMemory)))
+                .transpose()
+        };
+        let depth = module
+            .location_offset(verify_depth.as_bytes())
+            .map(|offset| beginning.byte_add(offset).cast::<ngx_uint_t>().read());
+        (Files { trusted: file(trusted_certificate)?, revoked: file(crl)? }, depth)
+    };
+
+    let has_lists = named.revoked.is_some();
+    let store = files.store(named.clone()).map_err(|error| {
+        let (directive, file, error) = match error {
+            InvalidFile::Trusted(error) => (trusted_certificate, named.trusted, error),
+            InvalidFile::Revoked(error) => (crl, named.revoked, error),
+        };
+        LocationError::Trust { directive, file: file.unwrap_or_default(), error, has_lists }
+    });
+    let verify_depth = verify_depth.map(|depth| u32::try_from(depth).unwrap_or(u32::MAX));
+    Ok((store, verify_depth))
+}

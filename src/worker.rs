@@ -1,0 +1,15 @@
+//! What a worker keeps beside requests, connections and their configuration.
+
+use crate::client::{certificate_request, intermediates, names};
+use crate::lua::x509;
+use crate::openssl::{client_certificate, store};
+
+/// Drops all of it.
+pub fn clear_caches() {
+    x509::clear_cache();
+    client_certificate::clear_cache();
+    store::clear_cache();
+    certificate_request::clear_cache();
+    intermediates::clear_cache();
+    names::clear_cache();
+}

@@ -16,7 +16,7 @@ function request()
     return requests[turn]
 end
 
--- One line for scripts/bench: requests, microseconds, failures of any kind.
+-- One line for measure.pl: requests, microseconds, failures of any kind.
 function done(summary)
     local errors = summary.errors
     print("measured", summary.requests, summary.duration,

@@ -1,184 +1,25 @@
-# What scripts/bench has measured, as tables in Markdown; and the data of the chart.
+# What measure.pl has measured, as tables in Markdown, or as a chart in SVG of the ratios that say what the
+# module costs.
 #
-#     perl report.pl RESULTS
-#
-# RESULTS is a folder of files of words. Those of parts that were not measured are not there:
-#
-#     runs      case rival round requests microseconds nanoseconds    the last of the gateway's processor
-#     seen      case rival requests connections resumed
-#     calls     JIT-mode function nanoseconds
-#     memory    what gateway count KiB
-#     settings  name value
-#     versions  (a line of text)
-#
-# It writes chart-near and chart-far there, for chart.gp: label, median, quartiles, target.
+#     perl report.pl [--chart] RESULTS
 
 use strict;
 use warnings;
 use utf8;
 use open qw(:std :encoding(UTF-8));
 
+use FindBin;
+use lib $FindBin::RealBin;
+use Workloads;
+
+use JSON::PP;
 use List::Util qw(max min);
+use POSIX qw(ceil);
 
-my ($folder) = @ARGV;
-
-# ---- what is shown -------------------------------------------------------------------------------
-
-# The targets, by what they are for.
-my $SAME = 0.95;         # of the rate of a static certificate
-my $CLIENTS = 0.97;      # of the rate of a static list of authorities
-my $RESUMED = 4.5;       # times the rate of full handshakes, with RSA keys
-my %NANOSECONDS = (set_tls_verify => 100, set_tls_cert_key => 400);
-
-# A part has cases, of which each is a column, and rivals and ratios, which are rows. Of a case there
-# is also its name in the chart, where a line ends at a bar.
-my @PARTS = (
-    {
-        title => 'New connections to the service a second',
-        cases => [
-            ['connections-rsa-1.2', 'RSA-2048, TLS 1.2', 'RSA|TLS 1.2'],
-            ['connections-rsa-1.3', 'RSA-2048, TLS 1.3', 'RSA|TLS 1.3'],
-            ['connections-ec-1.2', 'P-256, TLS 1.2', 'P-256|TLS 1.2'],
-            ['connections-ec-1.3', 'P-256, TLS 1.3', 'P-256|TLS 1.3'],
-        ],
-        rivals => [
-            [stock => 'nginx alone, static certificate'],
-            [static => 'static certificate, a plugin in Lua that sets nothing'],
-            [lua => 'certificate set by the plugin'],
-            ['lua-full' => 'certificate set by the plugin, `proxy_ssl_session_reuse off`'],
-        ],
-        share => 'resumed',
-        ratios => [
-            {
-                label => 'set by the plugin / static with a plugin',
-                of => [qw(lua static)],
-                target => sub { $SAME },
-                chart => 'near',
-            },
-            { label => 'set by the plugin / nginx alone', of => [qw(lua stock)] },
-            {
-                label => 'resumed / full handshakes, both set by the plugin',
-                of => [qw(lua lua-full)],
-                target => sub { $_[0] =~ /rsa/ ? $RESUMED : undef },
-                chart => 'far',
-            },
-            {
-                label => 'the same of a static certificate: what nginx itself gains',
-                of => [qw(static lua-full)],
-            },
-        ],
-    },
-    {
-        title => 'Requests a second over kept connections',
-        cases => [
-            ['requests-1', '1 certificate', 'kept|1 client'],
-            ['requests-100', '100 certificates', 'kept|100 clients'],
-        ],
-        rivals => [
-            [stock => 'nginx alone, one static certificate, `keepalive`'],
-            [static => 'the same, a plugin in Lua that sets nothing'],
-            [lua => 'certificate set by the plugin, `kong_tls_keepalive`'],
-        ],
-        share => 'kept',
-        ratios => [
-            {
-                label => 'set by the plugin / static with a plugin',
-                of => [qw(lua static)],
-                target => sub { $SAME },
-                chart => 'near',
-            },
-            { label => 'set by the plugin / nginx alone', of => [qw(lua stock)] },
-        ],
-    },
-    {
-        title => "Handshakes with clients that present certificates a second",
-        cases => [
-            ['clients-1', '1 authority', 'clients|1 CA'],
-            ['clients-100', '100 authorities', 'clients|100 CAs'],
-            ['clients-300', '300 authorities', 'clients|300 CAs'],
-        ],
-        rivals => [
-            [stock => 'nginx alone, `ssl_client_certificate`'],
-            [static => 'the same, a plugin in Lua that sets nothing'],
-            [lua => 'authorities set by the plugin'],
-        ],
-        share => 'resumed',
-        ratios => [
-            {
-                label => 'set by the plugin / nginx alone',
-                of => [qw(lua stock)],
-                target => sub { $CLIENTS },
-                chart => 'near',
-            },
-            { label => 'set by the plugin / static with a plugin', of => [qw(lua static)] },
-        ],
-    },
-    {
-        title => 'Requests a second that set nothing',
-        cases => [
-            ['unused-requests', 'kept connections', 'unused|kept'],
-            ['unused-connections', 'new connections', 'unused|new'],
-        ],
-        rivals => [
-            [without => 'without `load_module` of this module'],
-            [with => 'with it'],
-        ],
-        share => 'either',
-        ratios => [
-            {
-                label => 'with / without',
-                of => [qw(with without)],
-                chart => 'near',
-            },
-        ],
-    },
-);
-
-my @CALLS = (
-    ['set_tls_verify', '`set_tls_verify`'],
-    ['set_tls_cert_key', '`set_tls_cert_key`'],
-    ['set_tls_cert_key-100', '`set_tls_cert_key`, 100 certificates in turn'],
-    ['set_tls_verify_store', '`set_tls_verify_store`'],
-);
-
-my @MEMORY = (
-    ['held', 'request in flight: certificate set by the plugin / static', 'lua', 'static'],
-    ['idle', 'idle connection: `kong_tls_keepalive` / `keepalive`', 'lua', 'static'],
-    ['sessions', 'session of another identity: cache / no cache', 'on', 'off'],
-);
-
-# ---- reading -------------------------------------------------------------------------------------
-
-# The words of each line of a file, if it is there.
-sub lines_of {
-    my ($name) = @_;
-    open my $file, '<', "$folder/$name" or return;
-    return map { [split] } <$file>;
-}
-
-my (%rate, %cost, %seen, %calls, %memory);
-for (lines_of('runs')) {
-    my ($case, $rival, undef, $requests, $microseconds, $nanoseconds) = @$_;
-    push @{ $rate{$case}{$rival} }, $requests / $microseconds * 1e6;
-    # Microseconds of the gateway's processor for one request.
-    push @{ $cost{$case}{$rival} }, $nanoseconds / 1e3 / $requests;
-}
-for (lines_of('seen')) {
-    my ($case, $rival, $requests, $connections, $resumed) = @$_;
-    $seen{$case}{$rival} = {
-        resumed => $resumed / $connections,
-        kept => 1 - $connections / $requests,
-    };
-}
-for (lines_of('calls')) {
-    my ($mode, $name, $nanoseconds) = @$_;
-    push @{ $calls{$mode}{$name} }, $nanoseconds;
-}
-for (lines_of('memory')) {
-    my ($what, $name, $count, $kibibytes) = @$_;
-    push @{ $memory{$what}{$name} }, $kibibytes * 1024 / $count;
-}
-my %setting = map { @$_ } lines_of('settings');
+my $wants_chart = @ARGV && $ARGV[0] eq '--chart' && shift @ARGV;
+@ARGV == 1 or die "usage: report.pl [--chart] RESULTS\n";
+open my $file, '<:raw', $ARGV[0] or die "$ARGV[0]: $!\n";
+my $results = decode_json(do { local $/; <$file> });
 
 # ---- figures -------------------------------------------------------------------------------------
 
@@ -200,11 +41,42 @@ sub quartiles {
     return quantile(0.25, @_), quantile(0.75, @_);
 }
 
+# In the order of the rounds: requests a second, and microseconds of the processor for a request.
+sub rates_of {
+    my ($column, $row) = @_;
+    return map { $_->{requests} / $_->{microseconds} * 1e6 } @{ $results->{runs}{$column}{$row} };
+}
+
+sub costs_of {
+    my ($column, $row) = @_;
+    return map { $_->{nanoseconds} / 1e3 / $_->{requests} } @{ $results->{runs}{$column}{$row} };
+}
+
 # The ratio of each round.
 sub ratios_of {
     my ($by, $over) = @_;
     return map { $by->[$_] / $over->[$_] } 0 .. $#$by;
 }
+
+# The columns of a table that were measured.
+sub columns_of {
+    my ($table) = @_;
+    return grep { $results->{runs}{ $_->{name} } } @{ $table->{columns} };
+}
+
+# One ratio in one column: its rates and costs in each round, and its target, if it has one.
+sub compared {
+    my ($ratio, $column) = @_;
+    my $name = $column->{name};
+    my ($row, $over) = @{ $ratio->{of} };
+    return {
+        rates => [ratios_of([rates_of($name, $row)], [rates_of($name, $over)])],
+        costs => [ratios_of([costs_of($name, $over)], [costs_of($name, $row)])],
+        target => $ratio->{target} // $ratio->{target_of}{$name},
+    };
+}
+
+# ---- tables --------------------------------------------------------------------------------------
 
 # "0.98 (0.97–1.01)"
 sub with_spread {
@@ -212,23 +84,14 @@ sub with_spread {
     return sprintf "$format ($format–$format)", median(@values), quartiles(@values);
 }
 
-sub share_of {
-    my ($which, $case, $rival) = @_;
-    $which = $case =~ /-connections$/ ? 'resumed' : 'kept' if $which eq 'either';
-    return sprintf '%.0f %% %s', $seen{$case}{$rival}{$which} * 100, $which;
-}
-
-# "target 0.95: reached"
+# "**0.95** reached"
 sub verdict {
     my ($target, $reached) = @_;
-    return '' unless defined $target;
+    return '' if !defined $target;
     return "**$target** " . ($reached ? 'reached' : 'missed');
 }
 
-# ---- tables --------------------------------------------------------------------------------------
-
-# Prints rows as a table, of which the first is the heading; the columns after the first are right
-# aligned.
+# Rows as a table, of which the first is the heading; the columns after the first are right aligned.
 sub print_table {
     my (@rows) = @_;
     my @width = map { my $column = $_; max(map { length $_->[$column] } @rows) } 0 .. $#{ $rows[0] };
@@ -245,57 +108,48 @@ sub print_table {
     return;
 }
 
-my %chart;
+# "8052 (124 µs, 100 % resumed)"
+sub rate_cell {
+    my ($table, $column, $row) = @_;
+    my @names = ($column->{name}, $row->{name});
+    my $seen = $results->{seen}{ $column->{name} }{ $row->{name} };
+    my $kept = connections_of(settings_of($table, $column, $row)) eq 'kept';
+    my $share = $kept ? 1 - $seen->{connections} / $seen->{requests} : $seen->{resumed} / $seen->{connections};
+    return sprintf '%.0f (%.0f µs, %.0f %% %s)', median(rates_of(@names)), median(costs_of(@names)),
+        $share * 100, $kept ? 'kept' : 'resumed';
+}
 
-sub print_part {
-    my ($part) = @_;
-    my @cases = grep { $rate{ $_->[0] } } @{ $part->{cases} };
-    return unless @cases;
+sub ratio_rows {
+    my ($ratio, @columns) = @_;
+    my @compared = map { compared($ratio, $_) } @columns;
+    my @verdicts = map { verdict($_->{target}, median(@{ $_->{rates} }) >= ($_->{target} // 0)) } @compared;
+    my @rows = (["**$ratio->{title}**", map { with_spread('%.2f', @{ $_->{rates} }) } @compared]);
+    push @rows, ['… target', @verdicts] if grep {length} @verdicts;
+    push @rows, ['… by processor time of the gateway',
+        map { sprintf '%.2f', median(@{ $_->{costs} }) } @compared];
+    return @rows;
+}
 
-    my @rows = ([$part->{title}, map { $_->[1] } @cases]);
-    for (@{ $part->{rivals} }) {
-        my ($rival, $label) = @$_;
-        push @rows, [
-            $label,
-            map {
-                sprintf '%.0f (%.0f µs, %s)', median(@{ $rate{$_->[0]}{$rival} }),
-                    median(@{ $cost{$_->[0]}{$rival} }), share_of($part->{share}, $_->[0], $rival)
-            } @cases
-        ];
+sub print_rates {
+    my ($table) = @_;
+    my @columns = columns_of($table) or return;
+    my @rows = ([map { $_->{title} } $table, @columns]);
+    for my $row (@{ $table->{rows} }) {
+        push @rows, [$row->{title}, map { rate_cell($table, $_, $row) } @columns];
     }
-    for my $ratio (@{ $part->{ratios} }) {
-        my ($rival, $over) = @{ $ratio->{of} };
-        my (@rates, @costs, @verdicts);
-        for (@cases) {
-            my ($case, undef, $bar) = @$_;
-            my @values = ratios_of($rate{$case}{$rival}, $rate{$case}{$over});
-            my $target = $ratio->{target} ? $ratio->{target}->($case) : undef;
-            push @rates, with_spread('%.2f', @values);
-            push @costs, sprintf '%.2f',
-                median(ratios_of($cost{$case}{$over}, $cost{$case}{$rival}));
-            push @verdicts, verdict($target, median(@values) >= ($target // 0));
-            push @{ $chart{ $ratio->{chart} } },
-                [$bar, median(@values), quartiles(@values), $target // 'NaN']
-                if $ratio->{chart};
-        }
-        push @rows, ["**$ratio->{label}**", @rates];
-        push @rows, ['… target', @verdicts] if grep { length } @verdicts;
-        push @rows, ['… by processor time of the gateway', @costs];
-    }
+    push @rows, ratio_rows($_, @columns) for @{ $table->{ratios} };
     print_table(@rows);
     return;
 }
 
 sub print_calls {
-    return unless %calls;
+    return if !$results->{calls};
     my @rows = (['One call from Lua', 'nanoseconds', 'with the JIT compiler off', 'target']);
-    for (@CALLS) {
-        my ($name, $label) = @$_;
-        my ($on, $off) = map { $calls{$_}{$name} } qw(on off);
-        my $target = $NANOSECONDS{$name};
+    for my $call (@CALLS) {
+        my ($on, $off) = map { $results->{calls}{$_}{ $call->{name} } } qw(on off);
         push @rows, [
-            $label, with_spread('%.0f', @$on), with_spread('%.0f', @$off),
-            verdict($target, median(@$on) <= ($target // 0))
+            $call->{title}, with_spread('%.0f', @$on), with_spread('%.0f', @$off),
+            verdict($call->{target}, median(@$on) <= ($call->{target} // 0))
         ];
     }
     print_table(@rows);
@@ -303,37 +157,130 @@ sub print_calls {
 }
 
 sub print_memory {
-    return unless %memory;
+    return if !$results->{memory};
     my @rows = (['Memory for one, bytes', 'with', 'without', 'more']);
-    for (@MEMORY) {
-        my ($what, $label, $with, $without) = @$_;
-        my ($by, $over) = map { $memory{$what}{$_} } $with, $without;
+    for my $row (@MEMORY) {
+        my ($with, $without) = map { $results->{memory}{ $row->{name} }{ $row->{$_}{name} } } qw(with without);
         push @rows, [
-            $label, map({ sprintf '%.0f', median(@$_) } $by, $over),
-            with_spread('%.0f', map { $by->[$_] - $over->[$_] } 0 .. $#$by)
+            $row->{title}, map({ sprintf '%.0f', median(@$_) } $with, $without),
+            with_spread('%.0f', map { $with->[$_] - $without->[$_] } 0 .. $#$with)
         ];
     }
     print_table(@rows);
     return;
 }
 
-# ---- all of it -----------------------------------------------------------------------------------
-
-my ($versions) = map { join ' ', @$_ } lines_of('versions');
-print "Measured with $versions. Medians of $setting{rounds} rounds of a second, of memory"
-    . " $setting{memory_rounds}; in brackets after a ratio, the middle half of the rounds. In brackets"
-    . " after a rate, the time that a request takes of the gateway's processor. Other programs took"
-    . " $setting{others} % of the processors meanwhile.\n\n";
-print_part($_) for @PARTS;
-print_calls();
-print_memory();
-
-for my $name (keys %chart) {
-    open my $file, '>', "$folder/chart-$name" or die "$folder/chart-$name: $!\n";
-    for (@{ $chart{$name} }) {
-        my ($bar, @values) = @$_;
-        # gnuplot makes a line break of this.
-        print {$file} '"', $bar =~ s/\|/\\n/r, "\" @values\n";
-    }
-    close $file or die "$folder/chart-$name: $!\n";
+sub print_tables {
+    print "Measured with $results->{versions}. Medians of $results->{rounds} rounds of a second, of memory"
+        . " $results->{memory_rounds}; in brackets after a ratio, the middle half of the rounds. In"
+        . " brackets after a rate, the time that a request takes of the gateway's processor. Other programs"
+        . " took $results->{others} % of the processors meanwhile.\n\n";
+    print_rates($_) for @RATES;
+    print_calls();
+    print_memory();
+    return;
 }
+
+# ---- chart ---------------------------------------------------------------------------------------
+
+my ($TOP, $BOTTOM) = (64, 336);
+my %COLOUR = (axis => '#444444', bar => '#4a7fb5', grid => '#dddddd', spread => '#222222', target => '#c0392b');
+
+sub svg_line {
+    my ($colour, $width, @points) = @_;
+    return sprintf qq(<path d="M%.1f,%.1f L%.1f,%.1f" stroke="%s" stroke-width="%s"/>\n), @points,
+        $COLOUR{$colour}, $width;
+}
+
+sub svg_text {
+    my ($x, $y, $colour, $anchor, $text) = @_;
+    return sprintf qq(<text x="%.1f" y="%.1f" fill="%s" text-anchor="%s">%s</text>\n), $x, $y, $colour,
+        $anchor, $text;
+}
+
+# What lies between two values, with an end at each.
+sub svg_spread {
+    my ($x, $from, $to, $end) = @_;
+    return join '', svg_line('spread', 1.3, $x, $from, $x, $to),
+        map { svg_line('spread', 1.3, $x - $end, $_, $x + $end, $_) } $from, $to;
+}
+
+# The ratios of one half of the chart, with the columns that they are in.
+sub charted {
+    my ($half) = @_;
+    my @bars;
+    for my $table (@RATES) {
+        for my $ratio (grep { ($_->{chart} // '') eq $half } @{ $table->{ratios} }) {
+            push @bars, map { { name => $_->{bar}, %{ compared($ratio, $_) } } } columns_of($table);
+        }
+    }
+    return @bars;
+}
+
+# One bar, in a slot from `left` on. `y_of` says where a ratio is.
+sub svg_bar {
+    my ($bar, %with) = @_;
+    my ($left, $slot, $y_of) = @with{qw(left slot y_of)};
+    my $middle = $left + $slot / 2;
+    my @rates = @{ $bar->{rates} };
+    my ($median, $target) = (median(@rates), $bar->{target});
+    my @lines = split /\|/, $bar->{name};
+    my $svg = sprintf qq(<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>\n),
+        $left + 0.2 * $slot, $y_of->($median), 0.6 * $slot, $BOTTOM - $y_of->($median), $COLOUR{bar};
+    $svg .= svg_spread($middle, (map { $y_of->($_) } quartiles(@rates)), 4.5);
+    $svg .= svg_line('target', 2, $left + 0.1 * $slot, $y_of->($target), $left + 0.9 * $slot, $y_of->($target))
+        if defined $target;
+    $svg .= svg_text($middle, $BOTTOM - 9, 'white', 'middle', sprintf $with{format}, $median);
+    $svg .= svg_text($middle, $BOTTOM + 22 + 18 * $_, $COLOUR{axis}, 'middle', $lines[$_]) for 0 .. $#lines;
+    return $svg;
+}
+
+# One half of the chart, between `left` and `right`.
+sub svg_half {
+    my ($half, %with) = @_;
+    my ($left, $right, $step) = @with{qw(left right step)};
+    my @bars = charted($half) or return '';
+    my $most = max(map { median(@{ $_->{rates} }), quartiles(@{ $_->{rates} }), $_->{target} // 0 } @bars);
+    my $height = max($with{height}, ceil($most / $step) * $step);
+    my $y_of = sub { my ($value) = @_; $BOTTOM - $value / $height * ($BOTTOM - $TOP) };
+    my $slot = ($right - $left) / @bars;
+
+    my $svg = svg_text(($left + $right) / 2, 19, 'black', 'middle', $with{title});
+    for my $number (0 .. $height / $step + 1e-6) {
+        my $y = $y_of->($number * $step);
+        $svg .= svg_line('grid', 1, $left, $y, $right, $y);
+        $svg .= svg_text($left - 8, $y + 4, $COLOUR{axis}, 'end', $number * $step);
+    }
+    for my $number (0 .. $#bars) {
+        $svg .= svg_bar($bars[$number], left => $left + $slot * $number, slot => $slot, y_of => $y_of,
+            format => $with{format});
+    }
+    $svg .= svg_line('axis', 1.3, $left, $TOP, $left, $BOTTOM);
+    $svg .= svg_line('axis', 1.3, $left, $BOTTOM, $right, $BOTTOM);
+    return $svg;
+}
+
+sub svg_legend {
+    my ($right) = @_;
+    my $y = 47;
+    return svg_text($right - 40, $y, 'black', 'end', 'target')
+        . svg_line('target', 2, $right - 34, $y - 4, $right - 8, $y - 4)
+        . svg_text($right - 148, $y, 'black', 'end', 'the middle half of the rounds')
+        . svg_spread($right - 136, $y - 10, $y + 2, 4.5);
+}
+
+sub print_chart {
+    # A background of its own, because a page may be dark.
+    print qq(<svg xmlns="http://www.w3.org/2000/svg" width="1080" height="400" viewBox="0 0 1080 400"),
+        qq( font-family="sans-serif" font-size="12" fill="none">\n),
+        qq(<rect width="1080" height="400" fill="white"/>\n),
+        svg_half('near', left => 54, right => 713, height => 1.3, step => 0.2, format => '%.2f',
+            title => 'Rate with the module, relative to the same without it'),
+        svg_legend(713),
+        svg_half('far', left => 767, right => 1069, height => 1, step => 1, format => '%.1f',
+            title => 'Resumed, relative to full handshakes'),
+        "</svg>\n";
+    return;
+}
+
+$wants_chart ? print_chart() : print_tables();

@@ -1,0 +1,361 @@
+# Measures what is in Workloads.pm, for scripts/bench.
+#
+#     perl measure.pl [--quick] RESULTS PART...
+#
+# Gateways that differ in one thing get the same load, one after the other in each of many rounds. RESULTS
+# is a file of JSON, for report.pl. Those of parts that were not measured are not there:
+#
+#     runs      column, row: a list, in the order of the rounds, of how many requests took how many
+#               microseconds, and nanoseconds of the processor of what was measured
+#     seen      column, row: how many requests and connections the service has seen, and of the latter, how
+#               many resumed a session
+#     calls     whether the JIT compiler was on, function: a list of nanoseconds
+#     memory    what, gateway: a list of bytes for one
+#     rounds, memory_rounds, others (per cent), versions (a text)
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Servers;
+use Workloads;
+
+use File::Spec;
+use JSON::PP;
+use List::Util qw(shuffle sum0);
+
+my %amount = %THOROUGH;
+if (@ARGV && $ARGV[0] eq '--quick') {
+    shift @ARGV;
+    %amount = %QUICK;
+}
+@ARGV > 1 or die "usage: measure.pl [--quick] RESULTS PART...\n";
+my ($results_file, @parts) = (File::Spec->rel2abs(shift @ARGV), @ARGV);
+
+my %results = map { $_ => $amount{$_} } qw(rounds memory_rounds);
+
+# ---- load ----------------------------------------------------------------------------------------
+
+# The nanoseconds that a process has had of a processor.
+sub spent {
+    my ($pid) = @_;
+    return (split ' ', slurp("/proc/$pid/schedstat"))[0];
+}
+
+# One second of requests, as fast as they are answered.
+sub load {
+    my ($rival) = @_;
+    my $worker = worker($rival->{front} ? "front-$rival->{name}" : $rival->{name});
+    my $before = spent($worker);
+    my $said = output_of(qw(wrk -t 1), -c => $rival->{at_once}, qw(-d 1s -s load.lua),
+        url_of($rival->{name}), '--', $rival->{certificates});
+    write_to('logs/wrk.log', $said);
+    my ($requests, $microseconds, $failures) = $said =~ /^measured\s+(\d+)\s+(\d+)\s+(\d+)$/m
+        or fail('wrk has measured nothing');
+    fail("$failures of $requests requests failed (gateway $rival->{name})") if $failures || !$requests;
+    return {
+        requests => 0 + $requests,
+        microseconds => 0 + $microseconds,
+        nanoseconds => spent($worker) - $before,
+    };
+}
+
+# ---- what the service has seen -------------------------------------------------------------------
+
+sub forget_what_was_seen {
+    unlink 'logs/service.log', glob '*.sock';
+    return;
+}
+
+# By gateway, a list of requests that were alike: for which certificate they asked, with which one they
+# came, whether the session was resumed, how many there were, and over how many connections.
+sub what_was_seen {
+    my %lines;
+    open my $log, '<', 'logs/service.log' or fail("the service has no log: $!");
+    while (my $line = <$log>) {
+        chomp $line;
+        # There are millions, and what differs most is last: which request of its connection it is.
+        my $last = rindex $line, ' ';
+        $lines{ substr $line, 0, $last }[substr($line, $last + 1) eq '1' ? 1 : 0]++;
+    }
+    my %seen;
+    for my $alike (keys %lines) {
+        my ($name, $asked, $serial, $reused) = split / /, $alike;
+        my ($later, $first) = map { $_ // 0 } @{ $lines{$alike} }[0, 1];
+        push @{ $seen{$name} }, {
+            asked => $asked,
+            serial => $serial,
+            resumed => $reused eq 'r',
+            requests => $later + $first,
+            connections => $first,
+        };
+    }
+    return %seen;
+}
+
+# Kept connections come to an age. And OpenSSL resumes a session of TLS 1.3 no more once that has been done:
+# whoever connects between the handshake that did so and the ticket that follows finds none, and that is
+# more of them the busier the machine is: half will do.
+my %AS_MEANT = (
+    kept => sub { my ($seen) = @_; $seen->{requests} - $seen->{connections} >= 0.95 * $seen->{requests} },
+    resumed => sub {
+        my ($seen) = @_;
+        $seen->{connections} == $seen->{requests} && $seen->{resumed} * 2 >= $seen->{connections};
+    },
+    full => sub { my ($seen) = @_; $seen->{connections} == $seen->{requests} && $seen->{resumed} == 0 },
+);
+
+# What was seen of a rival. Fails unless all is as it was meant, which is all that a rate is worth.
+sub seen_of {
+    my ($rival, $lines) = @_;
+    my $name = $rival->{name};
+    fail("$name: the service has seen nothing of it") if !$lines;
+
+    my %seen = (
+        requests => sum0(map { $_->{requests} } @$lines),
+        connections => sum0(map { $_->{connections} } @$lines),
+        resumed => sum0(map { $_->{connections} } grep { $_->{resumed} } @$lines),
+    );
+    # What is not set is the one certificate of the configuration.
+    my $sets = $rival->{plugin} eq 'set';
+    my $wrong = sum0(map { $_->{requests} }
+        grep { $_->{serial} ne ($sets ? $_->{asked} : '1001') } @$lines);
+    fail("$name: $wrong of $seen{requests} requests came with a wrong certificate") if $wrong;
+
+    my $meant = connections_of(%$rival);
+    fail("$name was meant to have $meant connections: of $seen{requests} requests, $seen{connections} came"
+        . " over new ones, and $seen{resumed} of these had resumed a session")
+        if !$AS_MEANT{$meant}->(\%seen);
+    return \%seen;
+}
+
+# ---- rates ---------------------------------------------------------------------------------------
+
+# Starts what the rows of a column are measured with.
+sub start_rivals {
+    my (@rivals) = @_;
+    forget_what_was_seen();
+    start_service() if !grep { $_->{front} } @rivals;
+    for my $rival (@rivals) {
+        my $name = $rival->{name};
+        if ($rival->{front}) {
+            start_front($name, %$rival);
+            $rival->{service} = "front-$name";
+        }
+        start_gateway($name, %$rival);
+    }
+    return;
+}
+
+# What else the machine does comes and goes: so there are many short rounds, in each of which all are
+# measured, in an order that is drawn anew: who comes after a rival that is hard on the machine would have
+# the worse of it.
+sub compare {
+    my ($table, $column) = @_;
+    my @rivals = map { { name => $_->{name}, settings_of($table, $column, $_) } } @{ $table->{rows} };
+    start_rivals(@rivals);
+
+    # So that what the first requests need once is there.
+    load($_) for @rivals;
+    for my $round (1 .. $amount{rounds}) {
+        my @rates;
+        for my $rival (shuffle(@rivals)) {
+            my $run = load($rival);
+            push @{ $results{runs}{ $column->{name} }{ $rival->{name} } }, $run;
+            push @rates, sprintf '%s %d/s', $rival->{name}, $run->{requests} / $run->{microseconds} * 1e6;
+        }
+        progress("$table->{title}, $column->{title}: round $round of $amount{rounds}: "
+            . join(', ', @rates));
+    }
+    # The service last: what it has seen is complete when nobody asks it any more.
+    stop($_->{name}) for @rivals;
+    stop($_) for running();
+
+    my %seen = what_was_seen();
+    $results{seen}{ $column->{name} }{ $_->{name} } = seen_of($_, $seen{ $_->{name} }) for @rivals;
+    return;
+}
+
+# ---- calls ---------------------------------------------------------------------------------------
+
+sub measure_calls {
+    progress('calls from Lua');
+    start_gateway('calls', settings_of({ with => { plugin => 'set' } }));
+    for (split /\n/, ask('calls', "/calls?calls=$amount{calls}&rounds=$amount{call_rounds}")) {
+        my ($mode, $name, $nanoseconds) = split / /;
+        push @{ $results{calls}{$mode}{$name} }, 0 + $nanoseconds;
+    }
+    stop('calls');
+    return;
+}
+
+# ---- memory --------------------------------------------------------------------------------------
+
+# The KiB that a gateway's worker shares with no other process, without what it could give back.
+sub private_memory {
+    my ($name) = @_;
+    ask($name, '/trim');
+    return sum0(slurp('/proc/' . worker($name) . '/smaps_rollup') =~ /^Private_\w+:\s+(\d+) kB$/mg);
+}
+
+# Sends so many requests, which the service does not answer for now.
+sub hold {
+    my ($name, $count) = @_;
+    my $each = 100;
+    for my $number (1 .. $count / $each) {
+        start("curl-$number", "logs/curl-$number.log",
+            qw(curl -q -sS -f --noproxy * --max-time 60 -Z --parallel-immediate), '--parallel-max' => $each,
+            url_of($name) . "/hold?n=1001&i=[1-$each]");
+    }
+    wait_for(60, sub { control('/held') == $count })
+        or fail("the service has @{[control('/held')]} of $count requests");
+    return;
+}
+
+# Has them answered, all of them.
+sub release {
+    control('/release');
+    for my $name (grep {/^curl-/} running()) {
+        end_of($name) == 0 or fail('requests failed: ' . slurp("logs/$name.log"));
+    }
+    return;
+}
+
+# Leaves so many idle connections.
+sub keep {
+    my ($name, $count) = @_;
+    hold($name, $count);
+    release();
+    wait_for(20, sub { control('/connections') == $count })
+        or fail("$name: of $count idle connections, @{[control('/connections')]} were kept");
+    return;
+}
+
+# Makes new connections with 100 certificates, in combination with depths.
+sub use_identities {
+    my ($name) = @_;
+    ask($name, "/?n=[1001-1100]&d=[10-@{[9 + $amount{depths}]}]");
+    return;
+}
+
+# For each of Workloads.pm: how many there are to be, what makes them, and what is done when they have been
+# measured.
+my %MANY = (
+    held => { count => $amount{held}, make => \&hold, afterwards => \&release },
+    idle => { count => $amount{idle}, make => \&keep, afterwards => sub { } },
+    sessions => {
+        count => $amount{depths} * 100,
+        make => \&use_identities,
+        # All of them again: the sessions must have been there.
+        afterwards => sub { my ($name) = @_; use_identities($name) if $name eq 'on' },
+    },
+);
+
+# What a gateway's worker has more when it has many of something, for one of them.
+sub memory_for_one {
+    my ($name, $many) = @_;
+    # So that what the first request needs once is there.
+    ask($name, '/?n=1001&d=9');
+    my $before = private_memory($name);
+    $many->{make}->($name, $many->{count});
+    return (private_memory($name) - $before) * 1024 / $many->{count};
+}
+
+sub check_sessions {
+    my ($name, $count) = @_;
+    my %seen = what_was_seen();
+    my $resumed = sum0(map { $_->{requests} }
+        grep { $_->{resumed} && $_->{serial} eq $_->{asked} } @{ $seen{$name} });
+    fail("of $count sessions that were saved, $resumed were resumed") if $resumed < $count;
+    return;
+}
+
+sub measure_memory_of {
+    my ($row) = @_;
+    my $many = $MANY{ $row->{name} };
+    my @gateways = @$row{qw(without with)};
+    forget_what_was_seen();
+    start_service();
+    start_gateway($_->{name}, settings_of($_)) for @gateways;
+    for my $gateway (@gateways) {
+        my $name = $gateway->{name};
+        push @{ $results{memory}{ $row->{name} }{$name} }, memory_for_one($name, $many);
+        $many->{afterwards}->($name);
+        stop($name);
+    }
+    stop('service');
+    check_sessions($row->{with}{name}, $many->{count}) if $row->{name} eq 'sessions';
+    return;
+}
+
+sub measure_memory {
+    for my $round (1 .. $amount{memory_rounds}) {
+        progress("memory: round $round of $amount{memory_rounds}");
+        for my $row (@MEMORY) {
+            measure_memory_of($row);
+        }
+    }
+    return;
+}
+
+# ---- the machine ---------------------------------------------------------------------------------
+
+chomp(my $processors = output_of('nproc'));
+
+# The versions of what is measured.
+sub find_versions {
+    my $said = `nginx -V 2>&1`;
+    my ($nginx) = $said =~ m{^nginx version: .*/([0-9.]+)}m;
+    # Built with one, and running with another one.
+    my ($openssl) = reverse $said =~ /(?:built|running) with (OpenSSL \S+)/g;
+
+    start_gateway('versions', settings_of({ with => { keepalive => 'none' } }));
+    my ($lua, $luajit) = ask('versions', '/versions') =~ /^(\d+) (.*)$/m;
+    stop('versions');
+    return sprintf 'nginx %s, Lua module %d.%d.%d with %s, %s, on %s processors', $nginx,
+        $lua / 1_000_000, $lua / 1000 % 1000, $lua % 1000, $luajit, $openssl, $processors;
+}
+
+# In seconds: the time, for how long all processors have been busy so far or not been given by their host,
+# and how long that was with this script and all that it has started and seen the end of.
+sub look_at_clocks {
+    my ($time) = split ' ', slurp('/proc/uptime');
+    my (undef, $user, $nice, $system, undef, undef, undef, undef, $stolen) =
+        split ' ', slurp('/proc/stat');
+    return ($time, ($user + $nice + $system + $stolen) / 100, sum0(times));
+}
+
+# The share of the processors that other programs have taken since the clocks were like this. They do not
+# take it evenly: the figures of a busy machine are worth little.
+sub share_of_others {
+    my ($time, $busy, $own) = @_;
+    my @now = look_at_clocks();
+    my $others = int((($now[1] - $busy) - ($now[2] - $own)) * 100 / ($now[0] - $time) / $processors);
+    $others = 0 if $others < 0;
+    progress("other programs took $others % of the processors: measure again on a quiet machine")
+        if $others > 5;
+    return $others;
+}
+
+# ---- all of it -----------------------------------------------------------------------------------
+
+sub measure_part {
+    my ($part) = @_;
+    return measure_calls() if $part eq 'calls';
+    return measure_memory() if $part eq 'memory';
+    my ($table) = grep { $_->{part} eq $part } @RATES or fail("there is no part $part");
+    for my $column (@{ $table->{columns} }) {
+        compare($table, $column);
+    }
+    return;
+}
+
+progress('making certificates');
+make_folder();
+make_certificates();
+$results{versions} = find_versions();
+my @clocks = look_at_clocks();
+measure_part($_) for @parts;
+$results{others} = share_of_others(@clocks);
+write_to($results_file, JSON::PP->new->canonical->pretty->encode(\%results));

@@ -25,7 +25,6 @@ mod lua;
 pub mod module;
 mod nginx;
 mod openssl;
-mod phase;
 mod status;
 mod upstream;
 #[cfg(not(any(test, fuzzing)))]

@@ -29,6 +29,7 @@ pub mod ocsp;
 pub mod panic;
 #[cfg(not(any(test, fuzzing)))]
 pub mod peer;
+pub mod phases;
 #[cfg(not(any(test, fuzzing)))]
 pub mod pool;
 #[cfg(not(any(test, fuzzing)))]

@@ -1,14 +1,29 @@
-//! What Lua code and our functions pass to each other, through LuaJIT's FFI.
+//! What Lua code and our functions pass to each other, through LuaJIT's FFI: the one place where
+//! raw pointers from Lua become values.
 //!
-//! None of the functions throws, enters Lua, or keeps a pointer that it is given. Each answers with
-//! a number and, where there is something to say, a text that is valid until the next call.
+//! Each function of a request has one type for Lua: it takes the request and a [`Frame`], into which
+//! Lua has put the arguments, and answers there. None of them throws, enters Lua, or keeps a pointer
+//! that it is given. A text in an answer is valid until the next call.
 
 use std::cell::RefCell;
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 use std::fmt::Display;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::slice;
+
+use ngx::ffi::ngx_http_request_t;
+use openssl::pkey::{PKeyRef, Private};
+use openssl::stack::StackRef;
+use openssl::x509::X509;
+use openssl::x509::store::X509StoreRef;
 
 use crate::nginx::connection::process_log;
+use crate::nginx::lua::current_phase;
 use crate::nginx::panic::guard;
+use crate::nginx::phases::Phases;
+use crate::nginx::request::Request;
+use crate::openssl::lua_object::{self, InvalidObject};
 
 /// Done; the text, if any, is the result.
 pub const OK: c_int = 0;
@@ -16,6 +31,406 @@ pub const OK: c_int = 0;
 pub const NONE: c_int = 1;
 /// Failed; the text says why.
 pub const ERROR: c_int = -1;
+
+/// The call is not allowed in the phase; the text says in which it is.
+pub const WRONG_PHASE: c_int = -2;
+
+/// A C declaration, made from the Rust type that it is for.
+pub trait CType {
+    /// The declaration of something of this type with this name.
+    fn declare(name: &str) -> String;
+}
+
+macro_rules! c_types {
+    ($($rust:ty => $c:literal),*) => {
+        $(impl CType for $rust {
+            fn declare(name: &str) -> String {
+                format!(concat!($c, "{}"), name)
+            }
+        })*
+    };
+}
+
+c_types! {
+    f64 => "double ",
+    usize => "size_t ",
+    *mut c_void => "void *",
+    *const c_char => "const char *",
+    *const Bytes => "const void *"
+}
+
+impl<T: CType, const COUNT: usize> CType for [T; COUNT] {
+    fn declare(name: &str) -> String {
+        T::declare(&format!("{name}[{COUNT}]"))
+    }
+}
+
+/// Makes a structure, and its C declaration.
+macro_rules! c_struct {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident {
+        $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
+    }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        $vis struct $name {
+            $($(#[$field_meta])* $field: $type,)*
+        }
+
+        impl CType for $name {
+            fn declare(name: &str) -> String {
+                let fields = [$(<$type>::declare(stringify!($field))),*];
+                format!("struct {{ {}; }} {name}", fields.join("; "))
+            }
+        }
+    };
+}
+
+c_struct! {
+    /// A text of Lua's, or of an answer.
+    pub struct Bytes {
+        data: *const c_char,
+        length: usize,
+    }
+}
+
+c_struct! {
+    /// The arguments of a call, and its answer.
+    pub struct Frame {
+        /// In the order of the arguments of each kind.
+        texts: [Bytes; 2],
+        numbers: [f64; 3],
+        pointers: [*mut c_void; 2],
+        /// An array.
+        names: *const Bytes,
+        name_count: usize,
+        /// Of the answer.
+        text: Bytes,
+        pointer: *mut c_void,
+        clocks: [f64; 2],
+    }
+}
+
+/// The arguments of a call, taken one after the other.
+pub struct Arguments<'a> {
+    request: Option<Request<'a>>,
+    frame: &'a Frame,
+    texts: usize,
+    numbers: usize,
+    pointers: usize,
+}
+
+impl<'a> Arguments<'a> {
+    /// The next argument.
+    pub fn take<T: Argument<'a>>(&mut self) -> Result<T, &'static str> {
+        T::take(self)
+    }
+
+    fn number(&mut self) -> Result<f64, &'static str> {
+        self.numbers += 1;
+        self.frame.numbers.get(self.numbers - 1).copied().ok_or(TOO_MANY)
+    }
+
+    fn pointer(&mut self) -> Result<*mut c_void, &'static str> {
+        self.pointers += 1;
+        self.frame.pointers.get(self.pointers - 1).copied().ok_or(TOO_MANY)
+    }
+}
+
+const TOO_MANY: &str = "the function has more arguments than there is room for";
+
+/// What a function of ours may take.
+pub trait Argument<'a>: Sized {
+    /// What Lua puts into the frame for it: `text`, `number`, `pointer`, `names`, or nothing.
+    const KIND: &'static str;
+
+    fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str>;
+}
+
+/// The request that the Lua code runs for.
+impl<'a> Argument<'a> for Request<'a> {
+    const KIND: &'static str = "";
+
+    fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str> {
+        arguments.request.ok_or("no request")
+    }
+}
+
+/// The same, where there need not be one.
+impl<'a> Argument<'a> for Option<Request<'a>> {
+    const KIND: &'static str = "";
+
+    fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str> {
+        Ok(arguments.request)
+    }
+}
+
+impl<'a> Argument<'a> for &'a [u8] {
+    const KIND: &'static str = "text";
+
+    fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str> {
+        arguments.texts += 1;
+        let text = arguments.frame.texts.get(arguments.texts - 1).ok_or(TOO_MANY)?;
+        // SAFETY: Lua has put a string there, which lives as long as the call.
+        Ok(unsafe { bytes(text.data, text.length) })
+    }
+}
+
+impl<'a> Argument<'a> for f64 {
+    const KIND: &'static str = "number";
+
+    fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str> {
+        arguments.number()
+    }
+}
+
+/// Lua passes 1 for true.
+impl<'a> Argument<'a> for bool {
+    const KIND: &'static str = "number";
+
+    fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str> {
+        Ok(arguments.number()? != 0.0)
+    }
+}
+
+/// A pointer that Lua code has found to be one to a chain or a key, by its C type, which is not to
+/// be told further. NULL where nothing was given.
+#[derive(Clone, Copy)]
+pub struct ChainOrKey<'a>(*mut c_void, PhantomData<&'a c_void>);
+
+impl<'a> Argument<'a> for ChainOrKey<'a> {
+    const KIND: &'static str = "pointer";
+
+    fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str> {
+        Ok(Self(arguments.pointer()?, PhantomData))
+    }
+}
+
+impl<'a> ChainOrKey<'a> {
+    /// Whether it was given.
+    pub fn is_given(self) -> bool {
+        !self.0.is_null()
+    }
+
+    /// The chain that it points to.
+    pub fn chain(self) -> Result<&'a StackRef<X509>, InvalidObject> {
+        // SAFETY: Lua code has checked the type, and holds the object as long as the call.
+        unsafe { lua_object::chain(self.0) }
+    }
+
+    /// The key that it points to.
+    pub fn key(self) -> Result<&'a PKeyRef<Private>, InvalidObject> {
+        // SAFETY: Lua code has checked the type, and holds the object as long as the call.
+        unsafe { lua_object::key(self.0) }
+    }
+}
+
+/// A store, of whose pointer Lua code has checked the C type.
+impl<'a> Argument<'a> for &'a X509StoreRef {
+    const KIND: &'static str = "pointer";
+
+    fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str> {
+        // SAFETY: Lua code has checked the type, and holds the object as long as the call.
+        let store = unsafe { lua_object::store(arguments.pointer()?) };
+        store.map_err(|_| "store is not a certificate store")
+    }
+}
+
+/// A list of texts.
+#[derive(Clone)]
+pub struct Names<'a>(&'a [Bytes]);
+
+impl<'a> Argument<'a> for Names<'a> {
+    const KIND: &'static str = "names";
+
+    fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str> {
+        let Frame { names, name_count, .. } = arguments.frame;
+        if *name_count == 0 {
+            return Ok(Self(&[]));
+        }
+        // SAFETY: Lua has put an array of so many there, and keeps it as long as the call.
+        Ok(Self(unsafe { slice::from_raw_parts(*names, *name_count) }))
+    }
+}
+
+impl<'a> Names<'a> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a> {
+        // SAFETY: each is a string of Lua's, which is kept as long as the call.
+        self.0.iter().map(|name| unsafe { bytes(name.data, name.length) })
+    }
+}
+
+/// What a function gives to Lua.
+pub enum Answer {
+    Done,
+    /// There is nothing.
+    None,
+    Text(Vec<u8>),
+    /// There is nothing that was asked for, and why.
+    Missing(String),
+    Pointer(*mut c_void),
+    Clocks([f64; 2]),
+}
+
+/// Why there is no answer.
+pub enum Failure {
+    /// The call is not allowed in the phase.
+    WrongPhase(String),
+    Error(String),
+}
+
+impl<E: Display> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Error(error.to_string())
+    }
+}
+
+/// A call that is not allowed in the phase, and in which it is.
+pub struct WrongPhase(String);
+
+/// Whether a function that is for `phases` may be called for `request` now.
+pub fn check_phase(phases: Phases, request: Option<Request<'_>>) -> Result<(), WrongPhase> {
+    let current = current_phase(request);
+    if phases.contains(current) { Ok(()) } else { Err(WrongPhase(phases.refusal(current))) }
+}
+
+/// What becomes of what a function returns.
+pub trait IntoAnswer {
+    fn into_answer(self) -> Result<Answer, Failure>;
+}
+
+impl IntoAnswer for Result<(), WrongPhase> {
+    fn into_answer(self) -> Result<Answer, Failure> {
+        self.map(|()| Answer::Done).map_err(|WrongPhase(text)| Failure::WrongPhase(text))
+    }
+}
+
+impl IntoAnswer for () {
+    fn into_answer(self) -> Result<Answer, Failure> {
+        Ok(Answer::Done)
+    }
+}
+
+impl IntoAnswer for Answer {
+    fn into_answer(self) -> Result<Answer, Failure> {
+        Ok(self)
+    }
+}
+
+impl IntoAnswer for Vec<u8> {
+    fn into_answer(self) -> Result<Answer, Failure> {
+        Ok(Answer::Text(self))
+    }
+}
+
+impl<T: IntoAnswer> IntoAnswer for Option<T> {
+    fn into_answer(self) -> Result<Answer, Failure> {
+        self.map_or(Ok(Answer::None), T::into_answer)
+    }
+}
+
+impl<T: IntoAnswer, E: Display> IntoAnswer for Result<T, E> {
+    fn into_answer(self) -> Result<Answer, Failure> {
+        self.map_err(Failure::from).and_then(T::into_answer)
+    }
+}
+
+/// A function that Lua code calls.
+pub type Function = unsafe extern "C" fn(*mut ngx_http_request_t, *mut Frame) -> c_int;
+
+/// Calls `body` with the arguments in `frame`, in the phases in which it may be called, and puts its
+/// answer there.
+///
+/// # Safety
+/// `r` must be NULL or the request that the Lua code runs for, and `frame` valid, and filled by our
+/// Lua code with what `body` takes.
+pub unsafe fn call(
+    name: &str,
+    phases: Option<Phases>,
+    r: *mut ngx_http_request_t,
+    frame: *mut Frame,
+    body: impl FnOnce(&mut Arguments<'_>) -> Result<Answer, Failure>,
+) -> c_int {
+    // SAFETY: the caller vouches for both. They are valid until the caller in Lua goes on.
+    let (request, arguments) = unsafe { (NonNull::new(r).map(|r| Request::from_ptr(r)), &*frame) };
+    let log = request.map_or_else(process_log, Request::log);
+    let answer = guard(name, log, None, || {
+        if let Some(Err(WrongPhase(text))) = phases.map(|phases| check_phase(phases, request)) {
+            return Some(Err(Failure::WrongPhase(text)));
+        }
+        let mut arguments =
+            Arguments { request, frame: arguments, texts: 0, numbers: 0, pointers: 0 };
+        Some(body(&mut arguments))
+    });
+    let (code, text) = match answer {
+        Some(Ok(Answer::Done)) => return OK,
+        Some(Ok(Answer::None)) => return NONE,
+        Some(Ok(Answer::Text(text))) => (OK, text),
+        Some(Ok(Answer::Missing(reason))) => (NONE, reason.into_bytes()),
+        Some(Ok(Answer::Pointer(pointer))) => {
+            // SAFETY: the caller vouches for the frame.
+            unsafe { (*frame).pointer = pointer };
+            return OK;
+        }
+        Some(Ok(Answer::Clocks(clocks))) => {
+            // SAFETY: the caller vouches for the frame.
+            unsafe { (*frame).clocks = clocks };
+            return OK;
+        }
+        Some(Err(Failure::WrongPhase(text))) => (WRONG_PHASE, text.into_bytes()),
+        Some(Err(Failure::Error(text))) => (ERROR, text.into_bytes()),
+        None => (ERROR, INTERNAL_ERROR.to_vec()),
+    };
+    TEXT.with_borrow_mut(|kept| {
+        *kept = text;
+        // SAFETY: the caller vouches for the frame. The bytes are kept until the next text.
+        unsafe { (*frame).text = Bytes { data: kept.as_ptr().cast(), length: kept.len() } }
+    });
+    code
+}
+
+/// A row of the table of functions.
+pub struct Row {
+    pub name: &'static str,
+    /// In which phases users may call it; `None` for what our own Lua code calls.
+    pub phases: Option<Phases>,
+    /// The kinds of its arguments.
+    pub arguments: fn() -> Vec<&'static str>,
+    pub function: Function,
+}
+
+/// Makes the table of functions: for each its name, the phases that it may be called in, and the
+/// function that it calls, with the types of its arguments.
+macro_rules! functions {
+    ($($name:ident: $phases:expr, $body:path, ($($argument:ty),*);)*) => {
+        /// The functions that Lua code calls.
+        pub static FUNCTIONS: &[$crate::lua::ffi::Row] = &[$({
+            unsafe extern "C" fn function(
+                r: *mut ngx::ffi::ngx_http_request_t,
+                frame: *mut $crate::lua::ffi::Frame,
+            ) -> std::ffi::c_int {
+                // SAFETY: our Lua code calls with the request that it runs for, and with a frame
+                // that it has filled by the kinds of these arguments.
+                unsafe {
+                    $crate::lua::ffi::call(stringify!($name), $phases, r, frame, |_arguments| {
+                        $crate::lua::ffi::IntoAnswer::into_answer(
+                            $body($(_arguments.take::<$argument>()?),*),
+                        )
+                    })
+                }
+            }
+            $crate::lua::ffi::Row {
+                name: stringify!($name),
+                phases: $phases,
+                arguments: || {
+                    vec![$(<$argument as $crate::lua::ffi::Argument<'_>>::KIND),*]
+                },
+                function,
+            }
+        }),*];
+    };
+}
+
+pub(super) use functions;
 
 /// A place for the text of an answer.
 #[repr(C)]
@@ -89,5 +504,5 @@ pub unsafe fn bytes<'a>(data: *const c_char, length: usize) -> &'a [u8] {
         return &[];
     }
     // SAFETY: by contract.
-    unsafe { std::slice::from_raw_parts(data.cast(), length) }
+    unsafe { slice::from_raw_parts(data.cast(), length) }
 }

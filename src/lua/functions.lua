@@ -4,7 +4,7 @@
 -- Types are checked here because only LuaJIT knows the C type of a cdata; values, and whether the
 -- phase is right, in Rust.
 
-local api, declaration = ...
+local pointers_of_functions, description = ...
 
 local ffi = require "ffi"
 local get_request = require("resty.core.base").get_request
@@ -14,12 +14,51 @@ local error = error
 local istype = ffi.istype
 local ffi_string = ffi.string
 
-local api = ffi.cast(declaration, api)
-local text = ffi.new("struct { const char *data; size_t length; }")
-local pointer = ffi.new("void *[1]")
-
 local OK = 0
 local NONE = 1
+local WRONG_PHASE = -2
+
+-- What is said of our functions: the declaration of a frame, then a line for each, with its name and the kinds of its
+-- arguments. A call puts these into the one frame, where the answer is then, too.
+local lines = description:gmatch("[^\n]+")
+local frame = ffi.new(lines())
+local raw_functions = ffi.cast("int (**)(void *r, void *frame)", pointers_of_functions)
+
+-- How an argument of each kind is put into the frame; a list of texts comes with its length.
+local PUT = {
+    text = "frame.texts[%d].data, frame.texts[%d].length = %s, #%s",
+    number = "frame.numbers[%d] = %s",
+    pointer = "frame.pointers[%d] = %s",
+    names = "frame.names, frame.name_count = %s, %s",
+}
+
+-- The functions, by their names: each takes the request, and then its arguments, and returns a code.
+local raw = {}
+do
+    local number = 0
+    for line in lines do
+        local words = line:gmatch("%S+")
+        local name, parameters, puts, counts = words(), { "r" }, {}, {}
+        for kind in words do
+            local place = counts[kind] or 0
+            counts[kind] = place + 1
+            local value = "v" .. #parameters
+            parameters[#parameters + 1] = value
+            if kind == "text" then
+                puts[#puts + 1] = PUT.text:format(place, place, value, value)
+            elseif kind == "names" then
+                parameters[#parameters + 1] = "count"
+                puts[#puts + 1] = PUT.names:format(value, "count")
+            else
+                puts[#puts + 1] = PUT[kind]:format(place, value)
+            end
+        end
+        local source = "local frame, call = ... return function(" .. table.concat(parameters, ", ") .. ") "
+            .. table.concat(puts, " ") .. " local code = call(r, frame) return code end"
+        raw[name] = assert(loadstring(source, "=resty.kong." .. name))(frame, raw_functions[number])
+        number = number + 1
+    end
+end
 
 -- Names alone, which other libraries may declare too.
 ffi.cdef [[
@@ -43,8 +82,8 @@ local SSL = ffi.typeof("struct ssl_st *")
 local pointers = setmetatable({}, { __mode = "k" })
 
 
-local function said()
-    return ffi_string(text.data, text.length)
+local function read_text()
+    return ffi_string(frame.text.data, frame.text.length)
 end
 
 
@@ -52,19 +91,19 @@ local function result(code)
     if code == OK then
         return true
     end
-    return nil, said()
+    return nil, read_text()
 end
 
 
 -- As `result`, for what is asked for: a text, or nil where there is none.
 local function text_result(code)
     if code == OK then
-        return said()
+        return read_text()
     end
     if code == NONE then
         return nil
     end
-    return nil, said()
+    return nil, read_text()
 end
 
 
@@ -117,8 +156,21 @@ local function count_of_strings(list)
 end
 
 
--- The strings of a list, as arrays of `count` pointers and lengths. The arrays hold mere pointers: the
--- strings are those of the list, and stay where they are.
+local TEXTS = ffi.typeof("struct { const char *data; size_t length; }[?]")
+
+-- The strings of a list, as an array of `count` texts. It holds mere pointers: the strings are those of the list, and
+-- stay where they are.
+local function texts_of(list, count)
+    local texts = ffi.new(TEXTS, count + 1)
+    for i = 1, count do
+        local text = rawget(list, i)
+        texts[i - 1].data, texts[i - 1].length = text, #text
+    end
+    return texts
+end
+
+
+-- As `texts_of`, in two arrays, of pointers and of lengths.
 local function strings(list, count)
     local data = ffi.new("const char *[?]", count + 1)
     local lengths = ffi.new("size_t[?]", count + 1)
@@ -134,7 +186,7 @@ end
 -- Each function has two parts. The first checks and converts the arguments, and throws at the user's line. It may run code of others (a metamethod), which may yield: the request is another one after that,
 -- or has come to another phase. So the second gets the request as it is then; its level 2 is the user's line.
 
-local convert, call = {}, {}
+local convert = {}
 
 
 -- Throws at the user's line what is wrong with an argument, unless the phase is wrong: `check` throws that.
@@ -146,12 +198,16 @@ local function reject(check, message, deeper)
 end
 
 
+-- What becomes of the code that a function returns, where that is not `result`.
+local finish = {}
+
+
 function convert.request_client_certificate(check, ca_certs, options)
     local chain = cdata_of(ca_certs)
     if is_given(ca_certs) and not is_chain(chain) then
         reject(check, "ca_certs must be a parsed cdata object")
     end
-    local names, data, lengths, count = nil, nil, nil, 0
+    local names, texts, count = nil, nil, 0
     local partial_chain = false
     if is_given(options) then
         if type(options) ~= "table" then
@@ -169,33 +225,24 @@ function convert.request_client_certificate(check, ca_certs, options)
                     reject(check, "names must be a table of strings")
                 end
                 names = value
-                data, lengths = strings(value, count)
+                texts = texts_of(value, count)
             else
                 reject(check, "unknown option \"" .. tostring(name) .. "\"")
             end
         end
     end
-    return chain, partial_chain and 1 or 0, data, lengths, count, names
+    return chain, partial_chain and 1 or 0, texts, count, names
 end
 
 
-function call.request_client_certificate(r, chain, partial_chain, data, lengths, count)
-    return result(api.request_client_certificate(r, chain, partial_chain, data, lengths, count, text))
-end
+finish.get_full_client_certificate_chain = text_result
 
 
-function call.disable_session_reuse(r)
-    return result(api.disable_session_reuse(r, text))
-end
-
-
-function call.disable_http2_alpn(r)
-    return result(api.disable_http2_alpn(r, text))
-end
-
-
-function call.get_full_client_certificate_chain(r)
-    return text_result(api.get_full_client_certificate_chain(r, text))
+-- Of what returns nothing. Its level 2 is the user's line.
+local function throw_error(code)
+    if code ~= OK then
+        error(read_text(), 2)
+    end
 end
 
 
@@ -207,18 +254,14 @@ function convert.set_client_verify(check, value)
 end
 
 
-function call.set_client_verify(r, value)
-    if api.set_client_verify(r, value, #value, text) ~= OK then
-        error(said(), 2)
-    end
-end
+finish.set_client_verify = throw_error
 
 
-function call.get_request_ssl_pointer(r)
-    if api.get_request_ssl_pointer(r, pointer, text) == OK then
-        return ffi.cast(SSL, pointer[0])
+function finish.get_request_ssl_pointer(code)
+    if code == OK then
+        return ffi.cast(SSL, frame.pointer)
     end
-    return nil, said()
+    return nil, read_text()
 end
 
 
@@ -230,15 +273,14 @@ function convert.set_upstream(check, host)
 end
 
 
-function call.set_upstream(r, host)
-    local code = api.set_upstream(r, host, #host, text)
+function finish.set_upstream(code)
     if code == OK then
         return true
     end
     if code == NONE then
-        return nil, said()
+        return nil, read_text()
     end
-    error(said(), 2)
+    error(read_text(), 2)
 end
 
 
@@ -258,11 +300,7 @@ function convert.set_target(check, host, port)
 end
 
 
-function call.set_target(r, host, port)
-    if api.set_target(r, host, #host, port, text) ~= OK then
-        error(said(), 2)
-    end
-end
+finish.set_target = throw_error
 
 
 function convert.set_retries(check, retries)
@@ -271,11 +309,7 @@ function convert.set_retries(check, retries)
 end
 
 
-function call.set_retries(r, retries)
-    if api.set_retries(r, retries, text) ~= OK then
-        error(said(), 2)
-    end
-end
+finish.set_retries = throw_error
 
 
 function convert.set_timeouts(check, connect, write, read)
@@ -286,11 +320,7 @@ function convert.set_timeouts(check, connect, write, read)
 end
 
 
-function call.set_timeouts(r, connect, write, read)
-    if api.set_timeouts(r, connect, write, read, text) ~= OK then
-        error(said(), 2)
-    end
-end
+finish.set_timeouts = throw_error
 
 
 function convert.set_tls_cert_key(check, chain, key)
@@ -305,11 +335,6 @@ function convert.set_tls_cert_key(check, chain, key)
 end
 
 
-function call.set_tls_cert_key(r, chain, key)
-    return result(api.set_tls_cert_key(r, chain, key, text))
-end
-
-
 function convert.set_tls_verify(check, on)
     if type(on) ~= "boolean" then
         reject(check, "argument must be a boolean")
@@ -318,21 +343,11 @@ function convert.set_tls_verify(check, on)
 end
 
 
-function call.set_tls_verify(r, on)
-    return result(api.set_tls_verify(r, on, text))
-end
-
-
 function convert.set_tls_verify_depth(check, depth)
     if type(depth) ~= "number" then
         reject(check, "argument must be a number")
     end
     return depth
-end
-
-
-function call.set_tls_verify_depth(r, depth)
-    return result(api.set_tls_verify_depth(r, depth, text))
 end
 
 
@@ -348,32 +363,16 @@ function convert.set_tls_verify_store(check, store)
 end
 
 
-function call.set_tls_verify_store(r, ctx)
-    return result(api.set_tls_verify_store(r, ctx, text))
-end
-
-
 local function convert_names(check, names)
     local count = count_of_strings(names)
     if not count then
         reject(check, "argument must be a table of strings")
     end
-    local data, lengths = strings(names, count)
-    return data, lengths, count, names
+    return texts_of(names, count), count, names
 end
 
 convert.set_sans_dnsnames = convert_names
 convert.set_sans_uris = convert_names
-
-
-function call.set_sans_dnsnames(r, data, lengths, count)
-    return result(api.set_sans_dnsnames(r, data, lengths, count, text))
-end
-
-
-function call.set_sans_uris(r, data, lengths, count)
-    return result(api.set_sans_uris(r, data, lengths, count, text))
-end
 
 
 local M = { is_chain = is_chain, is_given = is_given, pointers = pointers, strings = strings }
@@ -382,29 +381,29 @@ local M = { is_chain = is_chain, is_given = is_given, pointers = pointers, strin
 -- Takes back where the current request goes, how long and how often it may try, and all settings for the
 -- connection to there.
 function M.forget_service()
-    return result(api.forget_service(get_request(), text))
+    return result(raw.forget_service(get_request()))
 end
 
 
 -- Has the client of a handshake, which was asked for its certificate, verified by what a plugin trusts, with
 -- so many intermediates at most.
 function M.verify_client_with(store, depth)
-    return result(api.verify_client_with(get_request(), pointers[store], depth or -1, text))
+    return result(raw.verify_client_with(get_request(), pointers[store], depth or -1))
 end
 
 
 -- What stands for the chain that the client has presented, on this connection or in the handshake whose session is
 -- resumed; nil if it has presented none, or nil and what is wrong.
 function M.client_chain_digest()
-    return text_result(api.client_chain_digest(get_request(), text))
+    return text_result(raw.client_chain_digest(get_request()))
 end
 
 
 -- What nginx has found of the client's certificate, in the handshake, that nobody may overrule: that it is
 -- revoked, or that it can't tell; nil if there is nothing.
 function M.client_objection()
-    if api.client_objection(get_request(), text) == OK then
-        return said()
+    if raw.client_objection(get_request()) == OK then
+        return read_text()
     end
 end
 
@@ -413,25 +412,24 @@ end
 M.HIT, M.MISS, M.EVICTION = 0, 1, 2
 
 function M.count_cache(cache, event)
-    api.count_cache(cache, #cache, event)
+    raw.count_cache(nil, cache, event)
 end
 
 
 -- Whether functions could take such values, before there is a request: true, or nil and what is wrong.
 
 function M.check_upstream(host)
-    return result(api.check_upstream(host, #host, text))
+    return result(raw.check_upstream(nil, host))
 end
 
 
 function M.check_target(host, port)
-    return result(api.check_target(host, #host, port, text))
+    return result(raw.check_target(nil, host, port))
 end
 
 
 function M.check_names(names)
-    local data, lengths = strings(names, #names)
-    return result(api.check_names(data, lengths, #names, text))
+    return result(raw.check_names(nil, texts_of(names, #names), #names))
 end
 
 
@@ -440,41 +438,39 @@ end
 -- it from the current one.
 
 function M.guard_headers()
-    return result(api.guard_headers(get_request(), text))
+    return result(raw.guard_headers(get_request()))
 end
 
 
 function M.strip_headers()
-    return result(api.strip_headers(get_request(), text))
+    return result(raw.strip_headers(get_request()))
 end
 
 
 -- Keeps a text under a name for the current request, whatever internal redirects it takes.
 function M.keep_text(name, value)
-    return result(api.keep_text(get_request(), name, #name, value, #value, text))
+    return result(raw.keep_text(get_request(), name, value))
 end
 
 
 -- What was kept under a name, or nil.
 function M.kept_text(name)
-    if api.kept_text(get_request(), name, #name, text) == OK then
-        return said()
+    if raw.kept_text(get_request(), name) == OK then
+        return read_text()
     end
 end
 
 
-local clocks = ffi.new("double[2]")
-
 -- The time in milliseconds, by a clock that nobody sets, and by the date. For M.counts alone.
 function M.moment()
-    api.moment(clocks)
-    return clocks[0], clocks[1]
+    raw.moment(nil)
+    return frame.clocks[0], frame.clocks[1]
 end
 
 
 -- Whether what was found at a moment, and depends on a date, counts still.
 function M.counts(monotonic, date, ends)
-    return api.counts(monotonic, date, ends) ~= 0
+    return raw.counts(nil, monotonic, date, ends) == OK
 end
 
 
@@ -482,44 +478,57 @@ end
 
 local function decoder(decode)
     return function(value)
-        if decode(value, #value, text) == OK then
-            return said()
+        if decode(nil, value) == OK then
+            return read_text()
         end
-        return nil, said()
+        return nil, read_text()
     end
 end
 
-M.decode_url = decoder(api.decode_url)
-M.decode_base64 = decoder(api.decode_base64)
+M.decode_url = decoder(raw.decode_url)
+M.decode_base64 = decoder(raw.decode_base64)
 
 
 -- The function `name` as users call it: without the request. That of the call, and its phase, are those that there are
--- when the arguments are converted; a wrong phase is said before a wrong argument. `wrong_phase` is the error of a wrong one, in place of the text that explains it.
+-- when the arguments are converted; a wrong phase is said before a wrong argument. `wrong_phase` is the error of a
+-- wrong one, in place of the text that explains it.
 function M.public(name, wrong_phase)
-    local convert, call = convert[name], call[name]
-    local index = api.find_function(name, #name)
-    if not call or index < 0 then
+    local convert, finish, invoke = convert[name], finish[name] or result, raw[name]
+    if not invoke then
         error("no function " .. name)
+    end
+    if name == "request_client_certificate" then
+        raw.library_is_loaded(nil)
     end
 
     -- `deeper` is how many functions more than ours there are below the user's.
-    local function current_request(deeper)
-        local r = get_request()
-        if api.is_allowed(r, index) == 0 then
-            api.phase_error(r, index, text)
-            error(wrong_phase or said(), 3 + (deeper or 0))
+    local function refuse(deeper)
+        error(wrong_phase or read_text(), 3 + deeper)
+    end
+
+    -- A call in a wrong phase says so before it looks at its arguments.
+    local function check(deeper)
+        if raw.check_phase(get_request(), name) == WRONG_PHASE then
+            refuse(deeper + 1)
         end
-        return r
     end
 
     if not convert then
         return function()
-            return call(current_request())
+            local code = invoke(get_request())
+            if code == WRONG_PHASE then
+                refuse(0)
+            end
+            return finish(code)
         end
     end
     return function(a, b, c)
-        local v, w, x, y, z, kept = convert(current_request, a, b, c)
-        return call(current_request(), v, w, x, y, z, kept)
+        local v, w, x, y, kept = convert(check, a, b, c)
+        local code = invoke(get_request(), v, w, x, y, kept)
+        if code == WRONG_PHASE then
+            refuse(0)
+        end
+        return finish(code)
     end
 end
 

@@ -1,12 +1,13 @@
 //! The packages that `require` finds.
 
+use std::borrow::Cow;
 use std::ffi::{CStr, c_int, c_void};
 
 use mlua::ffi::{
     LUA_OK, lua_State, lua_call, lua_error, lua_pushlightuserdata, lua_pushlstring, luaL_loadbuffer,
 };
 
-use crate::lua::{api, x509};
+use crate::lua::{functions, x509};
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::lua::{self, PackageNotRegistered};
 
@@ -14,25 +15,36 @@ use crate::nginx::lua::{self, PackageNotRegistered};
 struct Package {
     name: &'static CStr,
     source: &'static str,
-    /// Our functions that it calls, and their declaration.
-    api: (Functions, &'static str),
+    /// Our functions that it calls.
+    functions: Functions,
     open: unsafe extern "C-unwind" fn(*mut lua_State) -> c_int,
 }
 
-/// The address of a structure of functions.
-struct Functions(*const c_void);
+/// Which functions a package calls.
+#[derive(Clone, Copy)]
+enum Functions {
+    /// Those for requests.
+    Requests,
+    /// Those of `resty.kong.x509`.
+    X509,
+}
 
-// SAFETY: it is that of a constant.
-unsafe impl Sync for Functions {}
-
-/// What the functions for requests, and those of `resty.kong.x509`, are called by.
-const REQUESTS: (Functions, &str) = (Functions((&raw const api::API).cast()), api::DECLARATION);
-const X509: (Functions, &str) = (Functions((&raw const x509::API).cast()), x509::DECLARATION);
+impl Functions {
+    /// Where they are, and what Lua has to know of them.
+    fn describe(self) -> (*const c_void, Cow<'static, str>) {
+        match self {
+            Self::Requests => {
+                ((&raw const functions::POINTERS).cast(), functions::describe().into())
+            }
+            Self::X509 => ((&raw const x509::API).cast(), x509::DECLARATION.into()),
+        }
+    }
+}
 
 /// Makes the list of packages: for each, its name, its file, and the functions that it calls. Lua
 /// calls a function without arguments of ours for a package, so each has one of its own.
 macro_rules! packages {
-    ($($name:literal, $file:literal, $api:expr;)*) => {
+    ($($name:literal, $file:literal, $functions:ident;)*) => {
         const PACKAGES: &[&Package] = &[$({
             unsafe extern "C-unwind" fn open_package(state: *mut lua_State) -> c_int {
                 // SAFETY: called by Lua.
@@ -41,7 +53,7 @@ macro_rules! packages {
             static PACKAGE: Package = Package {
                 name: $name,
                 source: include_str!($file),
-                api: $api,
+                functions: Functions::$functions,
                 open: open_package,
             };
             &PACKAGE
@@ -50,17 +62,17 @@ macro_rules! packages {
 }
 
 packages! {
-    c"resty.kong.tls.functions", "functions.lua", REQUESTS;
-    c"resty.kong.tls", "resty_kong_tls.lua", REQUESTS;
-    c"resty.kong.pdk", "resty_kong_pdk.lua", REQUESTS;
+    c"resty.kong.tls.functions", "functions.lua", Requests;
+    c"resty.kong.tls", "resty_kong_tls.lua", Requests;
+    c"resty.kong.pdk", "resty_kong_pdk.lua", Requests;
     c"resty.kong.x509", "resty_kong_x509.lua", X509;
-    c"resty.kong.plugins.names", "plugins/names.lua", REQUESTS;
-    c"resty.kong.plugins.bounded", "plugins/bounded.lua", REQUESTS;
-    c"resty.kong.plugins.sni", "plugins/sni.lua", REQUESTS;
-    c"resty.kong.plugins.authentication", "plugins/authentication.lua", REQUESTS;
-    c"resty.kong.plugins.header_cert_auth", "plugins/header_cert_auth.lua", REQUESTS;
-    c"resty.kong.plugins.mtls_auth", "plugins/mtls_auth.lua", REQUESTS;
-    c"resty.kong.plugins.services", "plugins/services.lua", REQUESTS;
+    c"resty.kong.plugins.names", "plugins/names.lua", Requests;
+    c"resty.kong.plugins.bounded", "plugins/bounded.lua", Requests;
+    c"resty.kong.plugins.sni", "plugins/sni.lua", Requests;
+    c"resty.kong.plugins.authentication", "plugins/authentication.lua", Requests;
+    c"resty.kong.plugins.header_cert_auth", "plugins/header_cert_auth.lua", Requests;
+    c"resty.kong.plugins.mtls_auth", "plugins/mtls_auth.lua", Requests;
+    c"resty.kong.plugins.services", "plugins/services.lua", Requests;
 }
 
 /// Makes `require` find our packages. To be called in *preconfiguration*.
@@ -88,10 +100,21 @@ unsafe fn open(state: *mut lua_State, package: &Package) -> c_int {
         if status != LUA_OK {
             lua_error(state);
         }
-        let (Functions(functions), declaration) = &package.api;
-        lua_pushlightuserdata(state, functions.cast_mut());
-        lua_pushlstring(state, declaration.as_ptr().cast(), declaration.len());
+        push_functions(state, package.functions);
         lua_call(state, 2, 1);
     }
     1
+}
+
+/// Pushes where the functions are, and what Lua has to know of them.
+///
+/// # Safety
+/// `state` must have room for two values.
+unsafe fn push_functions(state: *mut lua_State, functions: Functions) {
+    let (pointers, description) = functions.describe();
+    // SAFETY: Lua copies the text. Without memory it throws, and the description is lost.
+    unsafe {
+        lua_pushlightuserdata(state, pointers.cast_mut());
+        lua_pushlstring(state, description.as_ptr().cast(), description.len());
+    }
 }

@@ -7,8 +7,8 @@ use mlua::ffi::lua_CFunction;
 use ngx::ffi::{NGX_OK, ngx_conf_t, ngx_http_request_t, ngx_int_t};
 
 use crate::nginx::conf_parser::ConfParser;
+use crate::nginx::phases::Phases;
 use crate::nginx::request::Request;
-use crate::phase::Phases;
 
 unsafe extern "C" {
     fn ngx_http_lua_add_package_preload(

@@ -24,11 +24,11 @@ use crate::nginx::connection::{Connection, close_upstream_connection, process_lo
 use crate::nginx::lua::current_phase;
 use crate::nginx::panic::guard;
 use crate::nginx::peer::Chosen;
+use crate::nginx::phases::Phases;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
 use crate::openssl::ssl;
-use crate::phase::Phases;
 use crate::status::counters::{self, Counter};
 use crate::upstream::handshake::connection::UpstreamConnection;
 use crate::upstream::handshake::context;

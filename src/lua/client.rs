@@ -1,0 +1,132 @@
+//! The functions for the side of the client.
+
+use std::fmt::Display;
+
+use foreign_types::ForeignTypeRef;
+use openssl::x509::store::X509StoreRef;
+
+use crate::client::certificate_request::RequestCertificateError;
+use crate::client::connection::{DownstreamError, client_ssl};
+use crate::client::finding::{self, Moment};
+use crate::client::header_certificate::{self, InvalidText};
+use crate::client::{
+    alpn, asking, certificate_chain, certificate_request, client_verify, guarded_headers,
+    objection, session_reuse,
+};
+use crate::lua::ffi::{Answer, ChainOrKey, Names};
+use crate::nginx::pool::OutOfMemory;
+use crate::nginx::request::Request;
+use crate::nginx::time;
+use crate::status::counters::{self, Cache, CacheEvent};
+use crate::upstream::settings::request_state::RequestState;
+
+/// `ca_certs` may be missing.
+pub fn request_client_certificate(
+    request: Request<'_>,
+    ca_certs: ChainOrKey<'_>,
+    partial_chain: bool,
+    names: Names<'_>,
+) -> Result<(), String> {
+    let authorities = if ca_certs.is_given() {
+        Some(ca_certs.chain().map_err(|error| format!("ca_certs: {error}"))?)
+    } else {
+        None
+    };
+    let names = names.iter();
+    certificate_request::request_client_certificate(request, authorities, partial_chain, names)
+        .map_err(|error: RequestCertificateError| error.to_string())
+}
+
+pub use alpn::disable_http2_alpn;
+pub use guarded_headers::guard as guard_headers;
+pub use guarded_headers::strip as strip_headers;
+pub use session_reuse::disable_session_reuse;
+
+/// Notes that Lua code has got hold of [`request_client_certificate`].
+pub fn library_is_loaded() {
+    asking::library_is_loaded();
+}
+
+/// Has the client verified by a store of ours; `depth` is negative where nothing is said.
+pub fn verify_client_with(
+    request: Request<'_>,
+    store: &X509StoreRef,
+    depth: f64,
+) -> Result<(), DownstreamError> {
+    // Casts of floats saturate.
+    let depth = (depth >= 0.0).then_some(depth as u32);
+    certificate_request::verify_with(request, store, depth)
+}
+
+/// What stands for the chain that the client has presented.
+pub fn client_chain_digest(request: Request<'_>) -> Result<Option<Vec<u8>>, impl Display> {
+    certificate_chain::digest(request)
+        .inspect_err(|error| {
+            if !error.is_fault_of_client() {
+                request.log().error(format_args!("certificate chain of the client: {error}"));
+            }
+        })
+        .map(|digest| digest.map(|digest| digest.to_vec()))
+}
+
+/// What nginx holds against the client's certificate, whoever thinks it good.
+pub fn client_objection(request: Request<'_>) -> Option<Vec<u8>> {
+    objection::of(request.connection()).map(|words| words.into())
+}
+
+pub use certificate_chain::get_full_client_certificate_chain;
+
+pub fn set_client_verify(request: Request<'_>, value: &[u8]) -> Result<(), String> {
+    client_verify::check(value).map_err(|error| error.to_string())?;
+    RequestState::find_or_make(request)
+        .and_then(|state| {
+            state.client_verify.set(Some(request.pool().copy_bytes(value)?));
+            Ok(())
+        })
+        .map_err(|error| error.to_string())
+}
+
+pub fn keep_text(request: Request<'_>, name: &[u8], value: &[u8]) -> Result<(), OutOfMemory> {
+    RequestState::find_or_make(request)?.keep_text(request.pool(), name, value)
+}
+
+pub fn kept_text(request: Request<'_>, name: &[u8]) -> Option<Vec<u8>> {
+    RequestState::find(request)?.kept_text(name).map(<[u8]>::to_vec)
+}
+
+/// The time, in milliseconds, by the monotonic clock and by the date.
+pub fn moment() -> Answer {
+    let Moment { monotonic, date } = time::moment();
+    Answer::Clocks([monotonic as f64, date as f64])
+}
+
+/// Whether what was found at a [`moment`] still counts, which depends on a date.
+pub fn counts(monotonic: f64, date: f64, ends: f64) -> Option<()> {
+    // They are whole, and were made of integers.
+    let found = Moment { monotonic: monotonic as i64, date: date as i64 };
+    finding::counts(found, ends, time::moment()).then_some(())
+}
+
+/// Counts what has happened in a cache of the plugins': 0 for something that was found, 1 for what
+/// was not, 2 for what has made room.
+pub fn count_cache(cache: &[u8], event: f64) {
+    let events = [CacheEvent::Hit, CacheEvent::Miss, CacheEvent::Eviction];
+    // Casts of floats saturate.
+    if let (Some(cache), Some(event)) = (Cache::by_name(cache), events.get(event as usize)) {
+        counters::count_cache(cache, *event, 1);
+    }
+}
+
+/// The DER of a certificate that is URL-encoded PEM.
+pub fn decode_url(value: &[u8]) -> Result<Vec<u8>, InvalidText> {
+    header_certificate::from_url(value)
+}
+
+/// The DER of a certificate that is base64.
+pub fn decode_base64(value: &[u8]) -> Result<Vec<u8>, InvalidText> {
+    header_certificate::from_base64(value)
+}
+
+pub fn get_request_ssl_pointer(request: Request<'_>) -> Result<Answer, DownstreamError> {
+    client_ssl(request).map(|ssl| Answer::Pointer(ssl.as_ptr().cast()))
+}

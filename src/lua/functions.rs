@@ -1,0 +1,108 @@
+//! The one table of the functions for requests: the phases in which each may be called, what it
+//! takes, and what it calls.
+
+use std::fmt::Write;
+
+use openssl::x509::store::X509StoreRef;
+
+use crate::lua::ffi::{self, CType, ChainOrKey, Frame, Function, Names, WrongPhase, functions};
+use crate::lua::{client, service};
+use crate::nginx::phases::Phases;
+use crate::nginx::request::Request;
+
+/// For our own Lua code, which knows when.
+const OURS: Option<Phases> = None;
+const CLIENT_HELLO: Option<Phases> = Some(Phases::CLIENT_HELLO);
+const CERTIFICATE: Option<Phases> = Some(Phases::CERTIFICATE);
+const ACCESS: Option<Phases> = Some(Phases::ACCESS);
+const BEFORE_CONTENT: Option<Phases> = Some(Phases::REWRITE.or(Phases::ACCESS));
+const BEFORE_UPSTREAM: Option<Phases> = Some(UNTIL_BALANCER);
+const OF_REQUEST: Option<Phases> = Some(UNTIL_BALANCER.or(Phases::CONTENT));
+const WITH_CLIENT: Option<Phases> = Some(REQUEST_AND_RESPONSE);
+const WITH_CONNECTION: Option<Phases> =
+    Some(REQUEST_AND_RESPONSE.or(Phases::CERTIFICATE).or(Phases::CLIENT_HELLO));
+
+const UNTIL_BALANCER: Phases = Phases::REWRITE.or(Phases::ACCESS).or(Phases::BALANCER);
+const REQUEST_AND_RESPONSE: Phases = UNTIL_BALANCER
+    .or(Phases::CONTENT)
+    .or(Phases::HEADER_FILTER)
+    .or(Phases::BODY_FILTER)
+    .or(Phases::LOG);
+
+functions! {
+    request_client_certificate: CERTIFICATE,
+        client::request_client_certificate, (Request<'_>, ChainOrKey<'_>, bool, Names<'_>);
+    disable_session_reuse: CERTIFICATE, client::disable_session_reuse, (Request<'_>);
+    disable_http2_alpn: CLIENT_HELLO, client::disable_http2_alpn, (Request<'_>);
+    get_full_client_certificate_chain: WITH_CLIENT,
+        client::get_full_client_certificate_chain, (Request<'_>);
+    set_client_verify: OF_REQUEST, client::set_client_verify, (Request<'_>, &[u8]);
+    get_request_ssl_pointer: WITH_CONNECTION, client::get_request_ssl_pointer, (Request<'_>);
+
+    set_upstream: ACCESS, service::set_upstream, (Request<'_>, &[u8]);
+    set_target: BEFORE_CONTENT, service::set_target, (Request<'_>, &[u8], f64);
+    set_retries: BEFORE_CONTENT, service::set_retries, (Request<'_>, f64);
+    set_timeouts: BEFORE_CONTENT, service::set_timeouts, (Request<'_>, f64, f64, f64);
+    set_tls_cert_key: BEFORE_UPSTREAM,
+        service::set_tls_cert_key, (Request<'_>, ChainOrKey<'_>, ChainOrKey<'_>);
+    set_tls_verify: BEFORE_UPSTREAM, service::set_tls_verify, (Request<'_>, bool);
+    set_tls_verify_depth: BEFORE_UPSTREAM, service::set_tls_verify_depth, (Request<'_>, f64);
+    set_tls_verify_store: BEFORE_UPSTREAM,
+        service::set_tls_verify_store, (Request<'_>, &X509StoreRef);
+    set_sans_dnsnames: BEFORE_UPSTREAM, service::set_sans_dnsnames, (Request<'_>, Names<'_>);
+    set_sans_uris: BEFORE_UPSTREAM, service::set_sans_uris, (Request<'_>, Names<'_>);
+
+    check_phase: OURS, check_phase, (Option<Request<'_>>, &[u8]);
+    library_is_loaded: OURS, client::library_is_loaded, ();
+    guard_headers: OURS, client::guard_headers, (Request<'_>);
+    strip_headers: OURS, client::strip_headers, (Request<'_>);
+    verify_client_with: OURS, client::verify_client_with, (Request<'_>, &X509StoreRef, f64);
+    client_chain_digest: OURS, client::client_chain_digest, (Request<'_>);
+    client_objection: OURS, client::client_objection, (Request<'_>);
+    keep_text: OURS, client::keep_text, (Request<'_>, &[u8], &[u8]);
+    kept_text: OURS, client::kept_text, (Request<'_>, &[u8]);
+    moment: OURS, client::moment, ();
+    counts: OURS, client::counts, (f64, f64, f64);
+    count_cache: OURS, client::count_cache, (&[u8], f64);
+    decode_url: OURS, client::decode_url, (&[u8]);
+    decode_base64: OURS, client::decode_base64, (&[u8]);
+    forget_service: OURS, service::forget_service, (Request<'_>);
+    check_upstream: OURS, service::check_upstream, (&[u8]);
+    check_target: OURS, service::check_target, (&[u8], f64);
+    check_names: OURS, service::check_names, (Names<'_>);
+}
+
+/// Refuses a call of the function `name`, if it is not for the phase that `request` is in.
+fn check_phase(request: Option<Request<'_>>, name: &[u8]) -> Result<(), WrongPhase> {
+    let function = FUNCTIONS.iter().find(|function| function.name.as_bytes() == name);
+    match function.and_then(|function| function.phases) {
+        Some(phases) => ffi::check_phase(phases, request),
+        None => Ok(()),
+    }
+}
+
+/// The functions, in the order of [`describe`]; Lua has a pointer to them.
+pub static POINTERS: [Function; FUNCTIONS.len()] = {
+    let mut pointers = [FUNCTIONS[0].function; FUNCTIONS.len()];
+    let mut number = 0;
+    while number < FUNCTIONS.len() {
+        pointers[number] = FUNCTIONS[number].function;
+        number += 1;
+    }
+    pointers
+};
+
+/// What Lua has to know of them: first the declaration of a frame, then a line for each function,
+/// with its name, and what is to be put into the frame.
+pub fn describe() -> String {
+    let mut text = Frame::declare("");
+    for function in FUNCTIONS {
+        let kinds = (function.arguments)();
+        // To write to a string does not fail.
+        let _ = write!(text, "\n{}", function.name);
+        for kind in kinds.iter().filter(|kind| !kind.is_empty()) {
+            let _ = write!(text, " {kind}");
+        }
+    }
+    text
+}

@@ -1,0 +1,179 @@
+//! The functions for the side of the service.
+
+use std::fmt::Display;
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use openssl::x509::store::X509StoreRef;
+
+use crate::conf;
+use crate::lua::ffi::{Answer, ChainOrKey, Names};
+use crate::nginx::request::Request;
+use crate::openssl::client_certificate::{ClientCertificate, InvalidCertificate};
+use crate::openssl::san::RequiredNames;
+use crate::openssl::store::TrustedStore;
+use crate::upstream::handshake::verify::VerificationEnforced;
+use crate::upstream::settings::forwarding::{
+    Forwarding, InvalidArgument, Target, is_block_name, timeouts, tries,
+};
+use crate::upstream::settings::request_state::RequestState;
+use crate::upstream::settings::tls::{
+    InvalidDepth, InvalidNames, UpstreamTls, depth_from_number, required_names,
+};
+
+/// Changes where the request goes, and how it is tried.
+fn change_forwarding<T, E: Display>(
+    request: Request<'_>,
+    change: impl FnOnce(&mut Forwarding) -> Result<T, E>,
+) -> Result<T, String> {
+    let state = RequestState::find_or_make(request).map_err(|error| error.to_string())?;
+    let mut forwarding = state.forwarding.get();
+    let changed = change(&mut forwarding).map_err(|error| error.to_string())?;
+    state.forwarding.set(forwarding);
+    Ok(changed)
+}
+
+/// Changes what the connection to the service is to have.
+fn change_tls<E: Display>(
+    request: Request<'_>,
+    change: impl FnOnce(&mut UpstreamTls) -> Result<(), E>,
+) -> Result<(), String> {
+    let state = RequestState::find_or_make(request).map_err(|error| error.to_string())?;
+    change(&mut state.upstream_tls.borrow_mut()).map_err(|error| error.to_string())
+}
+
+pub fn set_upstream(request: Request<'_>, host: &[u8]) -> Result<Answer, String> {
+    change_forwarding(request, |forwarding| {
+        let found = match conf::blocks(request) {
+            Some(blocks) => blocks.names.find(host)?,
+            None => None,
+        };
+        Ok::<_, InvalidArgument>(match found {
+            Some(name) => {
+                forwarding.target = Some(NonNull::from(name));
+                Answer::Done
+            }
+            None => {
+                let host = String::from_utf8_lossy(host);
+                Answer::Missing(format!("could not find an Upstream named '{host}'"))
+            }
+        })
+    })
+}
+
+pub fn set_target(request: Request<'_>, host: &[u8], port: f64) -> Result<(), String> {
+    change_forwarding(request, |forwarding| {
+        let target = Target::new(host, port).map_err(|error| error.to_string())?;
+        let target = request.pool().copy_bytes(target.to_string().as_bytes());
+        forwarding.target = Some(target.map_err(|error| error.to_string())?);
+        Ok::<_, String>(())
+    })
+}
+
+pub fn set_retries(request: Request<'_>, retries: f64) -> Result<(), String> {
+    change_forwarding(request, |forwarding| {
+        forwarding.tries = Some(tries(retries)?);
+        Ok::<_, InvalidArgument>(())
+    })
+}
+
+pub fn set_timeouts(
+    request: Request<'_>,
+    connect: f64,
+    write: f64,
+    read: f64,
+) -> Result<(), String> {
+    change_forwarding(request, |forwarding| {
+        forwarding.timeouts = Some(timeouts(connect, write, read)?);
+        Ok::<_, InvalidArgument>(())
+    })
+}
+
+/// Takes back where the request goes, how long and how often it may try, and all settings for the
+/// connection to there.
+pub fn forget_service(request: Request<'_>) {
+    if let Some(state) = RequestState::find(request) {
+        state.upstream_tls.take();
+        state.forwarding.set(Forwarding::default());
+    }
+}
+
+/// Whether [`set_upstream`] could take it, were there such a block.
+pub fn check_upstream(host: &[u8]) -> Result<(), String> {
+    is_block_name(host).then_some(()).ok_or_else(|| {
+        let given = host.escape_ascii();
+        format!("upstream must be the name of an upstream {{}} block: given \"{given}\"")
+    })
+}
+
+/// Whether [`set_target`] could take them.
+pub fn check_target(host: &[u8], port: f64) -> Result<(), impl Display> {
+    Target::new(host, port).map(drop)
+}
+
+/// Whether names can be required of a certificate.
+pub fn check_names(names: Names<'_>) -> Result<(), InvalidNames> {
+    required_names(names.iter()).map(drop)
+}
+
+pub fn set_tls_cert_key(
+    request: Request<'_>,
+    chain: ChainOrKey<'_>,
+    key: ChainOrKey<'_>,
+) -> Result<(), String> {
+    change_tls(request, |settings| {
+        settings.client_certificate = Some(ClientCertificate::of(chain.chain()?, key.key()?)?);
+        Ok::<_, InvalidCertificate>(())
+    })
+}
+
+pub fn set_tls_verify(request: Request<'_>, on: bool) -> Result<(), String> {
+    change_tls(request, |settings| {
+        if !on && conf::enforces_verification(request) {
+            return Err(VerificationEnforced);
+        }
+        settings.verify = Some(on);
+        Ok(())
+    })
+}
+
+pub fn set_tls_verify_depth(request: Request<'_>, depth: f64) -> Result<(), String> {
+    change_tls(request, |settings| {
+        settings.verify_depth = Some(depth_from_number(depth)?);
+        Ok::<_, InvalidDepth>(())
+    })
+}
+
+pub fn set_tls_verify_store(request: Request<'_>, store: &X509StoreRef) -> Result<(), String> {
+    change_tls(request, |settings| {
+        // OpenSSL does not take a reference to what has none left.
+        let trusted =
+            TrustedStore::of(store).map_err(|error| format!("store was freed: {error}"))?;
+        settings.trusted_store = Some(trusted);
+        Ok::<_, String>(())
+    })
+}
+
+/// Changes names of which the service's certificate must carry one.
+fn require_names(
+    request: Request<'_>,
+    names: Names<'_>,
+    set: impl FnOnce(&mut UpstreamTls, Vec<Box<[u8]>>),
+) -> Result<(), String> {
+    change_tls(request, |settings| {
+        set(settings, required_names(names.iter())?);
+        Ok::<_, InvalidNames>(())
+    })
+}
+
+pub fn set_sans_dnsnames(request: Request<'_>, names: Names<'_>) -> Result<(), String> {
+    require_names(request, names, |settings, names| {
+        settings.dns_names = Some(Rc::new(RequiredNames::dns(names)));
+    })
+}
+
+pub fn set_sans_uris(request: Request<'_>, names: Names<'_>) -> Result<(), String> {
+    require_names(request, names, |settings, names| {
+        settings.uris = Some(Rc::new(RequiredNames::Uri(names)));
+    })
+}

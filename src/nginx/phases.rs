@@ -1,0 +1,132 @@
+//! Phases of a request.
+
+/// The phases as `ngx_http_lua_ffi_get_phase` numbers them (`NGX_HTTP_LUA_CONTEXT_*`), with the
+/// names of Kong's phase checks for the two phases of the handshake.
+const PHASES: &[(u32, &str)] = &[
+    (Phases::SET.0, "set"),
+    (Phases::REWRITE.0, "rewrite"),
+    (Phases::ACCESS.0, "access"),
+    (Phases::CONTENT.0, "content"),
+    (Phases::LOG.0, "log"),
+    (Phases::HEADER_FILTER.0, "header_filter"),
+    (Phases::BODY_FILTER.0, "body_filter"),
+    (Phases::TIMER.0, "timer"),
+    (Phases::INIT_WORKER.0, "init_worker"),
+    (Phases::BALANCER.0, "balancer"),
+    (Phases::CERTIFICATE.0, "certificate"),
+    (Phases::SSL_SESSION_STORE.0, "ssl_session_store"),
+    (Phases::SSL_SESSION_FETCH.0, "ssl_session_fetch"),
+    (Phases::EXIT_WORKER.0, "exit_worker"),
+    (Phases::CLIENT_HELLO.0, "client_hello"),
+    (Phases::SERVER_REWRITE.0, "server_rewrite"),
+    (Phases::INIT.0, "init"),
+];
+
+/// The order in which the allowed phases are listed in an error: that of a request's life.
+const ORDER: &[Phases] = &[
+    Phases::CLIENT_HELLO,
+    Phases::CERTIFICATE,
+    Phases::REWRITE,
+    Phases::ACCESS,
+    Phases::CONTENT,
+    Phases::BALANCER,
+    Phases::HEADER_FILTER,
+    Phases::BODY_FILTER,
+    Phases::LOG,
+];
+
+/// A set of phases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phases(u32);
+
+impl Phases {
+    pub const SET: Self = Self(0x0001);
+    pub const REWRITE: Self = Self(0x0002);
+    pub const ACCESS: Self = Self(0x0004);
+    pub const CONTENT: Self = Self(0x0008);
+    pub const LOG: Self = Self(0x0010);
+    pub const HEADER_FILTER: Self = Self(0x0020);
+    pub const BODY_FILTER: Self = Self(0x0040);
+    pub const TIMER: Self = Self(0x0080);
+    pub const INIT_WORKER: Self = Self(0x0100);
+    pub const BALANCER: Self = Self(0x0200);
+    pub const CERTIFICATE: Self = Self(0x0400);
+    pub const SSL_SESSION_STORE: Self = Self(0x0800);
+    pub const SSL_SESSION_FETCH: Self = Self(0x1000);
+    pub const EXIT_WORKER: Self = Self(0x2000);
+    pub const CLIENT_HELLO: Self = Self(0x4000);
+    pub const SERVER_REWRITE: Self = Self(0x8000);
+    /// Not a phase of the Lua module: what we call it where there is no request.
+    pub const INIT: Self = Self(0x1_0000);
+    /// No phase: what a request without a Lua context is in.
+    pub const NONE: Self = Self(0);
+
+    /// The phase with the Lua module's number `context`.
+    pub const fn from_lua_context(context: u32) -> Self {
+        Self(context)
+    }
+
+    /// The phases of both.
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether every phase of `other` is in this set, and `other` is not empty.
+    pub const fn contains(self, other: Self) -> bool {
+        other.0 != 0 && self.0 & other.0 == other.0
+    }
+
+    /// The name of a single phase.
+    pub fn name(self) -> &'static str {
+        PHASES.iter().find(|(phase, _)| *phase == self.0).map_or("unknown", |(_, name)| name)
+    }
+
+    /// What a caller in the phase `current` is told, of a function that is for these.
+    pub fn refusal(self, current: Self) -> String {
+        let (current, allowed) = (current.name(), self.names());
+        format!("function cannot be called in {current} phase (only in: {allowed})")
+    }
+
+    /// The names of the phases of the set, in the order of a request's life.
+    pub fn names(self) -> String {
+        let names: Vec<_> =
+            ORDER.iter().filter(|phase| self.contains(**phase)).map(|phase| phase.name()).collect();
+        names.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_life_of_a_request() {
+        let phases = Phases::BALANCER.or(Phases::REWRITE).or(Phases::ACCESS);
+        assert_eq!(phases.names(), "rewrite, access, balancer");
+        assert_eq!(Phases::CERTIFICATE.names(), "certificate");
+        assert_eq!(Phases::LOG.name(), "log");
+        assert_eq!(Phases::NONE.name(), "unknown");
+        assert_eq!(Phases::from_lua_context(0x4).name(), "access");
+    }
+
+    #[test]
+    fn a_wrong_phase_is_named() {
+        let allowed = Phases::REWRITE.or(Phases::ACCESS).or(Phases::BALANCER);
+        let refused = |current| allowed.refusal(current);
+        assert_eq!(
+            refused(Phases::LOG),
+            "function cannot be called in log phase (only in: rewrite, access, balancer)"
+        );
+        assert!(refused(Phases::INIT).starts_with("function cannot be called in init phase"));
+        assert!(refused(Phases::NONE).starts_with("function cannot be called in unknown phase"));
+    }
+
+    #[test]
+    fn a_set_contains_its_phases_and_no_others() {
+        let phases = Phases::REWRITE.or(Phases::ACCESS);
+        assert!(phases.contains(Phases::REWRITE) && phases.contains(Phases::ACCESS));
+        for other in [Phases::LOG, Phases::INIT, Phases::NONE, Phases::REWRITE.or(Phases::LOG)] {
+            assert!(!phases.contains(other), "{other:?}");
+        }
+    }
+}

@@ -15,7 +15,7 @@ pub mod revocation;
 pub mod san;
 pub mod session;
 pub mod signature_algorithms;
-mod slot;
+pub mod slot;
 pub mod ssl;
 pub mod store;
 mod sys;

@@ -1,7 +1,6 @@
 //! What we keep for a client's connection.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::ptr::NonNull;
 
 use openssl::ssl::SslRef;
 
@@ -13,7 +12,7 @@ use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::openssl::certificate_authorities::AnnouncedAuthorities;
 use crate::openssl::error::SslError;
-use crate::openssl::ssl::SslIndex;
+use crate::openssl::slot::PointerSlot;
 
 /// Why a function for a client's connection failed.
 #[derive(Debug, thiserror::Error)]
@@ -85,14 +84,12 @@ pub struct DownstreamConnection {
 /// The SHA-256 digest of a chain.
 pub type ChainDigest = [u8; 32];
 
-static INDEX: SslIndex = SslIndex::new();
+static SLOT: PointerSlot<SslRef, DownstreamConnection> = PointerSlot::new();
 
 impl DownstreamConnection {
     /// The state of the connection of `ssl`, if it has any.
     pub fn find(ssl: &SslRef) -> Option<&Self> {
-        // SAFETY: only `find_or_make` sets the data at our index. The pool of the connection, where
-        // the state is, outlives nginx's use of the SSL.
-        INDEX.data(ssl).map(|state| unsafe { state.cast().as_ref() })
+        SLOT.get(ssl)
     }
 
     /// The state of the connection of `ssl`, made where there is none.
@@ -105,7 +102,8 @@ impl DownstreamConnection {
         let pool =
             Connection::from_ssl(ssl).and_then(Connection::pool).ok_or(DownstreamError::NotTls)?;
         let state = pool.keep(Self::default())?;
-        INDEX.set(ssl, NonNull::from(state).cast())?;
+        // SAFETY: it is in the pool of the connection, which outlives nginx's use of the SSL.
+        unsafe { SLOT.set(ssl, state)? };
         Ok(state)
     }
 }

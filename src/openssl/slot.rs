@@ -1,4 +1,4 @@
-//! What we know of an object of OpenSSL, kept with the object, and dropped with it.
+//! What is kept with an object of OpenSSL (`CRYPTO_set_ex_data(3)`).
 //!
 //! Nothing has to be looked for in a table, and nothing be thrown out of one because it is full:
 //! what was found out about an object is known as long as there is the object.
@@ -10,6 +10,7 @@ use std::ptr;
 use std::sync::OnceLock;
 
 use foreign_types::ForeignTypeRef;
+use openssl::ssl::{SslContextRef, SslRef};
 use openssl::x509::X509Ref;
 use openssl::x509::store::X509StoreRef;
 use openssl_sys::CRYPTO_EX_DATA;
@@ -59,19 +60,53 @@ impl Host for X509StoreRef {
     }
 }
 
-/// A place for a `T` with each `H`. One for the life of the process: a `static`.
-pub struct Slot<H, T>(OnceLock<Option<c_int>>, PhantomData<fn(&H) -> T>);
+impl Host for SslRef {
+    const CLASS: c_int = 0;
 
-impl<H: Host, T> Slot<H, T> {
-    /// # Safety
-    /// Hosts that something is attached to must be used, and freed, by one thread, unless `T` is
-    /// for several.
-    pub const unsafe fn new() -> Self {
-        Self(OnceLock::new(), PhantomData)
+    fn data(&self, index: c_int) -> *mut c_void {
+        // SAFETY: the SSL and the index are valid.
+        unsafe { openssl_sys::SSL_get_ex_data(self.as_ptr(), index) }
     }
 
-    fn index(&self) -> Option<c_int> {
-        // SAFETY: the callback is one of this class, and takes what `get_or_make` leaves.
+    fn set_data(&self, index: c_int, data: *mut c_void) -> Result<(), SslError> {
+        // SAFETY: the SSL and the index are valid.
+        let set = unsafe { openssl_sys::SSL_set_ex_data(self.as_ptr(), index, data) };
+        SslError::check("SSL_set_ex_data", set)
+    }
+}
+
+impl Host for SslContextRef {
+    const CLASS: c_int = 1;
+
+    fn data(&self, index: c_int) -> *mut c_void {
+        // SAFETY: the context and the index are valid.
+        unsafe { openssl_sys::SSL_CTX_get_ex_data(self.as_ptr(), index) }
+    }
+
+    fn set_data(&self, index: c_int, data: *mut c_void) -> Result<(), SslError> {
+        // SAFETY: the context and the index are valid.
+        let set = unsafe { openssl_sys::SSL_CTX_set_ex_data(self.as_ptr(), index, data) };
+        SslError::check("SSL_CTX_set_ex_data", set)
+    }
+}
+
+/// An index of a class of objects, made once for the life of the process, however often the
+/// configuration is read.
+struct Index(OnceLock<Option<c_int>>);
+
+/// What OpenSSL calls when an object with data is freed.
+type Free =
+    unsafe extern "C" fn(*mut c_void, *mut c_void, *mut CRYPTO_EX_DATA, c_int, c_long, *mut c_void);
+
+impl Index {
+    const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// # Safety
+    /// `free` must be right for all data that are kept at the index.
+    unsafe fn get<H: Host>(&self, free: Option<Free>) -> Option<c_int> {
+        // SAFETY: the caller vouches for the callback, which is one of this class.
         *self.0.get_or_init(|| unsafe {
             let index = openssl_sys::CRYPTO_get_ex_new_index(
                 H::CLASS,
@@ -79,10 +114,58 @@ impl<H: Host, T> Slot<H, T> {
                 ptr::null_mut(),
                 None,
                 None,
-                Some(free::<T>),
+                free,
             );
             (index >= 0).then_some(index)
         })
+    }
+}
+
+/// A place for a pointer to a `T` with each `H`: of what a pool of nginx's owns, which outlives the
+/// use of the object. One for the life of the process: a `static`.
+pub struct PointerSlot<H, T>(Index, PhantomData<fn(&H) -> T>);
+
+impl<H: Host, T> PointerSlot<H, T> {
+    pub const fn new() -> Self {
+        Self(Index::new(), PhantomData)
+    }
+
+    fn index(&self) -> Option<c_int> {
+        // SAFETY: nothing is to be freed.
+        unsafe { self.0.get::<H>(None) }
+    }
+
+    /// What `host` points at.
+    pub fn get<'a>(&self, host: &'a H) -> Option<&'a T> {
+        // SAFETY: only `set` keeps something at the index, of this type, for which its caller has
+        // vouched.
+        unsafe { host.data(self.index()?).cast::<T>().as_ref() }
+    }
+
+    /// Makes `host` point at `value`.
+    ///
+    /// # Safety
+    /// `value` must live as long as `host` is used, and be used by one thread.
+    pub unsafe fn set(&self, host: &H, value: &T) -> Result<(), SslError> {
+        let index = self.index().ok_or_else(|| SslError::take("CRYPTO_get_ex_new_index"))?;
+        host.set_data(index, ptr::from_ref(value).cast_mut().cast())
+    }
+}
+
+/// A place for a `T` with each `H`, which owns it. One for the life of the process: a `static`.
+pub struct Slot<H, T>(Index, PhantomData<fn(&H) -> T>);
+
+impl<H: Host, T> Slot<H, T> {
+    /// # Safety
+    /// Hosts that something is attached to must be used, and freed, by one thread, unless `T` is
+    /// for several.
+    pub const unsafe fn new() -> Self {
+        Self(Index::new(), PhantomData)
+    }
+
+    fn index(&self) -> Option<c_int> {
+        // SAFETY: the callback takes what `get_or_make` leaves.
+        unsafe { self.0.get::<H>(Some(free::<T>)) }
     }
 
     /// What is kept with `host`.
@@ -136,6 +219,7 @@ mod tests {
     use std::rc::Rc;
 
     use openssl::pkey::PKey;
+    use openssl::ssl::{Ssl, SslContext, SslMethod};
     use openssl::x509::store::X509StoreBuilder;
 
     use super::*;
@@ -172,6 +256,24 @@ mod tests {
         let of_store = attach(&OF_STORES, &store);
         drop(store);
         assert_eq!(Rc::strong_count(&of_store), 1);
+    }
+
+    #[test]
+    fn a_pointer_is_for_its_host_alone() {
+        static SLOT: PointerSlot<SslRef, u32> = PointerSlot::new();
+        static OF_CONTEXTS: PointerSlot<SslContextRef, u32> = PointerSlot::new();
+
+        let context = SslContext::builder(SslMethod::tls()).unwrap().build();
+        let [one, two] = [(); 2].map(|()| Ssl::new(&context).unwrap());
+        assert_eq!(SLOT.get(&*one), None);
+        // SAFETY: a constant lives for ever, and is for several threads.
+        unsafe {
+            SLOT.set(&*one, &1).unwrap();
+            SLOT.set(&*one, &2).unwrap();
+            OF_CONTEXTS.set(&*context, &3).unwrap();
+        }
+        assert_eq!((SLOT.get(&*one), SLOT.get(&*two)), (Some(&2), None));
+        assert_eq!(OF_CONTEXTS.get(&*context), Some(&3));
     }
 
     #[test]

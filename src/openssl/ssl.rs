@@ -3,7 +3,6 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
 
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
@@ -319,71 +318,6 @@ pub fn disable_session_reuse(ssl: &SslRef) -> Result<(), SslError> {
     unsafe {
         sys::SSL_set_not_resumable_session_callback(ssl.as_ptr(), Some(not_resumable));
         SslError::check("SSL_set_num_tickets", openssl_sys::SSL_set_num_tickets(ssl.as_ptr(), 0))
-    }
-}
-
-/// An index for data of ours that an SSL points at. Made once for the life of the process, however
-/// often the configuration is read.
-pub struct SslIndex(OnceLock<Option<c_int>>);
-
-impl SslIndex {
-    pub const fn new() -> Self {
-        Self(OnceLock::new())
-    }
-
-    fn get(&self) -> Option<c_int> {
-        // SAFETY: no callbacks are registered; the data belongs to pools of nginx.
-        *self.0.get_or_init(|| unsafe {
-            let index = openssl_sys::SSL_get_ex_new_index(0, ptr::null_mut(), None, None, None);
-            (index >= 0).then_some(index)
-        })
-    }
-
-    /// What [`SslIndex::set`] was given.
-    pub fn data(&self, ssl: &SslRef) -> Option<NonNull<c_void>> {
-        // SAFETY: the SSL and the index are valid.
-        NonNull::new(unsafe { openssl_sys::SSL_get_ex_data(ssl.as_ptr(), self.get()?) })
-    }
-
-    /// Makes the SSL point at `data`.
-    pub fn set(&self, ssl: &SslRef, data: NonNull<c_void>) -> Result<(), SslError> {
-        let index = self.get().ok_or_else(|| SslError::take("SSL_get_ex_new_index"))?;
-        // SAFETY: the SSL and the index are valid.
-        SslError::check("SSL_set_ex_data", unsafe {
-            openssl_sys::SSL_set_ex_data(ssl.as_ptr(), index, data.as_ptr())
-        })
-    }
-}
-
-/// As [`SslIndex`], for a context.
-pub struct ContextIndex(OnceLock<Option<c_int>>);
-
-impl ContextIndex {
-    pub const fn new() -> Self {
-        Self(OnceLock::new())
-    }
-
-    fn get(&self) -> Option<c_int> {
-        // SAFETY: as for an SSL.
-        *self.0.get_or_init(|| unsafe {
-            let index = openssl_sys::SSL_CTX_get_ex_new_index(0, ptr::null_mut(), None, None, None);
-            (index >= 0).then_some(index)
-        })
-    }
-
-    /// What [`ContextIndex::set`] was given.
-    pub fn data(&self, context: &SslContextRef) -> Option<NonNull<c_void>> {
-        // SAFETY: the context and the index are valid.
-        NonNull::new(unsafe { openssl_sys::SSL_CTX_get_ex_data(context.as_ptr(), self.get()?) })
-    }
-
-    /// Makes the context point at `data`.
-    pub fn set(&self, context: &SslContextRef, data: NonNull<c_void>) -> Result<(), SslError> {
-        let index = self.get().ok_or_else(|| SslError::take("SSL_CTX_get_ex_new_index"))?;
-        // SAFETY: the context and the index are valid.
-        SslError::check("SSL_CTX_set_ex_data", unsafe {
-            openssl_sys::SSL_CTX_set_ex_data(context.as_ptr(), index, data.as_ptr())
-        })
     }
 }
 

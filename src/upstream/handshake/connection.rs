@@ -17,7 +17,8 @@ use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::time;
 use crate::openssl::client_certificate::ClientCertificate;
 use crate::openssl::error::SslError;
-use crate::openssl::ssl::{self, SslIndex};
+use crate::openssl::slot::PointerSlot;
+use crate::openssl::ssl;
 use crate::status::counters::{self, Counter};
 use crate::upstream::handshake::session_cache::{Session, SessionCache, SessionKey, Validity};
 use crate::upstream::identity::IdentityDigest;
@@ -76,7 +77,7 @@ enum Presented {
     Sent,
 }
 
-static INDEX: SslIndex = SslIndex::new();
+static SLOT: PointerSlot<SslRef, UpstreamConnection> = PointerSlot::new();
 
 /// Why a connection could not be given an identity.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +127,8 @@ pub fn identify(
         sessions = Some(Sessions { cache, key, validity, resumed });
     }
     let connection = pool.keep(UpstreamConnection { sessions, ..connection })?;
-    INDEX.set(ssl, NonNull::from(connection).cast())?;
+    // SAFETY: it is in the pool of the connection, and nginx frees the SSL before that.
+    unsafe { SLOT.set(ssl, connection)? };
     Ok(offer)
 }
 
@@ -242,9 +244,7 @@ impl UpstreamConnection {
 
     /// What we keep for the connection of `ssl`, if it was given an identity.
     pub fn of(ssl: &SslRef) -> Option<&Self> {
-        // SAFETY: our index holds what `identify` has set, which is in the pool of the connection:
-        // nginx frees the SSL before the pool.
-        INDEX.data(ssl).map(|connection| unsafe { connection.cast().as_ref() })
+        SLOT.get(ssl)
     }
 
     /// Whether the service was verified.

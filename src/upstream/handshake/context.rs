@@ -1,13 +1,13 @@
 //! What is known of the TLS contexts of locations.
 
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use openssl::ssl::SslContextRef;
 
 use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::openssl::error::SslError;
-use crate::openssl::ssl::{ClientCertificateCallback, ContextIndex, InfoCallback};
+use crate::openssl::slot::PointerSlot;
+use crate::openssl::ssl::{ClientCertificateCallback, InfoCallback};
 use crate::upstream::handshake::trust::LocationTrust;
 use crate::upstream::identity::ContextId;
 
@@ -22,7 +22,7 @@ pub struct ContextState {
     pub trust: LocationTrust,
 }
 
-static INDEX: ContextIndex = ContextIndex::new();
+static SLOT: PointerSlot<SslContextRef, ContextState> = PointerSlot::new();
 
 /// Why the hook could not be put on a context.
 #[derive(Debug)]
@@ -46,13 +46,13 @@ impl ContextState {
     /// Keeps it for `context`.
     pub fn keep(self, pool: Pool<'_>, context: &SslContextRef) -> Result<(), InstallError> {
         let state = pool.keep(self).map_err(InstallError::OutOfMemory)?;
-        INDEX.set(context, NonNull::from(state).cast()).map_err(InstallError::Ssl)
+        // SAFETY: the context belongs to the configuration whose pool this is.
+        unsafe { SLOT.set(context, state) }.map_err(InstallError::Ssl)
     }
 
     /// What is kept for `context`.
     pub fn of(context: &SslContextRef) -> Option<&Self> {
-        // SAFETY: our index holds what `keep` has set, which lives as long as the context.
-        INDEX.data(context).map(|state| unsafe { state.cast().as_ref() })
+        SLOT.get(context)
     }
 }
 

@@ -5,7 +5,10 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-use ngx::ffi::ngx_http_upstream_srv_conf_t;
+use ngx::ffi::{
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF_OFFSET,
+    ngx_http_upstream_srv_conf_t,
+};
 
 use crate::client::asking::Asking;
 use crate::client::binding;
@@ -14,11 +17,13 @@ use crate::client::protocols::Protocols;
 use crate::client::session_source::Sessions;
 use crate::nginx::conf_parser::{ConfParser, Level};
 use crate::nginx::cycle::Cycle;
+use crate::nginx::directive::ConfLevel;
 use crate::nginx::peer::Peer;
 use crate::nginx::request::Request;
 use crate::nginx::round_robin::{self, Balancer};
 use crate::nginx::server::Server;
 use crate::nginx::this_module;
+use crate::nginx::variable::VariableIndex;
 use crate::status::zone::Zone;
 use crate::upstream::handshake::connection::SharedSessionCache;
 use crate::upstream::handshake::lua_handshake::{LuaHandshake, LuaHandshakeConf};
@@ -46,6 +51,8 @@ pub struct MainConf {
     pub trusted_files: RefCell<TrustedFiles>,
     /// What nginx does with requests that go to an upstream.
     pub pass_handlers: pass::Handlers,
+    /// Where `$ssl_client_verify` is.
+    pub ssl_client_verify: OnceCell<VariableIndex>,
     /// Which directives say what servers speak.
     pub protocols: OnceCell<Protocols>,
     /// Whether Lua code may ask clients for a certificate.
@@ -112,6 +119,21 @@ impl LocationConf {
         self.allow_plaintext.merge(&around.allow_plaintext);
         self.lua_handshake.merge(&around.lua_handshake);
     }
+}
+
+// SAFETY: `module.rs` makes these of the levels.
+unsafe impl ConfLevel for MainConf {
+    const OFFSET: usize = NGX_HTTP_MAIN_CONF_OFFSET;
+}
+
+// SAFETY: `module.rs` makes these of the levels.
+unsafe impl ConfLevel for ServerConf {
+    const OFFSET: usize = NGX_HTTP_SRV_CONF_OFFSET;
+}
+
+// SAFETY: `module.rs` makes these of the levels.
+unsafe impl ConfLevel for LocationConf {
+    const OFFSET: usize = NGX_HTTP_LOC_CONF_OFFSET;
 }
 
 // ---- while a configuration is read --------------------------------------------------------------

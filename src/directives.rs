@@ -1,23 +1,19 @@
 //! The directives of the module.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::CStr;
 use std::num::NonZeroUsize;
-use std::ptr;
 use std::rc::Rc;
 
 use ngx::ffi::{
     NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE12, NGX_HTTP_LOC_CONF,
-    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF,
-    NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t,
+    NGX_HTTP_MAIN_CONF, NGX_HTTP_SRV_CONF, NGX_HTTP_UPS_CONF, ngx_command_t,
 };
 
 use crate::client::header_names::Stripping;
 use crate::conf::{LocationConf, MainConf, ServerConf};
-use crate::nginx::conf_parser::{ConfParser, NGX_CONF_ERROR, NGX_CONF_OK};
+use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::configuration::milliseconds;
-use crate::nginx::connection::process_log;
-use crate::nginx::directive::SetDirective;
-use crate::nginx::panic::guard;
+use crate::nginx::directive::{Directive, command};
 use crate::nginx::server;
 use crate::status::location;
 use crate::status::zone::{Zone, ZoneError};
@@ -28,69 +24,18 @@ use crate::upstream::peer::keepalive::{Keepalive, KeepaliveSettings};
 
 /// The directives, as nginx looks for them.
 pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 8] = [
-    ngx_command_t {
-        name: string(c"kong_tls_certificate_verify"),
-        type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE12)
-            as ngx_uint_t,
-        set: Some(certificate_verify),
-        conf: NGX_HTTP_LOC_CONF_OFFSET,
-        offset: 0,
-        post: ptr::null_mut(),
-    },
-    location_flag(c"kong_tls_required", required),
-    location_flag(c"kong_tls_allow_plaintext", allow_plaintext),
-    ngx_command_t {
-        name: string(c"kong_tls_session_cache"),
-        type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE) as ngx_uint_t,
-        set: Some(session_cache),
-        conf: NGX_HTTP_MAIN_CONF_OFFSET,
-        offset: 0,
-        post: ptr::null_mut(),
-    },
-    ngx_command_t {
-        name: string(c"kong_tls_keepalive"),
-        type_: (NGX_HTTP_UPS_CONF | NGX_CONF_1MORE) as ngx_uint_t,
-        set: Some(keepalive),
-        conf: NGX_HTTP_SRV_CONF_OFFSET,
-        offset: 0,
-        post: ptr::null_mut(),
-    },
-    ngx_command_t {
-        name: string(c"kong_tls_status"),
-        type_: (NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS) as ngx_uint_t,
-        set: Some(status),
-        conf: NGX_HTTP_MAIN_CONF_OFFSET,
-        offset: 0,
-        post: ptr::null_mut(),
-    },
-    ngx_command_t {
-        name: string(c"kong_tls_strip_headers"),
-        type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_1MORE) as ngx_uint_t,
-        set: Some(strip_headers),
-        conf: NGX_HTTP_SRV_CONF_OFFSET,
-        offset: 0,
-        post: ptr::null_mut(),
-    },
+    command::<CertificateVerify>(),
+    command::<Required>(),
+    command::<AllowPlaintext>(),
+    command::<SessionCache>(),
+    command::<KeepaliveDirective>(),
+    command::<Status>(),
+    command::<StripHeaders>(),
     ngx_command_t::empty(),
 ];
 
-/// A directive that is `on` or `off`, in `http`, `server` and `location`.
-const fn location_flag(name: &'static CStr, set: SetDirective) -> ngx_command_t {
-    ngx_command_t {
-        name: string(name),
-        type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1)
-            as ngx_uint_t,
-        set: Some(set),
-        conf: NGX_HTTP_LOC_CONF_OFFSET,
-        offset: 0,
-        post: ptr::null_mut(),
-    }
-}
-
-/// nginx compares the names of directives as C strings.
-const fn string(name: &'static CStr) -> ngx_str_t {
-    ngx_str_t { len: name.to_bytes().len(), data: name.as_ptr().cast_mut().cast() }
-}
+/// In `http`, `server` and `location`.
+const EVERYWHERE: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF;
 
 /// What is wrong with a directive.
 #[derive(Debug, thiserror::Error)]
@@ -110,23 +55,23 @@ const POSITIVE: &str = "a number greater than 0";
 const NUMBER: &str = "a number";
 const TIME: &str = "a time";
 
-unsafe extern "C" fn certificate_verify(
-    cf: *mut ngx_conf_t,
-    _command: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    // SAFETY: nginx calls with a valid `cf`, and with our configuration of the location.
-    unsafe {
-        directive(cf, "kong_tls_certificate_verify", |parser, value, parameters| {
-            let location_conf: &LocationConf = &*conf.cast();
-            let parsed = parse_certificate_verify(value, parameters)?;
-            let written = (parsed, parser.place());
-            location_conf
-                .enforcement
-                .directive
-                .set(written)
-                .map_err(|_| InvalidDirective::Duplicate)
-        })
+/// `kong_tls_certificate_verify`
+struct CertificateVerify;
+
+impl Directive for CertificateVerify {
+    const NAME: &'static CStr = c"kong_tls_certificate_verify";
+    const TYPE: u32 = EVERYWHERE | NGX_CONF_TAKE12;
+    type Conf = LocationConf;
+    type Error = InvalidDirective;
+
+    fn read(
+        parser: ConfParser<'_>,
+        conf: &LocationConf,
+        value: &[u8],
+        parameters: &[&[u8]],
+    ) -> Result<(), InvalidDirective> {
+        let written = (parse_certificate_verify(value, parameters)?, parser.place());
+        conf.enforcement.directive.set(written).map_err(|_| InvalidDirective::Duplicate)
     }
 }
 
@@ -147,60 +92,77 @@ fn parse_certificate_verify(
     }
 }
 
-unsafe extern "C" fn required(
-    cf: *mut ngx_conf_t,
-    _command: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    // SAFETY: nginx calls with a valid `cf`, and with our configuration of the location.
-    unsafe { flag(cf, "kong_tls_required", &(*conf.cast::<LocationConf>()).required) }
-}
+/// `kong_tls_required`
+struct Required;
 
-unsafe extern "C" fn allow_plaintext(
-    cf: *mut ngx_conf_t,
-    _command: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    // SAFETY: nginx calls with a valid `cf`, and with our configuration of the location.
-    unsafe { flag(cf, "kong_tls_allow_plaintext", &(*conf.cast::<LocationConf>()).allow_plaintext) }
-}
+impl Directive for Required {
+    const NAME: &'static CStr = c"kong_tls_required";
+    const TYPE: u32 = EVERYWHERE | NGX_CONF_TAKE1;
+    type Conf = LocationConf;
+    type Error = InvalidDirective;
 
-/// Reads a directive that is `on` or `off`.
-///
-/// # Safety
-/// `cf` must be valid, and at a directive.
-unsafe fn flag(cf: *mut ngx_conf_t, name: &str, flag: &Inherited) -> *mut c_char {
-    // SAFETY: `cf` is valid, and at a directive, by contract.
-    unsafe {
-        directive(cf, name, |_, value, _| {
-            let is_on = match value {
-                b"on" => true,
-                b"off" => false,
-                _ => {
-                    return Err(InvalidDirective::Value {
-                        name: "value",
-                        given: value.to_vec(),
-                        expected: ON_OR_OFF,
-                    });
-                }
-            };
-            flag.set(is_on).map_err(|Duplicate| InvalidDirective::Duplicate)
-        })
+    fn read(
+        _parser: ConfParser<'_>,
+        conf: &LocationConf,
+        value: &[u8],
+        _parameters: &[&[u8]],
+    ) -> Result<(), InvalidDirective> {
+        set_flag(&conf.required, value)
     }
 }
 
-unsafe extern "C" fn session_cache(
-    cf: *mut ngx_conf_t,
-    _command: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    // SAFETY: nginx calls with a valid `cf`, and with our configuration of `http {}`.
-    unsafe {
-        directive(cf, "kong_tls_session_cache", |_, entries, parameters| {
-            let main_conf: &MainConf = &*conf.cast();
-            let parsed = parse_session_cache(entries, parameters)?;
-            main_conf.session_cache.set(parsed).map_err(|_| InvalidDirective::Duplicate)
-        })
+/// `kong_tls_allow_plaintext`
+struct AllowPlaintext;
+
+impl Directive for AllowPlaintext {
+    const NAME: &'static CStr = c"kong_tls_allow_plaintext";
+    const TYPE: u32 = EVERYWHERE | NGX_CONF_TAKE1;
+    type Conf = LocationConf;
+    type Error = InvalidDirective;
+
+    fn read(
+        _parser: ConfParser<'_>,
+        conf: &LocationConf,
+        value: &[u8],
+        _parameters: &[&[u8]],
+    ) -> Result<(), InvalidDirective> {
+        set_flag(&conf.allow_plaintext, value)
+    }
+}
+
+/// Reads `on` or `off`.
+fn set_flag(flag: &Inherited, value: &[u8]) -> Result<(), InvalidDirective> {
+    let is_on = match value {
+        b"on" => true,
+        b"off" => false,
+        _ => {
+            return Err(InvalidDirective::Value {
+                name: "value",
+                given: value.to_vec(),
+                expected: ON_OR_OFF,
+            });
+        }
+    };
+    flag.set(is_on).map_err(|Duplicate| InvalidDirective::Duplicate)
+}
+
+/// `kong_tls_session_cache`
+struct SessionCache;
+
+impl Directive for SessionCache {
+    const NAME: &'static CStr = c"kong_tls_session_cache";
+    const TYPE: u32 = NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE;
+    type Conf = MainConf;
+    type Error = InvalidDirective;
+
+    fn read(
+        _parser: ConfParser<'_>,
+        conf: &MainConf,
+        entries: &[u8],
+        parameters: &[&[u8]],
+    ) -> Result<(), InvalidDirective> {
+        let parsed = parse_session_cache(entries, parameters)?;
+        conf.session_cache.set(parsed).map_err(|_| InvalidDirective::Duplicate)
     }
 }
 
@@ -224,18 +186,23 @@ fn parse_session_cache(
     Ok(Some(settings))
 }
 
-unsafe extern "C" fn keepalive(
-    cf: *mut ngx_conf_t,
-    _command: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    // SAFETY: nginx calls with a valid `cf`, and with our configuration of the `upstream {}` block.
-    unsafe {
-        directive(cf, "kong_tls_keepalive", |_, connections, parameters| {
-            let block_conf: &ServerConf = &*conf.cast();
-            let keepalive = Keepalive::new(parse_keepalive(connections, parameters)?);
-            block_conf.keepalive.set(keepalive).map_err(|_| InvalidDirective::Duplicate)
-        })
+/// `kong_tls_keepalive`
+struct KeepaliveDirective;
+
+impl Directive for KeepaliveDirective {
+    const NAME: &'static CStr = c"kong_tls_keepalive";
+    const TYPE: u32 = NGX_HTTP_UPS_CONF | NGX_CONF_1MORE;
+    type Conf = ServerConf;
+    type Error = InvalidDirective;
+
+    fn read(
+        _parser: ConfParser<'_>,
+        conf: &ServerConf,
+        connections: &[u8],
+        parameters: &[&[u8]],
+    ) -> Result<(), InvalidDirective> {
+        let keepalive = Keepalive::new(parse_keepalive(connections, parameters)?);
+        conf.keepalive.set(keepalive).map_err(|_| InvalidDirective::Duplicate)
     }
 }
 
@@ -260,19 +227,23 @@ fn parse_keepalive(
     Ok(settings)
 }
 
-unsafe extern "C" fn strip_headers(
-    cf: *mut ngx_conf_t,
-    _command: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    // SAFETY: nginx calls with a valid `cf`, and with our configuration of the server, or `http
-    // {}`.
-    unsafe {
-        directive(cf, "kong_tls_strip_headers", |_, value, names| {
-            let server_conf: &ServerConf = &*conf.cast();
-            let parsed = Rc::new(parse_strip_headers(value, names)?);
-            server_conf.strip_headers.set(parsed).map_err(|_| InvalidDirective::Duplicate)
-        })
+/// `kong_tls_strip_headers`
+struct StripHeaders;
+
+impl Directive for StripHeaders {
+    const NAME: &'static CStr = c"kong_tls_strip_headers";
+    const TYPE: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_1MORE;
+    type Conf = ServerConf;
+    type Error = InvalidDirective;
+
+    fn read(
+        _parser: ConfParser<'_>,
+        conf: &ServerConf,
+        value: &[u8],
+        names: &[&[u8]],
+    ) -> Result<(), InvalidDirective> {
+        let parsed = Rc::new(parse_strip_headers(value, names)?);
+        conf.strip_headers.set(parsed).map_err(|_| InvalidDirective::Duplicate)
     }
 }
 
@@ -311,49 +282,28 @@ fn is_header_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(is_good)
 }
 
-unsafe extern "C" fn status(
-    cf: *mut ngx_conf_t,
-    _command: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    // SAFETY: nginx calls with a valid `cf` in a location, and with our configuration of `http {}`.
-    unsafe {
-        directive(cf, "kong_tls_status", |parser, _, _| {
-            let main_conf: &MainConf = &*conf.cast();
-            let zone = Zone::add(parser)?;
-            main_conf.status.get_or_init(|| zone);
-            if let Some(location) = parser.location() {
-                location.set_handler(Some(location::handle));
-            }
-            Ok(())
-        })
-    }
-}
+/// `kong_tls_status`
+struct Status;
 
-/// Gives `read` the arguments of the directive `name`, the first apart, and says what is wrong with
-/// them.
-///
-/// # Safety
-/// `cf` must be valid, inside of `http {}`, and at a directive.
-unsafe fn directive(
-    cf: *mut ngx_conf_t,
-    name: &str,
-    read: impl FnOnce(ConfParser<'_>, &[u8], &[&[u8]]) -> Result<(), InvalidDirective>,
-) -> *mut c_char {
-    guard(name, process_log(), NGX_CONF_ERROR, || {
-        // SAFETY: the caller vouches for the parser.
-        let parser = unsafe { ConfParser::from_ptr(cf) };
-        let arguments = parser.arguments();
-        let (first, others) =
-            arguments.split_first().map_or((&[][..], &[][..]), |(first, others)| (*first, others));
-        match read(parser, first, others) {
-            Ok(()) => NGX_CONF_OK,
-            Err(error) => {
-                parser.error(format_args!("\"{name}\" directive {error}"));
-                NGX_CONF_ERROR
-            }
+impl Directive for Status {
+    const NAME: &'static CStr = c"kong_tls_status";
+    const TYPE: u32 = NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS;
+    type Conf = MainConf;
+    type Error = InvalidDirective;
+
+    fn read(
+        parser: ConfParser<'_>,
+        conf: &MainConf,
+        _value: &[u8],
+        _parameters: &[&[u8]],
+    ) -> Result<(), InvalidDirective> {
+        let zone = Zone::add(parser)?;
+        conf.status.get_or_init(|| zone);
+        if let Some(location) = parser.location() {
+            location.set_handler(Some(location::handle));
         }
-    })
+        Ok(())
+    }
 }
 
 /// The parts of `name=value`.

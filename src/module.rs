@@ -115,7 +115,7 @@ enum ConfigurationError {
     #[error(transparent)]
     Package(#[from] crate::nginx::lua::PackageNotRegistered),
     #[error(transparent)]
-    Variable(#[from] variables::RegistrationFailed),
+    Variable(#[from] crate::nginx::variable::RegistrationFailed),
     #[error(transparent)]
     Ssl(#[from] crate::openssl::error::SslError),
     #[error(transparent)]

@@ -52,4 +52,6 @@ pub mod upstream;
 #[cfg(not(any(test, fuzzing)))]
 pub mod url;
 #[cfg(not(any(test, fuzzing)))]
+pub mod variable;
+#[cfg(not(any(test, fuzzing)))]
 pub mod version;

@@ -1,16 +1,82 @@
-//! Directives of other modules, which we read along while a configuration is read.
+//! Directives: ours, and those of other modules, which we read along while a configuration is read.
 
 use std::ffi::{CStr, c_char, c_void};
+use std::fmt::Display;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use ngx::ffi::{ngx_command_t, ngx_conf_t};
+use ngx::ffi::{ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t};
 
 use crate::nginx::conf_parser::{ConfParser, NGX_CONF_ERROR, NGX_CONF_OK};
 use crate::nginx::configuration::bytes;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::this_module;
+
+/// A directive of ours.
+pub trait Directive {
+    const NAME: &'static CStr;
+    /// Where it may stand, and how many arguments it takes: `NGX_HTTP_*_CONF`, `NGX_CONF_*`.
+    const TYPE: u32;
+    /// What it is written into.
+    type Conf: ConfLevel;
+    /// What is wrong with it.
+    type Error: Display;
+
+    /// Reads its first argument and the others.
+    fn read(
+        parser: ConfParser<'_>,
+        conf: &Self::Conf,
+        value: &[u8],
+        parameters: &[&[u8]],
+    ) -> Result<(), Self::Error>;
+}
+
+/// What we keep of a block.
+///
+/// # Safety
+/// The module must keep this type at the offset.
+pub unsafe trait ConfLevel {
+    /// `NGX_HTTP_*_CONF_OFFSET`
+    const OFFSET: usize;
+}
+
+/// The directive as nginx looks for it.
+pub const fn command<T: Directive>() -> ngx_command_t {
+    let name = T::NAME;
+    ngx_command_t {
+        name: ngx_str_t { len: name.to_bytes().len(), data: name.as_ptr().cast_mut().cast() },
+        type_: T::TYPE as ngx_uint_t,
+        set: Some(set_own::<T>),
+        conf: T::Conf::OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    }
+}
+
+/// nginx calls where it reads one of our directives. What is wrong with it is an `[emerg]` line.
+unsafe extern "C" fn set_own<T: Directive>(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    let name = T::NAME.to_str().unwrap_or_default();
+    guard(name, process_log(), NGX_CONF_ERROR, || {
+        // SAFETY: nginx calls with a valid `cf`, inside of `http {}`, at the directive, and with what
+        // the module keeps at the offset.
+        let (parser, conf) = unsafe { (ConfParser::from_ptr(cf), &*conf.cast::<T::Conf>()) };
+        let arguments = parser.arguments();
+        let (first, others) =
+            arguments.split_first().map_or((&[][..], &[][..]), |(first, others)| (*first, others));
+        match T::read(parser, conf, first, others) {
+            Ok(()) => NGX_CONF_OK,
+            Err(error) => {
+                parser.error(format_args!("\"{name}\" directive {error}"));
+                NGX_CONF_ERROR
+            }
+        }
+    })
+}
 
 /// What nginx calls when it reads a directive.
 pub type SetDirective =

@@ -172,12 +172,13 @@ impl RequestState {
 
     /// What `set_client_verify` was given for `request`, or for the one that it is a subrequest of:
     /// it is about the client's connection, which they share.
-    pub fn client_verify_of(request: Request<'_>) -> Option<NonNull<[u8]>> {
+    pub fn client_verify_of(request: Request<'_>) -> Option<&[u8]> {
         let mut request = Some(request);
         while let Some(current) = request {
             let state = Self::find(current);
             if let Some(value) = state.and_then(|state| state.client_verify.get()) {
-                return Some(value);
+                // SAFETY: it is in the pool that the requests share.
+                return Some(unsafe { value.as_ref() });
             }
             request = current.parent();
         }

@@ -1,0 +1,148 @@
+//! Variables of ours.
+
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+
+use ngx::ffi::{
+    NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_OK, ngx_http_add_variable,
+    ngx_http_get_indexed_variable, ngx_http_get_variable_index, ngx_http_request_t,
+    ngx_http_variable_value_t, ngx_int_t, ngx_uint_t,
+};
+
+use crate::nginx::bitfields;
+use crate::nginx::conf_parser::ConfParser;
+use crate::nginx::configuration::string;
+use crate::nginx::connection::process_log;
+use crate::nginx::panic::guard;
+use crate::nginx::request::Request;
+
+/// nginx could not register a variable; it has logged why.
+#[derive(Debug, thiserror::Error)]
+#[error("could not register a variable")]
+pub struct RegistrationFailed;
+
+/// A variable could not be evaluated: the request fails.
+pub struct EvaluationFailed;
+
+/// Gives a variable its value for a request.
+pub type Evaluate = fn(Request<'_>, Value<'_>) -> Result<(), EvaluationFailed>;
+
+/// Variables that a module has.
+pub trait Variables {
+    /// Their names, and how they get their values.
+    const ALL: &'static [(&'static str, Evaluate)];
+
+    /// Registers all of them. To be called in *preconfiguration*.
+    fn register(parser: ConfParser<'_>) -> Result<(), RegistrationFailed>
+    where
+        Self: Sized,
+    {
+        for (number, (name, _)) in Self::ALL.iter().enumerate() {
+            let mut name = string(name);
+            // What a variable has to say changes in the course of a request.
+            let flags = NGX_HTTP_VAR_NOCACHEABLE as ngx_uint_t;
+            // SAFETY: nginx copies the name, and the variable is one of its configuration.
+            unsafe {
+                let variable = ngx_http_add_variable(parser.as_ptr(), &raw mut name, flags);
+                let variable = NonNull::new(variable).ok_or(RegistrationFailed)?.as_mut();
+                variable.get_handler = Some(evaluate::<Self>);
+                variable.data = number;
+            }
+        }
+        Ok(())
+    }
+}
+
+unsafe extern "C" fn evaluate<T: Variables>(
+    r: *mut ngx_http_request_t,
+    value: *mut ngx_http_variable_value_t,
+    number: usize,
+) -> ngx_int_t {
+    let Some((name, evaluate)) = T::ALL.get(number) else {
+        return NGX_ERROR as ngx_int_t;
+    };
+    guard(name, process_log(), NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx calls with a valid request and a place for the value.
+        let (request, value) = unsafe {
+            (
+                Request::from_ptr(NonNull::new_unchecked(r)),
+                Value(NonNull::new_unchecked(value), PhantomData),
+            )
+        };
+        match evaluate(request, value) {
+            Ok(()) => NGX_OK as ngx_int_t,
+            Err(EvaluationFailed) => NGX_ERROR as ngx_int_t,
+        }
+    })
+}
+
+/// The place for the value of a variable.
+pub struct Value<'a>(
+    NonNull<ngx_http_variable_value_t>,
+    PhantomData<&'a mut ngx_http_variable_value_t>,
+);
+
+impl Value<'_> {
+    /// Sets it to a text in the pool of the request, or of its configuration.
+    ///
+    /// # Safety
+    /// `text` must live as long as the request.
+    pub unsafe fn set(self, text: NonNull<[u8]>) {
+        let place = self.0.as_ptr();
+        // SAFETY: the place is valid.
+        unsafe {
+            bitfields::set_variable_len(place, text.len() as u32);
+            bitfields::set_variable_valid(place, 1);
+            bitfields::set_variable_no_cacheable(place, 0);
+            bitfields::set_variable_not_found(place, 0);
+            (*place).data = text.as_ptr().cast();
+        }
+    }
+
+    /// Sets it to a copy of `text`.
+    pub fn set_text(self, request: Request<'_>, text: &str) -> Result<(), EvaluationFailed> {
+        let text = request.pool().copy_bytes(text.as_bytes()).map_err(|_| EvaluationFailed)?;
+        // SAFETY: it is in the pool of the request.
+        unsafe { self.set(text) };
+        Ok(())
+    }
+
+    /// There is no value.
+    pub fn set_not_found(self) {
+        // SAFETY: the place is valid.
+        unsafe { bitfields::set_variable_not_found(self.0.as_ptr(), 1) }
+    }
+
+    /// Sets it to the value of another variable.
+    pub fn set_other(
+        self,
+        request: Request<'_>,
+        other: VariableIndex,
+    ) -> Result<(), EvaluationFailed> {
+        let place = self.0.as_ptr();
+        // SAFETY: the index is one of the configuration, and the place is valid.
+        unsafe {
+            let value = ngx_http_get_indexed_variable(request.as_ptr(), other.0);
+            if value.is_null() {
+                return Err(EvaluationFailed);
+            }
+            ptr::copy_nonoverlapping(value, place, 1);
+            bitfields::set_variable_no_cacheable(place, 0);
+        }
+        Ok(())
+    }
+}
+
+/// Where a variable is in each request.
+#[derive(Clone, Copy)]
+pub struct VariableIndex(ngx_uint_t);
+
+impl VariableIndex {
+    /// That of the variable `name`. To be called while the configuration is read.
+    pub fn of(parser: ConfParser<'_>, name: &'static str) -> Result<Self, RegistrationFailed> {
+        let mut name = string(name);
+        // SAFETY: nginx copies the name.
+        let index = unsafe { ngx_http_get_variable_index(parser.as_ptr(), &raw mut name) };
+        usize::try_from(index).map(Self).map_err(|_| RegistrationFailed)
+    }
+}

@@ -2,13 +2,9 @@
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::ptr::NonNull;
 use std::rc::Rc;
 
-use ngx::ffi::{
-    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF_OFFSET,
-    ngx_http_upstream_srv_conf_t,
-};
+use ngx::ffi::{NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF_OFFSET};
 
 use crate::client::asking::Asking;
 use crate::client::binding;
@@ -18,11 +14,11 @@ use crate::client::session_source::Sessions;
 use crate::nginx::conf_parser::{ConfParser, Level};
 use crate::nginx::cycle::Cycle;
 use crate::nginx::directive::ConfLevel;
-use crate::nginx::peer::Peer;
 use crate::nginx::request::Request;
-use crate::nginx::round_robin::{self, Balancer};
+use crate::nginx::round_robin::Balancer;
 use crate::nginx::server::Server;
 use crate::nginx::this_module;
+use crate::nginx::upstream_block::UpstreamBlock;
 use crate::nginx::variable::VariableIndex;
 use crate::status::zone::Zone;
 use crate::upstream::handshake::connection::SharedSessionCache;
@@ -180,12 +176,9 @@ impl ServerConf {
     }
 
     /// Of an `upstream {}` block, unless nginx has made it itself.
-    ///
-    /// # Safety
-    /// `block` must be valid, and outlive `'a`.
-    unsafe fn of_block<'a>(block: NonNull<ngx_http_upstream_srv_conf_t>) -> Option<&'a Self> {
-        // SAFETY: a block has ours in its place; one that nginx has made itself has no such array.
-        unsafe { Some(this_module::index().of::<Self>(block.as_ref().srv_conf)?.as_ref()) }
+    fn of_block<'a>(block: UpstreamBlock) -> Option<&'a Self> {
+        // SAFETY: ours is in its place.
+        unsafe { block.configuration(this_module::index()) }
     }
 }
 
@@ -262,32 +255,16 @@ pub fn lua_handshake(request: Request<'_>) -> Option<LuaHandshake> {
 // ---- of a block ---------------------------------------------------------------------------------
 
 /// The idle connections of `block`, if it has `kong_tls_keepalive`.
-///
-/// # Safety
-/// `block` must be valid for `'a`.
-pub unsafe fn keepalive<'a>(block: NonNull<ngx_http_upstream_srv_conf_t>) -> Option<&'a Keepalive> {
-    // SAFETY: the caller vouches for the block.
-    unsafe { ServerConf::of_block(block)?.keepalive.get() }
+pub fn keepalive<'a>(block: UpstreamBlock) -> Option<&'a Keepalive> {
+    ServerConf::of_block(block)?.keepalive.get()
 }
 
 /// Whether `block` has nginx's own `keepalive`.
-///
-/// # Safety
-/// `block` must be valid.
-pub unsafe fn has_nginx_keepalive(block: NonNull<ngx_http_upstream_srv_conf_t>) -> bool {
-    // SAFETY: the caller vouches for the block.
-    unsafe { ServerConf::of_block(block) }.is_some_and(|conf| conf.nginx_keepalive.get())
+pub fn has_nginx_keepalive(block: UpstreamBlock) -> bool {
+    ServerConf::of_block(block).is_some_and(|conf| conf.nginx_keepalive.get())
 }
 
-/// Makes the attempt at `peer`, which is about to be released, say nothing of it.
-///
-/// # Safety
-/// `block` must be valid, and that of the peer.
-pub unsafe fn forget_attempt(block: NonNull<ngx_http_upstream_srv_conf_t>, peer: Peer<'_>) {
-    // SAFETY: the caller vouches for the block. nginx has made one without a configuration itself.
-    unsafe {
-        let balancer =
-            ServerConf::of_block(block).map_or(Balancer::Default, |conf| conf.balancer.get());
-        round_robin::forget_attempt(block, peer, balancer);
-    }
+/// Who chooses the servers of `block`. nginx has made one without a configuration itself.
+pub fn balancer(block: UpstreamBlock) -> Balancer {
+    ServerConf::of_block(block).map_or(Balancer::Default, |conf| conf.balancer.get())
 }

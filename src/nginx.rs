@@ -29,6 +29,8 @@ pub mod ocsp;
 pub mod panic;
 #[cfg(not(any(test, fuzzing)))]
 pub mod peer;
+#[cfg(not(any(test, fuzzing)))]
+pub mod peer_choice;
 pub mod phases;
 #[cfg(not(any(test, fuzzing)))]
 pub mod pool;
@@ -49,6 +51,8 @@ pub mod this_module;
 pub mod time;
 #[cfg(not(any(test, fuzzing)))]
 pub mod upstream;
+#[cfg(not(any(test, fuzzing)))]
+pub mod upstream_block;
 #[cfg(not(any(test, fuzzing)))]
 pub mod url;
 #[cfg(not(any(test, fuzzing)))]

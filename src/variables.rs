@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use crate::client::{client_verify as overrides, objection};
 use crate::conf;
 use crate::nginx::conf_parser::ConfParser;
+use crate::nginx::peer_choice::PeerChooser;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::variable::{

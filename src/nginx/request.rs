@@ -45,6 +45,10 @@ impl<'a> Request<'a> {
         }
     }
 
+    pub fn as_non_null(self) -> NonNull<ngx_http_request_t> {
+        self.0
+    }
+
     pub fn as_ptr(self) -> *mut ngx_http_request_t {
         self.0.as_ptr()
     }

@@ -12,6 +12,7 @@ use ngx::ffi::{
 
 use crate::nginx::conf_parser::{ConfParser, Level};
 use crate::nginx::peer::Peer;
+use crate::nginx::upstream_block::UpstreamBlock;
 
 unsafe extern "C" {
     /// `bitfields.c`
@@ -74,15 +75,9 @@ impl Balancer {
 /// Makes the attempt at `peer`, which is about to be released, say nothing of it: it was no
 /// failure, and no proof that a server which had failed is well again. `balancer` is what is known
 /// of the block.
-///
-/// # Safety
-/// `block` must be valid, and that of the peer.
-pub unsafe fn forget_attempt(
-    block: NonNull<ngx_http_upstream_srv_conf_t>,
-    peer: Peer<'_>,
-    balancer: Balancer,
-) {
-    // SAFETY: the block is valid by contract.
+pub fn forget_attempt(block: UpstreamBlock, peer: Peer<'_>, balancer: Balancer) {
+    let block = block.as_ptr();
+    // SAFETY: the block is valid.
     let has = unsafe { block.as_ref().peer.init_upstream };
     if balancer.is(has) {
         // SAFETY: a block with a balancer of nginx's has that list.

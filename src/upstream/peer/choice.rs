@@ -4,30 +4,25 @@
 //! no others, and leaves its own where it belongs: nginx keeps idle connections by address alone.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::c_void;
-use std::ptr::{self, NonNull};
+use std::fmt::Display;
+use std::ptr::NonNull;
 
-use ngx::ffi::{
-    NGX_DONE, NGX_ERROR, NGX_HTTP_UPSTREAM_CREATE, NGX_OK, NGX_PEER_FAILED, NGX_PEER_NEXT,
-    ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt,
-    ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt, ngx_http_request_t,
-    ngx_http_upstream_conf_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_srv_conf_t,
-    ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
-};
-
+use ngx::ffi::{ngx_http_request_t, ngx_http_upstream_conf_t};
 use openssl::x509::X509VerifyResult;
 
 use crate::conf;
-use crate::nginx::conf_parser::{ConfParser, Level};
-use crate::nginx::configuration;
+use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::connection::{Connection, close_upstream_connection, process_log};
 use crate::nginx::lua::current_phase;
 use crate::nginx::panic::guard;
 use crate::nginx::peer::Chosen;
+use crate::nginx::peer_choice::{Found, Original, PeerChooser, PeerState};
 use crate::nginx::phases::Phases;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
+use crate::nginx::round_robin;
 use crate::nginx::upstream::Upstream;
+use crate::nginx::upstream_block::{InitUpstream, NotChosen, UpstreamBlock};
 use crate::openssl::ssl;
 use crate::status::counters::{self, Counter};
 use crate::upstream::handshake::connection::UpstreamConnection;
@@ -42,49 +37,26 @@ use crate::upstream::peer::unapplied::{self, Unapplied};
 use crate::upstream::settings::forwarding::UpstreamNames;
 use crate::upstream::settings::request_state::RequestState;
 
-/// Wraps the choice of a peer in every `upstream {}` block, and in those that nginx makes of a
-/// `proxy_pass` with an address. To be called in *postconfiguration*,
-/// when the blocks have their balancers.
+/// Takes part in the choice of a peer in every `upstream {}` block, and in those that nginx makes of a
+/// `proxy_pass` with an address. To be called in *postconfiguration*, when the blocks have their
+/// balancers.
 pub fn postconfiguration(parser: ConfParser<'_>) -> Blocks {
-    let mut balancers = Vec::new();
-
-    // SAFETY: nginx keeps its upstream blocks in an array of this type; this is the only time that
-    // it is used while we change them.
-    unsafe {
-        let Some(main) = parser.module(c"ngx_http_upstream_module").and_then(|module| {
-            parser.configuration::<ngx_http_upstream_main_conf_t>(Level::Main, module.index())
-        }) else {
-            return Blocks::default();
-        };
-        let blocks: &[*mut ngx_http_upstream_srv_conf_t] =
-            configuration::elements(&main.as_ref().upstreams);
-        for block in blocks {
-            balancers.push((*block as usize, (**block).peer.init));
-            (**block).peer.init = Some(init);
-        }
-        let written = blocks
-            .iter()
-            .filter(|block| (***block).flags & NGX_HTTP_UPSTREAM_CREATE as ngx_uint_t != 0);
-        let names = UpstreamNames::new(written.map(|block| configuration::bytes((**block).host)));
-        Blocks::new(balancers, names)
-    }
+    let blocks = UpstreamBlock::all(parser);
+    let names =
+        UpstreamNames::new(blocks.iter().filter(|block| block.is_written()).map(|it| it.host()));
+    let balancers =
+        blocks.into_iter().map(|block| (block, block.wrap_init::<PeerChoice>())).collect();
+    Blocks::new(balancers, names)
 }
 
 /// The choice of a peer for one request: what nginx or another module had set, and for whom.
 ///
 /// Lives in the pool of the request.
 pub struct PeerChoice {
+    original: Original,
     request: NonNull<ngx_http_request_t>,
-    /// After a redirect, a request has another.
-    upstream: *mut ngx_http_upstream_t,
     /// `None` where nginx has made the choice for this request alone: of an address in a variable.
-    block: Option<NonNull<ngx_http_upstream_srv_conf_t>>,
-    get: ngx_event_get_peer_pt,
-    free: ngx_event_free_peer_pt,
-    notify: ngx_event_notify_peer_pt,
-    set_session: ngx_event_set_peer_session_pt,
-    save_session: ngx_event_save_peer_session_pt,
-    data: *mut c_void,
+    block: Option<UpstreamBlock>,
     /// That of the location, whatever the request follows.
     configuration: NonNull<ngx_http_upstream_conf_t>,
     /// Whether Lua code chose the current peer.
@@ -107,39 +79,23 @@ struct Attempt {
     configuration: NonNull<ngx_http_upstream_conf_t>,
 }
 
-unsafe extern "C" fn init(
-    r: *mut ngx_http_request_t,
-    block: *mut ngx_http_upstream_srv_conf_t,
-) -> ngx_int_t {
-    guard("upstream peer initialization", process_log(), NGX_ERROR as ngx_int_t, || {
-        // SAFETY: nginx calls with a valid request and one of its blocks.
-        unsafe {
-            let request = Request::from_ptr(NonNull::new_unchecked(r));
-            let Some(original) = conf::blocks(request).and_then(|known| known.balancer(block))
-            else {
-                request.log().error(format_args!("upstream peer initialization: unknown block"));
-                return NGX_ERROR as ngx_int_t;
-            };
-            let status = original(r, block);
-            if status != NGX_OK as ngx_int_t {
-                return status;
-            }
-            let block = NonNull::new(block);
-            // Also without TLS: a balancer in Lua may turn it on (`set_upstream_tls`), and what
-            // follows a configuration of its own is to be kept by that of its location.
-            let wrapped = adopt(request).and_then(|()| match request.upstream() {
-                Some(upstream) => wrap(request, upstream, block).map(|_| ()),
+impl InitUpstream for PeerChoice {
+    fn init(request: Request<'_>, block: UpstreamBlock) -> Result<(), NotChosen> {
+        let failed = |reason: &dyn Display| {
+            request.log().error(format_args!("upstream peer initialization: {reason}"));
+            NotChosen::failed()
+        };
+        let original = conf::blocks(request).and_then(|known| known.balancer(block));
+        original.ok_or_else(|| failed(&"unknown block"))?.call(request, block)?;
+        // Also without TLS: a balancer in Lua may turn it on (`set_upstream_tls`), and what
+        // follows a configuration of its own is to be kept by that of its location.
+        adopt(request)
+            .and_then(|()| match request.upstream() {
+                Some(upstream) => take_part(request, upstream, Some(block)).map(|_| ()),
                 None => Ok(()),
-            });
-            match wrapped {
-                Ok(()) => NGX_OK as ngx_int_t,
-                Err(error) => {
-                    request.log().error(format_args!("upstream peer initialization: {error}"));
-                    NGX_ERROR as ngx_int_t
-                }
-            }
-        }
-    })
+            })
+            .map_err(|error| failed(&error))
+    }
 }
 
 /// Gives a clone the settings of its parent before either is redirected, and is no longer known for
@@ -148,74 +104,33 @@ fn adopt(request: Request<'_>) -> Result<(), OutOfMemory> {
     RequestState::find_or_inherit(request).map(|_| ())
 }
 
-/// Puts our functions before those that choose the peer.
-fn wrap<'a>(
+fn take_part<'a>(
     request: Request<'a>,
     upstream: Upstream<'a>,
-    block: Option<NonNull<ngx_http_upstream_srv_conf_t>>,
+    block: Option<UpstreamBlock>,
 ) -> Result<&'a PeerChoice, OutOfMemory> {
     let configuration = conf_copy::shared(upstream, RequestState::find(request));
-    // SAFETY: the peer is part of the upstream; nginx uses it after we have returned.
-    unsafe {
-        let peer = &mut *upstream.peer().as_ptr();
-        let choice = request.pool().keep(PeerChoice {
-            request: NonNull::new_unchecked(request.as_ptr()),
-            upstream: upstream.as_ptr(),
-            block,
-            get: peer.get,
-            free: peer.free,
-            notify: peer.notify,
-            set_session: peer.set_session,
-            save_session: peer.save_session,
-            data: peer.data,
-            configuration,
-            is_lua_balanced: Cell::new(false),
-            outcome: RefCell::new(None),
-            once_more: Cell::new(None),
-            is_once_more: Cell::new(false),
-            is_refused: Cell::new(false),
-        })?;
-        peer.get = Some(get);
-        peer.free = Some(free);
-        peer.notify = peer.notify.and(Some(notify));
-        peer.set_session = peer.set_session.and(Some(set_session));
-        peer.save_session = peer.save_session.and(Some(save_session));
-        peer.data = ptr::from_ref(choice).cast_mut().cast();
-        Ok(choice)
-    }
+    PeerChoice::wrap(request.pool(), upstream, |original| PeerChoice {
+        original,
+        request: request.as_non_null(),
+        block,
+        configuration,
+        is_lua_balanced: Cell::new(false),
+        outcome: RefCell::new(None),
+        once_more: Cell::new(None),
+        is_once_more: Cell::new(false),
+        is_refused: Cell::new(false),
+    })
 }
 
 impl PeerChoice {
-    /// The choice of a peer for `upstream`, if it is one that we take part in.
-    pub fn of(upstream: Upstream<'_>) -> Option<&Self> {
-        let ours: unsafe extern "C" fn(*mut ngx_peer_connection_t, *mut c_void) -> ngx_int_t = get;
-        // SAFETY: the peer is valid.
-        let current = unsafe { (*upstream.peer().as_ptr()).get };
-        current.filter(|current| ptr::fn_addr_eq(*current, ours))?;
-        // SAFETY: the data of a peer with our function are ours, but while its balancer chooses:
-        // while one in Lua runs, they are the Lua module's. Both live as long as the request.
-        unsafe {
-            let is_its_own = |choice: &&Self| ptr::eq(choice.upstream, upstream.as_ptr());
-            if let Some(choosing) = CHOOSING.get().as_ref().filter(is_its_own) {
-                return Some(choosing);
-            }
-            (*upstream.peer().as_ptr()).data.cast::<Self>().as_ref()
-        }
-    }
-
-    /// As [`PeerChoice::of`]; takes part from now on where it is not one, because it is no block's.
+    /// The choice of a peer for `upstream`, in which we take part from now on where nobody has made
+    /// us: it is no block's.
     pub fn of_handshake<'a>(
         request: Request<'a>,
         upstream: Upstream<'a>,
     ) -> Result<&'a Self, OutOfMemory> {
-        Self::of(upstream).map_or_else(|| wrap(request, upstream, None), Ok)
-    }
-
-    /// # Safety
-    /// `data` must be what `wrap` has given to nginx, and valid for `'a`.
-    unsafe fn from_data<'a>(data: *mut c_void) -> &'a Self {
-        // SAFETY: by contract.
-        unsafe { &*data.cast() }
+        Self::of(upstream).map_or_else(|| take_part(request, upstream, None), Ok)
     }
 
     /// Whether Lua code (`balancer_by_lua*`) chose the current peer.
@@ -231,16 +146,14 @@ impl PeerChoice {
 
     /// What the block has of `kong_tls_keepalive`.
     pub fn keepalive(&self) -> Option<&Keepalive> {
-        // SAFETY: the block is part of the configuration, which outlives the request.
-        self.block.and_then(|block| unsafe { conf::keepalive(block) })
+        self.block.and_then(conf::keepalive)
     }
 
     /// Whether the block has `keepalive`. Without it, nginx has idle connections all the same since
     /// 1.29.7, by address and location: that is not enough where `kong_tls_keepalive` is to keep
     /// all.
     fn has_nginx_keepalive(&self) -> bool {
-        // SAFETY: as above.
-        self.block.is_some_and(|block| unsafe { conf::has_nginx_keepalive(block) })
+        self.block.is_some_and(conf::has_nginx_keepalive)
     }
 
     /// Gives `f` what became of the last connection that nginx has let go of.
@@ -254,37 +167,31 @@ impl PeerChoice {
     }
 }
 
-thread_local! {
-    /// The choice whose balancer is choosing.
-    static CHOOSING: Cell<*const PeerChoice> = const { Cell::new(ptr::null()) };
-}
-
-unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
-    // SAFETY: nginx calls with the peer that `wrap` changed, and its data.
-    let (upstream, choice) =
-        unsafe { (Upstream::from_peer(NonNull::new_unchecked(pc)), PeerChoice::from_data(data)) };
-    let Some(original) = choice.get else {
-        return NGX_ERROR as ngx_int_t;
-    };
-    choice.is_refused.set(false);
-    let attempt = choice.once_more.take();
-    choice.is_once_more.set(attempt.is_some());
-    if let Some(attempt) = attempt {
-        begin_once_more(choice, upstream, attempt);
-        return NGX_OK as ngx_int_t;
+impl PeerChooser for PeerChoice {
+    fn original(&self) -> &Original {
+        &self.original
     }
-    // A balancer in Lua runs here, and may override settings.
-    let outer = CHOOSING.replace(choice);
-    // SAFETY: as nginx would call it.
-    let status = unsafe {
-        conf_copy::while_choosing(choice.request(), upstream, choice.configuration, || {
-            original(pc, choice.data)
-        })
-    };
-    CHOOSING.set(outer);
-    guard("upstream peer choice", process_log(), NGX_ERROR as ngx_int_t, || {
-        choose(choice, upstream, status)
-    })
+
+    fn get(&self, upstream: Upstream<'_>, original: impl FnOnce() -> Found) -> Found {
+        self.is_refused.set(false);
+        let attempt = self.once_more.take();
+        self.is_once_more.set(attempt.is_some());
+        if let Some(attempt) = attempt {
+            begin_once_more(self, upstream, attempt);
+            return Found::Peer;
+        }
+        // A balancer in Lua runs here, and may override settings.
+        // SAFETY: a peer is chosen, and nothing else; the configuration is that of the location.
+        let found = unsafe {
+            conf_copy::while_choosing(self.request(), upstream, self.configuration, original)
+        };
+        self.is_lua_balanced.set(current_phase(Some(self.request())) == Phases::BALANCER);
+        choose(self, upstream, found)
+    }
+
+    fn free(&self, upstream: Upstream<'_>, state: PeerState, original: impl FnOnce(PeerState)) {
+        release(self, upstream, state, original);
+    }
 }
 
 /// Makes an attempt that was not released once more.
@@ -299,50 +206,55 @@ fn begin_once_more(choice: &PeerChoice, upstream: Upstream<'_>, attempt: Attempt
     upstream.forget_former_attempt(choice.request());
 }
 
-/// Looks for a connection to the peer that was chosen; `status` is what the balancer has said.
-fn choose(choice: &PeerChoice, upstream: Upstream<'_>, status: ngx_int_t) -> ngx_int_t {
-    /// The peer is chosen, and to be connected to.
-    const CONNECT: ngx_int_t = NGX_OK as ngx_int_t;
-    /// The peer is chosen, and its connection was idle.
-    const REUSE: ngx_int_t = NGX_DONE as ngx_int_t;
-
+/// Looks for a connection to the peer that the balancer has `found`.
+fn choose(choice: &PeerChoice, upstream: Upstream<'_>, found: Found) -> Found {
     let request = choice.request();
-    let peer = upstream.peer();
-    let uses_tls = upstream.uses_tls();
-    choice.is_lua_balanced.set(current_phase(Some(request)) == Phases::BALANCER);
-
     let Ok(state) = RequestState::with_upstream_tls(request) else {
-        return NGX_ERROR as ngx_int_t;
+        return Found::Failed;
     };
-    let mut status = status;
-    if status == CONNECT || status == REUSE {
-        if let Err(error) = check_settings(request, upstream, state) {
-            request.log().error(format_args!("{error}"));
-            counters::count(error.counter());
-            choice.is_refused.set(true);
-            return NGX_ERROR as ngx_int_t;
-        }
+    if let Found::Failed | Found::Other(_) = found {
+        return found;
+    }
+    if let Err(error) = check_settings(request, upstream, state) {
+        request.log().error(format_args!("{error}"));
+        counters::count(error.counter());
+        choice.is_refused.set(true);
+        return Found::Failed;
     }
     let identity = || lookup::expected(request, upstream, state);
-    let is_foreign = status == REUSE && is_foreign(request, upstream, state, identity);
+    let is_foreign =
+        found == Found::IdleConnection && is_foreign(request, upstream, state, identity);
     if is_foreign {
         put_aside(choice, upstream);
-        status = CONNECT;
     }
-    if status != CONNECT || !uses_tls {
-        return status;
+    if found == Found::IdleConnection && !is_foreign {
+        Found::IdleConnection
+    } else if upstream.uses_tls() {
+        find_own(choice, upstream, identity, is_foreign)
+    } else {
+        Found::Peer
     }
+}
+
+/// Looks for an idle connection of the identity of the request.
+fn find_own(
+    choice: &PeerChoice,
+    upstream: Upstream<'_>,
+    identity: impl FnOnce() -> Option<IdentityDigest>,
+    has_foreign: bool,
+) -> Found {
+    let peer = upstream.peer();
     let keepalive = choice.keepalive();
     let own = keepalive
         .and_then(|keepalive| identity().and_then(|identity| keepalive.take(peer, identity)));
     if let Some(connection) = own {
         peer.reuse(connection);
-        return REUSE;
+        return Found::IdleConnection;
     }
-    if is_foreign || keepalive.is_some_and(|keepalive| keepalive.has_peer(peer)) {
+    if has_foreign || keepalive.is_some_and(|keepalive| keepalive.has_peer(peer)) {
         counters::count(Counter::IdleConnectionRefused);
     }
-    CONNECT
+    Found::Peer
 }
 
 /// Whether what `request` has asked for can be applied to the peer that was chosen; `tls` is its
@@ -398,15 +310,18 @@ fn put_aside(choice: &PeerChoice, upstream: Upstream<'_>) {
     }
 }
 
-unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, state: ngx_uint_t) {
-    // SAFETY: as in `get`.
-    let (upstream, choice) =
-        unsafe { (Upstream::from_peer(NonNull::new_unchecked(pc)), PeerChoice::from_data(data)) };
+/// Releases a peer: keeps the connection where it belongs, and has `original` do the rest.
+fn release(
+    choice: &PeerChoice,
+    upstream: Upstream<'_>,
+    state: PeerState,
+    original: impl FnOnce(PeerState),
+) {
     let keepalive = choice.keepalive().filter(|_| {
         upstream.uses_tls()
             && upstream.keepalive()
             && upstream.request_body_sent()
-            && state & NGX_PEER_FAILED as ngx_uint_t == 0
+            && !state.has_failed()
     });
     // nginx 1.27.3 and later: what the resolver has removed meanwhile goes with its last request.
     let address = keepalive.and_then(|_| upstream.peer().address());
@@ -425,13 +340,12 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
             Ending::of_refusal(choice)
         }
     });
-    let mut state = state;
-    match ending {
+    let state = match ending {
         Ending::OnceMore(attempt) => {
             choice.once_more.set(Some(attempt));
             return;
         }
-        Ending::AsNginxHasIt => {}
+        Ending::AsNginxHasIt => state,
         Ending::OfRequest { .. } => {
             if choice.is_refused.get() && upstream.peer().is_cached() {
                 // It has not been used, and is for the next.
@@ -439,12 +353,9 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
                 upstream.set_request_body_sent();
             }
             guard("upstream peer release", process_log(), (), || forget_attempt(choice, upstream));
-            if state & NGX_PEER_FAILED as ngx_uint_t != 0 {
-                // To a balancer in Lua, no state at all would mean that there was no attempt.
-                state = state & !(NGX_PEER_FAILED as ngx_uint_t) | NGX_PEER_NEXT as ngx_uint_t;
-            }
+            state.forgiven()
         }
-    }
+    };
     // What `kong_tls_keepalive` declines where it is alone, nobody else is to keep.
     let is_alone = choice.keepalive().is_some() && !choice.has_nginx_keepalive();
     let (first, last) = if is_alone { (keepalive, None) } else { (None, keepalive) };
@@ -452,15 +363,13 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
     if is_alone && upstream.uses_tls() {
         upstream.do_not_keep_alive();
     }
-    if let Some(original) = choice.free {
-        let followed = upstream.configuration();
-        // SAFETY: as nginx would call it. What the request has followed so far is valid for as long
-        // as it, and that of the location is what nginx may note for an idle connection.
-        unsafe {
-            upstream.set_configuration(choice.configuration);
-            original(pc, choice.data, state);
-            upstream.set_configuration(followed);
-        }
+    let followed = upstream.configuration();
+    // SAFETY: what the request has followed so far is valid for as long as it, and that of the
+    // location is what nginx may note for an idle connection.
+    unsafe {
+        upstream.set_configuration(choice.configuration);
+        original(state);
+        upstream.set_configuration(followed);
     }
     last.inspect(|keepalive| keep(keepalive));
     if let Ending::OfRequest { is_final: true } = ending {
@@ -497,14 +406,13 @@ impl Ending {
 /// again.
 fn forget_attempt(choice: &PeerChoice, upstream: Upstream<'_>) {
     if let Some(block) = choice.block {
-        // SAFETY: the block is the one that the peer was chosen of, and part of the configuration.
-        unsafe { conf::forget_attempt(block, upstream.peer()) };
+        round_robin::forget_attempt(block, upstream.peer(), conf::balancer(block));
     }
 }
 
 /// Notes what became of the connection, and keeps that of a request with settings from where nginx
 /// would look for one.
-fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: ngx_uint_t) -> Ending {
+fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: PeerState) -> Ending {
     let overridden = RequestState::with_upstream_tls(choice.request());
     let outcome = outcome(upstream, !matches!(overridden, Ok(None)));
     let verified = outcome.as_ref().map(|outcome| outcome.verified);
@@ -527,7 +435,7 @@ fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: ngx_uint_t
         // Of TLS 1.3 there may be no other sign; and another request may use the connection.
         attempted.note_answered();
     }
-    if state & NGX_PEER_FAILED as ngx_uint_t == 0 {
+    if !state.has_failed() {
         return Ending::AsNginxHasIt;
     }
     // What the request asked for, other requests go on without: the peer has not failed.
@@ -631,32 +539,4 @@ fn failed_verification(upstream: Upstream<'_>) -> bool {
     let certificate = tls.ssl().peer_certificate();
     tls.ssl().verify_result() != X509VerifyResult::OK
         || !certificate.is_some_and(|leaf| ssl::is_for_host(&leaf, upstream.ssl_name()))
-}
-
-unsafe extern "C" fn notify(pc: *mut ngx_peer_connection_t, data: *mut c_void, event: ngx_uint_t) {
-    // SAFETY: as in `get`.
-    unsafe {
-        let choice = PeerChoice::from_data(data);
-        if let Some(original) = choice.notify {
-            original(pc, choice.data, event);
-        }
-    }
-}
-
-unsafe extern "C" fn set_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
-    // SAFETY: as in `get`.
-    unsafe {
-        let choice = PeerChoice::from_data(data);
-        choice.set_session.map_or(NGX_OK as ngx_int_t, |original| original(pc, choice.data))
-    }
-}
-
-unsafe extern "C" fn save_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) {
-    // SAFETY: as in `get`.
-    unsafe {
-        let choice = PeerChoice::from_data(data);
-        if let Some(original) = choice.save_session {
-            original(pc, choice.data);
-        }
-    }
 }

@@ -1,4 +1,6 @@
 //! Where the module's memory comes from: the system, and a reserve for when that has none.
+
+#![allow(unsafe_code, reason = "an allocator is unsafe")]
 //!
 //! A Rust program without memory is aborted. A worker of nginx must not be: nginx itself fails the
 //! request and goes on. From the pools of nginx we do likewise; what comes from here is small and

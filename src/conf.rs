@@ -1,5 +1,7 @@
 //! What the module keeps for a configuration, and how it is found.
 
+#![allow(unsafe_code, reason = "what a module keeps has no type for nginx")]
+
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;

@@ -1,4 +1,6 @@
 //! What must hold of code that reads untrusted bytes, for any bytes.
+
+#![allow(unsafe_code, reason = "what is compared with is C")]
 //!
 //! Each function is a target in `fuzz/`. The inputs in `fuzz/seeds`, among them those that once
 //! broke something, are tried by `cargo test` as well.

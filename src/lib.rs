@@ -1,8 +1,8 @@
 //! Per-request control of TLS for Lua plugins, on a stock nginx.
 //!
-//! The way in is [`module`], for the configuration, and `lua`, for the functions that plugins call.
-//! What they ask for on the side of the client is done at once, in `downstream`; what they ask for
-//! on the side of the service is kept in `request` until the handshake, in `upstream`.
+//! The way in is `module`, for the configuration, and `lua`, for the functions that plugins call. What
+//! they ask for on the side of the client is done at once, in `client`; what they ask for on the side
+//! of the service is kept in `upstream::settings` until the handshake.
 //!
 //! Unit tests and fuzz targets are built without nginx, and so without all that names its symbols.
 

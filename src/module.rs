@@ -1,5 +1,7 @@
 //! The module as nginx sees it: what it does when a configuration is read.
 
+#![allow(unsafe_code, reason = "nginx calls it")]
+
 use std::ffi::{c_char, c_void};
 use std::fmt::Display;
 use std::ptr;

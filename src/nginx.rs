@@ -1,4 +1,6 @@
 //! Typed handles for what nginx gives us as raw pointers.
+
+#![allow(unsafe_code, reason = "nginx is C")]
 //!
 //! A handle is made inside a callback, from a pointer which nginx keeps valid at least until the
 //! callback returns; its lifetime `'a` stands for that time.

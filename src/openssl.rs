@@ -1,5 +1,7 @@
 //! Safe types for what the `openssl` crate lacks.
 
+#![allow(unsafe_code, reason = "OpenSSL is C")]
+
 pub mod certificate;
 pub mod certificate_authorities;
 pub mod client_certificate;

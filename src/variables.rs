@@ -1,7 +1,6 @@
 //! The variables of the module.
 
 use std::fmt::Write;
-use std::ptr::NonNull;
 
 use crate::client::{client_verify as overrides, objection};
 use crate::conf;
@@ -48,15 +47,14 @@ pub fn preconfiguration(parser: ConfParser<'_>) -> Result<(), RegistrationFailed
 
 /// `$kong_client_verify`: what `set_client_verify` was given, unless it hides what nginx has found
 /// of revocation; else `$ssl_client_verify`.
-fn client_verify(request: Request<'_>, value: Value<'_>) -> Result<(), EvaluationFailed> {
+fn client_verify<'a>(request: Request<'a>, value: Value<'a>) -> Result<(), EvaluationFailed> {
     // What nginx holds against a certificate is not to be hidden.
     let overridden = RequestState::client_verify_of(request).filter(|overridden| {
         overrides::is_failure(overridden) || objection::of(request.connection()).is_none()
     });
     match overridden {
         Some(overridden) => {
-            // SAFETY: it is in the pool of the request.
-            unsafe { value.set(NonNull::from(overridden)) };
+            value.set(overridden);
             Ok(())
         }
         None => {
@@ -69,10 +67,10 @@ fn client_verify(request: Request<'_>, value: Value<'_>) -> Result<(), Evaluatio
 }
 
 /// Where the request is to go.
-fn target(request: Request<'_>) -> Result<NonNull<[u8]>, MissingTarget> {
+fn target(request: Request<'_>) -> Result<&[u8], MissingTarget> {
     let state =
         RequestState::find_or_inherit(request).map_err(|OutOfMemory| MissingTarget::OutOfMemory)?;
-    let target = state.and_then(|state| state.forwarding.get().target);
+    let target = state.and_then(RequestState::target);
     if let Some(state) = state.filter(|_| content::is_looked_at(request)) {
         state.target_is_used.set(true);
     }
@@ -80,27 +78,26 @@ fn target(request: Request<'_>) -> Result<NonNull<[u8]>, MissingTarget> {
 }
 
 /// `$kong_upstream_target`: what `set_upstream` or `set_target` chose.
-fn upstream_target(request: Request<'_>, value: Value<'_>) -> Result<(), EvaluationFailed> {
+fn upstream_target<'a>(request: Request<'a>, value: Value<'a>) -> Result<(), EvaluationFailed> {
     let target = match target(request) {
         Ok(target) => target,
         Err(missing) if content::is_choosing_upstream(request) => {
-            NonNull::from(content::refuse_missing_target(request, missing))
+            content::refuse_missing_target(request, missing)
         }
         Err(_) => {
             value.set_not_found();
             return Ok(());
         }
     };
-    // SAFETY: a target lives as long as the request, and what refuses one for ever.
-    unsafe { value.set(target) };
+    value.set(target);
     Ok(())
 }
 
 /// Sets a variable about the connection to the service, as it is now, or, when nginx has let go of
 /// it, as it was last. `write` writes it; `None` if there is none.
-fn of_service(
-    request: Request<'_>,
-    value: Value<'_>,
+fn of_service<'a>(
+    request: Request<'a>,
+    value: Value<'a>,
     write: fn(&Outcome, &mut String) -> Option<()>,
 ) -> Result<(), EvaluationFailed> {
     match service_text(request, write) {

@@ -1,4 +1,6 @@
 //! `disable_http2_alpn`
+
+#![allow(unsafe_code, reason = "OpenSSL calls it")]
 //!
 //! nginx chooses the protocol in a callback of its own, which OpenSSL does not give back. Ours
 //! takes its place, and chooses what nginx would, less `h2` where a connection has it disabled.
@@ -10,7 +12,7 @@ use foreign_types::ForeignTypeRef;
 use openssl::ssl::SslRef;
 use openssl_sys::SSL;
 
-use crate::client::connection::{DownstreamConnection, DownstreamError, client_ssl};
+use crate::client::connection::{ClientError, ClientState, client_ssl};
 use crate::client::hook;
 use crate::client::protocols::Protocols;
 use crate::conf::MainConf;
@@ -23,7 +25,7 @@ use crate::openssl::session;
 use crate::openssl::ssl::select_alpn;
 
 /// Withholds HTTP/2 from the client. Phase: client_hello, which comes before the choice.
-pub fn disable_http2_alpn(request: Request<'_>) -> Result<(), DownstreamError> {
+pub fn disable_http2_alpn(request: Request<'_>) -> Result<(), ClientError> {
     let ssl = client_ssl(request)?;
     // What is malformed, OpenSSL refuses when it comes to it.
     let name = session::server_name_of_client_hello(ssl).unwrap_or_default();
@@ -81,8 +83,7 @@ unsafe extern "C" fn select(
 
 /// What the server of `ssl` offers its client.
 fn supported(ssl: &SslRef) -> Option<&'static [u8]> {
-    let http2_disabled =
-        DownstreamConnection::find(ssl).is_some_and(|state| state.http2_disabled.get());
+    let http2_disabled = ClientState::find(ssl).is_some_and(|state| state.http2_disabled.get());
     // SAFETY: the protocol is chosen in the handshake, on servers that we have the callback of.
     let client = unsafe { ClientConnection::in_handshake(ssl)? };
     MainConf::of_server(client.default_server())?.protocols.get()?.of(client, http2_disabled)

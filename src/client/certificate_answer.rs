@@ -1,5 +1,7 @@
 //! What a client that is asked for its certificate answers, and what is found of that.
 
+#![allow(unsafe_code, reason = "OpenSSL calls it")]
+
 use std::ffi::c_int;
 
 use openssl::error::ErrorStack;
@@ -7,7 +9,7 @@ use openssl::ssl::{SslRef, SslVerifyMode};
 use openssl::x509::X509VerifyResult;
 use openssl_sys::X509_STORE_CTX;
 
-use crate::client::connection::DownstreamConnection;
+use crate::client::connection::ClientState;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::openssl::revocation::Found;
@@ -16,7 +18,7 @@ use crate::openssl::{store, verification};
 use crate::status::counters::{self, Counter};
 
 /// Asks the client for a certificate.
-pub fn ask(ssl: &SslRef, state: &DownstreamConnection) {
+pub fn ask(ssl: &SslRef, state: &ClientState) {
     // SAFETY: `judge` lets the handshake go on.
     unsafe { ssl::ask_for_certificate(ssl, judge) };
     let depth = state.verification.borrow().as_ref().and_then(|verification| verification.depth);
@@ -55,7 +57,7 @@ extern "C" fn judge(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int {
 /// What the server's own lists say of a chain that is good by the store of a plugin.
 fn by_lists_of_server(verification: &Verification<'_>) -> X509VerifyResult {
     let ssl = verification.ssl;
-    let is_due = DownstreamConnection::find(ssl).is_some_and(|state| {
+    let is_due = ClientState::find(ssl).is_some_and(|state| {
         state.verification.borrow().as_ref().is_some_and(|verification| verification.lacks_lists)
     });
     let base = ssl.ssl_context().cert_store();
@@ -68,7 +70,7 @@ fn by_lists_of_server(verification: &Verification<'_>) -> X509VerifyResult {
 /// Asks the client again, if it was asked: nginx looks for the server of a second `ClientHello`
 /// too, and with it takes over how that is configured. To be called whenever the handshake has gone
 /// on.
-pub fn ask_again(ssl: &SslRef, state: &DownstreamConnection) {
+pub fn ask_again(ssl: &SslRef, state: &ClientState) {
     let is_asked = ssl.verify_mode().contains(SslVerifyMode::PEER);
     if state.certificate_requested.get() && !ssl.session_reused() && !is_asked {
         ask(ssl, state);
@@ -76,7 +78,7 @@ pub fn ask_again(ssl: &SslRef, state: &DownstreamConnection) {
 }
 
 /// Counts what the client has answered, if it was asked. To be called at the end of the handshake.
-pub fn count_answer(ssl: &SslRef, state: &DownstreamConnection) {
+pub fn count_answer(ssl: &SslRef, state: &ClientState) {
     if state.certificate_requested.get() {
         counters::count(match ssl.peer_certificate() {
             Some(_) => Counter::ClientCertificatePresented,

@@ -6,7 +6,7 @@ use openssl::error::ErrorStack;
 use openssl::ssl::SslRef;
 use openssl::x509::X509Ref;
 
-use crate::client::connection::{ChainDigest, DownstreamConnection, DownstreamError, client_ssl};
+use crate::client::connection::{ChainDigest, ClientError, ClientState, client_ssl};
 use crate::client::intermediates::Intermediates;
 use crate::client::session_binding;
 use crate::nginx::request::Request;
@@ -18,7 +18,7 @@ use crate::openssl::fingerprint::Encoding;
 pub enum ChainError {
     /// Of the connection.
     #[error(transparent)]
-    Connection(#[from] DownstreamError),
+    Connection(#[from] ClientError),
     /// A session keeps the client's certificate, and not always the rest of its chain.
     #[error(
         "the TLS session was resumed, and does not hold the certificate chain of the first handshake"
@@ -69,7 +69,7 @@ pub fn digest(request: Request<'_>) -> Result<Option<ChainDigest>, ChainError> {
     let Some(leaf) = ssl.peer_certificate() else {
         return Ok(None);
     };
-    let state = DownstreamConnection::find_or_make(ssl)?;
+    let state = ClientState::find_or_make(ssl)?;
     if let Some(known) = state.chain_digest.get() {
         return known.map(Some).ok_or(ChainError::TooLong);
     }

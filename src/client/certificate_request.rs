@@ -8,7 +8,7 @@ use openssl::x509::X509;
 use openssl::x509::store::X509StoreRef;
 
 use crate::client::certificate_answer::ask;
-use crate::client::connection::{DownstreamConnection, DownstreamError, client_ssl};
+use crate::client::connection::{ClientError, ClientState, client_ssl};
 use crate::client::names::{self, InvalidName};
 use crate::client::verification::ClientVerification;
 use crate::client::{hook, ocsp};
@@ -36,7 +36,7 @@ thread_local! {
 pub enum RequestCertificateError {
     /// Of the connection.
     #[error(transparent)]
-    Connection(#[from] DownstreamError),
+    Connection(#[from] ClientError),
     /// Of the list of authorities.
     #[error(transparent)]
     Authorities(#[from] InvalidAuthorities),
@@ -61,11 +61,11 @@ pub fn request_client_certificate<'a>(
     let names = if names.len() == 0 { None } else { Some(names::keep(names)?) };
     // First: nobody is asked whose session can't be bound.
     let state = hook::watch(ssl, ssl::server_name(ssl))?;
-    ocsp::prepare(ssl).map_err(DownstreamError::Ssl)?;
+    ocsp::prepare(ssl).map_err(ClientError::Ssl)?;
 
     match authorities {
         Some(certificates) => announce(ssl, state, certificates, partial_chain)?,
-        None => announce_none(ssl, state).map_err(DownstreamError::Ssl)?,
+        None => announce_none(ssl, state).map_err(ClientError::Ssl)?,
     }
     state.names.replace(names);
     ask(ssl, state);
@@ -82,7 +82,7 @@ pub fn verify_with(
     request: Request<'_>,
     store: &X509StoreRef,
     depth: Option<u32>,
-) -> Result<(), DownstreamError> {
+) -> Result<(), ClientError> {
     let ssl = client_ssl(request)?;
     let state = hook::watch(ssl, ssl::server_name(ssl))?;
     ssl::set_verify_store(ssl, Some(store))?;
@@ -97,7 +97,7 @@ pub fn verify_with(
 
 fn announce(
     ssl: &SslRef,
-    state: &DownstreamConnection,
+    state: &ClientState,
     certificates: &StackRef<X509>,
     partial_chain: bool,
 ) -> Result<(), RequestCertificateError> {
@@ -112,16 +112,16 @@ fn announce(
         })
     })?;
 
-    let store = store::reference(authorities.store()).map_err(DownstreamError::Ssl)?;
+    let store = store::reference(authorities.store()).map_err(ClientError::Ssl)?;
     let previous = state.authorities.take();
     let announced = AnnouncedAuthorities::announce(ssl, authorities, previous);
-    state.authorities.set(Some(announced.map_err(DownstreamError::Ssl)?));
+    state.authorities.set(Some(announced.map_err(ClientError::Ssl)?));
     let verification = ClientVerification { store, depth: None, lacks_lists: false };
     state.verification.replace(Some(verification));
     Ok(())
 }
 
-fn announce_none(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), SslError> {
+fn announce_none(ssl: &SslRef, state: &ClientState) -> Result<(), SslError> {
     drop(state.authorities.take());
     state.verification.take();
     certificate_authorities::announce_none(ssl)

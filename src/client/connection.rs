@@ -1,5 +1,7 @@
 //! What we keep for a client's connection.
 
+#![allow(unsafe_code, reason = "it is in the pool of the connection")]
+
 use std::cell::{Cell, OnceCell, RefCell};
 
 use openssl::ssl::SslRef;
@@ -16,7 +18,7 @@ use crate::openssl::slot::PointerSlot;
 
 /// Why a function for a client's connection failed.
 #[derive(Debug, thiserror::Error)]
-pub enum DownstreamError {
+pub enum ClientError {
     /// The request came over plain TCP.
     #[error("the client connection does not use TLS")]
     NotTls,
@@ -55,7 +57,7 @@ impl HandshakeError {
 /// The state of a connection on which one of our functions was called during the handshake. Lives
 /// in the pool of the connection; its SSL points at it.
 #[derive(Default)]
-pub struct DownstreamConnection {
+pub struct ClientState {
     /// What the client is told that its certificate may come from.
     pub authorities: Cell<Option<AnnouncedAuthorities>>,
     /// With what its certificate is verified, where it is not what the server trusts.
@@ -84,23 +86,23 @@ pub struct DownstreamConnection {
 /// The SHA-256 digest of a chain.
 pub type ChainDigest = [u8; 32];
 
-static SLOT: PointerSlot<SslRef, DownstreamConnection> = PointerSlot::new();
+static SLOT: PointerSlot<SslRef, ClientState> = PointerSlot::new();
 
-impl DownstreamConnection {
+impl ClientState {
     /// The state of the connection of `ssl`, if it has any.
     pub fn find(ssl: &SslRef) -> Option<&Self> {
         SLOT.get(ssl)
     }
 
     /// The state of the connection of `ssl`, made where there is none.
-    pub fn find_or_make(ssl: &SslRef) -> Result<&Self, DownstreamError> {
+    pub fn find_or_make(ssl: &SslRef) -> Result<&Self, ClientError> {
         if let Some(state) = Self::find(ssl) {
             return Ok(state);
         }
         // Not the connection of the request: during the handshake that is one of the Lua module's,
         // which ends with the phase.
         let pool =
-            Connection::from_ssl(ssl).and_then(Connection::pool).ok_or(DownstreamError::NotTls)?;
+            Connection::from_ssl(ssl).and_then(Connection::pool).ok_or(ClientError::NotTls)?;
         let state = pool.keep(Self::default())?;
         // SAFETY: it is in the pool of the connection, which outlives nginx's use of the SSL.
         unsafe { SLOT.set(ssl, state)? };
@@ -109,6 +111,6 @@ impl DownstreamConnection {
 }
 
 /// The TLS of the client's connection.
-pub fn client_ssl(request: Request<'_>) -> Result<&SslRef, DownstreamError> {
-    request.connection().tls().map(|tls| tls.ssl()).ok_or(DownstreamError::NotTls)
+pub fn client_ssl(request: Request<'_>) -> Result<&SslRef, ClientError> {
+    request.connection().tls().map(|tls| tls.ssl()).ok_or(ClientError::NotTls)
 }

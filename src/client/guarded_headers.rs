@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use crate::client::connection::{DownstreamConnection, DownstreamError, client_ssl};
+use crate::client::connection::{ClientError, ClientState, client_ssl};
 use crate::client::header_names::{Stripping, is_guarded};
 use crate::client::hook;
 use crate::client::session_data::SessionData;
@@ -16,7 +16,7 @@ use crate::openssl::ssl;
 
 /// Says that the server of `request`, which may be in its handshake, is the gateway: its headers
 /// are for us to set, on all connections of the client that come of this.
-pub fn guard(request: Request<'_>) -> Result<(), DownstreamError> {
+pub fn guard(request: Request<'_>) -> Result<(), ClientError> {
     if let Some(server) = conf::server_conf_of(request) {
         server.is_gateway.set(true);
     }
@@ -58,5 +58,5 @@ fn is_guarded_connection(request: Request<'_>) -> bool {
         let data = ssl.session().and_then(SessionData::of);
         return data.is_some_and(|data| data.guards_headers);
     }
-    DownstreamConnection::find(ssl).is_some_and(|state| state.guards_headers.get())
+    ClientState::find(ssl).is_some_and(|state| state.guards_headers.get())
 }

@@ -1,4 +1,6 @@
 //! The one hook into the handshakes of clients that one of our functions was called for, or that
+
+#![allow(unsafe_code, reason = "OpenSSL calls it")]
 //! resume a session of such a handshake.
 
 use std::ffi::c_int;
@@ -7,18 +9,15 @@ use foreign_types::ForeignTypeRef;
 use openssl::ssl::{SslRef, SslVersion};
 use openssl_sys::SSL;
 
-use crate::client::connection::{DownstreamConnection, DownstreamError, HandshakeError};
+use crate::client::connection::{ClientError, ClientState, HandshakeError};
 use crate::client::{binding, certificate_answer, ocsp, session_binding};
 use crate::nginx::connection::{Connection, process_log};
 use crate::nginx::panic::guard;
 use crate::openssl::ssl::{self, HandshakeEvent};
 
 /// Has us told how the handshake of `ssl` goes on, whose client asks for `name`.
-pub fn watch<'a>(
-    ssl: &'a SslRef,
-    name: Option<&[u8]>,
-) -> Result<&'a DownstreamConnection, DownstreamError> {
-    let state = DownstreamConnection::find_or_make(ssl)?;
+pub fn watch<'a>(ssl: &'a SslRef, name: Option<&[u8]>) -> Result<&'a ClientState, ClientError> {
+    let state = ClientState::find_or_make(ssl)?;
     state.server_name.get_or_init(|| name.map(Box::from));
     // SAFETY: `info_callback` calls the one of the context.
     unsafe { ssl::set_connection_info_callback(ssl, info_callback) };
@@ -39,7 +38,7 @@ unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) 
             // SAFETY: as OpenSSL would call it.
             unsafe { of_context(ssl.as_ptr(), r#where, ret) };
         }
-        let Some(state) = DownstreamConnection::find(ssl).filter(|_| is_first(ssl)) else {
+        let Some(state) = ClientState::find(ssl).filter(|_| is_first(ssl)) else {
             return true;
         };
         if let Err(error) = go_on(ssl, state) {
@@ -58,7 +57,7 @@ unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) 
     }
 }
 
-fn go_on(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {
+fn go_on(ssl: &SslRef, state: &ClientState) -> Result<(), HandshakeError> {
     check_name(ssl, state)?;
     session_binding::take_binding(ssl, state)?;
     certificate_answer::ask_again(ssl, state);
@@ -68,7 +67,7 @@ fn go_on(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeErro
 /// A second `ClientHello` must be for the name of the first (RFC 8446, section 4.1.2). OpenSSL does
 /// not look, and the Lua module calls nobody for it: what was said of the first would hold for the
 /// second.
-fn check_name(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {
+fn check_name(ssl: &SslRef, state: &ClientState) -> Result<(), HandshakeError> {
     match state.server_name.get() {
         Some(name)
             if ssl.version2() == Some(SslVersion::TLS1_3)

@@ -6,7 +6,7 @@ use std::fmt;
 
 use openssl::ssl::SslRef;
 
-use crate::client::connection::{DownstreamConnection, client_ssl};
+use crate::client::connection::{ClientState, client_ssl};
 use crate::client::names::{self, KnownNames};
 use crate::client::session_binding;
 use crate::client::session_data::SessionData;
@@ -43,7 +43,7 @@ impl fmt::Display for Misdirected<'_> {
 /// What is wrong with the connection of `request`, if anything is.
 pub fn check(request: Request<'_>) -> Option<Misdirected<'_>> {
     let ssl = client_ssl(request).ok()?;
-    let state = DownstreamConnection::find(ssl);
+    let state = ClientState::find(ssl);
     let (who_asked, asked_under, others) = match asked_by_lua(ssl, state) {
         Some(others) => {
             let name = state.and_then(|state| state.server_name.get());
@@ -72,7 +72,7 @@ pub fn check(request: Request<'_>) -> Option<Misdirected<'_>> {
 
 /// Whether Lua code has asked the client of `ssl`, in this handshake or in that whose session is
 /// resumed, and the other names that this counts for.
-fn asked_by_lua(ssl: &SslRef, state: Option<&DownstreamConnection>) -> Option<Option<KnownNames>> {
+fn asked_by_lua(ssl: &SslRef, state: Option<&ClientState>) -> Option<Option<KnownNames>> {
     if ssl.session_reused() {
         SessionData::of(ssl.session()?)?.asked?;
         return Some(session_binding::names_of_first_handshake(ssl));

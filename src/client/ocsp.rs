@@ -1,4 +1,6 @@
 //! `ssl_ocsp`, for clients that Lua code asks.
+
+#![allow(unsafe_code, reason = "nginx's settings have no type")]
 //!
 //! nginx verifies the answer of a responder with what the context of the connection trusts, and
 //! that need not be what the client was verified with. So when the handshake is done, such a
@@ -16,7 +18,7 @@ use foreign_types::ForeignTypeRef;
 use openssl::ssl::{SslContextRef, SslRef};
 use openssl::x509::X509VerifyResult;
 
-use crate::client::connection::DownstreamConnection;
+use crate::client::connection::ClientState;
 use crate::nginx::ocsp;
 use crate::openssl::error::SslError;
 use crate::openssl::{ssl, store};
@@ -42,7 +44,7 @@ pub fn prepare(ssl: &SslRef) -> Result<(), SslError> {
 
 /// Has nginx verify the answer with what the client was verified with. To be called at the end of
 /// the handshake.
-pub fn trust(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), SslError> {
+pub fn trust(ssl: &SslRef, state: &ClientState) -> Result<(), SslError> {
     let verification = state.verification.borrow();
     let (Some(verification), Some(settings), Some(index)) =
         (verification.as_ref(), settings(ssl.ssl_context()), ocsp::context_index())

@@ -1,4 +1,6 @@
 //! What is done with a client's request before any of its phases: see `misdirected.rs` and
+
+#![allow(unsafe_code, reason = "nginx calls it")]
 //! `guarded_headers.rs`.
 
 use std::ptr::NonNull;

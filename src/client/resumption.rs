@@ -1,4 +1,6 @@
 //! Which of their sessions clients may resume.
+
+#![allow(unsafe_code, reason = "OpenSSL calls it")]
 //!
 //! A resumed session brings along the certificate of its first handshake, and what came of the
 //! verification then; nobody is asked again. That holds under the name (SNI) that the client had

@@ -1,10 +1,12 @@
 //! To what the sessions of clients are bound whom Lua code has asked: see `resumption.rs`.
 
+#![allow(unsafe_code, reason = "that it is in its handshake, only a callback knows")]
+
 use openssl::ssl::SslRef;
 use openssl::x509::X509VerifyResult;
 
 use crate::client::binding::{Binding, random};
-use crate::client::connection::{DownstreamConnection, HandshakeError};
+use crate::client::connection::{ClientState, HandshakeError};
 use crate::client::first_handshake::FirstHandshake;
 use crate::client::intermediates::{self, Intermediates, NotKept};
 use crate::client::names::KnownNames;
@@ -48,7 +50,7 @@ fn first_handshake(ssl: &SslRef) -> Option<FirstHandshake> {
     if !ssl.session_reused() {
         return None;
     }
-    let first = DownstreamConnection::find(ssl)?.first_handshake.borrow().clone()?;
+    let first = ClientState::find(ssl)?.first_handshake.borrow().clone()?;
     let resumed = SessionData::of(ssl.session()?)?.asked?;
     (resumed == first.asked).then_some(first)
 }
@@ -68,7 +70,7 @@ pub fn names_of_first_handshake(ssl: &SslRef) -> Option<KnownNames> {
 /// Makes the new session of `ssl` remember what there is to remember, and binds it, if its client
 /// is asked, to the name that the client asks for. To be called whenever the handshake has gone on:
 /// after a `HelloRetryRequest` the session is another one, though nobody is told.
-pub fn bind(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {
+pub fn bind(ssl: &SslRef, state: &ClientState) -> Result<(), HandshakeError> {
     let is_asked = state.certificate_requested.get();
     let guards_headers = state.guards_headers.get();
     if !(is_asked || guards_headers) || ssl.session_reused() {
@@ -103,7 +105,7 @@ pub fn bind(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeE
 
 /// Takes a [`Binding`] from a connection that has offered a session: OpenSSL has looked at the
 /// session. After a `HelloRetryRequest` the client may offer another one.
-pub fn take_binding(ssl: &SslRef, state: &DownstreamConnection) -> Result<(), HandshakeError> {
+pub fn take_binding(ssl: &SslRef, state: &ClientState) -> Result<(), HandshakeError> {
     if state.has_binding.replace(false) {
         session::set_id_context_of_connection(ssl, &random()?)?;
     }

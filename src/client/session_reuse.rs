@@ -1,11 +1,11 @@
 //! `disable_session_reuse`
 
-use crate::client::connection::{DownstreamError, client_ssl};
+use crate::client::connection::{ClientError, client_ssl};
 use crate::nginx::request::Request;
 use crate::openssl::ssl;
 
 /// Leaves the client nothing to resume. Phase: certificate, which comes before the server's flight.
-pub fn disable_session_reuse(request: Request<'_>) -> Result<(), DownstreamError> {
+pub fn disable_session_reuse(request: Request<'_>) -> Result<(), ClientError> {
     ssl::disable_session_reuse(client_ssl(request)?)?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use foreign_types::ForeignTypeRef;
 use openssl::x509::store::X509StoreRef;
 
 use crate::client::certificate_request::RequestCertificateError;
-use crate::client::connection::{DownstreamError, client_ssl};
+use crate::client::connection::{ClientError, client_ssl};
 use crate::client::finding::{self, Moment};
 use crate::client::header_certificate::{self, InvalidText};
 use crate::client::{
@@ -52,7 +52,7 @@ pub fn verify_client_with(
     request: Request<'_>,
     store: &X509StoreRef,
     depth: f64,
-) -> Result<(), DownstreamError> {
+) -> Result<(), ClientError> {
     // Casts of floats saturate.
     let depth = (depth >= 0.0).then_some(depth as u32);
     certificate_request::verify_with(request, store, depth)
@@ -127,6 +127,6 @@ pub fn decode_base64(value: &[u8]) -> Result<Vec<u8>, InvalidText> {
     header_certificate::from_base64(value)
 }
 
-pub fn get_request_ssl_pointer(request: Request<'_>) -> Result<Answer, DownstreamError> {
+pub fn get_request_ssl_pointer(request: Request<'_>) -> Result<Answer, ClientError> {
     client_ssl(request).map(|ssl| Answer::Pointer(ssl.as_ptr().cast()))
 }

@@ -1,4 +1,6 @@
 //! What Lua code and our functions pass to each other, through LuaJIT's FFI: the one place where
+
+#![allow(unsafe_code, reason = "Lua passes raw pointers")]
 //! raw pointers from Lua become values.
 //!
 //! Each function of a request has one type for Lua: it takes the request and a [`Frame`], into which
@@ -404,6 +406,7 @@ macro_rules! functions {
     ($($name:ident: $phases:expr, $body:path, ($($argument:ty),*);)*) => {
         /// The functions that Lua code calls.
         pub static FUNCTIONS: &[$crate::lua::ffi::Row] = &[$({
+            #[allow(unsafe_code, reason = "what Lua calls is made here alone")]
             unsafe extern "C" fn function(
                 r: *mut ngx::ffi::ngx_http_request_t,
                 frame: *mut $crate::lua::ffi::Frame,

@@ -1,5 +1,7 @@
 //! The packages that `require` finds.
 
+#![allow(unsafe_code, reason = "Lua calls it")]
+
 use std::borrow::Cow;
 use std::ffi::{CStr, c_int, c_void};
 

@@ -1,4 +1,6 @@
 //! The functions of `resty.kong.x509`.
+
+#![allow(unsafe_code, reason = "Lua owns the objects, by raw pointers")]
 //!
 //! What they make belongs to Lua, which frees it by the functions for that.
 

@@ -25,7 +25,7 @@ pub struct RegistrationFailed;
 pub struct EvaluationFailed;
 
 /// Gives a variable its value for a request.
-pub type Evaluate = fn(Request<'_>, Value<'_>) -> Result<(), EvaluationFailed>;
+pub type Evaluate = for<'a> fn(Request<'a>, Value<'a>) -> Result<(), EvaluationFailed>;
 
 /// Variables that a module has.
 pub trait Variables {
@@ -76,18 +76,12 @@ unsafe extern "C" fn evaluate<T: Variables>(
     })
 }
 
-/// The place for the value of a variable.
-pub struct Value<'a>(
-    NonNull<ngx_http_variable_value_t>,
-    PhantomData<&'a mut ngx_http_variable_value_t>,
-);
+/// The place for the value of a variable, for a request that lives for `'a`.
+pub struct Value<'a>(NonNull<ngx_http_variable_value_t>, PhantomData<fn(&'a [u8])>);
 
-impl Value<'_> {
-    /// Sets it to a text in the pool of the request, or of its configuration.
-    ///
-    /// # Safety
-    /// `text` must live as long as the request.
-    pub unsafe fn set(self, text: NonNull<[u8]>) {
+impl<'a> Value<'a> {
+    /// Sets it to a text that lives as long as the request.
+    pub fn set(self, text: &'a [u8]) {
         let place = self.0.as_ptr();
         // SAFETY: the place is valid.
         unsafe {
@@ -95,15 +89,15 @@ impl Value<'_> {
             bitfields::set_variable_valid(place, 1);
             bitfields::set_variable_no_cacheable(place, 0);
             bitfields::set_variable_not_found(place, 0);
-            (*place).data = text.as_ptr().cast();
+            (*place).data = text.as_ptr().cast_mut();
         }
     }
 
     /// Sets it to a copy of `text`.
-    pub fn set_text(self, request: Request<'_>, text: &str) -> Result<(), EvaluationFailed> {
+    pub fn set_text(self, request: Request<'a>, text: &str) -> Result<(), EvaluationFailed> {
         let text = request.pool().copy_bytes(text.as_bytes()).map_err(|_| EvaluationFailed)?;
         // SAFETY: it is in the pool of the request.
-        unsafe { self.set(text) };
+        self.set(unsafe { text.as_ref() });
         Ok(())
     }
 

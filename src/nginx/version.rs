@@ -6,7 +6,7 @@
 //! * 1.25.0: QUIC, of which `ngx_http_addr_conf_t` has a bit ([`is_quic`], `bitfields.c`).
 //! * 1.25.1: `http2` is a directive, beside the parameter of `listen`. Like all directives that not
 //!   every
-//!   version has, it is found by its name when the configuration is read (`downstream/alpn.rs`).
+//!   version has, it is found by its name when the configuration is read (`client/protocols.rs`).
 //! * 1.29.2: nginx has a ClientHello callback, in which it chooses the server by its name. So the
 //!   phase
 //!   `ssl_client_hello_by_lua*` is that of this server, and no longer of the address's default one. We have

@@ -1,5 +1,7 @@
 //! What is counted, and what each count is called.
 
+#![allow(unsafe_code, reason = "it is in memory that processes share")]
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 

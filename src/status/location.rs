@@ -1,5 +1,7 @@
 //! The content of a location with `kong_tls_status`.
 
+#![allow(unsafe_code, reason = "nginx calls it")]
+
 use std::ptr::NonNull;
 
 use ngx::ffi::{

@@ -1,5 +1,7 @@
 //! The memory in which all workers count.
 
+#![allow(unsafe_code, reason = "nginx calls it")]
+
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 

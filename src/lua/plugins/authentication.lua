@@ -16,7 +16,7 @@ local moment, counts = functions.moment, functions.counts
 local client_objection = functions.client_objection
 local set_client_verify = pdk.client.tls.set_client_verify
 
--- What the service gets, and the client can't set (src/downstream/header_names.rs).
+-- What the service gets, and the client can't set (src/client/header_names.rs).
 local CONSUMER = "X-Consumer-Username"
 local ANONYMOUS = "X-Anonymous-Consumer"
 local SUBJECT = "X-Client-Cert-DN"

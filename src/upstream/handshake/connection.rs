@@ -1,4 +1,6 @@
 //! What we keep for an upstream connection: the identity of its handshake, and where its sessions
+
+#![allow(unsafe_code, reason = "nginx calls it")]
 //! are filed.
 //!
 //! It is the connection's, and not the request's: with TLS 1.3 a session arrives after the

@@ -1,5 +1,7 @@
 //! What is known of the TLS contexts of locations.
 
+#![allow(unsafe_code, reason = "it is in the pool of the configuration")]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use openssl::ssl::SslContextRef;

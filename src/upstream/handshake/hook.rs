@@ -1,4 +1,6 @@
 //! The one hook into the handshakes with upstreams.
+
+#![allow(unsafe_code, reason = "OpenSSL calls it")]
 //!
 //! OpenSSL calls a context's info callback when a handshake starts: after nginx has set the name,
 //! the certificate and the session that the location asks for, and before a byte is sent. There the

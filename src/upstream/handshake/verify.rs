@@ -1,4 +1,6 @@
 //! Verification of the service's certificate.
+
+#![allow(unsafe_code, reason = "OpenSSL calls it")]
 //!
 //! nginx checks the result of the verification, and the name, when the handshake is done. It does
 //! so for a request that overrides the location's setting too: the request gets its own copy of the

@@ -1,5 +1,7 @@
 //! A copy of the location's configuration that one request follows, with settings of its own.
 
+#![allow(unsafe_code, reason = "nginx follows a raw pointer")]
+
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};

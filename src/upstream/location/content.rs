@@ -1,4 +1,6 @@
 //! The content handler of a location with a pass directive: the way from the choice of an upstream
+
+#![allow(unsafe_code, reason = "nginx calls it")]
 //! to the connection, on which nginx lets nobody else take part.
 
 use std::cell::Cell;

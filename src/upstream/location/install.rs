@@ -1,4 +1,6 @@
 //! How a location becomes ours: the directives that send its requests to an upstream are read along,
+
+#![allow(unsafe_code, reason = "what a module keeps has no type for nginx")]
 //! and its handshakes hooked into.
 //!
 //! What nginx makes of a pass directive it keeps to itself: whether `proxy_pass https://$name` has

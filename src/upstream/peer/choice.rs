@@ -1,4 +1,6 @@
 //! The choice of a peer.
+
+#![allow(unsafe_code, reason = "what nginx follows are raw pointers")]
 //!
 //! Around it, in every `upstream {}` block, a request gets the idle connections of its identity and
 //! no others, and leaves its own where it belongs: nginx keeps idle connections by address alone.

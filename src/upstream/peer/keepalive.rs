@@ -1,4 +1,6 @@
 //! `kong_tls_keepalive`: idle connections to the servers of an `upstream {}` block, kept by address
+
+#![allow(unsafe_code, reason = "nginx calls it")]
 //! and TLS identity. What the numbers mean is as for `keepalive` and its directives.
 
 use std::cell::RefCell;

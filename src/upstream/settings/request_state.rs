@@ -1,5 +1,7 @@
 //! What we keep for a request, and how it is found again.
 
+#![allow(unsafe_code, reason = "it is in the pool of its request")]
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ptr::{self, NonNull};
@@ -141,6 +143,12 @@ impl RequestState {
         if let Some(level) = self.silenced.take() {
             log.set_level(level);
         }
+    }
+
+    /// Where the request was sent, by its own choice.
+    pub fn target(&self) -> Option<&[u8]> {
+        // SAFETY: it is in the pool of the request, as is this state, or in the configuration.
+        self.forwarding.get().target.map(|target| unsafe { target.as_ref() })
     }
 
     /// Notes that a pass directive of `location` takes the request over.

@@ -11,7 +11,7 @@ BEGIN {
 
 use File::Temp ();
 use TestKong;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan', needs => 'NginxTest is what is tested';
 use Time::HiRes ();
 
 require_program('openssl', 'curl');
@@ -61,7 +61,7 @@ sub end_child {
 
 sub child { return end_child(start_child(@_)) }
 
-my $start = "use Test::Nginx::Socket;\n";
+my $start = "use NginxTest;\n";
 my $blank = <<'END';
 --- config
     location = /t { return 200 "hello\n"; }
@@ -296,7 +296,7 @@ generic phase
 [error]
 END
     my $refuse = "--- config\nbad;\n--- must_die\n--- error_log\nunknown directive";
-    my $result = child("use Test::Nginx::Socket tests => 3 * (9 + 2 + 3 + 1);\n"
+    my $result = child("use NginxTest tests => 3 * (9 + 2 + 3 + 1);\n"
             . "repeat_each(3);\nrun_tests();\n"
             . data(
                 ['all', $body],

@@ -8,7 +8,6 @@ use TestKong;
 
 use File::Temp ();
 use Test::More;
-use Test::Nginx::Util ();
 
 require_program('gcc', 'nginx');
 

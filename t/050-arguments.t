@@ -3,7 +3,7 @@
 
 use lib 't/support';
 use TestService;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 repeat_each(2);
 run_tests();

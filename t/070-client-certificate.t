@@ -3,7 +3,7 @@
 
 use lib 't/support';
 use TestService;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 add_block_preprocessor(sub {
     my ($block) = @_;

@@ -2,7 +2,7 @@
 
 use lib 't/support';
 use TestService;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 # Two connections with each version of TLS; the second offers the session of the first.
 add_block_preprocessor(sub {

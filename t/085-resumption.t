@@ -3,7 +3,7 @@
 
 use lib 't/support';
 use TestService;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 # A location that connects twice, with each version of TLS: "/t?first=a.test&second=b.test". The second
 # connection offers the session of the first.

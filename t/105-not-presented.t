@@ -4,7 +4,7 @@
 use lib 't/support';
 use TestKong;
 use TestService;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 repeat_each(2);
 

@@ -16,7 +16,7 @@ use warnings;
 use lib 't/support';
 use TestKong;
 use TestService;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 use File::Path qw(make_path);
 use List::Util qw(shuffle uniq);

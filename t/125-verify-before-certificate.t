@@ -7,7 +7,7 @@ use warnings;
 use lib 't/support';
 use TestKong;
 use TestService;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 use File::Temp ();
 use IO::Socket::UNIX;

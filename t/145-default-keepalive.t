@@ -3,7 +3,7 @@
 
 use lib 't/support';
 use TestService ':default_keepalive';
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 # What is said of a connection is "client=<name> connection=<number of the request on it>".
 add_block_preprocessor(sub {

@@ -6,7 +6,7 @@ use warnings;
 
 use lib 't/support';
 use TestService ':default_keepalive';
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 # Whether ngx.balancer has a function.
 sub has {

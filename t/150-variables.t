@@ -2,7 +2,7 @@
 
 use lib 't/support';
 use TestService;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 # What a block expects depends on what came before.
 repeat_each(1);

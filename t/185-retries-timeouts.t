@@ -7,7 +7,7 @@ use warnings;
 use lib 't/support';
 use TestService;
 use TestDns;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 use Errno qw(EINPROGRESS);
 use IO::Socket::INET ();

@@ -6,7 +6,7 @@ use warnings;
 use lib 't/support';
 use TestService;
 use TestDns;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 repeat_each(1);
 log_level('info');

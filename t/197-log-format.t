@@ -3,7 +3,7 @@
 use lib 't/support';
 use TestKong;
 use TestService;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 $ENV{TEST_NGINX_CONF} = project_root() . '/nginx-conf';
 repeat_each(1);

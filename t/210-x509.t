@@ -2,7 +2,7 @@
 
 use lib 't/support';
 use TestService;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 # "x509" is the package, and "said" what its functions return, in one line.
 add_block_preprocessor(sub {

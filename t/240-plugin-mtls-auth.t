@@ -2,7 +2,7 @@
 
 use lib 't/support';
 use TestService;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 # nginx's own debug log has names as they come.
 log_level('info');

@@ -9,11 +9,11 @@ use TestKong;
 use TestProcesses;
 use TestPrograms;
 use TestService;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 use IO::Socket::INET;
 use IO::Socket::UNIX;
-use Test::Nginx::Util ();
+use NginxTest::Port ();
 
 require_program('apache2', 'haproxy', 'openssl', 'timeout');
 repeat_each(1);
@@ -23,9 +23,9 @@ repeat_each(1);
 my $folder = test_folder();
 my $pki = $ENV{TEST_NGINX_PKI};
 $ENV{TEST_NGINX_SERVICES} = $folder;
-$ENV{TEST_NGINX_APACHE} = Test::Nginx::Util::free_port();
-$ENV{TEST_NGINX_RENEGOTIATING} = Test::Nginx::Util::free_port();
-$ENV{TEST_NGINX_RSA} = Test::Nginx::Util::free_port();
+$ENV{TEST_NGINX_APACHE} = NginxTest::Port::free_port();
+$ENV{TEST_NGINX_RENEGOTIATING} = NginxTest::Port::free_port();
+$ENV{TEST_NGINX_RSA} = NginxTest::Port::free_port();
 
 write_to("$folder/$_", "$_ from Apache\n") for qw(hello secret);
 start_program(

@@ -9,10 +9,11 @@ use warnings;
 use lib 't/support';
 use TestKong;
 use TestService;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 use Cwd ();
 use File::Temp ();
+use NginxTest::Port ();
 
 # scripts/test says so where Chromium can't be installed.
 skip_file("no browser: $ENV{TEST_NGINX_NO_BROWSER}") if $ENV{TEST_NGINX_NO_BROWSER};
@@ -64,7 +65,7 @@ close $browse or die $!;
 
 $ENV{TEST_NGINX_BROWSE} = "@unshare sh $folder/browse";
 env_to_nginx('TEST_NGINX_BROWSE');
-$ENV{TEST_NGINX_TLS_PORT} = Test::Nginx::Util::free_port();
+$ENV{TEST_NGINX_TLS_PORT} = NginxTest::Port::free_port();
 
 # "browser { ... }" is a TLS server with these settings, and a location "/" that says what it sees.
 add_block_preprocessor(sub {

@@ -7,7 +7,7 @@ use warnings;
 use lib 't/support';
 use TestService;
 use TestCertificates;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 use IO::Socket::INET ();
 

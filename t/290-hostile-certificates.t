@@ -8,7 +8,7 @@ use lib 't/support';
 use TestKong;
 use TestService;
 use TestCertificates;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 repeat_each(1);
 log_level('info');

@@ -6,7 +6,7 @@
 
 use lib 't/support';
 use TestService;
-use Test::Nginx::Socket 'no_plan';
+use TestHarness 'no_plan';
 
 $ENV{TEST_NGINX_SEED} //= $ENV{TEST_NGINX_TORTURE} ? int rand 1_000_000 : 1;
 $ENV{TEST_NGINX_REQUESTS} = $ENV{TEST_NGINX_TORTURE} ? 5_000 : 300;

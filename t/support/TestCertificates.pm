@@ -10,6 +10,7 @@ package TestCertificates;
 use strict;
 use warnings;
 
+use TestHarness ();
 use TestKong;
 
 use Exporter 'import';
@@ -20,7 +21,7 @@ our @EXPORT = qw(issue names revocation_list write_certificate_file);
 my $folder = File::Temp::tempdir('certificates-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
 chmod 0755, $folder or die "$folder: $!\n";
 $ENV{TEST_NGINX_CERTIFICATES} = $folder;
-Test::Nginx::Util::env_to_nginx('TEST_NGINX_CERTIFICATES');
+TestHarness::env_to_nginx('TEST_NGINX_CERTIFICATES');
 
 my $number = 1000;
 my @EC = qw(-algorithm EC -pkeyopt ec_paramgen_curve:P-256);

@@ -8,7 +8,7 @@ package TestDns;
 #     service.test, a.test   127.0.0.1           aaaa.test   ::1
 #     many.test              127.0.0.1 to .3     both.test   127.0.0.1 and ::1
 #
-# No other name below .test exists. Use it before Test::Nginx::Socket, as TestKong.
+# No other name below .test exists. Use it before TestHarness, as TestKong.
 
 use strict;
 use warnings;
@@ -16,7 +16,7 @@ use warnings;
 use IO::Socket::INET ();
 use POSIX ();
 use Socket qw(SOCK_DGRAM);
-use Test::Nginx::Util qw(add_cleanup_handler wait_for);
+use Time::HiRes ();
 
 my @RECORDS = (
     'service.test,127.0.0.1', 'a.test,127.0.0.1',    'aaaa.test,::1', 'both.test,127.0.0.1,::1',
@@ -24,6 +24,7 @@ my @RECORDS = (
 );
 
 my ($pid, $silent);
+my $parent = $$;
 
 sub import {
     return if $pid;
@@ -32,8 +33,7 @@ sub import {
         my $port = _port();
         $ENV{TEST_NGINX_DNS_PORT} = $port;
         $pid = _start($port);
-        add_cleanup_handler(\&_stop);
-        last if wait_for(10, sub { _answers($port) || !_runs() }) && _runs();
+        last if _answers_in_time($port);
         _stop();
     }
     die "dnsmasq did not start\n" unless $pid;
@@ -66,6 +66,16 @@ sub _start {
 
 sub _runs { return $pid && waitpid($pid, POSIX::WNOHANG()) == 0 }
 
+sub _answers_in_time {
+    my ($port) = @_;
+    my $until = Time::HiRes::time() + 10;
+    while (_runs() && Time::HiRes::time() < $until) {
+        return 1 if _answers($port) && _runs();
+        Time::HiRes::sleep(0.005);
+    }
+    return;
+}
+
 # A query for the address of a.test (RFC 1035, section 4.1).
 sub _answers {
     my ($port) = @_;
@@ -85,6 +95,12 @@ sub _stop {
     }
     undef $pid;
     return;
+}
+
+END {
+    local $?;
+    # Not in children of the test's.
+    _stop() if $$ == $parent;
 }
 
 1;

@@ -1,10 +1,10 @@
 package TestKong;
 
-# What the test files of this project share. Use it before Test::Nginx::Socket:
+# What the test files of this project share. Use it before TestHarness:
 #
 #     use lib 't/support';
 #     use TestKong;
-#     use Test::Nginx::Socket 'no_plan';
+#     use TestHarness 'no_plan';
 #
 # It gives these variables a value, each only where the environment has none:
 #
@@ -55,16 +55,11 @@ sub import {
     $ENV{TEST_NGINX_PKI} = _pki("$ROOT/target/pki") unless defined $ENV{TEST_NGINX_PKI};
     _start_runner() unless defined $ENV{TEST_NGINX_CLIENT_SOCKET};
 
-    # It reads the environment when it is loaded.
-    $ENV{$_} //= $PATIENCE for qw(TEST_NGINX_TIMEOUT TEST_NGINX_STOP_WAIT);
-    # A line that isn't there is waited for in each test that fails.
-    $ENV{TEST_NGINX_LOG_WAIT} //= $PATIENCE / 4;
-    require Test::Nginx::Socket;
-    $ENV{TEST_NGINX_HTML_DIR} = Test::Nginx::Util::html_dir()
-        unless defined $ENV{TEST_NGINX_HTML_DIR};
-    $ENV{TEST_NGINX_SERVER_ROOT} = Test::Nginx::Util::server_root()
-        unless defined $ENV{TEST_NGINX_SERVER_ROOT};
-    Test::Nginx::Util::env_to_nginx(@FOR_LUA);
+    # Only now: this file is also a program (see below), which has no harness.
+    require TestHarness;
+    $ENV{TEST_NGINX_HTML_DIR} = TestHarness::html_dir() unless defined $ENV{TEST_NGINX_HTML_DIR};
+    $ENV{TEST_NGINX_SERVER_ROOT} = TestHarness::server_root() unless defined $ENV{TEST_NGINX_SERVER_ROOT};
+    TestHarness::env_to_nginx(@FOR_LUA);
     return;
 }
 
@@ -116,9 +111,22 @@ sub skip_file {
 
 # ---- the nginx under test ------------------------------------------------------------------------
 
+my $about;
+
+# What `nginx -V` prints.
+sub about_nginx {
+    return $about //= do {
+        local $ENV{PATH} = "$ENV{PATH}:/usr/local/sbin:/usr/sbin:/sbin";
+        my $binary = $ENV{TEST_NGINX_BINARY} || 'nginx';
+        my $said = `'$binary' -V 2>&1`;
+        $? == 0 or die "there is no program $binary to test\n";
+        $said;
+    };
+}
+
 # As nginx numbers its versions.
 sub nginx_version {
-    return sprintf '%d%03d%03d', Test::Nginx::Server::about() =~ m{nginx/(\d+)\.(\d+)\.(\d+)};
+    return sprintf '%d%03d%03d', about_nginx() =~ m{nginx/(\d+)\.(\d+)\.(\d+)};
 }
 
 # What "listen" says, and what the server says, for HTTP/2: nginx 1.25.1 and later wants a directive.

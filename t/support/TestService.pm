@@ -19,8 +19,8 @@ package TestService;
 use strict;
 use warnings;
 
+use TestHarness ();
 use TestKong;
-use Test::Nginx::Socket ();
 
 my $SAID = 'client=$ssl_client_s_dn reused=$ssl_session_reused $ssl_protocol';
 my $SEEN = join ' ', 'client=$ssl_client_s_dn', 'serial=$ssl_client_serial',
@@ -30,7 +30,7 @@ my $SEEN = join ' ', 'client=$ssl_client_s_dn', 'serial=$ssl_client_serial',
 # Whether there is somebody to speak HTTP/3 with, on both sides. With OpenSSL's QUIC, curl calls it an
 # error now and then that nginx has closed a connection.
 sub speaks_quic {
-    return Test::Nginx::Server::about() =~ /--with-http_v3_module/ && `curl --version` =~ /\bngtcp2\b/;
+    return TestKong::about_nginx() =~ /--with-http_v3_module/ && `curl --version` =~ /\bngtcp2\b/;
 }
 
 # Tests are of what a block says; t/145-default-keepalive.t is of one that says nothing.
@@ -155,7 +155,7 @@ sub _expand_gateway {
 sub import {
     my (undef, $default_keepalive) = @_;
     my $config = $CONFIG . join '', map { _server(@$_) } @SERVERS;
-    Test::Nginx::Socket::add_block_preprocessor(sub {
+    TestHarness::add_block_preprocessor(sub {
         my ($block) = @_;
         my $all = $config . _expand_gateway($block->http_config // '');
         $block->set_value('http_config', $default_keepalive ? $all : _as_said($all));

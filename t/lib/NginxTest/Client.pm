@@ -1,4 +1,4 @@
-package Test::Nginx::Client;
+package NginxTest::Client;
 
 # Sends the requests of a block: plain HTTP over a socket, or anything curl can speak.
 #
@@ -11,7 +11,7 @@ use warnings;
 use Errno qw(EINTR);
 use POSIX ':sys_wait_h';
 use Socket qw(PF_INET SOCK_STREAM MSG_NOSIGNAL IPPROTO_TCP TCP_NODELAY inet_aton sockaddr_in);
-use Test::Nginx::Util
+use NginxTest::Util
     qw(bail_out find_program read_file server_addr server_port_for_client server_root wait_for);
 
 # ---- requests ------------------------------------------------------------------------------------

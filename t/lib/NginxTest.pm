@@ -1,9 +1,9 @@
-package Test::Nginx::Socket;
+package NginxTest;
 
 # Declarative tests for nginx: every block of a test file is a configuration, the requests to send
-# to it, and what must come of them. This is the part of the documented interface of the CPAN module
-# of the same name that this project uses, with no more than Test::Base needed to run it. Test files
-# do not depend on which of the two they get.
+# to it, and what must come of them. This is the part of the documented interface of CPAN's
+# Test::Nginx::Socket that this project uses, with no more than Test::Base needed to run it. Test
+# files do not depend on which of the two they get: see t/support/TestHarness.pm.
 #
 # Where the two could differ, this one is the stricter:
 #
@@ -22,17 +22,17 @@ use warnings;
 
 use Test::Base ();
 use Test::More ();
-use Test::Nginx::Client;
-use Test::Nginx::Server;
-use Test::Nginx::Util;
-use Test::Nginx::Util
+use NginxTest::Client;
+use NginxTest::Server;
+use NginxTest::Util;
+use NginxTest::Util
     qw(expand_env find_program read_file setting time_scale wait_for write_file);
 use Text::ParseWords ();
 
 our @ISA    = ('Test::Base');
-our @EXPORT = (@Test::Nginx::Util::EXPORT, qw(run_tests));
+our @EXPORT = (@NginxTest::Util::EXPORT, qw(run_tests));
 
-# `use Test::Nginx::Socket` may carry a plan: 'no_plan', or tests => N.
+# `use NginxTest` may carry a plan: 'no_plan', or tests => N.
 sub import {
     my ($class, @words) = @_;
     my @others;
@@ -74,10 +74,10 @@ my %INTERNAL = map { $_ => 1 } qw(
 
 # ---- filters -------------------------------------------------------------------------------------
 
-sub filter_class { return 'Test::Nginx::Socket::Filter' }
+sub filter_class { return 'NginxTest::Filter' }
 
 {
-    package Test::Nginx::Socket::Filter;
+    package NginxTest::Filter;
     require Test::Base::Filter;
     our @ISA = ('Test::Base::Filter');
 
@@ -85,7 +85,7 @@ sub filter_class { return 'Test::Nginx::Socket::Filter' }
     sub eval {
         my $self  = shift;
         my @value = $self->SUPER::eval(@_);
-        Test::Nginx::Util::bail_out($self->current_block->name, ": eval: $@") if $@;
+        NginxTest::Util::bail_out($self->current_block->name, ": eval: $@") if $@;
         return @value;
     }
 }
@@ -299,7 +299,7 @@ sub _skip {
         }
         else {
             my $what = $section eq 'skip_openssl' ? qr{OpenSSL ([\w.]+)} : qr{nginx/([\d.]+)};
-            my ($version) = Test::Nginx::Server::about() =~ $what;
+            my ($version) = NginxTest::Server::about() =~ $what;
             $skip = defined $version && _version_holds($condition, $version);
         }
         return ($count, "$section: $condition") if $skip;
@@ -408,7 +408,7 @@ sub _run_block {
         return;
     }
 
-    Test::Nginx::Util::fresh_root();
+    NginxTest::Util::fresh_root();
     _write_user_files($block);
     write_file(server_root() . '/conf/nginx.conf', _configuration($block));
     if (defined(my $code = _get($block, 'init'))) {
@@ -417,7 +417,7 @@ sub _run_block {
     }
     return _run_refused($block) if _has($block, 'must_die');
 
-    my $server = Test::Nginx::Server->new;
+    my $server = NginxTest::Server->new;
     if (!$server->wait_started) {
         $server->stop;
         Test::More::fail("$name - nginx starts (it " . $server->end . ')');
@@ -456,7 +456,7 @@ sub _run_refused {
 
     for my $turn (1 .. setting('repeat')) {
         my $from   = -s server_root() . '/logs/error.log' || 0;
-        my $server = Test::Nginx::Server->new(valgrind => 0);
+        my $server = NginxTest::Server->new(valgrind => 0);
         my $ended  = $server->wait_ended;
         if (defined $code && length $code) {
             my $found = !$ended || $server->signal ? $server->end : $server->exit_code;
@@ -526,15 +526,15 @@ sub _send {
 
     if ($raw) {
         my @packets = map { ref $_ ? $_ : {value => $_} } ref $text eq 'ARRAY' ? @$text : $text;
-        return Test::Nginx::Client::send_packets(\@packets, 'GET', $timeout);
+        return NginxTest::Client::send_packets(\@packets, 'GET', $timeout);
     }
 
-    my $request = Test::Nginx::Client::parse_request($text);
-    my @headers = Test::Nginx::Client::header_lines($headers);
+    my $request = NginxTest::Client::parse_request($text);
+    my @headers = NginxTest::Client::header_lines($headers);
     if (grep { _has($block, $_) } qw(curl curl_options curl_protocol curl_error http2)) {
         my $options = _get($block, 'curl_options');
         $options = [Text::ParseWords::shellwords($options)] if defined $options && !ref $options;
-        return Test::Nginx::Client::run_curl(
+        return NginxTest::Client::run_curl(
             $request,
             headers  => \@headers,
             http2    => _has($block, 'http2'),
@@ -544,8 +544,8 @@ sub _send {
         );
     }
 
-    my @packets = Test::Nginx::Client::request_packets($request, @headers);
-    return Test::Nginx::Client::send_packets(\@packets, $request->{method}, $timeout);
+    my @packets = NginxTest::Client::request_packets($request, @headers);
+    return NginxTest::Client::send_packets(\@packets, $request->{method}, $timeout);
 }
 
 sub _check_response {
@@ -564,7 +564,7 @@ sub _check_response {
     }
 
     if (defined($value = $part->('response_headers'))) {
-        for (Test::Nginx::Client::header_lines($value)) {
+        for (NginxTest::Client::header_lines($value)) {
             my ($absent, $header, $text) = /\A(!)?\s*([^:\s]+)\s*(?::\s*(.*))?\z/
                 or bail_out("$name: response_headers: '$_'");
             my $got = $response->{headers}{ lc $header };
@@ -581,7 +581,7 @@ sub _check_response {
     }
 
     if (defined($value = $part->('response_headers_like'))) {
-        for (Test::Nginx::Client::header_lines($value)) {
+        for (NginxTest::Client::header_lines($value)) {
             my ($header, $text) = /\A([^:\s]+)\s*:\s*(.*)\z/
                 or bail_out("$name: response_headers_like: '$_'");
             my $got = join ', ', @{ $response->{headers}{ lc $header } || [] };

@@ -1,4 +1,4 @@
-package Test::Nginx::Server;
+package NginxTest::Server;
 
 # One running nginx: started in the foreground as a child of the test, so that nothing about its end
 # can go unnoticed.
@@ -7,7 +7,7 @@ use strict;
 use warnings;
 
 use POSIX ':sys_wait_h';
-use Test::Nginx::Util
+use NginxTest::Util
     qw(add_cleanup_handler bail_out find_program read_file server_root time_scale valgrind_command
     wait_for);
 

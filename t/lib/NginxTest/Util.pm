@@ -1,4 +1,4 @@
-package Test::Nginx::Util;
+package NginxTest::Util;
 
 # Settings of a test file, and what the harness needs from the system: a server root, free ports,
 # the values of $TEST_NGINX_* variables, waiting for conditions, and cleaning up at the end.
@@ -11,12 +11,12 @@ use Exporter 'import';
 use File::Path ();
 use File::Spec ();
 use File::Temp ();
+use NginxTest::Port qw(free_port);
 use POSIX ();
-use Socket qw(PF_INET SOCK_STREAM SOL_SOCKET SO_REUSEADDR INADDR_ANY sockaddr_in);
 use Test::More ();
 use Time::HiRes ();
 
-# What test files get, by way of Test::Nginx::Socket.
+# What test files get, by way of NginxTest.
 our @EXPORT = qw(
     add_block_preprocessor add_cleanup_handler add_response_body_check bail_out
     check_accum_error_log env_to_nginx html_dir log_level master_on master_process_enabled no_long_string no_plan no_root_location
@@ -183,19 +183,6 @@ sub valgrind_command {
 }
 
 # ---- ports ---------------------------------------------------------------------------------------
-
-my @held;
-
-# The kernel picks a port nobody has. The socket stays bound, without listening, as long as this
-# process lives: nobody else is given the port, while nginx, which sets SO_REUSEADDR, can listen on
-# it again and again.
-sub free_port {
-    socket(my $socket, PF_INET, SOCK_STREAM, 0) or bail_out("socket: $!");
-    bind($socket, sockaddr_in(0, INADDR_ANY)) or bail_out("bind: $!");
-    setsockopt($socket, SOL_SOCKET, SO_REUSEADDR, 1) or bail_out("setsockopt: $!");
-    push @held, $socket;
-    return (sockaddr_in(getsockname $socket))[0];
-}
 
 my $server_port = $ENV{TEST_NGINX_SERVER_PORT} || $ENV{TEST_NGINX_PORT} || free_port();
 my $client_port = $ENV{TEST_NGINX_CLIENT_PORT} || $ENV{TEST_NGINX_PORT} || $server_port;

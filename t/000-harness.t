@@ -114,7 +114,7 @@ my @red = (
         'grep_error_log_out'],
     ["access log", "$blank--- access_log: GET /u\n--- no_access_log: GET /t",
         'access_log has a line with "GET /u"', 'no_access_log: no line with "GET /t"'],
-    ["one of several requests", <<'END', 'response_body (request 1)'],
+    ["one of several requests", <<'END', 'response_body (request 1: POST /t)'],
 --- config
     location = /t { return 200 $request_method; }
 --- request eval

@@ -59,6 +59,9 @@ my @SECTIONS = qw(
 );
 my %KNOWN = map { $_ => 1 } @SECTIONS;
 
+# Names of sections that a block preprocessor makes others of.
+sub add_section { $KNOWN{$_} = 1 for @_; return }
+
 # Sections that check nothing when they are empty.
 my @NEEDS_TEXT = qw(
     request response_body_like response_body_unlike response_headers response_headers_like
@@ -496,7 +499,7 @@ sub _run_requests {
     };
 
     for my $index (0 .. $#requests) {
-        my $where = $label . ($many ? " (request $index)" : '');
+        my $where = $label . ($many ? " (request $index: " . _first_line($requests[$index]) . ')' : '');
         my ($response, $method) =
             _send($block, $requests[$index], $raw, scalar $part->('more_headers', $index));
         if ($response->{timeout} && !_has($block, 'abort')) {
@@ -518,6 +521,14 @@ sub _run_requests {
         $_->($block, $response->{body}, $index) for @{ setting('body_checks') };
     }
     return;
+}
+
+# By which a request is told from the others of its block.
+sub _first_line {
+    my ($request) = @_;
+    $request = $request->[0] if ref $request eq 'ARRAY';
+    my ($line) = (ref $request ? $request->{value} : $request) =~ /^\s*([^#\s].*?)\s*$/m;
+    return $line // '';
 }
 
 sub _send {

@@ -80,6 +80,12 @@ sub env_to_nginx           { return _call('env_to_nginx',           @_) }
 sub html_dir               { return _call('html_dir') }
 sub server_root            { return _call('server_root') }
 
+# The original takes sections of any name.
+sub add_section {
+    my $add = name()->can('add_section') or return;
+    return $add->(@_);
+}
+
 sub _call {
     my ($function, @arguments) = @_;
     return name()->can($function)->(@arguments);

@@ -15,7 +15,7 @@ package TestKong;
 #     TEST_NGINX_SERVER_ROOT    the server root
 #     TEST_NGINX_CLIENT_SOCKET  where client.lua has programs run (see below)
 #
-# and lets the Lua code of nginx's workers read them.
+# and lets the Lua code of nginx's workers read them. Blocks may have a section `exchanges`: see TestExchanges.pm.
 
 use strict;
 use warnings;
@@ -60,6 +60,8 @@ sub import {
     $ENV{TEST_NGINX_HTML_DIR} = TestHarness::html_dir() unless defined $ENV{TEST_NGINX_HTML_DIR};
     $ENV{TEST_NGINX_SERVER_ROOT} = TestHarness::server_root() unless defined $ENV{TEST_NGINX_SERVER_ROOT};
     TestHarness::env_to_nginx(@FOR_LUA);
+    require TestExchanges;
+    TestExchanges::install();
     return;
 }
 

@@ -266,15 +266,15 @@ assert(require("ngx.balancer").set_current_peer("unix:" .. os.getenv("TEST_NGINX
             return 200 "client=$ssl_client_s_dn\n";
         }
     }
---- request eval
-["GET /t", "GET /t?client=client1", "GET /t?client=rsa", "GET /variable", "GET /t",
- "GET /tls13", "GET /tls13?client=client1", "GET /tls13"]
---- response_body eval
-["client=CN=client-rsa,O=Test\n", "client=CN=client-1,O=Test\n", "client=CN=client-rsa,O=Test\n",
-"client=CN=client-1,O=Test\n", "client=CN=client-rsa,O=Test\n",
- "client=CN=client-rsa,O=Test\n", "client=CN=client-1,O=Test\n", "client=CN=client-rsa,O=Test\n"]
---- error_code eval
-[(200) x 8]
+--- exchanges
+GET /t                    => client=CN=client-rsa,O=Test
+GET /t?client=client1     => client=CN=client-1,O=Test
+GET /t?client=rsa         => client=CN=client-rsa,O=Test
+GET /variable             => client=CN=client-1,O=Test
+GET /t                    => client=CN=client-rsa,O=Test
+GET /tls13                => client=CN=client-rsa,O=Test
+GET /tls13?client=client1 => client=CN=client-1,O=Test
+GET /tls13                => client=CN=client-rsa,O=Test
 --- no_error_log
 [error]
 

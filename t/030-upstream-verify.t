@@ -535,12 +535,17 @@ upstream SSL certificate verify error: (50:application verification failure) whi
     location /lists { proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt; proxy_ssl_crl $TEST_NGINX_PKI/missing.crl; proxy_pass https://service; }
     location /lists/alone { proxy_ssl_crl $TEST_NGINX_PKI/missing.crl; proxy_pass https://service; }
     location /grpc { grpc_ssl_name service.test; grpc_ssl_trusted_certificate $TEST_NGINX_PKI/missing.crt; grpc_pass grpcs://grpc; }
---- request eval
-[(map {("GET /$_", "GET /$_?verify=off", "GET /$_?verify=on")} qw(missing empty garbage lists lists/alone)), "GET /grpc?verify=on",
- # A store of the request's own takes the place of certificates, and not of lists.
- (map {"GET /$_?verify=on&store=1"} qw(missing empty garbage lists lists/alone))]
---- error_code eval
-[(200, 200, 502) x 5, 502, (200) x 3, (502) x 2]
+--- exchanges
+for $file (missing empty garbage lists lists/alone)
+    GET /$file            => 200
+    GET /$file?verify=off => 200
+    GET /$file?verify=on  => 502
+GET /grpc?verify=on => 502
+# A store of the request's own takes the place of certificates, and not of lists.
+for $file (missing empty garbage)
+    GET /$file?verify=on&store=1 => 200
+for $file (lists lists/alone)
+    GET /$file?verify=on&store=1 => 502
 --- grep_error_log eval
 qr/could not apply trusted store of the location: cannot load "\w+"/
 --- grep_error_log_out eval
@@ -702,10 +707,9 @@ qr{\[emerg\].* cannot load "proxy_ssl_crl" "[^"]*/missing\.crl": X509_load_crl_f
         proxy_next_upstream http_503;
         proxy_pass https://balanced/fail;
     }
---- request eval
-["GET /t?name=service.test", "GET /t?name=wrong.test"]
---- error_code eval
-[503, 502]
+--- exchanges
+GET /t?name=service.test => 503
+GET /t?name=wrong.test   => 502
 --- error_log
 upstream SSL certificate does not match "wrong.test" while SSL handshaking to upstream
 
@@ -722,10 +726,10 @@ upstream SSL certificate does not match "wrong.test" while SSL handshaking to up
         proxy_ssl_name $arg_name;
         proxy_pass https://service;
     }
---- request eval
-["GET /t", "GET /t?name=service.test", "GET /t?name=:service.test"]
---- error_code eval
-[502, 200, 502]
+--- exchanges
+GET /t                    => 502
+GET /t?name=service.test  => 200
+GET /t?name=:service.test => 502
 --- error_log
 upstream SSL certificate does not match "" while SSL handshaking to upstream
 

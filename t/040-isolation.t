@@ -33,18 +33,21 @@ __DATA__
         proxy_ssl_protocols TLSv1.2;
         proxy_pass https://plain;
     }
---- request eval
-["GET /t", "GET /t", "GET /t?client=client1", "GET /t?client=client1", "GET /t?client=client2", "GET /t",
- "GET /t?verify=1", "GET /t?depth=1", "GET /t", "GET /t?verify=1", "GET /t?depth=1",
- "GET /t?client=client2", "GET /t?client=client1&depth=1", "GET /t?client=client1"]
---- response_body_like eval
-["^client= reused=\\.", "^client= reused=r", "^client=CN=client-1,O=Test reused=\\.",
- "^client=CN=client-1,O=Test reused=r", "^client=CN=client-2,O=Test reused=\\.",
- "^client= reused=r", "^client= reused=\\.", "^client= reused=\\.", "^client= reused=r",
- "^client= reused=r", "^client= reused=r", "^client=CN=client-2,O=Test reused=r",
- "^client=CN=client-1,O=Test reused=\\.", "^client=CN=client-1,O=Test reused=r"]
---- error_code eval
-[(200) x 14]
+--- exchanges
+GET /t                        => /^client= reused=\./
+GET /t                        => /^client= reused=r/
+GET /t?client=client1         => /^client=CN=client-1,O=Test reused=\./
+GET /t?client=client1         => /^client=CN=client-1,O=Test reused=r/
+GET /t?client=client2         => /^client=CN=client-2,O=Test reused=\./
+GET /t                        => /^client= reused=r/
+GET /t?verify=1               => /^client= reused=\./
+GET /t?depth=1                => /^client= reused=\./
+GET /t                        => /^client= reused=r/
+GET /t?verify=1               => /^client= reused=r/
+GET /t?depth=1                => /^client= reused=r/
+GET /t?client=client2         => /^client=CN=client-2,O=Test reused=r/
+GET /t?client=client1&depth=1 => /^client=CN=client-1,O=Test reused=\./
+GET /t?client=client1         => /^client=CN=client-1,O=Test reused=r/
 --- no_error_log
 [error]
 
@@ -66,13 +69,12 @@ __DATA__
         proxy_ssl_protocols TLSv1.3;
         proxy_pass https://plain;
     }
---- request eval
-["GET /t?client=client1", "GET /t", "GET /t?client=client1", "GET /t?client=client2", "GET /t", "GET /t"]
---- response_body_like eval
-["^client=CN=client-1,O=Test reused=\\.", "^client= reused=\\.", "^client=CN=client-1,O=Test reused=r",
- "^client=CN=client-2,O=Test reused=\\.", "^client= reused=r", "^client= reused=r"]
---- error_code eval
-[(200) x 6]
+--- exchanges
+GET /t?client=client1 => /^client=CN=client-1,O=Test reused=\./
+GET /t                => /^client= reused=\./
+GET /t?client=client1 => /^client=CN=client-1,O=Test reused=r/
+GET /t?client=client2 => /^client=CN=client-2,O=Test reused=\./
+GET /t x 2            => /^client= reused=r/
 --- no_error_log
 [error]
 
@@ -96,16 +98,14 @@ __DATA__
         proxy_set_header Connection "";
         proxy_pass https://kept;
     }
---- request eval
-["GET /connection?client=client1", "GET /connection?client=client1", "GET /connection",
- "GET /connection", "GET /connection?client=client1", "GET /connection?client=client2",
- "GET /connection", "GET /connection"]
---- response_body_like eval
-["^client=CN=client-1,O=Test connection=1\$", "^client=CN=client-1,O=Test connection=1\$",
- "^client= connection=1\$", "^client= connection=2\$", "^client=CN=client-1,O=Test connection=1\$",
- "^client=CN=client-2,O=Test connection=1\$", "^client= connection=1\$", "^client= connection=2\$"]
---- error_code eval
-[(200) x 8]
+--- exchanges
+GET /connection?client=client1 x 2 => /^client=CN=client-1,O=Test connection=1$/
+GET /connection                    => /^client= connection=1$/
+GET /connection                    => /^client= connection=2$/
+GET /connection?client=client1     => /^client=CN=client-1,O=Test connection=1$/
+GET /connection?client=client2     => /^client=CN=client-2,O=Test connection=1$/
+GET /connection                    => /^client= connection=1$/
+GET /connection                    => /^client= connection=2$/
 --- no_error_log
 [error]
 
@@ -130,16 +130,13 @@ __DATA__
         proxy_set_header Connection "";
         proxy_pass https://kept;
     }
---- request eval
-["GET /connection", "GET /connection", "GET /connection?client=client1",
- "GET /connection?client=client1", "GET /connection", "GET /connection?client=client2",
- "GET /connection"]
---- response_body_like eval
-["^client= connection=1\$", "^client= connection=2\$", "^client=CN=client-1,O=Test connection=1\$",
- "^client=CN=client-1,O=Test connection=1\$", "^client= connection=1\$",
- "^client=CN=client-2,O=Test connection=1\$", "^client= connection=1\$"]
---- error_code eval
-[(200) x 7]
+--- exchanges
+GET /connection                    => /^client= connection=1$/
+GET /connection                    => /^client= connection=2$/
+GET /connection?client=client1 x 2 => /^client=CN=client-1,O=Test connection=1$/
+GET /connection                    => /^client= connection=1$/
+GET /connection?client=client2     => /^client=CN=client-2,O=Test connection=1$/
+GET /connection                    => /^client= connection=1$/
 --- no_error_log
 [error]
 [alert]
@@ -162,15 +159,12 @@ __DATA__
         }
         grpc_pass grpcs://kept;
     }
---- request eval
-["GET /connection", "GET /connection", "GET /connection?client=client1",
- "GET /connection?client=client2", "GET /connection?client=client2", "GET /connection"]
---- response_body_like eval
-["^client= connection=1\$", "^client= connection=2\$", "^client=CN=client-1,O=Test connection=1\$",
- "^client=CN=client-2,O=Test connection=1\$", "^client=CN=client-2,O=Test connection=1\$",
- "^client= connection=1\$"]
---- error_code eval
-[(200) x 6]
+--- exchanges
+GET /connection                    => /^client= connection=1$/
+GET /connection                    => /^client= connection=2$/
+GET /connection?client=client1     => /^client=CN=client-1,O=Test connection=1$/
+GET /connection?client=client2 x 2 => /^client=CN=client-2,O=Test connection=1$/
+GET /connection                    => /^client= connection=1$/
 --- no_error_log
 [error]
 
@@ -195,10 +189,10 @@ __DATA__
         proxy_ssl_name service.test;
         proxy_pass https://kept;
     }
---- request eval
-["GET /connection", "GET /connection", "GET /connection?verify=1", "GET /connection"]
---- error_code eval
-[200, 200, 502, 200]
+--- exchanges
+GET /connection x 2      => 200
+GET /connection?verify=1 => 502
+GET /connection          => 200
 --- error_log
 upstream SSL certificate verify error: (20:unable to get local issuer certificate) while SSL handshaking to upstream
 --- no_error_log
@@ -226,10 +220,11 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         proxy_ssl_name service.test;
         proxy_pass https://kept;
     }
---- request eval
-["GET /connection?no_verify=1", "GET /connection", "GET /connection?no_verify=1", "GET /connection"]
---- error_code eval
-[200, 502, 200, 502]
+--- exchanges
+GET /connection?no_verify=1 => 200
+GET /connection             => 502
+GET /connection?no_verify=1 => 200
+GET /connection             => 502
 --- error_log
 upstream SSL certificate verify error: (
 --- no_error_log
@@ -261,14 +256,12 @@ upstream SSL certificate verify error: (
         proxy_set_header Connection "";
         proxy_pass https://$1/connection;
     }
---- request eval
-[map { ("GET /$_/", "GET /$_/?client=client1", "GET /$_/?client=client2", "GET /$_/") }
- qw(zone least iphash hash random random_two)]
---- response_body_like eval
-[map { ("^client= ", "^client=CN=client-1,O=Test connection=1\$",
-        "^client=CN=client-2,O=Test connection=1\$", "^client= ") } 1 .. 6]
---- error_code eval
-[(200) x 24]
+--- exchanges
+for $method (zone least iphash hash random random_two)
+    GET /$method/                => /^client= /
+    GET /$method/?client=client1 => /^client=CN=client-1,O=Test connection=1$/
+    GET /$method/?client=client2 => /^client=CN=client-2,O=Test connection=1$/
+    GET /$method/                => /^client= /
 --- no_error_log
 [error]
 

@@ -99,13 +99,10 @@ __DATA__
             return 204;
         }
     }
---- request eval
-[map { "GET /$_" } qw(exec exec_named error_page error_page_named accel set_uri try_files twice
-                      override)]
---- response_body_like eval
-[("^client=CN=client-1,") x 8, "^client=CN=client-2,"]
---- error_code eval
-[(200) x 9]
+--- exchanges
+for $way (exec exec_named error_page error_page_named accel set_uri try_files twice)
+    GET /$way => /^client=CN=client-1,/
+GET /override => /^client=CN=client-2,/
 --- no_error_log
 [error]
 [alert]
@@ -131,10 +128,9 @@ __DATA__
         proxy_ssl_name service.test;
         proxy_pass https://other;
     }
---- request eval
-["GET /t", "GET /off"]
---- error_code eval
-[502, 200]
+--- exchanges
+GET /t   => 502
+GET /off => 200
 --- error_log
 upstream SSL certificate verify error: (20:unable to get local issuer certificate)
 
@@ -186,10 +182,10 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         proxy_ssl_name service.test;
         proxy_pass https://service;
     }
---- request eval
-["GET /t", "GET /u", "GET /v"]
---- error_code eval
-[200, 502, 200]
+--- exchanges
+GET /t => 200
+GET /u => 502
+GET /v => 200
 --- error_log
 upstream SSL certificate does not match "wrong.test"
 
@@ -309,12 +305,9 @@ FAILED:main
             return 204;
         }
     }
---- request eval
-["GET /t", "GET /plain"]
---- response_body_like eval
-["^client=CN=client-1,", "^client= "]
---- error_code eval
-[200, 200]
+--- exchanges
+GET /t     => /^client=CN=client-1,/
+GET /plain => /^client= /
 --- error_log
 /auth saw ""
 /mirror saw ""
@@ -380,12 +373,10 @@ saw "CN=client-1
             }
         }
     }
---- request eval
-["GET /t", "GET /verify", "GET /exec"]
---- response_body_like eval
-["0123456789abcdef", "0123456789abcdef", "0123456789abcdef"]
---- error_code eval
-[200, 200, 200]
+--- exchanges
+GET /t      => /0123456789abcdef/
+GET /verify => /0123456789abcdef/
+GET /exec   => /0123456789abcdef/
 --- error_log
 bytes=0-4 for "CN=client-1,O=Test"
 bytes=5-9 for "CN=client-1,O=Test"

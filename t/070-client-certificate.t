@@ -39,19 +39,15 @@ __DATA__
         }
     }
 --- config
---- request eval
-["GET /version?tls=1.2", "GET /version?tls=1.3"]
---- response_body eval
-[map { <<"_EOC_" } "TLSv1.2", "TLSv1.3"]
-none: $_ asked [] NONE, no certificates
-client1: $_ asked [] FAILED:unable to verify the first certificate, 1 certificates
-client-intermediate: $_ asked [] FAILED:unable to get local issuer certificate, 2 certificates
-client-deep: $_ asked [] FAILED:unable to get local issuer certificate, 3 certificates
-client-other: $_ asked [] FAILED:unable to verify the first certificate, 1 certificates
-client-expired: $_ asked [] FAILED:certificate has expired, 1 certificates
-_EOC_
---- error_code eval
-[200, 200]
+--- exchanges
+for $v (1.2 1.3)
+    GET /version?tls=$v =>
+        none: TLSv$v asked [] NONE, no certificates
+        client1: TLSv$v asked [] FAILED:unable to verify the first certificate, 1 certificates
+        client-intermediate: TLSv$v asked [] FAILED:unable to get local issuer certificate, 2 certificates
+        client-deep: TLSv$v asked [] FAILED:unable to get local issuer certificate, 3 certificates
+        client-other: TLSv$v asked [] FAILED:unable to verify the first certificate, 1 certificates
+        client-expired: TLSv$v asked [] FAILED:certificate has expired, 1 certificates
 --- no_error_log
 [error]
 
@@ -66,19 +62,15 @@ _EOC_
         }
     }
 --- config
---- request eval
-["GET /version?tls=1.2", "GET /version?tls=1.3"]
---- response_body eval
-[map { <<"_EOC_" } "TLSv1.2", "TLSv1.3"]
-none: $_ asked [O=Test, CN=Test Root CA] NONE, no certificates
-client1: $_ asked [O=Test, CN=Test Root CA] SUCCESS, 1 certificates
-client-intermediate: $_ asked [O=Test, CN=Test Root CA] SUCCESS, 2 certificates
-client-deep: $_ asked [O=Test, CN=Test Root CA] FAILED:unable to get local issuer certificate, 3 certificates
-client-other: $_ asked [O=Test, CN=Test Root CA] FAILED:unable to verify the first certificate, 1 certificates
-client-expired: $_ asked [O=Test, CN=Test Root CA] FAILED:certificate has expired, 1 certificates
-_EOC_
---- error_code eval
-[200, 200]
+--- exchanges
+for $v (1.2 1.3)
+    GET /version?tls=$v =>
+        none: TLSv$v asked [O=Test, CN=Test Root CA] NONE, no certificates
+        client1: TLSv$v asked [O=Test, CN=Test Root CA] SUCCESS, 1 certificates
+        client-intermediate: TLSv$v asked [O=Test, CN=Test Root CA] SUCCESS, 2 certificates
+        client-deep: TLSv$v asked [O=Test, CN=Test Root CA] FAILED:unable to get local issuer certificate, 3 certificates
+        client-other: TLSv$v asked [O=Test, CN=Test Root CA] FAILED:unable to verify the first certificate, 1 certificates
+        client-expired: TLSv$v asked [O=Test, CN=Test Root CA] FAILED:certificate has expired, 1 certificates
 --- no_error_log
 [error]
 
@@ -93,19 +85,15 @@ _EOC_
         }
     }
 --- config
---- request eval
-["GET /version?tls=1.2", "GET /version?tls=1.3"]
---- response_body eval
-[map { <<"_EOC_" } "TLSv1.2", "TLSv1.3"]
-none: $_ asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] NONE, no certificates
-client1: $_ asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] SUCCESS, 1 certificates
-client-intermediate: $_ asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] SUCCESS, 2 certificates
-client-deep: $_ asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] SUCCESS, 3 certificates
-client-other: $_ asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] SUCCESS, 1 certificates
-client-expired: $_ asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] FAILED:certificate has expired, 1 certificates
-_EOC_
---- error_code eval
-[200, 200]
+--- exchanges
+for $v (1.2 1.3)
+    GET /version?tls=$v =>
+        none: TLSv$v asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] NONE, no certificates
+        client1: TLSv$v asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] SUCCESS, 1 certificates
+        client-intermediate: TLSv$v asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] SUCCESS, 2 certificates
+        client-deep: TLSv$v asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] SUCCESS, 3 certificates
+        client-other: TLSv$v asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] SUCCESS, 1 certificates
+        client-expired: TLSv$v asked [O=Test, CN=Test Root CA; O=Test, CN=Other Root CA] FAILED:certificate has expired, 1 certificates
 --- no_error_log
 [error]
 
@@ -119,15 +107,13 @@ _EOC_
         }
     }
 --- config
---- request eval
-["GET /version?tls=1.2", "GET /version?tls=1.3"]
---- response_body_like eval
-[map { qr/client1: \S+ asked \[O=Test, CN=[^;\]]*\] FAILED:unable to get local issuer certificate, .*
-client-intermediate: \S+ asked \[.*\] SUCCESS, 2 certificates
-client-deep: \S+ asked \[.*\] SUCCESS, 3 certificates
-/ } 1, 2]
---- error_code eval
-[200, 200]
+--- exchanges
+for $v (1.2 1.3)
+    GET /version?tls=$v => /
+        client1: \S+ asked \[O=Test, CN=[^;\]]*\] FAILED:unable to get local issuer certificate, .*
+        client-intermediate: \S+ asked \[.*\] SUCCESS, 2 certificates
+        client-deep: \S+ asked \[.*\] SUCCESS, 3 certificates
+    /
 --- no_error_log
 [error]
 
@@ -143,14 +129,12 @@ client-deep: \S+ asked \[.*\] SUCCESS, 3 certificates
         }
     }
 --- config
---- request eval
-["GET /version?tls=1.2", "GET /version?tls=1.3"]
---- response_body_like eval
-[map { qr/none: \S+ asked \[O=Test, CN=Test Root CA\] .*400.*
-client1: \S+ asked \[O=Test, CN=Test Root CA\] SUCCESS, 1 certificates
-/s } 1, 2]
---- error_code eval
-[200, 200]
+--- exchanges
+for $v (1.2 1.3)
+    GET /version?tls=$v => /
+        none: \S+ asked \[O=Test, CN=Test Root CA\] .*400.*
+        client1: \S+ asked \[O=Test, CN=Test Root CA\] SUCCESS, 1 certificates
+    /s
 --- no_error_log
 [error]
 
@@ -166,12 +150,9 @@ client1: \S+ asked \[O=Test, CN=Test Root CA\] SUCCESS, 1 certificates
         }
     }
 --- config
---- request eval
-["GET /version?tls=1.2", "GET /version?tls=1.3"]
---- response_body_like eval
-[map { qr/client1: \S+ asked \[\] SUCCESS, 1 certificates\n/ } 1, 2]
---- error_code eval
-[200, 200]
+--- exchanges
+for $v (1.2 1.3)
+    GET /version?tls=$v => /client1: \S+ asked \[\] SUCCESS, 1 certificates\n/
 --- no_error_log
 [error]
 
@@ -188,14 +169,12 @@ client1: \S+ asked \[O=Test, CN=Test Root CA\] SUCCESS, 1 certificates
         }
     }
 --- config
---- request eval
-["GET /version?tls=1.2", "GET /version?tls=1.3"]
---- response_body_like eval
-[map { qr/client1: \S+ asked \[O=Test, CN=Other Root CA\] FAILED:unable to verify the first certificate, 1 certificates
-(?s:.*)client-other: \S+ asked \[O=Test, CN=Other Root CA\] SUCCESS, 1 certificates
-/ } 1, 2]
---- error_code eval
-[200, 200]
+--- exchanges
+for $v (1.2 1.3)
+    GET /version?tls=$v => /
+        client1: \S+ asked \[O=Test, CN=Other Root CA\] FAILED:unable to verify the first certificate, 1 certificates
+        (?s:.*)client-other: \S+ asked \[O=Test, CN=Other Root CA\] SUCCESS, 1 certificates
+    /
 --- no_error_log
 [error]
 
@@ -210,12 +189,9 @@ client1: \S+ asked \[O=Test, CN=Test Root CA\] SUCCESS, 1 certificates
         }
     }
 --- config
---- request eval
-["GET /version?tls=1.2", "GET /version?tls=1.3"]
---- response_body_like eval
-[map { qr/client1: \S+ asked \[\] FAILED:unable to verify the first certificate, 1 certificates\n/ } 1, 2]
---- error_code eval
-[200, 200]
+--- exchanges
+for $v (1.2 1.3)
+    GET /version?tls=$v => /client1: \S+ asked \[\] FAILED:unable to verify the first certificate, 1 certificates\n/
 --- no_error_log
 [error]
 
@@ -231,12 +207,9 @@ client1: \S+ asked \[O=Test, CN=Test Root CA\] SUCCESS, 1 certificates
         }
     }
 --- config
---- request eval
-["GET /version?tls=1.2", "GET /version?tls=1.3"]
---- response_body_like eval
-[map { qr/client1: \S+ asked \[O=Test, CN=Test Root CA\] SUCCESS, 1 certificates\n/ } 1, 2]
---- error_code eval
-[200, 200]
+--- exchanges
+for $v (1.2 1.3)
+    GET /version?tls=$v => /client1: \S+ asked \[O=Test, CN=Test Root CA\] SUCCESS, 1 certificates\n/
 --- no_error_log
 [error]
 
@@ -252,12 +225,9 @@ client1: \S+ asked \[O=Test, CN=Test Root CA\] SUCCESS, 1 certificates
         }
     }
 --- config
---- request eval
-["GET /version?tls=1.2", "GET /version?tls=1.3"]
---- response_body_like eval
-[map { qr/client1: \S+ asked \[O=Test, CN=Other Root CA\] / } 1, 2]
---- error_code eval
-[200, 200]
+--- exchanges
+for $v (1.2 1.3)
+    GET /version?tls=$v => /client1: \S+ asked \[O=Test, CN=Other Root CA\] /
 --- no_error_log
 [error]
 

@@ -195,13 +195,21 @@ TLSv1.3 new . SUCCESS
         }
     }
 --- config
---- request eval
-["GET /t?name=a.test", "GET /t?name=b.test", "GET /t?name=a.test"]
---- response_body eval
-["TLSv1.2 new .\nTLSv1.2 new .\nTLSv1.3 new .\nTLSv1.3 new .\n",
- "TLSv1.2 new id tickets .\nTLSv1.2 reused id tickets r\nTLSv1.3 new tickets .\nTLSv1.3 reused tickets r\n",
- "TLSv1.2 new .\nTLSv1.2 new .\nTLSv1.3 new .\nTLSv1.3 new .\n"]
---- error_code eval
-[200, 200, 200]
+--- exchanges
+GET /t?name=a.test =>
+    TLSv1.2 new .
+    TLSv1.2 new .
+    TLSv1.3 new .
+    TLSv1.3 new .
+GET /t?name=b.test =>
+    TLSv1.2 new id tickets .
+    TLSv1.2 reused id tickets r
+    TLSv1.3 new tickets .
+    TLSv1.3 reused tickets r
+GET /t?name=a.test =>
+    TLSv1.2 new .
+    TLSv1.2 new .
+    TLSv1.3 new .
+    TLSv1.3 new .
 --- no_error_log
 [error]

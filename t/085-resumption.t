@@ -111,22 +111,23 @@ TLSv1.3 reused SUCCESS, 3 certificates
             }
         }
     }
---- request eval
-["GET /t", "GET /t?first_socket=two&socket=two", "GET /t?second=ab.test", "GET /t?second=b.test"]
---- response_body eval
-[("TLSv1.2 new SUCCESS, 3 certificates
-TLSv1.2 reused SUCCESS, 3 certificates
-TLSv1.3 new SUCCESS, 3 certificates
-TLSv1.3 reused SUCCESS, 3 certificates
-") x 2, "TLSv1.2 new SUCCESS, 3 certificates
-TLSv1.2 new SUCCESS, 3 certificates
-TLSv1.3 new SUCCESS, 3 certificates
-TLSv1.3 new SUCCESS, 3 certificates
-", "TLSv1.2 new SUCCESS, 3 certificates
-TLSv1.2 new NONE, no certificates
-TLSv1.3 new SUCCESS, 3 certificates
-TLSv1.3 new NONE, no certificates
-"]
+--- exchanges
+for $more ("" ?first_socket=two&socket=two)
+    GET /t$more =>
+        TLSv1.2 new SUCCESS, 3 certificates
+        TLSv1.2 reused SUCCESS, 3 certificates
+        TLSv1.3 new SUCCESS, 3 certificates
+        TLSv1.3 reused SUCCESS, 3 certificates
+GET /t?second=ab.test =>
+    TLSv1.2 new SUCCESS, 3 certificates
+    TLSv1.2 new SUCCESS, 3 certificates
+    TLSv1.3 new SUCCESS, 3 certificates
+    TLSv1.3 new SUCCESS, 3 certificates
+GET /t?second=b.test =>
+    TLSv1.2 new SUCCESS, 3 certificates
+    TLSv1.2 new NONE, no certificates
+    TLSv1.3 new SUCCESS, 3 certificates
+    TLSv1.3 new NONE, no certificates
 --- no_error_log
 [error]
 
@@ -138,14 +139,19 @@ TLSv1.3 new NONE, no certificates
         ssl_session_cache shared:sessions:1m;
         asking;
     }
---- request eval
-["GET /t?second=ab.test", "GET /t?second=b.test", "GET /t?second=none", "GET /t?first=none", "GET /t?first=ab.test&second=b.test"]
---- response_body eval
-[map {"TLSv1.2 new SUCCESS, 3 certificates
-TLSv1.2 new $_
-TLSv1.3 new SUCCESS, 3 certificates
-TLSv1.3 new $_
-"} 'SUCCESS, 3 certificates', 'NONE, no certificates', 'SUCCESS, 3 certificates', 'SUCCESS, 3 certificates', 'NONE, no certificates']
+--- exchanges
+for $names, $second (
+    second=ab.test               "SUCCESS, 3 certificates"
+    second=b.test                "NONE, no certificates"
+    second=none                  "SUCCESS, 3 certificates"
+    first=none                   "SUCCESS, 3 certificates"
+    first=ab.test&second=b.test  "NONE, no certificates"
+)
+    GET /t?$names =>
+        TLSv1.2 new SUCCESS, 3 certificates
+        TLSv1.2 new $second
+        TLSv1.3 new SUCCESS, 3 certificates
+        TLSv1.3 new $second
 --- no_error_log
 [error]
 
@@ -156,14 +162,13 @@ TLSv1.3 new $_
     gateway {
         asking;
     }
---- request eval
-["GET /t?second=A.Test", "GET /t?first=none&second=none"]
---- response_body eval
-[("TLSv1.2 new SUCCESS, 3 certificates
-TLSv1.2 reused SUCCESS, 3 certificates
-TLSv1.3 new SUCCESS, 3 certificates
-TLSv1.3 reused SUCCESS, 3 certificates
-") x 2]
+--- exchanges
+for $names (second=A.Test first=none&second=none)
+    GET /t?$names =>
+        TLSv1.2 new SUCCESS, 3 certificates
+        TLSv1.2 reused SUCCESS, 3 certificates
+        TLSv1.3 new SUCCESS, 3 certificates
+        TLSv1.3 reused SUCCESS, 3 certificates
 --- no_error_log
 [error]
 
@@ -175,17 +180,18 @@ TLSv1.3 reused SUCCESS, 3 certificates
         ssl_ecdh_curve secp384r1:prime256v1;
         asking;
     }
---- request eval
-["GET /t?groups=X25519:P-384:P-256", "GET /t?groups=X25519:P-384:P-256&second=ab.test", "GET /t?groups=X25519:P-384:P-256&second=b.test", "GET /t?groups=X25519:P-384:P-256&first=b.test&second=b.test"]
---- response_body eval
-[map {"TLSv1.2 new $$_[0]
-TLSv1.2 $$_[1]
-TLSv1.3 new $$_[0]
-TLSv1.3 $$_[1]
-"} ['SUCCESS, 3 certificates', 'reused SUCCESS, 3 certificates'],
-   ['SUCCESS, 3 certificates', 'new SUCCESS, 3 certificates'],
-   ['SUCCESS, 3 certificates', 'new NONE, no certificates'],
-   ['NONE, no certificates', 'reused NONE, no certificates']]
+--- exchanges
+for $names, $first, $second (
+    ""                           "SUCCESS, 3 certificates"  "reused SUCCESS, 3 certificates"
+    &second=ab.test              "SUCCESS, 3 certificates"  "new SUCCESS, 3 certificates"
+    &second=b.test               "SUCCESS, 3 certificates"  "new NONE, no certificates"
+    &first=b.test&second=b.test  "NONE, no certificates"    "reused NONE, no certificates"
+)
+    GET /t?groups=X25519:P-384:P-256$names =>
+        TLSv1.2 new $first
+        TLSv1.2 $second
+        TLSv1.3 new $first
+        TLSv1.3 $second
 --- no_error_log
 [error]
 
@@ -196,14 +202,13 @@ TLSv1.3 $$_[1]
     gateway {
         asking;
     }
---- request eval
-["GET /t?cert=none", "GET /t?cert=client1"]
---- response_body eval
-[map {"TLSv1.2 new $_
-TLSv1.2 reused $_
-TLSv1.3 new $_
-TLSv1.3 reused $_
-"} 'NONE, no certificates', 'SUCCESS, 1 certificates']
+--- exchanges
+for $cert, $verified (none "NONE, no certificates"  client1 "SUCCESS, 1 certificates")
+    GET /t?cert=$cert =>
+        TLSv1.2 new $verified
+        TLSv1.2 reused $verified
+        TLSv1.3 new $verified
+        TLSv1.3 reused $verified
 --- no_error_log
 [error]
 
@@ -243,18 +248,17 @@ TLSv1.3 reused FAILED:unable to verify the first certificate, 1 certificates
     }
 --- user_files eval
 [["ticket.key" => pack "C*", 0 .. 79]]
---- request eval
-["GET /t?second=a.test&socket=other-gateway", "GET /t?first=b.test&second=b.test&socket=other-gateway"]
---- response_body eval
-["TLSv1.2 new SUCCESS, 3 certificates
-TLSv1.2 new NONE
-TLSv1.3 new SUCCESS, 3 certificates
-TLSv1.3 new NONE
-", "TLSv1.2 new NONE, no certificates
-TLSv1.2 reused NONE
-TLSv1.3 new NONE, no certificates
-TLSv1.3 reused NONE
-"]
+--- exchanges
+GET /t?second=a.test&socket=other-gateway =>
+    TLSv1.2 new SUCCESS, 3 certificates
+    TLSv1.2 new NONE
+    TLSv1.3 new SUCCESS, 3 certificates
+    TLSv1.3 new NONE
+GET /t?first=b.test&second=b.test&socket=other-gateway =>
+    TLSv1.2 new NONE, no certificates
+    TLSv1.2 reused NONE
+    TLSv1.3 new NONE, no certificates
+    TLSv1.3 reused NONE
 --- no_error_log
 [error]
 
@@ -275,16 +279,17 @@ TLSv1.3 reused NONE
         ssl_client_certificate $TEST_NGINX_PKI/other-ca.crt;
         return 200 "$ssl_client_verify\n";
     }
---- request eval
-["GET /t?cert=client-other&first=b.test&second=a.test", "GET /t?cert=client-other&first=b.test&second=b.test",
- "GET /t?cert=client-other&first=b.test&second=none"]
---- response_body eval
-[map {"TLSv1.2 new SUCCESS
-TLSv1.2 $_
-TLSv1.3 new SUCCESS
-TLSv1.3 $_
-"} 'new FAILED:unable to verify the first certificate, 1 certificates', 'reused SUCCESS',
-   'new FAILED:unable to verify the first certificate, 1 certificates']
+--- exchanges
+for $second, $verified (
+    a.test  "new FAILED:unable to verify the first certificate, 1 certificates"
+    b.test  "reused SUCCESS"
+    none    "new FAILED:unable to verify the first certificate, 1 certificates"
+)
+    GET /t?cert=client-other&first=b.test&second=$second =>
+        TLSv1.2 new SUCCESS
+        TLSv1.2 $verified
+        TLSv1.3 new SUCCESS
+        TLSv1.3 $verified
 --- no_error_log
 [error]
 
@@ -308,16 +313,17 @@ TLSv1.3 $_
         ssl_client_certificate $TEST_NGINX_PKI/other-ca.crt;
         return 200 "$ssl_client_verify\n";
     }
---- request eval
-["GET /t?cert=client-other&first=b.test&second=a.test", "GET /t?cert=client-other&first=b.test&second=b.test",
- "GET /t?cert=client-other&first=b.test&second=none"]
---- response_body eval
-[map {"TLSv1.2 new SUCCESS
-TLSv1.2 $_
-TLSv1.3 new SUCCESS
-TLSv1.3 $_
-"} 'new FAILED:unable to verify the first certificate, 1 certificates', 'reused SUCCESS',
-   'new FAILED:unable to verify the first certificate, 1 certificates']
+--- exchanges
+for $second, $verified (
+    a.test  "new FAILED:unable to verify the first certificate, 1 certificates"
+    b.test  "reused SUCCESS"
+    none    "new FAILED:unable to verify the first certificate, 1 certificates"
+)
+    GET /t?cert=client-other&first=b.test&second=$second =>
+        TLSv1.2 new SUCCESS
+        TLSv1.2 $verified
+        TLSv1.3 new SUCCESS
+        TLSv1.3 $verified
 --- no_error_log
 [error]
 
@@ -361,16 +367,18 @@ TLSv1.3 reused NONE, no certificates
             }
         }
     }
---- request eval
-["GET /t?first=b.test&second=b.test", "GET /t?first=b.test&second=a.test", "GET /t?first=b.test&second=none",
- "GET /t?first=a.test&second=b.test"]
---- response_body eval
-[map {"TLSv1.2 new $$_[0]
-TLSv1.2 $$_[1]
-TLSv1.3 new $$_[0]
-TLSv1.3 $$_[1]
-"} ['3 certificates', 'reused 3 certificates'], ['3 certificates', 'new SUCCESS, 3 certificates'],
-   ['3 certificates', 'new SUCCESS, 3 certificates'], ['SUCCESS, 3 certificates', 'new 3 certificates']]
+--- exchanges
+for $names, $first, $second (
+    first=b.test&second=b.test  "3 certificates"           "reused 3 certificates"
+    first=b.test&second=a.test  "3 certificates"           "new SUCCESS, 3 certificates"
+    first=b.test&second=none    "3 certificates"           "new SUCCESS, 3 certificates"
+    first=a.test&second=b.test  "SUCCESS, 3 certificates"  "new 3 certificates"
+)
+    GET /t?$names =>
+        TLSv1.2 new $first
+        TLSv1.2 $second
+        TLSv1.3 new $first
+        TLSv1.3 $second
 --- no_error_log
 [error]
 [crit]
@@ -516,14 +524,13 @@ my $servers = CORE::join '', map { my ($socket, $cache) = @$_; map {"
     ['builtin', 'ssl_session_cache builtin:100; ssl_session_tickets off;'],
     ['shared', 'ssl_session_cache shared:other:1m; ssl_session_tickets off;'];
 $gateway . $servers
---- request eval
-[map {"GET /t?cert=client1&first=b.test&second=c.test&first_socket=$_&socket=$_"} qw(gateway builtin shared)]
---- response_body eval
-[("TLSv1.2 new CN=client-1,O=Test
-TLSv1.2 reused CN=client-1,O=Test
-TLSv1.3 new CN=client-1,O=Test
-TLSv1.3 reused CN=client-1,O=Test
-") x 3]
+--- exchanges
+for $socket (gateway builtin shared)
+    GET /t?cert=client1&first=b.test&second=c.test&first_socket=$socket&socket=$socket =>
+        TLSv1.2 new CN=client-1,O=Test
+        TLSv1.2 reused CN=client-1,O=Test
+        TLSv1.3 new CN=client-1,O=Test
+        TLSv1.3 reused CN=client-1,O=Test
 --- no_error_log
 [error]
 [crit]

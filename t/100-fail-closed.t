@@ -44,10 +44,10 @@ __DATA__
     location /lua {
         proxy_pass https://lua;
     }
---- request eval
-[(map { "GET /any/$_" } qw(block keepalive implicit static_certificate tls13 grpc)), "GET /lua"]
---- error_code eval
-[(502) x 7]
+--- exchanges
+for $way (block keepalive implicit static_certificate tls13 grpc)
+    GET /any/$way => 502
+GET /lua => 502
 --- error_log
 upstream TLS handshake refused, could not apply client certificate and key: SSL_use_certificate() failed (ee key too small) while SSL handshaking to upstream
 --- no_error_log
@@ -96,12 +96,9 @@ qr/\[(?:error|crit|alert|emerg)\]/
     location /t {
         proxy_pass https://two;
     }
---- request eval
-["GET /weak", "GET /weak", "GET /t", "GET /t"]
---- error_code eval
-[502, 502, 200, 200]
---- response_body_like eval
-["502", "502", "^client=", "^client="]
+--- exchanges
+GET /weak x 2 => 502 /502/
+GET /t x 2    => /^client=/
 --- grep_error_log eval
 qr/handshake refused/
 --- grep_error_log_out
@@ -170,10 +167,10 @@ GET /curl
         location /any/rejects { proxy_pass https://rejects; }
         location /any/nobody { proxy_pass https://unix:$TEST_NGINX_HTML_DIR/nobody.sock:; }
     }
---- request eval
-["GET /any/plain", "GET /any/rejects", "GET /any/nobody"]
---- error_code eval
-[502, 502, 502]
+--- exchanges
+GET /any/plain   => 502
+GET /any/rejects => 502
+GET /any/nobody  => 502
 --- error_log
 SSL_do_handshake() failed
 
@@ -230,10 +227,11 @@ upstream SSL certificate does not match ""
     location /t {
         proxy_pass https://two;
     }
---- request eval
-["GET /strict", "GET /strict", "GET /name", "GET /name", "GET /names", "GET /names", "GET /t", "GET /t"]
---- error_code eval
-[(502) x 6, 200, 200]
+--- exchanges
+GET /strict x 2 => 502
+GET /name x 2   => 502
+GET /names x 2  => 502
+GET /t x 2      => 200
 --- no_error_log
 temporarily disabled
 no live upstreams
@@ -254,12 +252,8 @@ no live upstreams
         }
         proxy_pass https://two;
     }
---- request eval
-["GET /t", "GET /t", "GET /t"]
---- response_body_like eval
-[("^client=CN=client-1,") x 3]
---- error_code eval
-[200, 200, 200]
+--- exchanges
+GET /t x 3 => /^client=CN=client-1,/
 --- grep_error_log eval
 qr/temporarily disabled/
 --- grep_error_log_out eval

@@ -43,10 +43,10 @@ __DATA__
         }
         proxy_pass http://plain;
     }
---- request eval
-[map {"GET /t?set=$_"} qw(certificate verify no_verify depth store dns uris none)]
---- error_code eval
-[(500) x 7, 200]
+--- exchanges
+for $setting (certificate verify no_verify depth store dns uris)
+    GET /t?set=$setting => 500
+GET /t?set=none => 200
 --- grep_error_log eval
 qr/\[error\]|the request has TLS settings, and its service is spoken to without TLS/
 --- grep_error_log_out eval
@@ -110,11 +110,13 @@ qr/\[error\]|the request has TLS settings, and its service is spoken to without 
         }
         proxy_pass http://$kong_upstream_target;
     }
---- request eval
-my @ways = qw(block kept lua implicit address named scheme scheme/named scheme/implicit target upstream);
-[(map {"GET /$_"} @ways), 'GET /lua?late=1', 'GET /hash', (map {"GET /$_?none=1"} @ways)]
---- error_code eval
-[(500) x 13, (200) x 11]
+--- exchanges
+for $way (block kept lua implicit address named scheme scheme/named scheme/implicit target upstream)
+    GET /$way => 500
+GET /lua?late=1 => 500
+GET /hash       => 500
+for $way (block kept lua implicit address named scheme scheme/named scheme/implicit target upstream)
+    GET /$way?none=1 => 200
 --- grep_error_log eval
 qr/its service is spoken to without TLS/
 --- grep_error_log_out eval
@@ -135,10 +137,9 @@ qr/its service is spoken to without TLS/
     location /memcached { set $memcached_key a; memcached_pass plain; }
     location /grpc { grpc_pass grpc://plain; }
     location /grpc/address { grpc_pass $address; }
---- request eval
-[map {"GET /$_"} qw(fastcgi fastcgi/address scgi uwsgi memcached grpc grpc/address)]
---- error_code eval
-[(500) x 7]
+--- exchanges
+for $way (fastcgi fastcgi/address scgi uwsgi memcached grpc grpc/address)
+    GET /$way => 500
 --- grep_error_log eval
 qr/its service is spoken to without TLS/
 --- grep_error_log_out eval
@@ -160,12 +161,11 @@ while reading response header
     location /address { proxy_pass http://$address; }
     location /tls { proxy_pass https://service; }
     location /off { kong_tls_allow_plaintext off; proxy_pass http://plain; }
---- request eval
-["GET /block", "GET /address", "GET /tls", "GET /off"]
---- error_code eval
-[200, 200, 200, 500]
---- response_body_like eval
-["^plain /block", "^plain /address", "^client=CN=client-1,O=Test ", ""]
+--- exchanges
+GET /block   => /^plain /block/
+GET /address => /^plain /address/
+GET /tls     => /^client=CN=client-1,O=Test /
+GET /off     => 500
 
 
 
@@ -181,12 +181,11 @@ while reading response header
     location /exit { access_by_lua_block { assert(kong.service.set_tls_verify(true)) ngx.say("here") ngx.exit(200) } proxy_pass http://plain; }
     location /capture { content_by_lua_block { ngx.print(ngx.location.capture("/inner").body) } }
     location /inner { access_by_lua_block { } proxy_pass http://plain/here; }
---- request eval
-["GET /return", "GET /say", "GET /exit", "GET /capture"]
---- error_code eval
-[(200) x 4]
---- response_body_like eval
-["^here", "^here", "^here", "^plain /here"]
+--- exchanges
+GET /return  => /^here/
+GET /say     => /^here/
+GET /exit    => /^here/
+GET /capture => /^plain /here/
 --- no_error_log
 [error]
 
@@ -210,10 +209,10 @@ while reading response header
     location /variable/address { proxy_pass $address; }
     location /plain { proxy_pass http://plain; }
     location /fastcgi { fastcgi_pass service; }
---- request eval
-[map {("GET /$_?set=target", "GET /$_?set=upstream")} qw(fixed fixed/header variable variable/address plain fastcgi)]
---- error_code eval
-[(500) x 12]
+--- exchanges
+for $way (fixed fixed/header variable variable/address plain fastcgi)
+    GET /$way?set=target   => 500
+    GET /$way?set=upstream => 500
 --- grep_error_log eval
 qr/set_upstream or set_target was called, and the location does not send requests to "\$kong_upstream_target"/
 --- grep_error_log_out eval
@@ -248,10 +247,12 @@ qq{set_upstream or set_target was called, and the location does not send request
         access_by_lua_block { assert(kong.service.set_upstream("other")) }
         proxy_pass https://${Kong_Upstream_Target}/connection;
     }
---- request eval
-["GET /fixed", "GET /variable", "GET /map", "GET /map/early", "GET /Case"]
---- error_code eval
-[(200) x 5]
+--- exchanges
+GET /fixed     => 200
+GET /variable  => 200
+GET /map       => 200
+GET /map/early => 200
+GET /Case      => 200
 --- no_error_log
 [error]
 
@@ -265,12 +266,12 @@ qq{set_upstream or set_target was called, and the location does not send request
     location /host { proxy_pass http://$kong_upstream_target; }
     location /part { proxy_pass http://a.$kong_upstream_target.test; }
     location /set { access_by_lua_block { kong.service.set_target("a.test", 80) } proxy_pass http://plain/$kong_upstream_target; }
---- request eval
-["GET /path", "GET /arguments", "GET /host", "GET /part", "GET /set"]
---- error_code eval
-[(503) x 4, 200]
---- response_body_like eval
-[(".") x 4, "^plain /a.test:80"]
+--- exchanges
+GET /path      => 503 /./
+GET /arguments => 503 /./
+GET /host      => 503 /./
+GET /part      => 503 /./
+GET /set       => /^plain /a.test:80/
 --- grep_error_log eval
 qr/"\$kong_upstream_target" is not set/
 --- grep_error_log_out eval
@@ -308,11 +309,19 @@ qq{"\$kong_upstream_target" is not set\n} x 4
     location /fastcgi { fastcgi_pass plain; }
     location /off { kong_tls_required off; proxy_pass https://service; }
     location /return { return 200 here; }
---- request eval
-[(map {"GET /$_"} qw(block lua variable grpc plain plain/variable plain/allowed fastcgi off return)),
- (map {"GET /$_?set=1"} qw(block lua variable plain plain/variable plain/allowed off)), "GET /lua?late=1"]
---- error_code eval
-[(500) x 8, 200, 200, 200, 200, 200, 500, 500, 200, 200, 200]
+--- exchanges
+for $way (block lua variable grpc plain plain/variable plain/allowed fastcgi)
+    GET /$way => 500
+GET /off                  => 200
+GET /return               => 200
+GET /block?set=1          => 200
+GET /lua?set=1            => 200
+GET /variable?set=1       => 200
+GET /plain?set=1          => 500
+GET /plain/variable?set=1 => 500
+GET /plain/allowed?set=1  => 200
+GET /off?set=1            => 200
+GET /lua?late=1           => 200
 --- grep_error_log eval
 qr/"kong_tls_required" is on, and nobody has set/
 --- grep_error_log_out eval
@@ -335,12 +344,10 @@ qq{"kong_tls_required" is on, and nobody has set\n} x 8
     location /auth_request { auth_request /service; return 200 "let in\n"; proxy_pass http://plain; }
     location /mirror { mirror /service; proxy_pass http://plain; }
     location /capture { content_by_lua_block { ngx.say(ngx.location.capture("/service").status) } }
---- request eval
-["GET /service", "GET /mirror", "GET /capture"]
---- error_code eval
-[200, 200, 200]
---- response_body_like eval
-["^client=CN=client-1", "^plain", "^500\$"]
+--- exchanges
+GET /service => /^client=CN=client-1/
+GET /mirror  => /^plain/
+GET /capture => /^500$/
 --- grep_error_log eval
 qr/"kong_tls_required" is on|(?<=, )subrequest: "[^"]*"/
 --- grep_error_log_out eval
@@ -360,10 +367,11 @@ qq{"kong_tls_required" is on\nsubrequest: "/service"\n} x 2
         location /t/fastcgi { fastcgi_pass 127.0.0.1:1; }
         location /t/return { return 200; }
     }
---- request eval
-["GET /t/proxy", "GET /t/variable", "GET /t/fastcgi", "GET /t/return"]
---- error_code eval
-[200, 200, 502, 200]
+--- exchanges
+GET /t/proxy    => 200
+GET /t/variable => 200
+GET /t/fastcgi  => 502
+GET /t/return   => 200
 --- no_error_log
 the location has no pass directive
 
@@ -401,10 +409,12 @@ the location has no pass directive
         kong_tls_certificate_verify on;
         proxy_pass http://kept;
     }
---- request eval
-["GET /tls", "GET /plain", "GET /tls", "GET /enforced", "GET /tls"]
---- response_body_like eval
-["client=CN=client-1", "^plain connection=1", "client=CN=client-1", "^plain connection=1", "client=CN=client-1"]
+--- exchanges
+GET /tls      => /client=CN=client-1/
+GET /plain    => /^plain connection=1/
+GET /tls      => /client=CN=client-1/
+GET /enforced => /^plain connection=1/
+GET /tls      => /client=CN=client-1/
 --- no_error_log
 [crit]
 
@@ -434,12 +444,13 @@ the location has no pass directive
         access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
         proxy_pass http://kept-plain;
     }
---- request eval
-["GET /tls", "GET /required", "GET /tls", "GET /plain", "GET /settings", "GET /plain"]
---- error_code eval
-[200, 500, 200, 200, 500, 200]
---- response_body_like eval
-["connection=[13]\n", ".", "connection=[24]\n", "connection=[13]\n", ".", "connection=[24]\n"]
+--- exchanges
+GET /tls      => /connection=[13]\n/
+GET /required => 500 /./
+GET /tls      => /connection=[24]\n/
+GET /plain    => /connection=[13]\n/
+GET /settings => 500 /./
+GET /plain    => /connection=[24]\n/
 --- no_error_log
 [crit]
 [alert]

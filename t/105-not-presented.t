@@ -42,12 +42,12 @@ __DATA__
     location /12 { proxy_ssl_protocols TLSv1.2; proxy_pass https://$arg_to; }
     location /13 { proxy_ssl_protocols TLSv1.3; proxy_pass https://$arg_to; }
     location /grpc { proxy_ssl_protocols TLSv1.3; grpc_pass grpcs://$arg_to; }
---- request eval
-[map {("GET /$_?to=rsa&cert=client1", "GET /$_?to=rsa&cert=rsa", "GET /$_?to=ecdsa&cert=rsa", "GET /$_?to=ecdsa&cert=client1")} 12, 13]
---- error_code eval
-[(502, 200) x 4]
---- response_body_like eval
-[map {(".", "^TLSv1\\.$_ client=CN=client-rsa,", ".", "^TLSv1\\.$_ client=CN=client-1,")} 2, 3]
+--- exchanges
+for $path, $minor (12 2  13 3)
+    GET /$path?to=rsa&cert=client1   => 502 /./
+    GET /$path?to=rsa&cert=rsa       => /^TLSv1\.$minor client=CN=client-rsa,/
+    GET /$path?to=ecdsa&cert=rsa     => 502 /./
+    GET /$path?to=ecdsa&cert=client1 => /^TLSv1\.$minor client=CN=client-1,/
 --- grep_error_log eval
 qr/\[error\]|upstream TLS handshake refused[^()]*\(TLSv1..\)/
 --- grep_error_log_out eval
@@ -66,12 +66,9 @@ CORE::join "", map {(
     access_by_lua_block { assert(kong.service.set_tls_cert_key(cert.client1, key.client1)) }
     location /12 { proxy_ssl_protocols TLSv1.2; proxy_pass https://p384; }
     location /13 { proxy_ssl_protocols TLSv1.3; proxy_pass https://p384; }
---- request eval
-["GET /12", "GET /13"]
---- error_code eval
-[200, 502]
---- response_body_like eval
-["client=CN=client-1,", "."]
+--- exchanges
+GET /12 => /client=CN=client-1,/
+GET /13 => 502 /./
 --- error_log
 the key is EC P-256, and the service takes ECDSA+SHA384 (TLSv1.3)
 
@@ -104,10 +101,11 @@ the key is EC P-256, and the service takes ECDSA+SHA384 (TLSv1.3)
         ssl_certificate_key $TEST_NGINX_PKI/service.key;
         return 200 "client=\n";
     }
---- request eval
-["GET /static", "GET /static/verified", "GET /nobody", "GET /unasked"]
---- response_body_like eval
-[("client=\\s") x 4]
+--- exchanges
+GET /static          => /client=\s/
+GET /static/verified => /client=\s/
+GET /nobody          => /client=\s/
+GET /unasked         => /client=\s/
 --- no_error_log
 [error]
 
@@ -142,12 +140,10 @@ the key is EC P-256, and the service takes RSA-PSS+SHA256, RSA+SHA256
         proxy_pass https://two;
     }
     location /status { kong_tls_status; }
---- request eval
-[("GET /t?cert=client1") x 3, ("GET /t?cert=rsa") x 2, "GET /status?format=prometheus"]
---- error_code eval
-[(502) x 3, 200, 200, 200]
---- response_body_like eval
-[(".") x 3, ("client=CN=client-rsa") x 2, 'refusals_total\{setting="client_certificate"\} [36]\n']
+--- exchanges
+GET /t?cert=client1 x 3       => 502 /./
+GET /t?cert=rsa x 2           => /client=CN=client-rsa/
+GET /status?format=prometheus => /refusals_total\{setting="client_certificate"\} [36]\n/
 --- no_error_log
 no live upstreams
 temporarily disabled

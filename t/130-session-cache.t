@@ -59,18 +59,17 @@ __DATA__
         proxy_ssl_protocols TLSv1.3;
         proxy_pass https://balanced;
     }
---- request eval
-[map { my $at = $_; map { "GET $at$_" } '', '?client=client1', '', '?client=client1', '?to=deep',
-       '?to=deep&client=client1', '?to=deep', '?to=deep&client=client1', '' } qw(/t /t13)]
---- response_body eval
-[map { my $version = $_; map { "$_ $version\n" }
-       'client= reused=.', 'client=CN=client-1,O=Test reused=.',
-       'client= reused=r', 'client=CN=client-1,O=Test reused=r',
-       'client= reused=.', 'client=CN=client-1,O=Test reused=.',
-       'client= reused=r', 'client=CN=client-1,O=Test reused=r', 'client= reused=r' }
- 'TLSv1.2', 'TLSv1.3']
---- error_code eval
-[(200) x 18]
+--- exchanges
+for $at, $version (/t TLSv1.2  /t13 TLSv1.3)
+    GET $at                        => client= reused=. $version
+    GET $at?client=client1         => client=CN=client-1,O=Test reused=. $version
+    GET $at                        => client= reused=r $version
+    GET $at?client=client1         => client=CN=client-1,O=Test reused=r $version
+    GET $at?to=deep                => client= reused=. $version
+    GET $at?to=deep&client=client1 => client=CN=client-1,O=Test reused=. $version
+    GET $at?to=deep                => client= reused=r $version
+    GET $at?to=deep&client=client1 => client=CN=client-1,O=Test reused=r $version
+    GET $at                        => client= reused=r $version
 --- no_error_log
 [error]
 [alert]
@@ -97,13 +96,9 @@ __DATA__
     location /balanced {
         proxy_pass https://balanced;
     }
---- request eval
-["GET /t", "GET /t", "GET /balanced", "GET /balanced"]
---- response_body eval
-["client=CN=client-1,O=Test reused=. TLSv1.3\n", "client=CN=client-1,O=Test reused=. TLSv1.3\n",
- "client= reused=. TLSv1.3\n", "client= reused=. TLSv1.3\n"]
---- error_code eval
-[(200) x 4]
+--- exchanges
+GET /t x 2        => client=CN=client-1,O=Test reused=. TLSv1.3
+GET /balanced x 2 => client= reused=. TLSv1.3
 --- no_error_log
 [error]
 
@@ -131,13 +126,11 @@ __DATA__
     location /plain {
         proxy_pass https://service/;
     }
---- request eval
-["GET /t", "GET /t", "GET /balanced", "GET /balanced", "GET /plain", "GET /plain"]
---- response_body_like eval
-["^client=CN=client-1,O=Test reused=\\.", "^client=CN=client-1,O=Test reused=\\.",
- "^client= reused=\\.", "^client= reused=\\.", "^client= reused=\\.", "^client= reused=r"]
---- error_code eval
-[(200) x 6]
+--- exchanges
+GET /t x 2        => /^client=CN=client-1,O=Test reused=\./
+GET /balanced x 2 => /^client= reused=\./
+GET /plain        => /^client= reused=\./
+GET /plain        => /^client= reused=r/
 --- no_error_log
 [error]
 
@@ -154,14 +147,13 @@ __DATA__
         }
         proxy_pass https://service;
     }
---- request eval
-[map { "GET /t?client=$_" } qw(client1 client2 client1 rsa client1 client2)]
---- response_body_like eval
-["^client=CN=client-1,O=Test reused=\\.", "^client=CN=client-2,O=Test reused=\\.",
- "^client=CN=client-1,O=Test reused=r", "^client=CN=client-rsa,O=Test reused=\\.",
- "^client=CN=client-1,O=Test reused=r", "^client=CN=client-2,O=Test reused=\\."]
---- error_code eval
-[(200) x 6]
+--- exchanges
+GET /t?client=client1 => /^client=CN=client-1,O=Test reused=\./
+GET /t?client=client2 => /^client=CN=client-2,O=Test reused=\./
+GET /t?client=client1 => /^client=CN=client-1,O=Test reused=r/
+GET /t?client=rsa     => /^client=CN=client-rsa,O=Test reused=\./
+GET /t?client=client1 => /^client=CN=client-1,O=Test reused=r/
+GET /t?client=client2 => /^client=CN=client-2,O=Test reused=\./
 --- no_error_log
 [error]
 
@@ -339,24 +331,19 @@ true true SSL certificate error SSL certificate error
         proxy_set_header Connection $http_x_connection;
         proxy_pass https://kept;
     }
---- more_headers eval
-["", "X-Connection: close", "X-Connection: close", "",
- "", "X-Connection: close", "", "X-Connection: close", "X-Connection: close"]
---- request eval
-[# The first connection brings no session: the one after it is a full handshake too.
- "GET /t?client=client1", "GET /t?client=client1", "GET /t?client=client1", "GET /t?client=client2",
- # A ticket with the second request on the connection, of the same identity.
- "GET /t?client=client1", "GET /t?client=client1&ticket=1",
- # Others don't get it, its own identity does.
- "GET /t?client=client2", "GET /t", "GET /t?client=client1"]
---- response_body eval
-["client=CN=client-1,O=Test reused=. connection=1\n", "client=CN=client-1,O=Test reused=. connection=2\n",
- "client=CN=client-1,O=Test reused=. connection=1\n", "client=CN=client-2,O=Test reused=. connection=1\n",
- "client=CN=client-1,O=Test reused=. connection=1\n", "client=CN=client-1,O=Test reused=. connection=2\n",
- "client=CN=client-2,O=Test reused=. connection=2\n", "client= reused=. connection=1\n",
- "client=CN=client-1,O=Test reused=r connection=1\n"]
---- error_code eval
-[(200) x 9]
+--- exchanges
+# The first connection brings no session: the one after it is a full handshake too.
+GET /t?client=client1                                => client=CN=client-1,O=Test reused=. connection=1
+GET /t?client=client1 {X-Connection: close}          => client=CN=client-1,O=Test reused=. connection=2
+GET /t?client=client1 {X-Connection: close}          => client=CN=client-1,O=Test reused=. connection=1
+GET /t?client=client2                                => client=CN=client-2,O=Test reused=. connection=1
+# A ticket with the second request on the connection, of the same identity.
+GET /t?client=client1                                => client=CN=client-1,O=Test reused=. connection=1
+GET /t?client=client1&ticket=1 {X-Connection: close} => client=CN=client-1,O=Test reused=. connection=2
+# Others don't get it, its own identity does.
+GET /t?client=client2                                => client=CN=client-2,O=Test reused=. connection=2
+GET /t {X-Connection: close}                         => client= reused=. connection=1
+GET /t?client=client1 {X-Connection: close}          => client=CN=client-1,O=Test reused=r connection=1
 --- no_error_log
 [error]
 [alert]
@@ -405,17 +392,12 @@ true true SSL certificate error SSL certificate error
         proxy_set_header Connection $http_x_connection;
         proxy_pass https://kept;
     }
---- more_headers eval
-["", "", "X-Connection: close", "", "X-Connection: close"]
---- request eval
-["GET /t?client=client1&ticket=1", "GET /t?client=client2", "GET /t?client=client1",
- "GET /t?client=client2", "GET /t?client=client1"]
---- response_body eval
-["client=CN=client-1,O=Test reused=. connection=1\n", "client=CN=client-2,O=Test reused=. connection=1\n",
- "client=CN=client-1,O=Test reused=. connection=2\n", "client=CN=client-2,O=Test reused=. connection=2\n",
- "client=CN=client-1,O=Test reused=r connection=1\n"]
---- error_code eval
-[(200) x 5]
+--- exchanges
+GET /t?client=client1&ticket=1              => client=CN=client-1,O=Test reused=. connection=1
+GET /t?client=client2                       => client=CN=client-2,O=Test reused=. connection=1
+GET /t?client=client1 {X-Connection: close} => client=CN=client-1,O=Test reused=. connection=2
+GET /t?client=client2                       => client=CN=client-2,O=Test reused=. connection=2
+GET /t?client=client1 {X-Connection: close} => client=CN=client-1,O=Test reused=r connection=1
 --- no_error_log
 [error]
 [alert]
@@ -439,12 +421,10 @@ true true SSL certificate error SSL certificate error
         proxy_pass https://two;
         add_header X-Reused "$upstream_status: $kong_upstream_ssl_session_reused" always;
     }
---- request eval
-["GET /fail?client=client1", "GET /fail?client=client1", "GET /fail?client=client2"]
---- response_headers eval
-["X-Reused: 503, 503: .", "X-Reused: 503, 503: r", "X-Reused: 503, 503: ."]
---- error_code eval
-[(503) x 3]
+--- exchanges
+GET /fail?client=client1 => 503 {X-Reused: 503, 503: .}
+GET /fail?client=client1 => 503 {X-Reused: 503, 503: r}
+GET /fail?client=client2 => 503 {X-Reused: 503, 503: .}
 --- no_error_log
 [error]
 
@@ -480,17 +460,11 @@ true true SSL certificate error SSL certificate error
         proxy_set_header Connection $http_x_connection;
         proxy_pass https://balanced;
     }
---- request eval
-["GET /t?first=service", "GET /t?first=other", "GET /t?first=service", "GET /t?first=other",
- "GET /t?first=other"]
---- more_headers eval
-["X-Connection: close", "X-Connection: close", "X-Connection: close", "", ""]
---- response_body_like eval
-["^client=CN=client-1,O=Test reused=\\.", "^client=CN=client-2,O=Test reused=\\.",
- "^client=CN=client-1,O=Test reused=r", "^client=CN=client-2,O=Test reused=r",
- "^client=CN=client-2,O=Test reused=r"]
---- error_code eval
-[(200) x 5]
+--- exchanges
+GET /t?first=service {X-Connection: close} => /^client=CN=client-1,O=Test reused=\./
+GET /t?first=other {X-Connection: close}   => /^client=CN=client-2,O=Test reused=\./
+GET /t?first=service {X-Connection: close} => /^client=CN=client-1,O=Test reused=r/
+GET /t?first=other x 2                     => /^client=CN=client-2,O=Test reused=r/
 --- error_log
 upstream SSL certificate verify error: (20:unable to get local issuer certificate) while SSL handshaking to upstream
 
@@ -515,12 +489,11 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         proxy_bind $arg_from;
         proxy_pass https://apart;
     }
---- request eval
-["GET /t?from=127.0.0.2", "GET /t?from=127.0.0.3", "GET /t?from=127.0.0.2", "GET /t?from=127.0.0.3"]
---- response_body eval
-["127.0.0.2 reused=.\n", "127.0.0.3 reused=.\n", "127.0.0.2 reused=r\n", "127.0.0.3 reused=r\n"]
---- error_code eval
-[(200) x 4]
+--- exchanges
+GET /t?from=127.0.0.2 => 127.0.0.2 reused=.
+GET /t?from=127.0.0.3 => 127.0.0.3 reused=.
+GET /t?from=127.0.0.2 => 127.0.0.2 reused=r
+GET /t?from=127.0.0.3 => 127.0.0.3 reused=r
 --- no_error_log
 [error]
 
@@ -549,14 +522,14 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         proxy_ssl_protocols TLSv1.3;
         proxy_pass https://unix:$TEST_NGINX_HTML_DIR/steered.sock:/;
     }
---- request eval
-["GET /t?tickets=3", ("GET /t") x 4, "GET /t?tickets=6", ("GET /t") x 5]
---- response_body eval
-["reused=.\n", ("reused=r\n") x 3, "reused=.\n",
- # Only so many are kept.
- "reused=.\n", ("reused=r\n") x 4, "reused=.\n"]
---- error_code eval
-[(200) x 11]
+--- exchanges
+GET /t?tickets=3 => reused=.
+GET /t x 3       => reused=r
+GET /t           => reused=.
+# Only so many are kept.
+GET /t?tickets=6 => reused=.
+GET /t x 4       => reused=r
+GET /t           => reused=.
 --- no_error_log
 [error]
 
@@ -598,11 +571,10 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         proxy_ssl_protocols TLSv1.3;
         proxy_pass https://unix:$TEST_NGINX_HTML_DIR/steered.sock:/;
     }
---- request eval
-[map { ("GET /$_", "GET /$_", "GET /$_?forgets=1") } qw(1.2 1.3)]
---- response_body eval
-[map { "client=CN=client-1,O=Test reused=$_\n" } ('.', 'r', '.') x 2]
---- error_code eval
-[(200) x 6]
+--- exchanges
+for $version (1.2 1.3)
+    GET /$version           => client=CN=client-1,O=Test reused=.
+    GET /$version           => client=CN=client-1,O=Test reused=r
+    GET /$version?forgets=1 => client=CN=client-1,O=Test reused=.
 --- no_error_log
 [error]

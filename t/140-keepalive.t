@@ -28,17 +28,15 @@ __DATA__
         proxy_set_header Connection "";
         proxy_pass https://kept;
     }
---- request eval
-["GET /connection?client=client1", "GET /connection?client=client1", "GET /connection",
- "GET /connection", "GET /connection?client=client2", "GET /connection?client=client1",
- "GET /connection?client=client2", "GET /connection"]
---- response_body eval
-["client=CN=client-1,O=Test connection=1\n", "client=CN=client-1,O=Test connection=2\n",
- "client= connection=1\n", "client= connection=2\n", "client=CN=client-2,O=Test connection=1\n",
- "client=CN=client-1,O=Test connection=3\n", "client=CN=client-2,O=Test connection=2\n",
- "client= connection=3\n"]
---- error_code eval
-[(200) x 8]
+--- exchanges
+GET /connection?client=client1 => client=CN=client-1,O=Test connection=1
+GET /connection?client=client1 => client=CN=client-1,O=Test connection=2
+GET /connection                => client= connection=1
+GET /connection                => client= connection=2
+GET /connection?client=client2 => client=CN=client-2,O=Test connection=1
+GET /connection?client=client1 => client=CN=client-1,O=Test connection=3
+GET /connection?client=client2 => client=CN=client-2,O=Test connection=2
+GET /connection                => client= connection=3
 --- no_error_log
 [error]
 [alert]
@@ -71,16 +69,15 @@ __DATA__
         proxy_set_header Connection "";
         proxy_pass https://$arg_to;
     }
---- request eval
-[map { my $to = $_; map { "GET /connection?to=$to$_" } '', '&client=client1', '', '&client=client1',
-       '&client=client2', '&client=client1', '' } qw(before after)]
---- response_body eval
-[("client= connection=1\n", "client=CN=client-1,O=Test connection=1\n", "client= connection=2\n",
-  "client=CN=client-1,O=Test connection=2\n",
-  "client=CN=client-2,O=Test connection=1\n", "client=CN=client-1,O=Test connection=3\n",
-  "client= connection=3\n") x 2]
---- error_code eval
-[(200) x 14]
+--- exchanges
+for $to (before after)
+    GET /connection?to=$to                => client= connection=1
+    GET /connection?to=$to&client=client1 => client=CN=client-1,O=Test connection=1
+    GET /connection?to=$to                => client= connection=2
+    GET /connection?to=$to&client=client1 => client=CN=client-1,O=Test connection=2
+    GET /connection?to=$to&client=client2 => client=CN=client-2,O=Test connection=1
+    GET /connection?to=$to&client=client1 => client=CN=client-1,O=Test connection=3
+    GET /connection?to=$to                => client= connection=3
 --- no_error_log
 [error]
 [alert]
@@ -107,17 +104,15 @@ __DATA__
         proxy_set_header Connection "";
         proxy_pass https://kept;
     }
---- request eval
-["GET /connection", "GET /connection?client=client1", "GET /connection?to=deep",
- "GET /connection?client=client1&to=deep", "GET /connection", "GET /connection?client=client1",
- "GET /connection?to=deep", "GET /connection?client=client1&to=deep"]
---- response_body eval
-["client= connection=1\n", "client=CN=client-1,O=Test connection=1\n",
- "client= connection=1\n", "client=CN=client-1,O=Test connection=1\n",
- "client= connection=2\n", "client=CN=client-1,O=Test connection=2\n",
- "client= connection=2\n", "client=CN=client-1,O=Test connection=2\n"]
---- error_code eval
-[(200) x 8]
+--- exchanges
+GET /connection                        => client= connection=1
+GET /connection?client=client1         => client=CN=client-1,O=Test connection=1
+GET /connection?to=deep                => client= connection=1
+GET /connection?client=client1&to=deep => client=CN=client-1,O=Test connection=1
+GET /connection                        => client= connection=2
+GET /connection?client=client1         => client=CN=client-1,O=Test connection=2
+GET /connection?to=deep                => client= connection=2
+GET /connection?client=client1&to=deep => client=CN=client-1,O=Test connection=2
 --- no_error_log
 [error]
 [alert]
@@ -140,15 +135,13 @@ __DATA__
         }
         grpc_pass grpcs://kept;
     }
---- request eval
-["GET /connection", "GET /connection?client=client1", "GET /connection",
- "GET /connection?client=client1", "GET /connection?client=client2", "GET /connection?client=client1"]
---- response_body eval
-["client= connection=1\n", "client=CN=client-1,O=Test connection=1\n", "client= connection=2\n",
- "client=CN=client-1,O=Test connection=2\n", "client=CN=client-2,O=Test connection=1\n",
- "client=CN=client-1,O=Test connection=3\n"]
---- error_code eval
-[(200) x 6]
+--- exchanges
+GET /connection                => client= connection=1
+GET /connection?client=client1 => client=CN=client-1,O=Test connection=1
+GET /connection                => client= connection=2
+GET /connection?client=client1 => client=CN=client-1,O=Test connection=2
+GET /connection?client=client2 => client=CN=client-2,O=Test connection=1
+GET /connection?client=client1 => client=CN=client-1,O=Test connection=3
 --- no_error_log
 [error]
 [alert]
@@ -167,13 +160,11 @@ __DATA__
         proxy_set_header Connection "";
         proxy_pass https://kept;
     }
---- request eval
-["GET /connection", "GET /connection", "GET /connection", "GET /connection"]
---- response_body eval
-["client= connection=1\n", "client= connection=2\n", "client= connection=1\n",
- "client= connection=2\n"]
---- error_code eval
-[(200) x 4]
+--- exchanges
+GET /connection => client= connection=1
+GET /connection => client= connection=2
+GET /connection => client= connection=1
+GET /connection => client= connection=2
 --- no_error_log
 [error]
 
@@ -196,12 +187,8 @@ __DATA__
         }
         proxy_pass https://kept;
     }
---- request eval
-["GET /connection", "GET /connection"]
---- response_body eval
-["client= connection=1\n", "client= connection=1\n"]
---- error_code eval
-[(200) x 2]
+--- exchanges
+GET /connection x 2 => client= connection=1
 --- no_error_log
 [error]
 
@@ -262,13 +249,9 @@ GET /t
         proxy_set_header Connection close;
         proxy_pass https://kept;
     }
---- request eval
-["GET /connection", "GET /connection", "GET /connection/close", "GET /connection/close"]
---- response_body eval
-["client= connection=1\n", "client= connection=1\n", "client= connection=1\n",
- "client= connection=1\n"]
---- error_code eval
-[(200) x 4]
+--- exchanges
+GET /connection x 2       => client= connection=1
+GET /connection/close x 2 => client= connection=1
 --- no_error_log
 [error]
 
@@ -293,13 +276,11 @@ GET /t
         proxy_ssl_certificate_key $TEST_NGINX_PKI/client2.key;
         proxy_pass https://kept;
     }
---- request eval
-["GET /connection/one", "GET /connection/two", "GET /connection/one", "GET /connection/two"]
---- response_body eval
-["client=CN=client-1,O=Test connection=1\n", "client=CN=client-2,O=Test connection=1\n",
- "client=CN=client-1,O=Test connection=2\n", "client=CN=client-2,O=Test connection=2\n"]
---- error_code eval
-[(200) x 4]
+--- exchanges
+GET /connection/one => client=CN=client-1,O=Test connection=1
+GET /connection/two => client=CN=client-2,O=Test connection=1
+GET /connection/one => client=CN=client-1,O=Test connection=2
+GET /connection/two => client=CN=client-2,O=Test connection=2
 --- no_error_log
 [error]
 
@@ -327,16 +308,13 @@ GET /t
         proxy_ssl_certificate_key $TEST_NGINX_PKI/$arg_client.key;
         proxy_pass https://kept;
     }
---- request eval
-["GET /connection?client=client1", "GET /connection?client=client2",
- "GET /connection?client=client1&verify=1", "GET /connection?client=client2&verify=1",
- "GET /connection?client=client2&own=1", "GET /connection?client=client1&own=1"]
---- response_body eval
-["client=CN=client-1,O=Test connection=1\n", "client=CN=client-2,O=Test connection=1\n",
- "client=CN=client-1,O=Test connection=1\n", "client=CN=client-2,O=Test connection=1\n",
- "client=CN=client-1,O=Test connection=1\n", "client=CN=client-1,O=Test connection=2\n"]
---- error_code eval
-[(200) x 6]
+--- exchanges
+GET /connection?client=client1          => client=CN=client-1,O=Test connection=1
+GET /connection?client=client2          => client=CN=client-2,O=Test connection=1
+GET /connection?client=client1&verify=1 => client=CN=client-1,O=Test connection=1
+GET /connection?client=client2&verify=1 => client=CN=client-2,O=Test connection=1
+GET /connection?client=client2&own=1    => client=CN=client-1,O=Test connection=1
+GET /connection?client=client1&own=1    => client=CN=client-1,O=Test connection=2
 --- no_error_log
 [error]
 
@@ -361,13 +339,11 @@ GET /t
         proxy_bind $arg_from;
         proxy_pass https://kept;
     }
---- request eval
-["GET /t?from=127.0.0.2", "GET /t?from=127.0.0.3", "GET /t?from=127.0.0.2", "GET /t?from=127.0.0.3"]
---- response_body eval
-["127.0.0.2 connection=1\n", "127.0.0.3 connection=1\n", "127.0.0.2 connection=2\n",
- "127.0.0.3 connection=2\n"]
---- error_code eval
-[(200) x 4]
+--- exchanges
+GET /t?from=127.0.0.2 => 127.0.0.2 connection=1
+GET /t?from=127.0.0.3 => 127.0.0.3 connection=1
+GET /t?from=127.0.0.2 => 127.0.0.2 connection=2
+GET /t?from=127.0.0.3 => 127.0.0.3 connection=2
 --- no_error_log
 [error]
 
@@ -451,13 +427,11 @@ GET /t
         proxy_set_header Connection "";
         proxy_pass https://kept;
     }
---- request eval
-["GET /t?client=client1", "GET /t?client=client2", "GET /t?client=client1", "GET /t?client=client2"]
---- response_body eval
-["client=CN=client-1,O=Test connection=1\n", "client=CN=client-2,O=Test connection=1\n",
- "client=CN=client-1,O=Test connection=1\n", "client=CN=client-2,O=Test connection=1\n"]
---- error_code eval
-[(200) x 4]
+--- exchanges
+GET /t?client=client1 => client=CN=client-1,O=Test connection=1
+GET /t?client=client2 => client=CN=client-2,O=Test connection=1
+GET /t?client=client1 => client=CN=client-1,O=Test connection=1
+GET /t?client=client2 => client=CN=client-2,O=Test connection=1
 --- error_log
 upstream prematurely closed connection while reading response header from upstream
 --- no_error_log
@@ -509,12 +483,9 @@ upstream prematurely closed connection while reading response header from upstre
         proxy_set_header Connection "";
         proxy_pass https://kept;
     }
---- request eval
-["GET /t", "GET /t", "GET /t", "GET /t13", "GET /t13", "GET /t13"]
---- response_body eval
-[("yes") x 6]
---- error_code eval
-[(200) x 6]
+--- exchanges
+GET /t x 3   => "yes"
+GET /t13 x 3 => "yes"
 --- no_error_log
 [error]
 [alert]
@@ -541,12 +512,11 @@ upstream prematurely closed connection while reading response header from upstre
         proxy_ssl_name service.test;
         proxy_pass https://kept;
     }
---- request eval
-["GET /connection", "GET /connection?verify=1", "GET /connection", "GET /connection?verify=1"]
---- response_body_like eval
-["connection=1\$", "502", "connection=2\$", "502"]
---- error_code eval
-[200, 502, 200, 502]
+--- exchanges
+GET /connection          => /connection=1$/
+GET /connection?verify=1 => 502 /502/
+GET /connection          => /connection=2$/
+GET /connection?verify=1 => 502 /502/
 --- error_log
 upstream SSL certificate verify error: (20:unable to get local issuer certificate) while SSL handshaking to upstream
 
@@ -570,15 +540,12 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         proxy_pass https://two;
         add_header X-Peer $upstream_addr;
     }
---- request eval
-["GET /connection?client=client1", "GET /connection?client=client1", "GET /connection?client=client1",
- "GET /connection?client=client1", "GET /connection?client=client2"]
---- response_headers eval
-[map { "X-Peer: unix:$ENV{TEST_NGINX_HTML_DIR}/$_.sock" } qw(service deep service deep service)]
---- response_body_like eval
-[map { "connection=$_\$" } 1, 1, 2, 2, 1]
---- error_code eval
-[(200) x 5]
+--- exchanges
+GET /connection?client=client1 => {X-Peer: unix:$TEST_NGINX_HTML_DIR/service.sock} /connection=1$/
+GET /connection?client=client1 => {X-Peer: unix:$TEST_NGINX_HTML_DIR/deep.sock} /connection=1$/
+GET /connection?client=client1 => {X-Peer: unix:$TEST_NGINX_HTML_DIR/service.sock} /connection=2$/
+GET /connection?client=client1 => {X-Peer: unix:$TEST_NGINX_HTML_DIR/deep.sock} /connection=2$/
+GET /connection?client=client2 => {X-Peer: unix:$TEST_NGINX_HTML_DIR/service.sock} /connection=1$/
 --- no_error_log
 [error]
 
@@ -614,12 +581,8 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         proxy_set_header Connection "";
         proxy_pass https://kept;
     }
---- request eval
-["GET /t", "GET /t"]
---- response_body eval
-["connection=1\n", "connection=1\n"]
---- error_code eval
-[200, 200]
+--- exchanges
+GET /t x 2 => connection=1
 --- error_log eval
 # nginx 1.26 does not know OpenSSL 3.2's words for it.
 qr/\[(?:error|crit)\] .*SSL_read\(\) failed .* while reading response header from upstream/
@@ -706,13 +669,10 @@ qr/\[(?:error|crit|alert|emerg)\]/
         proxy_bind $arg_from;
         proxy_pass https://kept;
     }
---- request eval
-["GET /t?from=127.0.0.2", "GET /t?from=127.0.0.3&client=client1", "GET /t?from=127.0.0.3"]
---- response_body eval
-["127.0.0.2 client= connection=1\n", "127.0.0.3 client=CN=client-1,O=Test connection=1\n",
- "127.0.0.3 client= connection=1\n"]
---- error_code eval
-[(200) x 3]
+--- exchanges
+GET /t?from=127.0.0.2                => 127.0.0.2 client= connection=1
+GET /t?from=127.0.0.3&client=client1 => 127.0.0.3 client=CN=client-1,O=Test connection=1
+GET /t?from=127.0.0.3                => 127.0.0.3 client= connection=1
 --- no_error_log
 [error]
 
@@ -758,14 +718,18 @@ qr/\[(?:error|crit|alert|emerg)\]/
         proxy_http_version 2;
         proxy_pass https://anew/;
     }
---- request eval
-[(map { ("GET $_/1", "GET $_/2") x 2 } "/set/kept", "/nothing"), ("GET /resumed/1", "GET /resumed/2") x 2]
---- response_body_like eval
-[qr/client-1,O=Test connection=1$/, qr/client-1,O=Test connection=1$/, qr/client-1,O=Test connection=2$/,
- qr/client-1,O=Test connection=2$/, qr/client= connection=1$/, qr/client= connection=1$/, qr/client= connection=2$/,
- qr/client= connection=2$/, qr/client-2,O=Test reused=[.] /, qr/client-2,O=Test reused=[.] /,
- qr/client-2,O=Test reused=r /, qr/client-2,O=Test reused=r /]
---- error_code eval
-[(200) x 12]
+--- exchanges
+GET /set/kept/1 => /client-1,O=Test connection=1$/
+GET /set/kept/2 => /client-1,O=Test connection=1$/
+GET /set/kept/1 => /client-1,O=Test connection=2$/
+GET /set/kept/2 => /client-1,O=Test connection=2$/
+GET /nothing/1  => /client= connection=1$/
+GET /nothing/2  => /client= connection=1$/
+GET /nothing/1  => /client= connection=2$/
+GET /nothing/2  => /client= connection=2$/
+GET /resumed/1  => /client-2,O=Test reused=[.] /
+GET /resumed/2  => /client-2,O=Test reused=[.] /
+GET /resumed/1  => /client-2,O=Test reused=r /
+GET /resumed/2  => /client-2,O=Test reused=r /
 --- no_error_log
 [error]

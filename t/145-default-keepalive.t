@@ -19,11 +19,6 @@ add_block_preprocessor(sub {
             end
         }}mg;
     $block->set_value('config', $config);
-    # Each with what it is answered.
-    my @expected = map { [split / -> /] } grep {/\S/} split /\n/, $block->request;
-    $block->set_value('request', [map { $_->[0] } @expected]);
-    $block->set_value('response_body', [map {"$_->[1]\n"} @expected]);
-    $block->set_value('error_code', [(200) x @expected]);
     $block->set_value('no_error_log', "[error]\n[alert]") unless defined $block->no_error_log;
 });
 
@@ -41,15 +36,15 @@ __DATA__
     plugin;
     location /a { proxy_pass https://kept/connection; }
     location /b { proxy_pass https://kept/connection; }
---- request
-GET /a -> client= connection=1
-GET /a -> client= connection=2
-GET /a?client=client1 -> client=CN=client-1,O=Test connection=1
-GET /a?client=client2 -> client=CN=client-2,O=Test connection=1
-GET /a?client=client1 -> client=CN=client-1,O=Test connection=1
-GET /b -> client= connection=1
-GET /a -> client= connection=3
-GET /b -> client= connection=2
+--- exchanges
+GET /a                => client= connection=1
+GET /a                => client= connection=2
+GET /a?client=client1 => client=CN=client-1,O=Test connection=1
+GET /a?client=client2 => client=CN=client-2,O=Test connection=1
+GET /a?client=client1 => client=CN=client-1,O=Test connection=1
+GET /b                => client= connection=1
+GET /a                => client= connection=3
+GET /b                => client= connection=2
 
 
 
@@ -66,15 +61,15 @@ GET /b -> client= connection=2
         proxy_ssl_name $arg_name;
         proxy_pass https://kept/number;
     }
---- request
-GET /sni?name=service.test -> sni=service.test client= connection=1
-GET /sni?name=other.test -> sni=other.test client= connection=1
-GET /sni?name=service.test -> sni=service.test client= connection=2
-GET /sni?name=other.test -> sni=other.test client= connection=2
-GET /sni?name=service.test&client=client1 -> sni=service.test client=CN=client-1,O=Test connection=1
-GET /sni?name=other.test -> sni=other.test client= connection=3
-GET /sni?name=service.test&client=client1 -> sni=service.test client=CN=client-1,O=Test connection=2
-GET /sni?name=service.test -> sni=service.test client= connection=3
+--- exchanges
+GET /sni?name=service.test                => sni=service.test client= connection=1
+GET /sni?name=other.test                  => sni=other.test client= connection=1
+GET /sni?name=service.test                => sni=service.test client= connection=2
+GET /sni?name=other.test                  => sni=other.test client= connection=2
+GET /sni?name=service.test&client=client1 => sni=service.test client=CN=client-1,O=Test connection=1
+GET /sni?name=other.test                  => sni=other.test client= connection=3
+GET /sni?name=service.test&client=client1 => sni=service.test client=CN=client-1,O=Test connection=2
+GET /sni?name=service.test                => sni=service.test client= connection=3
 
 
 
@@ -87,14 +82,14 @@ GET /sni?name=service.test -> sni=service.test client= connection=3
     plugin;
     location /a { proxy_pass https://kept/connection; }
     location /b { proxy_pass https://kept/connection; }
---- request
-GET /a?timeout=5000 -> client= connection=1
-GET /a?timeout=5000 -> client= connection=2
-GET /b?timeout=5000 -> client= connection=1
-GET /a -> client= connection=3
-GET /b -> client= connection=2
-GET /a?timeout=5000 -> client= connection=4
-GET /b?timeout=5000 -> client= connection=3
+--- exchanges
+GET /a?timeout=5000 => client= connection=1
+GET /a?timeout=5000 => client= connection=2
+GET /b?timeout=5000 => client= connection=1
+GET /a              => client= connection=3
+GET /b              => client= connection=2
+GET /a?timeout=5000 => client= connection=4
+GET /b?timeout=5000 => client= connection=3
 
 
 
@@ -121,15 +116,15 @@ GET /b?timeout=5000 -> client= connection=3
             ngx.print(assert(socket:receive("*a")):match("connection=%d+"), "\n")
         }
     }
---- request
-GET /a?timeout=5000 -> connection=1
-GET /a?timeout=5000 -> connection=2
-GET /b?timeout=5000 -> connection=1
-GET /a -> connection=3
-GET /later -> connection=4
-GET /b -> connection=2
-GET /a?timeout=5000 -> connection=5
-GET /later -> connection=6
+--- exchanges
+GET /a?timeout=5000 => connection=1
+GET /a?timeout=5000 => connection=2
+GET /b?timeout=5000 => connection=1
+GET /a              => connection=3
+GET /later          => connection=4
+GET /b              => connection=2
+GET /a?timeout=5000 => connection=5
+GET /later          => connection=6
 
 
 
@@ -150,15 +145,15 @@ The copy of the configuration that the Lua module makes for them is gone with th
     plugin;
     location /a { proxy_pass https://kept/connection; }
     location /b { proxy_pass https://kept/connection; }
---- request
-GET /a?balancer=1 -> client= connection=1
-GET /b?balancer=1 -> client= connection=1
-GET /a -> client= connection=2
-GET /b -> client= connection=2
-GET /a?balancer=1&timeout=5000 -> client= connection=1
-GET /a?timeout=5000 -> client= connection=2
-GET /b?balancer=1&timeout=5000 -> client= connection=1
-GET /b?timeout=5000 -> client= connection=2
+--- exchanges
+GET /a?balancer=1              => client= connection=1
+GET /b?balancer=1              => client= connection=1
+GET /a                         => client= connection=2
+GET /b                         => client= connection=2
+GET /a?balancer=1&timeout=5000 => client= connection=1
+GET /a?timeout=5000            => client= connection=2
+GET /b?balancer=1&timeout=5000 => client= connection=1
+GET /b?timeout=5000            => client= connection=2
 
 
 
@@ -172,11 +167,11 @@ GET /b?timeout=5000 -> client= connection=2
     plugin;
     location /a { proxy_pass https://kept/connection; }
     location /b { proxy_pass https://kept/connection; }
---- request
-GET /a?timeout=5000 -> client= connection=1
-GET /a?timeout=5000 -> client= connection=2
-GET /b?timeout=5000 -> client= connection=1
-GET /b?timeout=5000&client=client1 -> client=CN=client-1,O=Test connection=1
-GET /a?timeout=5000 -> client= connection=3
+--- exchanges
+GET /a?timeout=5000                => client= connection=1
+GET /a?timeout=5000                => client= connection=2
+GET /b?timeout=5000                => client= connection=1
+GET /b?timeout=5000&client=client1 => client=CN=client-1,O=Test connection=1
+GET /a?timeout=5000                => client= connection=3
 --- no_error_log
 [alert]

@@ -35,10 +35,6 @@ add_block_preprocessor(sub {
             end
         }}mg;
     $block->set_value('config', $config);
-    my @expected = map { [split / -> /] } grep {/\S/} split /\n/, $block->request;
-    $block->set_value('request', [map { $_->[0] } @expected]);
-    $block->set_value('response_body_like', [map { $_->[1] } @expected]);
-    $block->set_value('error_code', [map { $_->[1] =~ /502/ ? 502 : 200 } @expected]);
 });
 
 repeat_each(1);
@@ -67,13 +63,13 @@ __DATA__
         proxy_ssl_name nobody.test;
         proxy_pass $scheme_of_service://flip;
     }
---- request
-GET /connection -> ^client= connection=1
-GET /connection -> ^client= connection=2
-GET /connection?client=client1 -> ^client=CN=client-1,O=Test connection=1
-GET /connection?verify=1 -> 502 Bad Gateway
-GET /connection?client=client2 -> ^client=CN=client-2,O=Test connection=1
-GET /connection -> ^client= connection=1
+--- exchanges
+GET /connection                => /^client= connection=1/
+GET /connection                => /^client= connection=2/
+GET /connection?client=client1 => /^client=CN=client-1,O=Test connection=1/
+GET /connection?verify=1       => 502 /502 Bad Gateway/
+GET /connection?client=client2 => /^client=CN=client-2,O=Test connection=1/
+GET /connection                => /^client= connection=1/
 --- no_error_log
 [alert]
 
@@ -105,10 +101,11 @@ GET /connection -> ^client= connection=1
         proxy_ssl_certificate_key $TEST_NGINX_PKI/client2.key;
         proxy_pass $scheme_of_service://flip/connection?;
     }
---- request eval
-CORE::join "\n", map { my $one = $_; map {
-    "GET /a?$one$_ -> ^client=CN=client-1,O=Test \nGET /b?$one$_ -> ^client=CN=client-2,O=Test "
-} 1 .. 8 } '', 'timeout='
+--- exchanges
+for $more ("" timeout=)
+    for $n (1 2 3 4 5 6 7 8)
+        GET /a?$more$n => /^client=CN=client-1,O=Test /
+        GET /b?$more$n => /^client=CN=client-2,O=Test /
 --- no_error_log
 [alert]
 
@@ -134,13 +131,13 @@ CORE::join "\n", map { my $one = $_; map {
     location /connection {
         proxy_pass https://kept;
     }
---- request
-GET /connection -> ^client= connection=1
-GET /connection -> ^client= connection=\d
-GET /connection?client=client1 -> ^client=CN=client-1,O=Test connection=1
-GET /connection?client=client2 -> ^client=CN=client-2,O=Test connection=1
-GET /connection?client=client1 -> ^client=CN=client-1,O=Test connection=1
-GET /connection -> ^client= connection=\d
+--- exchanges
+GET /connection                => /^client= connection=1/
+GET /connection                => /^client= connection=\d/
+GET /connection?client=client1 => /^client=CN=client-1,O=Test connection=1/
+GET /connection?client=client2 => /^client=CN=client-2,O=Test connection=1/
+GET /connection?client=client1 => /^client=CN=client-1,O=Test connection=1/
+GET /connection                => /^client= connection=\d/
 --- no_error_log
 [alert]
 
@@ -162,9 +159,9 @@ GET /connection -> ^client= connection=\d
         proxy_set_header X-Was "$kong_upstream_ssl_protocol $kong_upstream_ssl_verify";
         proxy_pass https://anew;
     }
---- request
-GET /connection -> ^client= connection=
-GET /connection?client=client1 -> ^client=CN=client-1,O=Test connection=1
+--- exchanges
+GET /connection                => /^client= connection=/
+GET /connection?client=client1 => /^client=CN=client-1,O=Test connection=1/
 --- no_error_log
 [alert]
 
@@ -197,11 +194,11 @@ GET /connection?client=client1 -> ^client=CN=client-1,O=Test connection=1
         kong_tls_allow_plaintext on;
         proxy_pass http://one;
     }
---- request
-GET /connection -> ^client= connection=
-GET /connection?client=client1&timeout=1 -> ^client=CN=client-1,O=Test connection=1
-GET /plain -> ^plain
-GET /plain?timeout=1 -> ^plain
-GET /plain?client=client1 -> ^plain
+--- exchanges
+GET /connection                          => /^client= connection=/
+GET /connection?client=client1&timeout=1 => /^client=CN=client-1,O=Test connection=1/
+GET /plain                               => /^plain/
+GET /plain?timeout=1                     => /^plain/
+GET /plain?client=client1                => /^plain/
 --- no_error_log
 [alert]

@@ -57,21 +57,15 @@ __DATA__
         proxy_ssl_protocols TLSv1.3;
         proxy_pass https://service;
     }
---- request eval
-["GET /t?verify=1", "GET /logged", "GET /t?verify=1", "GET /logged", "GET /t", "GET /logged",
- "GET /t13", "GET /logged"]
---- response_headers eval
-["X-Outcome: TLSv1.2 ECDHE-ECDSA-AES128-GCM-SHA256 . SUCCESS", "",
- "X-Outcome: TLSv1.2 ECDHE-ECDSA-AES128-GCM-SHA256 r SUCCESS", "",
- "X-Outcome: TLSv1.2 ECDHE-ECDSA-AES128-GCM-SHA256 . NONE", "",
- "X-Outcome: TLSv1.3 TLS_AES_256_GCM_SHA384 . SUCCESS", ""]
---- response_body_like eval
-["client-1", '^TLSv1\.2 ECDHE-ECDSA-AES128-GCM-SHA256 \. SUCCESS$',
- "client-1", '^TLSv1\.2 ECDHE-ECDSA-AES128-GCM-SHA256 r SUCCESS$',
- "client-1", '^TLSv1\.2 ECDHE-ECDSA-AES128-GCM-SHA256 \. NONE$',
- "client=", '^TLSv1\.3 TLS_AES_256_GCM_SHA384 \. SUCCESS$']
---- error_code eval
-[(200) x 8]
+--- exchanges
+GET /t?verify=1 => {X-Outcome: TLSv1.2 ECDHE-ECDSA-AES128-GCM-SHA256 . SUCCESS} /client-1/
+GET /logged     => /^TLSv1\.2 ECDHE-ECDSA-AES128-GCM-SHA256 \. SUCCESS$/
+GET /t?verify=1 => {X-Outcome: TLSv1.2 ECDHE-ECDSA-AES128-GCM-SHA256 r SUCCESS} /client-1/
+GET /logged     => /^TLSv1\.2 ECDHE-ECDSA-AES128-GCM-SHA256 r SUCCESS$/
+GET /t          => {X-Outcome: TLSv1.2 ECDHE-ECDSA-AES128-GCM-SHA256 . NONE} /client-1/
+GET /logged     => /^TLSv1\.2 ECDHE-ECDSA-AES128-GCM-SHA256 \. NONE$/
+GET /t13        => {X-Outcome: TLSv1.3 TLS_AES_256_GCM_SHA384 . SUCCESS} /client=/
+GET /logged     => /^TLSv1\.3 TLS_AES_256_GCM_SHA384 \. SUCCESS$/
 --- no_error_log
 [error]
 
@@ -86,13 +80,11 @@ __DATA__
         proxy_ssl_protocols TLSv1.3;
         proxy_pass https://service;
     }
---- request eval
-["GET /t", "GET /logged", "GET /t", "GET /logged"]
---- response_body_like eval
-["client=", '^TLSv1\.3 TLS_AES_256_GCM_SHA384 \. SUCCESS$',
- "client=", '^TLSv1\.3 TLS_AES_256_GCM_SHA384 r SUCCESS$']
---- error_code eval
-[(200) x 4]
+--- exchanges
+GET /t      => /client=/
+GET /logged => /^TLSv1\.3 TLS_AES_256_GCM_SHA384 \. SUCCESS$/
+GET /t      => /client=/
+GET /logged => /^TLSv1\.3 TLS_AES_256_GCM_SHA384 r SUCCESS$/
 --- no_error_log
 [error]
 
@@ -119,19 +111,19 @@ __DATA__
         proxy_ssl_name $arg_for;
         proxy_pass https://$arg_to;
     }
---- request eval
-[map { ("GET /$_", "GET /logged") } "t?verify=1&to=other&for=service.test", "t?verify=1&to=service&for=wrong.test",
-  "t?verify=1&to=service&for=service.test&name=wrong.test", "t?to=service&name=wrong.test",
-  "static?to=other&for=service.test", "static?to=service&for=wrong.test"]
---- response_body_like eval
-[map { ("502 Bad Gateway", $_) }
-  '^- - - FAILED:unable to get local issuer certificate$', '^- - - FAILED:hostname mismatch$',
-  '^- - - FAILED:none of the required names$',
-  '^TLSv1\.[23] \S+ \. FAILED:none of the required names$',
-  '^TLSv1\.[23] \S+ \. FAILED:unable to verify the first certificate$',
-  '^TLSv1\.[23] \S+ \. FAILED:hostname mismatch$']
---- error_code eval
-[(502, 200) x 6]
+--- exchanges
+GET /t?verify=1&to=other&for=service.test                   => 502 /502 Bad Gateway/
+GET /logged                                                 => /^- - - FAILED:unable to get local issuer certificate$/
+GET /t?verify=1&to=service&for=wrong.test                   => 502 /502 Bad Gateway/
+GET /logged                                                 => /^- - - FAILED:hostname mismatch$/
+GET /t?verify=1&to=service&for=service.test&name=wrong.test => 502 /502 Bad Gateway/
+GET /logged                                                 => /^- - - FAILED:none of the required names$/
+GET /t?to=service&name=wrong.test                           => 502 /502 Bad Gateway/
+GET /logged                                                 => /^TLSv1\.[23] \S+ \. FAILED:none of the required names$/
+GET /static?to=other&for=service.test                       => 502 /502 Bad Gateway/
+GET /logged                                                 => /^TLSv1\.[23] \S+ \. FAILED:unable to verify the first certificate$/
+GET /static?to=service&for=wrong.test                       => 502 /502 Bad Gateway/
+GET /logged                                                 => /^TLSv1\.[23] \S+ \. FAILED:hostname mismatch$/
 
 
 
@@ -161,12 +153,15 @@ __DATA__
         proxy_set_header X-Identity "[$kong_upstream_ssl_identity]";
         proxy_pass http://unix:$TEST_NGINX_HTML_DIR/plain.sock;
     }
---- request eval
-[map { ("GET /$_", "GET /logged") } qw(none plain nobody early)]
---- response_body_like eval
-[("^none\$", "^- - - -\$"), ("^plain\$", "^- - - -\$"), ("502", "^- - - -\$"), ("^plain\$", "^- - - -\$")]
---- error_code eval
-[200, 200, 200, 200, 502, 200, 200, 200]
+--- exchanges
+GET /none   => /^none$/
+GET /logged => /^- - - -$/
+GET /plain  => /^plain$/
+GET /logged => /^- - - -$/
+GET /nobody => 502 /502/
+GET /logged => /^- - - -$/
+GET /early  => /^plain$/
+GET /logged => /^- - - -$/
 
 
 
@@ -190,14 +185,9 @@ __DATA__
     location /end {
         content_by_lua_block { ngx.say(at_the_end) }
     }
---- request eval
-["GET /t", "GET /end"]
---- response_headers eval
-["X-Same: true", ""]
---- response_body_like eval
-["client=", "^true\$"]
---- error_code eval
-[(200) x 2]
+--- exchanges
+GET /t   => {X-Same: true} /client=/
+GET /end => /^true$/
 --- no_error_log
 [error]
 
@@ -240,16 +230,17 @@ __DATA__
             ngx.say()
         }
     }
---- request eval
-["GET /t?to=service", "GET /t?to=service&client=client1", "GET /t?to=service&client=client2",
- "GET /t?to=service&client=client1", "GET /t?to=service",
- # The first of these makes the connection that the second uses.
- "GET /t?to=kept&client=client1", "GET /t?to=kept&client=client1", "GET /t?to=kept",
- "GET /identities"]
---- response_body_like eval
-[("client=") x 8, "^- A B A - A A - \n\$"]
---- error_code eval
-[(200) x 9]
+--- exchanges
+GET /t?to=service                => /client=/
+GET /t?to=service&client=client1 => /client=/
+GET /t?to=service&client=client2 => /client=/
+GET /t?to=service&client=client1 => /client=/
+GET /t?to=service                => /client=/
+# The first of these makes the connection that the second uses.
+GET /t?to=kept&client=client1    => /client=/
+GET /t?to=kept&client=client1    => /client=/
+GET /t?to=kept                   => /client=/
+GET /identities                  => /^- A B A - A A - \n$/
 --- no_error_log
 [error]
 
@@ -274,12 +265,11 @@ __DATA__
     location /fail/back {
         proxy_pass https://two-back;
     }
---- request eval
-["GET /fail/forth", "GET /logged", "GET /fail/back", "GET /logged"]
---- response_body_like eval
-["502", "^- - - -\$", "503", "^TLSv1.3 TLS_AES_256_GCM_SHA384 . NONE\$"]
---- error_code eval
-[502, 200, 503, 200]
+--- exchanges
+GET /fail/forth => 502 /502/
+GET /logged     => /^- - - -$/
+GET /fail/back  => 503 /503/
+GET /logged     => /^TLSv1.3 TLS_AES_256_GCM_SHA384 . NONE$/
 
 
 
@@ -295,13 +285,12 @@ __DATA__
         proxy_ssl_protocols TLSv1.3;
         proxy_pass https://$socket/;
     }
---- request eval
-["GET /t?client=1", "GET /logged", "GET /t?client=1", "GET /logged", "GET /t", "GET /logged"]
---- response_body_like eval
-["client-1", '^TLSv1\.3 TLS_AES_256_GCM_SHA384 \. NONE$',
- "client-1", '^TLSv1\.3 TLS_AES_256_GCM_SHA384 r NONE$',
- "client=", '^TLSv1\.3 TLS_AES_256_GCM_SHA384 \. NONE$']
---- error_code eval
-[(200) x 6]
+--- exchanges
+GET /t?client=1 => /client-1/
+GET /logged     => /^TLSv1\.3 TLS_AES_256_GCM_SHA384 \. NONE$/
+GET /t?client=1 => /client-1/
+GET /logged     => /^TLSv1\.3 TLS_AES_256_GCM_SHA384 r NONE$/
+GET /t          => /client=/
+GET /logged     => /^TLSv1\.3 TLS_AES_256_GCM_SHA384 \. NONE$/
 --- no_error_log
 [error]

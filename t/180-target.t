@@ -116,14 +116,10 @@ __DATA__
         plugin;
         proxy_pass https://$kong_upstream_target;
     }
---- request eval
-["GET /t?upstream=chosen&client=client1", "GET /t?upstream=chosen&client=client2",
- "GET /t?upstream=chosen&client=client1"]
---- response_body_like eval
-["^client=CN=client-1,O=Test reused=\\.", "^client=CN=client-2,O=Test reused=\\.",
- "^client=CN=client-1,O=Test reused=r"]
---- error_code eval
-[(200) x 3]
+--- exchanges
+GET /t?upstream=chosen&client=client1 => /^client=CN=client-1,O=Test reused=\./
+GET /t?upstream=chosen&client=client2 => /^client=CN=client-2,O=Test reused=\./
+GET /t?upstream=chosen&client=client1 => /^client=CN=client-1,O=Test reused=r/
 --- no_error_log
 [error]
 
@@ -148,12 +144,9 @@ __DATA__
         plugin;
         proxy_pass http://$kong_upstream_target;
     }
---- request eval
-["GET /grpc?upstream=grpc&client=client1", "GET /plain?upstream=plain"]
---- response_body eval
-["client=CN=client-1,O=Test reused=. TLSv1.2\n", "plain plain\n"]
---- error_code eval
-[200, 200]
+--- exchanges
+GET /grpc?upstream=grpc&client=client1 => client=CN=client-1,O=Test reused=. TLSv1.2
+GET /plain?upstream=plain              => plain plain
 --- no_error_log
 [error]
 
@@ -235,14 +228,11 @@ sni=Mixed_case-1.test
         proxy_ssl_server_name on;
         proxy_pass https://$kong_upstream_target;
     }
---- request eval
-["GET /t?host=127.0.0.1", "GET /t?host=127.0.0.2", "GET /t?host=a.test", "GET /t?host=A.TEST&client=client1"]
---- response_body_like eval
-["^127.0.0.1 sni= host=127.0.0.1:\\d+ client= ", "^127.0.0.2 sni= host=127.0.0.2:\\d+ client= ",
- "^127.0.0.1 sni=a.test host=a.test:\\d+ client= ",
- "^127.0.0.1 sni=a.test host=A.TEST:\\d+ client=CN=client-1,O=Test "]
---- error_code eval
-[(200) x 4]
+--- exchanges
+GET /t?host=127.0.0.1             => /^127.0.0.1 sni= host=127.0.0.1:\d+ client= /
+GET /t?host=127.0.0.2             => /^127.0.0.2 sni= host=127.0.0.2:\d+ client= /
+GET /t?host=a.test                => /^127.0.0.1 sni=a.test host=a.test:\d+ client= /
+GET /t?host=A.TEST&client=client1 => /^127.0.0.1 sni=a.test host=A.TEST:\d+ client=CN=client-1,O=Test /
 --- no_error_log
 [error]
 
@@ -258,14 +248,11 @@ sni=Mixed_case-1.test
         proxy_ssl_server_name on;
         proxy_pass https://$kong_upstream_target;
     }
---- request eval
-["GET /t?host=::1", "GET /t?host=[::1]", "GET /t?host=aaaa.test", "GET /t?host=0:0::1&client=client1"]
---- response_body_like eval
-["^\\[?::1\\]? sni= host=\\[::1\\]:\\d+ client= reused=\\.", "^\\[?::1\\]? sni= host=\\[::1\\]:\\d+ client= reused=",
- "^\\[?::1\\]? sni=aaaa.test host=aaaa.test:\\d+ ",
- "^\\[?::1\\]? sni= host=\\[0:0::1\\]:\\d+ client=CN=client-1,O=Test "]
---- error_code eval
-[(200) x 4]
+--- exchanges
+GET /t?host=::1                   => /^\[?::1\]? sni= host=\[::1\]:\d+ client= reused=\./
+GET /t?host=[::1]                 => /^\[?::1\]? sni= host=\[::1\]:\d+ client= reused=/
+GET /t?host=aaaa.test             => /^\[?::1\]? sni=aaaa.test host=aaaa.test:\d+ /
+GET /t?host=0:0::1&client=client1 => /^\[?::1\]? sni= host=\[0:0::1\]:\d+ client=CN=client-1,O=Test /
 --- no_error_log
 [error]
 
@@ -304,10 +291,10 @@ GET /t?host=many.test&client=client1
         plugin;
         proxy_pass https://$kong_upstream_target;
     }
---- request eval
-["GET /t?host=none.test", "GET /t?host=a.test&port=0", "GET /t?host=a..test"]
---- error_code eval
-[502, 500, 502]
+--- exchanges
+GET /t?host=none.test     => 502
+GET /t?host=a.test&port=0 => 500
+GET /t?host=a..test       => 502
 --- error_log eval
 [qr/none\.test could not be resolved \(3: Host not found\)/, qr/invalid port in upstream "a\.test:0"/]
 
@@ -395,14 +382,13 @@ no resolver defined to resolve a.test
         proxy_ssl_verify off;
         proxy_pass https://$kong_upstream_target;
     }
---- request eval
-["GET /t?host=service.test", "GET /t?host=a.test", "GET /named?host=a.test", "GET /named?host=127.0.0.1",
- "GET /set?host=service.test", "GET /set?host=a.test"]
---- error_code eval
-[200, 502, 200, 200, 200, 502]
---- response_body_like eval
-["sni=service.test", "502 Bad Gateway", "sni=service.test host=a.test:", "sni=service.test host=127.0.0.1:",
- "sni=service.test", "502 Bad Gateway"]
+--- exchanges
+GET /t?host=service.test   => /sni=service.test/
+GET /t?host=a.test         => 502 /502 Bad Gateway/
+GET /named?host=a.test     => /sni=service.test host=a.test:/
+GET /named?host=127.0.0.1  => /sni=service.test host=127.0.0.1:/
+GET /set?host=service.test => /sni=service.test/
+GET /set?host=a.test       => 502 /502 Bad Gateway/
 --- grep_error_log eval
 qr/upstream SSL certificate does not match "[^"]*"/
 --- grep_error_log_out
@@ -420,12 +406,13 @@ upstream SSL certificate does not match "a.test"
         proxy_ssl_server_name on;
         proxy_pass https://$kong_upstream_target;
     }
---- request eval
-[map { "GET /t?client=client1&host=$_" } qw(a.test service.test 127.0.0.1 a.test service.test 127.0.0.1)]
---- response_body_like eval
-[("reused=\\.") x 3, ("reused=r") x 3]
---- error_code eval
-[(200) x 6]
+--- exchanges
+GET /t?client=client1&host=a.test       => /reused=\./
+GET /t?client=client1&host=service.test => /reused=\./
+GET /t?client=client1&host=127.0.0.1    => /reused=\./
+GET /t?client=client1&host=a.test       => /reused=r/
+GET /t?client=client1&host=service.test => /reused=r/
+GET /t?client=client1&host=127.0.0.1    => /reused=r/
 --- no_error_log
 [error]
 
@@ -465,11 +452,15 @@ upstream SSL certificate does not match "a.test"
     location /number {
         proxy_pass https://127.0.0.1${kong_upstream_target}1;
     }
---- request eval
-["GET /proxy", "GET /plain", "GET /grpc", "GET /if?x=1", "GET /inside?x=1", "POST /limited", "GET /part",
- "GET /number"]
---- error_code eval
-[(503) x 8]
+--- exchanges
+GET /proxy      => 503
+GET /plain      => 503
+GET /grpc       => 503
+GET /if?x=1     => 503
+GET /inside?x=1 => 503
+POST /limited   => 503
+GET /part       => 503
+GET /number     => 503
 --- grep_error_log eval
 qr/\[error\]|"\$kong_upstream_target" is not set: .*?(?=,)/
 --- grep_error_log_out
@@ -516,14 +507,10 @@ qr/\[error\]|"\$kong_upstream_target" is not set: .*?(?=,)/
             ngx.print(io.open("$TEST_NGINX_SERVER_ROOT/logs/target.log"):read("*a"))
         }
     }
---- request eval
-["GET /t", "GET /failed", "GET /log"]
---- error_code eval
-[200, 500, 200]
---- response_headers eval
-["X-Before: nil", "", ""]
---- response_body_like eval
-["^client= ", "500 Internal", "^target=\\[-\\]\ntarget=\\[-\\]\n\$"]
+--- exchanges
+GET /t      => {X-Before: nil} /^client= /
+GET /failed => 500 /500 Internal/
+GET /log    => /^target=\[-\]\ntarget=\[-\]\n$/
 --- no_error_log
 kong_upstream_target
 
@@ -541,12 +528,10 @@ kong_upstream_target
     location /kind {
         return 200 "kind\n";
     }
---- request eval
-["GET /t?scheme=ftp&host=a", "GET /page", "GET /t?scheme=https&host=a:0"]
---- error_code eval
-[500, 200, 500]
---- response_body_like eval
-["500 Internal", "^kind\n", "500 Internal"]
+--- exchanges
+GET /t?scheme=ftp&host=a     => 500 /500 Internal/
+GET /page                    => /^kind\n/
+GET /t?scheme=https&host=a:0 => 500 /500 Internal/
 
 
 
@@ -575,12 +560,9 @@ kong_upstream_target
         }
         proxy_pass https://$kong_upstream_target;
     }
---- request eval
-["GET /t", "GET /back"]
---- error_code eval
-[200, 200]
---- response_body_like eval
-["^client= reused", "^127.0.0.2 "]
+--- exchanges
+GET /t    => /^client= reused/
+GET /back => /^127.0.0.2 /
 --- no_error_log
 [error]
 
@@ -623,12 +605,11 @@ kong_upstream_target
             ngx.say(ngx.location.capture("/there").status)
         }
     }
---- request eval
-["GET /exec", "GET /named", "GET /page", "GET /parent"]
---- error_code eval
-[(200) x 4]
---- response_body_like eval
-[("^127.0.0.2 ") x 3, "^503\$"]
+--- exchanges
+GET /exec   => /^127.0.0.2 /
+GET /named  => /^127.0.0.2 /
+GET /page   => /^127.0.0.2 /
+GET /parent => /^503$/
 
 
 
@@ -815,12 +796,10 @@ GET /none?2
     location /status {
         kong_tls_status;
     }
---- request eval
-["GET /twice", "GET /map", "GET /status"]
---- error_code eval
-[503, 200, 200]
---- response_body_like eval
-["503 Service", "^sni=", '"target": 1,']
+--- exchanges
+GET /twice  => 503 /503 Service/
+GET /map    => /^sni=/
+GET /status => /"target": 1,/
 --- grep_error_log eval
 qr/is not set: neither|request: "\K\S+ \S+/
 --- grep_error_log_out
@@ -869,12 +848,10 @@ GET /twice
         proxy_pass https://service;
         scgi_pass unix:$TEST_NGINX_HTML_DIR/silent.sock;
     }
---- request eval
-["GET /first", "GET /none", "GET /t"]
---- error_code eval
-[200, 503, 200]
---- response_body_like eval
-["^client=", "503 Service", "^504\$"]
+--- exchanges
+GET /first => /^client=/
+GET /none  => 503 /503 Service/
+GET /t     => /^504$/
 
 
 

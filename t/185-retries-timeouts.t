@@ -297,12 +297,11 @@ __DATA__
     location /t {
         proxy_pass https://fifth;
     }
---- request eval
-["GET /t?retries=4&client=client1", "GET /t?retries=3", "GET /t", "GET /t?retries=9"]
---- error_code eval
-[200, 502, 502, 200]
---- response_headers eval
-["X-Tries: 5", "X-Tries: 4", "X-Tries: 1", "X-Tries: 5"]
+--- exchanges
+GET /t?retries=4&client=client1 => {X-Tries: 5}
+GET /t?retries=3                => 502 {X-Tries: 4}
+GET /t                          => 502 {X-Tries: 1}
+GET /t?retries=9                => {X-Tries: 5}
 
 
 
@@ -324,12 +323,11 @@ __DATA__
         proxy_next_upstream off;
         proxy_pass https://refusing;
     }
---- request eval
-["GET /fail?retries=1", "GET /fail/503?retries=1", "GET /fail/503?retries=0", "GET /fail/never?retries=1"]
---- error_code eval
-[503, 503, 503, 502]
---- response_headers eval
-["X-Tries: 1", "X-Tries: 2", "X-Tries: 1", "X-Tries: 1"]
+--- exchanges
+GET /fail?retries=1       => 503 {X-Tries: 1}
+GET /fail/503?retries=1   => 503 {X-Tries: 2}
+GET /fail/503?retries=0   => 503 {X-Tries: 1}
+GET /fail/never?retries=1 => 502 {X-Tries: 1}
 
 
 
@@ -533,12 +531,9 @@ CORE::join '', map { ("/$_: 504\n", "/$_/late: 504\n") }
         set $memcached_key a;
         memcached_pass refusing;
     }
---- request eval
-["GET /t?timeouts=60000,60000,300", "GET /tries?retries=2"]
---- error_code eval
-[504, 502]
---- response_headers eval
-["X-Tries: 1", "X-Tries: 3"]
+--- exchanges
+GET /t?timeouts=60000,60000,300 => 504 {X-Tries: 1}
+GET /tries?retries=2            => 502 {X-Tries: 3}
 --- error_log
 while reading response header from upstream
 

@@ -644,14 +644,12 @@ __DATA__
         proxy_ssl_verify off;
         proxy_pass $arg_scheme://lua;
     }
---- request eval
-[map { my $path = $_; map {("GET /$path?to=service$_", "GET /$path?to=other$_")} '&scheme=https',
-    '&scheme=https&last=off' }
-    qw(rewrite access variable balancer balancer/variable)]
---- error_code eval
-[(200, 502) x 10]
---- response_headers eval
-[("X-Said: nil TLS certificate verification is enforced, nil TLS certificate verification is enforced, true") x 20]
+--- exchanges
+for $said ("nil TLS certificate verification is enforced")
+    for $way (rewrite access variable balancer balancer/variable)
+        for $more (&scheme=https &scheme=https&last=off)
+            for $to, $status (service 200  other 502)
+                GET /$way?to=$to$more => $status {X-Said: $said, $said, true}
 --- grep_error_log eval
 qr/\[error\]|upstream SSL certificate verify error(?=: \(\d+:.*\) while SSL handshaking to upstream)/
 --- grep_error_log_out eval
@@ -701,11 +699,20 @@ qr/\[error\]|upstream SSL certificate verify error(?=: \(\d+:.*\) while SSL hand
     location /late {
         proxy_pass $arg_scheme://$arg_to;
     }
---- request eval
-[map { ("GET /$_?scheme=https&to=service", "GET /$_?scheme=https&to=other") }
-    qw(nothing refused variable certificate store untrusted name if late)]
---- error_code eval
-[(200, 502) x 4, 502, 200, 502, 200, 502, 502, (200, 502) x 2]
+--- exchanges
+for $way, $service, $other (
+    nothing      200  502
+    refused      200  502
+    variable     200  502
+    certificate  200  502
+    store        502  200
+    untrusted    502  200
+    name         502  502
+    if           200  502
+    late         200  502
+)
+    GET /$way?scheme=https&to=service => $service
+    GET /$way?scheme=https&to=other   => $other
 --- grep_error_log eval
 qr/\[error\]|upstream SSL certificate (?:verify error|does not match "wrong.test")/
 --- grep_error_log_out eval
@@ -746,12 +753,10 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
     location /uwsgi {
         uwsgi_pass $arg_scheme://$arg_to;
     }
---- request eval
-["GET /good?scheme=grpcs&to=grpc", "GET /wrong?scheme=grpcs&to=grpc", "GET /uwsgi?scheme=suwsgi&to=other"]
---- error_code eval
-[200, 502, 502]
---- response_headers eval
-["X-Verify: SUCCESS", "X-Verify: FAILED:hostname mismatch", "X-Verify: FAILED:unable to get local issuer certificate"]
+--- exchanges
+GET /good?scheme=grpcs&to=grpc    => {X-Verify: SUCCESS}
+GET /wrong?scheme=grpcs&to=grpc   => 502 {X-Verify: FAILED:hostname mismatch}
+GET /uwsgi?scheme=suwsgi&to=other => 502 {X-Verify: FAILED:unable to get local issuer certificate}
 --- error_log
 upstream SSL certificate does not match "wrong.test" while SSL handshaking to upstream
 upstream SSL certificate verify error: (20:unable to get local issuer certificate) while SSL handshaking to upstream
@@ -816,12 +821,17 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
         proxy_pass $arg_scheme://$arg_to/connection;
     }
---- request eval
-[map { my $to = $_; map {"GET $_&scheme=https&to=$to"}
-    '/unverified?', '/verified?', '/exec?there=/verified', '/exec?there=/variable', '/exec?there=@named',
-    '/on/again?', '/verified?', '/variable?', '/unverified?' } qw(service kept kept-by-nginx two)]
---- error_code eval
-[(200, 200, 502, 502, 502, 200, 200, 200, 200) x 4]
+--- exchanges
+for $to (service kept kept-by-nginx two)
+    GET /unverified?&scheme=https&to=$to          => 200
+    GET /verified?&scheme=https&to=$to            => 200
+    GET /exec?there=/verified&scheme=https&to=$to => 502
+    GET /exec?there=/variable&scheme=https&to=$to => 502
+    GET /exec?there=@named&scheme=https&to=$to    => 502
+    GET /on/again?&scheme=https&to=$to            => 200
+    GET /verified?&scheme=https&to=$to            => 200
+    GET /variable?&scheme=https&to=$to            => 200
+    GET /unverified?&scheme=https&to=$to          => 200
 --- grep_error_log eval
 qr/\[error\]|upstream TLS handshake refused, could not apply .*(?= while SSL handshaking to upstream)/
 --- grep_error_log_out eval
@@ -854,10 +864,9 @@ qr/\[error\]|upstream TLS handshake refused, could not apply .*(?= while SSL han
         kong_tls_certificate_verify on;
         proxy_pass $arg_scheme://service;
     }
---- request eval
-["GET /page", "GET /page/uri?scheme=https"]
---- error_code eval
-[502, 502]
+--- exchanges
+GET /page                  => 502
+GET /page/uri?scheme=https => 502
 --- grep_error_log eval
 qr/upstream TLS handshake refused, could not apply .*(?= while SSL handshaking to upstream)/
 --- grep_error_log_out eval
@@ -905,10 +914,12 @@ GET /t?scheme=https
             proxy_pass $arg_scheme://kept/connection;
         }
     }
---- request eval
-["GET /without", "GET /with", "GET /without", "GET /with/variable?scheme=https", "GET /without"]
---- error_code eval
-[200, 502, 200, 502, 200]
+--- exchanges
+GET /without                    => 200
+GET /with                       => 502
+GET /without                    => 200
+GET /with/variable?scheme=https => 502
+GET /without                    => 200
 
 
 
@@ -939,11 +950,12 @@ GET /t?scheme=https
             proxy_pass $arg_scheme://$arg_to/connection;
         }
     }
---- request eval
-[map { ("GET /without?to=$_", "GET /with?to=$_", "GET /without?to=$_", "GET /with/variable?scheme=https&to=$_") }
-    qw(kept kept-by-both)]
---- error_code eval
-[(200, 502, 200, 502) x 2]
+--- exchanges
+for $to (kept kept-by-both)
+    GET /without?to=$to                    => 200
+    GET /with?to=$to                       => 502
+    GET /without?to=$to                    => 200
+    GET /with/variable?scheme=https&to=$to => 502
 
 
 
@@ -961,10 +973,9 @@ GET /t?scheme=https
         proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
         proxy_pass https://other;
     }
---- request eval
-["GET /without", "GET /with"]
---- error_code eval
-[200, 502]
+--- exchanges
+GET /without => 200
+GET /with    => 502
 
 
 
@@ -980,10 +991,9 @@ GET /t?scheme=https
         proxy_ssl_verify on;
         proxy_pass https://service;
     }
---- request eval
-["GET /without", "GET /with"]
---- error_code eval
-[200, 200]
+--- exchanges
+GET /without => 200
+GET /with    => 200
 
 
 
@@ -1007,14 +1017,10 @@ GET /t?scheme=https
         access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
         proxy_pass https://kept/connection;
     }
---- request eval
-[("GET /enforced?scheme=https") x 2, ("GET /set") x 2]
---- response_body_like eval
-["connection=1", "connection=2", "connection=", "connection="]
---- response_headers eval
-[("X-Verify: SUCCESS") x 4]
---- error_code eval
-[(200) x 4]
+--- exchanges
+GET /enforced?scheme=https => {X-Verify: SUCCESS} /connection=1/
+GET /enforced?scheme=https => {X-Verify: SUCCESS} /connection=2/
+GET /set x 2               => {X-Verify: SUCCESS} /connection=/
 
 
 

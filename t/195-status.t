@@ -54,40 +54,48 @@ __DATA__
         proxy_set_header Connection $arg_connection;
         proxy_pass https://kept;
     }
---- request eval
-["GET /numbers",
- # Two connections, the second beside one of another identity; then the first again.
- "GET /t?client=client1", "GET /t?client=client2", "GET /t?client=client1", "GET /numbers",
- # The first is used, and closed; a new one resumes its session.
- "GET /t?client=client1&connection=close", "GET /t?client=client1&connection=close", "GET /numbers",
- # A third identity: its session makes the least recently used one go, and its connection none.
- "GET /t?client=rsa", "GET /numbers",
- # A fourth makes the oldest of the connections go.
- "GET /t?client=intermediate", "GET /numbers"]
---- response_body eval
-my $said = sub { "client=$_[0],O=Test reused=$_[1] TLSv1.2\n" };
-my $numbers = sub {
-    my ($full, $resumed, $hit, $miss, $evicted, $reused, $refused, $closed) = @_;
-    return CORE::join '', map { $_->[1] ? "$_->[0] $_->[1]\n" : () }
-        ['upstream_handshakes{type="full"}', $full], ['upstream_handshakes{type="resumed"}', $resumed],
-        ['upstream_session_cache_lookups{result="hit"}', $hit],
-        ['upstream_session_cache_lookups{result="miss"}', $miss],
-        ['upstream_session_cache_evictions', $evicted],
-        ['upstream_idle_connections{event="reused"}', $reused],
-        ['upstream_idle_connections{event="refused"}', $refused],
-        ['upstream_idle_connections{event="closed"}', $closed];
-};
-['',
- $said->('CN=client-1', '.'), $said->('CN=client-2', '.'), $said->('CN=client-1', '.'),
- $numbers->(2, 0, 0, 2, 0, 1, 1, 0),
- $said->('CN=client-1', '.'), $said->('CN=client-1', 'r'),
- $numbers->(2, 1, 1, 2, 0, 2, 2, 0),
- $said->('CN=client-rsa', '.'),
- $numbers->(3, 1, 1, 3, 1, 2, 3, 0),
- $said->('CN=client-intermediate', '.'),
- $numbers->(4, 1, 1, 4, 2, 2, 4, 1)]
---- error_code eval
-[(200) x 12]
+--- exchanges
+GET /numbers => ""
+# Two connections, the second beside one of another identity; then the first again.
+GET /t?client=client1 => client=CN=client-1,O=Test reused=. TLSv1.2
+GET /t?client=client2 => client=CN=client-2,O=Test reused=. TLSv1.2
+GET /t?client=client1 => client=CN=client-1,O=Test reused=. TLSv1.2
+GET /numbers =>
+    upstream_handshakes{type="full"} 2
+    upstream_session_cache_lookups{result="miss"} 2
+    upstream_idle_connections{event="reused"} 1
+    upstream_idle_connections{event="refused"} 1
+# The first is used, and closed; a new one resumes its session.
+GET /t?client=client1&connection=close => client=CN=client-1,O=Test reused=. TLSv1.2
+GET /t?client=client1&connection=close => client=CN=client-1,O=Test reused=r TLSv1.2
+GET /numbers =>
+    upstream_handshakes{type="full"} 2
+    upstream_handshakes{type="resumed"} 1
+    upstream_session_cache_lookups{result="hit"} 1
+    upstream_session_cache_lookups{result="miss"} 2
+    upstream_idle_connections{event="reused"} 2
+    upstream_idle_connections{event="refused"} 2
+# A third identity: its session makes the least recently used one go, and its connection none.
+GET /t?client=rsa => client=CN=client-rsa,O=Test reused=. TLSv1.2
+GET /numbers =>
+    upstream_handshakes{type="full"} 3
+    upstream_handshakes{type="resumed"} 1
+    upstream_session_cache_lookups{result="hit"} 1
+    upstream_session_cache_lookups{result="miss"} 3
+    upstream_session_cache_evictions 1
+    upstream_idle_connections{event="reused"} 2
+    upstream_idle_connections{event="refused"} 3
+# A fourth makes the oldest of the connections go.
+GET /t?client=intermediate => client=CN=client-intermediate,O=Test reused=. TLSv1.2
+GET /numbers =>
+    upstream_handshakes{type="full"} 4
+    upstream_handshakes{type="resumed"} 1
+    upstream_session_cache_lookups{result="hit"} 1
+    upstream_session_cache_lookups{result="miss"} 4
+    upstream_session_cache_evictions 2
+    upstream_idle_connections{event="reused"} 2
+    upstream_idle_connections{event="refused"} 4
+    upstream_idle_connections{event="closed"} 1
 --- no_error_log
 [error]
 
@@ -112,14 +120,14 @@ my $numbers = sub {
         }
         proxy_pass https://kept/;
     }
---- request eval
-["GET /plain", "GET /t", "GET /numbers"]
---- response_body_like eval
-["^client= ", "^client=CN=client-1,",
- '\Aupstream_handshakes\{type="full"\} 2\nupstream_session_cache_lookups\{result="miss"\} 1\n'
- . 'upstream_idle_connections\{event="refused"\} 1\nupstream_idle_connections\{event="closed"\} 1\n\z']
---- error_code eval
-[(200) x 3]
+--- exchanges
+GET /plain => /^client= /
+GET /t     => /^client=CN=client-1,/
+GET /numbers =>
+    upstream_handshakes{type="full"} 2
+    upstream_session_cache_lookups{result="miss"} 1
+    upstream_idle_connections{event="refused"} 1
+    upstream_idle_connections{event="closed"} 1
 --- no_error_log
 [error]
 
@@ -145,13 +153,12 @@ my $numbers = sub {
         }
         proxy_pass https://kept/;
     }
---- request eval
-["GET /plain", "GET /t", "GET /plain", "GET /t", "GET /numbers"]
---- response_body_like eval
-["^client= ", "^client=CN=client-1,", "^client= ", "^client=CN=client-1,",
- 'idle_connections\{event="reused"\} 2\nupstream_idle_connections\{event="refused"\} 1\n\z']
---- error_code eval
-[(200) x 5]
+--- exchanges
+GET /plain   => /^client= /
+GET /t       => /^client=CN=client-1,/
+GET /plain   => /^client= /
+GET /t       => /^client=CN=client-1,/
+GET /numbers => /idle_connections\{event="reused"\} 2\nupstream_idle_connections\{event="refused"\} 1\n\z/
 --- no_error_log
 [error]
 
@@ -185,20 +192,24 @@ my $numbers = sub {
     location /target {
         proxy_pass https://$kong_upstream_target;
     }
---- request eval
-["GET /t?to=service&name=service.test", "GET /t?to=other&name=service.test", "GET /t?to=service&name=a.test",
- "GET /t?to=service&name=service.test&names=1", "GET /static?to=other&name=service.test",
- "GET /static?to=service&name=a.test", "GET /static?to=service&name=service.test",
- "GET /refused", "GET /target", "GET /numbers"]
---- error_code eval
-[200, (502) x 5, 200, 502, 503, 200]
---- response_body_like eval
-["^client", ("502 Bad") x 5, "^client", "502 Bad", "503 Service",
- 'upstream_verification_failures\{reason="hostname mismatch"\} 2\n'
- . 'upstream_verification_failures\{reason="none of the required names"\} 1\n'
- . 'upstream_verification_failures\{reason="unable to get local issuer certificate"\} 1\n'
- . 'upstream_verification_failures\{reason="unable to verify the first certificate"\} 1\n'
- . 'refusals\{setting="client_certificate"\} 1\nrefusals\{setting="target"\} 1\n\z']
+--- exchanges
+GET /t?to=service&name=service.test         => /^client/
+GET /t?to=other&name=service.test           => 502 /502 Bad/
+GET /t?to=service&name=a.test               => 502 /502 Bad/
+GET /t?to=service&name=service.test&names=1 => 502 /502 Bad/
+GET /static?to=other&name=service.test      => 502 /502 Bad/
+GET /static?to=service&name=a.test          => 502 /502 Bad/
+GET /static?to=service&name=service.test    => /^client/
+GET /refused                                => 502 /502 Bad/
+GET /target                                 => 503 /503 Service/
+GET /numbers => /
+    upstream_verification_failures\{reason="hostname mismatch"\} 2
+    upstream_verification_failures\{reason="none of the required names"\} 1
+    upstream_verification_failures\{reason="unable to get local issuer certificate"\} 1
+    upstream_verification_failures\{reason="unable to verify the first certificate"\} 1
+    refusals\{setting="client_certificate"\} 1
+    refusals\{setting="target"\} 1
+\z/
 
 
 
@@ -230,14 +241,18 @@ my $numbers = sub {
             visit("unasked.test", unpack(certificate))
         }
     }
---- request eval
-["GET /t", "GET /numbers"]
---- response_body eval
-["NONE, no certificates\nSUCCESS, 1 certificates\nSUCCESS, 1 certificates\nNONE, no certificates\n",
- qq{client_certificates{event="requested"} 3\nclient_certificates{event="presented"} 2\n}
- . qq{client_certificates{event="absent"} 1\ncache_hits{cache="authorities"} 2\ncache_misses{cache="authorities"} 1\n}]
---- error_code eval
-[200, 200]
+--- exchanges
+GET /t =>
+    NONE, no certificates
+    SUCCESS, 1 certificates
+    SUCCESS, 1 certificates
+    NONE, no certificates
+GET /numbers =>
+    client_certificates{event="requested"} 3
+    client_certificates{event="presented"} 2
+    client_certificates{event="absent"} 1
+    cache_hits{cache="authorities"} 2
+    cache_misses{cache="authorities"} 1
 --- no_error_log
 [error]
 [alert]
@@ -247,75 +262,68 @@ my $numbers = sub {
 === TEST 6: JSON
 --- config
     status;
---- request eval
-["GET /status", "GET /status?format=json", "HEAD /status"]
---- more_headers eval
-["", "Accept: text/html", ""]
---- response_headers eval
-[("Content-Type: application/json\nCache-Control: no-store") x 3]
---- response_body eval
-[(<<'_EOC_') x 2, '']
-{
-  "cache_evictions": {
-    "authorities": 0,
-    "client_chains": 0,
-    "client_names": 0,
-    "server_certificates": 0,
-    "stores": 0,
-    "verdicts": 0
-  },
-  "cache_hits": {
-    "authorities": 0,
-    "client_chains": 0,
-    "client_names": 0,
-    "server_certificates": 0,
-    "stores": 0,
-    "verdicts": 0
-  },
-  "cache_misses": {
-    "authorities": 0,
-    "client_chains": 0,
-    "client_names": 0,
-    "server_certificates": 0,
-    "stores": 0,
-    "verdicts": 0
-  },
-  "client_certificates": {
-    "absent": 0,
-    "presented": 0,
-    "requested": 0
-  },
-  "refusals": {
-    "client_certificate": 0,
-    "identity": 0,
-    "memory": 0,
-    "module": 0,
-    "plaintext": 0,
-    "required": 0,
-    "session": 0,
-    "target": 0,
-    "trusted_store": 0,
-    "verification": 0
-  },
-  "upstream_handshakes": {
-    "full": 0,
-    "resumed": 0
-  },
-  "upstream_idle_connections": {
-    "closed": 0,
-    "refused": 0,
-    "reused": 0
-  },
-  "upstream_session_cache_evictions": 0,
-  "upstream_session_cache_lookups": {
-    "hit": 0,
-    "miss": 0
-  },
-  "upstream_verification_failures": {}
-}
-_EOC_
---- error_code eval
-[(200) x 3]
+--- exchanges
+for $request (/status  "/status?format=json {Accept: text/html}")
+    GET $request => {Content-Type: application/json} {Cache-Control: no-store}
+        {
+          "cache_evictions": {
+            "authorities": 0,
+            "client_chains": 0,
+            "client_names": 0,
+            "server_certificates": 0,
+            "stores": 0,
+            "verdicts": 0
+          },
+          "cache_hits": {
+            "authorities": 0,
+            "client_chains": 0,
+            "client_names": 0,
+            "server_certificates": 0,
+            "stores": 0,
+            "verdicts": 0
+          },
+          "cache_misses": {
+            "authorities": 0,
+            "client_chains": 0,
+            "client_names": 0,
+            "server_certificates": 0,
+            "stores": 0,
+            "verdicts": 0
+          },
+          "client_certificates": {
+            "absent": 0,
+            "presented": 0,
+            "requested": 0
+          },
+          "refusals": {
+            "client_certificate": 0,
+            "identity": 0,
+            "memory": 0,
+            "module": 0,
+            "plaintext": 0,
+            "required": 0,
+            "session": 0,
+            "target": 0,
+            "trusted_store": 0,
+            "verification": 0
+          },
+          "upstream_handshakes": {
+            "full": 0,
+            "resumed": 0
+          },
+          "upstream_idle_connections": {
+            "closed": 0,
+            "refused": 0,
+            "reused": 0
+          },
+          "upstream_session_cache_evictions": 0,
+          "upstream_session_cache_lookups": {
+            "hit": 0,
+            "miss": 0
+          },
+          "upstream_verification_failures": {}
+        }
+HEAD /status => {Content-Type: application/json} {Cache-Control: no-store} ""
 --- no_error_log
 [error]
 
@@ -349,14 +357,10 @@ _EOC_
             ngx.say(help, " ", type)
         }
     }
---- request eval
-["GET /t", "GET /check", "GET /status?format=prometheus"]
---- error_code eval
-[502, 200, 200]
---- response_headers eval
-["Content-Type: text/html", "", "Content-Type: text/plain; version=0.0.4; charset=utf-8"]
---- response_body_like eval
-["502 Bad", "^true\n0\n10 10\n\$", 'reason="unable to get local issuer certificate"']
+--- exchanges
+GET /t                        => 502 {Content-Type: text/html} /502 Bad/
+GET /check                    => /^true\n0\n10 10\n$/
+GET /status?format=prometheus => {Content-Type: text/plain; version=0.0.4; charset=utf-8} /reason="unable to get local issuer certificate"/
 
 
 
@@ -366,16 +370,10 @@ _EOC_
     location /t {
         proxy_pass https://service/;
     }
---- request eval
-["GET /t", "GET /status", "GET /status?format=html"]
---- more_headers eval
-["", "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", ""]
---- response_headers eval
-["", ("Content-Type: text/html; charset=utf-8") x 2]
---- error_code eval
-[(200) x 3]
---- response_body_like eval
-["^client=", (qr{\A<!doctype html>.*<h2>handshakes</h2>.*<th scope="row">full</th><td>1</td>.*</html>\n\z}s) x 2]
+--- exchanges
+GET /t => /^client=/
+for $request ("/status {Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8}"  /status?format=html)
+    GET $request => {Content-Type: text/html; charset=utf-8} /\A<!doctype html>.*<h2>handshakes</h2>.*<th scope="row">full</th><td>1</td>.*</html>\n\z/s
 --- no_error_log
 [error]
 
@@ -384,10 +382,11 @@ _EOC_
 === TEST 9: other methods and forms
 --- config
     status;
---- request eval
-["POST /status\n\nbody", "GET /status?format=xml", "DELETE /status", "GET /status?format="]
---- error_code eval
-[405, 400, 405, 400]
+--- exchanges
+POST /status\n\nbody   => 405
+GET /status?format=xml => 400
+DELETE /status         => 405
+GET /status?format=    => 400
 
 
 
@@ -522,12 +521,17 @@ invalid number of arguments in "kong_tls_status" directive
             ngx.say(total("hits"), " ", total("misses"), " ", total("evictions"))
         }
     }
---- request eval
+--- exchanges
 # The policy has the store of the text without a space, and asks for names at each handshake, too.
-["GET /stores?n=5", "GET /caches?of=stores", "GET /large", "GET /caches?of=stores", "GET /sni",
- "GET /caches?of=server_certificates", "GET /mtls", "GET /caches?of=verdicts", "GET /names", "GET /caches?of=client_names"]
---- response_body_like eval
-['\A\z', '\A4 1 0\n\z', '\A\z', '\A4 6 [2-4]\n\z', '\A\z', '\A2 1 0\n\z', '\A(?:served\n){3}\z', '\A2 1 0\n\z',
- '\A\z', '\A3 3 0\n\z']
+GET /stores?n=5                    => ""
+GET /caches?of=stores              => 4 1 0
+GET /large                         => ""
+GET /caches?of=stores              => /\A4 6 [2-4]\n\z/
+GET /sni                           => ""
+GET /caches?of=server_certificates => 2 1 0
+GET /mtls                          => served\nserved\nserved
+GET /caches?of=verdicts            => 2 1 0
+GET /names                         => ""
+GET /caches?of=client_names        => 3 3 0
 --- no_error_log
 [error]

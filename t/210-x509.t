@@ -327,15 +327,16 @@ ok
                                     "https://gateway.test/" }).out)
         }
     }
---- request eval
-["GET /t?ca=ca", "GET /t?ca=ca", "GET /t?ca=other-ca", "GET /wrong", "GET /client"]
---- error_code eval
-[200, 200, 502, 200, 200]
---- response_body_like eval
-["^client=CN=client-1,O=Test reused=\\.", "^client=CN=client-1,O=Test reused=r", "502 Bad",
- "^chain must be a parsed cdata object\nkey must be a parsed cdata object\n"
- . "chain must be a parsed cdata object\nchain must be a parsed cdata object\n\$",
- "^SUCCESS, 1 certificates\$"]
+--- exchanges
+GET /t?ca=ca       => /^client=CN=client-1,O=Test reused=\./
+GET /t?ca=ca       => /^client=CN=client-1,O=Test reused=r/
+GET /t?ca=other-ca => 502 /502 Bad/
+GET /wrong =>
+    chain must be a parsed cdata object
+    key must be a parsed cdata object
+    chain must be a parsed cdata object
+    chain must be a parsed cdata object
+GET /client => SUCCESS, 1 certificates
 --- no_error_log
 [alert]
 
@@ -456,9 +457,7 @@ _EOC_
         proxy_ssl_name service.test;
         proxy_pass https://service;
     }
---- request eval
-[("GET /t") x 20]
---- error_code eval
-[(200) x 20]
+--- exchanges
+GET /t x 20 => 200
 --- no_error_log
 [error]

@@ -170,10 +170,9 @@ client=CN=client-1,O=Test
         proxy_ssl_name service.test;
         proxy_pass https://$kong_upstream_target/;
     }
---- request eval
-["GET /call?name=pem", "GET /call?name=password"]
---- response_body eval
-[("CN=client-1,O=Test\n") x 2]
+--- exchanges
+GET /call?name=pem      => CN=client-1,O=Test
+GET /call?name=password => CN=client-1,O=Test
 --- no_error_log
 [error]
 
@@ -460,10 +459,8 @@ nil
         log_by_lua_block { ngx.log(ngx.WARN, ngx.var.upstream_status) }
         proxy_pass https://$kong_upstream_target/;
     }
---- request eval
-["GET /first", "GET /first", "GET /first", "GET /first"]
---- error_code eval
-[200, 200, 200, 200]
+--- exchanges
+GET /first x 4 => 200
 --- error_log
 502, 200
 
@@ -527,13 +524,16 @@ nil
             ngx.say(services.settings.other.texts, " ", new({ services = table_of(1) }).known)
         }
     }
---- request eval
-[(map {("GET /call?name=$_") x 2} qw(good same garbled other weak authority)), "GET /made"]
---- error_code eval
-[(200) x 4, (503) x 8, 200]
---- response_body_like eval
-[('client=CN=client-1,O=Test') x 4, (503) x 8, "\\A"
- . "falsecheck must be \"all\" or \"used\"\nfalsecheck must be \"all\" or \"used\"\ntrue true true\nnil nil\n\\z"]
+--- exchanges
+for $name (good same)
+    GET /call?name=$name x 2 => /client=CN=client-1,O=Test/
+for $name (garbled other weak authority)
+    GET /call?name=$name x 2 => 503 /503/
+GET /made =>
+    falsecheck must be "all" or "used"
+    falsecheck must be "all" or "used"
+    true true true
+    nil nil
 --- error_log
 services: "garbled": certificate: line 1: "-----END CERTIFICATE-----" is missing for what begins here
 services: "other": key: it does not belong to the certificate

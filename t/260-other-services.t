@@ -253,11 +253,11 @@ upstream SSL certificate verify error
         }
         body_filter_by_lua_block { ngx.arg[1] = ngx.arg[2] and ngx.ctx.line or nil }
     }
---- request eval
+--- exchanges
 # What is not idempotent nginx sends once.
-["GET /apache/hello", "POST /apache/secret\na=b", "POST /apache/secret\na=b"]
---- response_body eval
-["200 (null) TLSv1.2 Initial max=100\n", "200 client-1 TLSv1.2 Initial max=99\n", "200 client-1 TLSv1.2 Initial max=98\n"]
+GET /apache/hello        => 200 200 (null) TLSv1.2 Initial max=100
+POST /apache/secret\na=b => 200 200 client-1 TLSv1.2 Initial max=99
+POST /apache/secret\na=b => 200 200 client-1 TLSv1.2 Initial max=98
 --- no_error_log
 [crit]
 does not match
@@ -291,13 +291,12 @@ does not match
         }
         body_filter_by_lua_block { ngx.arg[1] = ngx.arg[2] and ngx.ctx.line or nil }
     }
---- request eval
-["GET /apache/secret?cert=client1", "GET /apache/hello?cert=client2", "GET /apache/secret?cert=client2",
- "GET /apache/secret?cert=client1", "GET /apache/secret"]
---- error_code eval
-[200, 200, 200, 200, 403]
---- response_body_like eval
-[qr/^200 client-1 TLSv1\.3 /, qr/^200 \(null\) TLSv1\.3 /, qr/^200 client-2 TLSv1\.3 /, qr/^200 client-1 TLSv1\.3 /, qr/^403 /]
+--- exchanges
+GET /apache/secret?cert=client1 => /^200 client-1 TLSv1\.3 /
+GET /apache/hello?cert=client2  => /^200 \(null\) TLSv1\.3 /
+GET /apache/secret?cert=client2 => /^200 client-2 TLSv1\.3 /
+GET /apache/secret?cert=client1 => /^200 client-1 TLSv1\.3 /
+GET /apache/secret              => 403 /^403 /
 --- no_error_log
 [error]
 [crit]
@@ -320,10 +319,11 @@ does not match
             proxy_pass https://127.0.0.1:$TEST_NGINX_RSA/;
         }
     }
---- request eval
-[map {("GET /apache/$_/secret?cert=rsa", "GET /apache/$_/hello?cert=client1", "GET /apache/$_/secret?cert=client1")} 12, 13]
---- error_code eval
-[(200, 200, 502) x 2]
+--- exchanges
+for $version (12 13)
+    GET /apache/$version/secret?cert=rsa     => 200
+    GET /apache/$version/hello?cert=client1  => 200
+    GET /apache/$version/secret?cert=client1 => 502
 --- grep_error_log eval
 qr/\[error\]|could not apply client certificate and key: [^()]+ \(TLSv1..\)/
 --- grep_error_log_out eval

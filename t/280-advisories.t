@@ -212,16 +212,15 @@ The tickets of TLS 1.3 are read with the first answer: after them, the connectio
         end
     }
     location /to { proxy_pass https://$arg_to/; }
---- request eval
-["GET /to?to=kept&client=client1", "GET /to?to=kept&client=client2", "GET /to?to=kept", "GET /to?to=kept&client=client1",
- "GET /to?to=anew&client=client2", "GET /to?to=anew&client=client1", "GET /to?to=anew&client=rsa", "GET /to?to=anew"]
---- response_body eval
-["client=CN=client-1,O=Test reused=. TLSv1.3\n", "client=CN=client-2,O=Test reused=. TLSv1.3\n",
- "client= reused=. TLSv1.3\n", "client=CN=client-1,O=Test reused=. TLSv1.3\n",
- "client=CN=client-2,O=Test reused=r TLSv1.3\n", "client=CN=client-1,O=Test reused=r TLSv1.3\n",
- "client=CN=client-rsa,O=Test reused=. TLSv1.3\n", "client= reused=. TLSv1.3\n"]
---- error_code eval
-[(200) x 8]
+--- exchanges
+GET /to?to=kept&client=client1 => client=CN=client-1,O=Test reused=. TLSv1.3
+GET /to?to=kept&client=client2 => client=CN=client-2,O=Test reused=. TLSv1.3
+GET /to?to=kept                => client= reused=. TLSv1.3
+GET /to?to=kept&client=client1 => client=CN=client-1,O=Test reused=. TLSv1.3
+GET /to?to=anew&client=client2 => client=CN=client-2,O=Test reused=r TLSv1.3
+GET /to?to=anew&client=client1 => client=CN=client-1,O=Test reused=r TLSv1.3
+GET /to?to=anew&client=rsa     => client=CN=client-rsa,O=Test reused=. TLSv1.3
+GET /to?to=anew                => client= reused=. TLSv1.3
 --- no_error_log
 [error]
 
@@ -251,12 +250,11 @@ The tickets of TLS 1.3 are read with the first answer: after them, the connectio
         add_header X-Identity $kong_upstream_ssl_identity;
         proxy_pass https://kept;
     }
---- request eval
-[map {"GET /connection?number=$_"} qw(one two one two)]
---- response_body eval
-[map {"client=CN=client-1,O=Test connection=$_\n"} 1, 1, 2, 2]
---- error_code eval
-[(200) x 4]
+--- exchanges
+GET /connection?number=one => client=CN=client-1,O=Test connection=1
+GET /connection?number=two => client=CN=client-1,O=Test connection=1
+GET /connection?number=one => client=CN=client-1,O=Test connection=2
+GET /connection?number=two => client=CN=client-1,O=Test connection=2
 --- no_error_log
 [error]
 
@@ -282,14 +280,18 @@ The tickets of TLS 1.3 are read with the first answer: after them, the connectio
         access_by_lua_block { assert(tls.set_upstream_ssl_sans_uris { ngx.var.arg_name }) }
         proxy_pass https://$arg_to;
     }
---- request eval
-["GET /name?to=nul&name=service.test", "GET /sans?to=nul&name=service.test",
- "GET /name?to=email&name=service.test", "GET /sans?to=email&name=service.test",
- "GET /sans?to=common&name=service.test", "GET /uris?to=common&name=evil.test", "GET /uris?to=nul&name=service.test",
- # As it should be.
- "GET /uris?to=email&name=service.test", "GET /sans?to=common&name=evil.test", "GET /name?to=common&name=evil.test"]
---- error_code eval
-[(502) x 7, (200) x 3]
+--- exchanges
+GET /name?to=nul&name=service.test    => 502
+GET /sans?to=nul&name=service.test    => 502
+GET /name?to=email&name=service.test  => 502
+GET /sans?to=email&name=service.test  => 502
+GET /sans?to=common&name=service.test => 502
+GET /uris?to=common&name=evil.test    => 502
+GET /uris?to=nul&name=service.test    => 502
+# As it should be.
+GET /uris?to=email&name=service.test  => 200
+GET /sans?to=common&name=evil.test    => 200
+GET /name?to=common&name=evil.test    => 200
 --- no_error_log
 [alert]
 

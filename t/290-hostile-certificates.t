@@ -182,10 +182,10 @@ CORE::join '', map { my $expected = $_->[3] // $_->[2]; "$_->[0]: $expected\n" }
         }
         proxy_pass https://hundred;
     }
---- request eval
-["GET /service?depth=100", "GET /service?depth=98", "GET /service?depth=1"]
---- error_code eval
-[200, 502, 502]
+--- exchanges
+GET /service?depth=100 => 200
+GET /service?depth=98  => 502
+GET /service?depth=1   => 502
 --- error_log
 certificate chain too long
 --- no_error_log
@@ -214,14 +214,15 @@ certificate chain too long
         }
         proxy_pass https://$arg_to;
     }
---- request eval
-["GET /service?to=revoked&lists=none", "GET /service?to=revoked&lists=leaf-revoked",
- "GET /service?to=good&lists=leaf-revoked", "GET /service?to=of-branch&lists=none,branch-none",
- "GET /service?to=of-branch&lists=branch-revoked,branch-none", "GET /service?to=of-branch&lists=none,of-branch-revoked",
- # Without a list of each authority nothing is known.
- "GET /service?to=of-branch&lists=none"]
---- error_code eval
-[200, 502, 200, 200, 502, 502, 502]
+--- exchanges
+GET /service?to=revoked&lists=none                         => 200
+GET /service?to=revoked&lists=leaf-revoked                 => 502
+GET /service?to=good&lists=leaf-revoked                    => 200
+GET /service?to=of-branch&lists=none,branch-none           => 200
+GET /service?to=of-branch&lists=branch-revoked,branch-none => 502
+GET /service?to=of-branch&lists=none,of-branch-revoked     => 502
+# Without a list of each authority nothing is known.
+GET /service?to=of-branch&lists=none                       => 502
 --- error_log
 certificate revoked
 unable to get certificate CRL
@@ -261,12 +262,9 @@ main::issue('ten-thousand', subject => '/CN=many', extensions => [main::names(ma
             ngx.say(#names, " ", names[10000], " ", ngx.now() - started < 1)
         }
     }
---- request eval
-["GET /service", "GET /t"]
---- error_code eval
-[502, 200]
---- response_body_like eval
-["502 Bad Gateway", "10000 name-10000.test true"]
+--- exchanges
+GET /service => 502 /502 Bad Gateway/
+GET /t       => /10000 name-10000.test true/
 --- error_log
 excessive message size
 --- no_error_log

@@ -75,8 +75,7 @@ __DATA__
         access_by_lua_file $TEST_NGINX_HTML_DIR/set.lua;
         proxy_ssl_protocols $version;
         proxy_ssl_session_reuse $reuse;
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://kept;
     }
     location /implicit {
@@ -177,8 +176,7 @@ end
     location /keepalive {
         proxy_ssl_protocols $version;
         proxy_ssl_session_reuse $reuse;
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://kept;
     }
 --- user_files
@@ -218,24 +216,14 @@ assert(require("ngx.balancer").set_current_peer("unix:" .. os.getenv("TEST_NGINX
 --- config
     proxy_ssl_protocols TLSv1.2;
     location /tls13 {
-        access_by_lua_block {
-            local name = ngx.var.arg_client
-            if name then
-                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
-            end
-        }
+        client_argument;
         proxy_ssl_protocols TLSv1.3;
         proxy_ssl_certificate $TEST_NGINX_PKI/client-rsa.crt;
         proxy_ssl_certificate_key $TEST_NGINX_PKI/client-rsa.key;
         proxy_pass https://rsa_first;
     }
     location /t {
-        access_by_lua_block {
-            local name = ngx.var.arg_client
-            if name then
-                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
-            end
-        }
+        client_argument;
         proxy_ssl_certificate $TEST_NGINX_PKI/client-rsa.crt;
         proxy_ssl_certificate_key $TEST_NGINX_PKI/client-rsa.key;
         proxy_pass https://rsa_first;
@@ -256,8 +244,7 @@ assert(require("ngx.balancer").set_current_peer("unix:" .. os.getenv("TEST_NGINX
     # A service that would rather have an RSA certificate.
     server {
         listen unix:$TEST_NGINX_HTML_DIR/rsa_first.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_protocols TLSv1.2 TLSv1.3;
         ssl_verify_client on;
         ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
@@ -294,8 +281,7 @@ GET /tls13                => client=CN=client-rsa,O=Test
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/strict.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_verify_client on;
         ssl_verify_depth 2;
         ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
@@ -402,8 +388,7 @@ GET /t
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/refuses.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_verify_client optional_no_ca;
         add_header X-Seen $ssl_client_s_dn always;
         return 503;

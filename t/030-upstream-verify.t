@@ -355,8 +355,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
     proxy_ssl_session_reuse $reuse;
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
     proxy_ssl_name service.test;
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
+    keeps_connections;
     location /accepted_keepalive_without {
         proxy_pass https://kept;
     }

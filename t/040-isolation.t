@@ -60,12 +60,7 @@ GET /t?client=client1         => /^client=CN=client-1,O=Test reused=r/
     }
 --- config
     location /t {
-        access_by_lua_block {
-            local name = ngx.var.arg_client
-            if name then
-                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
-            end
-        }
+        client_argument;
         proxy_ssl_protocols TLSv1.3;
         proxy_pass https://plain;
     }
@@ -88,14 +83,8 @@ GET /t x 2            => /^client= reused=r/
     }
 --- config
     location /connection {
-        access_by_lua_block {
-            local name = ngx.var.arg_client
-            if name then
-                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
-            end
-        }
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        client_argument;
+        keeps_connections;
         proxy_pass https://kept;
     }
 --- exchanges
@@ -126,8 +115,7 @@ GET /connection                    => /^client= connection=2$/
     }
 --- config
     location /connection {
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://kept;
     }
 --- exchanges
@@ -151,12 +139,7 @@ GET /connection                    => /^client= connection=1$/
     }
 --- config
     location /connection {
-        access_by_lua_block {
-            local name = ngx.var.arg_client
-            if name then
-                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
-            end
-        }
+        client_argument;
         grpc_pass grpcs://kept;
     }
 --- exchanges
@@ -183,8 +166,7 @@ GET /connection                    => /^client= connection=1$/
                 assert(kong.service.set_tls_verify(true))
             end
         }
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
         proxy_ssl_name service.test;
         proxy_pass https://kept;
@@ -213,8 +195,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
                 assert(kong.service.set_tls_verify(false))
             end
         }
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_ssl_verify on;
         proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
         proxy_ssl_name service.test;
@@ -246,14 +227,8 @@ upstream SSL certificate verify error: (
     }
 --- config
     location ~ ^/(\w+)/ {
-        access_by_lua_block {
-            local name = ngx.var.arg_client
-            if name then
-                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
-            end
-        }
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        client_argument;
+        keeps_connections;
         proxy_pass https://$1/connection;
     }
 --- exchanges
@@ -276,8 +251,7 @@ for $method (zone least iphash hash random random_two)
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/fails.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_verify_client optional_no_ca;
         log_by_lua_block { ngx.log(ngx.WARN, "first peer saw ", ngx.var.ssl_client_s_dn) }
         location / { return 503; }
@@ -287,8 +261,7 @@ for $method (zone least iphash hash random random_two)
         access_by_lua_block {
             assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
         }
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_next_upstream http_503;
         proxy_pass https://two/;
     }

@@ -92,8 +92,7 @@ __DATA__
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/accel.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         location / {
             add_header X-Accel-Redirect /service;
             return 204;
@@ -295,8 +294,7 @@ FAILED:main
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/seen.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_verify_client optional_no_ca;
         location / {
             log_by_lua_block {
@@ -363,8 +361,7 @@ saw "CN=client-1
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/slices.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_verify_client optional_no_ca;
         root $TEST_NGINX_HTML_DIR;
         location / {
@@ -410,14 +407,12 @@ bytes=15-19 for "CN=client-1,O=Test"
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/slices.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         root $TEST_NGINX_HTML_DIR;
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/other_slices.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service-other.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service-other.key;
+        certificate service-other;
         root $TEST_NGINX_HTML_DIR;
     }
 --- request
@@ -436,8 +431,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/cached.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_verify_client optional_no_ca;
         location / {
             return 200 "$ssl_client_s_dn $connection";
@@ -488,15 +482,13 @@ false CN=client-1,O=Test CN=client-1,O=Test
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/cached.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_verify_client optional_no_ca;
         return 200 "$ssl_client_s_dn $connection";
     }
     server {
         listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_verify_client optional_no_ca;
         return 200 "$ssl_client_s_dn $connection";
     }
@@ -580,8 +572,7 @@ error_page false CN=client-1,O=Test CN=client-1,O=Test
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/slices.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_verify_client optional_no_ca;
         root $TEST_NGINX_HTML_DIR;
         location / {

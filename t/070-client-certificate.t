@@ -449,8 +449,7 @@ TLSv1.3 true SUCCESS, 2 certificates
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/phases.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_verify_client optional_no_ca;
         location / {
             rewrite_by_lua_block { seen = { kong.client.tls.get_full_client_certificate_chain() } }
@@ -607,8 +606,7 @@ client1: TLSv1.3 asked \[.*\] FAILED:certificate revoked, 1 certificates
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/balanced.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_verify_client optional_no_ca;
         location / {
             proxy_pass https://lua;

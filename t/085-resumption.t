@@ -97,8 +97,7 @@ TLSv1.3 reused SUCCESS, 3 certificates
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/two.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_protocols TLSv1.2 TLSv1.3;
         ssl_session_tickets off;
         ssl_session_cache builtin:100 shared:sessions:1m;
@@ -241,8 +240,7 @@ TLSv1.3 reused FAILED:unable to verify the first certificate, 1 certificates
     server {
         listen unix:$TEST_NGINX_HTML_DIR/other-gateway.sock ssl;
         server_name gateway.test;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_protocols TLSv1.2 TLSv1.3;
         return 200 "$ssl_client_verify\n";
     }
@@ -273,8 +271,7 @@ GET /t?first=b.test&second=b.test&socket=other-gateway =>
     server {
         listen unix:$TEST_NGINX_HTML_DIR/gateway.sock ssl;
         server_name b.test;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_verify_client optional;
         ssl_client_certificate $TEST_NGINX_PKI/other-ca.crt;
         return 200 "$ssl_client_verify\n";
@@ -305,8 +302,7 @@ for $second, $verified (
     server {
         listen unix:$TEST_NGINX_HTML_DIR/gateway.sock ssl;
         server_name b.test;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_verify_client optional;
         ssl_session_cache shared:sessions:1m;
         ssl_session_tickets off;
@@ -356,8 +352,7 @@ TLSv1.3 reused NONE, no certificates
     server {
         listen unix:$TEST_NGINX_HTML_DIR/gateway.sock ssl;
         server_name b.test;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_verify_client optional_no_ca;
         ssl_session_tickets off;
         location / {
@@ -441,8 +436,7 @@ TLSv1.3 new SUCCESS, 43 certificates
     server {
         listen unix:$TEST_NGINX_HTML_DIR/other-gateway.sock ssl;
         server_name a.test;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_certificate_by_lua_block {
             assert(kong.client.tls.request_client_certificate(ca.other))
         }

@@ -324,8 +324,7 @@ misdirected request: nginx asked the client for its certificate under "n.test", 
     server {
         listen unix:$TEST_NGINX_HTML_DIR/gateway.sock ssl;
         server_name n.test;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_session_cache builtin:100;
         ssl_session_tickets off;
         ssl_verify_client optional;

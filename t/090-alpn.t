@@ -36,8 +36,7 @@ __DATA__
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/h2.sock ssl http2;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_protocols TLSv1.2 TLSv1.3;
         return 204;
     }
@@ -59,8 +58,7 @@ _EOC_
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/h2.sock ssl http2;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_protocols TLSv1.2 TLSv1.3;
         ssl_client_hello_by_lua_block {
             local name = require("ngx.ssl.clienthello").get_client_hello_server_name()
@@ -94,8 +92,7 @@ _EOC_
     server {
         listen unix:$TEST_NGINX_HTML_DIR/h2.sock ssl http2;
         server_name a.test;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_protocols TLSv1.2 TLSv1.3;
         ssl_client_hello_by_lua_block {
             local name = require("ngx.ssl.clienthello").get_client_hello_server_name()
@@ -108,8 +105,7 @@ _EOC_
     server {
         listen unix:$TEST_NGINX_HTML_DIR/h2.sock ssl;
         server_name b.test;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_protocols TLSv1.2 TLSv1.3;
         # Since nginx 1.29.2 it is the code of the server that the client names.
         ssl_client_hello_by_lua_block {
@@ -144,8 +140,7 @@ _EOC_
     server {
         listen unix:$TEST_NGINX_HTML_DIR/h2.sock ssl;
         listen unix:$TEST_NGINX_HTML_DIR/other_h2.sock ssl http2;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_protocols TLSv1.2 TLSv1.3;
         return 204;
     }
@@ -167,8 +162,7 @@ _EOC_
 --- http_config
     server {
         listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ssl http2;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_client_hello_by_lua_block {
             local name = require("ngx.ssl.clienthello").get_client_hello_server_name()
             if name == "a.test" then

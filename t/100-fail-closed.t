@@ -82,8 +82,7 @@ qr/\[(?:error|crit|alert|emerg)\]/
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/spare.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         return 200 "spare\n";
     }
 --- config

@@ -385,16 +385,14 @@ the location has no pass directive
     }
     server {
         listen 127.0.0.1:$TEST_NGINX_RAND_PORT_2 ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_verify_client optional_no_ca;
         error_page 497 = /plain;
         location / { return 200 "$ssl_protocol client=$ssl_client_s_dn connection=$connection_requests\n"; }
         location = /plain { return 200 "plain connection=$connection_requests\n"; }
     }
 --- config
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
+    keeps_connections;
     location /tls {
         proxy_ssl_certificate $TEST_NGINX_PKI/client1.crt;
         proxy_ssl_certificate_key $TEST_NGINX_PKI/client1.key;
@@ -435,8 +433,7 @@ GET /tls      => /client=CN=client-1/
         return 200 "plain connection=$connection_requests\n";
     }
 --- config
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
+    keeps_connections;
     location /tls { proxy_pass https://kept/connection; }
     location /required { kong_tls_required on; proxy_pass https://kept/connection; }
     location /plain { proxy_pass http://kept-plain; }

@@ -97,8 +97,7 @@ the key is EC P-256, and the service takes ECDSA+SHA384 (TLSv1.3)
 --- http_config
     server {
         listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         return 200 "client=\n";
     }
 --- exchanges

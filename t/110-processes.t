@@ -102,8 +102,7 @@ GET /reload
             local name = ngx.var.arg_client
             assert(kong.service.set_tls_cert_key(cert[name], key[name]))
         }
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://kept;
     }
     location /loaded {
@@ -183,8 +182,7 @@ GET /reload
         rewrite_by_lua_block {
             assert(kong.service.set_tls_verify(false))
         }
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://kept;
         add_header X-Worker $pid;
     }
@@ -202,8 +200,7 @@ GET /reload
                     access_log off;
                     server {
                         listen unix:$TEST_NGINX_SERVER_ROOT/apart.sock ssl;
-                        ssl_certificate $TEST_NGINX_PKI/service.crt;
-                        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+                        certificate service;
                         keepalive_timeout 1h;
                         return 200 "apart\n";
                     }

@@ -555,8 +555,7 @@ no live upstreams
 --- config
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
     proxy_ssl_name service.test;
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
+    keeps_connections;
     access_by_lua_block {
         assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
         if ngx.var.arg_verify then

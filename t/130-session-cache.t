@@ -40,22 +40,12 @@ __DATA__
     }
 --- config
     location /t {
-        access_by_lua_block {
-            local name = ngx.var.arg_client
-            if name then
-                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
-            end
-        }
+        client_argument;
         proxy_ssl_protocols TLSv1.2;
         proxy_pass https://balanced;
     }
     location /t13 {
-        access_by_lua_block {
-            local name = ngx.var.arg_client
-            if name then
-                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
-            end
-        }
+        client_argument;
         proxy_ssl_protocols TLSv1.3;
         proxy_pass https://balanced;
     }
@@ -320,12 +310,7 @@ true true SSL certificate error SSL certificate error
     }
 --- config
     location /t {
-        access_by_lua_block {
-            local name = ngx.var.arg_client
-            if name then
-                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
-            end
-        }
+        client_argument;
         proxy_ssl_protocols TLSv1.3;
         proxy_http_version 1.1;
         proxy_set_header Connection $http_x_connection;
@@ -477,8 +462,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
     }
     server {
         listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         return 200 "$remote_addr reused=$ssl_session_reused\n";
     }
 --- config

@@ -18,14 +18,8 @@ __DATA__
     }
 --- config
     location /connection {
-        access_by_lua_block {
-            local name = ngx.var.arg_client
-            if name then
-                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
-            end
-        }
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        client_argument;
+        keeps_connections;
         proxy_pass https://kept;
     }
 --- exchanges
@@ -59,14 +53,8 @@ GET /connection                => client= connection=3
     }
 --- config
     location /connection {
-        access_by_lua_block {
-            local name = ngx.var.arg_client
-            if name then
-                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
-            end
-        }
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        client_argument;
+        keeps_connections;
         proxy_pass https://$arg_to;
     }
 --- exchanges
@@ -100,8 +88,7 @@ for $to (before after)
     }
 --- config
     location /connection {
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://kept;
     }
 --- exchanges
@@ -127,12 +114,7 @@ GET /connection?client=client1&to=deep => client=CN=client-1,O=Test connection=2
     }
 --- config
     location /connection {
-        access_by_lua_block {
-            local name = ngx.var.arg_client
-            if name then
-                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
-            end
-        }
+        client_argument;
         grpc_pass grpcs://kept;
     }
 --- exchanges
@@ -156,8 +138,7 @@ GET /connection?client=client1 => client=CN=client-1,O=Test connection=3
     }
 --- config
     location /connection {
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://kept;
     }
 --- exchanges
@@ -178,8 +159,7 @@ GET /connection => client= connection=2
     }
 --- config
     location /connection {
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         # Longer than a turn of the event loop, so that the connection has an age.
         header_filter_by_lua_block {
             local before = ngx.now()
@@ -202,8 +182,7 @@ GET /connection x 2 => client= connection=1
     }
 --- config
     location /connection {
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://kept;
     }
     location /t {
@@ -264,8 +243,7 @@ GET /connection/close x 2 => client= connection=1
         kong_tls_keepalive 8;
     }
 --- config
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
+    keeps_connections;
     location /connection/one {
         proxy_ssl_certificate $TEST_NGINX_PKI/client1.crt;
         proxy_ssl_certificate_key $TEST_NGINX_PKI/client1.key;
@@ -302,8 +280,7 @@ GET /connection/two => client=CN=client-2,O=Test connection=2
                 assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
             end
         }
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_ssl_certificate $TEST_NGINX_PKI/$arg_client.crt;
         proxy_ssl_certificate_key $TEST_NGINX_PKI/$arg_client.key;
         proxy_pass https://kept;
@@ -328,14 +305,12 @@ GET /connection?client=client1&own=1    => client=CN=client-1,O=Test connection=
     }
     server {
         listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         return 200 "$remote_addr connection=$connection_requests\n";
     }
 --- config
     location /t {
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_bind $arg_from;
         proxy_pass https://kept;
     }
@@ -357,8 +332,7 @@ GET /t?from=127.0.0.3 => 127.0.0.3 connection=2
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/short.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_protocols TLSv1.2 TLSv1.3;
         keepalive_timeout 1s;
         return 200 "connection=$connection_requests\n";
@@ -367,8 +341,7 @@ GET /t?from=127.0.0.3 => 127.0.0.3 connection=2
     location /service {
         rewrite_by_lua_block { assert(kong.service.set_tls_verify(false)) }
         proxy_ssl_protocols TLSv1.3;
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://kept;
     }
     location /t {
@@ -406,8 +379,7 @@ GET /t
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/fragile.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_verify_client optional_no_ca;
         ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
         location / {
@@ -423,8 +395,7 @@ GET /t
             local name = ngx.var.arg_client
             assert(kong.service.set_tls_cert_key(cert[name], key[name]))
         }
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://kept;
     }
 --- exchanges
@@ -447,8 +418,7 @@ upstream prematurely closed connection while reading response header from upstre
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/talkative.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_protocols TLSv1.2 TLSv1.3;
         location / {
             content_by_lua_block {
@@ -470,8 +440,7 @@ upstream prematurely closed connection while reading response header from upstre
             assert(kong.service.set_tls_verify(false))
         }
         proxy_ssl_protocols TLSv1.2;
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://kept;
     }
     location /t13 {
@@ -479,8 +448,7 @@ upstream prematurely closed connection while reading response header from upstre
             assert(kong.service.set_tls_verify(false))
         }
         proxy_ssl_protocols TLSv1.3;
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://kept;
     }
 --- exchanges
@@ -506,8 +474,7 @@ GET /t13 x 3 => "yes"
             end
             assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
         }
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
         proxy_ssl_name service.test;
         proxy_pass https://kept;
@@ -535,8 +502,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
             local name = ngx.var.arg_client
             assert(kong.service.set_tls_cert_key(cert[name], key[name]))
         }
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://two;
         add_header X-Peer $upstream_addr;
     }
@@ -559,8 +525,7 @@ GET /connection?client=client2 => {X-Peer: unix:$TEST_NGINX_HTML_DIR/service.soc
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/confused.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         location / {
             content_by_lua_block {
                 if ngx.var.connection_requests == "1" then
@@ -577,8 +542,7 @@ GET /connection?client=client2 => {X-Peer: unix:$TEST_NGINX_HTML_DIR/service.soc
     }
 --- config
     location /t {
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://kept;
     }
 --- exchanges
@@ -597,8 +561,7 @@ qr/\[(?:error|crit)\] .*SSL_read\(\) failed .* while reading response header fro
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/confused.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         location / {
             content_by_lua_block {
                 local ffi = require "ffi"
@@ -610,8 +573,7 @@ qr/\[(?:error|crit)\] .*SSL_read\(\) failed .* while reading response header fro
     }
 --- config
     location /service {
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://kept;
     }
     location /t {
@@ -650,22 +612,15 @@ qr/\[(?:error|crit|alert|emerg)\]/
     }
     server {
         listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_verify_client optional_no_ca;
         ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
         return 200 "$remote_addr client=$ssl_client_s_dn connection=$connection_requests\n";
     }
 --- config
     location /t {
-        access_by_lua_block {
-            local name = ngx.var.arg_client
-            if name then
-                assert(kong.service.set_tls_cert_key(cert[name], key[name]))
-            end
-        }
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        client_argument;
+        keeps_connections;
         proxy_bind $arg_from;
         proxy_pass https://kept;
     }

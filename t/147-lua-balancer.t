@@ -56,8 +56,7 @@ __DATA__
 --- config
     plugin;
     set $scheme_of_service http;
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
+    keeps_connections;
     location /connection {
         # The service has another name.
         proxy_ssl_name nobody.test;
@@ -89,8 +88,7 @@ GET /connection                => /^client= connection=1/
 --- config
     plugin;
     set $scheme_of_service http;
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
+    keeps_connections;
     location /a {
         proxy_ssl_certificate $TEST_NGINX_PKI/client1.crt;
         proxy_ssl_certificate_key $TEST_NGINX_PKI/client1.key;
@@ -126,8 +124,7 @@ for $more ("" timeout=)
     }
 --- config
     plugin;
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
+    keeps_connections;
     location /connection {
         proxy_pass https://kept;
     }

@@ -212,8 +212,7 @@ GET /end => /^true$/
             identities = identities or {}
             table.insert(identities, ngx.var.kong_upstream_ssl_identity)
         }
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://$arg_to;
     }
     location /identities {

@@ -21,8 +21,7 @@ __DATA__
     # As few signatures as can be: there are 10,000 handshakes.
     server {
         listen unix:$TEST_NGINX_HTML_DIR/quick.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         return 200 "name=$ssl_server_name reused=$ssl_session_reused\n";
     }
 --- config
@@ -36,8 +35,7 @@ __DATA__
         proxy_ssl_name n$arg_n.wild.test;
         proxy_ssl_server_name on;
         proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
+        keeps_connections;
         proxy_pass https://kept/;
     }
     location /t {

@@ -264,8 +264,7 @@ GET /t?host=0:0::1&client=client1 => /^\[?::1\]? sni= host=\[0:0::1\]:\d+ client
     # On 127.0.0.1 and 127.0.0.2, nobody listens at this port.
     server {
         listen 127.0.0.3:$TEST_NGINX_RAND_PORT_1 ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         return 200 "$server_addr\n";
     }
 --- config
@@ -617,8 +616,7 @@ GET /parent => /^503$/
 --- http_config
     server {
         listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         root $TEST_NGINX_HTML_DIR;
     }
 --- config

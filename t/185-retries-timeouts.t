@@ -545,8 +545,7 @@ while reading response header from upstream
 --- http_config
     server {
         listen 127.0.0.1:$TEST_NGINX_RAND_PORT_4 ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         # A handshake that takes its time: nginx gives it that of connecting.
         ssl_certificate_by_lua_block { ngx.sleep(0.8) }
         return 200 "handshake\n";
@@ -901,8 +900,7 @@ _EOC_
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/named-otherwise.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
     }
     # The second has the name, and an authority that nobody trusts.
     upstream second-has-the-name {

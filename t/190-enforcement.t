@@ -778,8 +778,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
     }
 --- config
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
+    keeps_connections;
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
     proxy_ssl_name service.test;
     location /unverified {
@@ -899,8 +898,7 @@ GET /t?scheme=https
         kong_tls_keepalive 4;
     }
 --- config
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
+    keeps_connections;
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
     proxy_ssl_name service.test;
     location /without {
@@ -935,8 +933,7 @@ GET /without                    => 200
         kong_tls_keepalive 4;
     }
 --- config
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
+    keeps_connections;
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
     proxy_ssl_name service.test;
     location /without {
@@ -1004,8 +1001,7 @@ GET /with    => 200
         kong_tls_keepalive 4;
     }
 --- config
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
+    keeps_connections;
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
     proxy_ssl_name service.test;
     add_header X-Verify $kong_upstream_ssl_verify;

@@ -109,8 +109,7 @@ GET /numbers =>
     }
 --- config
     status;
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
+    keeps_connections;
     location /plain {
         proxy_pass https://kept/;
     }
@@ -142,8 +141,7 @@ GET /numbers =>
     }
 --- config
     status;
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
+    keeps_connections;
     location /plain {
         proxy_pass https://kept/;
     }
@@ -454,8 +452,7 @@ invalid number of arguments in "kong_tls_status" directive
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/mtls.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_certificate_by_lua_block { policy:certificate() }
         location / {
             access_by_lua_block { policy:access() }

@@ -169,8 +169,7 @@ GET /t
     server {
         listen unix:$TEST_NGINX_HTML_DIR/gateway.sock ssl;
         server_name elsewhere.test;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_protocols TLSv1.2 TLSv1.3;
         add_header X-Early "early=$http_x_consumer_username" always;
         return 200;

@@ -321,8 +321,7 @@ unknown option "anonymus"
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/mtls.sock ssl http2;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_certificate_by_lua_block { plugin:certificate() }
         error_page 401 421 = @fallback;
         location / {
@@ -441,8 +440,7 @@ bounded
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/mtls.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_verify_client optional;
         ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
         ssl_certificate_by_lua_block { plugin:certificate() }

@@ -150,8 +150,7 @@ client=CN=client-1,O=Test
 --- http_config
     server {
         listen 127.0.0.2:$TEST_NGINX_SERVER_PORT ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_verify_client optional;
         ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
         return 200 "$ssl_client_s_dn\n";

@@ -79,8 +79,7 @@ all to see.
 --- http_config
     ssl_session_cache shared:sessions:1m;
     ssl_protocols TLSv1.2 TLSv1.3;
-    ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-    ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+    certificate gateway;
     ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
     server {
         listen unix:$TEST_NGINX_HTML_DIR/hosts.sock ssl;
@@ -202,15 +201,9 @@ The tickets of TLS 1.3 are read with the first answer: after them, the connectio
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
     }
 --- config
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
+    keeps_connections;
     proxy_ssl_protocols TLSv1.3;
-    access_by_lua_block {
-        local name = ngx.var.arg_client
-        if name then
-            assert(kong.service.set_tls_cert_key(cert[name], key[name]))
-        end
-    }
+    client_argument;
     location /to { proxy_pass https://$arg_to/; }
 --- exchanges
 GET /to?to=kept&client=client1 => client=CN=client-1,O=Test reused=. TLSv1.3
@@ -233,8 +226,7 @@ GET /to?to=anew                => client= reused=. TLSv1.3
         kong_tls_keepalive 8;
     }
 --- config
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
+    keeps_connections;
     location /connection {
         access_by_lua_block {
             local function read(name)
@@ -301,8 +293,7 @@ GET /name?to=common&name=evil.test    => 200
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/alpn.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_client_hello_by_lua_block { assert(kong.client.tls.disable_http2_alpn()) }
         return 204;
     }

@@ -277,8 +277,7 @@ excessive message size
     server {
         listen unix:$TEST_NGINX_HTML_DIR/gateway.sock ssl;
         ssl_protocols TLSv1.2 TLSv1.3;
-        ssl_certificate $TEST_NGINX_PKI/gateway.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/gateway.key;
+        certificate gateway;
         ssl_verify_depth 5;
         ssl_certificate_by_lua_block { assert(kong.client.tls.request_client_certificate(pki.chain("ca"))) }
         location / {

@@ -25,8 +25,7 @@ __DATA__
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/shown.sock ssl;
-        ssl_certificate $TEST_NGINX_PKI/service.crt;
-        ssl_certificate_key $TEST_NGINX_PKI/service.key;
+        certificate service;
         ssl_verify_client optional_no_ca;
         ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
         # Where nginx has asked, a certificate with the signature of another makes an alert: its own.

@@ -15,6 +15,12 @@ package TestService;
 # authorities as ca.root, ca.other, ca.both, ca.intermediate. The answer of a service is a line such
 # as "client=CN=client-1,O=Test reused=. TLSv1.3"; that to /seen is all that it knows of the
 # connection, and after /seen/last it closes it (but for HTTP/2).
+#
+# A line of config or http_config may be one of these, for what many blocks have:
+#
+#     certificate service;  ssl_certificate and its key: of this name, of the PKI
+#     keeps_connections;    what proxy_pass needs for connections that are kept
+#     client_argument;      an access phase that sets the certificate which the argument "client" names
 
 use strict;
 use warnings;
@@ -43,6 +49,30 @@ sub _as_said {
         $block =~ m![\s;{](?:kong_tls_)?keepalive ! || $block =~ s!^\{!{\n        keepalive 0;!;
         "$name$block"
     /gme;
+    return $config;
+}
+
+my %SNIPPETS = (
+    keeps_connections => [
+        'proxy_http_version 1.1;',
+        'proxy_set_header Connection "";',
+    ],
+    client_argument => [
+        'access_by_lua_block {',
+        '    local name = ngx.var.arg_client',
+        '    if name then',
+        '        assert(kong.service.set_tls_cert_key(cert[name], key[name]))',
+        '    end',
+        '}',
+    ],
+);
+
+sub _expand_snippets {
+    my ($config) = @_;
+    my $names = join '|', sort keys %SNIPPETS;
+    $config =~ s{^( *)($names);\n}{join '', map {"$1$_\n"} @{ $SNIPPETS{$2} }}mge;
+    $config =~ s{^( *)certificate ([\w-]+);\n}{join '', map {"$1$_\n"}
+        "ssl_certificate \$TEST_NGINX_PKI/$2.crt;", "ssl_certificate_key \$TEST_NGINX_PKI/$2.key;"}mge;
     return $config;
 }
 
@@ -157,8 +187,9 @@ sub import {
     my $config = $CONFIG . join '', map { _server(@$_) } @SERVERS;
     TestHarness::add_block_preprocessor(sub {
         my ($block) = @_;
-        my $all = $config . _expand_gateway($block->http_config // '');
+        my $all = $config . _expand_snippets(_expand_gateway($block->http_config // ''));
         $block->set_value('http_config', $default_keepalive ? $all : _as_said($all));
+        $block->set_value('config', _expand_snippets($block->config)) if defined $block->config;
     });
 }
 

@@ -20,14 +20,16 @@ package NginxTest;
 use strict;
 use warnings;
 
-use Test::Base ();
-use Test::More ();
 use NginxTest::Client;
+use NginxTest::Filter;
 use NginxTest::Server;
 use NginxTest::Util;
 use NginxTest::Util
     qw(expand_env find_program read_file setting time_scale wait_for write_file);
+use Test::Base ();
+use Test::More ();
 use Text::ParseWords ();
+use Time::HiRes ();
 
 our @ISA    = ('Test::Base');
 our @EXPORT = (@NginxTest::Util::EXPORT, qw(run_tests));
@@ -78,20 +80,6 @@ my %INTERNAL = map { $_ => 1 } qw(
 # ---- filters -------------------------------------------------------------------------------------
 
 sub filter_class { return 'NginxTest::Filter' }
-
-{
-    package NginxTest::Filter;
-    require Test::Base::Filter;
-    our @ISA = ('Test::Base::Filter');
-
-    # An expression that dies must not become the text of its own error message.
-    sub eval {
-        my $self  = shift;
-        my @value = $self->SUPER::eval(@_);
-        NginxTest::Util::bail_out($self->current_block->name, ": eval: $@") if $@;
-        return @value;
-    }
-}
 
 # ---- small helpers -------------------------------------------------------------------------------
 
@@ -434,7 +422,7 @@ sub _run_block {
         my $from = setting('accum_error_log') ? 0 : $turn > 1 ? $server->log_size : 0;
         _run_requests($block, $label);
         if (my $seconds = _line($block, 'wait')) {
-            select undef, undef, undef, _seconds($seconds);
+            Time::HiRes::sleep(_seconds($seconds));
         }
         _check_logs($block, $server, $label, $from, $turn);
         $later = sub { _check_absent($block, $server, $label, $from, $turn) };

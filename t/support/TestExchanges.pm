@@ -139,7 +139,7 @@ sub _loop {
     my @names = $names =~ /\$(\w+)/g;
     if ($words !~ s/\)\z//) {
         $words = join ' ', $words, _below($lines);
-        @$lines && shift @$lines eq ')' or die "'$line' has no end\n";
+        die "'$line' has no end\n" if !@$lines || shift @$lines ne ')';
     }
     my @words = shellwords($words);
     my @below = _below($lines);

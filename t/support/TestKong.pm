@@ -43,9 +43,11 @@ my $ready;
 
 sub import {
     my $caller = caller;
-    no strict 'refs';
-    *{"${caller}::$_"} = \&{$_}
-        for qw(http2_server keeps_by_default nginx_version project_root require_program skip_file slurp write_to);
+    {
+        no strict 'refs';
+        *{"${caller}::$_"} = \&{$_}
+            for qw(http2_server keeps_by_default nginx_version project_root require_program skip_file slurp write_to);
+    }
     return if $ready++;
 
     my @modules = grep {-f} map {"$DEBIAN/$_"} qw(ndk_http_module.so ngx_http_lua_module.so);

@@ -89,7 +89,7 @@ sub _relay {
         vec($set, fileno $listener, 1) = 1;
         my $ready = $set;
         my $found = select $ready, undef, undef, 1;
-        return if !kill 0, $parent;
+        last if !kill 0, $parent;
         next if $found <= 0;
         if (vec $ready, fileno $listener, 1) {
             my $client = $listener->accept or next;
@@ -124,6 +124,7 @@ sub _relay {
             }
         }
     }
+    return;
 }
 
 # Hands on what there is of whole records. Whether it is over.

@@ -191,6 +191,7 @@ sub import {
         $block->set_value('http_config', $default_keepalive ? $all : _as_said($all));
         $block->set_value('config', _expand_snippets($block->config)) if defined $block->config;
     });
+    return;
 }
 
 1;

@@ -9,10 +9,11 @@ use strict;
 use warnings;
 
 use Errno qw(EINTR);
-use POSIX ':sys_wait_h';
-use Socket qw(PF_INET SOCK_STREAM MSG_NOSIGNAL IPPROTO_TCP TCP_NODELAY inet_aton sockaddr_in);
 use NginxTest::Util
     qw(bail_out find_program read_file server_addr server_port_for_client server_root wait_for);
+use POSIX ':sys_wait_h';
+use Socket qw(PF_INET SOCK_STREAM MSG_NOSIGNAL IPPROTO_TCP TCP_NODELAY inet_aton sockaddr_in);
+use Time::HiRes ();
 
 # ---- requests ------------------------------------------------------------------------------------
 
@@ -138,11 +139,13 @@ sub _ready {
     my $bits = '';
     vec($bits, fileno $socket, 1) = 1;
     my ($read, $write) = $what eq 'read' ? ($bits, undef) : (undef, $bits);
+    my $found;
     while (1) {
-        my $found = select $read, $write, undef, $seconds;
-        return $found if $found >= 0;
+        $found = select $read, $write, undef, $seconds;
+        last if $found >= 0;
         die "select: $!" unless $! == EINTR;
     }
+    return $found;
 }
 
 # Sends packets on a new connection and reads until nginx closes it. A connection that nginx keeps
@@ -159,7 +162,7 @@ sub send_packets {
     my ($error, $raw) = ('', '');
     my $alive = 1;
 PACKET: for my $packet (@$packets) {
-        select undef, undef, undef, $packet->{delay_before} if $packet->{delay_before};
+        Time::HiRes::sleep($packet->{delay_before}) if $packet->{delay_before};
         my $left = $packet->{value};
         while (length $left) {
             $alive = _ready($socket, 'write', $timeout) or last PACKET;

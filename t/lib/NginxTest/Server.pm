@@ -6,13 +6,13 @@ package NginxTest::Server;
 use strict;
 use warnings;
 
-use POSIX ':sys_wait_h';
 use NginxTest::Util
     qw(add_cleanup_handler bail_out find_program read_file server_root time_scale valgrind_command
     wait_for);
+use POSIX ':sys_wait_h';
 
 # Seconds nginx may take to start, to end after QUIT, and to end after TERM.
-use constant {START => 60, QUIT => $ENV{TEST_NGINX_STOP_WAIT} || 5, TERM => 1};
+my ($START, $QUIT, $TERM) = (60, $ENV{TEST_NGINX_STOP_WAIT} || 5, 1);
 
 my %running;
 add_cleanup_handler(sub { $_->_end_at_once for values %running });
@@ -90,7 +90,7 @@ sub end {
 # on. True if it got there.
 sub wait_started {
     my ($self) = @_;
-    wait_for(START * time_scale(), sub { $self->ended || -s $self->{pidfile} });
+    wait_for($START * time_scale(), sub { $self->ended || -s $self->{pidfile} });
     return !$self->ended && -s $self->{pidfile};
 }
 
@@ -98,7 +98,7 @@ sub wait_started {
 # then are the init handlers of a worker.
 sub wait_ended {
     my ($self) = @_;
-    wait_for(START * time_scale(), sub { $self->ended || -s $self->{pidfile} });
+    wait_for($START * time_scale(), sub { $self->ended || -s $self->{pidfile} });
     wait_for(1 * time_scale(), sub { $self->ended });
     return $self->ended;
 }
@@ -113,7 +113,7 @@ sub stop {
     # only sees that it was told to end when something wakes it. So it is told until it listens.
     my $again = 0;
     my $in_time = wait_for(
-        QUIT * time_scale(),
+        $QUIT * time_scale(),
         sub {
             return 1 if $self->ended;
             kill QUIT => $self->{pid} if $again++ % 25 == 0;
@@ -132,9 +132,9 @@ sub _end_at_once {
     my ($self) = @_;
     return if $self->ended;
     kill TERM => $self->{pid};
-    wait_for(TERM * time_scale(), sub { $self->ended });
+    wait_for($TERM * time_scale(), sub { $self->ended });
     kill KILL => -$self->{pid};
-    wait_for(TERM, sub { $self->ended });
+    wait_for($TERM, sub { $self->ended });
     return;
 }
 

@@ -161,12 +161,14 @@ sub time_scale { return $ENV{TEST_NGINX_USE_VALGRIND} ? 20 : 1 }
 sub wait_for {
     my ($seconds, $condition) = @_;
     my $deadline = Time::HiRes::time() + $seconds;
+    my ($over, $value);
     while (1) {
-        my $over  = Time::HiRes::time() >= $deadline;
-        my $value = $condition->();
-        return $value if $value || $over;
-        select undef, undef, undef, 0.004;
+        $over  = Time::HiRes::time() >= $deadline;
+        $value = $condition->();
+        last if $value || $over;
+        Time::HiRes::sleep(0.004);
     }
+    return $value;
 }
 
 # The words to put before nginx's command line, none unless valgrind is asked for.

@@ -24,7 +24,11 @@ $ENV{TEST_NGINX_OBSERVERS} = $folder;
 env_to_nginx('TEST_NGINX_OBSERVERS');
 
 my @started;
-add_cleanup_handler(sub { kill TERM => @started; waitpid $_, 0 for @started });
+add_cleanup_handler(sub {
+    local $?;
+    kill TERM => @started;
+    waitpid $_, 0 for @started;
+});
 
 # Listens on $folder/$name.sock.
 sub start_service {

@@ -17,11 +17,12 @@ use warnings;
 
 use TestKong ();
 
+use File::Path ();
 use File::Temp ();
 
 my $OWN = 'NginxTest';
 
-my ($harness, @preprocessors);
+my ($harness, $root, @preprocessors);
 
 sub import {
     my ($class, @words) = @_;
@@ -49,11 +50,16 @@ sub name {
     return $harness = $name;
 }
 
+# ---- other harnesses -----------------------------------------------------------------------------
+
 # What NginxTest does by itself: a folder and a port of its own, and blocks in the order of the file.
 sub _prepare_for_other {
     require NginxTest::Port;
-    $ENV{TEST_NGINX_SERVROOT} //= File::Temp::tempdir('nginx-test-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
-    chmod 0755, $ENV{TEST_NGINX_SERVROOT} or die "$ENV{TEST_NGINX_SERVROOT}: $!\n";
+    if (!defined $ENV{TEST_NGINX_SERVROOT}) {
+        $root = File::Temp::tempdir('nginx-test-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
+        chmod 0755, $root or die "$root: $!\n";
+        $ENV{TEST_NGINX_SERVROOT} = $root;
+    }
     $ENV{TEST_NGINX_SERVER_PORT} //= NginxTest::Port::free_port();
     $ENV{TEST_NGINX_CLIENT_PORT} //= $ENV{TEST_NGINX_SERVER_PORT};
     $ENV{TEST_NGINX_NO_SHUFFLE}  //= 1;
@@ -66,10 +72,28 @@ sub _keep_order {
     $name->can('add_block_preprocessor')->(sub {
         my ($block) = @_;
         $_->($block) for @preprocessors;
+        _adapt($block);
     });
     no strict 'refs';
     no warnings qw(redefine prototype);
     *{"${name}::add_block_preprocessor"} = sub { push @preprocessors, @_; return };
+    return;
+}
+
+# Where the original takes a block in another way.
+sub _adapt {
+    my ($block) = @_;
+    # It wants to remove its folder, and stops at what the block before has left there beside its own.
+    File::Path::remove_tree(grep { !m{/(?:conf|html|logs|\w+_temp)\z} } glob "$root/*") if defined $root;
+    # The end of the last line of a pattern is none of it.
+    for my $section (qw(response_body_like response_body_unlike)) {
+        my $pattern = $block->$section;
+        $block->set_value($section, $pattern =~ s/\n\z//r) if defined $pattern && !ref $pattern;
+    }
+    # It looks for all lines again after each of several requests.
+    return if ref $block->request ne 'ARRAY' || @{ $block->request } < 2;
+    my @logs = grep { defined $block->$_ } qw(error_log grep_error_log access_log);
+    $block->set_value('skip_nginx', "1: > 0.0.1: @logs is of all requests of a block") if @logs;
     return;
 }
 

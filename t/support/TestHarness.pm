@@ -46,7 +46,7 @@ sub name {
     $ENV{TEST_NGINX_LOG_WAIT} //= $TestKong::PATIENCE / 4;
     _prepare_for_other() if $name ne $OWN;
     require(($name =~ s{::}{/}gr) . '.pm');
-    _keep_order($name) if $name ne $OWN;
+    _replace_functions($name) if $name ne $OWN;
     return $harness = $name;
 }
 
@@ -66,18 +66,37 @@ sub _prepare_for_other {
     return;
 }
 
-# The original runs first what was added last. But what a test file adds goes on from what t/support has made.
-sub _keep_order {
+# The original runs first what was added last. But what a test file adds goes on from what t/support has made. And what
+# looks at bodies knows blocks by the names that they have in the file.
+sub _replace_functions {
     my ($name) = @_;
     $name->can('add_block_preprocessor')->(sub {
         my ($block) = @_;
         $_->($block) for @preprocessors;
         _adapt($block);
     });
-    no strict 'refs';
-    no warnings qw(redefine prototype);
-    *{"${name}::add_block_preprocessor"} = sub { push @preprocessors, @_; return };
+    my $add_check = $name->can('add_response_body_check');
+    my %ours = (
+        add_block_preprocessor  => sub { push @preprocessors, @_; return },
+        add_response_body_check => sub { my ($check) = @_; return $add_check->(_by_name($check)) },
+    );
+    for my $function (sort keys %ours) {
+        no strict 'refs';
+        no warnings qw(redefine prototype);
+        *{"${name}::$function"} = $ours{$function};
+    }
     return;
+}
+
+sub _by_name {
+    my ($check) = @_;
+    return sub {
+        my ($block, $body, $index, undef, $skipped) = @_;
+        return if $skipped;
+        # Since its preprocessors were run, the name has that of the file before it.
+        local $block->{name} = [$block->name =~ s/\A\Q$0\E //r];
+        return $check->($block, $body, $index);
+    };
 }
 
 # Where the original takes a block in another way.

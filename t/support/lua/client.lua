@@ -41,10 +41,10 @@ end
 -- n for a program killed by signal n, and 124 (with `timeout = true`) for one
 -- that was killed because it did not end in time.
 --
--- Options: stdin (a string, "" by default), timeout (in seconds, 30 by default: nginx may be in valgrind).
+-- Options: stdin (a string, "" by default), timeout (in seconds, 120 by default: nginx may be in valgrind).
 function _M.run(argv, opts)
     opts = opts or {}
-    local timeout = opts.timeout or 30
+    local timeout = opts.timeout or 120
 
     local sock = ngx.socket.tcp()
     -- only ever this long when the runner is broken

@@ -48,7 +48,7 @@ function _M.post(uri, options)
     count = count + 1
     local id = tostring(count)
     local sock = ngx.socket.tcp()
-    sock:settimeout(30000)
+    sock:settimeout(120000)
     assert(sock:connect("127.0.0.1", ngx.var.server_port))
 
     ngx.update_time()

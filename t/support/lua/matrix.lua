@@ -155,7 +155,7 @@ end
 
 local function get(socket, uri)
     local sock = ngx.socket.tcp()
-    sock:settimeout(5000)
+    sock:settimeout(120000)
     assert(sock:connect("unix:" .. HTML_DIR .. "/" .. socket .. ".sock"))
     assert(sock:send("GET " .. uri .. " HTTP/1.0\r\nHost: gateway.test\r\n\r\n"))
     local response = assert(sock:receive("*a"))

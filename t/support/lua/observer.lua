@@ -26,7 +26,7 @@ end
 -- with those before.
 local function wait_for(name)
     local sock = ngx.socket.tcp()
-    sock:settimeout(5000)
+    sock:settimeout(120000)
     assert(sock:connect("unix:" .. FOLDER .. "/" .. name .. ".sock"))
     assert(sock:send("no TLS\n\n"))
     sock:receive("*a")

@@ -75,11 +75,11 @@ END {
 
 # The tables: every function of the Lua sources, with its phases as the module itself has them.
 my %functions = map { $_ => 1 }
-    slurp('src/lua/resty_kong_pdk.lua') =~ /^\s+(\w+) = public\(/mg;
+    slurp('src/lua/resty/kong/pdk.lua') =~ /^\s+(\w+) = public\(/mg;
 my %documented = $readme =~ /^\| `(\w+)\(.*?\)` \| ([^|]*) \|/mg;
 is_deeply [sort keys %documented], [sort keys %functions], 'each function of the PDK is in a table';
 
-for my $name (slurp('src/lua/resty_kong_tls.lua') =~ /^\s+(\w+) = public\(/mg) {
+for my $name (slurp('src/lua/resty/kong/tls.lua') =~ /^\s+(\w+) = public\(/mg) {
     like $readme, qr/`$name`/, "the README names $name";
     like slurp('types/kong.lua'), qr/^function tls\.$name\(/m, "and so does types/kong.lua";
 }
@@ -88,7 +88,7 @@ for my $name (sort keys %functions) {
         "types/kong.lua has $name";
 }
 
-my $x509 = slurp('src/lua/resty_kong_x509.lua');
+my $x509 = slurp('src/lua/resty/kong/x509.lua');
 for my $name ($x509 =~ /^function (?:M\.|\w+_methods:)(\w+)\(/mg) {
     like $readme, qr/^\|.*`(?:x509\.|\w+:)$name\b/m, "the README has $name of resty.kong.x509";
     like slurp('types/kong.lua'), qr/^function \w+[.:]$name\(/m, "and so has types/kong.lua";

@@ -64,17 +64,19 @@ macro_rules! packages {
 }
 
 packages! {
-    c"resty.kong.tls.functions", "functions.lua", Requests;
-    c"resty.kong.tls", "resty_kong_tls.lua", Requests;
-    c"resty.kong.pdk", "resty_kong_pdk.lua", Requests;
-    c"resty.kong.x509", "resty_kong_x509.lua", X509;
-    c"resty.kong.plugins.names", "plugins/names.lua", Requests;
-    c"resty.kong.plugins.bounded", "plugins/bounded.lua", Requests;
-    c"resty.kong.plugins.sni", "plugins/sni.lua", Requests;
-    c"resty.kong.plugins.authentication", "plugins/authentication.lua", Requests;
-    c"resty.kong.plugins.header_cert_auth", "plugins/header_cert_auth.lua", Requests;
-    c"resty.kong.plugins.mtls_auth", "plugins/mtls_auth.lua", Requests;
-    c"resty.kong.plugins.services", "plugins/services.lua", Requests;
+    c"resty.kong.tls.ctypes", "resty/kong/tls/ctypes.lua", Requests;
+    c"resty.kong.tls.values", "resty/kong/tls/values.lua", Requests;
+    c"resty.kong.tls.functions", "resty/kong/tls/functions.lua", Requests;
+    c"resty.kong.tls", "resty/kong/tls.lua", Requests;
+    c"resty.kong.pdk", "resty/kong/pdk.lua", Requests;
+    c"resty.kong.x509", "resty/kong/x509.lua", X509;
+    c"resty.kong.plugins.names", "resty/kong/plugins/names.lua", Requests;
+    c"resty.kong.plugins.bounded", "resty/kong/plugins/bounded.lua", Requests;
+    c"resty.kong.plugins.sni", "resty/kong/plugins/sni.lua", Requests;
+    c"resty.kong.plugins.authentication", "resty/kong/plugins/authentication.lua", Requests;
+    c"resty.kong.plugins.header_cert_auth", "resty/kong/plugins/header_cert_auth.lua", Requests;
+    c"resty.kong.plugins.mtls_auth", "resty/kong/plugins/mtls_auth.lua", Requests;
+    c"resty.kong.plugins.services", "resty/kong/plugins/services.lua", Requests;
 }
 
 /// Makes `require` find our packages. To be called in *preconfiguration*.

@@ -36,8 +36,8 @@ end
 -- Tells the client how many attempts there were, after a redirect in the last location.
 function _M.tell_tries()
     local addresses = (ngx.var.upstream_addr or ""):gsub("^.* : ", "")
-    local _, count = addresses:gsub("[^, ]+", "")
-    ngx.header["X-Tries"] = count
+    local _, tries = addresses:gsub("[^, ]+", "")
+    ngx.header["X-Tries"] = tries
 end
 
 

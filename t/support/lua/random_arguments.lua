@@ -85,7 +85,10 @@ local kinds = {
     function() return { 1, true, {} } end,
     function() return { ctx = ffi.cast("void *", 0) } end,
     function() return { ctx = "text" } end,
-    function() return setmetatable({}, { __index = throw, __len = throw, __tostring = throw, __call = throw, __pairs = throw }) end,
+    function()
+        return setmetatable({}, {
+            __index = throw, __len = throw, __tostring = throw, __call = throw, __pairs = throw })
+    end,
     function() return setmetatable({}, { __metatable = random(2) == 1 and 5 or "locked" }) end,
     function() return setmetatable({}, { __name = "resty.kong.x509.chain" }) end,
     function() return setmetatable({ ctx = 1 }, { __name = "resty.kong.x509.key" }) end,
@@ -249,14 +252,14 @@ end
 
 -- The functions of an interface of which a call did something.
 function M.done_of(prefix)
-    local names = {}
+    local done = {}
     for name in pairs(M.done) do
         if name:find(prefix, 1, true) == 1 then
-            names[#names + 1] = name:sub(#prefix + 1)
+            done[#done + 1] = name:sub(#prefix + 1)
         end
     end
-    table.sort(names)
-    return table.concat(names, " ")
+    table.sort(done)
+    return table.concat(done, " ")
 end
 
 function M.call(count)

@@ -18,6 +18,7 @@ local ipairs = ipairs
 local pairs = pairs
 local setmetatable = setmetatable
 local tls = pdk.client.tls
+local is_list = require("resty.kong.tls.values").is_list
 
 local methods = {}
 
@@ -119,7 +120,8 @@ local meta = { __index = methods }
 
 -- The authorities whose names a client is sent. Those of a folder, and of the system, are too many.
 local function authorities_of(ca)
-    local pem, err = ca.pem, nil
+    local pem = ca.pem
+    local err
     if not pem and type(ca.file) == "string" then
         local file
         file, err = io.open(ca.file)
@@ -184,7 +186,7 @@ local M = {}
 --
 -- Returns nil and what is wrong with them.
 function M.new(policies)
-    if not authentication.is_list(policies) or #policies == 0 then
+    if not is_list(policies) or #policies == 0 then
         error("policies must be a list", 2)
     end
     local self = { exact = {}, wildcard = {} }
@@ -205,7 +207,7 @@ function M.new(policies)
                 return nil, "policy " .. index .. ": " .. err
             end
         end
-        if not authentication.is_list(options.names) or #options.names == 0 then
+        if not is_list(options.names) or #options.names == 0 then
             error("names must be a list of names", 2)
         end
         for _, name in ipairs(options.names) do

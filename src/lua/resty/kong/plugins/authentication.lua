@@ -3,6 +3,7 @@
 
 local bounded = require "resty.kong.plugins.bounded"
 local functions = require "resty.kong.tls.functions"
+local values = require "resty.kong.tls.values"
 local x509 = require "resty.kong.x509"
 local pdk = require "resty.kong.pdk"
 
@@ -11,7 +12,7 @@ local error = error
 local pairs = pairs
 local ipairs = ipairs
 local setmetatable = setmetatable
-local is_given = functions.is_given
+local is_given, is_list = values.is_given, values.is_list
 local moment, counts = functions.moment, functions.counts
 local client_objection = functions.client_objection
 local set_client_verify = pdk.client.tls.set_client_verify
@@ -71,7 +72,8 @@ local methods = {}
 
 
 -- The consumer whose certificate it is: by its fingerprint, else by an alternative name, else, if it has none, by
--- the common name of its subject (RFC 6125, section 6.4.4). What can't be read is an error: by the next of these it could be somebody
+-- the common name of its subject (RFC 6125, section 6.4.4). What can't be read is an error: by the next of these it
+-- could be somebody
 -- else's.
 local function find_consumer(self, certificate)
     local known = self.known
@@ -153,7 +155,8 @@ local function judge(self, presented, parse)
         return { reason = reason }, ends
     end
     local certificate = chain[1]
-    local subject, consumer, err = certificate.subject, nil, nil
+    local subject = certificate.subject
+    local consumer, err
     if subject then
         consumer, err = find_consumer(self, certificate)
     else
@@ -221,23 +224,10 @@ local meta = { __index = methods }
 local OPTIONS = { ca = true, depth = true, consumers = true, anonymous = true }
 
 
--- Whether a table is a list, without holes.
-function M.is_list(value)
-    if type(value) ~= "table" then
-        return false
-    end
-    local count = 0
-    for _ in pairs(value) do
-        count = count + 1
-    end
-    return count == #value
-end
-
-
 local function consumers_of(list)
-    local known = {}
+    local consumers = {}
     for field in pairs(FIELDS) do
-        known[field] = {}
+        consumers[field] = {}
     end
     for index, consumer in ipairs(list) do
         if type(consumer) ~= "table" or type(consumer.name) ~= "string" or consumer.name == "" then
@@ -258,17 +248,17 @@ local function consumers_of(list)
                     return nil, "consumer " .. index .. ": fingerprint must be that of SHA-256, in hexadecimal"
                 end
                 fields = fields + 1
-                if known[field][value] then
+                if consumers[field][value] then
                     return nil, "consumer " .. index .. ": " .. field .. " is that of another consumer"
                 end
-                known[field][value] = consumer.name
+                consumers[field][value] = consumer.name
             end
         end
         if fields == 0 then
             return nil, "consumer " .. index .. ": it has nothing to be known by"
         end
     end
-    return known
+    return consumers
 end
 
 
@@ -287,7 +277,7 @@ function M.new(name, options, others)
     if type(options.ca) ~= "table" then
         error("ca must be a table", 3)
     end
-    if not M.is_list(options.consumers) then
+    if not is_list(options.consumers) then
         error("consumers must be a list", 3)
     end
     if is_given(options.anonymous) and (type(options.anonymous) ~= "string" or options.anonymous == "") then
@@ -306,15 +296,15 @@ function M.new(name, options, others)
     if not store then
         return nil, "ca: " .. err
     end
-    local known
-    known, err = consumers_of(options.consumers)
-    if not known then
+    local consumers
+    consumers, err = consumers_of(options.consumers)
+    if not consumers then
         return nil, err
     end
     return setmetatable({
         name = name,
         store = store,
-        known = known,
+        known = consumers,
         anonymous = options.anonymous,
         terms = { purpose = "clientAuth", depth = options.depth },
     }, meta)

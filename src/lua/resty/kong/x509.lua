@@ -1,13 +1,13 @@
 -- resty.kong.x509: chains, keys and stores made from PEM, for plugins that have no other library for
 -- them. Make them once, in init_by_lua*, and keep them: each is read when it is made.
 
-local api, declaration = ...
+local functions_of_module, declaration = ...
 
 local ffi = require "ffi"
 local functions = require "resty.kong.tls.functions"
-local is_chain, is_given = functions.is_chain, functions.is_given
-local pointers = functions.pointers
-local strings = functions.strings
+local ctypes = require "resty.kong.tls.ctypes"
+local is_given = require("resty.kong.tls.values").is_given
+local is_chain, strings = functions.is_chain, functions.strings
 
 local type = type
 local error = error
@@ -18,27 +18,16 @@ local ffi_cast = ffi.cast
 local ffi_gc = ffi.gc
 local ffi_string = ffi.string
 
-local api = ffi_cast(declaration, api)
+local api = ffi_cast(declaration, functions_of_module)
 local text = ffi.new("struct { const char *data; size_t length; }")
 local pointer = ffi.new("void *[1]")
 local number = ffi.new("double[1]")
 
 local OK, NONE = 0, 1
 
--- Names alone, which other libraries may declare too.
-ffi.cdef [[
-    struct stack_st_X509;
-    struct evp_pkey_st;
-    struct x509_store_st;
-    struct x509_st;
-    struct kong_tls_addresses;
-]]
-
-local STACK_OF_X509 = ffi.typeof("struct stack_st_X509 *")
-local EVP_PKEY = ffi.typeof("struct evp_pkey_st *")
-local X509_STORE = ffi.typeof("struct x509_store_st *")
-local X509 = ffi.typeof("struct x509_st *")
-local ADDRESSES = ffi.typeof("struct kong_tls_addresses *")
+local STACK_OF_X509, EVP_PKEY, X509_STORE = ctypes.STACK_OF_X509, ctypes.EVP_PKEY, ctypes.X509_STORE
+local X509, ADDRESSES = ctypes.X509, ctypes.ADDRESSES
+local pointers = ctypes.pointers
 
 
 local function said()
@@ -65,9 +54,9 @@ end
 -- with what it does not get hold of. `ctx` can be read, by other libraries.
 
 -- An object of a class, for a pointer that it owns.
-local function object(meta, pointer)
+local function object(meta, ctx)
     local self = setmetatable({}, meta)
-    pointers[self] = pointer
+    pointers[self] = ctx
     return self
 end
 
@@ -285,7 +274,8 @@ local function verify(self, chain, options)
         if is_given(options.depth) then
             check("depth", options.depth, "number", 3)
             depth = options.depth
-            if not (depth >= 0) then
+            -- Nor NaN.
+            if not (depth >= 0) then  -- luacheck: ignore 581
                 error("depth must not be negative", 3)
             end
         end

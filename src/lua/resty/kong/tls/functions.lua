@@ -7,6 +7,8 @@
 local pointers_of_functions, description = ...
 
 local ffi = require "ffi"
+local ctypes = require "resty.kong.tls.ctypes"
+local is_given = require("resty.kong.tls.values").is_given
 local get_request = require("resty.core.base").get_request
 
 local type = type
@@ -60,26 +62,9 @@ do
     end
 end
 
--- Names alone, which other libraries may declare too.
-ffi.cdef [[
-    struct stack_st_X509;
-    struct stack_st;
-    struct evp_pkey_st;
-    struct x509_store_st;
-    struct ssl_st;
-]]
-
--- What ngx.ssl gives, what OpenSSL's safe stacks are called, and lua-resty-openssl's name for both.
-local VOID = ffi.typeof("void *")
-local STACK_OF_X509 = ffi.typeof("struct stack_st_X509 *")
-local OPENSSL_STACK = ffi.typeof("struct stack_st *")
-local EVP_PKEY = ffi.typeof("struct evp_pkey_st *")
-local X509_STORE = ffi.typeof("struct x509_store_st *")
-local SSL = ffi.typeof("struct ssl_st *")
-
--- What is behind the objects of resty.kong.x509, by the object. It is not in them, where Lua code could put
--- something else in its place.
-local pointers = setmetatable({}, { __mode = "k" })
+local VOID, STACK_OF_X509, OPENSSL_STACK = ctypes.VOID, ctypes.STACK_OF_X509, ctypes.OPENSSL_STACK
+local EVP_PKEY, X509_STORE, SSL = ctypes.EVP_PKEY, ctypes.X509_STORE, ctypes.SSL
+local pointers = ctypes.pointers
 
 
 local function read_text()
@@ -131,14 +116,6 @@ local function is_store(value)
 end
 
 
--- Whether there is an argument, or a field. A NULL, which LuaJIT takes for equal to nil, is one: a wrong one.
-local function is_given(value)
-    return type(value) ~= "nil"
-end
-
-
-local functions = {}
-
 
 -- How many strings are in a list of nothing else; nil for what is no such list.
 local function count_of_strings(list)
@@ -183,8 +160,9 @@ local function strings(list, count)
 end
 
 
--- Each function has two parts. The first checks and converts the arguments, and throws at the user's line. It may run code of others (a metamethod), which may yield: the request is another one after that,
--- or has come to another phase. So the second gets the request as it is then; its level 2 is the user's line.
+-- How the arguments of each function are checked and converted; what is wrong with one is thrown at the user's line.
+-- That may run code of others (a metamethod), which may yield: the request is another one after that, or has come to
+-- another phase.
 
 local convert = {}
 
@@ -375,7 +353,7 @@ convert.set_sans_dnsnames = convert_names
 convert.set_sans_uris = convert_names
 
 
-local M = { is_chain = is_chain, is_given = is_given, pointers = pointers, strings = strings }
+local M = { is_chain = is_chain, strings = strings }
 
 
 -- Takes back where the current request goes, how long and how often it may try, and all settings for the
@@ -493,7 +471,7 @@ M.decode_base64 = decoder(raw.decode_base64)
 -- when the arguments are converted; a wrong phase is said before a wrong argument. `wrong_phase` is the error of a
 -- wrong one, in place of the text that explains it.
 function M.public(name, wrong_phase)
-    local convert, finish, invoke = convert[name], finish[name] or result, raw[name]
+    local convert_arguments, finish_call, invoke = convert[name], finish[name] or result, raw[name]
     if not invoke then
         error("no function " .. name)
     end
@@ -513,22 +491,22 @@ function M.public(name, wrong_phase)
         end
     end
 
-    if not convert then
+    if not convert_arguments then
         return function()
             local code = invoke(get_request())
             if code == WRONG_PHASE then
                 refuse(0)
             end
-            return finish(code)
+            return finish_call(code)
         end
     end
     return function(a, b, c)
-        local v, w, x, y, kept = convert(check, a, b, c)
+        local v, w, x, y, kept = convert_arguments(check, a, b, c)
         local code = invoke(get_request(), v, w, x, y, kept)
         if code == WRONG_PHASE then
             refuse(0)
         end
-        return finish(code)
+        return finish_call(code)
     end
 end
 

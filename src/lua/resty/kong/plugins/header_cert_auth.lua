@@ -7,6 +7,7 @@
 local authentication = require "resty.kong.plugins.authentication"
 local functions = require "resty.kong.tls.functions"
 local x509 = require "resty.kong.x509"
+local is_list = require("resty.kong.tls.values").is_list
 
 local type = type
 local error = error
@@ -82,16 +83,16 @@ function M.new(options)
     end
     local function decode(text)
         local chain
-        local der, err = encoding(text)
+        local der, wrong = encoding(text)
         if der then
-            chain, err = x509.chain_from_der(der)
+            chain, wrong = x509.chain_from_der(der)
         end
         if not chain then
-            return nil, "header " .. options.header .. ": " .. err
+            return nil, "header " .. options.header .. ": " .. wrong
         end
         return chain
     end
-    if not authentication.is_list(options.trusted) then
+    if not is_list(options.trusted) then
         error("trusted must be a list", 2)
     end
     local trusted

@@ -8,11 +8,11 @@
 -- Certificates, keys and authorities are read once, when the table is. What is read is parsed and tried then, too, or,
 -- where there are many services, when one is first used.
 
-local authentication = require "resty.kong.plugins.authentication"
 local functions = require "resty.kong.tls.functions"
 local low_level = require "resty.kong.tls"
 local names = require "resty.kong.plugins.names"
 local pdk = require "resty.kong.pdk"
+local values = require "resty.kong.tls.values"
 local x509 = require "resty.kong.x509"
 
 local type = type
@@ -20,7 +20,7 @@ local error = error
 local pairs = pairs
 local ipairs = ipairs
 local setmetatable = setmetatable
-local is_given = functions.is_given
+local is_given, is_list = values.is_given, values.is_list
 local service = pdk.service
 
 local methods = {}
@@ -77,7 +77,7 @@ end
 
 
 local function list_of_strings(value)
-    if not authentication.is_list(value) or #value == 0 then
+    if not is_list(value) or #value == 0 then
         return false
     end
     for _, text in ipairs(value) do
@@ -198,10 +198,10 @@ local function settings_of(own, fields, known)
     if fields.upstream and fields.host then
         return nil, "it has both upstream and host"
     end
-    if not fields.host ~= not fields.port then
+    if (not fields.host) ~= (not fields.port) then
         return nil, "host and port need each other"
     end
-    if not fields.certificate ~= not fields.key then
+    if (not fields.certificate) ~= (not fields.key) then
         return nil, "certificate and key need each other"
     end
     local ok, err = true, nil
@@ -379,7 +379,8 @@ function M.new(options)
             error("unknown option \"" .. tostring(option) .. "\"", 2)
         end
     end
-    local services, err = options.services, nil
+    local services = options.services
+    local err
     if type(options.file) == "string" and not is_given(services) then
         services, err = load_table(options.file)
         if not services then

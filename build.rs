@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Tells the compiler what the nginx we build for can do.
 //!
 //! `nginx-sys` reads nginx's own configuration and hands it on in `DEP_NGINX_*` variables.

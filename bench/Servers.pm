@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package Servers;
 
 # What scripts/bench measures and what that takes: certificates, gateways and services, each an nginx with

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package Workloads;
 
 # What scripts/bench measures: every row of its tables, with the configuration and the load behind it.

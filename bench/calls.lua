@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- What one call of a function costs: a line for each, `<JIT on or off> <call> <nanoseconds>`.
 --
 -- A million calls in one request, minus the same loop without the call. CPU time, which other

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- Run by the gateways that have plugins, before they answer requests.
 
 kong = require "resty.kong.pdk"

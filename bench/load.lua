@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- For wrk: requests that name a certificate, each in turn.
 --
 --     wrk -s load.lua URL -- COUNT

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Measures what is in Workloads.pm, for scripts/bench.
 #
 #     perl measure.pl [--quick] RESULTS PART...

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # What measure.pl has measured, as tables in Markdown, or as a chart in SVG of the ratios that say what the
 # module costs.
 #

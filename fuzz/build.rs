@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! As the build script of the module, but for what takes nginx.
 
 use std::env;

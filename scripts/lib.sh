@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
 # What the scripts share. To be sourced by a script that has set -euo pipefail.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Lists of addresses, and of networks.
 
 use std::net::IpAddr;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Where the module's memory comes from: the system, and a reserve for when that has none.
 
 #![allow(unsafe_code, reason = "an allocator is unsafe")]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! A cache of so many entries, and of so many bytes.
 //!
 //! Of two entries that are chosen at random, the one that was used longer ago makes room. Were it

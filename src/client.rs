@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! TLS towards the client.
 
 #[cfg(not(any(test, fuzzing)))]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What the module keeps for a configuration, and how it is found.
 
 #![allow(unsafe_code, reason = "what a module keeps has no type for nginx")]

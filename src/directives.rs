@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The directives of the module.
 
 use std::ffi::CStr;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What must hold of code that reads untrusted bytes, for any bytes.
 
 #![allow(unsafe_code, reason = "what is compared with is C")]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Per-request control of TLS for Lua plugins, on a stock nginx.
 //!
 //! The way in is `module`, for the configuration, and `lua`, for the functions that plugins call. What

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The Lua interface: `require "resty.kong.pdk"`, `resty.kong.tls` and `resty.kong.x509`.
 //!
 //! The Lua code is part of the module. It checks the types of arguments and throws, and calls the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The module as nginx sees it: what it does when a configuration is read.
 
 #![allow(unsafe_code, reason = "nginx calls it")]

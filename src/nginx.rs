@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Typed handles for what nginx gives us as raw pointers.
 
 #![allow(unsafe_code, reason = "nginx is C")]

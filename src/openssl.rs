@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Safe types for what the `openssl` crate lacks.
 
 #![allow(unsafe_code, reason = "OpenSSL is C")]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! `kong_tls_status`: what the module has done, counted over all workers.
 
 pub mod counters;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The variables of the module.
 
 use std::fmt::Write;

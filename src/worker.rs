@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What a worker keeps beside requests, connections and their configuration.
 
 use crate::client::{certificate_request, intermediates, names};

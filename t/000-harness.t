@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Tests of the tests: that the harness sees what goes wrong, that the certificates are what the
 # other files take them for, and that the Lua clients report what happened. A stock nginx is enough.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # The section "exchanges": what it becomes, and what is no exchange.
 
 use strict;

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # The module is loaded, and its packages and phases are what they should be.
 
 use lib 't/support';

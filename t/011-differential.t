@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # With the module loaded, who uses none of it has nginx as it is: the same configurations and the same traffic,
 # with `load_module` and without it, and any difference is a failure.
 

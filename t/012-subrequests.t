@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # What a subrequest costs that sets nothing: so and so many instructions, whatever the number of the others. They
 # share the pool of their request, and who looked there for what is his would look at what all of them have.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Loaded where it cannot work, the module says so in one line, or the dynamic loader and nginx do.
 
 use strict;

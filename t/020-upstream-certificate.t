@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # kong.service.set_tls_cert_key: the service sees the certificate that the request set, on every way
 # to it.
 

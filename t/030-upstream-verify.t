@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # kong.service.set_tls_verify, set_tls_verify_depth and set_tls_verify_store, against the settings of
 # the location.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # A request with settings of its own shares neither sessions nor connections with requests of other
 # settings, or of none. With nginx's own `keepalive` it shares no connection at all.
 

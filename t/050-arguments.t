@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # What is checked when a setting is made: types throw, values give nil and an error. None of them may
 # crash the worker.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Settings belong to one request: they stay with it through internal redirects, and go to no
 # subrequest but a clone, which is the same request under another name.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # kong.client.tls.request_client_certificate and get_full_client_certificate_chain, against
 # `openssl s_client`.
 

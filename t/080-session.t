@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # kong.client.tls.disable_session_reuse: a client is left nothing to resume.
 
 use lib 't/support';

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Sessions of clients that were asked for a certificate: each is resumed under its name alone, and with the
 # whole chain of its first handshake.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # A second ClientHello, after a HelloRetryRequest (RFC 8446, section 4.1.4): what Lua code has said of the
 # first name holds for no other, and is not forgotten.
 #

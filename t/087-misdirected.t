@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # What came of a client's verification belongs to the name that it was asked under: a request for another
 # server on that connection is answered with 421.
 

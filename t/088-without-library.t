@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Who has the module loaded, and never uses it in the handshake: everything is as with nginx alone.
 
 use lib 't/support';

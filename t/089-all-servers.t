@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # ssl_certificate_by_lua* for all servers of a configuration, and what a reload changes of whom Lua code may ask.
 
 use strict;

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # kong.client.tls.disable_http2_alpn: a connection is not offered HTTP/2, others still are.
 
 use lib 't/support';

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # HTTP/2 by the directive of a server, which nginx has since 1.25.1, beside the parameter of listen.
 
 use lib 't/support';

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Clients that speak HTTP/3 over QUIC: the same functions, and the same answers.
 
 use strict;

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # What can't be applied ends the request, with one line that says why.
 
 use lib 't/support';

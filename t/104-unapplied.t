@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Settings that have nothing to apply to, and requests that need settings and have none: refused where the
 # peer is chosen, with one line.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # A certificate that the request has set, that the service asks for, and that the key can't be presented
 # with: OpenSSL would go on without one.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # What a request with settings brings on itself is its own: a service that rejects its certificate has not
 # failed, and no other is tried. What would have failed for anybody is a failure.
 

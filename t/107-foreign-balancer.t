@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # A balancer of another module: what it keeps for its servers is its own affair, also where nginx's keepalive
 # stands before it.
 

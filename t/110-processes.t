@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Workers, a single process, reload, and quitting.
 
 use lib 't/support';

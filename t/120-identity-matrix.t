@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # No two identities share a TLS session or a connection.
 #
 # For every two sets of settings that differ in one of them, in both orders, over both versions of

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # A service that fails verification never gets the client's certificate: not when it asks for one,
 # and not when it requires one. The services are openssl's, which tells what it was sent.
 

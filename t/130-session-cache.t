@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # kong_tls_session_cache: sessions of upstream connections, kept by TLS identity and address.
 
 use lib 't/support';

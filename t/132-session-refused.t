@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # A service that does not take the session that it is offered: with an alert, a reset or a close. The request
 # knows nothing of it, the service has not failed, and is soon offered no more.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # kong_tls_keepalive: idle connections, kept by address and TLS identity.
 
 use lib 't/support';

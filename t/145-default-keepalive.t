@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # The idle connections that nginx keeps since 1.29.7 where a block does not say that it must not: by
 # address, and by the location that made them.
 

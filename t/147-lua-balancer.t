@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # What newer versions of the Lua module let a balancer do: turn TLS on, keep connections of its own, and
 # make the request anew. And what a balancer sees of our variables.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Lua code that takes part in the handshake with a service (proxy_ssl_certificate_by_lua*,
 # proxy_ssl_verify_by_lua*): what it chooses, and how it judges, is part of no identity. So such a location keeps
 # and resumes nothing, unless the request itself sets its certificate and nobody judges but OpenSSL.

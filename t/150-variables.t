@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # $kong_upstream_ssl_*: what became of the connection to the service, in headers and in logs.
 
 use lib 't/support';

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # What the directives accept, and what they say of the rest.
 
 use lib 't/support';

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Ten times as many identities as the cache has room for: memory stays flat, and every one is served.
 
 use lib 't/support';

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # More stores, certificates and clients than any table was made for: nothing is thrown out that an identity, a kept
 # connection or a session depends on.
 

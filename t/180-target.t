@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # kong.service.set_upstream, kong.service.set_target and $kong_upstream_target: where a request goes.
 
 use lib 't/support';

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # kong.service.set_retries and kong.service.set_timeouts: how often and how long nginx tries, for
 # one request.
 

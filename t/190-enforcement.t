@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # kong_tls_certificate_verify: what it says of a configuration, and what it does to requests.
 
 use strict;

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # kong_tls_status: what was counted, in each of its forms.
 
 use lib 't/support';

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # nginx-conf/log-format.conf: an access log in JSON.
 
 use lib 't/support';

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # What the README shows is true: its first configuration is run, command by command, and what the
 # module has is in its tables.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # resty.kong.x509: chains, keys and stores from PEM, for all that takes a cdata.
 
 use lib 't/support';

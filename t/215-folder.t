@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Folders of certificates and lists (`dir` of x509.store): what can't be read is not as if it were not there.
 
 use strict;

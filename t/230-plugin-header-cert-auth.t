@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # resty.kong.plugins.header_cert_auth: clients whose certificate a proxy before us sends in a header.
 
 use lib 't/support';

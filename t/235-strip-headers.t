@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Headers that only the gateway may set: what clients send under their names is gone before any phase of the
 # request reads it.
 

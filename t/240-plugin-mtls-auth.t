@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # resty.kong.plugins.mtls_auth: clients that present certificates, by the names that they come to.
 
 use lib 't/support';

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # A clock that is set does not make a plugin's finding hold longer, or go on holding when it is wrong; and what
 # ends at a date is asked again by that date.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # No verdict of nginx's is weakened: what it says of the same authorities, what it finds by its own lists and by
 # OCSP, for clients that Lua code asks; and lists together with a partial chain.
 

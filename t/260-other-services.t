@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Services that are no nginx: Apache httpd, HAProxy and openssl s_server, all of which require a client
 # certificate.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # A real browser: Chromium with client certificates in its store.
 #
 # It has two, of two authorities, and a policy by which it presents the first that it may, without asking

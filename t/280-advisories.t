@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # One test for each known failure of this kind, named after the advisory. Of what nginx does by itself it
 # is said, and not hidden.
 

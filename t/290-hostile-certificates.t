@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Certificates as a hostile peer may present them: what is verified is refused for what is wrong with it,
 # and nothing that is in one breaks anything.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Every call of the module that can fail is made to fail, one at a time, and from one on all of them. What
 # comes of it is what was asked for, or a refusal with a line in the log; never something else, and the
 # worker lives on.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Functions that are called with anything, in every phase in which they may be called: what is wrong is an
 # error that says so, the worker lives on, and a request that nothing was set for is served as ever.
 #

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Many requests, handshakes and reloads: none is answered for another, and memory does not grow.
 #
 # A short form of it. TEST_NGINX_TORTURE=1 is the long one: 200,000 requests, 100,000 handshakes and 1,000

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Peers that close, reset, stall or talk something else, at every place of a handshake and after it. A
 # request ends as it does with stock nginx, nothing is left open, and nothing is alarming.
 

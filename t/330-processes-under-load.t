@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # What happens to processes while there are requests. A reload and a new binary lose none of them; a worker
 # that is killed loses those that it was busy with; and none is answered for another.
 #

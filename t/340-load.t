@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Full speed: 1,000 identities over HTTP/1.1 and HTTP/2, on connections that are kept and that are not. No
 # request fails that stock nginx would have served, and how long they take is printed beside stock nginx,
 # where each identity is a location of its own.

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 ---@meta
 
 -- Annotations of the module's Lua interface, for editors with the Lua language server: add the

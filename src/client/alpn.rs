@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! `disable_http2_alpn`
 
 #![allow(unsafe_code, reason = "OpenSSL calls it")]

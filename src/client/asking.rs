@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Which servers Lua code may ask the clients of for a certificate.
 //!
 //! That is where nginx can't know that clients are verified, and we keep guard in its place. Who

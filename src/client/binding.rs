@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What the sessions of clients that were asked are bound to: see `resumption.rs`.
 
 use crate::openssl::error::SslError;

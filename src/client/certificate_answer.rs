@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What a client that is asked for its certificate answers, and what is found of that.
 
 #![allow(unsafe_code, reason = "OpenSSL calls it")]

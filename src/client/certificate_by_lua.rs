@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Which servers have `ssl_certificate_by_lua*`.
 
 use crate::client::asking;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! `get_full_client_certificate_chain`
 
 use std::iter;

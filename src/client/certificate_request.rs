@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! `request_client_certificate`
 
 use std::cell::RefCell;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The override of the result of a client's verification.
 
 /// A value that was refused.

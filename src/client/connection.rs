@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What we keep for a client's connection.
 
 #![allow(unsafe_code, reason = "it is in the pool of the connection")]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! For how long something that was found out counts.
 
 /// The time, by two clocks, in milliseconds.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The first handshake of a session.
 
 use crate::client::intermediates::Intermediates;

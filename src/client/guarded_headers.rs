@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The headers that name a consumer, which only the gateway may set: what a client sends under
 //! their names is taken away before any phase of the request reads it.
 //!

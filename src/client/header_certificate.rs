@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Certificates in headers, as proxies write them.
 //!
 //! Who can make one text be read as another certificate than the one that was meant is somebody

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The names of headers that only the gateway may set, and what a service may take for them.
 
 /// What the plugins tell services.

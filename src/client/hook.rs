@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The one hook into the handshakes of clients that one of our functions was called for, or that
 
 #![allow(unsafe_code, reason = "OpenSSL calls it")]

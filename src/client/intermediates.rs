@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The intermediate certificates that clients have presented.
 //!
 //! A session holds the certificate of its client, and not what leads from it to an authority. So

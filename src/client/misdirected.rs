@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What came of the verification of a client belongs to the name that it was asked under. A request
 //! for another server on that connection is answered with 421 (RFC 9110, section 7.4), as nginx
 //! answers where `ssl_verify_client` asks.

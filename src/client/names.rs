@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The names that the result of a client's verification counts for, beside the one that it was
 //! asked under.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What nginx holds against a client's certificate, and nobody may overrule.
 //!
 //! That a chain does not lead to what the server trusts, a plugin may see otherwise: it trusts

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! `ssl_ocsp`, for clients that Lua code asks.
 
 #![allow(unsafe_code, reason = "nginx's settings have no type")]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What is done with a client's request before any of its phases: see `misdirected.rs` and
 
 #![allow(unsafe_code, reason = "nginx calls it")]

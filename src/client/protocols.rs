@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What the servers of a configuration speak, as nginx offers it to their clients (ALPN; RFC 7301).
 
 use crate::nginx::conf_parser::ConfParser;

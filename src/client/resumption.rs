@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Which of their sessions clients may resume.
 
 #![allow(unsafe_code, reason = "OpenSSL calls it")]

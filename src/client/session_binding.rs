@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! To what the sessions of clients are bound whom Lua code has asked: see `resumption.rs`.
 
 #![allow(unsafe_code, reason = "that it is in its handshake, only a callback knows")]

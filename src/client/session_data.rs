@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What a session remembers of its first handshake, as its application data: it goes wherever the
 //! session is kept.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! `disable_session_reuse`
 
 use crate::client::connection::{ClientError, client_ssl};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Where the sessions of clients are, but for those in tickets.
 
 use openssl::ssl::{SslContext, SslRef, SslSession};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! With what a client is verified.
 
 use openssl::x509::store::X509Store;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The functions for the side of the client.
 
 use std::fmt::Display;

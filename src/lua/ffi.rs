@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What Lua code and our functions pass to each other, through LuaJIT's FFI: the one place where
 
 #![allow(unsafe_code, reason = "Lua passes raw pointers")]

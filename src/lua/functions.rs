@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The one table of the functions for requests: the phases in which each may be called, what it
 //! takes, and what it calls.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The packages that `require` finds.
 
 #![allow(unsafe_code, reason = "Lua calls it")]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The functions of `resty.kong.x509`.
 
 #![allow(unsafe_code, reason = "Lua owns the objects, by raw pointers")]

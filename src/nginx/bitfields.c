@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /*
  * What nginx keeps in bitfields, read and written by the compiler that lays them out, and what not every
  * nginx has.

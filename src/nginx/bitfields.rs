@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What nginx keeps in bitfields. See `bitfields.c`.
 //!
 //! All of these take a pointer to a structure that must be valid, and read or write one field of

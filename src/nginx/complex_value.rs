@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Values with variables (`ngx_http_complex_value_t`).
 
 use std::mem::zeroed;

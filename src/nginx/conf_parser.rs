@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! nginx's parser of its configuration (`ngx_conf_t`), inside of `http {}`.
 
 use std::ffi::{CStr, OsStr, c_char};

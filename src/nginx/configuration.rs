@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The configuration of other modules, found by module name: a symbol of a module that this nginx
 //! is built without would keep ours from loading.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Connections and their TLS.
 
 use std::ffi::{c_int, c_void};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! A configuration that nginx runs with (`ngx_cycle_t`).
 
 use std::marker::PhantomData;

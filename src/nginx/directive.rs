@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Directives: ours, and those of other modules, which we read along while a configuration is read.
 
 use std::ffi::{CStr, c_char, c_void};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Whether bindgen and the C compiler have the fields of nginx's structures in the same places.
 //!
 //! What is in bitfields is left to the C compiler (`bitfields.rs`). That bindgen may be wrong about

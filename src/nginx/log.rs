@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! nginx's error log.
 
 use std::fmt;

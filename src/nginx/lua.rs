@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What the Lua module (`ngx_http_lua_module`) exports for other modules.
 
 use std::ffi::{CStr, c_char, c_int};

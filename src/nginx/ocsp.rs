@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What nginx has found out of a client's certificate by OCSP (`ssl_ocsp`).
 //!
 //! An nginx may be without these symbols, and the module must load all the same: they are looked

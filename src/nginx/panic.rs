@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The boundary that no panic crosses: nginx and OpenSSL are C, and can't be unwound.
 
 use std::any::Any;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The peer that a request's upstream connection goes to.
 
 use std::ffi::c_void;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Who chooses the peer of an upstream: the functions of an `ngx_peer_connection_t`, before which ours
 //! stand.
 

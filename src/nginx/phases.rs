@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Phases of a request.
 
 /// The phases as `ngx_http_lua_ffi_get_phase` numbers them (`NGX_HTTP_LUA_CONTEXT_*`), with the

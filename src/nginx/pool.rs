@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Values that live in an nginx pool and are dropped with it.
 
 use std::ffi::c_void;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The process that we run in.
 
 use ngx::ffi::{ngx_exiting, ngx_terminate};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! A response that is there at once.
 
 use ngx::ffi::{

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! How nginx counts the failures of the servers of an `upstream {}` block.
 //!
 //! nginx's own balancers have the list of servers in common (`ngx_http_upstream_rr_peers_t`). That

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The servers of the configuration, and the connections of their clients.
 
 use std::ptr::{self, NonNull};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Our module among those of nginx.
 
 use std::ffi::c_void;

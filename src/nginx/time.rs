@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The time, as nginx knows it in this turn of its event loop.
 
 use ngx::ffi::{ngx_cached_time, ngx_current_msec};

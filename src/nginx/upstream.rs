@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! A request's way to an upstream.
 
 use std::marker::PhantomData;

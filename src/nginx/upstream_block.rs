@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! `upstream {}` blocks (`ngx_http_upstream_srv_conf_t`), and those that nginx makes of a `proxy_pass`
 //! with an address.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! URLs, as nginx reads them.
 
 use std::mem::zeroed;

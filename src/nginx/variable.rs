@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Variables of ours.
 
 use std::marker::PhantomData;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What differs between versions of nginx.
 //!
 //! * 1.23.0: a location without TLS directives of its own has the context of the block around it.

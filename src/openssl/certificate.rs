@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What a certificate says.
 
 use std::ffi::c_int;

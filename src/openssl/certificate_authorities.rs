@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Certificate authorities that a client's certificate may come from: the list of their names that
 //! a server sends, and the store that the certificate is verified with.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! A certificate to present to an upstream, with its key.
 
 use std::cell::RefCell;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Errors of OpenSSL.
 
 use std::borrow::Cow;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What stands for the content of an object of OpenSSL.
 
 use openssl::sha::Sha256;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Folders of certificates and revocation lists, each in a file that `openssl rehash` has named.
 //!
 //! OpenSSL's own lookup (`X509_LOOKUP_hash_dir(3)`) takes a file that it can't read, or not

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Objects of OpenSSL that Lua code passes as bare pointers.
 //!
 //! The Lua interface checks the C type of a cdata, but `ngx.ssl` gives a chain and a key alike as

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! A bounded cache of what was made from objects of OpenSSL, found by their addresses.
 
 use std::cell::RefCell;

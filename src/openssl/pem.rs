@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Certificates, keys and revocation lists from PEM (RFC 7468), and where in it something is wrong.
 //!
 //! Text between blocks is passed over, as OpenSSL does; a block never is. OpenSSL itself takes the

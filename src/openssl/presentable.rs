@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Whether OpenSSL would present a certificate.
 //!
 //! It refuses keys and signatures that are too weak for its security level, and keys that are of no

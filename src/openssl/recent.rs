@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What was used a short time ago, found without the atomic operations that a reference to an
 //! object of OpenSSL takes. It is no more than a shortcut: whatever is not here is found with its
 //! object.

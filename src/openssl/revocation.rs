@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What a verification says of revocation, and what it can't say.
 //!
 //! OpenSSL keeps one error for a chain, the last one, and calls a callback for each. Where the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Names in a certificate's `subjectAltName` (RFC 5280, section 4.2.1.6).
 
 use openssl::x509::X509Ref;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What a server does with sessions, of its clients, where the `openssl` crate has no function for
 //! it.
 

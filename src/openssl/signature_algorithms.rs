@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Which signatures a peer takes, and what a key is, in words for people.
 
 use std::borrow::Cow;

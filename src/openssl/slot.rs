@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What is kept with an object of OpenSSL (`CRYPTO_set_ex_data(3)`).
 //!
 //! Nothing has to be looked for in a table, and nothing be thrown out of one because it is full:

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What is done with an `SSL` that nginx made, where the `openssl` crate has no function for it, or
 //! one that relies on data that only its own `SSL`s carry.
 

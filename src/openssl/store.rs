@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Stores of trusted certificates.
 
 use std::cell::Cell;

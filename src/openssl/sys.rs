@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Declarations that neither `openssl-sys` nor `nginx-sys` has.
 //!
 //! Each follows the OpenSSL manual page of the same name, unless said otherwise. All of them are

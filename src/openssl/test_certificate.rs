@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Certificates for unit tests.
 
 use openssl::asn1::Asn1Time;

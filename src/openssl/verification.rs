@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Verification of a chain outside of a handshake.
 
 use std::ffi::c_int;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Whether the OpenSSL of this process is the one that the module was built for.
 
 use std::ffi::{CStr, c_char, c_int, c_ulong, c_void};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What is counted, and what each count is called.
 
 #![allow(unsafe_code, reason = "it is in memory that processes share")]

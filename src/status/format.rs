@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The forms that the status has, and which of them a client gets.
 
 use std::fmt::{self, Write};

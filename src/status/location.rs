@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The content of a location with `kong_tls_status`.
 
 #![allow(unsafe_code, reason = "nginx calls it")]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The status for a person: one page, without anything from elsewhere.
 
 use std::fmt::{self, Write};

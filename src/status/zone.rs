@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The memory in which all workers count.
 
 #![allow(unsafe_code, reason = "nginx calls it")]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The handshake with a service, and what is kept of it.
 
 #[cfg(not(any(test, fuzzing)))]

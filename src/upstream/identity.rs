@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The TLS identity of an upstream connection: all that decides what the service sees of us, and
 //! what we accept of it.
 //!

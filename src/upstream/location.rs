@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What a location says of the service that its requests go to.
 
 #[cfg(not(any(test, fuzzing)))]

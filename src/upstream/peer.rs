@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The choice of a server, and the connections that wait for a request.
 
 #[cfg(not(any(test, fuzzing)))]

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package NginxTest;
 
 # Declarative tests for nginx: every block of a test file is a configuration, the requests to send

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package TestCertificates;
 
 # Certificates that scripts/pki does not make, because they are of use to one test alone. They are in a

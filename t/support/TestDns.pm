@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package TestDns;
 
 # Name servers for the tests, on ports of the loopback that the environment names:

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package TestExchanges;
 
 # A section of a block with an exchange on each line, what is asked and what is answered:

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package TestHarness;
 
 # What runs the blocks of the test files: NginxTest (in t/lib), or another harness with the interface of CPAN's

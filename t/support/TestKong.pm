@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package TestKong;
 
 # What the test files of this project share. Use it before TestHarness:

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package TestLoad;
 
 # Load of mixed identities: clients' certificates of which each request presents another, a service that

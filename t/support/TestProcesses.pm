@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package TestProcesses;
 
 # nginx with several processes of its own, for tests of what happens to these. Each has a name, and its

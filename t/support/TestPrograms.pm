@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package TestPrograms;
 
 # Programs that run as long as a test: services that are no nginx. What they say is in NAME.out in the folder

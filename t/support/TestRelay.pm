@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package TestRelay;
 
 # What stands between two peers of TLS, and breaks off: after so many records (RFC 8446, section 5.1) that

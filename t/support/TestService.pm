@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package TestService;
 
 # The service side of the tests: TLS servers on unix sockets, and Lua objects to call it with. Every

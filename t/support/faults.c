@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /*
  * Makes calls of the module fail: those of OpenSSL, of nginx, and for memory, one at a time.
  *

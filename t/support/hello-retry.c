@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /*
  * A TLS 1.3 client that says another name in its second ClientHello than in its first.
  *

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /*
  * Stand-ins for proxy_ssl_certificate_by_lua_file and proxy_ssl_verify_by_lua_file, which the Lua module has
  * where nginx has OpenResty's patch: as there, they are directives of that module, and callbacks of the TLS

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What we keep for an upstream connection: the identity of its handshake, and where its sessions
 
 #![allow(unsafe_code, reason = "nginx calls it")]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What is known of the TLS contexts of locations.
 
 #![allow(unsafe_code, reason = "it is in the pool of the configuration")]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The one hook into the handshakes with upstreams.
 
 #![allow(unsafe_code, reason = "OpenSSL calls it")]

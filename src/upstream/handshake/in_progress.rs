@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! A handshake with a service.
 
 use openssl::ssl::SslRef;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Which locations have `proxy_ssl_certificate_by_lua*` and `proxy_ssl_verify_by_lua*`.
 
 use std::ffi::CStr;

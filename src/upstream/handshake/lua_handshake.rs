@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Lua code that takes part in the handshake with a service: `proxy_ssl_certificate_by_lua*` and
 //! `proxy_ssl_verify_by_lua*`, which the Lua module has since 0.10.30 where nginx has OpenResty's
 //! patch.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! TLS sessions with upstreams, kept by identity and address.
 
 use std::num::NonZeroUsize;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Verification of the service's certificate.
 
 #![allow(unsafe_code, reason = "OpenSSL calls it")]

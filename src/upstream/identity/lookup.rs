@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! How the identity of an upstream connection is found: the one that a handshake has, and the one
 //! that it would have, by which an idle connection is chosen.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! A copy of the location's configuration that one request follows, with settings of its own.
 
 #![allow(unsafe_code, reason = "nginx follows a raw pointer")]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The content handler of a location with a pass directive: the way from the choice of an upstream
 
 #![allow(unsafe_code, reason = "nginx calls it")]

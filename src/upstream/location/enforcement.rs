@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! `kong_tls_certificate_verify`: that no service goes without verification.
 
 use std::cell::OnceCell;

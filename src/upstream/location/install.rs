@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! How a location becomes ours: the directives that send its requests to an upstream are read along,
 
 #![allow(unsafe_code, reason = "what a module keeps has no type for nginx")]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The directives that send the requests of a location to an upstream: `proxy_pass` and its like.
 
 use std::cell::Cell;

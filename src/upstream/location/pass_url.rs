@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The URL of a pass directive (`proxy_pass` and its like), as it is written and as it is for a
 //! request.
 

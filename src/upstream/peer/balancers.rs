@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The directives by which an `upstream {}` block gets one of nginx's own balancers, other than the
 //! default.
 

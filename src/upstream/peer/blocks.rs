@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The `upstream {}` blocks of a configuration.
 
 use crate::nginx::upstream_block::{InitPeer, UpstreamBlock};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The choice of a peer.
 
 #![allow(unsafe_code, reason = "what nginx follows are raw pointers")]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Connections that wait for a request of their identity.
 
 use std::collections::HashMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! `kong_tls_keepalive`: idle connections to the servers of an `upstream {}` block, kept by address
 
 #![allow(unsafe_code, reason = "nginx calls it")]

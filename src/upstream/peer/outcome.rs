@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What became of the TLS connection to the service, for variables.
 
 use openssl::ssl::SslRef;

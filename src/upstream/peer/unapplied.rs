@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Settings that have nothing to apply to.
 //!
 //! A request that has asked for something, and would go on without, is refused where its peer is

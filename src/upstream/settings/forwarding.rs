@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Where a request asked to go, and how long and how often nginx is to try.
 
 use std::fmt;

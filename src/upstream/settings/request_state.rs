@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What we keep for a request, and how it is found again.
 
 #![allow(unsafe_code, reason = "it is in the pool of its request")]

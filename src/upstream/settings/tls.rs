@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What a request asked for on its upstream connection.
 
 use std::rc::Rc;

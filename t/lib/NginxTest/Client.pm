@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package NginxTest::Client;
 
 # Sends the requests of a block: plain HTTP over a socket, or anything curl can speak.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package NginxTest::Filter;
 
 # Filters of sections: those of Test::Base, but for `eval`.

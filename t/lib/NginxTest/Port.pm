@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package NginxTest::Port;
 
 # Ports of the loopback for servers of a test file. Nothing else is loaded with it, nor made.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package NginxTest::Server;
 
 # One running nginx: started in the foreground as a child of the test, so that nothing about its end

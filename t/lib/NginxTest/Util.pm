@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 package NginxTest::Util;
 
 # Settings of a test file, and what the harness needs from the system: a server root, free ports,

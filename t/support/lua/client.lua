@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- Runs real TLS and HTTP clients from a test's Lua code, without blocking the worker.
 --
 -- The programs are started by a process next to nginx (see TestKong.pm), so this works wherever

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- Requests of a test to its own nginx, many at a time, and a plugin for them that says where they go.
 
 local _M = {}

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- The gateway's side of t/120-identity-matrix.t: the settings that a request asks for, and a driver
 -- that makes the requests one after the other and tells what came of each.
 

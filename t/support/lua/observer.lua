@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- What the services of t/125-verify-before-certificate.t were sent, and what the gateway says of it.
 -- The services are `openssl s_server -msg`, which writes down every message of a handshake.
 

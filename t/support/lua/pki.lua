@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- Certificates and keys of the tests' PKI, as the objects Lua APIs take.
 
 local ffi = require "ffi"

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- Calls functions with values of all kinds, whatever they expect, and complains of what no caller should
 -- see: an error that is no string, or one of Lua's own in place of one that names the argument.
 

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- The part of Kong's PDK that this module implements: kong.client.tls and kong.service.
 
 local public = require("resty.kong.tls.functions").public

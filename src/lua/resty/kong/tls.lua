@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- The low-level interface, call-compatible with the Lua library of lua-kong-nginx-module.
 
 local public = require("resty.kong.tls.functions").public

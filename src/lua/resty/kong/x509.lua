@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- resty.kong.x509: chains, keys and stores made from PEM, for plugins that have no other library for
 -- them. Make them once, in init_by_lua*, and keep them: each is read when it is made.
 

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- resty.kong.plugins.authentication: what the plugins have in common that authenticate clients by their
 -- certificates. It verifies a chain, finds out whose certificate it is, and tells the service.
 

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- resty.kong.plugins.bounded: a table that holds so many entries, of so many bytes, and no more.
 --
 -- Who comes when it is full takes the place of another: of two that are chosen at random, the one that was used longer

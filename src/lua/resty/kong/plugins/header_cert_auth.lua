@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- resty.kong.plugins.header_cert_auth: authenticates clients by a certificate that a proxy before us has
 -- verified the possession of, and sends in a header.
 --

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- resty.kong.plugins.mtls_auth: authenticates clients by the certificates that they present, for some of
 -- the names that a server has.
 --

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- resty.kong.plugins.names: host names, as plugins are given them and as clients send them.
 
 local M = {}

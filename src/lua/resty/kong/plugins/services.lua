@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- resty.kong.plugins.services: what each service is shown, how it is verified, and where it is.
 --
 --     init_by_lua_block {

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- resty.kong.plugins.sni: the server's certificates by the name that the client asks for (SNI).
 --
 --     init_by_lua_block {

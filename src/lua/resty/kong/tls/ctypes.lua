@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- resty.kong.tls.ctypes: the C types of what other libraries and ours pass to each other, and what is behind our
 -- objects.
 

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- The functions behind both interfaces: each checks its arguments, throws a plain string at the
 -- caller's level where a type is wrong, and returns true, or nil and what went wrong.
 --

@@ -1,3 +1,5 @@
+-- SPDX-License-Identifier: Apache-2.0
+
 -- resty.kong.tls.values: what values are, beyond their type.
 
 local type = type

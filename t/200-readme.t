@@ -119,4 +119,15 @@ is_deeply [sort $caches =~ /^\| `(\w+)` \|/mg], [sort $counters =~ /\("(\w+)", S
 my %values = map { $_ => 1 } $counters =~ /\("(\w+)", Counter::/g;
 like $page, qr/^\| `kong_tls_.*`$_`/m, "with the value $_" for sort keys %values;
 
+# What may be done with a file, each says of itself.
+{
+    my @files = map { glob } qw(.ci/run scripts/* build.rs bench/* t/*.t t/support/* t/support/lua/*);
+    my @folders = ('src', 't/lib');
+    require File::Find;
+    File::Find::find({ no_chdir => 1, wanted => sub { push @files, $_ if -f && /\.(?:rs|c|lua|pm)$/ } }, @folders);
+    my @without = grep { -f && slurp($_) !~ /\A(?:#!.*\n#\n)?\S+ SPDX-License-Identifier: Apache-2\.0$/m } @files;
+    is_deeply \@without, [], 'each file says its licence';
+    cmp_ok @files, '>', 200, 'and there are many';
+}
+
 done_testing();

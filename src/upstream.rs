@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! TLS towards the service: what a request asked for, and how its handshake gets it.
+//! TLS towards the service: the settings a request asked for, and how they reach its handshake.
 
 pub mod handshake;
 pub mod identity;

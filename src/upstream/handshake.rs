@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The handshake with a service, and what is kept of it.
+//! The TLS handshake with a service, and the state kept about it.
 
 #[cfg(not(any(test, fuzzing)))]
 pub mod connection;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The TLS identity of an upstream connection: all that decides what the service sees of us, and
-//! what we accept of it.
+//! The TLS identity of an upstream connection: everything that decides what the service sees of
+//! nginx, and what nginx accepts from the service.
 //!
-//! A connection, and a TLS session, may serve another request only if that one has the same
-//! identity. Identities are compared by their keys, as a whole.
+//! An existing connection or TLS session may serve another request only if that request has the
+//! same identity. Identities are compared as a whole, by their digests.
 
 #[cfg(not(any(test, fuzzing)))]
 pub mod lookup;
@@ -16,42 +16,42 @@ use crate::nginx::sockaddr::Address;
 use crate::openssl::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
 use crate::openssl::san::RequiredNames;
 
-/// Everything that makes one connection to a peer differ from another.
+/// Everything that makes one upstream connection differ from another.
 ///
-/// A new field can't be forgotten: [`Identity::key`] names them all.
+/// No new field can be forgotten: [`Identity::digest`] destructures all of them.
 #[derive(Clone, Copy)]
 pub struct Identity<'a> {
-    /// The TLS context of the location, with all that its directives put there: protocols, ciphers,
-    /// ALPN, a certificate, the store, the depth.
+    /// The TLS context of the location, with everything its directives set: protocols, ciphers,
+    /// ALPN, the certificate, the trusted store, the verification depth.
     pub context: ContextId,
-    /// Whether the request has settings of its own. One that has none shares with none that has
-    /// any, whatever their values.
+    /// Whether the request has settings of its own. A request without settings never shares a
+    /// connection with one that has any, whatever their values.
     pub overridden: bool,
     /// The certificate, its intermediates and the key that replace those of the context.
     pub client_certificate: Option<Fingerprint>,
-    /// Whether the service is verified.
+    /// Whether the service's certificate is verified.
     pub verify: bool,
-    /// The depth that replaces that of the context.
+    /// The verification depth that replaces that of the context.
     pub verify_depth: Option<u32>,
-    /// The store that replaces that of the context.
+    /// The trusted store that replaces that of the context.
     pub trusted_store: Option<StoreFingerprint>,
-    /// DNS names of which the service's certificate must carry one.
+    /// DNS names, at least one of which the service's certificate must carry.
     pub dns_names: Option<&'a RequiredNames>,
-    /// URIs of which the service's certificate must carry one.
+    /// URIs, at least one of which the service's certificate must carry.
     pub uris: Option<&'a RequiredNames>,
-    /// The protocols that are offered in place of those of the context (ALPN; RFC 7301, section
-    /// 3.1).
+    /// The protocols offered in place of those of the context (ALPN; RFC 7301, section 3.1).
     pub protocols: Option<&'a [u8]>,
-    /// The name that is sent (SNI; RFC 6066, section 3).
+    /// The server name that is sent (SNI; RFC 6066, section 3).
     pub server_name: Option<&'a [u8]>,
     /// The name that the service's certificate is verified for.
     pub verified_name: Option<&'a [u8]>,
-    /// The address that the connection is bound to (`proxy_bind`): the service may know us by it.
+    /// The local address that the connection is bound to (`proxy_bind`): the service may identify
+    /// its client by it.
     pub source: Option<Address>,
 }
 
 impl Identity<'_> {
-    /// What stands for the identity.
+    /// Returns the SHA-256 digest that represents the identity.
     pub fn digest(&self) -> IdentityDigest {
         let Self {
             context: ContextId(context),
@@ -102,23 +102,24 @@ impl Identity<'_> {
     }
 }
 
-/// What stands for an [`Identity`]: its SHA-256 digest.
+/// The SHA-256 digest of an [`Identity`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct IdentityDigest([u8; 32]);
 
 impl IdentityDigest {
-    /// How many hexadecimal digits [`IdentityDigest`] is shown with.
+    /// The number of hexadecimal digits shown of an [`IdentityDigest`].
     pub const DIGITS: usize = 16;
 }
 
-/// A digest needs no more to be spread over a table. Equality is that of the whole.
+/// Hashes the first eight bytes only: they are uniformly distributed already. Equality compares the
+/// whole digest.
 impl Hash for IdentityDigest {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0[..size_of::<u64>()].hash(state);
     }
 }
 
-/// The beginning of the key, for people and logs.
+/// Shows the beginning of the digest, for logs and variables.
 impl fmt::Display for IdentityDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0[..Self::DIGITS / 2].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -131,7 +132,7 @@ impl fmt::Debug for IdentityDigest {
     }
 }
 
-/// The number of a TLS context, unlike any other in the life of the process.
+/// The number of a TLS context, unique within the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContextId(pub u64);
 
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     impl Identity<'_> {
-        /// An identity with the context of this number, and nothing else.
+        /// Returns an identity with the context of this number, and no other field set.
         pub fn in_context(context: u64) -> Self {
             Self {
                 context: ContextId(context),

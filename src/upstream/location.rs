@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a location says of the service that its requests go to.
+//! What the configuration of a location says about the service that its requests are sent to.
 
 #[cfg(not(any(test, fuzzing)))]
 pub mod conf_copy;

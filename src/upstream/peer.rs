@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The choice of a server, and the connections that wait for a request.
+//! The choice of a peer for a request, and idle connections to peers.
 
 #[cfg(not(any(test, fuzzing)))]
 pub mod balancers;

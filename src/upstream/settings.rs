@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a request asked for.
+//! The settings that a request asked for.
 
 pub mod forwarding;
 #[cfg(not(any(test, fuzzing)))]

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What we keep for an upstream connection: the identity of its handshake, and where its sessions
+//! The state kept for an upstream connection: the identity of its handshake, and the key under
+//! which its TLS sessions are cached.
+//!
+//! It belongs to the connection, not to the request: with TLS 1.3 a session arrives after the
+//! handshake, when the connection may serve another request, or none.
 
 #![allow(unsafe_code, reason = "nginx calls it")]
-//! are filed.
-//!
-//! It is the connection's, and not the request's: with TLS 1.3 a session arrives after the
-//! handshake, when the connection may serve another request, or none.
 
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
@@ -40,43 +40,45 @@ impl Session for SslSession {
     }
 }
 
-/// Lives in the pool of the connection, as long as its SSL.
+/// The state of an upstream connection. Lives in the connection's pool, as long as its SSL.
 pub struct UpstreamConnection {
     /// `None` if it can't be known: then the connection serves no other request.
     identity: Option<IdentityDigest>,
-    /// For which name, if it was verified: where nginx reuses a connection, it evaluates none.
+    /// The name for which the service was verified, if it was: when nginx reuses a connection, it
+    /// does not evaluate the name.
     verified_name: Option<Box<[u8]>>,
-    /// What the request has set, if it has.
+    /// The client certificate set by the request, if any.
     client_certificate: Option<Rc<ClientCertificate>>,
-    /// Whether there may be no other request with its identity, as its store was not seen before:
-    /// what is kept of it is to take the place of nothing.
+    /// Whether no other request may ever have this identity, because its trusted store was not seen
+    /// before. What is kept for it must not evict anything else.
     is_passing: Cell<bool>,
     sessions: Option<Sessions>,
-    /// Whether a session was offered, and nothing has come of it yet.
+    /// Whether a session was offered, and it is not yet known whether the peer accepts it.
     session_is_pending: Cell<bool>,
-    /// Whether the certificate of the location, or of the request, was presented.
+    /// Whether a client certificate was presented, whether the location's or the request's.
     certificate: Cell<Presented>,
-    /// Whether the peer has taken what we have presented: it does not say so, but goes on.
+    /// Whether the peer has accepted what was presented. The peer doesn't say so: it just
+    /// continues.
     is_accepted: Cell<bool>,
     /// Whether the peer has sent a fatal alert.
     has_alert: Cell<bool>,
 }
 
-/// The sessions that this connection resumes and brings.
+/// The TLS sessions that this connection resumes and receives.
 struct Sessions {
     cache: SharedSessionCache,
     key: SessionKey,
-    /// Of a session that is made by a full handshake of this connection.
+    /// The validity of a session made by a full handshake of this connection.
     validity: Validity,
-    /// Of the session that this connection asked to resume.
+    /// The validity of the session that this connection offered to resume.
     resumed: Option<Validity>,
 }
 
-/// How far a certificate has come.
+/// How far the presentation of a client certificate has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Presented {
     No,
-    /// It is in the flight that is about to be sent.
+    /// It is in the flight of handshake messages that is about to be sent.
     Signed,
     Sent,
 }
@@ -86,26 +88,26 @@ static SLOT: PointerSlot<SslRef, UpstreamConnection> = PointerSlot::new();
 /// Why a connection could not be given an identity.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentifyError {
-    /// Of OpenSSL.
+    /// An OpenSSL call failed.
     #[error(transparent)]
     Ssl(#[from] SslError),
-    /// No memory.
+    /// Out of memory.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
 }
 
-/// What a handshake needs to resume a session of its identity, and to leave one.
+/// What a handshake needs to resume a session of its identity, and to cache a new one.
 pub struct Resumption {
     pub cache: SharedSessionCache,
     pub key: SessionKey,
-    /// When the certificate that we present ends, if there is one.
+    /// When the presented client certificate expires, if there is one.
     pub not_after: Option<i64>,
-    /// Whether the handshake may offer a session; it leaves one in any case.
+    /// Whether the handshake may offer a session. Its own session is cached in any case.
     pub may_resume: bool,
 }
 
-/// Gives the handshake of `ssl`, about to begin, its identity, and a session to resume, if there is
-/// one for it.
+/// Attaches the identity to the handshake of `ssl`, which is about to begin, and sets a session to
+/// resume, if one is cached for it.
 pub fn identify(
     pool: Pool<'_>,
     ssl: &SslRef,
@@ -131,7 +133,7 @@ pub fn identify(
         sessions = Some(Sessions { cache, key, validity, resumed });
     }
     let connection = pool.keep(UpstreamConnection { sessions, ..connection })?;
-    // SAFETY: it is in the pool of the connection, and nginx frees the SSL before that.
+    // SAFETY: the state is in the connection's pool, and nginx frees the SSL before that pool.
     unsafe { SLOT.set(ssl, connection)? };
     Ok(offer)
 }
@@ -143,9 +145,9 @@ pub enum Offer {
 }
 
 impl UpstreamConnection {
-    /// A connection without sessions.
+    /// Returns the state of a connection without sessions.
     ///
-    /// `client_certificate` is what the request has set.
+    /// `client_certificate` is the one set by the request.
     pub fn new(
         identity: Option<IdentityDigest>,
         verified_name: Option<Box<[u8]>>,
@@ -165,37 +167,37 @@ impl UpstreamConnection {
         }
     }
 
-    /// Whether what is kept of it is to take the place of nothing else.
+    /// Returns whether what is kept for this connection must not evict anything else.
     pub fn is_passing(&self) -> bool {
         self.is_passing.get()
     }
 
-    /// Notes that another request has used it.
+    /// Notes that another request has used the connection.
     pub fn came_back(&self) {
         self.is_passing.set(false);
     }
 
-    /// Notes that a certificate is about to be presented.
+    /// Notes that a client certificate is about to be presented.
     pub fn note_certificate_signed(&self) {
         self.certificate.set(Presented::Signed);
-        // A peer may ask for another one, after it has taken the first.
+        // A peer may ask for another certificate after it has accepted the first.
         self.is_accepted.set(false);
     }
 
-    /// Notes that all was sent that there was to send.
+    /// Notes that the flight ending with `Finished` was sent.
     pub fn note_finished_sent(&self) {
         if self.certificate.get() == Presented::Signed {
             self.certificate.set(Presented::Sent);
         }
     }
 
-    /// Notes that the peer has gone on with what was presented.
+    /// Notes that the peer has continued after what was presented.
     pub fn note_accepted(&self) {
         self.is_accepted.set(true);
     }
 
-    /// Notes that the peer has sent something that is no part of the handshake: it is content with
-    /// that.
+    /// Notes that the peer has sent something that is not part of the handshake: it has accepted
+    /// the certificate and the session.
     pub fn note_answered(&self) {
         self.note_accepted();
         if let (true, Some(Sessions { cache, key, .. })) =
@@ -210,26 +212,27 @@ impl UpstreamConnection {
         self.has_alert.set(true);
     }
 
-    /// Whether what the peer does may be its answer to a certificate that was presented.
+    /// Returns whether what the peer does next may be its answer to a presented certificate.
     pub fn awaits_verdict(&self) -> bool {
         self.certificate.get() == Presented::Sent && !self.is_accepted.get()
     }
 
-    /// Whether the peer has sent a fatal alert.
+    /// Returns whether the peer has sent a fatal alert.
     pub fn has_alert(&self) -> bool {
         self.has_alert.get()
     }
 
-    /// Notes that the handshake is done, and whether it has resumed a session: if so, the last word
-    /// was ours, and whether the peer can do with it will be seen. Returns whether one was offered.
+    /// Notes that the handshake is done, and whether it resumed a session. If it did, the last
+    /// handshake message was sent from this side, and the peer may still reject it. Returns whether
+    /// a session was offered.
     pub fn note_handshake_done(&self, resumed: bool) -> bool {
         let had_offered = self.session_is_pending.get();
         self.session_is_pending.set(had_offered && resumed);
         had_offered
     }
 
-    /// Forgets the sessions of a connection that has failed after it had offered one, and before
-    /// anything else came of it. Returns whether that is so.
+    /// Removes the cached sessions of this connection's key, if the connection has failed after it
+    /// offered one and before the peer accepted it. Returns whether that is so.
     pub fn forget_offered(&self) -> bool {
         let has_failed = self.session_is_pending.replace(false);
         if has_failed {
@@ -241,36 +244,36 @@ impl UpstreamConnection {
         has_failed
     }
 
-    /// The name that the service was verified for.
+    /// Returns the name that the service was verified for.
     pub fn verified_name(&self) -> Option<&[u8]> {
         self.verified_name.as_deref()
     }
 
-    /// What we keep for the connection of `ssl`, if it was given an identity.
+    /// Returns the state kept for the connection of `ssl`, if it was given an identity.
     pub fn of(ssl: &SslRef) -> Option<&Self> {
         SLOT.get(ssl)
     }
 
-    /// Whether the service was verified.
+    /// Returns whether the service was verified.
     pub fn verifies(&self) -> bool {
         self.verified_name.is_some()
     }
 
-    /// The certificate that the request of the handshake has set.
+    /// Returns the client certificate set by the request that made the connection.
     pub fn client_certificate(&self) -> Option<&ClientCertificate> {
         self.client_certificate.as_deref()
     }
 
-    /// The identity under which the handshake was made.
+    /// Returns the identity under which the connection was made.
     pub fn identity(&self) -> Option<IdentityDigest> {
         self.identity
     }
 }
 
-/// Files a session that the peer has given; takes the place of nginx's own function for that.
+/// Caches a session that the peer has given. Replaces nginx's own function for saving sessions.
 pub unsafe extern "C" fn save_session(connection: *mut ngx_connection_t) {
     guard("upstream TLS session", process_log(), (), || {
-        // SAFETY: nginx calls with a connection that has TLS.
+        // SAFETY: nginx calls this with a valid connection that has TLS.
         let connection = unsafe { Connection::from_ptr(NonNull::new_unchecked(connection)) };
         let Some(tls) = connection.tls() else {
             return;
@@ -289,7 +292,7 @@ pub unsafe extern "C" fn save_session(connection: *mut ngx_connection_t) {
             Some(resumed) if tls.ssl().session_reused() => *resumed,
             _ => *validity,
         };
-        // The session that it replaces is freed here: nobody else borrows the cache meanwhile.
+        // Inserting frees the session that it replaces. Nothing else borrows the cache meanwhile.
         let size = ssl::size_of_session(tls.ssl());
         let put = if known.is_passing() { SessionCache::put_passing } else { SessionCache::put };
         let evicted =

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What is known of the TLS contexts of locations.
+//! The state kept for the TLS contexts of locations.
 
 #![allow(unsafe_code, reason = "it is in the pool of the configuration")]
 
@@ -15,20 +15,20 @@ use crate::openssl::ssl::{ClientCertificateCallback, InfoCallback};
 use crate::upstream::handshake::trust::LocationTrust;
 use crate::upstream::identity::ContextId;
 
-/// What we keep for a TLS context. Lives in the pool of the configuration, as does the context.
+/// The state of a TLS context. Lives in the configuration's pool, as does the context.
 pub struct ContextState {
     pub id: ContextId,
-    /// The info callback that was there before ours.
+    /// The info callback installed before this module's.
     pub previous: Option<InfoCallback>,
-    /// As above, that for certificates.
+    /// The client certificate callback installed before this module's.
     pub previous_client_certificate: Option<ClientCertificateCallback>,
-    /// What a request that turns verification on trusts.
+    /// What the location trusts, for a request that turns verification on.
     pub trust: LocationTrust,
 }
 
 static SLOT: PointerSlot<SslContextRef, ContextState> = PointerSlot::new();
 
-/// Why the hook could not be put on a context.
+/// Why the hook could not be installed on a context.
 #[derive(Debug)]
 pub enum InstallError {
     Ssl(SslError),
@@ -41,31 +41,32 @@ impl ContextState {
         previous_client_certificate: Option<ClientCertificateCallback>,
         trust: LocationTrust,
     ) -> Self {
-        // A context of a former configuration may have had the address that this one has.
+        // An address would not be unique: a context of an earlier configuration may have had the
+        // same.
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let id = ContextId(COUNT.fetch_add(1, Ordering::Relaxed));
         Self { id, previous, previous_client_certificate, trust }
     }
 
-    /// Keeps it for `context`.
+    /// Attaches the state to `context`.
     pub fn keep(self, pool: Pool<'_>, context: &SslContextRef) -> Result<(), InstallError> {
         let state = pool.keep(self).map_err(InstallError::OutOfMemory)?;
-        // SAFETY: the context belongs to the configuration whose pool this is.
+        // SAFETY: the context belongs to the configuration whose pool holds the state.
         unsafe { SLOT.set(context, state) }.map_err(InstallError::Ssl)
     }
 
-    /// What is kept for `context`.
+    /// Returns the state attached to `context`.
     pub fn of(context: &SslContextRef) -> Option<&Self> {
         SLOT.get(context)
     }
 }
 
-/// Whether `context` is that of a location whose handshakes are ours to shape.
+/// Returns whether `context` is that of a location whose handshakes this module has hooked.
 pub fn is_known(context: &SslContextRef) -> bool {
     ContextState::of(context).is_some()
 }
 
-/// The number of such a context.
+/// Returns the number of `context`, if this module has hooked it.
 pub fn id(context: &SslContextRef) -> Option<ContextId> {
     ContextState::of(context).map(|state| state.id)
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The one hook into the handshakes with upstreams.
-
-#![allow(unsafe_code, reason = "OpenSSL calls it")]
+//! The hook into handshakes with upstreams.
 //!
 //! OpenSSL calls a context's info callback when a handshake starts: after nginx has set the name,
-//! the certificate and the session that the location asks for, and before a byte is sent. There the
-//! request's own settings are applied. The callback can't return an error: to refuse, it leaves the
-//! handshake no version of the protocol, and OpenSSL fails it at once.
+//! the certificate and the session that the location asks for, and before a byte is sent. The
+//! request's own settings are applied there. The callback can't return an error: to refuse, it
+//! disables all versions of the protocol, and OpenSSL fails the handshake at once.
+
+#![allow(unsafe_code, reason = "OpenSSL calls it")]
 
 use std::ffi::{c_int, c_void};
 use std::fmt;
@@ -42,7 +42,7 @@ use crate::upstream::peer::choice::PeerChoice;
 use crate::upstream::settings::request_state::RequestState;
 use crate::upstream::settings::tls::UpstreamTls;
 
-/// Puts the hook on the context of a location.
+/// Installs the hook on the TLS context of a location.
 pub fn install(
     pool: Pool<'_>,
     context: &SslContextRef,
@@ -52,7 +52,8 @@ pub fn install(
     let previous_client_certificate = ssl::client_certificate_callback(context);
     let state = ContextState::new(previous, previous_client_certificate, trust);
     state.keep(pool, context)?;
-    // SAFETY: `info_callback` and `client_certificate_callback` call those that were there.
+    // SAFETY: `info_callback` and `client_certificate_callback` call the callbacks that they
+    // replace.
     unsafe {
         ssl::set_info_callback(context, info_callback);
         ssl::set_client_certificate_callback(context, client_certificate_callback);
@@ -61,11 +62,12 @@ pub fn install(
 }
 
 unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) {
-    // SAFETY: OpenSSL calls with a valid SSL, which nginx made.
+    // SAFETY: OpenSSL calls its info callback with a valid SSL.
     let ssl = unsafe { SslRef::from_ptr(ssl.cast_mut()) };
 
     if let Some(previous) = ContextState::of(ssl.ssl_context()).and_then(|state| state.previous) {
-        // SAFETY: as OpenSSL would call it.
+        // SAFETY: `previous` is the context's former info callback, and gets the arguments that
+        // OpenSSL would have passed to it.
         unsafe { previous(ssl.as_ptr(), r#where, ret) };
     }
     let Some(event) = HandshakeEvent::of(ssl, r#where, ret) else {
@@ -91,7 +93,7 @@ fn on_event(ssl: &SslRef, event: HandshakeEvent) {
         }
         HandshakeEvent::FinishedSent => return note(ssl, UpstreamConnection::note_finished_sent),
         HandshakeEvent::TicketReceived => {
-            // In TLS 1.2 it is part of the handshake.
+            // In TLS 1.2, `NewSessionTicket` is part of the handshake.
             if ssl.version2() == Some(SslVersion::TLS1_3) {
                 note(ssl, UpstreamConnection::note_answered);
             }
@@ -99,7 +101,7 @@ fn on_event(ssl: &SslRef, event: HandshakeEvent) {
         }
         HandshakeEvent::FatalAlert => return note(ssl, UpstreamConnection::note_alert),
     };
-    // In a renegotiation, the SSL still has the settings of its first handshake.
+    // Skip renegotiations: the SSL still has the settings of its first handshake.
     let Some(handshake) = Handshake::of(ssl).filter(|handshake| !handshake.tls.handshaked()) else {
         return;
     };
@@ -119,8 +121,8 @@ fn on_event(ssl: &SslRef, event: HandshakeEvent) {
     }
 }
 
-/// Ends a handshake in which Lua code has judged the service: OpenSSL would go on, and leave it to
-/// nginx to look at the verdict when all is done.
+/// Ends a handshake in which Lua code has rejected the service: OpenSSL would continue, and nginx
+/// would check the verification result only after the handshake.
 fn server_done(ssl: &SslRef) {
     let Some(handshake) = Handshake::of(ssl).filter(|handshake| {
         let judged = conf::lua_handshake(handshake.request).map(LuaHandshake::judges_service);
@@ -135,7 +137,7 @@ fn server_done(ssl: &SslRef) {
     }
 }
 
-/// Notes what has happened to the connection of `ssl`.
+/// Calls `what` with the state of the connection of `ssl`, if it has any.
 fn note(ssl: &SslRef, what: fn(&UpstreamConnection)) {
     if let Some(connection) = UpstreamConnection::of(ssl) {
         what(connection);
@@ -150,7 +152,7 @@ fn done(handshake: Handshake<'_>, state: Option<&RequestState>) {
         Counter::HandshakeFull
     });
     if let Some(identified) = UpstreamConnection::of(ssl) {
-        // In TLS 1.3 the service has not looked yet at what it was shown.
+        // In TLS 1.3 the service has not yet checked the certificate presented to it.
         if ssl.version2() != Some(SslVersion::TLS1_3) {
             identified.note_accepted();
         }
@@ -163,8 +165,8 @@ fn done(handshake: Handshake<'_>, state: Option<&RequestState>) {
     }
 }
 
-/// Prepares a handshake that begins: with what the request asked for, and with the session that
-/// goes with it.
+/// Prepares a handshake that is about to begin: applies what the request asked for, and offers a
+/// session of the same identity.
 fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), ApplyError> {
     if let Some(state) = state {
         apply(handshake, state)?;
@@ -172,8 +174,8 @@ fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), A
     let choice = PeerChoice::of_handshake(handshake.request, handshake.upstream)
         .map_err(ApplyError::OutOfMemory)?;
 
-    // Any other handshake is as nginx has it, with nginx's sessions: to those, it does not matter
-    // who has verified the service.
+    // Leave all other handshakes, and their sessions, to nginx: for them it does not matter who
+    // verified the service.
     if state.is_some()
         || choice.is_lua_balanced()
         || choice.keepalive().is_some()
@@ -183,7 +185,8 @@ fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), A
         let certificate =
             state.and_then(|state| state.upstream_tls.borrow().client_certificate.clone());
         if certificate.is_some() {
-            // Some services ask only when they know what is requested.
+            // Some services request a certificate only once they know what is requested
+            // (post-handshake authentication).
             ssl::allow_post_handshake_authentication(handshake.ssl);
         }
         let may_resume = !choice.is_once_more();
@@ -192,7 +195,7 @@ fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), A
             (Offer::None, Some(certificate)) => {
                 certificate.present(handshake.ssl).map_err(ApplyError::ClientCertificate)?;
             }
-            // A service that resumes the session asks for none: to load it would be in vain.
+            // A service that resumes the session asks for no certificate: load it only if asked.
             (Offer::Session, Some(_)) => {
                 ssl::set_certificate_callback(handshake.ssl, Some(present_if_asked));
             }
@@ -201,17 +204,17 @@ fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), A
     Ok(())
 }
 
-/// OpenSSL calls when the peer asks for a certificate, and what there is will not do: it would go
-/// on without one.
+/// Called by OpenSSL when the peer asks for a certificate and OpenSSL has none that can be used: it
+/// would continue the handshake without one.
 unsafe extern "C" fn client_certificate_callback(
     ssl: *mut SSL,
     certificate: *mut *mut X509,
     key: *mut *mut EVP_PKEY,
 ) -> c_int {
-    /// There is no certificate.
+    /// No certificate is returned.
     const NONE: c_int = 0;
 
-    // SAFETY: OpenSSL calls with a valid SSL.
+    // SAFETY: OpenSSL calls its client certificate callback with a valid SSL.
     let ssl = unsafe { SslRef::from_ptr(ssl) };
     if let Some(set) = UpstreamConnection::of(ssl).and_then(UpstreamConnection::client_certificate)
     {
@@ -225,15 +228,16 @@ unsafe extern "C" fn client_certificate_callback(
     }
     ContextState::of(ssl.ssl_context())
         .and_then(|state| state.previous_client_certificate)
-        // SAFETY: as OpenSSL would call it.
+        // SAFETY: `previous` is the context's former callback, and gets the arguments that OpenSSL
+        // would have passed to it.
         .map_or(NONE, |previous| unsafe { previous(ssl.as_ptr(), certificate, key) })
 }
 
-/// OpenSSL calls when the peer of a handshake that has offered a session asks for a certificate,
-/// because it has not resumed that session, and in renegotiations.
+/// Called by OpenSSL when the peer asks for a certificate in a handshake that has offered a
+/// session: because the peer has not resumed that session, and in renegotiations.
 unsafe extern "C" fn present_if_asked(ssl: *mut SSL, _argument: *mut c_void) -> c_int {
     guard("upstream client certificate", process_log(), 0, || {
-        // SAFETY: OpenSSL calls with a valid SSL.
+        // SAFETY: OpenSSL calls its certificate callback with a valid SSL.
         let ssl = unsafe { SslRef::from_ptr(ssl) };
         let presented = UpstreamConnection::of(ssl)
             .and_then(UpstreamConnection::client_certificate)
@@ -251,7 +255,8 @@ unsafe extern "C" fn present_if_asked(ssl: *mut SSL, _argument: *mut c_void) -> 
     })
 }
 
-/// Gives the connection its identity, and a session that was made under it, if there is one.
+/// Attaches an identity to the connection, and offers a cached session of that identity, if there
+/// is one.
 fn identify(
     handshake: Handshake<'_>,
     state: Option<&RequestState>,
@@ -260,7 +265,8 @@ fn identify(
 ) -> Result<Offer, ApplyError> {
     let Handshake { ssl, tls, connection, request, upstream } = handshake;
 
-    // nginx keeps one session for a peer, whoever made it, and none for a peer that Lua code chose.
+    // nginx keeps one session per peer, whichever request made it, and none for a peer chosen by
+    // Lua code.
     tls.save_no_session();
     ssl::forget_session(ssl).map_err(ApplyError::Session)?;
 
@@ -286,17 +292,18 @@ fn identify(
     let identified = UpstreamConnection::new(identity, verified_name, certificate, is_passing);
     let offer = connection::identify(pool, ssl, identified, resumption)?;
     if matches!(offer, Offer::Session) {
-        // If it fails for the session, it is made once more, and nothing has happened.
+        // If this attempt fails because of the session it is repeated without one: don't log
+        // errors.
         connection.demote_errors();
     }
     Ok(offer)
 }
 
-/// When the certificate that `ssl` is to present ends: `certificate`, or what the location has.
+/// Returns when the certificate that `ssl` presents expires: `certificate`, or else the location's.
 fn not_after(ssl: &SslRef, certificate: Option<&ClientCertificate>) -> Option<i64> {
     match certificate {
         Some(certificate) => Some(certificate.not_after()),
-        // A date that can't be told is over.
+        // Treat an unreadable expiry date as already expired.
         None => ssl.certificate().map(|leaf| certificate::not_after(leaf).unwrap_or(i64::MIN)),
     }
 }
@@ -306,14 +313,14 @@ fn not_after(ssl: &SslRef, certificate: Option<&ClientCertificate>) -> Option<i6
 enum ApplyError {
     Session(SslError),
     ClientCertificate(SslError),
-    /// The service asks for a certificate, and the key can't sign as it wants.
+    /// The service asks for a certificate, but accepts no signature that the key can make.
     NotPresentable {
         taken: String,
         key: String,
         protocol: &'static str,
     },
     TrustedStore(SslError),
-    /// The store that the location names, which could not be read.
+    /// The location's own store, which could not be read.
     LocationStore(String),
     Verify(VerifyError),
     Identity(IdentifyError),
@@ -368,16 +375,16 @@ impl fmt::Display for ApplyError {
     }
 }
 
-/// What `proxy_ssl_verify_depth` is where nobody says it. nginx does not tell whether somebody has.
+/// The default of `proxy_ssl_verify_depth`. nginx does not tell whether it was set explicitly.
 const DEFAULT_DEPTH: u32 = 1;
 
-/// Gives the handshake all that the request asked for.
+/// Applies everything the request asked for to its handshake.
 fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyError> {
     let Handshake { ssl, tls: _, connection: _, request, upstream } = handshake;
     let UpstreamTls { client_certificate, verify, verify_depth, trusted_store, dns_names, uris } =
         state.upstream_tls.borrow().clone();
 
-    // Where the location does not verify, its context has neither.
+    // If the location does not verify, nginx gives its context neither store nor depth.
     let trust = ContextState::of(ssl.ssl_context()).map(|state| &state.trust);
     let location_store = match trust.map(|trust| trust.store(trusted_store.is_some())) {
         Some(Err(error)) if verify::is_wanted(request, upstream, Some(state)).unwrap_or(true) => {
@@ -390,8 +397,8 @@ fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyErro
         ssl::set_verify_store(ssl, Some(store)).map_err(ApplyError::TrustedStore)?;
     }
     if trusted_store.is_some() {
-        // Where the location checks revocation lists, so does the request: its own store must have
-        // them.
+        // If the location checks revocation lists, so must the request: its own store must then
+        // contain them.
         let replaced = location_store.map_or(ssl.ssl_context().cert_store(), |store| store);
         ssl::add_verify_flags(ssl, store::revocation_flags(replaced))
             .map_err(ApplyError::TrustedStore)?;
@@ -401,13 +408,13 @@ fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyErro
         .unwrap_or_else(|| ssl::context_verify_depth(ssl));
     let of_store = || trusted_store.as_ref().filter(|_| of_location == DEFAULT_DEPTH)?.depth();
     ssl::set_verify_depth(ssl, verify_depth.or_else(of_store).unwrap_or(of_location));
-    // See `start` and `verify`.
+    // `start` and the module `verify` apply these.
     let _ = (client_certificate, verify, dns_names, uris);
 
     verify::set(handshake, state).map_err(ApplyError::Verify)
 }
 
-/// Ends the request with one line in the log.
+/// Ends the request with a single log line.
 fn refuse(handshake: Handshake<'_>, error: &ApplyError) {
     counters::count(error.counter());
     handshake
@@ -418,13 +425,14 @@ fn refuse(handshake: Handshake<'_>, error: &ApplyError) {
     if let Some(state) = RequestState::find(handshake.request) {
         state.handshake_refused.set(true);
         if handshake.tls.handshaked() {
-            // nginx would take it for the end of a response, and say so.
+            // After the handshake nginx would see this as the end of the response, and log that
+            // too.
             state.silence(handshake.connection.log());
         }
     }
 
-    // Otherwise nginx would report OpenSSL's "no protocols available" as well, and try other peers,
-    // none of which could do better.
+    // Otherwise nginx would also log OpenSSL's "no protocols available", and try other peers, for
+    // which the setting could not be applied either.
     handshake.tls.set_handshake_rejected();
     handshake.connection.demote_errors();
     handshake.upstream.try_no_other_peer();

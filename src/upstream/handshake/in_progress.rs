@@ -8,7 +8,7 @@ use crate::nginx::connection::{Connection, Tls};
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
 
-/// A handshake, and what it is for.
+/// A handshake, and the connection, request and upstream it belongs to.
 #[derive(Clone, Copy)]
 pub struct Handshake<'a> {
     pub ssl: &'a SslRef,
@@ -19,8 +19,8 @@ pub struct Handshake<'a> {
 }
 
 impl<'a> Handshake<'a> {
-    /// `None` for a handshake that is not for a request: the connection may be idle, and the peer
-    /// ask for another handshake (TLS 1.2).
+    /// Returns the handshake of `ssl`, or `None` if it does not belong to a request: on an idle
+    /// connection the peer may ask for a renegotiation (TLS 1.2).
     pub fn of(ssl: &'a SslRef) -> Option<Self> {
         let connection = Connection::from_ssl(ssl)?;
         let tls = connection.tls()?;

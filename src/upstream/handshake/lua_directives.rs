@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Which locations have `proxy_ssl_certificate_by_lua*` and `proxy_ssl_verify_by_lua*`.
+//! Detects which locations have `proxy_ssl_certificate_by_lua*` and `proxy_ssl_verify_by_lua*`.
 
 use std::ffi::CStr;
 
@@ -10,7 +10,7 @@ use crate::nginx::directive::{ForeignDirective, Read, ReadAlong};
 
 const MODULE: &CStr = c"ngx_http_lua_module";
 
-/// How many of the directives are for the certificate; they are the first.
+/// The number of directives for the certificate, which come first in the list.
 const OF_CERTIFICATE: usize = 2;
 
 struct LuaDirectives;
@@ -35,19 +35,19 @@ impl ReadAlong for LuaDirectives {
             } else {
                 &lua_handshake.verify
             };
-            // That it stands there twice is for the Lua module to refuse.
+            // A duplicate directive is the Lua module's error to report.
             let _ = flag.set(true);
         }
         result
     }
 }
 
-/// Puts ours before the directives. To be called in *preconfiguration*.
+/// Wraps the directives. To be called in *preconfiguration*.
 pub fn preconfiguration(parser: ConfParser<'_>) {
     LuaDirectives::wrap(parser);
 }
 
-/// Leaves the directives as they were. To be called in *postconfiguration*.
+/// Restores the directives. To be called in *postconfiguration*.
 pub fn postconfiguration(parser: ConfParser<'_>) {
     LuaDirectives::restore(parser);
 }

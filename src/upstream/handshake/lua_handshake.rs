@@ -1,34 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Lua code that takes part in the handshake with a service: `proxy_ssl_certificate_by_lua*` and
-//! `proxy_ssl_verify_by_lua*`, which the Lua module has since 0.10.30 where nginx has OpenResty's
+//! `proxy_ssl_verify_by_lua*`, which the Lua module has since 0.10.30, on an nginx with OpenResty's
 //! patch.
 //!
-//! What that code chooses, and how it judges, depends on the request, and nobody can tell
-//! beforehand. So where a location has one of these directives, no connection and no session serves
-//! another request, unless the request itself sets its certificate, and no Lua code judges the
+//! The certificate such code chooses, and its verdict, depend on the request and can't be known
+//! beforehand. So where a location has one of these directives, its connections and sessions serve
+//! no other request, unless the request itself sets its certificate and no Lua code verifies the
 //! service.
 
 use crate::upstream::location::inherited::Inherited;
 
-/// What a location has of these directives.
+/// Which of these directives a location has.
 #[derive(Default)]
 pub struct LuaHandshakeConf {
-    /// Whether there is `proxy_ssl_certificate_by_lua*`.
+    /// Whether the location has `proxy_ssl_certificate_by_lua*`.
     pub certificate: Inherited,
-    /// Whether there is `proxy_ssl_verify_by_lua*`.
+    /// Whether the location has `proxy_ssl_verify_by_lua*`.
     pub verify: Inherited,
 }
 
 impl LuaHandshakeConf {
-    /// Takes over what the block around has.
+    /// Merges the values of the enclosing block.
     pub fn merge(&self, around: &Self) {
         let Self { certificate, verify } = self;
         certificate.merge(&around.certificate);
         verify.merge(&around.verify);
     }
 
-    /// `None` if no Lua code takes part.
+    /// Returns what Lua code does in the location's handshakes, `None` if it takes no part.
     pub fn get(&self) -> Option<LuaHandshake> {
         let Self { certificate, verify } = self;
         let judges_service = verify.is_on();
@@ -43,7 +43,7 @@ pub struct LuaHandshake {
 }
 
 impl LuaHandshake {
-    /// Whether there is `proxy_ssl_verify_by_lua*`.
+    /// Returns whether the location has `proxy_ssl_verify_by_lua*`.
     pub fn judges_service(self) -> bool {
         self.judges_service
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! TLS sessions with upstreams, kept by identity and address.
+//! The cache of TLS sessions with upstreams, keyed by identity and address.
 
 use std::num::NonZeroUsize;
 
@@ -11,83 +11,85 @@ use crate::upstream::identity::IdentityDigest;
 /// `kong_tls_session_cache`
 #[derive(Clone, Copy, Debug)]
 pub struct SessionCacheSettings {
-    /// How many sessions a worker keeps.
+    /// The maximum number of entries of a worker's cache.
     pub entries: NonZeroUsize,
-    /// Milliseconds for which a session may be resumed, from its first handshake on.
+    /// How long a session may be resumed, in milliseconds from the start of its first handshake.
     pub timeout: usize,
 }
 
 impl SessionCacheSettings {
-    /// Where the directive is not there.
+    /// The settings used without the directive.
     pub const DEFAULT: Self =
         Self { entries: NonZeroUsize::new(1024).unwrap(), timeout: 5 * 60 * 1000 };
 }
 
-/// What a session may be resumed for. The name that was sent to the peer is part of the identity.
+/// What a session may be resumed for. The server name sent to the peer is part of the identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionKey {
     pub identity: IdentityDigest,
     pub peer: Address,
 }
 
-/// The time, by two clocks.
+/// The current time, by two clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// Seconds since the epoch: what certificates are dated by.
+    /// Seconds since the epoch, which the dates in certificates refer to.
     pub date: i64,
-    /// Milliseconds of a clock that nobody sets.
+    /// Milliseconds of a monotonic clock.
     pub monotonic: u64,
 }
 
 /// How long a session may be resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// When its first handshake began, by the monotonic clock. A session that was made by resuming
-    /// another has the first handshake of that one: to resume doesn't verify anything anew.
+    /// When its first handshake began, by the monotonic clock. A session made by resuming another
+    /// one inherits the first handshake of that one: resumption verifies nothing anew.
     pub first_handshake: u64,
-    /// When the first of the certificates that it stands for ends, by the date.
+    /// When the client certificate that was presented expires, in seconds since the epoch.
     pub not_after: Option<i64>,
 }
 
-/// What the cache has to know of a session.
+/// What the cache needs to know about a session.
 pub trait Session: Clone {
-    /// Whether a handshake may offer it still: once used, one of TLS 1.3 may not.
+    /// Returns whether a handshake may still offer the session: a TLS 1.3 session can't be offered
+    /// again once it was used.
     fn is_resumable(&self) -> bool;
-    /// Whether it is to be used once (TLS 1.3; RFC 8446, appendix C.4).
+    /// Returns whether the session should be used only once (TLS 1.3; RFC 8446, appendix C.4).
     fn is_single_use(&self) -> bool;
 }
 
-/// How many sessions of single use an entry has at most. A full handshake brings two as a rule, and
-/// one that resumes brings one, but only after its end: those that begin meanwhile need others.
+/// The maximum number of single-use sessions of an entry. A full handshake usually brings two. A
+/// resumed handshake brings one, but only when it is done: handshakes that begin meanwhile need
+/// others.
 const SESSIONS_OF_AN_ENTRY: usize = 4;
 
-/// After so many refusals in a row, a peer is offered no session for [`WITHHELD`] milliseconds:
-/// each costs a connection, and all that it can win is to be spared a handshake.
+/// After this many refusals in a row, a peer is offered no session for [`WITHHELD`] milliseconds:
+/// each refusal costs a connection, and resumption saves no more than a full handshake.
 const REFUSALS: u32 = 2;
 const WITHHELD: u64 = 60 * 1000;
 
-/// A session that is kept.
+/// A cached session.
 struct Kept<S> {
     session: S,
     validity: Validity,
-    /// How many bytes it takes, about.
+    /// Its approximate size in bytes.
     size: usize,
 }
 
-/// How many bytes there may be for each entry that there may be: four sessions with a service's
-/// usual chain take less.
+/// The memory budget for each entry that the cache may hold: four sessions with a typical chain of
+/// certificates take less.
 const BYTES_OF_AN_ENTRY: usize = 64 * 1024;
 
-/// Of so many entries, one may be passing.
+/// One in this many entries may belong to a passing key: see [`SessionCache::put_passing`].
 const PART_OF_PASSING: usize = 16;
 
-/// What is kept for a key.
+/// The entry for a key.
 struct Entry<S> {
-    /// The newest session is the last.
+    /// The sessions, the newest last.
     sessions: Vec<Kept<S>>,
-    /// How many handshakes in a row have failed after they had offered one.
+    /// How many handshakes in a row have failed after they offered a session.
     refusals: u32,
-    /// Until when none is offered.
+    /// Until when no session is offered, by the monotonic clock.
     withheld_until: u64,
 }
 
@@ -100,7 +102,7 @@ impl<S: Session> Entry<S> {
         self.sessions.iter().map(|kept| kept.size).sum()
     }
 
-    /// The newest session that has not expired. See [`SessionCache::get`].
+    /// Returns the newest session that has not expired. See [`SessionCache::get`].
     fn take(&mut self, lifetime: u64, now: Now) -> Option<(S, Validity)> {
         while let Some(kept) = self.sessions.pop() {
             let Kept { session, validity, size } = kept;
@@ -115,8 +117,8 @@ impl<S: Session> Entry<S> {
         None
     }
 
-    /// Keeps a session in the place of those that were there, or beside the newest of them. One that
-    /// takes more than `most_bytes` is not kept.
+    /// Adds a session and drops the oldest beyond the limits: a reusable session replaces all
+    /// others. Does not keep a session larger than `most_bytes`.
     fn put(&mut self, kept: Kept<S>, most_bytes: usize) {
         if kept.size > most_bytes {
             return;
@@ -131,12 +133,12 @@ impl<S: Session> Entry<S> {
 
 type Entries<S> = BoundedCache<SessionKey, Entry<S>>;
 
-/// A cache of sessions, bounded by the number of entries and by the bytes of their sessions.
+/// A cache of sessions, bounded by the number of entries and by the size of their sessions.
 pub struct SessionCache<S> {
     entries: Entries<S>,
-    /// Those to which nobody has come back yet: see [`SessionCache::put_passing`].
+    /// The entries of keys that were not used again yet: see [`SessionCache::put_passing`].
     passing: Entries<S>,
-    /// Milliseconds since the first handshake.
+    /// How long a session may be resumed, in milliseconds from its first handshake.
     lifetime: u64,
 }
 
@@ -152,10 +154,10 @@ impl<S: Session> SessionCache<S> {
         }
     }
 
-    /// The newest session for `key`, if there is one that has not expired.
+    /// Returns the newest session for `key` that has not expired, if there is one.
     ///
-    /// One of single use is taken out of the cache, unless it is the last: handshakes that begin at
-    /// the same time may share it, and it is of no use when the first of them is done.
+    /// Takes a single-use session out of the cache, unless it is the last: handshakes that begin at
+    /// the same time may share it, and it becomes unusable when the first of them is done.
     pub fn get(&mut self, key: &SessionKey, now: Now) -> Option<(S, Validity)> {
         let lifetime = self.lifetime;
         let cache = self.cache_of(key);
@@ -173,9 +175,9 @@ impl<S: Session> SessionCache<S> {
         found
     }
 
-    /// Keeps `session`, unless it has expired already: beside those that were there, or, if it may
-    /// be used more than once, in their place. It takes `size` bytes. Returns how many entries have
-    /// made room.
+    /// Caches `session`, which takes `size` bytes, unless it has already expired. A single-use
+    /// session is added to those of its key; a reusable one replaces them. Returns how many entries
+    /// were evicted.
     pub fn put(
         &mut self,
         key: SessionKey,
@@ -191,9 +193,9 @@ impl<S: Session> SessionCache<S> {
         put(&mut self.entries, key, before, Kept { session, validity, size }, now)
     }
 
-    /// As [`SessionCache::put`], for a key that may never be asked for again, as that of a store
-    /// that a plugin makes for each request. Of those, a few have room, and take it from each
-    /// other.
+    /// Caches `session` as [`SessionCache::put`] does, for a key that may never be used again (a
+    /// "passing" key), such as that of a store that a plugin makes for each request. Passing keys
+    /// share a small cache of their own, so that they evict only each other.
     pub fn put_passing(
         &mut self,
         key: SessionKey,
@@ -210,8 +212,9 @@ impl<S: Session> SessionCache<S> {
         put(cache, key, before, Kept { session, validity, size }, now)
     }
 
-    /// Forgets all sessions for `key`, of which the peer has refused one, or broken off a handshake
-    /// that had offered it. A peer that does so again and again is offered none for a while.
+    /// Removes all sessions for `key`, after the peer has refused one or has broken off a handshake
+    /// that offered one. A peer that does so repeatedly is offered none for a while. Returns how
+    /// many entries were evicted.
     pub fn refused(&mut self, key: &SessionKey, now: Now) -> usize {
         let cache = self.cache_of(key);
         let mut entry = cache.remove(key).unwrap_or_else(Entry::new);
@@ -223,20 +226,20 @@ impl<S: Session> SessionCache<S> {
         cache.insert(*key, entry, 0)
     }
 
-    /// Notes that the peer has resumed a session for `key`.
+    /// Notes that the peer has accepted a session for `key`.
     pub fn accepted(&mut self, key: &SessionKey) {
         if let Some(entry) = self.cache_of(key).get(key) {
             entry.refusals = 0;
         }
     }
 
-    /// Where `key` is, or would be.
+    /// Returns the cache that holds `key`, or the main cache if neither does.
     fn cache_of(&mut self, key: &SessionKey) -> &mut Entries<S> {
         if self.passing.contains(key) { &mut self.passing } else { &mut self.entries }
     }
 }
 
-/// Puts a session in a cache, beside those that were kept for its key before.
+/// Adds a session to the entry of its key, and inserts that entry into `cache`.
 fn put<S: Session>(
     cache: &mut Entries<S>,
     key: SessionKey,
@@ -266,7 +269,7 @@ mod tests {
     use super::*;
     use crate::upstream::identity::Identity;
 
-    /// A session of TLS 1.2.
+    /// A TLS 1.2 session.
     impl Session for &str {
         fn is_resumable(&self) -> bool {
             true
@@ -277,7 +280,7 @@ mod tests {
         }
     }
 
-    /// A session of TLS 1.3, and whether it was used.
+    /// A TLS 1.3 session, and whether it was used.
     #[derive(Clone, Debug)]
     struct Ticket(u32, Rc<Cell<bool>>);
 
@@ -335,12 +338,12 @@ mod tests {
         cache.put(key(1, b"a"), "old", 1, since(50), at(50));
         assert_eq!(session(&mut cache, key(1, b"a"), at(149)), Some("old"));
 
-        // A renewed ticket does not begin anew.
+        // A renewed ticket does not restart the lifetime.
         let (_, validity) = cache.get(&key(1, b"a"), at(149)).unwrap();
         cache.put(key(1, b"a"), "renewed", 1, validity, at(149));
         assert_eq!(session(&mut cache, key(1, b"a"), at(149)), Some("renewed"));
         assert_eq!(session(&mut cache, key(1, b"a"), at(150)), None);
-        // And it is gone, not only hidden.
+        // The session is removed, not only hidden.
         assert_eq!(session(&mut cache, key(1, b"a"), at(149)), None);
     }
 
@@ -376,7 +379,7 @@ mod tests {
         assert!(cache.get(&key(2, b"a"), at(0)).is_some());
     }
 
-    /// A cache in which this many tickets were put at 0, and the function that takes one out.
+    /// A cache with this many tickets, inserted at time 0, and a function that takes one out.
     fn tickets(count: u32) -> (SessionCache<Ticket>, impl Fn(&mut SessionCache<Ticket>) -> Ticket) {
         let mut cache = SessionCache::new(NonZeroUsize::new(8).unwrap(), 100);
         for index in 0..count {
@@ -410,7 +413,7 @@ mod tests {
         let (mut cache, _) = tickets(1);
         cache.put(key(1, b"a"), Ticket(1, Rc::default()), 1, since(50), at(50));
         cache.put(key(1, b"a"), Ticket(2, Rc::default()), 1, since(0), at(50));
-        // The newest is over, the one before it is not.
+        // The newest has expired, the one before it has not.
         let (Ticket(index, _), validity) = cache.get(&key(1, b"a"), at(100)).unwrap();
         assert_eq!((index, validity), (1, since(50)));
         assert!(cache.get(&key(1, b"a"), at(149)).is_none());
@@ -423,7 +426,7 @@ mod tests {
         assert_eq!(cache.refused(&key(1, b"a"), at(0)), 0);
         assert!(cache.get(&key(1, b"a"), at(0)).is_none());
         assert!(cache.get(&key(2, b"a"), at(0)).is_some());
-        // One refusal may be an accident.
+        // A single refusal may be an accident.
         cache.put(key(1, b"a"), Ticket(4, Rc::default()), 1, since(0), at(0));
         assert!(cache.get(&key(1, b"a"), at(0)).is_some());
     }
@@ -442,7 +445,7 @@ mod tests {
         cache.refused(&key, at(1));
         assert!(!offer(&mut cache, 2));
         assert!(!offer(&mut cache, WITHHELD));
-        // It may try once, and is at the end of its credit still.
+        // A session is offered again, but the next refusal withholds it again at once.
         assert!(offer(&mut cache, WITHHELD + 1));
         cache.refused(&key, at(WITHHELD + 1));
         assert!(!offer(&mut cache, WITHHELD + 2));
@@ -483,10 +486,10 @@ mod tests {
         assert_eq!(put(&mut cache, 3, large), 1);
         assert!(cache.get(&key(1, b"a"), at(0)).is_none());
         assert!(cache.get(&key(2, b"a"), at(0)).is_some());
-        // In the place of its own.
+        // Replaces its own entry.
         assert_eq!(put(&mut cache, 3, large), 0);
         assert_eq!(cache.entries.bytes(), 2 * large);
-        // More than all of it.
+        // Larger than the whole budget.
         assert_eq!(put(&mut cache, 4, 5 * BYTES_OF_AN_ENTRY), 0);
         assert!(cache.get(&key(4, b"a"), at(0)).is_none());
         cache.refused(&key(2, b"a"), at(0));
@@ -515,7 +518,7 @@ mod tests {
         };
         assert_eq!(kept(&mut cache), ENTRIES);
         assert_eq!((cache.entries.len(), cache.passing.len()), (ENTRIES, 2));
-        // One that came back stays.
+        // A key that was used again stays.
         assert_eq!(cache.put(passing(99), "again", 1, since(0), at(0)), 1);
         for number in 100..200 {
             cache.put_passing(passing(number), "passing", 1, since(0), at(0));
@@ -525,7 +528,7 @@ mod tests {
         assert!(cache.get(&passing(199), at(0)).is_some());
         assert_eq!((cache.entries.len(), cache.passing.len()), (ENTRIES, 2));
         assert_eq!(kept(&mut cache), ENTRIES - 1);
-        // It is refused as others are.
+        // A passing key can be refused like any other.
         cache.refused(&passing(199), at(0));
         assert!(cache.get(&passing(199), at(0)).is_none());
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What locations trust.
+//! The certificates and revocation lists that locations trust.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,8 +10,8 @@ use openssl::x509::store::{X509Store, X509StoreRef};
 
 use crate::openssl::store::{self, InvalidFile};
 
-/// What a location trusts. nginx gives it to the TLS context only where verification is on; a
-/// request that turns it on needs it too.
+/// What a location trusts. nginx sets it on the TLS context only if the location verifies; a
+/// request that turns verification on needs it too.
 #[derive(Default)]
 pub struct LocationTrust {
     /// `proxy_ssl_trusted_certificate` and `proxy_ssl_crl`
@@ -20,15 +20,15 @@ pub struct LocationTrust {
     pub verify_depth: Option<u32>,
 }
 
-/// What was read of the files of a location.
+/// The result of reading a location's files.
 #[derive(Default)]
 pub enum ReadFiles {
-    /// There are none.
+    /// The location names no files.
     #[default]
     None,
     Store(Rc<X509Store>),
-    /// They can't be read. nginx does not read them either where nobody verifies, and a request
-    /// that does is refused.
+    /// The files can't be read. nginx does not read them either if the location does not verify;
+    /// only requests that turn verification on are refused.
     Unreadable(Unreadable),
 }
 
@@ -36,7 +36,7 @@ pub enum ReadFiles {
 #[derive(Debug)]
 pub struct Unreadable {
     pub error: String,
-    /// Whether lists of what is revoked are among them: they would count for any store.
+    /// Whether revocation lists are among them: they would apply with any store.
     pub has_lists: bool,
 }
 
@@ -47,8 +47,9 @@ impl fmt::Display for Unreadable {
 }
 
 impl LocationTrust {
-    /// The store of the location, for a request that has a store of its own, or none; or why it
-    /// can't be had.
+    /// Returns the location's store, `None` if it has none, or why it can't be read.
+    /// `has_own_store` says whether the request has a store of its own: then unreadable
+    /// certificates do not matter.
     pub fn store(&self, has_own_store: bool) -> Result<Option<&X509StoreRef>, &Unreadable> {
         match &self.files {
             ReadFiles::None => Ok(None),
@@ -59,22 +60,22 @@ impl LocationTrust {
     }
 }
 
-/// The files that a store is read from: of certificates, and of revocation lists.
+/// The files that a store is read from.
 #[derive(Clone, PartialEq)]
 pub struct Files {
     pub trusted: Option<PathBuf>,
     pub revoked: Option<PathBuf>,
 }
 
-/// The stores that were read for this configuration: many locations name the same files.
+/// The stores read for this configuration, shared between locations that name the same files.
 #[derive(Default)]
 pub struct TrustedFiles(Vec<(Files, Rc<X509Store>)>);
 
 impl TrustedFiles {
-    /// `None` where there are no files.
+    /// Returns the store read from `files`, or `None` if no files are named.
     pub fn store(&mut self, files: Files) -> Result<Option<Rc<X509Store>>, InvalidFile> {
         let Files { trusted, revoked } = &files;
-        // Lists alone are for a store that a request sets.
+        // Revocation lists alone make a store too: their flags apply to a store set by a request.
         if trusted.is_none() && revoked.is_none() {
             return Ok(None);
         }

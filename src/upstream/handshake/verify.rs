@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Verification of the service's certificate.
-
-#![allow(unsafe_code, reason = "OpenSSL calls it")]
 //!
-//! nginx checks the result of the verification, and the name, when the handshake is done. It does
-//! so for a request that overrides the location's setting too: the request gets its own copy of the
+//! nginx checks the verification result, and the name, when the handshake is done. It does so too
+//! for a request that overrides the location's setting: the request follows its own copy of the
 //! location's configuration, with the setting in it.
 //!
-//! By then the client's certificate was sent. A request with settings of its own ends the handshake
-//! as soon as the service fails, before that, with the line that nginx would have logged.
+//! By then the client certificate has been sent. So for a request with settings of its own, this
+//! module ends the handshake as soon as verification fails, before that, with the line that nginx
+//! would have logged.
+
+#![allow(unsafe_code, reason = "OpenSSL calls it")]
 
 use std::ffi::c_int;
 use std::rc::Rc;
@@ -34,16 +35,16 @@ use crate::upstream::location::conf_copy;
 use crate::upstream::settings::request_state::RequestState;
 use crate::upstream::settings::tls::{UpstreamTls, host_of, without_port};
 
-/// Why verification could not be set.
+/// Why verification could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// The location does not allow it.
+    /// The location does not allow a request to turn verification off.
     #[error(transparent)]
     Enforced(#[from] VerificationEnforced),
-    /// Of the name to verify.
+    /// Evaluating the name to verify failed.
     #[error("name (proxy_ssl_name): {0}")]
     Name(#[from] EvaluationFailed),
-    /// No memory for the configuration.
+    /// Out of memory for the copy of the configuration.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
 }
@@ -53,8 +54,8 @@ pub enum VerifyError {
 #[error("TLS certificate verification is enforced")]
 pub struct VerificationEnforced;
 
-/// Whether the service is to be verified: as the request says, or else the location. Where that is
-/// enforced, it is.
+/// Returns whether the service is to be verified: as the request says, or else as the location
+/// says. Always true where verification is enforced.
 pub fn is_wanted(
     request: Request<'_>,
     upstream: Upstream<'_>,
@@ -63,17 +64,17 @@ pub fn is_wanted(
     let is_enforced = conf::enforces_verification(request);
     let overridden = state.and_then(|state| state.upstream_tls.borrow().verify);
     match overridden {
-        // A request may have asked before it was redirected to this location.
+        // The request may have turned verification off before it was redirected to this location.
         Some(false) if is_enforced => Err(VerificationEnforced),
         Some(verify) => Ok(verify),
         None => Ok(is_enforced || conf_copy::configured_verify(upstream, state)),
     }
 }
 
-/// Makes the service be verified, or not, as the request says.
+/// Turns verification of the service on or off, as the request says.
 pub fn set(handshake: Handshake<'_>, state: &RequestState) -> Result<(), VerifyError> {
     let Handshake { ssl, request, upstream, .. } = handshake;
-    // By what nginx follows now, which a former attempt may have changed.
+    // Test what nginx follows now, which an earlier attempt may have changed.
     let has_name = upstream.verifies() || upstream.sends_server_name();
     let verify = is_wanted(request, upstream, Some(state))?;
 
@@ -82,7 +83,7 @@ pub fn set(handshake: Handshake<'_>, state: &RequestState) -> Result<(), VerifyE
         return Ok(());
     }
     if !has_name {
-        // nginx has had no reason yet to evaluate the name.
+        // Without either, nginx has not evaluated the name.
         let name = match upstream.configured_ssl_name(request) {
             Some(name) => name?,
             None => upstream.ssl_name(),
@@ -91,16 +92,16 @@ pub fn set(handshake: Handshake<'_>, state: &RequestState) -> Result<(), VerifyE
     }
     upstream.set_ssl_name(host_of(upstream.ssl_name()));
     state.leaf_accepted.set(false);
-    // SAFETY: `verify_callback` calls the one of the context.
+    // SAFETY: `verify_callback` calls the context's verify callback.
     unsafe { ssl::verify_peer(ssl, verify_callback) };
     Ok(())
 }
 
-/// OpenSSL calls for each error that it finds in the service's certificates, and then for each of
-/// them that is good, the service's own last.
+/// Called by OpenSSL for each error found in the service's chain, and then for each certificate
+/// that is good, the service's own certificate last.
 extern "C" fn verify_callback(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int {
     guard("upstream verification", process_log(), 0, || {
-        // SAFETY: OpenSSL calls with a verification that is under way.
+        // SAFETY: OpenSSL calls its verify callback with the valid context of a verification.
         let Some(verification) = (unsafe { Verification::from_ptr(context) }) else {
             return 0;
         };
@@ -109,14 +110,15 @@ extern "C" fn verify_callback(preverified: c_int, context: *mut X509_STORE_CTX) 
             Found::Lost => return 0,
             Found::Good | Found::Bad => {}
         }
-        // What nginx has for this goes on after an error, so that the last of them is reported.
+        // nginx's own callback continues after an error, so that the last error is reported.
         let goes_on = ssl::context_verify_callback(verification.ssl)
             .map_or(preverified, |previous| previous(preverified, context));
         decide(&verification, preverified == 1, goes_on == 1).into()
     })
 }
 
-/// Whether the handshake may go on: `is_good` is OpenSSL's verdict on what it looks at.
+/// Returns whether the handshake may continue: `is_good` is OpenSSL's verdict on the current
+/// certificate, and `goes_on` that of nginx's callback.
 fn decide(verification: &Verification<'_>, is_good: bool, goes_on: bool) -> bool {
     let Some(handshake) = Handshake::of(verification.ssl) else {
         return false;
@@ -125,7 +127,7 @@ fn decide(verification: &Verification<'_>, is_good: bool, goes_on: bool) -> bool
         return false;
     };
     let is_last = is_good && verification.is_at_leaf();
-    // What is found after the last certificate was accepted ends it at once.
+    // An error found after the leaf was accepted ends the handshake at once.
     let is_late = !is_good && state.leaf_accepted.get();
     if goes_on && !is_last && !is_late {
         return true;
@@ -145,7 +147,7 @@ fn decide(verification: &Verification<'_>, is_good: bool, goes_on: bool) -> bool
     }
 }
 
-/// Why the service is rejected, if it is.
+/// Returns why the service is rejected, if it is.
 fn rejection(
     verification: &Verification<'_>,
     upstream: Upstream<'_>,
@@ -171,10 +173,11 @@ fn rejection(
     missing
 }
 
-/// The service failed.
+/// The service was rejected.
 pub struct Rejected;
 
-/// Whether the service of a handshake that is to be verified is good, by whoever has judged it.
+/// Checks the verification result of the service in a handshake that verifies it, whoever has set
+/// that result.
 pub fn check_verdict(handshake: Handshake<'_>, state: &RequestState) -> Result<(), Rejected> {
     let result = handshake.ssl.verify_result();
     if !handshake.upstream.verifies() || result == X509VerifyResult::OK {
@@ -184,24 +187,24 @@ pub fn check_verdict(handshake: Handshake<'_>, state: &RequestState) -> Result<(
     Err(Rejected)
 }
 
-/// As nginx says it.
+/// Formats a verification error as nginx does.
 fn verify_error(error: X509VerifyResult) -> String {
     format!("upstream SSL certificate verify error: ({}:{})", error.as_raw(), error.error_string())
 }
 
-/// Ends a handshake whose service was rejected, with this one line in the log. nginx tries the next
-/// peer, as it does after its own verification.
+/// Ends a handshake whose service was rejected, with `reason` as its only log line. nginx tries the
+/// next peer, as it does after its own verification.
 fn reject(handshake: Handshake<'_>, state: &RequestState, reason: &str) {
     handshake.connection.log().error(format_args!("{reason}"));
     state.handshake_refused.set(true);
 
-    // Otherwise nginx would report OpenSSL's "certificate verify failed" as well.
+    // Otherwise nginx would also log OpenSSL's "certificate verify failed".
     handshake.tls.set_handshake_rejected();
     handshake.connection.demote_errors();
 }
 
-/// Checks the names that a request requires the service's certificate to carry: those of a session
-/// that was resumed, and of a service that is not verified otherwise.
+/// Checks that the service's certificate carries the names that the request requires. The verify
+/// callback does not do so for a resumed session, or for a service that is not verified otherwise.
 pub fn check_names(handshake: Handshake<'_>, state: &RequestState) {
     let Handshake { ssl, connection, request, upstream, .. } = handshake;
     let certificate = ssl.peer_certificate();
@@ -211,14 +214,15 @@ pub fn check_names(handshake: Handshake<'_>, state: &RequestState) {
     };
     connection.log().error(format_args!("{reason}"));
 
-    // nginx looks at the result next, and closes the connection; it must not be told to skip that.
+    // nginx checks the verification result next, and closes the connection: make sure that it does.
     ssl::set_verify_result(ssl, X509VerifyResult::APPLICATION_VERIFICATION);
     if conf_copy::set_verify(upstream, state, request.pool(), true).is_err() {
         ssl::shut_down(ssl);
     }
 }
 
-/// What is wrong with `certificate`, if it carries none of the names of a list in `settings`.
+/// Returns what is wrong with `certificate` if it carries none of the names of a list in
+/// `settings`.
 fn missing_names(certificate: Option<&X509Ref>, settings: &UpstreamTls) -> Option<String> {
     let UpstreamTls { dns_names, uris, .. } = settings;
     if dns_names.is_none() && uris.is_none() {
@@ -228,7 +232,8 @@ fn missing_names(certificate: Option<&X509Ref>, settings: &UpstreamTls) -> Optio
         !certificate.is_some_and(|certificate| names.carried_by(certificate))
     };
     let missing = [dns_names, uris].into_iter().flatten().find(is_missing);
-    // A malformed extension leaves errors behind, which nginx would take for those of a later call.
+    // A malformed extension leaves errors in OpenSSL's queue, which nginx would attribute to a
+    // later call.
     drop(ErrorStack::get());
     missing.map(|missing| {
         format!(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! How the identity of an upstream connection is found: the one that a handshake has, and the one
-//! that it would have, by which an idle connection is chosen.
+//! How the identity of an upstream connection is determined: the identity of a handshake that is
+//! about to begin, and the one that a request would need, by which an idle connection is chosen.
 
 use std::net::Ipv4Addr;
 
@@ -17,9 +17,10 @@ use crate::upstream::identity::{Identity, IdentityDigest};
 use crate::upstream::settings::request_state::RequestState;
 use crate::upstream::settings::tls::{UpstreamTls, host_of, without_port};
 
-/// The identity of the handshake of `ssl`, which has all of its settings, and is about to begin.
+/// Returns the identity of the handshake of `ssl`, which has all of its settings and is about to
+/// begin.
 ///
-/// `None` if it can't be known, see [`identity`].
+/// Returns `None` if the identity can't be known, see [`identity`].
 pub fn of_handshake(
     ssl: &SslRef,
     request: Request<'_>,
@@ -34,9 +35,9 @@ pub fn of_handshake(
     identity(request, upstream, state, verify, names)
 }
 
-/// The identity that a handshake for `request` would have.
+/// Returns the identity that a handshake for `request` would have.
 ///
-/// `None` if it can't be known, see [`identity`].
+/// Returns `None` if the identity can't be known, see [`identity`].
 pub fn expected(
     request: Request<'_>,
     upstream: Upstream<'_>,
@@ -50,7 +51,7 @@ pub fn expected(
             Some(name) => name.ok()?,
             None => upstream.ssl_name(),
         };
-        // As nginx sends it, and as it is verified.
+        // The names as nginx sends them (SNI) and as the certificate is verified for them.
         let sent = without_port(name);
         names.server_name = (upstream.sends_server_name() && is_server_name(sent)).then_some(sent);
         names.verified_name = verify.then(|| host_of(name));
@@ -65,10 +66,11 @@ struct Names<'a> {
     verified_name: Option<&'a [u8]>,
 }
 
-/// `None` where the context is not one that we know, where the certificate is a location's that
-/// depends on the request (`proxy_ssl_certificate` with variables, or Lua code in the handshake),
-/// where Lua code judges the service, and where a store can't be read: such a connection serves no
-/// other request.
+/// Returns the digest of the identity, or `None` if the connection must serve no other request:
+/// where the TLS context is not one that this module has hooked; where the location's certificate
+/// depends on the request (`proxy_ssl_certificate` with variables, or
+/// `proxy_ssl_certificate_by_lua*`); where Lua code verifies the service
+/// (`proxy_ssl_verify_by_lua*`); where the trusted store can't be read.
 fn identity(
     request: Request<'_>,
     upstream: Upstream<'_>,
@@ -81,7 +83,7 @@ fn identity(
     let settings = state.map(|state| state.upstream_tls.borrow());
     let UpstreamTls {
         client_certificate,
-        // What it amounts to is in `verify`.
+        // Superseded by the argument `verify`, the effective value.
         verify: _,
         verify_depth,
         trusted_store,
@@ -117,7 +119,8 @@ fn identity(
     Some(identity.digest())
 }
 
-/// Whether nginx sends `name` to the peer: not if it is a literal address (RFC 6066, section 3).
+/// Returns whether nginx sends `name` as SNI: it does not if `name` is a literal address (RFC 6066,
+/// section 3).
 fn is_server_name(name: &[u8]) -> bool {
     !name.is_empty()
         && name[0] != b'['

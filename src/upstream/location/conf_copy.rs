@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! A copy of the location's configuration that one request follows, with settings of its own.
+//! A copy of a location's configuration with settings of its own, for one request.
 
 #![allow(unsafe_code, reason = "nginx follows a raw pointer")]
 
@@ -16,15 +16,15 @@ use crate::nginx::upstream::Upstream;
 use crate::nginx::version;
 use crate::upstream::settings::request_state::RequestState;
 
-/// That an upstream follows a copy of its location's configuration.
+/// Notes that an upstream follows a copy of its location's configuration.
 #[derive(Clone, Copy)]
 pub struct ConfCopy {
-    /// Which upstream: after a redirect, a request has another.
+    /// The upstream the copy belongs to: after a redirect, a request has another one.
     upstream: *mut ngx_http_upstream_t,
     own: NonNull<ngx_http_upstream_conf_t>,
-    /// What it is a copy of.
+    /// The location's configuration, of which `own` is a copy.
     shared: NonNull<ngx_http_upstream_conf_t>,
-    /// `proxy_ssl_verify` as the location has it.
+    /// The location's own `proxy_ssl_verify`.
     configured_verify: bool,
 }
 
@@ -32,14 +32,14 @@ fn of(upstream: Upstream<'_>, state: &RequestState) -> Option<ConfCopy> {
     state.conf_copy.get().filter(|own| own.upstream == upstream.as_ptr())
 }
 
-/// `proxy_ssl_verify` as the location of `upstream` has it.
+/// Returns `proxy_ssl_verify` as the location of `upstream` has it, whatever the request overrides.
 pub fn configured_verify(upstream: Upstream<'_>, state: Option<&RequestState>) -> bool {
     state
         .and_then(|state| of(upstream, state))
         .map_or_else(|| upstream.verifies(), |own| own.configured_verify)
 }
 
-/// The configuration of the location of `upstream`, which others follow too.
+/// Returns the configuration of the location of `upstream`, which its other requests follow too.
 pub fn shared(
     upstream: Upstream<'_>,
     state: Option<&RequestState>,
@@ -49,10 +49,11 @@ pub fn shared(
         .map_or_else(|| upstream.configuration(), |own| own.shared)
 }
 
-/// Makes `upstream` follow `own`, a copy of what it follows, which is one that nobody else follows.
+/// Makes `upstream` follow `own`, a copy of its current configuration that no other request
+/// follows.
 ///
 /// # Safety
-/// `own` must live as long as the request.
+/// `own` must be valid for the life of the request.
 pub unsafe fn adopt(
     upstream: Upstream<'_>,
     state: &RequestState,
@@ -60,22 +61,23 @@ pub unsafe fn adopt(
 ) {
     let configured_verify = configured_verify(upstream, Some(state));
     let shared = shared(upstream, Some(state));
-    // SAFETY: by contract.
+    // SAFETY: `own` is valid for the life of the request, as this function's caller ensures.
     unsafe { upstream.set_configuration(own) };
     let upstream = upstream.as_ptr();
     state.conf_copy.set(Some(ConfCopy { upstream, own, shared, configured_verify }));
 }
 
-/// Runs `body` with the values of the one configuration in the place of those of the other.
+/// Runs `body` with the values of `own` in the memory of `shared`, and the other way round.
 ///
 /// # Safety
-/// Both must be valid. `body` must let nothing of another request be done.
+/// Both must be valid and must not be borrowed. `body` must not process any other request.
 pub unsafe fn in_place<T>(
     shared: NonNull<ngx_http_upstream_conf_t>,
     own: NonNull<ngx_http_upstream_conf_t>,
     body: impl FnOnce() -> T,
 ) -> T {
-    // SAFETY: by contract; nginx handles one request at a time.
+    // SAFETY: both are valid and not borrowed, as this function's caller ensures. nginx processes
+    // one request at a time, so no other request sees the swapped values.
     unsafe {
         ptr::swap(shared.as_ptr(), own.as_ptr());
         let result = body();
@@ -85,20 +87,21 @@ pub unsafe fn in_place<T>(
 }
 
 thread_local! {
-    /// A configuration at an address that is no location's.
+    /// Memory for a configuration at an address that no location uses.
     static SCRATCH_CONF: UnsafeCell<MaybeUninit<ngx_http_upstream_conf_t>> =
         const { UnsafeCell::new(MaybeUninit::uninit()) };
 }
 
-/// Runs `choose`, in which a peer is chosen for `upstream`, and nginx may find an idle connection
-/// that its location may use (`keepalive ... local`, which is the default since nginx 1.29.7). It
-/// knows the location by the address of its configuration.
+/// Runs `choose`, in which a peer is chosen for `upstream` and nginx may find an idle connection
+/// kept for its location (`keepalive ... local`, the default since nginx 1.29.7).
 ///
-/// So a request that follows a copy has the values of that at the address of the location's; and
-/// one with settings for its connection at another, because it could only close what it is given.
+/// nginx matches idle connections by configuration address. With a plain copy, swap its values into
+/// the location's own address; with TLS settings, use the scratch address so that none match: the
+/// module could only close such a connection.
 ///
 /// # Safety
-/// `choose` must do nothing but that. `shared` must be the configuration of the location.
+/// `choose` must do nothing but choose a peer for `upstream`. `shared` must be the configuration of
+/// its location.
 pub unsafe fn while_choosing<T>(
     request: Request<'_>,
     upstream: Upstream<'_>,
@@ -111,11 +114,12 @@ pub unsafe fn while_choosing<T>(
     let followed = upstream.configuration();
     if matches!(RequestState::with_upstream_tls(request), Ok(Some(_))) {
         let nowhere = SCRATCH_CONF.with(|nowhere| {
-            // SAFETY: what is in a cell is not NULL.
+            // SAFETY: the address of a thread-local's content is not NULL.
             unsafe { NonNull::new_unchecked(nowhere.get().cast()) }
         });
-        // SAFETY: `followed` and `nowhere` are valid, and not the same. Nobody else uses `nowhere`
-        // before `choose` has returned.
+        // SAFETY: `followed` and `shared` are valid: nginx and this module keep configurations at
+        // least as long as the request. `nowhere` is neither of them, and is not used by anything
+        // else until `choose` has returned.
         return unsafe { at(upstream, followed, nowhere, shared, choose) };
     }
     let own = RequestState::find(request)
@@ -124,11 +128,12 @@ pub unsafe fn while_choosing<T>(
     let Some(ConfCopy { own, shared, .. }) = own else {
         return choose();
     };
-    // SAFETY: both live as long as the request.
+    // SAFETY: the copy is in the request's pool, and the location's configuration outlives the
+    // request. `choose` only chooses a peer, so it processes no other request.
     unsafe {
         upstream.set_configuration(shared);
         let result = in_place(shared, own, choose);
-        // If not, the Lua module has made a copy of it, for `balancer.set_timeouts`.
+        // Otherwise the Lua module has made its own copy, for `balancer.set_timeouts`.
         if upstream.configuration() == shared {
             upstream.set_configuration(own);
         }
@@ -136,10 +141,10 @@ pub unsafe fn while_choosing<T>(
     }
 }
 
-/// Runs `choose` while `upstream` follows a copy of `followed` that is in `place`.
+/// Runs `choose` while `upstream` follows a copy of `followed` placed at `place`.
 ///
 /// # Safety
-/// The configurations must be valid, and `place` be neither of the others.
+/// All configurations must be valid, and `place` must differ from both `followed` and `shared`.
 unsafe fn at<T>(
     upstream: Upstream<'_>,
     followed: NonNull<ngx_http_upstream_conf_t>,
@@ -147,13 +152,15 @@ unsafe fn at<T>(
     shared: NonNull<ngx_http_upstream_conf_t>,
     choose: impl FnOnce() -> T,
 ) -> T {
-    // SAFETY: by contract.
+    // SAFETY: all are valid, and `place` does not overlap with `followed`, as this function's
+    // caller ensures.
     unsafe {
         place.copy_from_nonoverlapping(followed, 1);
         upstream.set_configuration(place);
         let result = choose();
         if upstream.configuration() == place {
-            // The Lua module writes its timeouts where it has made a copy before.
+            // If the Lua module had already made a copy (`followed`), it has written its timeouts
+            // to `place` instead: take them over.
             if followed != shared {
                 followed.copy_from_nonoverlapping(place, 1);
             }
@@ -170,9 +177,9 @@ pub fn set_verify(
     pool: Pool<'_>,
     verify: bool,
 ) -> Result<(), OutOfMemory> {
-    // SAFETY: both configurations live as long as the request. Once there is a copy for this
-    // upstream, what it follows is that copy, or one that the Lua module has made of it for
-    // `balancer.set_timeouts`: nobody else's.
+    // SAFETY: the copy is in the request's pool. Once `upstream` has a copy, it follows that copy
+    // or one that the Lua module made of it for `balancer.set_timeouts`; no other request follows
+    // either.
     unsafe {
         if of(upstream, state).is_none() {
             if verify == upstream.verifies() {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The content handler of a location with a pass directive: the way from the choice of an upstream
+//! The content handler of a location with a pass directive. It wraps nginx's own handler: nginx
+//! offers no other hook between the choice of an upstream and the connection to it.
 
 #![allow(unsafe_code, reason = "nginx calls it")]
-//! to the connection, on which nginx lets nobody else take part.
 
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -30,20 +30,21 @@ use crate::upstream::settings::forwarding::{Forwarding, Timeouts};
 use crate::upstream::settings::request_state::RequestState;
 
 thread_local! {
-    /// The request whose upstream is about to be chosen.
+    /// The request for which nginx is about to evaluate its upstream's address.
     static CHOOSING: Cell<*const ngx_http_request_t> = const { Cell::new(ptr::null()) };
-    /// The request of which we want to know where it is to go, before nginx does.
+    /// The request whose destination this module evaluates before nginx does.
     static ASKING: Cell<*const ngx_http_request_t> = const { Cell::new(ptr::null()) };
-    /// Set if nothing was chosen: why, and what the log of the request was told to write.
+    /// Why the current request has no target, and the level that its log had before it was
+    /// silenced.
     static TARGET_MISSING: Cell<Option<(MissingTarget, LogLevel)>> = const { Cell::new(None) };
 }
 
-/// Whether nginx wants to know where to send `request`, by a variable.
+/// Returns whether nginx is evaluating where to send `request`.
 pub fn is_choosing_upstream(request: Request<'_>) -> bool {
     CHOOSING.get() == request.as_ptr().cast_const() && request.has_incomplete_upstream()
 }
 
-/// Whether the variable is asked for to know where to send `request`, by nginx or by us.
+/// Returns whether nginx or this module is evaluating where to send `request`.
 pub fn is_looked_at(request: Request<'_>) -> bool {
     is_choosing_upstream(request) || ASKING.get() == request.as_ptr().cast_const()
 }
@@ -59,31 +60,34 @@ pub enum MissingTarget {
     OutOfMemory,
 }
 
-/// Makes a request for which nothing was chosen end with 503, and one line in the log. Returns what
-/// no URL can have in the place of a host: nginx would take nothing at all for an empty text.
+/// Makes a request without a target end with 503 and a single log line. Returns a text that is
+/// invalid as the host of any URL: nginx would insert an empty string for a variable without a
+/// value.
 pub fn refuse_missing_target(request: Request<'_>, missing: MissingTarget) -> &'static [u8] {
-    // Otherwise nginx would say what it thinks of the URL. It may ask more than once.
+    // Silence nginx's own error about the invalid URL. nginx may evaluate the variable more than
+    // once: keep the original level.
     if TARGET_MISSING.get().is_none() {
         TARGET_MISSING.set(Some((missing, request.log().silence())));
     }
     b":-"
 }
 
-/// The content handler of a location, for the pass directive with this number: it calls that of the
-/// directive, which begins the request's way to its upstream.
+/// The content handler for the pass directive with this number: calls nginx's handler for that
+/// directive, which starts the upstream request.
 pub unsafe extern "C" fn handle<const DIRECTIVE: usize>(r: *mut ngx_http_request_t) -> ngx_int_t {
     const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 
     guard("content handler", process_log(), FAILED, || {
-        // SAFETY: nginx calls with a valid request, in a location that has this handler. What
-        // nginx's own handler answers with `NGX_DONE` lives until we have returned.
+        // SAFETY: nginx calls a content handler with a valid request, whose location has this
+        // handler. Even if nginx's own handler returns `NGX_DONE`, the request lives until this
+        // handler has returned: nginx drops the reference for it only then.
         unsafe {
             let request = Request::from_ptr(NonNull::new_unchecked(r));
             let Some((pass, handler)) = conf::pass_of(request, DIRECTIVE) else {
                 request.log().error(format_args!("content handler: unknown location"));
                 return FAILED;
             };
-            // nginx chooses nothing then.
+            // The location of the request has no such directive: there is nothing to check.
             let Some(pass) = pass else {
                 return handler(r);
             };
@@ -111,7 +115,7 @@ pub unsafe extern "C" fn handle<const DIRECTIVE: usize>(r: *mut ngx_http_request
     })
 }
 
-/// Why a request is not handed on to nginx.
+/// Why a request is not passed on to nginx.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error("\"$kong_upstream_target\" is not set: {0}")]
@@ -125,7 +129,7 @@ enum Refusal {
 }
 
 impl Refusal {
-    /// Writes the one line, and returns how the request ends.
+    /// Writes the log line, and returns the status the request ends with.
     fn finish(self, request: Request<'_>) -> ngx_int_t {
         let (counter, status) = match self {
             Self::MissingTarget(_) => (Some(Counter::RefusedTarget), NGX_HTTP_SERVICE_UNAVAILABLE),
@@ -141,8 +145,8 @@ impl Refusal {
     }
 }
 
-/// Checks what nobody could later: where the URL of a location has variables, nginx may choose a
-/// peer without a block, and so without asking anybody.
+/// Makes the checks that can't be made later: where the URL of a location has variables, nginx may
+/// choose a peer without an `upstream {}` block, and so without calling this module.
 fn check(request: Request<'_>, pass: &Pass) -> Result<(), Refusal> {
     let location = conf::location_conf_of(request);
     let state = RequestState::find_or_inherit(request)?;
@@ -165,16 +169,18 @@ fn check(request: Request<'_>, pass: &Pass) -> Result<(), Refusal> {
     if !(needs_tls || needs_settings || target.is_some() && !pass.names_target) {
         return Ok(());
     }
-    // A location without variables has a block, and so has one whose variables name one.
+    // A URL without variables always has a block; one with variables has a block only if they name
+    // it.
     let outer = ASKING.replace(request.as_ptr());
     let destination = pass.evaluate(request).transpose();
     ASKING.set(outer);
     let Some(destination) = destination? else {
         return Ok(());
     };
-    // A variable that was evaluated before is not asked again.
+    // If the variable was evaluated before, its cached value was used: compare the destination.
     if let (Some(state), Some(target)) = (state, target) {
-        // SAFETY: a target lives as long as its request.
+        // SAFETY: a target is in the request's pool or in its configuration, so it outlives this
+        // call.
         if destination.is(unsafe { target.as_ref() }) {
             state.target_is_used.set(true);
         }
@@ -186,22 +192,24 @@ fn check(request: Request<'_>, pass: &Pass) -> Result<(), Refusal> {
     Ok(unapplied::check(request, state, destination.uses_tls)?)
 }
 
+/// Calls nginx's own content handler.
+///
 /// # Safety
-/// `handler` must be the handler of the request's location.
+/// `handler` must be nginx's content handler for a pass directive of the request's location.
 unsafe fn choose_upstream(request: Request<'_>, handler: Handler) -> ngx_int_t {
-    // A redirect inside of the handler may come back to here.
+    // A redirect inside the handler may re-enter this function.
     let outer = CHOOSING.replace(request.as_ptr());
-    // SAFETY: as nginx would call it.
+    // SAFETY: `handler` is nginx's handler for this location, called as nginx would call it.
     let status = unsafe { handler(request.as_ptr()) };
     CHOOSING.set(outer);
     status
 }
 
-/// A location's configuration, and what a request has in its place.
+/// A location's configuration, and the request's copy that overrides it.
 ///
-/// nginx reads it as soon as its handler has chosen the upstream, and may have connected when the
-/// handler returns: nobody gets to replace the pointer in between. So the values themselves are
-/// replaced while the handler runs, and are the request's own afterwards.
+/// nginx reads the configuration as soon as its handler has chosen the upstream, and may have
+/// connected before the handler returns: nobody can replace the pointer in between. So the values
+/// are swapped while the handler runs; afterwards the upstream follows the request's copy.
 struct Overridden<'a> {
     request: Request<'a>,
     state: &'a RequestState,
@@ -218,7 +226,8 @@ impl<'a> Overridden<'a> {
         if !forwarding.overrides_location() {
             return Ok(None);
         }
-        // SAFETY: the configuration of a directive's module begins with this type.
+        // SAFETY: the location configuration of a pass directive's module begins with an
+        // `ngx_http_upstream_conf_t`. `own` was just made, so nothing else refers to it.
         unsafe {
             let Some(shared) = request.location_configuration(pass.module) else {
                 return Ok(None);
@@ -231,8 +240,9 @@ impl<'a> Overridden<'a> {
 
     fn while_it_holds(self, body: impl FnOnce() -> ngx_int_t) -> ngx_int_t {
         let Self { request, state, shared, own } = self;
-        // SAFETY: both configurations are valid. nginx handles one request at a time, and has no
-        // other that reads this before we have put back what was there.
+        // SAFETY: both configurations are valid: `shared` outlives the request, `own` is in its
+        // pool. nginx processes one request at a time, so no other request reads the swapped
+        // values.
         unsafe {
             let status = conf_copy::in_place(shared, own, body);
 
@@ -245,11 +255,13 @@ impl<'a> Overridden<'a> {
     }
 }
 
+/// Writes the request's retries and timeouts into `configuration`.
+///
 /// # Safety
-/// `configuration` must be valid, and nobody else read it.
+/// `configuration` must be valid, and nothing else may refer to it.
 unsafe fn set(configuration: NonNull<ngx_http_upstream_conf_t>, forwarding: Forwarding) {
     let Forwarding { target: _, tries, timeouts } = forwarding;
-    // SAFETY: by contract.
+    // SAFETY: `configuration` is valid and not shared, as this function's caller ensures.
     let configuration = unsafe { &mut *configuration.as_ptr() };
     if let Some(tries) = tries {
         configuration.next_upstream_tries = tries;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! `kong_tls_certificate_verify`: that no service goes without verification.
+//! `kong_tls_certificate_verify`: enforces the verification of services.
 
 use std::cell::OnceCell;
 
@@ -8,21 +8,21 @@ use crate::nginx::configuration::Place;
 use crate::upstream::location::pass::Pass;
 use crate::upstream::location::pass_url::Scheme;
 
-/// What the directive says.
+/// The value of the directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enforcement {
     Off,
     On,
-    /// `on`, and no block inside of this one may say `off`.
+    /// `on always`: no nested block may say `off`.
     Always,
 }
 
-/// What a location has of it.
+/// The enforcement for a location.
 #[derive(Default)]
 pub struct LocationEnforcement {
-    /// As it is written, and where.
+    /// The directive as written in this block, and where.
     pub directive: OnceCell<(Enforcement, Place)>,
-    /// With that of the blocks around.
+    /// The value after merging with the enclosing blocks.
     merged: OnceCell<Enforcement>,
 }
 
@@ -39,12 +39,12 @@ impl LocationEnforcement {
         self.merged.get().copied().or(written).unwrap_or(Enforcement::Off)
     }
 
-    /// Whether services are verified, whatever a request asks for.
+    /// Returns whether services are verified, whatever a request asks for.
     pub fn is_enforced(&self) -> bool {
         self.get() != Enforcement::Off
     }
 
-    /// Takes over what the block around the location has.
+    /// Merges the value of the enclosing block.
     pub fn merge(&self, around: &Self) -> Result<(), Violation> {
         let merged = match (around.get(), self.directive.get()) {
             (Enforcement::Always, Some((Enforcement::Off, place))) => {
@@ -63,10 +63,11 @@ impl LocationEnforcement {
         Ok(())
     }
 
-    /// Checks that the service of a location is verified: `pass` is how the location names it, and
-    /// `verifies` what the location has of `proxy_ssl_verify`.
+    /// Checks that the location verifies its service: `pass` is its pass directive, and `verifies`
+    /// its `proxy_ssl_verify`.
     ///
-    /// Where the scheme is known for each request only, so is this: see `RequestState`.
+    /// Where the scheme depends on the request, `RequestState::with_upstream_tls` makes the check
+    /// for each request.
     pub fn check(&self, location: &str, pass: &Pass, verifies: bool) -> Result<(), Violation> {
         if !self.is_enforced() || verifies || pass.scheme != Scheme::Tls {
             return Ok(());

@@ -4,12 +4,12 @@
 
 use std::cell::OnceCell;
 
-/// A flag that a block of the configuration has, and those inside of it that say nothing else.
+/// A flag of a configuration block, inherited by nested blocks that don't set it.
 #[derive(Default)]
 pub struct Inherited {
-    /// As it is written in the block.
+    /// The value written in the block.
     written: OnceCell<bool>,
-    /// With that of the blocks around.
+    /// The value after merging with the enclosing blocks.
     merged: OnceCell<bool>,
 }
 
@@ -18,12 +18,12 @@ pub struct Inherited {
 pub struct Duplicate;
 
 impl Inherited {
-    /// What the block itself says.
+    /// Sets the value written in the block.
     pub fn set(&self, value: bool) -> Result<(), Duplicate> {
         self.written.set(value).map_err(|_| Duplicate)
     }
 
-    /// Takes over what the block around has, if this one says nothing.
+    /// Merges the value of the enclosing block, used if this block sets none.
     pub fn merge(&self, around: &Self) {
         self.merged.get_or_init(|| self.written.get().copied().unwrap_or_else(|| around.is_on()));
     }
@@ -57,7 +57,7 @@ mod tests {
             let (around, inside) = (flag(around), flag(written));
             inside.merge(&around);
             assert_eq!(inside.is_on(), expected);
-            // And so for a block inside of that.
+            // A block nested in that one inherits the same value.
             let innermost = flag(None);
             innermost.merge(&inside);
             assert_eq!(innermost.is_on(), expected);

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! How a location becomes ours: the directives that send its requests to an upstream are read along,
+//! Hooks into locations: intercepts the directives that send their requests to an upstream, and the
+//! handshakes of their TLS contexts.
+//!
+//! nginx does not expose what it makes of a pass directive: whether `proxy_pass https://$name` uses
+//! TLS can't be seen from outside. So this module wraps the pass directives while the configuration
+//! is read, records their arguments, and replaces the content handler that they give to the
+//! location.
 
 #![allow(unsafe_code, reason = "what a module keeps has no type for nginx")]
-//! and its handshakes hooked into.
-//!
-//! What nginx makes of a pass directive it keeps to itself: whether `proxy_pass https://$name` has
-//! TLS is not to be seen from outside. So ours stand before them while the configuration is read,
-//! note what they say, and take the place of the handler that they give to the location.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -37,7 +38,7 @@ use crate::upstream::location::enforcement::Violation;
 use crate::upstream::location::pass::{COUNT, Handler, PASS_DIRECTIVES, Pass};
 use crate::upstream::location::pass_url::{Scheme, has_variable};
 
-/// What takes the place of the handlers of [`PASS_DIRECTIVES`].
+/// The content handlers that replace those of [`PASS_DIRECTIVES`].
 const HANDLERS: [Handler; COUNT] = [
     content::handle::<0>,
     content::handle::<1>,
@@ -68,17 +69,17 @@ impl ReadAlong for PassDirectives {
     }
 }
 
-/// Puts ours before the directives. To be called in *preconfiguration*.
+/// Wraps the pass directives. To be called in *preconfiguration*.
 pub fn preconfiguration(parser: ConfParser<'_>) {
     PassDirectives::wrap(parser);
 }
 
-/// Leaves the directives as they were. To be called in *postconfiguration*.
+/// Restores the pass directives. To be called in *postconfiguration*.
 pub fn postconfiguration(parser: ConfParser<'_>) {
     PassDirectives::restore(parser);
 }
 
-/// Keeps what the directive, which nginx has just read, says of its location.
+/// Records the pass directive that nginx has just read for its location.
 fn note(parser: ConfParser<'_>, number: usize) -> Result<(), CompilationFailed> {
     let directive = &PASS_DIRECTIVES[number];
     let (Some(main_conf), Some(location), Some(core), Some(module)) = (
@@ -109,14 +110,14 @@ fn note(parser: ConfParser<'_>, number: usize) -> Result<(), CompilationFailed> 
 /// What is wrong with a location.
 #[derive(Debug)]
 pub enum InvalidLocation {
-    /// It does not do as it must.
+    /// The location violates `kong_tls_certificate_verify`.
     Violation(Violation),
-    /// It could not be prepared.
+    /// The location could not be prepared.
     Error(LocationError),
 }
 
-/// Completes what we keep for the location that is being merged, checks it, and hooks into its
-/// handshakes. To be called when nginx's own modules have merged theirs.
+/// Completes the module's configuration of the location that is being merged, checks it, and hooks
+/// into its handshakes. To be called after nginx's own modules have merged their configurations.
 pub fn merge_loc_conf(
     parser: ConfParser<'_>,
     around: &LocationConf,
@@ -133,7 +134,8 @@ pub fn merge_loc_conf(
         .map_err(InvalidLocation::Error)
 }
 
-/// Gives the location our handlers, where it has those of nginx, and checks where they lead.
+/// Replaces nginx's content handlers of the location by this module's, and checks that enforced
+/// verification holds for its pass directives.
 fn merge_passes(
     parser: ConfParser<'_>,
     main_conf: &MainConf,
@@ -152,13 +154,13 @@ fn merge_passes(
         let Some(pass) = &passes[number] else {
             continue;
         };
-        // What nginx has given to a `limit_except`.
+        // nginx has copied its own handler into a `limit_except` block.
         if is_same(core.handler(), main_conf.pass_handlers.0[number].get()) {
             core.set_handler(Some(handler));
         }
         if is_same(core.handler(), Some(handler)) {
-            // SAFETY: the module of a pass directive is one of nginx's that send requests to an
-            // upstream.
+            // SAFETY: the configuration of a pass directive's module begins with an
+            // `ngx_http_upstream_conf_t`.
             let upstream = unsafe { parser.upstream_conf(pass.module) };
             let verifies = upstream.is_some_and(|upstream| upstream.ssl_verify == 1);
             let name = String::from_utf8_lossy(core.name());
@@ -172,8 +174,8 @@ fn is_same(one: ngx_http_handler_pt, other: ngx_http_handler_pt) -> bool {
     one.zip(other).is_some_and(|(one, other)| ptr::fn_addr_eq(one, other))
 }
 
-/// A module of nginx that speaks TLS to an upstream. Its configuration for a location begins with
-/// an `ngx_http_upstream_conf_t`; where the rest is, its directives tell.
+/// An nginx module that speaks TLS to an upstream. Its location configuration begins with an
+/// `ngx_http_upstream_conf_t`; the offsets of the other fields come from its directives.
 struct UpstreamModule {
     name: &'static CStr,
     trusted_certificate: &'static str,
@@ -202,14 +204,14 @@ const UPSTREAM_MODULES: &[UpstreamModule] = &[
     },
 ];
 
-/// A location that could not be prepared.
+/// Why a location could not be prepared.
 #[derive(Debug)]
 pub enum LocationError {
-    /// Of the files that it trusts.
+    /// Reading its trusted certificates or revocation lists failed.
     Trust { directive: &'static str, file: PathBuf, error: SslError, has_lists: bool },
-    /// Of its TLS context.
+    /// Hooking into its TLS context failed.
     Context { module: &'static CStr, error: SslError },
-    /// No memory.
+    /// Out of memory.
     OutOfMemory(OutOfMemory),
 }
 
@@ -228,9 +230,9 @@ impl fmt::Display for LocationError {
 }
 
 /// Hooks into the handshakes of the location that is being merged. Where verification is enforced,
-/// files that can't be read are an error of the configuration. nginx calls it for every
-/// location, `if` blocks included, after the modules above have made their TLS contexts: they are
-/// part of nginx, and modules that are loaded come after those.
+/// unreadable files are a configuration error. nginx calls this for every location, including `if`
+/// blocks, after the modules above have made their TLS contexts: they are built into nginx, and
+/// loaded modules come after built-in ones.
 fn hook_handshakes(
     parser: ConfParser<'_>,
     files: &mut TrustedFiles,
@@ -240,7 +242,8 @@ fn hook_handshakes(
         let Some(module) = parser.module(upstream_module.name) else {
             continue;
         };
-        // SAFETY: it is one of nginx's modules that send requests to an upstream.
+        // SAFETY: the location configuration of these modules begins with an
+        // `ngx_http_upstream_conf_t`.
         let Some(upstream) = (unsafe { parser.upstream_conf(module.index()) }) else {
             continue;
         };
@@ -248,8 +251,8 @@ fn hook_handshakes(
             continue;
         };
         if context::is_known(context) {
-            // An `if` block shares the context of the location around it, and since nginx
-            // 1.23.0 all that say nothing of TLS share one.
+            // An `if` block shares the context of its enclosing location. Since nginx 1.23.0, all
+            // locations without TLS directives share one.
             continue;
         }
         let trust = if upstream.ssl_verify == 0 {
@@ -274,17 +277,17 @@ fn hook_handshakes(
     Ok(())
 }
 
-/// Warns of files that can't be read.
+/// Warns about unreadable files.
 fn unreadable(parser: ConfParser<'_>, error: &LocationError) -> Unreadable {
     parser.warning(format_args!("{error}; requests that want the service verified are refused"));
     let has_lists = matches!(error, LocationError::Trust { has_lists: true, .. });
     Unreadable { error: error.to_string(), has_lists }
 }
 
-/// A store made of files, if there are any and they can be read.
+/// The store made of a location's files, `None` if it has none, or why they can't be read.
 type ReadStore = Result<Option<Rc<X509Store>>, LocationError>;
 
-/// What the location with the configuration `upstream` trusts, if that can be read, and its depth.
+/// Returns the store of the location with the configuration `upstream`, and its verification depth.
 fn trust(
     parser: ConfParser<'_>,
     files: &mut TrustedFiles,
@@ -294,9 +297,9 @@ fn trust(
 ) -> Result<(ReadStore, Option<u32>), LocationError> {
     let UpstreamModule { name: _, trusted_certificate, crl, verify_depth } = *upstream_module;
 
-    // SAFETY: a directive of nginx that takes a file has a string at its offset, and this one that
-    // takes a number has an `ngx_uint_t`, in the configuration that `upstream` is the beginning of.
-    // Both are merged.
+    // SAFETY: nginx's file directives have an `ngx_str_t` at their offset, and the depth directive
+    // an `ngx_uint_t`, in the location configuration that begins at `upstream`. Both are already
+    // merged.
     let (named, verify_depth) = unsafe {
         let beginning = ptr::from_ref(upstream);
         let file = |directive: &str| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The directives that send the requests of a location to an upstream: `proxy_pass` and its like.
+//! The directives that send the requests of a location to an upstream: `proxy_pass` and similar.
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -12,21 +12,21 @@ use crate::nginx::configuration::{ModuleIndex, Place};
 use crate::nginx::request::Request;
 use crate::upstream::location::pass_url::{Destination, Scheme, Schemes};
 
-/// A directive of nginx whose module begins its configuration of a location with an
+/// A directive of nginx whose module's location configuration begins with an
 /// `ngx_http_upstream_conf_t`.
 pub struct PassDirective {
-    /// The module that has it.
+    /// The module of the directive.
     pub module: &'static CStr,
     pub name: &'static str,
     pub schemes: Schemes,
-    /// The directive that has a service with TLS verified.
+    /// The directive that turns verification on, for modules that support TLS.
     pub verify: Option<&'static str>,
 }
 
-/// How many there are.
+/// The number of pass directives.
 pub const COUNT: usize = 6;
 
-/// All of them.
+/// All pass directives.
 pub static PASS_DIRECTIVES: [PassDirective; COUNT] = [
     PassDirective {
         module: c"ngx_http_proxy_module",
@@ -66,30 +66,30 @@ pub static PASS_DIRECTIVES: [PassDirective; COUNT] = [
     },
 ];
 
-/// What a location has of these directives.
+/// A pass directive in a location.
 pub struct Pass {
     pub directive: &'static PassDirective,
-    /// As it is written.
+    /// The URL as written.
     pub url: String,
     pub scheme: Scheme,
-    /// Whether it has `$kong_upstream_target` in it.
+    /// Whether the URL contains `$kong_upstream_target`.
     pub names_target: bool,
-    /// Where it has variables, the URL for a request.
+    /// The URL as a complex value, if it has variables.
     pub value: Option<ComplexValue>,
     pub place: Place,
-    /// Where the configuration of the directive's module is.
+    /// The module whose location configuration belongs to the directive.
     pub module: ModuleIndex,
 }
 
 /// A content handler.
 pub type Handler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
 
-/// The content handlers that nginx has for the directives.
+/// nginx's own content handlers for the pass directives.
 #[derive(Default)]
 pub struct Handlers(pub [Cell<Option<Handler>>; COUNT]);
 
 impl Pass {
-    /// Where the request is to go, if that is said by variables.
+    /// Evaluates the URL for `request`, if it has variables.
     pub fn evaluate<'a>(
         &self,
         request: Request<'a>,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The URL of a pass directive (`proxy_pass` and its like), as it is written and as it is for a
+//! The URL of a pass directive (`proxy_pass` and similar), as written and as evaluated for a
 //! request.
 
-/// What ends a scheme.
+/// The end of a scheme.
 const SEPARATOR: &[u8] = b"://";
 
 /// Whether a location speaks TLS to its service.
@@ -11,13 +11,13 @@ const SEPARATOR: &[u8] = b"://";
 pub enum Scheme {
     Tls,
     Plain,
-    /// It depends on the request.
+    /// Depends on the request.
     Variable,
 }
 
 impl Scheme {
-    /// The scheme of `url`, of which `tls` is the one with TLS. A variable may be all of it, or
-    /// begin before it ends.
+    /// Returns the scheme of `url`, where `tls` is the directive's TLS scheme. A variable may be
+    /// the whole URL, or part of the scheme.
     pub fn of(url: &[u8], tls: Option<&str>) -> Self {
         let Some(tls) = tls else {
             return Self::Plain;
@@ -30,16 +30,16 @@ impl Scheme {
     }
 }
 
-/// What the URL of a request says.
+/// The evaluated URL of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Destination<'a> {
     pub uses_tls: bool,
-    /// What is behind the scheme.
+    /// The URL without its scheme.
     pub rest: &'a [u8],
 }
 
 impl<'a> Destination<'a> {
-    /// `schemes` are those of the directive: without TLS, and with.
+    /// Parses `url`, where `schemes` are those of the directive.
     pub fn of(url: &'a [u8], schemes: Schemes) -> Self {
         let behind = |scheme: Option<&str>| {
             let (start, rest) = url.split_at_checked(scheme?.len())?;
@@ -51,7 +51,7 @@ impl<'a> Destination<'a> {
         }
     }
 
-    /// Whether this is where `target` leads: a host, or a host and a port.
+    /// Returns whether the URL leads to `target`: a host, or a host and a port.
     pub fn is(&self, target: &[u8]) -> bool {
         self.rest.split_at_checked(target.len()).is_some_and(|(start, behind)| {
             let is_whole = behind.first().is_none_or(|byte| b"/?".contains(byte));
@@ -60,15 +60,15 @@ impl<'a> Destination<'a> {
     }
 }
 
-/// What the URLs of a directive begin with, if with anything.
+/// The schemes of a directive's URLs, if it has any.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Schemes {
     pub plain: Option<&'static str>,
     pub tls: Option<&'static str>,
 }
 
-/// Whether `text`, of a configuration, has the variable `name` in it: nginx reads names whatever
-/// their case.
+/// Returns whether `text`, of a configuration, contains the variable `name`: nginx compares names
+/// of variables case-insensitively.
 pub fn has_variable(text: &[u8], name: &[u8]) -> bool {
     let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     text.split(|byte| *byte == b'$').skip(1).any(|rest| {

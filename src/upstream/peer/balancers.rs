@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The directives by which an `upstream {}` block gets one of nginx's own balancers, other than the
-//! default.
+//! Detects the directives that give an `upstream {}` block one of nginx's balancers other than the
+//! default one, and `keepalive`.
 
 use crate::conf;
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::directive::{ForeignDirective, Read, ReadAlong};
 use crate::nginx::round_robin;
 
-/// Detect `keepalive` while parsing: since nginx 1.29.7, its defaults make it indistinguishable
-/// afterwards.
+/// The number of `keepalive` in the list below. It is detected while parsing: since nginx 1.29.7
+/// its defaults make it indistinguishable afterwards.
 const KEEPALIVE: usize = 0;
 
 struct Balancers;
@@ -42,12 +42,12 @@ impl ReadAlong for Balancers {
     }
 }
 
-/// Puts ours before the directives. To be called in *preconfiguration*.
+/// Wraps the directives. To be called in *preconfiguration*.
 pub fn preconfiguration(parser: ConfParser<'_>) {
     Balancers::wrap(parser);
 }
 
-/// Leaves the directives as they were. To be called in *postconfiguration*.
+/// Restores the directives. To be called in *postconfiguration*.
 pub fn postconfiguration(parser: ConfParser<'_>) {
     Balancers::restore(parser);
 }

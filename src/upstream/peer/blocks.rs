@@ -5,12 +5,12 @@
 use crate::nginx::upstream_block::{InitPeer, UpstreamBlock};
 use crate::upstream::settings::forwarding::UpstreamNames;
 
-/// The blocks.
+/// The `upstream {}` blocks of a configuration, including those that nginx makes implicitly.
 #[derive(Default)]
 pub struct Blocks {
-    /// How each begins to choose a peer, in ascending order of the blocks.
+    /// The original `peer.init` function of each block, sorted by block.
     balancers: Vec<(UpstreamBlock, InitPeer)>,
-    /// Of those that are written in the configuration; nginx makes more of them.
+    /// The names of the blocks written in the configuration, without nginx's implicit ones.
     pub names: UpstreamNames,
 }
 
@@ -20,7 +20,7 @@ impl Blocks {
         Self { balancers, names }
     }
 
-    /// How `block` begins to choose a peer.
+    /// Returns the original `peer.init` function of `block`.
     pub fn balancer(&self, block: UpstreamBlock) -> Option<InitPeer> {
         let balancers = &self.balancers;
         let index = balancers.binary_search_by_key(&block, |(block, _)| *block).ok()?;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! The choice of a peer.
+//!
+//! In every `upstream {}` block, a request gets only idle connections of its own identity, and its
+//! own connection is kept under that identity: nginx keeps idle connections by address alone.
 
 #![allow(unsafe_code, reason = "what nginx follows are raw pointers")]
-//!
-//! Around it, in every `upstream {}` block, a request gets the idle connections of its identity and
-//! no others, and leaves its own where it belongs: nginx keeps idle connections by address alone.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
@@ -41,7 +41,7 @@ use crate::upstream::peer::unapplied::{self, Unapplied};
 use crate::upstream::settings::forwarding::UpstreamNames;
 use crate::upstream::settings::request_state::RequestState;
 
-/// Takes part in the choice of a peer in every `upstream {}` block, and in those that nginx makes of a
+/// Wraps `peer.init` of every `upstream {}` block, including those that nginx makes for a
 /// `proxy_pass` with an address. To be called in *postconfiguration*, when the blocks have their
 /// balancers.
 pub fn postconfiguration(parser: ConfParser<'_>) -> Blocks {
@@ -53,25 +53,26 @@ pub fn postconfiguration(parser: ConfParser<'_>) -> Blocks {
     Blocks::new(balancers, names)
 }
 
-/// The choice of a peer for one request: what nginx or another module had set, and for whom.
+/// The choice of a peer for one request: the functions that nginx or another module had set, and
+/// the module's state about the request's attempts.
 ///
-/// Lives in the pool of the request.
+/// Lives in the request's pool.
 pub struct PeerChoice {
     original: Original,
     request: NonNull<ngx_http_request_t>,
-    /// `None` where nginx has made the choice for this request alone: of an address in a variable.
+    /// `None` if nginx made the choice for this request alone, from an address in a variable.
     block: Option<UpstreamBlock>,
-    /// That of the location, whatever the request follows.
+    /// The configuration of the location, even while the request follows a copy.
     configuration: NonNull<ngx_http_upstream_conf_t>,
     /// Whether Lua code chose the current peer.
     is_lua_balanced: Cell<bool>,
-    /// What became of the last connection, once nginx has let go of it.
+    /// The outcome of the last connection, once nginx has released it.
     outcome: RefCell<Option<Outcome>>,
-    /// The attempt that is to be made once more.
+    /// The attempt that is to be repeated.
     once_more: Cell<Option<Attempt>>,
-    /// Whether the current attempt is one that is made once more.
+    /// Whether the current attempt is a repeated one.
     is_once_more: Cell<bool>,
-    /// Whether the request was refused when its peer was chosen.
+    /// Whether the module refused the request when its peer was chosen.
     is_refused: Cell<bool>,
 }
 
@@ -79,7 +80,7 @@ pub struct PeerChoice {
 #[derive(Clone, Copy)]
 struct Attempt {
     chosen: Chosen,
-    /// What the request follows.
+    /// The configuration that the upstream followed.
     configuration: NonNull<ngx_http_upstream_conf_t>,
 }
 
@@ -91,8 +92,9 @@ impl InitUpstream for PeerChoice {
         };
         let original = conf::blocks(request).and_then(|known| known.balancer(block));
         original.ok_or_else(|| failed(&"unknown block"))?.call(request, block)?;
-        // Also without TLS: a balancer in Lua may turn it on (`set_upstream_tls`), and what
-        // follows a configuration of its own is to be kept by that of its location.
+        // Wrap connections without TLS too: a balancer in Lua may turn TLS on (`set_upstream_tls`),
+        // and nginx is to keep idle connections under the location's configuration even if the
+        // request follows a copy.
         adopt(request)
             .and_then(|()| match request.upstream() {
                 Some(upstream) => take_part(request, upstream, Some(block)).map(|_| ()),
@@ -102,8 +104,8 @@ impl InitUpstream for PeerChoice {
     }
 }
 
-/// Gives a clone the settings of its parent before either is redirected, and is no longer known for
-/// what it is.
+/// Gives a cloned subrequest the settings of its parent before either is redirected: afterwards,
+/// the clone can't be recognised as one.
 fn adopt(request: Request<'_>) -> Result<(), OutOfMemory> {
     RequestState::find_or_inherit(request).map(|_| ())
 }
@@ -128,8 +130,8 @@ fn take_part<'a>(
 }
 
 impl PeerChoice {
-    /// The choice of a peer for `upstream`, in which we take part from now on where nobody has made
-    /// us: it is no block's.
+    /// Returns the choice of a peer for `upstream`. If no block has chosen the peer, the choice was
+    /// not wrapped so far: wraps it now.
     pub fn of_handshake<'a>(
         request: Request<'a>,
         upstream: Upstream<'a>,
@@ -137,36 +139,36 @@ impl PeerChoice {
         Self::of(upstream).map_or_else(|| take_part(request, upstream, None), Ok)
     }
 
-    /// Whether Lua code (`balancer_by_lua*`) chose the current peer.
+    /// Returns whether Lua code (`balancer_by_lua*`) chose the current peer.
     pub fn is_lua_balanced(&self) -> bool {
         self.is_lua_balanced.get()
     }
 
-    /// Whether the current attempt was made before, and its handshake has failed after it had
-    /// offered a session.
+    /// Returns whether the current attempt repeats one whose handshake failed after it offered a
+    /// session.
     pub fn is_once_more(&self) -> bool {
         self.is_once_more.get()
     }
 
-    /// What the block has of `kong_tls_keepalive`.
+    /// Returns the idle connections of the block, if it has `kong_tls_keepalive`.
     pub fn keepalive(&self) -> Option<&Keepalive> {
         self.block.and_then(conf::keepalive)
     }
 
-    /// Whether the block has `keepalive`. Without it, nginx has idle connections all the same since
-    /// 1.29.7, by address and location: that is not enough where `kong_tls_keepalive` is to keep
-    /// all.
+    /// Returns whether the block has `keepalive`. Since 1.29.7 nginx keeps idle connections by
+    /// address and location even without it. That must not happen where `kong_tls_keepalive` is to
+    /// keep all of them.
     fn has_nginx_keepalive(&self) -> bool {
         self.block.is_some_and(conf::has_nginx_keepalive)
     }
 
-    /// Gives `f` what became of the last connection that nginx has let go of.
+    /// Calls `f` with the outcome of the last connection that nginx has released.
     pub fn with_outcome<T>(&self, f: impl FnOnce(Option<&Outcome>) -> T) -> T {
         f(self.outcome.borrow().as_ref())
     }
 
     fn request(&self) -> Request<'_> {
-        // SAFETY: the request outlives its choice of a peer.
+        // SAFETY: the request outlives its choice of a peer: both live in the request's pool.
         unsafe { Request::from_ptr(self.request) }
     }
 }
@@ -185,7 +187,7 @@ impl PeerChooser for PeerChoice {
             return Found::Peer;
         }
         // A balancer in Lua runs here, and may override settings.
-        // SAFETY: a peer is chosen, and nothing else; the configuration is that of the location.
+        // SAFETY: `original` only chooses a peer for `upstream`; `configuration` is the location's.
         let found = unsafe {
             conf_copy::while_choosing(self.request(), upstream, self.configuration, original)
         };
@@ -198,11 +200,12 @@ impl PeerChooser for PeerChoice {
     }
 }
 
-/// Makes an attempt that was not released once more.
+/// Starts a repeated attempt, at the peer that was not released after the first one.
 fn begin_once_more(choice: &PeerChoice, upstream: Upstream<'_>, attempt: Attempt) {
     let Attempt { chosen, configuration } = attempt;
-    // SAFETY: the attempt was made for this upstream, and whoever has chosen its peer knows of no
-    // other.
+    // SAFETY: the attempt was made at the peer that this upstream's balancer chose last, and the
+    // balancer was not told of its release. `configuration` was valid for the first attempt, so it
+    // is for the life of the request.
     unsafe {
         upstream.peer().choose_again(chosen);
         upstream.set_configuration(configuration);
@@ -210,7 +213,7 @@ fn begin_once_more(choice: &PeerChoice, upstream: Upstream<'_>, attempt: Attempt
     upstream.forget_former_attempt(choice.request());
 }
 
-/// Looks for a connection to the peer that the balancer has `found`.
+/// Looks for an idle connection to the peer that the balancer has chosen.
 fn choose(choice: &PeerChoice, upstream: Upstream<'_>, found: Found) -> Found {
     let request = choice.request();
     let Ok(state) = RequestState::with_upstream_tls(request) else {
@@ -240,7 +243,7 @@ fn choose(choice: &PeerChoice, upstream: Upstream<'_>, found: Found) -> Found {
     }
 }
 
-/// Looks for an idle connection of the identity of the request.
+/// Looks for an idle connection of the request's identity in `kong_tls_keepalive`.
 fn find_own(
     choice: &PeerChoice,
     upstream: Upstream<'_>,
@@ -261,8 +264,8 @@ fn find_own(
     Found::Peer
 }
 
-/// Whether what `request` has asked for can be applied to the peer that was chosen; `tls` is its
-/// state if it has settings for TLS, or what is as good as one.
+/// Checks that the settings of `request` can be applied to the chosen peer. `tls` is its state if
+/// it has TLS settings, or if enforced verification counts as one.
 fn check_settings(
     request: Request<'_>,
     upstream: Upstream<'_>,
@@ -275,9 +278,9 @@ fn check_settings(
     unapplied::check(request, RequestState::find(request), uses_tls)
 }
 
-/// Whether the idle connection that `upstream` was given, from a cache that knows addresses only,
-/// must not serve `request`: that takes one which the request would have made as it was made.
-/// Without settings, and where nobody asks for more, it is nginx's own affair.
+/// Returns whether `request` must not use the idle connection that nginx found, by address alone:
+/// with TLS settings, enforced verification or Lua code in the handshake, the connection must have
+/// been made under the request's identity. Other requests use whatever nginx finds.
 fn is_foreign(
     request: Request<'_>,
     upstream: Upstream<'_>,
@@ -300,8 +303,8 @@ fn is_foreign(
     }
 }
 
-/// Deals with an idle connection from a cache that knows addresses only: it was made with the
-/// settings of a location, and not for the request that is to get it.
+/// Removes from `upstream` an idle connection that nginx found by address alone: keeps it in
+/// `kong_tls_keepalive` for requests of its identity, or else closes it.
 fn put_aside(choice: &PeerChoice, upstream: Upstream<'_>) {
     let peer = upstream.peer();
     if let Some(keepalive) = choice.keepalive() {
@@ -309,12 +312,14 @@ fn put_aside(choice: &PeerChoice, upstream: Upstream<'_>) {
     }
     if let Some(connection) = peer.take_connection() {
         counters::count(Counter::IdleConnectionClosed);
-        // SAFETY: nobody else has it, now that it was taken from its cache.
+        // SAFETY: nothing else refers to the connection: it was taken out of nginx's cache and of
+        // the peer.
         unsafe { close_upstream_connection(connection.as_ptr()) };
     }
 }
 
-/// Releases a peer: keeps the connection where it belongs, and has `original` do the rest.
+/// Releases a peer: keeps its connection in `kong_tls_keepalive` if possible, and calls `original`
+/// for the rest.
 fn release(
     choice: &PeerChoice,
     upstream: Upstream<'_>,
@@ -327,7 +332,8 @@ fn release(
             && upstream.request_body_sent()
             && !state.has_failed()
     });
-    // nginx 1.27.3 and later: what the resolver has removed meanwhile goes with its last request.
+    // Read it before the release: since nginx 1.27.3, releasing the last request of a peer that the
+    // resolver has removed frees the address.
     let address = keepalive.and_then(|_| upstream.peer().address());
     let keep = |keepalive: &Keepalive| {
         guard("upstream peer release", process_log(), (), || {
@@ -352,7 +358,7 @@ fn release(
         Ending::AsNginxHasIt => state,
         Ending::OfRequest { .. } => {
             if choice.is_refused.get() && upstream.peer().is_cached() {
-                // It has not been used, and is for the next.
+                // The connection has not been used: leave it for the next request.
                 upstream.keep_alive();
                 upstream.set_request_body_sent();
             }
@@ -360,7 +366,8 @@ fn release(
             state.forgiven()
         }
     };
-    // What `kong_tls_keepalive` declines where it is alone, nobody else is to keep.
+    // Without nginx's `keepalive`, a connection that `kong_tls_keepalive` declines must not be kept
+    // by nginx.
     let is_alone = choice.keepalive().is_some() && !choice.has_nginx_keepalive();
     let (first, last) = if is_alone { (keepalive, None) } else { (None, keepalive) };
     first.inspect(|keepalive| keep(keepalive));
@@ -368,8 +375,9 @@ fn release(
         upstream.do_not_keep_alive();
     }
     let followed = upstream.configuration();
-    // SAFETY: what the request has followed so far is valid for as long as it, and that of the
-    // location is what nginx may note for an idle connection.
+    // SAFETY: the configuration that the request has followed stays valid for the life of the
+    // request, and that of the location outlives it: nginx may record its address for an idle
+    // connection.
     unsafe {
         upstream.set_configuration(choice.configuration);
         original(state);
@@ -382,21 +390,21 @@ fn release(
     }
 }
 
-/// What is to follow from the end of an attempt.
+/// What follows from the end of an attempt.
 #[derive(Clone, Copy)]
 enum Ending {
     AsNginxHasIt,
-    /// It is the request's own doing, and says nothing of the peer. If it is final, no other peer
-    /// is tried.
+    /// The request itself caused the end, which says nothing about the peer. If it is final, no
+    /// other peer is tried.
     OfRequest {
         is_final: bool,
     },
-    /// It is made once more, and nobody is to know of the first.
+    /// The attempt is repeated, and the balancer is not told that the first one ended.
     OnceMore(Attempt),
 }
 
 impl Ending {
-    /// Of an attempt that has not got further than to the choice of its peer.
+    /// Returns the ending of an attempt that ended when its peer was chosen.
     fn of_refusal(choice: &PeerChoice) -> Self {
         if choice.is_refused.get() {
             Self::OfRequest { is_final: true }
@@ -406,16 +414,16 @@ impl Ending {
     }
 }
 
-/// Keeps nginx from taking the attempt for a failure of its peer, or for a proof that it is well
-/// again.
+/// Prevents nginx from counting the attempt as a failure of its peer, or as a proof that a failed
+/// peer has recovered.
 fn forget_attempt(choice: &PeerChoice, upstream: Upstream<'_>) {
     if let Some(block) = choice.block {
         round_robin::forget_attempt(block, upstream.peer(), conf::balancer(block));
     }
 }
 
-/// Notes what became of the connection, and keeps that of a request with settings from where nginx
-/// would look for one.
+/// Records the outcome of the connection, and prevents nginx from keeping the connection of a
+/// request with TLS settings, or with Lua code in its handshake. Returns what is to follow.
 fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: PeerState) -> Ending {
     let overridden = RequestState::with_upstream_tls(choice.request());
     let outcome = outcome(upstream, !matches!(overridden, Ok(None)));
@@ -436,13 +444,15 @@ fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: PeerState)
         Some((connection, UpstreamConnection::of(connection.tls()?.ssl())?))
     });
     if let Some((_, attempted)) = attempted.filter(|_| upstream.has_status()) {
-        // Of TLS 1.3 there may be no other sign; and another request may use the connection.
+        // With TLS 1.3 a response may be the only sign that the peer accepted the session, and the
+        // certificate. Record it: another request may use the connection.
         attempted.note_answered();
     }
     if !state.has_failed() {
         return Ending::AsNginxHasIt;
     }
-    // What the request asked for, other requests go on without: the peer has not failed.
+    // The request's own settings caused this, and other requests don't have them: the peer has not
+    // failed.
     let has_settings = matches!(overridden, Ok(Some(_)));
     if let Ok(Some(state)) = overridden {
         if state.handshake_refused.take() {
@@ -468,7 +478,7 @@ fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: PeerState)
             ));
             return Ending::OnceMore(attempt);
         }
-        // A full handshake will tell.
+        // The next attempt, with a full handshake, will show whether the peer fails.
         return Ending::OfRequest { is_final: false };
     }
     if has_settings && !is_timed_out && answers_request(connection, attempted, upstream) {
@@ -477,18 +487,18 @@ fn before_release(choice: &PeerChoice, upstream: Upstream<'_>, state: PeerState)
     Ending::AsNginxHasIt
 }
 
-/// Prepares to make the attempt once more, if that can be done without the request, or its client,
-/// being told.
+/// Prepares to repeat the attempt, if neither the request nor its client would notice.
 fn once_more(request: Request<'_>, upstream: Upstream<'_>) -> Option<Attempt> {
     if request.connection().has_error() {
         return None;
     }
-    // What was sent may be sent again where nginx would do so, to another peer.
+    // Repeat a request that was sent only if nginx would send it again to another peer.
     if upstream.request_sent() && !(upstream.goes_on_after_error() && request.may_be_sent_again()) {
         return None;
     }
     let configuration = upstream.configuration();
-    // SAFETY: the configuration is valid. What is made of it lives as long as the request.
+    // SAFETY: the upstream's current configuration is valid. The copy is in the request's pool, and
+    // no other request follows it.
     unsafe {
         let own = request.pool().copy(configuration.as_ref()).ok()?;
         upstream.follow_with_another_attempt(own);
@@ -498,8 +508,9 @@ fn once_more(request: Request<'_>, upstream: Upstream<'_>) -> Option<Attempt> {
     Some(attempt)
 }
 
-/// Whether the service, before it has answered, has given up the connection of a request with
-/// settings because of what it was shown or asked for. It says so by an alert, or not at all.
+/// Returns whether the service closed the connection of a request with settings, before it
+/// answered, because of the certificate or the names presented to it. It says so by a fatal alert,
+/// or not at all.
 fn answers_request(
     connection: Connection<'_>,
     attempted: &UpstreamConnection,
@@ -509,7 +520,7 @@ fn answers_request(
         return false;
     }
     if let Some(tls) = connection.tls().filter(|tls| tls.handshaked()) {
-        // A request that could not be sent any more has not read why.
+        // If sending the request failed, the alert that explains it may not have been read yet.
         if !attempted.has_alert() {
             ssl::look_for_alert(tls.ssl());
         }
@@ -517,7 +528,7 @@ fn answers_request(
     attempted.has_alert() || attempted.awaits_verdict() && !upstream.has_received()
 }
 
-/// What became of the connection of `upstream`, while it has one.
+/// Returns the outcome of the connection of `upstream`, while it has one.
 pub fn outcome(upstream: Upstream<'_>, is_overridden: bool) -> Option<Outcome> {
     let tls = upstream.peer().connection()?.tls()?;
     let mut outcome = Outcome::of(
@@ -530,8 +541,8 @@ pub fn outcome(upstream: Upstream<'_>, is_overridden: bool) -> Option<Outcome> {
     Some(outcome)
 }
 
-/// Whether the connection, of which the handshake was just done, is given up because nginx has
-/// verified the peer, and was not content.
+/// Returns whether nginx gives up a connection whose handshake was just done because the peer
+/// failed nginx's verification.
 fn failed_verification(upstream: Upstream<'_>) -> bool {
     let peer = upstream.peer();
     let Some(tls) = peer.connection().and_then(|connection| connection.tls()) else {

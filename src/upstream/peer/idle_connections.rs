@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Connections that wait for a request of their identity.
+//! Idle connections, by identity and address.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -19,26 +19,26 @@ pub struct IdleKey {
 struct Idle<C> {
     time: u64,
     connection: C,
-    /// Whether it may never be asked for again, as that of a store that a plugin makes for each
-    /// request.
+    /// Whether its identity may never be used again ("passing"), such as that of a store that a
+    /// plugin makes for each request.
     is_passing: bool,
 }
 
-/// Of so many connections, one may be passing.
+/// One in this many connections may be passing.
 const PART_OF_PASSING: usize = 16;
 
 /// The idle connections of one `upstream {}` block, at most `capacity`.
 ///
-/// To take one and to put it back allocates nothing. What looks at all of them happens only where a
-/// connection is closed.
+/// Taking a connection and putting it back allocates nothing. All connections are searched only
+/// where one is closed.
 pub struct IdleConnections<C> {
-    /// Those of a key, the oldest first.
+    /// The connections of each key, the oldest first.
     by_key: HashMap<IdleKey, Vec<Idle<C>>>,
     count: usize,
     /// How many of them are passing.
     passing: usize,
     capacity: NonZeroUsize,
-    /// How many were put in so far: a clock that is good enough to tell the oldest.
+    /// The number of connections put in so far, used as a clock to tell the oldest.
     time: u64,
 }
 
@@ -54,14 +54,14 @@ impl<C: Copy + Eq> IdleConnections<C> {
         Some(idle.connection)
     }
 
-    /// Whether there is one to `peer`, of whatever identity.
+    /// Returns whether there is a connection to `peer`, of any identity.
     pub fn has_peer(&self, peer: &Address) -> bool {
         self.by_key.iter().any(|(key, connections)| key.peer == *peer && !connections.is_empty())
     }
 
-    /// Puts in a connection; the one that makes room for it, if one must, is for the caller to
-    /// close. That is one that is passing, the oldest of them, and else the older of two that are
-    /// chosen at random: see [`crate::bounded`].
+    /// Puts in a connection. If another one must make room, takes that one out and returns it, for
+    /// the caller to close: the oldest passing connection if there is one, or else the older of two
+    /// chosen at random (see [`crate::bounded`]).
     #[must_use]
     pub fn put(&mut self, key: IdleKey, connection: C, is_passing: bool) -> Option<C> {
         self.time += 1;
@@ -87,7 +87,7 @@ impl<C: Copy + Eq> IdleConnections<C> {
         Some(connection)
     }
 
-    /// All but the one that was put in last.
+    /// Returns all connections but the one that was put in last.
     fn others(&self) -> impl Iterator<Item = &Idle<C>> {
         self.by_key.values().flatten().filter(|idle| idle.time != self.time)
     }
@@ -97,7 +97,7 @@ impl<C: Copy + Eq> IdleConnections<C> {
         self.passing -= usize::from(idle.is_passing);
     }
 
-    /// Takes out this connection.
+    /// Takes out `connection`.
     pub fn remove(&mut self, connection: C) {
         for connections in self.by_key.values_mut() {
             let index = connections.iter().position(|idle| idle.connection == connection);
@@ -108,8 +108,9 @@ impl<C: Copy + Eq> IdleConnections<C> {
         }
     }
 
-    /// A key stays when its last connection is taken, which as a rule comes back. Identities come
-    /// and go: at most as many keys stay without a connection as there may be connections.
+    /// Removes keys without connections. A key stays when its last connection is taken, because
+    /// that connection usually comes back. Identities come and go, so keys are cleaned up when
+    /// there are twice as many as there may be connections.
     fn forget_unused_keys(&mut self) {
         if self.by_key.len() > 2 * self.capacity.get() {
             self.by_key.retain(|_, connections| !connections.is_empty());
@@ -230,10 +231,10 @@ mod tests {
         assert_eq!(closed.len(), 100);
         assert_eq!(closed.iter().filter(|connection| **connection < 32).count(), 1);
         assert_eq!((idle.count, idle.passing), (32, 1));
-        // The last one is there, and goes first.
+        // The last one is there, and is evicted first.
         assert_eq!(idle.put(key(0, b"a"), 300, false), Some(199));
         assert_eq!((idle.count, idle.passing), (32, 0));
-        // Where there is room, few of them have it.
+        // With spare capacity, only a few of them are kept.
         let stay: Vec<_> = idle.by_key.values().flatten().map(|idle| idle.connection).collect();
         stay[..10].iter().for_each(|connection| idle.remove(*connection));
         for context in 100..200 {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! `kong_tls_keepalive`: idle connections to the servers of an `upstream {}` block, kept by address
+//! and TLS identity. Its numbers mean the same as those of nginx's `keepalive` and related
+//! directives.
 
 #![allow(unsafe_code, reason = "nginx calls it")]
-//! and TLS identity. What the numbers mean is as for `keepalive` and its directives.
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
@@ -21,23 +22,23 @@ use crate::upstream::handshake::connection::UpstreamConnection;
 use crate::upstream::identity::IdentityDigest;
 use crate::upstream::peer::idle_connections::{IdleConnections, IdleKey};
 
-/// What the directive says.
+/// The parameters of the directive.
 #[derive(Clone, Copy, Debug)]
 pub struct KeepaliveSettings {
-    /// How many connections may be idle.
+    /// The maximum number of idle connections.
     pub connections: NonZeroUsize,
-    /// Milliseconds that a connection may be idle.
+    /// How long a connection may be idle, in milliseconds.
     pub timeout: usize,
     /// How many requests a connection may serve.
     pub requests: usize,
-    /// Milliseconds that a connection may be used for.
+    /// How long a connection may be used, in milliseconds.
     pub time: usize,
 }
 
 /// The idle connections of a block.
 ///
-/// An idle connection has a pointer to this as its data, in the place of a request: it must not
-/// begin with a request's signature, see `Request::from_upstream_connection`.
+/// The `data` of an idle connection points here instead of at a request. So this must not begin
+/// with the signature of a request, see `Request::from_upstream_connection`.
 #[repr(C)]
 pub struct Keepalive {
     no_signature: u32,
@@ -51,13 +52,14 @@ impl Keepalive {
         Self { no_signature: 0, settings, idle }
     }
 
-    /// A connection to the address of `peer` that was made under `identity`.
+    /// Takes an idle connection to the address of `peer` that was made under `identity`.
     pub fn take<'a>(&self, peer: Peer<'a>, identity: IdentityDigest) -> Option<Connection<'a>> {
         let key = IdleKey { identity, peer: peer.address()? };
         let connection = self.idle.borrow_mut().take(&key)?;
         counters::count(Counter::IdleConnectionReused);
 
-        // SAFETY: connections are closed only together with their removal from here.
+        // SAFETY: an idle connection is closed only when it is removed from here, so it is valid;
+        // it was just taken out, so nothing else uses it.
         unsafe {
             let connection = Connection::from_ptr(connection);
             connection.unpark(peer);
@@ -68,15 +70,14 @@ impl Keepalive {
         }
     }
 
-    /// Whether there is a connection to the address of `peer`, of whatever identity.
+    /// Returns whether there is an idle connection to the address of `peer`, of any identity.
     pub fn has_peer(&self, peer: Peer<'_>) -> bool {
         peer.address().is_some_and(|address| self.idle.borrow().has_peer(&address))
     }
 
-    /// Keeps the connection of `peer` to `address`, which nobody needs any more, if another request
-    /// may use it.
+    /// Keeps the connection of `peer` to `address` as idle, if another request may use it.
     ///
-    /// The address is what the peer had before it was released: with it, nginx may free that.
+    /// `address` is the peer's address before the release: the release may free the address.
     pub fn put(&self, peer: Peer<'_>, address: Option<Address>) {
         let Some(connection) = peer.connection().filter(|connection| self.is_reusable(*connection))
         else {
@@ -93,13 +94,16 @@ impl Keepalive {
         let oldest = self.idle.borrow_mut().put(key, taken, is_passing(connection));
         if let Some(oldest) = oldest {
             counters::count(Counter::IdleConnectionClosed);
-            // SAFETY: it was idle, and is in no cache any more.
+            // SAFETY: the connection was idle and was just taken out of the cache, so nothing else
+            // uses it.
             unsafe { close_upstream_connection(oldest.as_ptr()) };
         }
-        // SAFETY: the connection is ours, and this block's configuration outlives it.
+        // SAFETY: the connection was taken from the peer, so nothing else uses it. This block's
+        // configuration, which holds `self`, outlives the connection.
         unsafe { connection.park(NonNull::from(self).cast(), self.settings.timeout, on_read) };
         if connection.has_something_to_read() {
-            // SAFETY: as nginx would call it.
+            // SAFETY: the read event belongs to a connection whose `data` is this `Keepalive`, as
+            // `on_read` requires.
             unsafe { on_read(connection.read_event()) };
         }
     }
@@ -115,7 +119,7 @@ impl Keepalive {
     }
 }
 
-/// The identity of a connection whose handshake is done.
+/// Returns the identity of a connection whose handshake is done.
 pub fn made_under(connection: Connection<'_>) -> Option<IdentityDigest> {
     let tls = connection.tls().filter(|tls| tls.handshaked())?;
     UpstreamConnection::of(tls.ssl()).and_then(UpstreamConnection::identity)
@@ -129,12 +133,12 @@ fn known(connection: Connection<'_>) -> Option<&UpstreamConnection> {
     UpstreamConnection::of(connection.tls()?.ssl())
 }
 
-/// nginx calls when something arrives on an idle connection, when its time is over, and when the
-/// process is to end.
+/// Called by nginx when something arrives on an idle connection, when its timeout expires, and when
+/// the process is about to exit.
 unsafe extern "C" fn on_read(event: *mut ngx_event_t) {
     guard("idle upstream connection", process_log(), (), || {
-        // SAFETY: nginx calls with the read event of a connection that `put` has made idle, whose
-        // data is the `Keepalive` that has it.
+        // SAFETY: nginx calls this with the read event of a connection that `put` has made idle:
+        // the event's `data` is the connection, whose `data` is the `Keepalive` that holds it.
         unsafe {
             let connection = NonNull::new_unchecked((*event).data.cast::<ngx_connection_t>());
             let handle = Connection::from_ptr(connection);

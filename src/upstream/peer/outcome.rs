@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What became of the TLS connection to the service, for variables.
+//! The outcome of the TLS connection to the service, for variables.
 
 use openssl::ssl::SslRef;
 use openssl::x509::{X509, X509VerifyResult};
@@ -9,26 +9,26 @@ use crate::openssl::ssl;
 use crate::upstream::handshake::connection::UpstreamConnection;
 use crate::upstream::identity::IdentityDigest;
 
-/// How the verification of the service has ended.
+/// The result of verifying the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verified {
-    /// It was not asked for.
+    /// Verification was not asked for, or is not done yet.
     None,
     Success,
     Failed(X509VerifyResult),
 }
 
-/// The TLS of a connection whose handshake has begun.
+/// The TLS state of a connection whose handshake has begun.
 pub struct Outcome {
-    /// `None` before the handshake was done.
+    /// `None` before the handshake is done.
     pub negotiated: Option<Negotiated>,
     pub verified: Verified,
     pub certificate: Option<X509>,
-    /// `None` for a request that has no settings of its own.
+    /// `None` for a request without settings of its own.
     pub identity: Option<IdentityDigest>,
 }
 
-/// What a handshake agreed upon.
+/// What a handshake has negotiated.
 #[derive(Clone, Copy)]
 pub struct Negotiated {
     pub protocol: &'static str,
@@ -37,10 +37,10 @@ pub struct Negotiated {
 }
 
 impl Outcome {
-    /// What there is to know of `ssl` now.
+    /// Returns the current state of `ssl`.
     ///
-    /// `verifies` says whether the request has the service verified; `has_failed`, that nginx has
-    /// given the connection up for it.
+    /// `verifies` is whether the request verifies the service; `has_failed`, whether nginx gave up
+    /// the connection because of that verification.
     pub fn of(ssl: &SslRef, is_done: bool, verifies: bool, has_failed: bool) -> Self {
         let negotiated = is_done.then(|| Negotiated {
             protocol: ssl.version_str(),
@@ -48,11 +48,11 @@ impl Outcome {
             session_reused: ssl.session_reused(),
         });
         let connection = UpstreamConnection::of(ssl);
-        // A connection that was kept was verified by the request that made it.
+        // A reused connection was verified by the request that made it.
         let verifies = verifies || connection.is_some_and(UpstreamConnection::verifies);
         let verified = match (verifies, ssl.verify_result()) {
             (false, _) => Verified::None,
-            // nginx's check of the name leaves no trace in the result.
+            // nginx's check of the name does not change OpenSSL's verification result.
             (true, X509VerifyResult::OK) if has_failed => {
                 Verified::Failed(ssl::hostname_mismatch())
             }

@@ -1,42 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Settings that have nothing to apply to.
+//! Settings that can't be applied.
 //!
-//! A request that has asked for something, and would go on without, is refused where its peer is
-//! chosen: by then everybody has said what there is to say, a balancer in Lua too. A request for
-//! which no peer is chosen asks in vain, and that is no fault.
+//! A request whose settings would have no effect is refused when its peer is chosen: by then
+//! everything, including a balancer in Lua, has made its settings. If no peer is chosen for a
+//! request, its settings have no effect, and that is no error.
 
 use crate::conf::{self, LocationConf};
 use crate::nginx::request::Request;
 use crate::status::counters::Counter;
 use crate::upstream::settings::request_state::RequestState;
 
-/// Why a request can't go to the peer that was chosen.
+/// Why a request can't go to the chosen peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unapplied {
-    /// Settings for TLS, and no TLS.
+    /// TLS settings, but a connection without TLS.
     #[error(
         "the request has TLS settings, and its service is spoken to without TLS (\
          \"kong_tls_allow_plaintext on\" allows that)"
     )]
     Plaintext,
-    /// TLS of a module whose handshakes are not ours to shape.
+    /// TLS settings, but TLS of a module whose handshakes this module does not hook.
     #[error(
         "the TLS settings of the request could not be applied: they are for proxy, grpc and uwsgi alone"
     )]
     Module,
-    /// A target, and a location that goes elsewhere.
+    /// A target, but a location that sends its requests elsewhere.
     #[error(
         "kong.service.set_upstream or set_target was called, and the location does not send requests to \
          \"$kong_upstream_target\""
     )]
     Target,
-    /// Retries or timeouts, and a location that knows nothing of them.
+    /// Retries or timeouts, but a location that does not apply them.
     #[error(
         "kong.service.set_retries or set_timeouts was called, and the location has no pass directive of nginx's"
     )]
     Forwarding,
-    /// `kong_tls_required`
+    /// `kong_tls_required`, but no TLS settings.
     #[error(
         "\"kong_tls_required\" is on, and nobody has set how TLS is to be done for this request"
     )]
@@ -54,7 +54,7 @@ impl Unapplied {
     }
 }
 
-/// Whether `request`, whose location and state these are, may go on to a peer, with TLS or without.
+/// Checks that `request`, with this state, may go on to its peer, with TLS (`uses_tls`) or without.
 pub fn check(
     request: Request<'_>,
     state: Option<&RequestState>,

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Where a request asked to go, and how long and how often nginx is to try.
+//! The target that a request asked for, and its retries and timeouts.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ptr::NonNull;
 
-/// What overrides the location. `None` leaves the location's.
+/// Settings that override those of the location. `None` keeps the location's.
 #[derive(Clone, Copy, Default)]
 pub struct Forwarding {
-    /// `$kong_upstream_target`, in the pool of the request or in its configuration.
+    /// `$kong_upstream_target`, in the request's pool or in its configuration.
     pub target: Option<NonNull<[u8]>>,
     /// `proxy_next_upstream_tries`
     pub tries: Option<usize>,
@@ -18,18 +18,18 @@ pub struct Forwarding {
 }
 
 impl Forwarding {
-    /// Whether something is overridden of how the location tries.
+    /// Returns whether the location's retries or timeouts are overridden.
     pub fn overrides_location(&self) -> bool {
         let Self { target: _, tries, timeouts } = self;
         tries.is_some() || timeouts.is_some()
     }
 }
 
-/// In milliseconds.
+/// Timeouts, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     pub connect: usize,
-    /// nginx calls it `send`, and Kong `write`.
+    /// nginx calls it `send`, Kong `write`.
     pub send: usize,
     pub read: usize,
 }
@@ -37,12 +37,12 @@ pub struct Timeouts {
 /// An argument that was refused.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum InvalidArgument {
-    /// Of a type that is right, but without a value that would do.
+    /// A number outside of the allowed range.
     #[error("{name} must be an integer between {least} and {greatest}: given {given}")]
     OutOfRange { name: &'static str, least: u32, greatest: u32, given: f64 },
     #[error("{name} must be an integer")]
     NotInteger { name: &'static str },
-    /// What nginx would take for the end of the host, or for something else than a host.
+    /// Contains a byte that ends the host in a URL, or is not a host name or an address.
     #[error("host must be a host name or an IP address: given \"{}\"", .0.escape_ascii())]
     Host(Vec<u8>),
     #[error("host must be an IPv4 address of four decimal numbers: given \"{}\"", .0.escape_ascii())]
@@ -51,11 +51,11 @@ pub enum InvalidArgument {
     HostTooLong { length: usize },
 }
 
-/// The longest name of a host, in TLS (`TLSEXT_MAXLEN_host_name`) and in DNS (RFC 1035, section
-/// 2.3.4).
+/// The maximum length of a host name in TLS (`TLSEXT_MAXLEN_host_name`) and in DNS (RFC 1035,
+/// section 2.3.4).
 const MAX_HOST_LENGTH: usize = 255;
 
-/// An integer as Lua gives it.
+/// Converts a Lua number to an integer between `least` and `greatest`.
 fn integer(
     name: &'static str,
     given: f64,
@@ -66,21 +66,22 @@ fn integer(
         return Err(InvalidArgument::NotInteger { name });
     }
     if (f64::from(least)..=f64::from(greatest)).contains(&given) {
-        // In range, and whole: nothing is lost.
+        // The value is whole and in range: the conversion is exact.
         Ok(given as u32)
     } else {
         Err(InvalidArgument::OutOfRange { name, least, greatest, given })
     }
 }
 
-/// `proxy_next_upstream_tries` for so many retries: nginx counts the first attempt too.
+/// Returns `proxy_next_upstream_tries` for this number of retries: nginx counts the first attempt
+/// too.
 pub fn tries(retries: f64) -> Result<usize, InvalidArgument> {
-    // As Kong limits the `retries` of a service.
+    // Kong's limit for the `retries` of a service.
     const GREATEST: u32 = 32767;
     integer("retries", retries, 0, GREATEST).map(|retries| retries as usize + 1)
 }
 
-/// The timeouts as Lua gives them, in Kong's order.
+/// Converts timeouts given by Lua, in Kong's order.
 pub fn timeouts(connect: f64, write: f64, read: f64) -> Result<Timeouts, InvalidArgument> {
     let milliseconds = |name, given| {
         integer(name, given, 1, i32::MAX as u32 - 1).map(|milliseconds| milliseconds as usize)
@@ -101,15 +102,16 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// The name or address `host`, an IPv6 address with or without brackets.
+    /// Checks and keeps a host, which is a name or an address (IPv6 with or without brackets), and
+    /// a port.
     ///
-    /// What is accepted nginx reads as this host and this port, and as nothing else.
+    /// Accepts only what nginx parses as exactly this host and this port.
     pub fn new(host: &'a [u8], port: f64) -> Result<Self, InvalidArgument> {
         let invalid = || InvalidArgument::Host(host.to_vec());
         let text = std::str::from_utf8(host).map_err(|_| invalid())?;
 
-        // A dot at the end says nothing (RFC 1034, section 3.1), and is no part of a name in TLS
-        // (RFC 6066, section 3).
+        // Remove a trailing dot: it does not change the name (RFC 1034, section 3.1), and SNI does
+        // not allow it (RFC 6066, section 3).
         let text = text.strip_suffix('.').unwrap_or(text);
         if text.len() > MAX_HOST_LENGTH {
             return Err(InvalidArgument::HostTooLong { length: text.len() });
@@ -128,7 +130,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// As in a URL.
+/// Formats the target as in a URL.
 impl fmt::Display for Target<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, is_ipv6, port } = self;
@@ -136,7 +138,7 @@ impl fmt::Display for Target<'_> {
     }
 }
 
-/// Whether nginx can take `text` for nothing but a name to resolve, or an IPv4 address.
+/// Returns whether nginx can only parse `text` as a name to resolve or as an IPv4 address.
 fn is_host_name(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     // `unix:` begins the path of a socket.
@@ -146,9 +148,9 @@ fn is_host_name(text: &str) -> bool {
         && !text.eq_ignore_ascii_case("unix")
 }
 
-/// Whether some programs would take `text` for an IPv4 address: the last label is a number, perhaps
-/// of another base. They don't agree on which: `0177.0.0.1` is 177.0.0.1 for nginx, and 127.0.0.1
-/// for `inet_aton(3)`.
+/// Returns whether some programs would parse `text` as an IPv4 address: its last label is a decimal
+/// or hexadecimal number. Programs disagree about the address: `0177.0.0.1` is 177.0.0.1 for nginx,
+/// and 127.0.0.1 for `inet_aton(3)`.
 fn is_numeric(text: &str) -> bool {
     let last = text.rsplit('.').next().unwrap_or(text);
     let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
@@ -163,8 +165,8 @@ fn is_numeric(text: &str) -> bool {
 pub struct UpstreamNames(Vec<Box<[u8]>>);
 
 impl UpstreamNames {
-    /// Of these names, those by which nginx finds a block when it reads them in a URL: `a:80` would
-    /// be a host and a port.
+    /// Keeps those of `names` by which nginx can find a block in a URL: it would parse `a:80` as a
+    /// host and a port.
     pub fn new<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut names: Vec<Box<[u8]>> =
             names.filter(|name| is_block_name(name)).map(Box::from).collect();
@@ -172,8 +174,8 @@ impl UpstreamNames {
         Self(names)
     }
 
-    /// The block that nginx would find for `name`, as it is written in the configuration; `None` if
-    /// there is none.
+    /// Returns the name of the block that nginx would find for `name`, as written in the
+    /// configuration; `None` if there is no such block.
     pub fn find(&self, name: &[u8]) -> Result<Option<&[u8]>, InvalidArgument> {
         if name.iter().any(|byte| ends_host(*byte) && *byte != b':') {
             return Err(InvalidArgument::Host(name.to_vec()));
@@ -183,17 +185,17 @@ impl UpstreamNames {
     }
 }
 
-/// Whether [`UpstreamNames::find`] could find a block of this name.
+/// Returns whether [`UpstreamNames::find`] could find a block of this name.
 pub fn is_block_name(name: &[u8]) -> bool {
     !name.is_empty() && !name.iter().any(|byte| ends_host(*byte))
 }
 
-/// Whether no host name has this byte, and a URL something else in its place.
+/// Returns whether `byte` can't be part of a host name, and has another meaning in a URL.
 fn ends_host(byte: u8) -> bool {
     byte.is_ascii_control() || b" /?#@:[]\\".contains(&byte)
 }
 
-/// nginx finds upstreams whatever the case of their names.
+/// Compares two names as nginx compares names of upstreams: case-insensitively.
 fn compare(one: &[u8], other: &[u8]) -> std::cmp::Ordering {
     one.iter().map(u8::to_ascii_lowercase).cmp(other.iter().map(u8::to_ascii_lowercase))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What we keep for a request, and how it is found again.
+//! The state that the module keeps for a request, and how it is found again.
 
 #![allow(unsafe_code, reason = "it is in the pool of its request")]
 
@@ -20,45 +20,48 @@ use crate::upstream::settings::forwarding::Forwarding;
 use crate::upstream::settings::tls::UpstreamTls;
 
 thread_local! {
-    /// The states of all requests that have one. To look for it in the pool of the request would be
-    /// to look at what all of its subrequests have there.
+    /// The states of all requests that have one. Searching the cleanup handlers of the request's
+    /// pool instead would also search those of all its subrequests, which share the pool.
     static KNOWN: RefCell<HashMap<*const ngx_http_request_t, NonNull<RequestState>>> =
         RefCell::default();
 }
 
-/// The state of a request that used one of our functions. Lives in the pool of the request, and
-/// with it go the references it holds.
+/// The state of a request that used one of the module's functions. It lives in the request's pool;
+/// the references it holds are released with that pool.
 ///
-/// It is shared: to evaluate a variable for one of our functions may call another of them.
+/// It is shared and mutated through cells: evaluating a variable in one function may call another
+/// function of the module.
 pub struct RequestState {
-    /// The request: subrequests share the pool of their parent, but none of its state.
+    /// The request. Subrequests share the pool of their parent, but not its state.
     request: NonNull<ngx_http_request_t>,
-    /// The URI for which the last of the settings was made, as [`Request::uri_location`] has it.
+    /// The location of the URI ([`Request::uri_location`]) for which a setting was last made.
     uri: Cell<(*const u8, usize)>,
-    /// What `set_client_verify` was given, in the pool of the request: a variable that was
-    /// evaluated keeps pointing at it.
+    /// The value given to `set_client_verify`, in the request's pool: an evaluated variable keeps
+    /// pointing at it.
     pub client_verify: Cell<Option<NonNull<[u8]>>>,
-    /// What was asked for on the upstream connection.
+    /// The TLS settings for the upstream connection.
     pub upstream_tls: RefCell<UpstreamTls>,
-    /// What was asked for on where the request goes.
+    /// The target, retries and timeouts.
     pub forwarding: Cell<Forwarding>,
-    /// The configuration that stands in for that of the location.
+    /// The configuration that the upstream follows instead of the location's.
     pub conf_copy: Cell<Option<ConfCopy>>,
-    /// Whether the verification of the peer has come to its own certificate, and accepted it.
+    /// Whether verification has reached the peer's own certificate, and accepted it.
     pub leaf_accepted: Cell<bool>,
-    /// Whether the last handshake was refused by us: not the fault of the peer.
+    /// Whether the module itself refused the last handshake, which must not count as the peer's
+    /// failure.
     pub handshake_refused: Cell<bool>,
-    /// What the log of the request was told to write, while it is silent.
+    /// The original log level of the request's log while it is silenced.
     silenced: Cell<Option<LogLevel>>,
-    /// Whether what was asked for on where the request goes was looked at when it was sent there.
+    /// Whether the target that was set was used when the request was sent upstream.
     pub target_is_used: Cell<bool>,
-    /// The location whose pass directive has taken over what was asked for.
+    /// The location in which this module's content handler last handled the request, or NULL.
+    /// Retries and timeouts are applied there.
     passed_in: Cell<*const LocationConf>,
-    /// What plugins of ours keep.
+    /// Texts kept by the module's plugins.
     texts: RefCell<Vec<KeptText>>,
 }
 
-/// A text that a plugin of ours keeps for a request, in the pool of that.
+/// A text that one of the module's plugins keeps for a request, in the request's pool.
 #[derive(Clone, Copy)]
 struct KeptText {
     name: NonNull<[u8]>,
@@ -67,18 +70,19 @@ struct KeptText {
 
 impl KeptText {
     fn is_named(self, name: &[u8]) -> bool {
-        // SAFETY: the name lives in the pool of the request, as does its state.
+        // SAFETY: the name lives in the request's pool, as does the state that holds it.
         unsafe { self.name.as_ref() == name }
     }
 }
 
 impl RequestState {
-    /// The state of `request`, if it has any.
+    /// Returns the state of `request`, if it has any.
     ///
-    /// An internal redirect zeroes the contexts of a request: then its state is found by the
-    /// request.
+    /// An internal redirect zeroes the module contexts of a request: the state is then found in the
+    /// map `KNOWN` by the address of the request.
     pub fn find(request: Request<'_>) -> Option<&Self> {
-        // SAFETY: only `remember` sets our context, which lives as long as the request.
+        // SAFETY: only `remember` sets this module's request context, to a `RequestState` in the
+        // request's pool.
         let state =
             unsafe { request.module_context(this_module::index()).map(|state| state.as_ref()) };
         if state.is_some() || !request.may_have_lost_contexts() {
@@ -86,13 +90,14 @@ impl RequestState {
         }
         let known =
             KNOWN.with_borrow(|known| known.get(&request.as_ptr().cast_const()).copied())?;
-        // SAFETY: what is known lives in the pool of its request, and is forgotten with it.
+        // SAFETY: an entry points at a `RequestState` in the request's pool; dropping it with the
+        // pool removes the entry.
         let state = unsafe { known.as_ref() };
         Self::remember(request, state);
         Some(state)
     }
 
-    /// The state of `request`, made where there is none.
+    /// Returns the state of `request`, and makes one if there is none.
     pub fn find_or_make(request: Request<'_>) -> Result<&Self, OutOfMemory> {
         let state = match Self::find(request) {
             Some(state) => state,
@@ -105,8 +110,8 @@ impl RequestState {
         Ok(state)
     }
 
-    /// The state of `request`, if it has any. A subrequest that is a clone of a request begins with
-    /// the settings of that one.
+    /// Returns the state of `request`, if it has any. A cloned subrequest starts with the settings
+    /// of the request that it is a clone of.
     pub fn find_or_inherit(request: Request<'_>) -> Result<Option<&Self>, OutOfMemory> {
         match Self::find(request) {
             Some(state) => Ok(Some(state)),
@@ -116,10 +121,11 @@ impl RequestState {
         }
     }
 
-    /// As [`RequestState::find_or_inherit`], if it has settings for its upstream connection.
+    /// Returns the state as [`RequestState::find_or_inherit`] does, but only if it has TLS settings
+    /// for the upstream connection.
     ///
-    /// Where verification is enforced, and a location is without because nobody could tell
-    /// beforehand that it would use TLS, that is as good as a setting of the request.
+    /// Enforced verification counts as a setting of the request where the location itself doesn't
+    /// verify, because its configuration could not tell that it would use TLS.
     pub fn with_upstream_tls(request: Request<'_>) -> Result<Option<&Self>, OutOfMemory> {
         match Self::find_or_inherit(request)? {
             Some(state) if state.upstream_tls.borrow().is_empty() => {
@@ -133,38 +139,39 @@ impl RequestState {
         }
     }
 
-    /// Makes `log`, that of the request, write nothing until its connection is released.
+    /// Silences `log`, the request's log, until the connection to the peer is released.
     pub fn silence(&self, log: Log<'_>) {
         if self.silenced.get().is_none() {
             self.silenced.set(Some(log.silence()));
         }
     }
 
-    /// Gives `log`, that of the request, back what it was told to write.
+    /// Restores the level of `log`, the request's log, if it was silenced.
     pub fn end_silence(&self, log: Log<'_>) {
         if let Some(level) = self.silenced.take() {
             log.set_level(level);
         }
     }
 
-    /// Where the request was sent, by its own choice.
+    /// Returns the target that was set for the request.
     pub fn target(&self) -> Option<&[u8]> {
-        // SAFETY: it is in the pool of the request, as is this state, or in the configuration.
+        // SAFETY: the target is in the request's pool, as is this state, or in the configuration,
+        // which outlives the request.
         self.forwarding.get().target.map(|target| unsafe { target.as_ref() })
     }
 
-    /// Notes that a pass directive of `location` takes the request over.
+    /// Notes that the content handler of a pass directive of `location` handles the request.
     pub fn pass_in(&self, location: Option<&LocationConf>) {
         self.passed_in.set(location.map_or(ptr::null(), ptr::from_ref));
         self.target_is_used.set(false);
     }
 
-    /// Whether a pass directive of `location` has taken the request over.
+    /// Returns whether the content handler of a pass directive of `location` handles the request.
     pub fn is_passed_in(&self, location: Option<&LocationConf>) -> bool {
         location.is_some_and(|location| ptr::eq(self.passed_in.get(), location))
     }
 
-    /// Keeps `text` as long as the request lives, whatever internal redirects it takes.
+    /// Keeps `text` under `name` for the life of the request, across internal redirects.
     pub fn keep_text(&self, pool: Pool<'_>, name: &[u8], text: &[u8]) -> Result<(), OutOfMemory> {
         let kept = KeptText { name: pool.copy_bytes(name)?, text: pool.copy_bytes(text)? };
         let mut texts = self.texts.borrow_mut();
@@ -173,21 +180,22 @@ impl RequestState {
         Ok(())
     }
 
-    /// The text that was kept last under `name`.
+    /// Returns the text that was last kept under `name`.
     pub fn kept_text(&self, name: &[u8]) -> Option<&[u8]> {
         let kept = self.texts.borrow().iter().copied().find(|kept| kept.is_named(name))?;
-        // SAFETY: the text lives in the pool of the request, as does this state.
+        // SAFETY: the text lives in the request's pool, as does this state.
         Some(unsafe { kept.text.as_ref() })
     }
 
-    /// What `set_client_verify` was given for `request`, or for the one that it is a subrequest of:
-    /// it is about the client's connection, which they share.
+    /// Returns the value given to `set_client_verify` for `request` or the nearest of its parents:
+    /// it concerns the client's connection, which they share.
     pub fn client_verify_of(request: Request<'_>) -> Option<&[u8]> {
         let mut request = Some(request);
         while let Some(current) = request {
             let state = Self::find(current);
             if let Some(value) = state.and_then(|state| state.client_verify.get()) {
-                // SAFETY: it is in the pool that the requests share.
+                // SAFETY: the value is in the pool of the main request, which its subrequests
+                // share.
                 return Some(unsafe { value.as_ref() });
             }
             request = current.parent();
@@ -195,13 +203,13 @@ impl RequestState {
         None
     }
 
-    /// The settings of the request that this one continues, if it is a clone: a subrequest made
-    /// with `NGX_HTTP_SUBREQUEST_CLONE`, for a slice or a background update of the cache. It begins
-    /// where its parent is, so that no Lua code of the earlier phases runs for it.
+    /// Returns the settings of the request that this one is a clone of, if it is a clone: a
+    /// subrequest made with `NGX_HTTP_SUBREQUEST_CLONE`, for a slice or for a background cache
+    /// update. It starts in the phase of its parent, so no Lua code of the earlier phases runs for
+    /// it.
     ///
-    /// nginx marks a clone in no way of its own, but only a clone has the very URI of its parent:
-    /// any other subrequest has one of its own making. The parent may have gone on to another URI
-    /// since.
+    /// nginx does not mark clones, but only a clone shares the URI of its parent in memory: any
+    /// other subrequest has a URI of its own. The parent may have moved on to another URI since.
     fn inherited(request: Request<'_>) -> Option<(UpstreamTls, Forwarding)> {
         let mut request = request;
         while let Some(parent) = request.parent() {
@@ -224,7 +232,7 @@ impl RequestState {
         forwarding: Forwarding,
     ) -> Result<&Self, OutOfMemory> {
         let state = request.pool().keep(Self {
-            // SAFETY: the pointer of a request is not NULL.
+            // SAFETY: a `Request` is made of a non-NULL pointer.
             request: unsafe { NonNull::new_unchecked(request.as_ptr()) },
             uri: Cell::new(request.uri_location()),
             client_verify: Cell::new(None),
@@ -246,7 +254,8 @@ impl RequestState {
     }
 
     fn remember(request: Request<'_>, state: &Self) {
-        // SAFETY: a `RequestState` is what we keep there; it lives in the pool of the request.
+        // SAFETY: this module's request context is always a `RequestState`; `state` lives in the
+        // request's pool.
         unsafe { request.set_module_context(this_module::index(), NonNull::from(state)) }
     }
 }
@@ -257,8 +266,8 @@ impl Drop for RequestState {
     }
 }
 
-/// Whether the location of `request` enforces verification, its upstream uses TLS, and the location
-/// itself does not have it verified.
+/// Returns whether the location of `request` enforces verification and its upstream uses TLS, but
+/// the location's own configuration does not verify.
 fn lacks_enforced_verification(request: Request<'_>, state: Option<&RequestState>) -> bool {
     conf::enforces_verification(request)
         && request.upstream().is_some_and(|upstream| {

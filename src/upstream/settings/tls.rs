@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a request asked for on its upstream connection.
+//! The TLS settings that a request asked for on its upstream connection.
 
 use std::rc::Rc;
 
@@ -8,7 +8,7 @@ use crate::openssl::client_certificate::ClientCertificate;
 use crate::openssl::san::RequiredNames;
 use crate::openssl::store::TrustedStore;
 
-/// The settings that override those of the location. `None` leaves the location's.
+/// Settings that override those of the location. `None` keeps the location's.
 #[derive(Clone, Default)]
 pub struct UpstreamTls {
     /// `proxy_ssl_certificate` and `proxy_ssl_certificate_key`
@@ -19,16 +19,17 @@ pub struct UpstreamTls {
     pub verify_depth: Option<u32>,
     /// `proxy_ssl_trusted_certificate`
     pub trusted_store: Option<Rc<TrustedStore>>,
-    /// Of these, the certificate of the service must carry one; nginx has no such setting.
+    /// DNS names, at least one of which the service's certificate must carry. nginx has no such
+    /// setting.
     pub dns_names: Option<Rc<RequiredNames>>,
-    /// As above.
+    /// URIs, at least one of which the service's certificate must carry. nginx has no such setting.
     pub uris: Option<Rc<RequiredNames>>,
 }
 
 impl UpstreamTls {
-    /// Whether nothing is overridden.
+    /// Returns whether nothing is overridden.
     pub fn is_empty(&self) -> bool {
-        // Without `..`, so that a new setting can't be forgotten here.
+        // Destructured without `..`, so that a new setting can't be forgotten here.
         let Self { client_certificate, verify, verify_depth, trusted_store, dns_names, uris } =
             self;
         client_certificate.is_none()
@@ -48,10 +49,10 @@ const MAX_DEPTH: u32 = 100;
 #[error("depth must be an integer between 0 and {MAX_DEPTH}: given {0}")]
 pub struct InvalidDepth(f64);
 
-/// A depth as Lua gives it.
+/// Converts a depth given by Lua.
 pub fn depth_from_number(number: f64) -> Result<u32, InvalidDepth> {
     if number.fract() == 0.0 && (0.0..=f64::from(MAX_DEPTH)).contains(&number) {
-        // In range, and whole: nothing is lost.
+        // The value is whole and in range: the conversion is exact.
         Ok(number as u32)
     } else {
         Err(InvalidDepth(number))
@@ -61,18 +62,19 @@ pub fn depth_from_number(number: f64) -> Result<u32, InvalidDepth> {
 /// A list of required names that was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidNames {
-    /// No certificate could satisfy it.
+    /// No certificate could satisfy an empty list.
     #[error("names must hold at least one name")]
     Empty,
     /// No certificate carries an empty name.
     #[error("names must not hold an empty name")]
     EmptyName,
-    /// No name of either type has a byte outside of IA5, nor a NUL that a peer would honour.
+    /// DNS names and URIs in certificates are IA5 strings: only printable ASCII is accepted, and no
+    /// NUL byte.
     #[error("names must hold printable ASCII: given \"{0}\"")]
     NotPrintable(String),
 }
 
-/// A list of names as Lua gives it.
+/// Checks a list of names given by Lua.
 pub fn required_names<'a>(
     names: impl Iterator<Item = &'a [u8]>,
 ) -> Result<Vec<Box<[u8]>>, InvalidNames> {
@@ -89,7 +91,7 @@ pub fn required_names<'a>(
     if checked.is_empty() { Err(InvalidNames::Empty) } else { Ok(checked) }
 }
 
-/// The name of an upstream without its port, as nginx strips it: the name may come from
+/// Removes the port from the name of an upstream, as nginx does: the name may come from
 /// `$proxy_host` or `$http_host`.
 pub fn without_port(name: &[u8]) -> &[u8] {
     let after_literal = match name.first() {
@@ -102,7 +104,8 @@ pub fn without_port(name: &[u8]) -> &[u8] {
     }
 }
 
-/// The name of an upstream as a certificate has it: without its port, and without a dot at its end.
+/// Returns the name of an upstream in the form used in certificates: without a port and without a
+/// trailing dot.
 pub fn host_of(name: &[u8]) -> &[u8] {
     let name = without_port(name);
     name.strip_suffix(b".").unwrap_or(name)

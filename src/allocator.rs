@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Where the module's memory comes from: the system, and a reserve for when that has none.
+//! The module's allocator: the system's, with a reserve for when that has no memory.
+//!
+//! By default, a Rust program that runs out of memory aborts. A worker of nginx must not: nginx
+//! itself fails the request and continues. Allocations from nginx's pools are handled likewise.
+//! What comes from this allocator is small and soon freed, and the reserve lets the callbacks in
+//! progress finish. A worker that exhausts the reserve too aborts, and the master process starts
+//! another one.
 
 #![allow(unsafe_code, reason = "an allocator is unsafe")]
-//!
-//! A Rust program without memory is aborted. A worker of nginx must not be: nginx itself fails the
-//! request and goes on. From the pools of nginx we do likewise; what comes from here is small and
-//! soon given back, and a reserve carries the callbacks under way over the shortage. A worker that
-//! has used up the reserve as well ends, and the master starts another.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -17,9 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[global_allocator]
 static ALLOCATOR: Allocator<System> = Allocator { system: System, reserve: Reserve::new() };
 
-/// The reserve is given in blocks of so many bytes.
+/// The size of the blocks of the reserve in bytes.
 const BLOCK: usize = 64;
-/// How many there are: 256 KB, which take no memory before they are used.
+/// The number of blocks: 256 KB, which take no physical memory before they are used.
 const BLOCKS: usize = 4096;
 
 struct Allocator<A> {
@@ -27,24 +28,27 @@ struct Allocator<A> {
     reserve: Reserve,
 }
 
-// SAFETY: each piece is the system's or the reserve's, which tell theirs by its address, and both
-// keep to the contract.
+// SAFETY: each allocation belongs to either the system or the reserve, distinguished by its
+// address, and both fulfil the requirements of `GlobalAlloc`.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Allocator<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: by contract.
+        // SAFETY: the layout is passed on unchanged: the caller of `alloc` ensures that its size is
+        // not zero.
         let piece = unsafe { self.system.alloc(layout) };
         if piece.is_null() { self.reserve.take(layout) } else { piece }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: by contract.
+        // SAFETY: the layout is passed on unchanged: the caller of `alloc_zeroed` ensures that its
+        // size is not zero.
         let piece = unsafe { self.system.alloc_zeroed(layout) };
         if !piece.is_null() {
             return piece;
         }
         let piece = self.reserve.take(layout);
         if !piece.is_null() {
-            // SAFETY: it has the size of the layout. It may have been used before.
+            // SAFETY: `take` has returned at least `layout.size()` bytes. They may have been used
+            // before.
             unsafe { piece.write_bytes(0, layout.size()) };
         }
         piece
@@ -54,7 +58,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Allocator<A> {
         if self.reserve.has(piece) {
             self.reserve.put_back(piece, layout);
         } else {
-            // SAFETY: by contract; it is the system's.
+            // SAFETY: `piece` is not in the reserve, so the system allocated it, with this layout.
             unsafe { self.system.dealloc(piece, layout) }
         }
     }
@@ -65,14 +69,14 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Allocator<A> {
                 return piece;
             }
         } else {
-            // SAFETY: by contract; it is the system's.
+            // SAFETY: `piece` is not in the reserve, so the system allocated it, with this layout.
             let grown = unsafe { self.system.realloc(piece, layout, size) };
             if !grown.is_null() {
                 return grown;
             }
         }
-        // SAFETY: the caller's size is good for a layout of this alignment. Both pieces are
-        // valid for what is copied, and are not the same.
+        // SAFETY: the caller of `realloc` ensures that `size` is valid for a layout of this
+        // alignment. Both allocations are valid for the bytes copied, and they don't overlap.
         unsafe {
             let moved = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
             if !moved.is_null() {
@@ -87,13 +91,14 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Allocator<A> {
 #[repr(C, align(64))]
 struct Reserve {
     blocks: UnsafeCell<[[u8; BLOCK]; BLOCKS]>,
-    /// Which of them are out.
+    /// Which blocks are allocated.
     taken: [AtomicBool; BLOCKS],
-    /// Whether somebody looks for free ones. nginx has one thread for us; this makes it true.
+    /// A spin lock for `take`. nginx runs the module in one thread; the lock makes this sound
+    /// anyway.
     busy: AtomicBool,
 }
 
-// SAFETY: of `blocks`, each is given to one taker at a time.
+// SAFETY: each of the `blocks` is given to one owner at a time: `busy` guards the search in `take`.
 unsafe impl Sync for Reserve {}
 
 impl Reserve {
@@ -105,7 +110,7 @@ impl Reserve {
         }
     }
 
-    /// NULL if there is no place for it.
+    /// Allocates from the reserve. Returns NULL if no run of free blocks is large enough.
     fn take(&self, layout: Layout) -> *mut u8 {
         let wanted = layout.size().div_ceil(BLOCK);
         if layout.align() > BLOCK || wanted > BLOCKS {
@@ -130,7 +135,7 @@ impl Reserve {
         }
         self.busy.store(false, Ordering::Release);
         match found {
-            // SAFETY: the block is within.
+            // SAFETY: block number `first` is within the reserve.
             Some(first) => unsafe { self.start().add(first * BLOCK) },
             None => ptr::null_mut(),
         }
@@ -140,7 +145,8 @@ impl Reserve {
         self.put_back_from(piece, 0, layout);
     }
 
-    /// Whether a piece can have this size where it is. What it has beyond that is given back.
+    /// Resizes an allocation in place, if the new size fits in its blocks. Frees the blocks beyond
+    /// that size. Returns whether it fits.
     fn resize(&self, piece: *mut u8, layout: Layout, size: usize) -> bool {
         let fits = size <= layout.size().next_multiple_of(BLOCK);
         if fits {
@@ -149,7 +155,7 @@ impl Reserve {
         fits
     }
 
-    /// Gives back the blocks of a piece but for the first `kept` ones.
+    /// Frees the blocks of an allocation except for the first `kept` ones.
     fn put_back_from(&self, piece: *mut u8, kept: usize, layout: Layout) {
         let first = (piece as usize - self.start() as usize) / BLOCK;
         let blocks = self.taken.get(first + kept..first + layout.size().div_ceil(BLOCK));
@@ -172,10 +178,10 @@ impl Reserve {
 mod tests {
     use super::*;
 
-    /// A system that has no memory.
+    /// A system allocator that has no memory.
     struct Nothing;
 
-    // SAFETY: NULL is always right.
+    // SAFETY: an allocator may always return NULL.
     unsafe impl GlobalAlloc for Nothing {
         unsafe fn alloc(&self, _: Layout) -> *mut u8 {
             ptr::null_mut()
@@ -198,7 +204,8 @@ mod tests {
     #[test]
     fn gives_pieces_of_the_reserve_and_takes_them_back() {
         let allocator = allocator();
-        // SAFETY: the layouts are those that the pieces were made with.
+        // SAFETY: no size is zero, and each allocation is freed and resized with its current
+        // layout.
         unsafe {
             let one = allocator.alloc(layout(3, 1));
             let two = allocator.alloc(layout(100, 64));
@@ -214,7 +221,7 @@ mod tests {
             assert_eq!(grown as usize % 64, 0);
             assert_eq!((grown.read(), grown.add(99).read(), three.add(64).read()), (2, 2, 3));
 
-            // Between those that are out.
+            // A gap between the other allocations.
             assert_eq!(allocator.alloc(layout(128, 1)), two);
             allocator.dealloc(two, layout(128, 1));
             assert!(allocator.alloc(layout(ALL, 1)).is_null());
@@ -233,7 +240,8 @@ mod tests {
     #[test]
     fn what_is_too_large_is_refused() {
         let allocator = allocator();
-        // SAFETY: as above.
+        // SAFETY: no size is zero, and each allocation is freed and resized with its current
+        // layout.
         unsafe {
             assert!(allocator.alloc(layout(ALL + 1, 1)).is_null());
             assert!(allocator.alloc(layout(1, 128)).is_null());
@@ -248,12 +256,13 @@ mod tests {
     #[test]
     fn a_piece_stays_where_it_is_if_it_fits() {
         let allocator = allocator();
-        // SAFETY: as above.
+        // SAFETY: no size is zero, and each allocation is freed and resized with its current
+        // layout.
         unsafe {
             let all = allocator.alloc(layout(ALL - 1, 1));
             assert_eq!(allocator.realloc(all, layout(ALL - 1, 1), ALL), all);
             assert!(allocator.alloc(layout(1, 1)).is_null());
-            // What it no longer needs is there for others.
+            // The blocks that are no longer needed can be allocated again.
             assert_eq!(allocator.realloc(all, layout(ALL, 1), BLOCK + 1), all);
             let rest = allocator.alloc(layout(ALL - 2 * BLOCK, 1));
             assert_eq!(rest, all.add(2 * BLOCK));

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! A cache of so many entries, and of so many bytes.
+//! A cache bounded by the number of its entries, and by their size in bytes.
 //!
-//! Of two entries that are chosen at random, the one that was used longer ago makes room. Were it
-//! the one of all that was used longest ago, then of entries that take turns, with one more than
-//! there is room for, none would ever be found: it would always be the next one that had gone. So,
-//! one in some hundred is missed.
+//! To make room, it evicts the less recently used of two entries chosen at random. Evicting the
+//! least recently used entry of all would be worse for entries that are used in turn: with one
+//! entry more than there is room for, every lookup would miss, because the next entry would always
+//! be the one just evicted. This way, with a few hundred entries, only about one lookup in a
+//! hundred misses.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -18,25 +19,25 @@ struct Entry<K, V> {
     key: K,
     value: V,
     bytes: usize,
-    /// When it was last used.
+    /// When the entry was last used, by the count of uses.
     used: u64,
 }
 
-/// A cache.
+/// A bounded cache.
 pub struct BoundedCache<K, V> {
-    /// By a key, the place of its entry.
+    /// The index in `entries` for each key.
     places: HashMap<K, usize>,
     entries: Vec<Entry<K, V>>,
     most: NonZeroUsize,
     most_bytes: usize,
     bytes: usize,
-    /// How many uses there were: a clock that is good enough.
+    /// The number of uses so far, which serves as a clock.
     uses: u64,
     counted_as: Option<Cache>,
 }
 
 impl<K: Clone + Eq + Hash, V> BoundedCache<K, V> {
-    /// A cache of `most` entries, which take no more than `most_bytes`.
+    /// Returns a cache of at most `most` entries, which take at most `most_bytes`.
     pub fn new(most: NonZeroUsize, most_bytes: usize) -> Self {
         Self {
             places: HashMap::new(),
@@ -49,12 +50,13 @@ impl<K: Clone + Eq + Hash, V> BoundedCache<K, V> {
         }
     }
 
-    /// A cache of as many entries as take `most_bytes`; what happens in it is in the status.
+    /// Returns a cache bounded by `most_bytes` only, whose hits, misses and evictions are counted
+    /// for `kong_tls_status`.
     pub fn counted(most_bytes: usize, cache: Cache) -> Self {
         Self { counted_as: Some(cache), ..Self::new(NonZeroUsize::MAX, most_bytes) }
     }
 
-    /// The value for `key`, which is used now.
+    /// Returns the value for `key`, and marks it as used.
     pub fn get<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -67,8 +69,8 @@ impl<K: Clone + Eq + Hash, V> BoundedCache<K, V> {
         Some(&mut entry.value)
     }
 
-    /// The value for `key`, which `make` makes where there is none, and of which `bytes` says how
-    /// many it takes.
+    /// Returns the value for `key`, and makes and inserts it if there is none. `bytes` returns the
+    /// size of a value.
     pub fn get_or_try_insert<E>(
         &mut self,
         key: &K,
@@ -86,8 +88,8 @@ impl<K: Clone + Eq + Hash, V> BoundedCache<K, V> {
         Ok(value)
     }
 
-    /// Keeps a value that takes `bytes`, in the place of the one for `key` if there is one. One that
-    /// takes more than all may is not kept. Returns how many others have made room.
+    /// Inserts a value that takes `bytes`, replacing the one for `key`. Does not keep a value
+    /// larger than the whole cache. Returns how many other entries were evicted.
     pub fn insert(&mut self, key: K, value: V, bytes: usize) -> usize {
         self.remove(&key);
         if bytes > self.most_bytes {
@@ -100,7 +102,8 @@ impl<K: Clone + Eq + Hash, V> BoundedCache<K, V> {
         self.make_room(self.entries.len() - 1)
     }
 
-    /// Notes that the value for `key` takes `bytes` now. Returns how many others have made room.
+    /// Records that the value for `key` takes `bytes` now. Returns how many other entries were
+    /// evicted.
     pub fn resize(&mut self, key: &K, bytes: usize) -> usize {
         let Some(&place) = self.places.get(key) else {
             return 0;
@@ -111,7 +114,7 @@ impl<K: Clone + Eq + Hash, V> BoundedCache<K, V> {
         self.make_room(place)
     }
 
-    /// Takes out the value for `key`.
+    /// Removes and returns the value for `key`.
     pub fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -120,7 +123,7 @@ impl<K: Clone + Eq + Hash, V> BoundedCache<K, V> {
         Some(self.take(place))
     }
 
-    /// Whether there is a value for `key`.
+    /// Returns whether there is a value for `key`.
     pub fn contains<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -128,38 +131,38 @@ impl<K: Clone + Eq + Hash, V> BoundedCache<K, V> {
         self.places.contains_key(key)
     }
 
-    /// How many bytes they may take.
+    /// Returns the maximum size of all entries in bytes.
     pub fn most_bytes(&self) -> usize {
         self.most_bytes
     }
 
-    /// Drops all of them.
+    /// Removes all entries.
     pub fn clear(&mut self) {
         self.places.clear();
         self.entries.clear();
         self.bytes = 0;
     }
 
-    /// How many bytes they take.
+    /// Returns the size of all entries in bytes.
     #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many there are.
+    /// Returns the number of entries.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Drops others than the one at `kept` until those that stay are few and small enough.
+    /// Evicts entries other than the one at `kept` until the cache is within its bounds.
     fn make_room(&mut self, mut kept: usize) -> usize {
         let before = self.entries.len();
         while self.entries.len() > self.most.get() || self.bytes > self.most_bytes {
             let Some((one, another)) = two_of(self.entries.len() - 1) else {
                 break;
             };
-            // Those behind the kept one are moved up by one.
+            // Skip the kept entry: indexes from there on are shifted by one.
             let [one, another] = [one, another].map(|other| other + usize::from(other >= kept));
             let is_older = self.entries[one].used < self.entries[another].used;
             let last = self.entries.len() - 1;
@@ -174,7 +177,7 @@ impl<K: Clone + Eq + Hash, V> BoundedCache<K, V> {
         evicted
     }
 
-    /// Takes out the entry at `place`; the last one comes there.
+    /// Removes the entry at `place`, and moves the last entry there.
     fn take(&mut self, place: usize) -> V {
         let Entry { key, value, bytes, used: _ } = self.entries.swap_remove(place);
         self.places.remove(&key);
@@ -194,7 +197,7 @@ impl<K: Clone + Eq + Hash, V> BoundedCache<K, V> {
     }
 }
 
-/// Two numbers below `count`, chosen at random; they are different if there is more than one.
+/// Returns two random numbers below `count`, which differ if `count` is greater than 1.
 pub fn two_of(count: usize) -> Option<(usize, usize)> {
     match count {
         0 => None,
@@ -214,7 +217,7 @@ mod tests {
         BoundedCache::new(NonZeroUsize::new(most).unwrap(), most_bytes)
     }
 
-    /// Whether it is in itself as it should be, and how many there are.
+    /// Checks the cache's invariants, and returns the number of entries.
     fn checked(cache: &BoundedCache<u32, u32>) -> usize {
         assert_eq!(cache.places.len(), cache.entries.len());
         for (key, place) in &cache.places {
@@ -240,7 +243,7 @@ mod tests {
         assert!(
             (0..8).filter(|key| *key != 3).all(|key| cache.get(&key) == Some(&mut (key + 100)))
         );
-        // In the place of the one before.
+        // Replaces the former value.
         assert_eq!(cache.insert(4, 7, 20), 0);
         assert_eq!(cache.get(&4), Some(&mut 7));
         assert_eq!(cache.bytes(), 80);
@@ -272,7 +275,7 @@ mod tests {
         }
         assert_eq!(cache.insert(1000, 0, 1001), 0);
         assert_eq!(cache.get(&1000), None);
-        // All others make room for one that takes all.
+        // All others are evicted for one that takes all the space.
         let others = cache.len();
         assert_eq!(cache.insert(1001, 0, 1000), others);
         assert_eq!(checked(&cache), 1);

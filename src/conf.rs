@@ -35,59 +35,59 @@ use crate::upstream::location::pass::{self, Handler, Pass};
 use crate::upstream::peer::blocks::Blocks;
 use crate::upstream::peer::keepalive::Keepalive;
 
-/// What the module keeps for `http {}`.
+/// The module's configuration of `http {}`.
 #[derive(Default)]
 pub struct MainConf {
-    /// Lives as long as the configuration.
+    /// Counts the configurations that load the module: dropped with this configuration.
     pub loaded: OnceCell<Box<dyn Any>>,
-    /// `kong_tls_session_cache`; `None` is `off`.
+    /// `kong_tls_session_cache`; `None` for `off`.
     pub session_cache: OnceCell<Option<SessionCacheSettings>>,
     sessions: OnceCell<SharedSessionCache>,
     /// The `upstream {}` blocks.
     pub blocks: OnceCell<Blocks>,
-    /// Where `kong_tls_status` takes its numbers from.
+    /// The shared memory zone of the counters that `kong_tls_status` shows.
     pub status: OnceCell<Zone>,
-    /// What locations trust.
+    /// The trusted stores of locations.
     pub trusted_files: RefCell<TrustedFiles>,
-    /// What nginx does with requests that go to an upstream.
+    /// nginx's own content handlers for the pass directives.
     pub pass_handlers: pass::Handlers,
-    /// Where `$ssl_client_verify` is.
+    /// The index of `$ssl_client_verify`.
     pub ssl_client_verify: OnceCell<VariableIndex>,
-    /// Which directives say what servers speak.
+    /// The directives that decide which protocols servers offer.
     pub protocols: OnceCell<Protocols>,
     /// Whether Lua code may ask clients for a certificate.
     pub asking: Asking,
-    /// What the sessions of clients are bound to.
+    /// The part of the binding of client sessions that belongs to this configuration.
     pub resumption: OnceCell<binding::Configuration>,
 }
 
-/// What the module keeps for an `upstream {}` block, or a `server {}`.
+/// The module's configuration of an `upstream {}` block or a `server {}`.
 #[derive(Default)]
 pub struct ServerConf {
-    /// `kong_tls_keepalive`, of a block.
+    /// `kong_tls_keepalive` of an `upstream {}` block.
     pub keepalive: OnceCell<Keepalive>,
-    /// Whether the block has nginx's own `keepalive`.
+    /// Whether the `upstream {}` block has nginx's own `keepalive`.
     pub nginx_keepalive: Cell<bool>,
-    /// Who chooses the servers of a block.
+    /// The balancer of the `upstream {}` block.
     pub balancer: Cell<Balancer>,
-    /// Where the sessions of the clients of a server are.
+    /// Where the sessions of the server's clients are kept.
     pub sessions: OnceCell<Sessions>,
-    /// Whether a server has `ssl_certificate_by_lua*`.
+    /// Whether the server has `ssl_certificate_by_lua*`.
     pub certificate_by_lua: Cell<bool>,
-    /// `kong_tls_strip_headers`; shared with what says it.
+    /// `kong_tls_strip_headers`; shared with the enclosing block that sets it.
     pub strip_headers: OnceCell<Rc<Stripping>>,
-    /// Whether a plugin has said, in this process, that a server is the gateway, whose headers are
-    /// for us to set.
+    /// Whether a plugin in this process has said that the server is the gateway, so that only the
+    /// module may set its guarded headers.
     pub is_gateway: Cell<bool>,
 }
 
 impl ServerConf {
-    /// Whether it has `kong_tls_strip_headers on`.
+    /// Returns whether the server has `kong_tls_strip_headers on`.
     pub fn strips_headers(&self) -> bool {
         self.strip_headers.get().is_some_and(|stripping| **stripping != Stripping::Off)
     }
 
-    /// Takes over what the configuration of `http {}` says, where that of a server says nothing.
+    /// Takes over the values of `http {}` that the server does not set itself.
     pub fn inherit(&self, around: &Self) {
         self.certificate_by_lua
             .set(self.certificate_by_lua.get() || around.certificate_by_lua.get());
@@ -97,7 +97,7 @@ impl ServerConf {
     }
 }
 
-/// What the module keeps for a location.
+/// The module's configuration of a location.
 #[derive(Default)]
 pub struct LocationConf {
     /// `kong_tls_certificate_verify`
@@ -108,12 +108,12 @@ pub struct LocationConf {
     pub allow_plaintext: Inherited,
     /// Lua code in the handshakes of the location.
     pub lua_handshake: LuaHandshakeConf,
-    /// The last of each pass directive, which is how nginx has them.
+    /// For each pass directive, the last one in the location: nginx uses the last one too.
     pub passes: RefCell<[Option<Rc<Pass>>; pass::COUNT]>,
 }
 
 impl LocationConf {
-    /// Takes over what the block around has, where this one says nothing.
+    /// Takes over the values of the enclosing block that the location does not set itself.
     pub fn inherit(&self, around: &Self) {
         self.required.merge(&around.required);
         self.allow_plaintext.merge(&around.allow_plaintext);
@@ -121,113 +121,119 @@ impl LocationConf {
     }
 }
 
-// SAFETY: `module.rs` makes these of the levels.
+// SAFETY: `module.rs` creates a `MainConf` as the module's main configuration.
 unsafe impl ConfLevel for MainConf {
     const OFFSET: usize = NGX_HTTP_MAIN_CONF_OFFSET;
 }
 
-// SAFETY: `module.rs` makes these of the levels.
+// SAFETY: `module.rs` creates a `ServerConf` as each of the module's server configurations.
 unsafe impl ConfLevel for ServerConf {
     const OFFSET: usize = NGX_HTTP_SRV_CONF_OFFSET;
 }
 
-// SAFETY: `module.rs` makes these of the levels.
+// SAFETY: `module.rs` creates a `LocationConf` as each of the module's location configurations.
 unsafe impl ConfLevel for LocationConf {
     const OFFSET: usize = NGX_HTTP_LOC_CONF_OFFSET;
 }
 
 // ---- while a configuration is read --------------------------------------------------------------
 
-/// What we keep for the configuration that is being read.
+/// Returns the module's configuration of the `http {}` that is being read.
 pub fn main_conf(parser: ConfParser<'_>) -> Option<&MainConf> {
-    // SAFETY: ours is in its place, and lives as long as the configuration.
+    // SAFETY: the module's main configuration is a `MainConf`, in the configuration's pool.
     unsafe { Some(parser.configuration(Level::Main, this_module::index())?.as_ref()) }
 }
 
-/// What we keep for the `upstream {}` block or the server that is being read.
+/// Returns the module's configuration of the `upstream {}` block or the server that is being read.
 pub fn server_conf(parser: ConfParser<'_>) -> Option<&ServerConf> {
-    // SAFETY: ours is in its place, and lives as long as the configuration.
+    // SAFETY: the module's server configurations are `ServerConf`s, in the configuration's pool.
     unsafe { Some(parser.configuration(Level::Server, this_module::index())?.as_ref()) }
 }
 
-/// What we keep for the location that is being read or merged.
+/// Returns the module's configuration of the location that is being read or merged.
 pub fn location_conf(parser: ConfParser<'_>) -> Option<&LocationConf> {
-    // SAFETY: ours is in its place, and lives as long as the configuration.
+    // SAFETY: the module's location configurations are `LocationConf`s, in the configuration's
+    // pool.
     unsafe { Some(parser.configuration(Level::Location, this_module::index())?.as_ref()) }
 }
 
-// ---- of what is there ---------------------------------------------------------------------------
+// ---- of a server, a block or a cycle ------------------------------------------------------------
 
 impl MainConf {
-    /// Of the configuration of a server.
+    /// Returns the module's main configuration that `server` belongs to.
     pub fn of_server(server: Server<'_>) -> Option<&Self> {
-        // SAFETY: ours is in its place.
+        // SAFETY: the module's main configuration is a `MainConf`.
         unsafe { server.main_configuration(this_module::index()) }
     }
 
-    /// Of a cycle whose configuration is read, if it has `http {}`.
+    /// Returns the module's main configuration in `cycle`, which has been read, if it has `http
+    /// {}`.
     pub fn of_cycle(cycle: Cycle<'_>) -> Option<&Self> {
-        // SAFETY: ours is in its place.
+        // SAFETY: the module's main configuration is a `MainConf`.
         unsafe { cycle.main_configuration(this_module::index()) }
     }
 }
 
 impl ServerConf {
-    /// Of a server.
+    /// Returns the module's configuration of `server`.
     pub fn of_server(server: Server<'_>) -> Option<&Self> {
-        // SAFETY: ours is in its place.
+        // SAFETY: the module's server configurations are `ServerConf`s.
         unsafe { server.configuration(this_module::index()) }
     }
 
-    /// Of an `upstream {}` block, unless nginx has made it itself.
+    /// Returns the module's configuration of `block`, or `None` for a block that nginx has made
+    /// implicitly.
     fn of_block<'a>(block: UpstreamBlock) -> Option<&'a Self> {
-        // SAFETY: ours is in its place.
+        // SAFETY: the module's server configurations are `ServerConf`s.
         unsafe { block.configuration(this_module::index()) }
     }
 }
 
 // ---- of a request -------------------------------------------------------------------------------
 
-/// What we keep for `http {}` of `request`.
+/// Returns the module's main configuration for `request`.
 pub fn main_conf_of(request: Request<'_>) -> Option<&MainConf> {
-    // SAFETY: ours is in its place, and the configuration of a request outlives it.
+    // SAFETY: the module's main configuration is a `MainConf`, and the configuration of a request
+    // outlives it.
     unsafe { Some(request.main_configuration(this_module::index())?.as_ref()) }
 }
 
-/// What we keep for the location of `request`.
+/// Returns the module's configuration of the location of `request`.
 pub fn location_conf_of(request: Request<'_>) -> Option<&LocationConf> {
-    // SAFETY: ours is in its place, and the configuration of a request outlives it.
+    // SAFETY: the module's location configurations are `LocationConf`s, and the configuration of a
+    // request outlives it.
     unsafe { Some(request.location_configuration(this_module::index())?.as_ref()) }
 }
 
-/// What we keep for the server of `request`.
+/// Returns the module's configuration of the server of `request`.
 pub fn server_conf_of(request: Request<'_>) -> Option<&ServerConf> {
-    // SAFETY: ours is in its place, and the configuration of a request outlives it.
+    // SAFETY: the module's server configurations are `ServerConf`s, and the configuration of a
+    // request outlives it.
     unsafe { Some(request.server_configuration(this_module::index())?.as_ref()) }
 }
 
-/// The `upstream {}` blocks of the configuration of `request`.
+/// Returns the `upstream {}` blocks of the configuration of `request`.
 pub fn blocks(request: Request<'_>) -> Option<&Blocks> {
     main_conf_of(request)?.blocks.get()
 }
 
-/// Whether the configuration of `request` has an `upstream {}` block of this name.
+/// Returns whether the configuration of `request` has an `upstream {}` block named `name`.
 pub fn has_block(request: Request<'_>, name: &[u8]) -> bool {
     blocks(request).is_some_and(|blocks| matches!(blocks.names.find(name), Ok(Some(_))))
 }
 
-/// Of the pass directive with this number: what the location of `request` has of it, and the
-/// handler that nginx has for it.
+/// Returns the pass directive with this number in the location of `request`, and nginx's own
+/// content handler for it.
 ///
-/// The location may have none of it: a request goes from one `if` to the next with the handler of
-/// the first, and nginx calls that where the last has left the request.
+/// The location may not have that directive: a request that moves from one `if` block to the next
+/// keeps the handler of the first, and nginx calls it in the location where the request ends up.
 pub fn pass_of(request: Request<'_>, number: usize) -> Option<(Option<Rc<Pass>>, Handler)> {
     let pass = location_conf_of(request)?.passes.borrow().get(number)?.clone();
     let handler = main_conf_of(request)?.pass_handlers.0.get(number)?.get()?;
     Some((pass, handler))
 }
 
-/// The cache of upstream sessions of this worker; `None` if it is off.
+/// Returns the worker's cache of upstream sessions; `None` if it is off.
 pub fn session_cache(request: Request<'_>) -> Option<SharedSessionCache> {
     let main_conf = main_conf_of(request)?;
 
@@ -239,36 +245,35 @@ pub fn session_cache(request: Request<'_>) -> Option<SharedSessionCache> {
     Some(Rc::clone(cache))
 }
 
-/// Whether Lua code may ask the clients of the server of `request` for a certificate.
+/// Returns whether Lua code may ask clients of the server of `request` for a certificate.
 pub fn may_be_asked(request: Request<'_>) -> bool {
     main_conf_of(request).is_some_and(|main_conf| main_conf.asking.is_possible())
         && server_conf_of(request).is_some_and(|server| server.certificate_by_lua.get())
 }
 
-/// Whether the service that `request` goes to is verified, whatever the request asks for.
+/// Returns whether the service of `request` is verified, whatever the request asks for.
 pub fn enforces_verification(request: Request<'_>) -> bool {
     location_conf_of(request).is_some_and(|location| location.enforcement.is_enforced())
 }
 
-/// Lua code that takes part in the handshakes with the service that `request` goes to, if there is
-/// any.
+/// Returns what Lua code does in handshakes with the service of `request`, if it takes part.
 pub fn lua_handshake(request: Request<'_>) -> Option<LuaHandshake> {
     location_conf_of(request)?.lua_handshake.get()
 }
 
 // ---- of a block ---------------------------------------------------------------------------------
 
-/// The idle connections of `block`, if it has `kong_tls_keepalive`.
+/// Returns the idle connections of `block`, if it has `kong_tls_keepalive`.
 pub fn keepalive<'a>(block: UpstreamBlock) -> Option<&'a Keepalive> {
     ServerConf::of_block(block)?.keepalive.get()
 }
 
-/// Whether `block` has nginx's own `keepalive`.
+/// Returns whether `block` has nginx's own `keepalive`.
 pub fn has_nginx_keepalive(block: UpstreamBlock) -> bool {
     ServerConf::of_block(block).is_some_and(|conf| conf.nginx_keepalive.get())
 }
 
-/// Who chooses the servers of `block`. nginx has made one without a configuration itself.
+/// Returns the balancer of `block`. A block without a configuration was made by nginx implicitly.
 pub fn balancer(block: UpstreamBlock) -> Balancer {
     ServerConf::of_block(block).map_or(Balancer::Default, |conf| conf.balancer.get())
 }

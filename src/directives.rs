@@ -24,7 +24,7 @@ use crate::upstream::location::enforcement::Enforcement;
 use crate::upstream::location::inherited::{Duplicate, Inherited};
 use crate::upstream::peer::keepalive::{Keepalive, KeepaliveSettings};
 
-/// The directives, as nginx looks for them.
+/// The module's table of directives, as nginx reads it.
 pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 8] = [
     command::<CertificateVerify>(),
     command::<Required>(),
@@ -36,7 +36,7 @@ pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 8] = [
     ngx_command_t::empty(),
 ];
 
-/// In `http`, `server` and `location`.
+/// The contexts `http`, `server` and `location`.
 const EVERYWHERE: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF;
 
 /// What is wrong with a directive.
@@ -132,7 +132,7 @@ impl Directive for AllowPlaintext {
     }
 }
 
-/// Reads `on` or `off`.
+/// Parses `on` or `off`, and sets `flag`.
 fn set_flag(flag: &Inherited, value: &[u8]) -> Result<(), InvalidDirective> {
     let is_on = match value {
         b"on" => true,
@@ -278,7 +278,7 @@ fn parse_strip_headers(value: &[u8], names: &[&[u8]]) -> Result<Stripping, Inval
     }
 }
 
-/// Whether it may be the name of a header (RFC 9110, section 5.6.2).
+/// Returns whether `name` can be the name of a header (RFC 9110, section 5.6.2).
 fn is_header_name(name: &[u8]) -> bool {
     let is_good = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !name.is_empty() && name.iter().all(is_good)
@@ -308,7 +308,7 @@ impl Directive for Status {
     }
 }
 
-/// The parts of `name=value`.
+/// Splits `name=value`.
 fn split(parameter: &[u8]) -> Option<(&[u8], &[u8])> {
     let equals = parameter.iter().position(|byte| *byte == b'=')?;
     Some((&parameter[..equals], &parameter[equals + 1..]))
@@ -320,7 +320,7 @@ fn number(
     expected: &'static str,
 ) -> Result<usize, InvalidDirective> {
     let invalid = || InvalidDirective::Value { name, given: value.to_vec(), expected };
-    // Rust would take a sign.
+    // Rust's parser would accept a sign.
     if !value.iter().all(u8::is_ascii_digit) {
         return Err(invalid());
     }

@@ -2,11 +2,12 @@
 
 //! Per-request control of TLS for Lua plugins, on a stock nginx.
 //!
-//! The way in is `module`, for the configuration, and `lua`, for the functions that plugins call. What
-//! they ask for on the side of the client is done at once, in `client`; what they ask for on the side
-//! of the service is kept in `upstream::settings` until the handshake.
+//! The entry points are `module`, for the configuration, and `lua`, for the functions that plugins
+//! call. Settings for the client's connection are applied at once, in `client`; settings for the
+//! connection to the service are kept in `upstream::settings` until its handshake.
 //!
-//! Unit tests and fuzz targets are built without nginx, and so without all that names its symbols.
+//! Unit tests and fuzz targets are built without nginx, and so without any module that uses nginx's
+//! symbols.
 
 #![cfg_attr(any(test, fuzzing), allow(dead_code, reason = "what uses it needs nginx"))]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The module as nginx sees it: what it does when a configuration is read.
+//! The module as nginx sees it, and what it does when nginx reads a configuration.
 
 #![allow(unsafe_code, reason = "nginx calls it")]
 
@@ -61,13 +61,13 @@ pub static mut ngx_http_kong_tls_module: ngx_module_t = ngx_module_t {
     ..ngx_module_t::default()
 };
 
-/// How many configurations load the module: more than one while nginx goes from one to the next.
+/// The number of configurations that load the module: more than one during a reload.
 static LOADED: AtomicUsize = AtomicUsize::new(0);
 
 /// A configuration that loads the module.
 ///
-/// Our file stays in memory when nginx is done with it (see build.rs), and with it the indexes. So
-/// they go with the last configuration, as they would with the file.
+/// The shared object stays in memory after nginx has unloaded it (see build.rs), and with it the
+/// module's indexes. They are reset with the last configuration, as unloading the file would.
 struct Loaded;
 
 impl Loaded {
@@ -80,24 +80,24 @@ impl Loaded {
 impl Drop for Loaded {
     fn drop(&mut self) {
         if LOADED.fetch_sub(1, Ordering::Relaxed) == 1 {
-            // SAFETY: this was the last configuration in which the module has a place.
+            // SAFETY: this was the last configuration that loads the module.
             unsafe { this_module::forget_indexes() }
         }
     }
 }
 
-/// Runs a step of the configuration, with its parser. What is wrong is an `[emerg]` line, and the
-/// end of it.
+/// Runs `step` of reading the configuration. An error is logged as `[emerg]`, and ends the reading.
 ///
 /// # Safety
-/// `cf` must be valid, and inside of `http {}`.
+/// `cf` must be the valid parser of nginx, inside `http {}`.
 unsafe fn configure<E: Display>(
     name: &str,
     cf: *mut ngx_conf_t,
     step: impl FnOnce(ConfParser<'_>) -> Result<(), E>,
 ) -> ngx_int_t {
     guard(name, process_log(), NGX_ERROR as ngx_int_t, || {
-        // SAFETY: the caller vouches for the parser.
+        // SAFETY: `cf` is nginx's valid parser, inside `http {}`, as this function's caller
+        // ensures.
         let parser = unsafe { ConfParser::from_ptr(cf) };
         match step(parser) {
             Ok(()) => NGX_OK as ngx_int_t,
@@ -109,7 +109,7 @@ unsafe fn configure<E: Display>(
     })
 }
 
-/// Why a configuration can't have the module.
+/// Why a configuration can't use the module.
 #[derive(Debug, thiserror::Error)]
 enum ConfigurationError {
     #[error(transparent)]
@@ -141,7 +141,7 @@ unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         variables::preconfiguration(parser)?;
         Ok(())
     };
-    // SAFETY: nginx calls with a valid `cf`, at the beginning of `http {}`.
+    // SAFETY: nginx calls *preconfiguration* with its valid parser, at the beginning of `http {}`.
     unsafe { configure("preconfiguration", cf, step) }
 }
 
@@ -158,29 +158,31 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         main_conf.blocks.get_or_init(|| choice::postconfiguration(parser));
         Ok(())
     };
-    // SAFETY: nginx calls with a valid `cf`, when all of `http {}` is read.
+    // SAFETY: nginx calls *postconfiguration* with its valid parser, after all of `http {}` was
+    // read.
     unsafe { configure("postconfiguration", cf, step) }
 }
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     let main_conf = MainConf::default();
     let _ = main_conf.loaded.set(Box::new(Loaded::new()));
-    // SAFETY: nginx calls with a valid `cf`, at the beginning of `http {}`.
+    // SAFETY: nginx calls this with its valid parser, at the beginning of `http {}`.
     unsafe { keep(cf, main_conf) }
 }
 
 unsafe extern "C" fn create_conf<T: Default + 'static>(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx calls with a valid `cf`, inside of `http {}`.
+    // SAFETY: nginx calls this with its valid parser, inside `http {}`.
     unsafe { keep(cf, T::default()) }
 }
 
-/// Keeps what the module has of a block, as long as the configuration.
+/// Moves the module's configuration of a block into the configuration's pool.
 ///
 /// # Safety
-/// `cf` must be valid, and inside of `http {}`.
+/// `cf` must be the valid parser of nginx, inside `http {}`.
 unsafe fn keep<T: 'static>(cf: *mut ngx_conf_t, conf: T) -> *mut c_void {
     guard("configuration", process_log(), ptr::null_mut(), || {
-        // SAFETY: the caller vouches for the parser.
+        // SAFETY: `cf` is nginx's valid parser, inside `http {}`, as this function's caller
+        // ensures.
         let parser = unsafe { ConfParser::from_ptr(cf) };
         let kept = parser.pool().keep(conf);
         kept.map_or(ptr::null_mut(), |kept| ptr::from_ref(kept).cast_mut().cast())
@@ -193,7 +195,8 @@ unsafe extern "C" fn merge_srv_conf(
     server: *mut c_void,
 ) -> *mut c_char {
     guard("merge of a server", process_log(), NGX_CONF_ERROR, || {
-        // SAFETY: nginx calls with what `create_conf` has made for `http {}` and for the server.
+        // SAFETY: nginx passes what `create_conf::<ServerConf>` made for `http {}` and for the
+        // server.
         let (around, server): (&ServerConf, &ServerConf) =
             unsafe { (&*around.cast(), &*server.cast()) };
         server.inherit(around);
@@ -207,8 +210,8 @@ unsafe extern "C" fn merge_loc_conf(
     location: *mut c_void,
 ) -> *mut c_char {
     guard("merge of a location", process_log(), NGX_CONF_ERROR, || {
-        // SAFETY: nginx calls with a valid `cf`, in the merge of a location, and with what
-        // `create_conf` has made for it and for the block around it.
+        // SAFETY: nginx passes its valid parser, while it merges a location, and what
+        // `create_conf::<LocationConf>` made for that location and its enclosing block.
         let (parser, around, location): (_, &LocationConf, &LocationConf) =
             unsafe { (ConfParser::from_ptr(cf), &*around.cast(), &*location.cast()) };
         match install::merge_loc_conf(parser, around, location) {
@@ -224,7 +227,7 @@ unsafe extern "C" fn merge_loc_conf(
 
 unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard("start of the configuration", process_log(), NGX_ERROR as ngx_int_t, || {
-        // SAFETY: nginx calls with the cycle whose configuration is complete.
+        // SAFETY: nginx passes a valid cycle, whose configuration is complete.
         if let Some(main_conf) = MainConf::of_cycle(unsafe { Cycle::from_ptr(cycle) }) {
             main_conf.asking.complete();
         }
@@ -234,7 +237,7 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard("start of the process", process_log(), NGX_ERROR as ngx_int_t, || {
-        // SAFETY: nginx calls with the cycle whose configuration the process is to serve.
+        // SAFETY: nginx passes the valid cycle whose configuration the process serves.
         let main_conf = MainConf::of_cycle(unsafe { Cycle::from_ptr(cycle) });
         if let Some(zone) = main_conf.and_then(|main_conf| main_conf.status.get()) {
             zone.count_there();

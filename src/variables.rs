@@ -47,10 +47,10 @@ pub fn preconfiguration(parser: ConfParser<'_>) -> Result<(), RegistrationFailed
     OurVariables::register(parser)
 }
 
-/// `$kong_client_verify`: what `set_client_verify` was given, unless it hides what nginx has found
-/// of revocation; else `$ssl_client_verify`.
+/// `$kong_client_verify`: the value given to `set_client_verify`, unless it would hide what nginx
+/// has found about revocation; otherwise `$ssl_client_verify`.
 fn client_verify<'a>(request: Request<'a>, value: Value<'a>) -> Result<(), EvaluationFailed> {
-    // What nginx holds against a certificate is not to be hidden.
+    // An objection of nginx to the certificate must not be hidden by a success.
     let overridden = RequestState::client_verify_of(request).filter(|overridden| {
         overrides::is_failure(overridden) || objection::of(request.connection()).is_none()
     });
@@ -68,7 +68,7 @@ fn client_verify<'a>(request: Request<'a>, value: Value<'a>) -> Result<(), Evalu
     }
 }
 
-/// Where the request is to go.
+/// Returns the target that was set for the request.
 fn target(request: Request<'_>) -> Result<&[u8], MissingTarget> {
     let state =
         RequestState::find_or_inherit(request).map_err(|OutOfMemory| MissingTarget::OutOfMemory)?;
@@ -79,7 +79,7 @@ fn target(request: Request<'_>) -> Result<&[u8], MissingTarget> {
     target.ok_or(MissingTarget::NotSet)
 }
 
-/// `$kong_upstream_target`: what `set_upstream` or `set_target` chose.
+/// `$kong_upstream_target`: the target set by `set_upstream` or `set_target`.
 fn upstream_target<'a>(request: Request<'a>, value: Value<'a>) -> Result<(), EvaluationFailed> {
     let target = match target(request) {
         Ok(target) => target,
@@ -95,8 +95,8 @@ fn upstream_target<'a>(request: Request<'a>, value: Value<'a>) -> Result<(), Eva
     Ok(())
 }
 
-/// Sets a variable about the connection to the service, as it is now, or, when nginx has let go of
-/// it, as it was last. `write` writes it; `None` if there is none.
+/// Sets a variable about the current connection to the service, or about the last one after nginx
+/// has released it. `write` writes the value, and returns `None` if there is none.
 fn of_service<'a>(
     request: Request<'a>,
     value: Value<'a>,
@@ -127,28 +127,29 @@ fn service_text(
     Some(text)
 }
 
-/// `$kong_upstream_ssl_protocol`, as `$ssl_protocol` has it.
+/// `$kong_upstream_ssl_protocol`, in the format of `$ssl_protocol`.
 fn protocol(outcome: &Outcome, text: &mut String) -> Option<()> {
     let Negotiated { protocol, .. } = outcome.negotiated?;
     text.push_str(protocol);
     Some(())
 }
 
-/// `$kong_upstream_ssl_cipher`, as `$ssl_cipher` has it.
+/// `$kong_upstream_ssl_cipher`, in the format of `$ssl_cipher`.
 fn cipher(outcome: &Outcome, text: &mut String) -> Option<()> {
     let Negotiated { cipher, .. } = outcome.negotiated?;
     text.push_str(cipher);
     Some(())
 }
 
-/// `$kong_upstream_ssl_session_reused`, as `$ssl_session_reused` has it: `r` or `.`.
+/// `$kong_upstream_ssl_session_reused`, in the format of `$ssl_session_reused`: `r` or `.`.
 fn session_reused(outcome: &Outcome, text: &mut String) -> Option<()> {
     let Negotiated { session_reused, .. } = outcome.negotiated?;
     text.push(if session_reused { 'r' } else { '.' });
     Some(())
 }
 
-/// `$kong_upstream_ssl_verify`: `SUCCESS`, `FAILED:reason`, or `NONE` if it was not asked for.
+/// `$kong_upstream_ssl_verify`: `SUCCESS`, `FAILED:reason`, or `NONE` if verification was not asked
+/// for.
 fn verify(outcome: &Outcome, text: &mut String) -> Option<()> {
     match outcome.verified {
         Verified::None => text.push_str("NONE"),
@@ -158,14 +159,15 @@ fn verify(outcome: &Outcome, text: &mut String) -> Option<()> {
     Some(())
 }
 
-/// `$kong_upstream_ssl_server_raw_cert`: the certificate of the service, in PEM.
+/// `$kong_upstream_ssl_server_raw_cert`: the service's certificate, in PEM.
 fn server_raw_cert(outcome: &Outcome, text: &mut String) -> Option<()> {
     let pem = outcome.certificate.as_ref()?.to_pem().ok()?;
     text.push_str(std::str::from_utf8(&pem).ok()?);
     Some(())
 }
 
-/// `$kong_upstream_ssl_identity`: the identity of a request with settings of its own, `-` for none.
+/// `$kong_upstream_ssl_identity`: the identity of a request with settings of its own, otherwise
+/// `-`.
 fn identity(outcome: &Outcome, text: &mut String) -> Option<()> {
     match outcome.identity {
         Some(digest) => write!(text, "{digest}").ok(),

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a worker keeps beside requests, connections and their configuration.
+//! A worker's caches that belong to no request, connection or configuration.
 
 use crate::client::{certificate_request, intermediates, names};
 use crate::lua::x509;
 use crate::openssl::{client_certificate, store};
 
-/// Drops all of it.
+/// Clears all of them.
 pub fn clear_caches() {
     x509::clear_cache();
     client_certificate::clear_cache();

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! `disable_http2_alpn`
+//!
+//! nginx selects the protocol in an ALPN callback of its own, which OpenSSL does not return. This
+//! module's callback replaces it, and selects what nginx would, without `h2` where it is disabled
+//! for the connection.
 
 #![allow(unsafe_code, reason = "OpenSSL calls it")]
-//!
-//! nginx chooses the protocol in a callback of its own, which OpenSSL does not give back. Ours
-//! takes its place, and chooses what nginx would, less `h2` where a connection has it disabled.
 
 use std::ffi::{c_int, c_uchar, c_uint, c_void};
 use std::ptr;
@@ -26,16 +27,16 @@ use crate::nginx::server::{ClientConnection, Servers};
 use crate::openssl::session;
 use crate::openssl::ssl::select_alpn;
 
-/// Withholds HTTP/2 from the client. Phase: client_hello, which comes before the choice.
+/// Disables HTTP/2 for the client. Phase: client_hello, which comes before the selection.
 pub fn disable_http2_alpn(request: Request<'_>) -> Result<(), ClientError> {
     let ssl = client_ssl(request)?;
-    // What is malformed, OpenSSL refuses when it comes to it.
+    // OpenSSL itself refuses a malformed extension later.
     let name = session::server_name_of_client_hello(ssl).unwrap_or_default();
     hook::watch(ssl, name)?.http2_disabled.set(true);
     Ok(())
 }
 
-/// Installs our callback on all servers. To be called in *postconfiguration*.
+/// Installs the ALPN callback on all servers. To be called in *postconfiguration*.
 pub fn postconfiguration(parser: ConfParser<'_>, main_conf: &MainConf) {
     let Some(servers) = Servers::new(parser) else {
         return;
@@ -64,17 +65,19 @@ unsafe extern "C" fn select(
     _argument: *mut c_void,
 ) -> c_int {
     guard("ALPN callback", process_log(), openssl_sys::SSL_TLSEXT_ERR_ALERT_FATAL, || {
-        // SAFETY: OpenSSL calls with a valid SSL, list and places for the answer.
+        // SAFETY: OpenSSL calls its ALPN callback with a valid SSL, a valid list of
+        // `offered_length` bytes, and valid output pointers.
         let (ssl, offered) = unsafe {
             (SslRef::from_ptr(ssl), std::slice::from_raw_parts(offered, offered_length as usize))
         };
-        // RFC 7301, section 3.2: no protocol in common is a fatal `no_application_protocol`.
+        // RFC 7301, section 3.2: without a common protocol, the server sends a fatal
+        // `no_application_protocol` alert.
         let Some(chosen) = supported(ssl).and_then(|supported| select_alpn(supported, offered))
         else {
             return openssl_sys::SSL_TLSEXT_ERR_ALERT_FATAL;
         };
-        // SAFETY: both places are OpenSSL's, which calls with valid ones. The choice is a part of
-        // the client's list, which OpenSSL copies it from, and shorter than 256 bytes.
+        // SAFETY: OpenSSL passes valid output pointers. `chosen` is part of the client's list, from
+        // which OpenSSL copies it, and is shorter than 256 bytes.
         unsafe {
             *out = chosen.as_ptr();
             *out_length = chosen.len() as c_uchar;
@@ -83,10 +86,11 @@ unsafe extern "C" fn select(
     })
 }
 
-/// What the server of `ssl` offers its client.
+/// Returns the protocols that the server of `ssl` supports, in ALPN wire format.
 fn supported(ssl: &SslRef) -> Option<&'static [u8]> {
     let http2_disabled = ClientState::find(ssl).is_some_and(|state| state.http2_disabled.get());
-    // SAFETY: the protocol is chosen in the handshake, on servers that we have the callback of.
+    // SAFETY: OpenSSL selects the protocol during the handshake, and the callback is installed only
+    // on contexts of HTTP servers.
     let client = unsafe { ClientConnection::in_handshake(ssl)? };
     MainConf::of_server(client.default_server())?.protocols.get()?.of(client, http2_disabled)
 }

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the sessions of clients that were asked are bound to: see `resumption.rs`.
+//! What TLS sessions are bound to whose clients were asked for a certificate: see `resumption.rs`.
 
 use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Encoding;
 use crate::openssl::session::ID_CONTEXT;
 
-/// What binds the sessions of a configuration to it: different in each, and the same in all
+/// Random bytes that bind sessions to a configuration: different in each, and the same in all
 /// workers.
 pub struct Configuration([u8; 32]);
 
 impl Configuration {
-    /// Another one.
+    /// Makes new random bytes.
     pub fn new() -> Result<Self, SslError> {
         random().map(Self)
     }
 }
 
-/// Bytes that are no binding of any session.
+/// Returns random bytes, which are the binding of no session.
 pub fn random() -> Result<[u8; 32], SslError> {
     let mut bytes = [0; 32];
     openssl::rand::rand_bytes(&mut bytes).map_err(|errors| SslError::new("RAND_bytes", errors))?;
@@ -29,7 +29,7 @@ pub fn random() -> Result<[u8; 32], SslError> {
 pub struct Binding(pub [u8; ID_CONTEXT]);
 
 impl Binding {
-    /// For the `name` that a client asks for at `address`.
+    /// Returns the binding for a client that connects to `address` and asks for `name` (SNI).
     pub fn new(configuration: &Configuration, address: usize, name: Option<&[u8]>) -> Self {
         let mut encoding = Encoding::new();
         encoding.bytes(&configuration.0);
@@ -39,7 +39,7 @@ impl Binding {
     }
 }
 
-/// Whether two names, or the lack of them, are the same.
+/// Returns whether two names are the same, or both are absent.
 pub fn is_same_name(one: Option<&[u8]>, other: Option<&[u8]>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),

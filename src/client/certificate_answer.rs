@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a client that is asked for its certificate answers, and what is found of that.
+//! The client's answer to a certificate request, and its verification.
 
 #![allow(unsafe_code, reason = "OpenSSL calls it")]
 
@@ -21,20 +21,22 @@ use crate::status::counters::{self, Counter};
 
 /// Asks the client for a certificate.
 pub fn ask(ssl: &SslRef, state: &ClientState) {
-    // SAFETY: `judge` lets the handshake go on.
+    // SAFETY: `judge` lets the handshake continue whatever the client presents; without memory it
+    // returns 0, which ends the handshake.
     unsafe { ssl::ask_for_certificate(ssl, judge) };
     let depth = state.verification.borrow().as_ref().and_then(|verification| verification.depth);
     ssl::set_verify_depth(ssl, depth.unwrap_or_else(|| ssl::context_verify_depth(ssl)));
 }
 
-/// OpenSSL calls for each error that it finds in the client's certificates, and for each of them
-/// that is good, the client's own last. Whatever it is, the handshake goes on, and the result
-/// tells; without memory for that, it ends.
+/// Called by OpenSSL for each error found in the client's chain, and for each certificate that is
+/// good, the client's own certificate last. The handshake continues in any case, and the
+/// verification result records errors; only without memory for that, it ends.
 extern "C" fn judge(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int {
     guard("client verification", process_log(), 0, || {
-        // SAFETY: OpenSSL calls with a verification that is under way.
+        // SAFETY: OpenSSL calls its verify callback with the valid context of a verification.
         let Some(verification) = (unsafe { Verification::from_ptr(context) }) else {
-            // That of the issuer of a list is another one, whose failure is an error of this one.
+            // OpenSSL verifies the issuer of a revocation list in a context of its own. A failure
+            // there is reported as an error of the outer verification.
             return preverified;
         };
         let found = verification.found(preverified == 1);
@@ -50,13 +52,13 @@ extern "C" fn judge(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int {
                 verification.fail(result);
             }
         }
-        // nginx would find what is left there, and take it for an error of a later call.
+        // nginx would find errors left in the queue, and attribute them to a later call.
         drop(ErrorStack::get());
         1
     })
 }
 
-/// What the server's own lists say of a chain that is good by the store of a plugin.
+/// Checks a chain that is good by a plugin's store against the server's own revocation lists.
 fn by_lists_of_server(verification: &Verification<'_>) -> X509VerifyResult {
     let ssl = verification.ssl;
     let is_due = ClientState::find(ssl).is_some_and(|state| {
@@ -69,9 +71,9 @@ fn by_lists_of_server(verification: &Verification<'_>) -> X509VerifyResult {
     verification::check_lists(verification.context(), base)
 }
 
-/// Asks the client again, if it was asked: nginx looks for the server of a second `ClientHello`
-/// too, and with it takes over how that is configured. To be called whenever the handshake has gone
-/// on.
+/// Asks the client again, if it was asked: for a second `ClientHello` nginx selects the server
+/// again, and applies that server's verification settings to the SSL. To be called at each step of
+/// the handshake.
 pub fn ask_again(ssl: &SslRef, state: &ClientState) {
     let is_asked = ssl.verify_mode().contains(SslVerifyMode::PEER);
     if state.certificate_requested.get() && !ssl.session_reused() && !is_asked {
@@ -79,7 +81,7 @@ pub fn ask_again(ssl: &SslRef, state: &ClientState) {
     }
 }
 
-/// Counts what the client has answered, if it was asked. To be called at the end of the handshake.
+/// Counts the client's answer, if it was asked. To be called at the end of the handshake.
 pub fn count_answer(ssl: &SslRef, state: &ClientState) {
     if state.certificate_requested.get() {
         counters::count(match ssl.peer_certificate() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Which servers have `ssl_certificate_by_lua*`.
+//! Detects which servers have `ssl_certificate_by_lua*`.
 
 use crate::client::asking;
 use crate::conf::{self, MainConf, ServerConf};
@@ -20,7 +20,8 @@ impl ReadAlong for CertificateByLua {
     }
 
     fn read(parser: ConfParser<'_>, _number: usize, read: impl FnOnce() -> Read) -> Read {
-        // The Lua module reads on behind the name of a block.
+        // Get the server before that: for a block, the Lua module reads on past the directive's
+        // name.
         let server = conf::server_conf(parser);
         let result = read();
         if let (Read::Done, Some(server)) = (result, server) {
@@ -30,13 +31,13 @@ impl ReadAlong for CertificateByLua {
     }
 }
 
-/// Puts ours before the directives. To be called in *preconfiguration*.
+/// Wraps the directives. To be called in *preconfiguration*.
 pub fn preconfiguration(parser: ConfParser<'_>) {
     asking::begin();
     CertificateByLua::wrap(parser);
 }
 
-/// Leaves the directives as they were, and keeps which servers have them. To be called in
+/// Restores the directives, and records whether any server has them. To be called in
 /// *postconfiguration*.
 pub fn postconfiguration(parser: ConfParser<'_>, main_conf: &MainConf) {
     CertificateByLua::restore(parser);

@@ -15,27 +15,27 @@ use crate::nginx::request::Request;
 use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Encoding;
 
-/// Why the chain is not to be had.
+/// Why the chain is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
-    /// Of the connection.
+    /// The connection does not allow it.
     #[error(transparent)]
     Connection(#[from] ClientError),
-    /// A session keeps the client's certificate, and not always the rest of its chain.
+    /// A session keeps the client's own certificate, but not always the rest of its chain.
     #[error(
         "the TLS session was resumed, and does not hold the certificate chain of the first handshake"
     )]
     Resumed,
-    /// Nobody's is as long.
+    /// Longer than any real chain.
     #[error("the certificate chain is longer than {MAX_LEN} bytes")]
     TooLong,
-    /// OpenSSL could not write it.
+    /// OpenSSL could not encode the chain.
     #[error(transparent)]
     Encode(#[from] SslError),
 }
 
 impl ChainError {
-    /// Whether a client can bring it about, as often as it likes.
+    /// Returns whether a client can cause the error, as often as it likes.
     pub fn is_fault_of_client(&self) -> bool {
         match self {
             Self::Resumed | Self::TooLong => true,
@@ -44,7 +44,8 @@ impl ChainError {
     }
 }
 
-/// The certificates that the client presented, as PEM, the leaf first; `None` if it presented none.
+/// Returns the certificates that the client presented, as PEM, the leaf first; `None` if it
+/// presented none.
 pub fn get_full_client_certificate_chain(
     request: Request<'_>,
 ) -> Result<Option<Vec<u8>>, ChainError> {
@@ -61,11 +62,11 @@ pub fn get_full_client_certificate_chain(
     Ok(Some(pem))
 }
 
-/// The most bytes that a chain may take which is to be looked at, as it is sent.
+/// The maximum size of a chain to be digested, in DER.
 const MAX_LEN: usize = 16 * 1024;
 
-/// What stands for the chain that the client presented; `None` if it presented none. It is found
-/// out once for a connection.
+/// Returns the digest of the chain that the client presented; `None` if it presented none. Computed
+/// once per connection.
 pub fn digest(request: Request<'_>) -> Result<Option<ChainDigest>, ChainError> {
     let ssl = client_ssl(request)?;
     let Some(leaf) = ssl.peer_certificate() else {
@@ -94,13 +95,13 @@ pub fn digest(request: Request<'_>) -> Result<Option<ChainDigest>, ChainError> {
     Ok(Some(digest))
 }
 
-/// What the client presented but for its own certificate.
+/// Returns the certificates that the client presented, without its own.
 fn intermediates(ssl: &SslRef) -> Result<Intermediates, ChainError> {
     if let Some(intermediates) = session_binding::intermediates_of_first_handshake(ssl) {
         return Ok(intermediates);
     }
-    // On the side of the server, OpenSSL leaves the leaf out of the chain. A session has none, but
-    // for one of OpenSSL's own cache.
+    // On the server side, OpenSSL does not include the leaf in the peer's chain. A resumed session
+    // has no chain, except one from OpenSSL's own cache.
     let chain = ssl.peer_cert_chain().ok_or(ChainError::Resumed)?;
     Ok(chain.iter().map(X509Ref::to_owned).collect())
 }

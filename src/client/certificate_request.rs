@@ -23,7 +23,7 @@ use crate::openssl::object_cache::ObjectCache;
 use crate::openssl::{ssl, store};
 use crate::status::counters::{self, Cache, Counter};
 
-/// How many bytes the lists of authorities take that a worker keeps ready, about: a thousand lists of
+/// The approximate memory budget of a worker's cache of authorities: enough for a thousand lists of
 /// ten authorities.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
@@ -33,26 +33,27 @@ thread_local! {
     static ADDRESSES: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Why a certificate could not be asked for.
+/// Why a certificate could not be requested.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestCertificateError {
-    /// Of the connection.
+    /// The connection does not allow it.
     #[error(transparent)]
     Connection(#[from] ClientError),
-    /// Of the list of authorities.
+    /// The list of authorities is invalid.
     #[error(transparent)]
     Authorities(#[from] InvalidAuthorities),
-    /// Of the list of names.
+    /// The list of names is invalid.
     #[error(transparent)]
     Names(#[from] InvalidName),
 }
 
-/// Asks the client for a certificate, with the names of `authorities` if given. Phase: certificate.
+/// Asks the client for a certificate, announcing the names of `authorities` if given. Phase:
+/// certificate.
 ///
-/// The client's chain is verified up to a root of `authorities`, with `partial_chain` up to any of
-/// them, or else up to what the server trusts; either way the handshake goes on, and
-/// `$ssl_client_verify` has the result. That counts for the name which the client asks for, and for
-/// the other `names`; the session can be resumed under that name alone.
+/// The client's chain is verified up to a root among `authorities`, or, with `partial_chain`, up to
+/// any of them; without `authorities`, up to what the server trusts. The handshake continues in any
+/// case, and `$ssl_client_verify` has the result. The result counts for the name that the client
+/// asks for, and for the other `names`; the session can only be resumed under the former.
 pub fn request_client_certificate<'a>(
     request: Request<'_>,
     authorities: Option<&StackRef<X509>>,
@@ -61,7 +62,7 @@ pub fn request_client_certificate<'a>(
 ) -> Result<(), RequestCertificateError> {
     let ssl = client_ssl(request)?;
     let names = if names.len() == 0 { None } else { Some(names::keep(names)?) };
-    // First: nobody is asked whose session can't be bound.
+    // Install the hook first: a client must not be asked if its session can't be bound.
     let state = hook::watch(ssl, ssl::server_name(ssl))?;
     ocsp::prepare(ssl).map_err(ClientError::Ssl)?;
 
@@ -77,9 +78,9 @@ pub fn request_client_certificate<'a>(
     Ok(())
 }
 
-/// Verifies the client's certificate, which it has been asked for, with `store`, whatever it was
-/// asked with, and with `depth` for the server's. The server's revocation lists hold too. Phase:
-/// certificate.
+/// Verifies the certificate of the client, which has already been asked for it, with `store`
+/// instead of the authorities or the server's store, and with `depth` instead of the server's. The
+/// server's revocation lists apply as well. Phase: certificate.
 pub fn verify_with(
     request: Request<'_>,
     store: &X509StoreRef,
@@ -129,7 +130,7 @@ fn announce_none(ssl: &SslRef, state: &ClientState) -> Result<(), SslError> {
     certificate_authorities::announce_none(ssl)
 }
 
-/// Drops the lists that this worker keeps ready.
+/// Clears the worker's cache of authorities.
 pub fn clear_cache() {
     AUTHORITIES.with(ObjectCache::clear);
 }

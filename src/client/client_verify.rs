@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The override of the result of a client's verification.
+//! Checks values that override the result of verifying a client.
 
 /// A value that was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,19 +11,19 @@ pub enum InvalidClientVerify {
          \"FAILED:<reason>\""
     )]
     Unknown(String),
-    /// The value goes into headers and logs, where a line break would begin another line.
+    /// The value goes into headers and logs, where a line break would start a new line.
     #[error("the reason of client verify value \"{0}\" must not hold control characters")]
     ControlCharacter(String),
-    /// More than a variable can hold.
+    /// Longer than [`MAX_LENGTH`].
     #[error("client verify value must not be longer than {MAX_LENGTH} bytes: given {0}")]
     TooLong(usize),
 }
 
-/// It goes into headers and logs. nginx's variables hold 28 bits of length, and would cut what is
-/// longer.
+/// The maximum length of a value, which goes into headers and logs. nginx stores the length of a
+/// variable in 28 bits, and would truncate anything longer.
 const MAX_LENGTH: usize = 4096;
 
-/// Checks a value for `set_client_verify`: one that `$ssl_client_verify` could have.
+/// Checks a value for `set_client_verify`: it must be one that `$ssl_client_verify` could have.
 pub fn check(value: &[u8]) -> Result<(), InvalidClientVerify> {
     if value.len() > MAX_LENGTH {
         return Err(InvalidClientVerify::TooLong(value.len()));
@@ -41,7 +41,7 @@ pub fn check(value: &[u8]) -> Result<(), InvalidClientVerify> {
     }
 }
 
-/// Whether a value that was checked says that the client's certificate is not good.
+/// Returns whether a checked value says that verification failed.
 pub fn is_failure(value: &[u8]) -> bool {
     value.starts_with(b"FAILED:")
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What we keep for a client's connection.
+//! The state kept for a client's connection.
 
 #![allow(unsafe_code, reason = "it is in the pool of the connection")]
 
@@ -24,30 +24,30 @@ pub enum ClientError {
     /// The request came over plain TCP.
     #[error("the client connection does not use TLS")]
     NotTls,
-    /// OpenSSL refused.
+    /// An OpenSSL call failed.
     #[error(transparent)]
     Ssl(#[from] SslError),
-    /// No memory.
+    /// Out of memory.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
 }
 
-/// Why a client's handshake can't go on.
+/// Why a client's handshake can't continue.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
-    /// What was asked for under one name would hold for another.
+    /// What Lua code did for one name would apply to another.
     #[error("the client asks for another server name than before the HelloRetryRequest")]
     AnotherName,
-    /// The connection is not that of a client.
+    /// The connection belongs to no HTTP server.
     #[error("it belongs to no server")]
     NoServer,
-    /// OpenSSL refused.
+    /// An OpenSSL call failed.
     #[error(transparent)]
     Ssl(#[from] SslError),
 }
 
 impl HandshakeError {
-    /// Whether a client can bring it about, as often as it likes.
+    /// Returns whether a client can cause the error, as often as it likes.
     pub fn is_fault_of_client(&self) -> bool {
         match self {
             Self::AnotherName => true,
@@ -56,32 +56,33 @@ impl HandshakeError {
     }
 }
 
-/// The state of a connection on which one of our functions was called during the handshake. Lives
-/// in the pool of the connection; its SSL points at it.
+/// The state of a connection for which one of the module's functions was called, or which offers a
+/// bound session. Lives in the connection's pool; the SSL points to it.
 #[derive(Default)]
 pub struct ClientState {
-    /// What the client is told that its certificate may come from.
+    /// The certificate authorities announced to the client.
     pub authorities: Cell<Option<AnnouncedAuthorities>>,
-    /// With what its certificate is verified, where it is not what the server trusts.
+    /// What the client's certificate is verified with, if not with what the server trusts.
     pub verification: RefCell<Option<ClientVerification>>,
     /// Whether the client is asked for a certificate.
     pub certificate_requested: Cell<bool>,
-    /// The other names that the result of its verification counts for.
+    /// The other names that the verification result counts for.
     pub names: RefCell<Option<KnownNames>>,
-    /// Whether the headers that name a consumer are for the gateway alone to set.
+    /// Whether only the gateway may set the headers that name a consumer.
     pub guards_headers: Cell<bool>,
-    /// The name that the client had asked for when we were called first.
+    /// The server name (SNI) that the client asked for when the state was first used.
     pub server_name: OnceCell<Option<Box<[u8]>>>,
-    /// Whether the client has said which certificate it has, or that it has none.
+    /// Whether the client has answered the certificate request, with a certificate or without one.
     pub has_answered: Cell<bool>,
-    /// Whether the connection has what a session was bound to that the client offers.
+    /// Whether the SSL currently has the session id context of a bound session that the client
+    /// offers.
     pub has_binding: Cell<bool>,
-    /// Of a session that the client offers: the one that is resumed, if any is.
+    /// The first handshake of the bound session that the client offered last and may resume.
     pub first_handshake: RefCell<Option<FirstHandshake>>,
-    /// What stands for the chain that the client has presented; `None` if it is too long to be
-    /// looked at.
+    /// The digest of the chain that the client presented; `None` if the chain is too long to be
+    /// digested.
     pub chain_digest: OnceCell<Option<ChainDigest>>,
-    /// Whether HTTP/2 is withheld.
+    /// Whether HTTP/2 is disabled.
     pub http2_disabled: Cell<bool>,
 }
 
@@ -91,28 +92,28 @@ pub type ChainDigest = [u8; 32];
 static SLOT: PointerSlot<SslRef, ClientState> = PointerSlot::new();
 
 impl ClientState {
-    /// The state of the connection of `ssl`, if it has any.
+    /// Returns the state of the connection of `ssl`, if it has any.
     pub fn find(ssl: &SslRef) -> Option<&Self> {
         SLOT.get(ssl)
     }
 
-    /// The state of the connection of `ssl`, made where there is none.
+    /// Returns the state of the connection of `ssl`, and makes one if there is none.
     pub fn find_or_make(ssl: &SslRef) -> Result<&Self, ClientError> {
         if let Some(state) = Self::find(ssl) {
             return Ok(state);
         }
-        // Not the connection of the request: during the handshake that is one of the Lua module's,
-        // which ends with the phase.
+        // Don't use the connection of the request: during the handshake that is a fake connection
+        // of the Lua module, which is freed after the phase.
         let pool =
             Connection::from_ssl(ssl).and_then(Connection::pool).ok_or(ClientError::NotTls)?;
         let state = pool.keep(Self::default())?;
-        // SAFETY: it is in the pool of the connection, which outlives nginx's use of the SSL.
+        // SAFETY: the state is in the connection's pool, which outlives nginx's use of the SSL.
         unsafe { SLOT.set(ssl, state)? };
         Ok(state)
     }
 }
 
-/// The TLS of the client's connection.
+/// Returns the SSL of the client's connection.
 pub fn client_ssl(request: Request<'_>) -> Result<&SslRef, ClientError> {
     request.connection().tls().map(|tls| tls.ssl()).ok_or(ClientError::NotTls)
 }

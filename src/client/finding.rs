@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! For how long something that was found out counts.
+//! How long a cached result stays valid.
 
-/// The time, by two clocks, in milliseconds.
+/// The current time, by two clocks, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Of a clock that nobody sets.
+    /// By a monotonic clock.
     pub monotonic: i64,
-    /// Since the epoch: what certificates are dated by. It may be set.
+    /// Since the epoch, which the dates in certificates refer to. This clock may be set.
     pub date: i64,
 }
 
-/// For how long a finding counts.
+/// How long a result stays valid, in milliseconds.
 const LIFETIME: i64 = 10_000;
-/// By how much the clocks may differ in what they say has passed. More is a clock that was set, and
-/// what was found by the dates before may be wrong.
+/// The maximum difference, in milliseconds, between the time elapsed by the two clocks. A greater
+/// one means that the clock was set, and that a result which depends on dates may be wrong.
 const STEP: i64 = 1_000;
 
-/// Whether what was found at `found` still counts `now`, where `ends`, in seconds since the epoch,
-/// is the next of the dates that it depends on.
+/// Returns whether a result of the time `found` is still valid `now`, where `ends`, in seconds
+/// since the epoch, is the next date on which the result may change.
 pub fn counts(found: Moment, ends: f64, now: Moment) -> bool {
     let passed = now.monotonic.saturating_sub(found.monotonic);
     let by_date = now.date.saturating_sub(found.date);

@@ -6,13 +6,13 @@ use crate::client::intermediates::Intermediates;
 use crate::client::names::KnownNames;
 use crate::client::session_data::Asked;
 
-/// What is known of the first handshake on a connection that resumes a session bound to its name.
+/// What is known about the first handshake of a bound session that a client offers to resume.
 #[derive(Clone)]
 pub struct FirstHandshake {
-    /// Which session it is of: a client may offer several.
+    /// What that session remembers, by which it is recognised: a client may offer several.
     pub asked: Asked,
-    /// What the client had presented, but for its own certificate.
+    /// The certificates that the client presented, without its own.
     pub intermediates: Intermediates,
-    /// The other names that the result of its verification counts for.
+    /// The other names that the verification result counts for.
     pub names: Option<KnownNames>,
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The headers that name a consumer, which only the gateway may set: what a client sends under
-//! their names is taken away before any phase of the request reads it.
+//! Headers that name a consumer, which only the gateway may set: removes what a client sends under
+//! their names, before any phase of the request reads it.
 //!
-//! Not in each server: the same nginx may have one behind the gateway, which is told by them.
+//! This must not apply to every server: another server of the same nginx may be behind the gateway,
+//! and receive these headers from it.
 
 use std::rc::Rc;
 
@@ -16,8 +17,8 @@ use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::openssl::ssl;
 
-/// Says that the server of `request`, which may be in its handshake, is the gateway: its headers
-/// are for us to set, on all connections of the client that come of this.
+/// Marks the server of `request`, which may be in its handshake, as the gateway: on this
+/// connection, and on those that resume its session, clients may not set the guarded headers.
 pub fn guard(request: Request<'_>) -> Result<(), ClientError> {
     if let Some(server) = conf::server_conf_of(request) {
         server.is_gateway.set(true);
@@ -28,7 +29,7 @@ pub fn guard(request: Request<'_>) -> Result<(), ClientError> {
     Ok(())
 }
 
-/// Takes from `request`, of a server that is the gateway, what only we may set.
+/// Removes the guarded headers from `request`, whose server is the gateway.
 pub fn strip(request: Request<'_>) -> Result<(), OutOfMemory> {
     if let Some(server) = conf::server_conf_of(request) {
         server.is_gateway.set(true);
@@ -36,7 +37,9 @@ pub fn strip(request: Request<'_>) -> Result<(), OutOfMemory> {
     request.remove_headers(|name| is_guarded(name, &[]))
 }
 
-/// As [`strip`], before any phase of the request: wherever that is known to be right.
+/// Removes the guarded headers from `request` before any of its phases, if its server or its
+/// connection is already known to be the gateway's, or if it has `kong_tls_strip_headers on`.
+/// Removes nothing with `kong_tls_strip_headers off`.
 pub fn strip_early(request: Request<'_>) -> Result<(), OutOfMemory> {
     let Some(server) = conf::server_conf_of(request) else {
         return Ok(());
@@ -50,8 +53,8 @@ pub fn strip_early(request: Request<'_>) -> Result<(), OutOfMemory> {
     request.remove_headers(|name| is_guarded(name, others))
 }
 
-/// Whether a plugin has said so in the handshake of the client, or in that whose session it has
-/// resumed.
+/// Returns whether a plugin has called [`guard`] in the client's handshake, or in the handshake of
+/// the session that it has resumed.
 fn is_guarded_connection(request: Request<'_>) -> bool {
     let Ok(ssl) = client_ssl(request) else {
         return false;

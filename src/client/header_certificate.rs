@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Certificates in headers, as proxies write them.
+//! Parses certificates in headers, as proxies write them.
 //!
-//! Who can make one text be read as another certificate than the one that was meant is somebody
-//! else. So each of these takes the whole of a text, in the one form that it may have, or nothing.
+//! Whoever can make a text be read as another certificate than the one that was meant can
+//! impersonate its owner. So each of these functions accepts the whole text, in exactly one form,
+//! or nothing.
 
 /// Why a text is not one certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,14 +13,14 @@ pub enum InvalidText {
     Base64,
     #[error("it is not URL-encoded: \"%\" without two hexadecimal digits")]
     Escape,
-    /// What a sender would have encoded: a second value, say.
+    /// A byte that a sender would have encoded, such as the separator before a second value.
     #[error("it is not URL-encoded: \"{}\" at {at} should be", byte.escape_ascii())]
     NotEscaped { byte: u8, at: usize },
     #[error("it is not one certificate in PEM format, and nothing else")]
     NotOneBlock,
 }
 
-/// Base64 (RFC 4648, section 4): padded, in one piece, and the one way to write these bytes.
+/// Decodes base64 (RFC 4648, section 4) that is padded, without white space, and canonical.
 pub fn base64(text: &[u8]) -> Result<Vec<u8>, InvalidText> {
     const INVALID: InvalidText = InvalidText::Base64;
 
@@ -37,7 +38,7 @@ pub fn base64(text: &[u8]) -> Result<Vec<u8>, InvalidText> {
         for digit in group {
             bits = bits << 6 | sextet(*digit).ok_or(INVALID)?;
         }
-        // A group of n digits has n - 1 whole bytes, and what is behind them must be zero.
+        // A group of n digits encodes n - 1 whole bytes; the bits after them must be zero.
         bits <<= 6 * (4 - group.len());
         let [_, all @ ..] = bits.to_be_bytes();
         let (whole, rest) = all.split_at(group.len() - 1);
@@ -61,8 +62,8 @@ fn sextet(digit: u8) -> Option<u32> {
     Some(value.into())
 }
 
-/// As [`base64`], with or without the colons of a byte sequence in a structured field (RFC 8941,
-/// section 3.3.5).
+/// Decodes [`base64`], with or without the colons around a byte sequence in a structured field (RFC
+/// 8941, section 3.3.5).
 pub fn from_base64(text: &[u8]) -> Result<Vec<u8>, InvalidText> {
     match text {
         [b':', inner @ .., b':'] => base64(inner),
@@ -70,8 +71,8 @@ pub fn from_base64(text: &[u8]) -> Result<Vec<u8>, InvalidText> {
     }
 }
 
-/// The DER in URL-encoded PEM: what nginx has in `$ssl_client_escaped_cert`, and others that leave
-/// the `+`, `/` and `=` of base64 alone. A `+` is a `+`.
+/// Returns the DER in URL-encoded PEM, such as nginx's `$ssl_client_escaped_cert`. Some senders
+/// leave the `+`, `/` and `=` of base64 unencoded: a `+` is a `+`, not a space.
 pub fn from_url(text: &[u8]) -> Result<Vec<u8>, InvalidText> {
     let pem = unescaped(text)?;
     only_block(&pem)
@@ -92,7 +93,7 @@ fn unescaped(text: &[u8]) -> Result<Vec<u8>, InvalidText> {
                 bytes.push(byte as u8);
                 rest = behind;
             }
-            // RFC 3986, section 2.3, and base64.
+            // The unreserved characters of RFC 3986, section 2.3, and those of base64.
             byte if byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte) => bytes.push(byte),
             byte => {
                 let at = text.len() - behind.len();
@@ -103,8 +104,8 @@ fn unescaped(text: &[u8]) -> Result<Vec<u8>, InvalidText> {
     Ok(bytes)
 }
 
-/// The DER in a text that is one certificate in PEM (RFC 7468), with nothing around it but white
-/// space.
+/// Returns the DER in a text that is exactly one certificate in PEM (RFC 7468), surrounded only by
+/// white space.
 fn only_block(pem: &[u8]) -> Result<Vec<u8>, InvalidText> {
     let lines = pem
         .trim_ascii()

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The names of headers that only the gateway may set, and what a service may take for them.
+//! The names of headers that only the gateway may set, and names that a service may take for them.
 
-/// What the plugins tell services.
+/// The headers in which the plugins name the consumer to services.
 pub const NAMES: [&str; 3] = ["X-Consumer-Username", "X-Anonymous-Consumer", "X-Client-Cert-DN"];
 
 /// `kong_tls_strip_headers`
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stripping {
-    /// [`NAMES`], and others.
+    /// Strip [`NAMES`] and these others.
     On(Vec<Box<[u8]>>),
-    /// None, whatever plugins there are.
+    /// Strip none, even if plugins are in use.
     Off,
 }
 
-/// Whether a service may take one name of a header for the other: many read every byte that is no
-/// letter or digit alike, as in the variables of CGI (RFC 3875, section 4.1.18).
+/// Returns whether a service may take one header name for the other: many services treat all bytes
+/// that are neither letters nor digits alike, as in CGI's meta-variables (RFC 3875, section
+/// 4.1.18).
 fn is_same_header(one: &[u8], other: &[u8]) -> bool {
     let is_same = |(one, other): (&u8, &u8)| {
         one.eq_ignore_ascii_case(other)
@@ -24,7 +25,7 @@ fn is_same_header(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(is_same)
 }
 
-/// Whether a header is one of [`NAMES`] or of `others`, for some service.
+/// Returns whether some service may take `name` for one of [`NAMES`] or of `others`.
 pub fn is_guarded(name: &[u8], others: &[Box<[u8]>]) -> bool {
     NAMES.iter().any(|known| is_same_header(known.as_bytes(), name))
         || others.iter().any(|known| is_same_header(known, name))

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The one hook into the handshakes of clients that one of our functions was called for, or that
+//! The hook into the handshakes of clients for which one of the module's functions was called, or
+//! which offer a session of such a handshake.
 
 #![allow(unsafe_code, reason = "OpenSSL calls it")]
-//! resume a session of such a handshake.
 
 use std::ffi::c_int;
 
@@ -17,27 +17,28 @@ use crate::nginx::connection::{Connection, process_log};
 use crate::nginx::panic::guard;
 use crate::openssl::ssl::{self, HandshakeEvent};
 
-/// Has us told how the handshake of `ssl` goes on, whose client asks for `name`.
+/// Installs the hook on `ssl`, whose client asks for `name` (SNI).
 pub fn watch<'a>(ssl: &'a SslRef, name: Option<&[u8]>) -> Result<&'a ClientState, ClientError> {
     let state = ClientState::find_or_make(ssl)?;
     state.server_name.get_or_init(|| name.map(Box::from));
-    // SAFETY: `info_callback` calls the one of the context.
+    // SAFETY: `info_callback` calls the context's info callback.
     unsafe { ssl::set_connection_info_callback(ssl, info_callback) };
     Ok(state)
 }
 
-/// Whether nginx has not seen a handshake of `ssl` end yet.
+/// Returns whether nginx has not yet completed a handshake of `ssl`.
 fn is_first(ssl: &SslRef) -> bool {
     Connection::from_ssl(ssl).and_then(Connection::tls).is_some_and(|tls| !tls.handshaked())
 }
 
-/// Takes the place of the callback of the context, for one connection.
+/// The info callback of one connection, which replaces the context's.
 unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) {
-    // SAFETY: OpenSSL calls with a valid SSL.
+    // SAFETY: OpenSSL calls its info callback with a valid SSL.
     let ssl = unsafe { SslRef::from_ptr(ssl.cast_mut()) };
     let handled = guard("client handshake", process_log(), false, || {
         if let Some(of_context) = ssl::info_callback(ssl.ssl_context()) {
-            // SAFETY: as OpenSSL would call it.
+            // SAFETY: `of_context` is the context's info callback, and gets the arguments that
+            // OpenSSL would have passed to it.
             unsafe { of_context(ssl.as_ptr(), r#where, ret) };
         }
         let Some(state) = ClientState::find(ssl).filter(|_| is_first(ssl)) else {
@@ -66,9 +67,9 @@ fn go_on(ssl: &SslRef, state: &ClientState) -> Result<(), HandshakeError> {
     session_binding::bind(ssl, state)
 }
 
-/// A second `ClientHello` must be for the name of the first (RFC 8446, section 4.1.2). OpenSSL does
-/// not look, and the Lua module calls nobody for it: what was said of the first would hold for the
-/// second.
+/// Checks that a second `ClientHello` asks for the server name of the first (RFC 8446, section
+/// 4.1.2). OpenSSL does not check this, and the Lua module runs no code for the second: what was
+/// decided for the first would apply to it.
 fn check_name(ssl: &SslRef, state: &ClientState) -> Result<(), HandshakeError> {
     match state.server_name.get() {
         Some(name)

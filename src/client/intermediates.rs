@@ -2,9 +2,9 @@
 
 //! The intermediate certificates that clients have presented.
 //!
-//! A session holds the certificate of its client, and not what leads from it to an authority. So
-//! that a chain is known whole when a session is resumed, a worker keeps the rest of it, once for
-//! all clients that present the same.
+//! A session holds the client's own certificate, but not its intermediates. So that the whole chain
+//! is known when a session is resumed, a worker caches the intermediates, once for all clients that
+//! present the same ones.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -18,12 +18,12 @@ use crate::bounded::BoundedCache;
 use crate::openssl::fingerprint::Encoding;
 use crate::status::counters::Cache;
 
-/// How many bytes the chains take that a worker keeps of clients whose certificate was verified in
-/// the handshake, and of others: these are whoever comes, and can't take the place of those.
+/// The memory budgets of a worker's caches: for clients whose certificate was verified in the
+/// handshake, and for others. Unverified chains get a separate, smaller cache, so that strangers
+/// cannot evict verified ones.
 const VERIFIED: usize = 4 * 1024 * 1024;
 const OTHERS: usize = 1024 * 1024;
-/// The most bytes that one of them may take, as it is sent, and how many times as many it takes when
-/// it is parsed, about.
+/// The maximum size of a chain in DER, and how many times that size it takes when parsed, about.
 const MAX_LEN: usize = 16 * 1024;
 const PARSED: usize = 4;
 
@@ -42,16 +42,16 @@ thread_local! {
         RefCell::new(BoundedCache::counted(OTHERS, Cache::ClientChains));
 }
 
-/// Why a chain is not kept.
+/// Why a chain was not cached.
 #[derive(Debug)]
 pub enum NotKept {
-    /// It takes too much.
+    /// The chain is larger than [`MAX_LEN`].
     TooLong,
     /// OpenSSL could not encode it.
     Ssl(ErrorStack),
 }
 
-/// Keeps a chain that is not empty, and says what it is to be found by.
+/// Caches a chain that is not empty, and returns its digest.
 pub fn keep(chain: &StackRef<X509>, is_verified: bool) -> Result<Digest, NotKept> {
     let mut encoding = Encoding::new();
     let mut length = 0;
@@ -74,14 +74,14 @@ pub fn keep(chain: &StackRef<X509>, is_verified: bool) -> Result<Digest, NotKept
     Ok(digest)
 }
 
-/// The chain with `digest`, if it is still known.
+/// Returns the chain with `digest`, if it is still cached.
 pub fn find(digest: &Digest) -> Option<Intermediates> {
     [&OF_VERIFIED, &OF_OTHERS]
         .into_iter()
         .find_map(|known| known.with_borrow_mut(|known| known.get(digest).cloned()))
 }
 
-/// Drops the chains that this worker keeps.
+/// Clears the worker's caches of chains.
 pub fn clear_cache() {
     for known in [&OF_VERIFIED, &OF_OTHERS] {
         known.with_borrow_mut(BoundedCache::clear);

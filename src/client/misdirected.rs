@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What came of the verification of a client belongs to the name that it was asked under. A request
+//! The result of verifying a client counts for the name under which the client was asked. A request
 //! for another server on that connection is answered with 421 (RFC 9110, section 7.4), as nginx
-//! answers where `ssl_verify_client` asks.
+//! answers with `ssl_verify_client`.
 
 use std::fmt;
 
@@ -16,11 +16,11 @@ use crate::conf;
 use crate::nginx::request::Request;
 use crate::openssl::ssl;
 
-/// A request that does not belong on its connection.
+/// A request that must not be served on its connection.
 #[derive(Debug)]
 pub struct Misdirected<'a> {
     who_asked: &'static str,
-    /// The name that the client was asked under, if it had asked for one.
+    /// The server name (SNI) under which the client was asked, if it sent one.
     asked_under: Option<&'a [u8]>,
     /// The host that the request is for.
     host: &'a [u8],
@@ -42,7 +42,7 @@ impl fmt::Display for Misdirected<'_> {
     }
 }
 
-/// What is wrong with the connection of `request`, if anything is.
+/// Returns why `request` must not be served on its connection, if so.
 pub fn check(request: Request<'_>) -> Option<Misdirected<'_>> {
     let ssl = client_ssl(request).ok()?;
     let state = ClientState::find(ssl);
@@ -51,7 +51,7 @@ pub fn check(request: Request<'_>) -> Option<Misdirected<'_>> {
             let name = state.and_then(|state| state.server_name.get());
             ("Lua code", name.and_then(Option::as_deref), others)
         }
-        // Where Lua code can't ask, nginx keeps guard itself.
+        // Where Lua code can't ask clients, nginx makes this check itself.
         None if conf::may_be_asked(request) && has_certificate(ssl) => {
             ("nginx", ssl::server_name(ssl), None)
         }
@@ -72,8 +72,8 @@ pub fn check(request: Request<'_>) -> Option<Misdirected<'_>> {
     (!is_right).then_some(Misdirected { who_asked, asked_under, host })
 }
 
-/// Whether Lua code has asked the client of `ssl`, in this handshake or in that whose session is
-/// resumed, and the other names that this counts for.
+/// Returns whether Lua code has asked the client of `ssl`, in this handshake or in the first
+/// handshake of the resumed session; if so, with the other names that the result counts for.
 fn asked_by_lua(ssl: &SslRef, state: Option<&ClientState>) -> Option<Option<KnownNames>> {
     if ssl.session_reused() {
         SessionData::of(ssl.session()?)?.asked?;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The names that the result of a client's verification counts for, beside the one that it was
-//! asked under.
+//! The names that the result of verifying a client counts for, in addition to the name under which
+//! it was asked.
 //!
-//! A session remembers their digest alone; a worker keeps the names, once for all clients.
+//! A session remembers only their digest; a worker caches the names, once for all clients.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,14 +12,15 @@ use crate::bounded::BoundedCache;
 use crate::openssl::fingerprint::Encoding;
 use crate::status::counters::Cache;
 
-/// How many bytes the lists of names take that a worker keeps. A session with another is not resumed.
+/// The memory budget of a worker's cache of lists. A session whose list is no longer cached is not
+/// resumed.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
-/// What a list, and each of its names, takes beside the letters, about.
+/// The approximate overhead of a list, and of each of its names, in bytes.
 const OVERHEAD: usize = 64;
-/// The number of bytes of the longest name of a host (RFC 1035, section 2.3.4).
+/// The maximum length of a host name in bytes (RFC 1035, section 2.3.4).
 const MAX_LEN: usize = 253;
 
-/// The SHA-256 digest of a list, as it was given.
+/// The SHA-256 digest of a list, as given.
 pub type Digest = [u8; 32];
 
 thread_local! {
@@ -27,17 +28,17 @@ thread_local! {
         RefCell::new(BoundedCache::counted(MOST_BYTES, Cache::ClientNames));
 }
 
-/// What is no name.
+/// A text that is not a host name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("names: \"{}\" is not the name of a host", .0.escape_ascii())]
 pub struct InvalidName(Vec<u8>);
 
-/// Names of hosts, and of all hosts below some. Compared as nginx has them: in lower case, without
-/// a dot at their end.
+/// Host names, and wildcards for all hosts below a name. Compared in nginx's form: lower case,
+/// without a trailing dot.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Names {
     exact: Vec<Box<[u8]>>,
-    /// What is behind the `*.`.
+    /// The names after `*.` of wildcards.
     below: Vec<Box<[u8]>>,
 }
 
@@ -62,12 +63,13 @@ impl Names {
         Ok(names)
     }
 
-    /// How many bytes they take, about.
+    /// Returns the approximate size of the names in bytes.
     fn bytes(&self) -> usize {
         self.exact.iter().chain(&self.below).map(|name| OVERHEAD + name.len()).sum()
     }
 
-    /// Whether `host`, which is normalized, is one of them. `*.` stands for any number of labels.
+    /// Returns whether `host`, in normalized form, is one of them. `*.` stands for any number of
+    /// labels.
     pub fn contain(&self, host: &[u8]) -> bool {
         let is_in = |list: &[Box<[u8]>], name: &[u8]| {
             list.binary_search_by(|known| known.as_ref().cmp(name)).is_ok()
@@ -80,7 +82,7 @@ impl Names {
     }
 }
 
-/// A name without a dot at its end, which says nothing (RFC 1034, section 3.1).
+/// Removes the trailing dot of a name, which does not change it (RFC 1034, section 3.1).
 pub fn normalized(name: &[u8]) -> &[u8] {
     name.strip_suffix(b".").unwrap_or(name)
 }
@@ -92,16 +94,16 @@ fn is_host(name: &[u8]) -> bool {
     })
 }
 
-/// A list that this worker knows.
+/// A cached list.
 #[derive(Clone, Debug)]
 pub struct KnownNames {
-    /// What it is found by.
+    /// The digest by which the list is found.
     pub digest: Digest,
     /// The names.
     pub names: Rc<Names>,
 }
 
-/// Keeps a list of names, if it is one. It is checked only when it is new.
+/// Caches a list of names, and checks it if it is new.
 pub fn keep<'a>(given: impl Iterator<Item = &'a [u8]> + Clone) -> Result<KnownNames, InvalidName> {
     let mut encoding = Encoding::new();
     for name in given.clone() {
@@ -118,13 +120,13 @@ pub fn keep<'a>(given: impl Iterator<Item = &'a [u8]> + Clone) -> Result<KnownNa
     Ok(KnownNames { digest, names })
 }
 
-/// The list with `digest`, if it is still known.
+/// Returns the list with `digest`, if it is still cached.
 pub fn find(digest: &Digest) -> Option<KnownNames> {
     let names = KNOWN.with_borrow_mut(|known| known.get(digest).cloned())?;
     Some(KnownNames { digest: *digest, names })
 }
 
-/// Drops the lists that this worker keeps.
+/// Clears the worker's cache of lists.
 pub fn clear_cache() {
     KNOWN.with_borrow_mut(BoundedCache::clear);
 }

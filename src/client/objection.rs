@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What nginx holds against a client's certificate, and nobody may overrule.
+//! nginx's objection to a client's certificate that no plugin may overrule.
 //!
-//! That a chain does not lead to what the server trusts, a plugin may see otherwise: it trusts
-//! others. That a certificate was revoked, or that this could not be found out, it does not know
-//! better.
+//! A plugin may accept a chain that does not lead to what the server trusts: it may trust other
+//! authorities. It can't know better that a certificate was revoked, or that its revocation status
+//! could not be determined.
 
 use openssl::x509::X509VerifyResult;
 
@@ -13,7 +13,7 @@ use crate::nginx::connection::Connection;
 use crate::nginx::ocsp as nginx_ocsp;
 use crate::openssl::{revocation, store};
 
-/// nginx's words for it, as in `$ssl_client_verify`; `None` if there is nothing.
+/// Returns the objection in nginx's words, as in `$ssl_client_verify`; `None` if there is none.
 pub fn of(connection: Connection<'_>) -> Option<&'static str> {
     let ssl = connection.tls()?.ssl();
     if let Some(words) = nginx_ocsp::refusal(connection) {
@@ -23,7 +23,8 @@ pub fn of(connection: Connection<'_>) -> Option<&'static str> {
     if result == X509VerifyResult::OK {
         return None;
     }
-    // Of a chain that does not lead to where it should, nginx does not ask, and lists say little.
+    // For a chain that is not trusted, nginx does not query OCSP, and revocation lists are not
+    // decisive. So where revocation is checked at all, such a failure is an objection too.
     let context = ssl.ssl_context();
     let is_checked =
         || ocsp::is_on(context) || !store::revocation_flags(context.cert_store()).is_empty();

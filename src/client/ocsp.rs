@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! `ssl_ocsp`, for clients that Lua code asks.
+//! `ssl_ocsp`, for clients that Lua code asks for a certificate.
+//!
+//! nginx verifies an OCSP response with what the connection's context trusts, which may differ from
+//! what the client was verified with. So when the handshake is done, such a connection gets a
+//! context of its own, with that trusted store and nginx's OCSP settings. The context needs nothing
+//! else: what handshakes and sessions need is no longer used, or is in the context that the
+//! connection began with.
+//!
+//! For a resumed session, nginx would have to build the chain again, without the intermediates. So
+//! these clients get no session to resume.
 
 #![allow(unsafe_code, reason = "nginx's settings have no type")]
-//!
-//! nginx verifies the answer of a responder with what the context of the connection trusts, and
-//! that need not be what the client was verified with. So when the handshake is done, such a
-//! connection gets a context of its own, which trusts that, and has nginx's settings for OCSP.
-//! Nothing else is asked of it: what handshakes and sessions need is over, or in the context that
-//! the connection began with.
-//!
-//! Of a session that is resumed, nginx would have to find the chain again, without the
-//! intermediates. There is none to resume.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -25,7 +25,7 @@ use crate::nginx::ocsp;
 use crate::openssl::error::SslError;
 use crate::openssl::{ssl, store};
 
-/// nginx's settings for OCSP in a context.
+/// Returns nginx's OCSP settings of a context.
 fn settings(context: &SslContextRef) -> Option<NonNull<c_void>> {
     // SAFETY: the context is valid, and the index is nginx's.
     NonNull::new(unsafe {
@@ -33,19 +33,19 @@ fn settings(context: &SslContextRef) -> Option<NonNull<c_void>> {
     })
 }
 
-/// Whether a server has `ssl_ocsp` on, or `leaf`.
+/// Returns whether a server has `ssl_ocsp on` or `ssl_ocsp leaf`.
 pub fn is_on(context: &SslContextRef) -> bool {
     settings(context).is_some()
 }
 
-/// Leaves a client that is asked nothing to resume where nginx asks a responder. Phase:
+/// Disables session reuse for a client that is asked, if nginx queries an OCSP responder. Phase:
 /// certificate.
 pub fn prepare(ssl: &SslRef) -> Result<(), SslError> {
     if is_on(ssl.ssl_context()) { ssl::disable_session_reuse(ssl) } else { Ok(()) }
 }
 
-/// Has nginx verify the answer with what the client was verified with. To be called at the end of
-/// the handshake.
+/// Makes nginx verify the OCSP response with what the client was verified with. To be called at the
+/// end of the handshake.
 pub fn trust(ssl: &SslRef, state: &ClientState) -> Result<(), SslError> {
     let verification = state.verification.borrow();
     let (Some(verification), Some(settings), Some(index)) =
@@ -57,7 +57,7 @@ pub fn trust(ssl: &SslRef, state: &ClientState) -> Result<(), SslError> {
         return Ok(());
     }
     let store = store::reference(&verification.store)?;
-    // SAFETY: nginx keeps its settings as long as its own context, which lives as long as the
-    // connection: the session of the SSL belongs to it.
+    // SAFETY: `settings` is what nginx keeps at `index` of contexts. It is in the configuration's
+    // pool, and a configuration outlives its connections.
     unsafe { ssl::replace_context(ssl, store, index, settings) }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What is done with a client's request before any of its phases: see `misdirected.rs` and
+//! Handles a client's request before any of its phases: see `misdirected.rs` and
+//! `guarded_headers.rs`.
 
 #![allow(unsafe_code, reason = "nginx calls it")]
-//! `guarded_headers.rs`.
 
 use std::ptr::NonNull;
 
@@ -21,8 +21,9 @@ use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::server::Servers;
 
-/// Has nginx call us for each request, where a server can have a use for it. To be called in
-/// *postconfiguration*: nginx calls last who comes first.
+/// Makes nginx call `handle` for each request, if any server needs it. To be called in
+/// *postconfiguration*: nginx calls the handlers of a phase in the reverse order of their
+/// registration.
 pub fn postconfiguration(parser: ConfParser<'_>, main_conf: &MainConf) -> Result<(), OutOfMemory> {
     let Some(servers) = Servers::new(parser) else {
         return Ok(());
@@ -31,7 +32,8 @@ pub fn postconfiguration(parser: ConfParser<'_>, main_conf: &MainConf) -> Result
         .all()
         .any(|server| ServerConf::of_server(server).is_some_and(ServerConf::strips_headers));
     if main_conf.asking.has_phase() || is_stripped {
-        // SAFETY: `handle` is a handler of a phase.
+        // SAFETY: *postconfiguration* comes before nginx makes its table of handlers, and `handle`
+        // is a phase handler.
         unsafe { servers.add_post_read_handler(handle)? };
     }
     Ok(())
@@ -42,14 +44,14 @@ unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
         let Some(r) = NonNull::new(r) else {
             return NGX_DECLINED as ngx_int_t;
         };
-        // SAFETY: nginx calls with a valid request.
+        // SAFETY: nginx calls phase handlers with a valid request.
         let request = unsafe { Request::from_ptr(r) };
         let misdirected = misdirected::check(request);
         if let Some(misdirected) = &misdirected {
             request.log().info(format_args!("misdirected request: {misdirected}"));
             request.go_to_server_of_connection();
         }
-        // A page for the error may read them too.
+        // Before the error is returned: an error page may read the headers too.
         if let Err(error) = guarded_headers::strip_early(request) {
             request.log().error(format_args!("could not take headers from the request: {error}"));
             return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;

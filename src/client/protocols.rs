@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the servers of a configuration speak, as nginx offers it to their clients (ALPN; RFC 7301).
+//! The protocols that the servers of a configuration offer to their clients (ALPN; RFC 7301).
 
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::configuration::ServerFlag;
@@ -10,14 +10,14 @@ use crate::nginx::server::ClientConnection;
 const WITH_HTTP2: &[u8] = b"\x02h2\x08http/1.1\x08http/1.0\x08http/0.9";
 /// The same without HTTP/2.
 const WITHOUT_HTTP2: &[u8] = b"\x08http/1.1\x08http/1.0\x08http/0.9";
-/// Over QUIC (`NGX_HTTP_V3_ALPN_PROTO`, `NGX_HTTP_V3_HQ_ALPN_PROTO`).
+/// HTTP/3 over QUIC (`NGX_HTTP_V3_ALPN_PROTO`).
 const HTTP3: &[u8] = b"\x02h3";
-/// As above.
+/// `hq-interop` over QUIC (`NGX_HTTP_V3_HQ_ALPN_PROTO`).
 const HTTP3_HQ: &[u8] = b"\x0ahq-interop";
-/// As above.
+/// Both protocols over QUIC.
 const HTTP3_OR_HQ: &[u8] = b"\x02h3\x0ahq-interop";
 
-/// The directives of a server that say what it speaks, as far as this nginx has them.
+/// The directives of a server that enable protocols, as far as this nginx has them.
 #[derive(Debug)]
 pub struct Protocols {
     http2: Option<ServerFlag>,
@@ -35,7 +35,8 @@ impl Protocols {
         }
     }
 
-    /// What nginx would offer to a client, but for HTTP/2 if that is disabled; `None` for nothing.
+    /// Returns what nginx would offer to `client`, without HTTP/2 if `http2_disabled`; `None` for
+    /// nothing.
     pub fn of(&self, client: ClientConnection<'_>, http2_disabled: bool) -> Option<&'static [u8]> {
         let is_on = |flag: Option<ServerFlag>| flag.is_some_and(|flag| client.is_on(flag));
         if client.speaks_quic() {

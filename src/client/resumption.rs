@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Which of their sessions clients may resume.
-
-#![allow(unsafe_code, reason = "OpenSSL calls it")]
+//! Decides which sessions clients may resume.
 //!
-//! A resumed session brings along the certificate of its first handshake, and what came of the
-//! verification then; nobody is asked again. That holds under the name (SNI) that the client had
-//! asked for, and not under another, which may have other clients. nginx goes by the server that a
-//! connection comes to first, so that all of its names share their sessions.
+//! A resumed session brings along the client certificate of its first handshake, and the result of
+//! verifying it; the client is not asked again. That counts for the server name (SNI) that the
+//! client asked for then, but not for another name, which may have other clients. nginx goes by the
+//! server that a connection first comes to, so that all names of that server share their sessions.
 //!
 //! OpenSSL resumes a session only if it has the session id context of the connection. So a session
-//! whose client we have asked gets a context that no connection has of its own: a [`Binding`]. One
-//! that offers such a session under the same name gets it, for as long as OpenSSL takes to look at
-//! the session. Wherever a session is kept, and whoever finds it, it is of no use without.
+//! whose client Lua code has asked gets a session id context that no connection has by default: a
+//! [`Binding`]. A connection that offers such a session under the same name gets that context,
+//! until OpenSSL has checked the session. So it does not matter where a session is kept, or who
+//! presents it: without the right name it is useless.
+//!
+//! [`Binding`]: crate::client::binding::Binding
+
+#![allow(unsafe_code, reason = "OpenSSL calls it")]
 
 use std::ffi::{c_int, c_uchar, c_void};
 use std::mem::ManuallyDrop;
@@ -36,14 +39,15 @@ use crate::nginx::server::{ClientConnection, Servers};
 use crate::openssl::error::SslError;
 use crate::openssl::session::{self, Offered};
 
-/// Whether a session that only nginx has made is for `name`. What a client has proven counts for
-/// the name that it was asked under, whoever had asked (RFC 6066, section 3; CVE-2025-23419).
+/// Returns whether a session whose client Lua code has not asked is for `name`. A client
+/// certificate counts only for the name under which it was asked for, whether by Lua code or by
+/// nginx (RFC 6066, section 3; CVE-2025-23419).
 fn is_for_name(session: &SslSessionRef, name: Option<&[u8]>) -> bool {
     !session::has_peer_certificate(session) || is_same_name(name, session::server_name(session))
 }
 
-/// Whether Lua code may ask the client, which asks for `name`. Where it can't, nginx decides about
-/// sessions that only nginx has made.
+/// Returns whether Lua code may ask a client that asks for `name`. Where it can't, nginx decides
+/// about sessions whose clients Lua code has not asked.
 fn may_be_asked(client: ClientConnection<'_>, name: Option<&[u8]>) -> Option<bool> {
     if !MainConf::of_server(client.default_server())?.asking.is_possible() {
         return Some(false);
@@ -54,7 +58,8 @@ fn may_be_asked(client: ClientConnection<'_>, name: Option<&[u8]>) -> Option<boo
     Some(ServerConf::of_server(server)?.certificate_by_lua.get())
 }
 
-/// Judges a session that a client offers, while OpenSSL reads the `ClientHello`.
+/// Decides whether a client may resume the session it offers, while OpenSSL reads the
+/// `ClientHello`.
 fn judge(ssl: &SslRef, session: &SslSessionRef) -> Offered {
     match may_resume(ssl, session) {
         Some(true) => Offered::Resume,
@@ -98,8 +103,8 @@ unsafe extern "C" fn decrypt_ticket(
 ) -> c_int {
     session::judge_ticket(status, || {
         guard("session ticket", process_log(), Offered::Ignore, || {
-            // SAFETY: OpenSSL calls with a valid SSL, and where there is something to judge, with
-            // the session of the ticket.
+            // SAFETY: OpenSSL calls its ticket callback with a valid SSL and, if the ticket was
+            // decrypted, with its valid session; `judge_ticket` calls this only then.
             unsafe { judge(SslRef::from_ptr(ssl), SslSessionRef::from_ptr(session)) }
         })
     })
@@ -114,9 +119,9 @@ unsafe extern "C" fn get_session(
     const NONE: *mut SSL_SESSION = std::ptr::null_mut();
 
     guard("session cache", process_log(), NONE, || {
-        // SAFETY: OpenSSL calls with a valid SSL, an id of this length, and a place for the answer.
-        // The callback that was there before ours gets what it would have got without us. With 0 in
-        // `copy`, OpenSSL takes over the reference that it is given.
+        // SAFETY: OpenSSL calls this with a valid SSL, an id of `length` bytes, and a valid output
+        // pointer. The former callback gets the arguments that OpenSSL would have passed to it.
+        // With `*copy` set to 0, OpenSSL takes over the returned reference.
         unsafe {
             let ssl_ref = SslRef::from_ptr(ssl);
             let server_conf =
@@ -126,7 +131,7 @@ unsafe extern "C" fn get_session(
                 return NONE;
             };
             let id_bytes = std::slice::from_raw_parts(id, usize::try_from(length).unwrap_or(0));
-            // Without memory there is none, as with OpenSSL.
+            // Out of memory counts as not found, as in OpenSSL.
             if let Ok(Some(session)) = sessions.find_in_internal_cache(ssl_ref, id_bytes) {
                 if judge(ssl_ref, &session) == Offered::Ignore {
                     return NONE;
@@ -151,8 +156,8 @@ unsafe extern "C" fn get_session(
     })
 }
 
-/// Installs our callbacks on the contexts of all servers, if Lua code may ask the clients of any.
-/// To be called in *postconfiguration*.
+/// Installs the callbacks on the contexts of all servers, if Lua code may ask clients of any of
+/// them. To be called in *postconfiguration*.
 pub fn postconfiguration(parser: ConfParser<'_>, main_conf: &MainConf) -> Result<(), SslError> {
     if !main_conf.asking.has_phase() {
         return Ok(());
@@ -173,7 +178,8 @@ pub fn postconfiguration(parser: ConfParser<'_>, main_conf: &MainConf) -> Result
         if has_internal_cache || callback.is_some() {
             let internal = has_internal_cache.then(|| context.to_owned());
             let _ = server_conf.sessions.set(Sessions { internal, callback });
-            // SAFETY: `get_session` calls the one that was there, and looks into the cache.
+            // SAFETY: `get_session` searches OpenSSL's own cache and calls the callback that it
+            // replaces.
             unsafe { session::set_get_session_callback(context, get_session) };
         }
     }

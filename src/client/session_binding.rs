@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! To what the sessions of clients are bound whom Lua code has asked: see `resumption.rs`.
+//! Binds the sessions of clients that Lua code has asked for a certificate: see `resumption.rs`.
 
 #![allow(unsafe_code, reason = "that it is in its handshake, only a callback knows")]
 
@@ -18,7 +18,7 @@ use crate::nginx::server::ClientConnection;
 use crate::openssl::error::SslError;
 use crate::openssl::{session, ssl};
 
-/// The binding for the client of `ssl`, in its handshake.
+/// Returns the binding for the client of `ssl`, which is in its handshake.
 pub fn binding_of(ssl: &SslRef, name: Option<&[u8]>) -> Option<Binding> {
     let client = client(ssl)?;
     let main_conf = MainConf::of_server(client.default_server())?;
@@ -26,12 +26,12 @@ pub fn binding_of(ssl: &SslRef, name: Option<&[u8]>) -> Option<Binding> {
 }
 
 pub fn client(ssl: &SslRef) -> Option<ClientConnection<'_>> {
-    // SAFETY: we are called in the first handshake of clients of the servers that we have callbacks
-    // on, and nginx allows for no other.
+    // SAFETY: the module's callbacks run in the first handshake of clients of HTTP servers. nginx
+    // rejects renegotiation.
     unsafe { ClientConnection::in_handshake(ssl) }
 }
 
-/// What the client of `ssl` has presented in this handshake.
+/// Returns what the client of `ssl` has presented in this handshake.
 fn presented(ssl: &SslRef) -> Result<Presented, SslError> {
     match ssl.peer_cert_chain() {
         Some(chain) if !chain.is_empty() => match intermediates::keep(chain, is_verified(ssl)) {
@@ -47,7 +47,8 @@ fn is_verified(ssl: &SslRef) -> bool {
     ssl.verify_result() == X509VerifyResult::OK
 }
 
-/// That of the session that `ssl` has resumed; `None` if it has resumed none, or none that is bound.
+/// Returns what is known of the first handshake of the session that `ssl` has resumed; `None` if no
+/// session was resumed, or one that is not bound.
 fn first_handshake(ssl: &SslRef) -> Option<FirstHandshake> {
     if !ssl.session_reused() {
         return None;
@@ -57,21 +58,21 @@ fn first_handshake(ssl: &SslRef) -> Option<FirstHandshake> {
     (resumed == first.asked).then_some(first)
 }
 
-/// What the client had presented in the first handshake of the session that `ssl` has resumed, but
-/// for its own certificate; `None` if that is not known.
+/// Returns the certificates, without the client's own, that the client presented in the first
+/// handshake of the session that `ssl` has resumed; `None` if they are not known.
 pub fn intermediates_of_first_handshake(ssl: &SslRef) -> Option<Intermediates> {
     first_handshake(ssl).map(|first| first.intermediates)
 }
 
-/// The other names that the result of the client's verification counts for, in the first handshake
-/// of the session that `ssl` has resumed.
+/// Returns the other names that the verification result counts for, from the first handshake of the
+/// session that `ssl` has resumed.
 pub fn names_of_first_handshake(ssl: &SslRef) -> Option<KnownNames> {
     first_handshake(ssl)?.names
 }
 
-/// Makes the new session of `ssl` remember what there is to remember, and binds it, if its client
-/// is asked, to the name that the client asks for. To be called whenever the handshake has gone on:
-/// after a `HelloRetryRequest` the session is another one, though nobody is told.
+/// Writes to the new session of `ssl` what it has to remember; binds it, if its client is asked, to
+/// the name that the client asks for. To be called at each step of the handshake: after a
+/// `HelloRetryRequest`, OpenSSL silently makes another session.
 pub fn bind(ssl: &SslRef, state: &ClientState) -> Result<(), HandshakeError> {
     let is_asked = state.certificate_requested.get();
     let guards_headers = state.guards_headers.get();
@@ -105,8 +106,8 @@ pub fn bind(ssl: &SslRef, state: &ClientState) -> Result<(), HandshakeError> {
     Ok(())
 }
 
-/// Takes a [`Binding`] from a connection that has offered a session: OpenSSL has looked at the
-/// session. After a `HelloRetryRequest` the client may offer another one.
+/// Takes the [`Binding`] from a connection that has offered a session, which OpenSSL has checked by
+/// now. After a `HelloRetryRequest` the client may offer another session.
 pub fn take_binding(ssl: &SslRef, state: &ClientState) -> Result<(), HandshakeError> {
     if state.has_binding.replace(false) {
         session::set_id_context_of_connection(ssl, &random()?)?;

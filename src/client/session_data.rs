@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a session remembers of its first handshake, as its application data: it goes wherever the
-//! session is kept.
+//! What a session remembers of its first handshake. It is stored as the session's application data,
+//! so it goes wherever the session is kept.
 
 use openssl::ssl::SslSessionRef;
 
@@ -9,32 +9,32 @@ use crate::client::{intermediates, names};
 use crate::openssl::error::SslError;
 use crate::openssl::session;
 
-/// What there is to remember. A session without any of it has no data.
+/// The data of a session. A session with nothing to remember has no data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionData {
-    /// What came of it that we asked the client for its certificate, if we did.
+    /// The client's answer, if Lua code has asked it for its certificate.
     pub asked: Option<Asked>,
-    /// Whether the headers that name a consumer are for the gateway alone to set.
+    /// Whether only the gateway may set the headers that name a consumer.
     pub guards_headers: bool,
 }
 
-/// Of a client that was asked.
+/// The answer of a client that was asked for its certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// What it presented.
+    /// What the client presented.
     pub presented: Presented,
-    /// The other names that this counts for.
+    /// The digest of the other names that the verification result counts for.
     pub names: Option<names::Digest>,
 }
 
 /// The certificates that a client presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presented {
-    /// None, or one that stands alone.
+    /// No certificate, or one without intermediates.
     LeafAtMost,
-    /// One with intermediates.
+    /// A certificate with intermediates, by their digest.
     Chain(intermediates::Digest),
-    /// More than we keep.
+    /// A chain that is too long to be cached.
     TooLong,
 }
 
@@ -48,12 +48,12 @@ const CHAIN: u8 = 2;
 const TOO_LONG: u8 = 3;
 
 impl SessionData {
-    /// Of `session`; `None` if it is nothing that we have written.
+    /// Reads the data of `session`; `None` if this module has not written it.
     pub fn of(session: &SslSessionRef) -> Option<Self> {
         Self::from_bytes(session::application_data(session))
     }
 
-    /// Makes `session` remember it, which nobody else has seen yet.
+    /// Writes the data to `session`, which must not be in use elsewhere yet.
     pub fn write(self, session: &SslSessionRef) -> Result<(), SslError> {
         session::set_application_data(session, &self.to_bytes())
     }

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Where the sessions of clients are, but for those in tickets.
+//! Where sessions of clients are found that are not in tickets.
 
 use openssl::ssl::{SslContext, SslRef, SslSession};
 
 use crate::openssl::error::SslError;
 use crate::openssl::session::{self, GetSessionCallback};
 
-/// Where the sessions of the clients of an address are, but for those in tickets. Of the default
-/// server, whose context the handshakes begin with.
+/// The sources of sessions for the clients of an address, other than tickets. They are kept for the
+/// default server, with whose context handshakes begin.
 pub struct Sessions {
-    /// The context, if it has OpenSSL's own cache. OpenSSL would take a session from there without
-    /// asking anybody, so it is us who look.
+    /// The context, if it uses OpenSSL's internal cache. OpenSSL would resume a session from there
+    /// without calling any callback, so the module searches it instead.
     pub internal: Option<SslContext>,
-    /// Who was to find others.
+    /// The callback installed before the module's, which finds other sessions.
     pub callback: Option<GetSessionCallback>,
 }
 
 impl Sessions {
-    /// Looks where OpenSSL would have looked first.
+    /// Searches OpenSSL's internal cache, as OpenSSL would have done first.
     pub fn find_in_internal_cache(
         &self,
         ssl: &SslRef,

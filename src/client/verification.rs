@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! With what a client is verified.
+//! What a client's certificate is verified with.
 
 use openssl::x509::store::X509Store;
 
-/// With what a client's certificate is verified, where it is not what the server trusts.
+/// What a client's certificate is verified with, if not with what the server trusts.
 pub struct ClientVerification {
     pub store: X509Store,
-    /// How many intermediates there may be, where it is not what the server has.
+    /// The maximum number of intermediates, if it differs from the server's.
     pub depth: Option<u32>,
-    /// Whether the store does not have the server's revocation lists, which hold all the same.
+    /// Whether the store lacks the server's revocation lists, which apply nevertheless.
     pub lacks_lists: bool,
 }

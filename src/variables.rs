@@ -149,7 +149,7 @@ fn session_reused(outcome: &Outcome, text: &mut String) -> Option<()> {
 }
 
 /// `$kong_upstream_ssl_verify`: `SUCCESS`, `FAILED:reason`, or `NONE` if verification was not asked
-/// for.
+/// for or is not done yet.
 fn verify(outcome: &Outcome, text: &mut String) -> Option<()> {
     match outcome.verified {
         Verified::None => text.push_str("NONE"),

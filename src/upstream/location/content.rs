@@ -208,8 +208,8 @@ unsafe fn choose_upstream(request: Request<'_>, handler: Handler) -> ngx_int_t {
 /// A location's configuration, and the request's copy that overrides it.
 ///
 /// nginx reads the configuration as soon as its handler has chosen the upstream, and may have
-/// connected before the handler returns: nobody can replace the pointer in between. So the values
-/// are swapped while the handler runs; afterwards the upstream follows the request's copy.
+/// connected before the handler returns: there is no time to replace the pointer in between. So the
+/// values are swapped while the handler runs; afterwards the upstream follows the request's copy.
 struct Overridden<'a> {
     request: Request<'a>,
     state: &'a RequestState,

@@ -154,7 +154,7 @@ fn merge_passes(
         let Some(pass) = &passes[number] else {
             continue;
         };
-        // nginx has copied its own handler into a `limit_except` block.
+        // When nginx merges a `limit_except` block, it gives it its own handler.
         if is_same(core.handler(), main_conf.pass_handlers.0[number].get()) {
             core.set_handler(Some(handler));
         }

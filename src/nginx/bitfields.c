@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /*
- * What nginx keeps in bitfields, read and written by the compiler that lays them out, and what not every
- * nginx has.
+ * Access to nginx's bitfields, and to fields that some versions of nginx lack, by the C compiler that
+ * lays them out.
  *
- * bindgen (0.72) is wrong about bitfields that begin in the middle of a word, as those of
- * ngx_http_request_t do in nginx 1.30.
+ * bindgen (0.72) gets bitfields wrong that begin in the middle of a word, such as those of
+ * ngx_http_request_t in nginx 1.30.
  */
 
 #include <ngx_config.h>
@@ -68,7 +68,7 @@ SET(ngx_variable_value_t, variable, no_cacheable)
 SET(ngx_variable_value_t, variable, not_found)
 SET(ngx_variable_value_t, variable, valid)
 
-/* These are inline, and go by bitfields. */
+/* nginx defines these inline, and they use bitfields. */
 void
 event_add_timer(ngx_event_t *it, ngx_msec_t timer)
 {
@@ -81,7 +81,7 @@ event_del_timer(ngx_event_t *it)
     ngx_del_timer(it);
 }
 
-/* nginx 1.25.0 is the first that has QUIC. */
+/* QUIC: since nginx 1.25.0. */
 #if (nginx_version >= 1025000)
 GET(ngx_http_addr_conf_t, address, quic)
 #else
@@ -93,7 +93,7 @@ address_quic(const ngx_http_addr_conf_t *it)
 }
 #endif
 
-/* The session of `sticky`, where this nginx has it. */
+/* The session of `sticky`, if this nginx has that directive. */
 void *
 peer_sid(const ngx_peer_connection_t *it)
 {
@@ -117,9 +117,10 @@ set_peer_sid(ngx_peer_connection_t *it, void *value)
 }
 
 /*
- * An attempt that says nothing of its server leaves it as it was: neither a failure, nor the check that a
- * server which has failed has passed (ngx_http_upstream_free_round_robin_peer). The server is found by its
- * address, which is that of the list; what is none of it, nobody counts.
+ * Makes an attempt prove nothing about its server: neither that it has failed, nor that a failed server
+ * has recovered, which ngx_http_upstream_free_round_robin_peer() concludes from `accessed < checked`. The
+ * server is found by the pointer to its address, which balancers take from the list. A server that is not
+ * in the list is not counted.
  */
 void
 round_robin_forget_check(ngx_http_upstream_srv_conf_t *block, const ngx_peer_connection_t *pc)
@@ -145,7 +146,7 @@ round_robin_forget_check(ngx_http_upstream_srv_conf_t *block, const ngx_peer_con
     }
 }
 
-/* nginx 1.29.4 is the first in which a request has protocols of its own to offer. */
+/* The ALPN protocols of a request: since nginx 1.29.4. */
 const ngx_str_t *
 upstream_ssl_alpn_protocol(const ngx_http_upstream_t *it)
 {
@@ -157,7 +158,7 @@ upstream_ssl_alpn_protocol(const ngx_http_upstream_t *it)
 #endif
 }
 
-/* Where fields are that are used by bindgen's offsets: see layout.rs. */
+/* The offsets of fields that Rust code accesses through bindgen: see layout.rs. */
 #define FIELD(structure, field) { #structure "." #field, offsetof(structure, field) },
 
 const struct {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What nginx keeps in bitfields. See `bitfields.c`.
+//! Access to nginx's bitfields. See `bitfields.c`.
 //!
-//! All of these take a pointer to a structure that must be valid, and read or write one field of
-//! it.
+//! Each function reads or writes one field of the structure that it gets a pointer to, which must
+//! be valid.
 
 #![allow(missing_docs, reason = "named after the structure and the field")]
 
@@ -25,12 +25,12 @@ unsafe extern "C" {
     pub fn upstream_request_body_sent(it: *const ngx_http_upstream_t) -> c_uint;
     pub fn set_upstream_request_body_sent(it: *mut ngx_http_upstream_t, value: c_uint);
     pub fn upstream_request_sent(it: *const ngx_http_upstream_t) -> c_uint;
-    /// NULL before nginx 1.29.4.
+    /// Returns NULL before nginx 1.29.4.
     pub fn upstream_ssl_alpn_protocol(it: *const ngx_http_upstream_t) -> *const ngx_str_t;
     pub fn upstream_ssl(it: *const ngx_http_upstream_t) -> c_uint;
     pub fn peer_cached(it: *const ngx_peer_connection_t) -> c_uint;
     pub fn set_peer_cached(it: *mut ngx_peer_connection_t, value: c_uint);
-    /// NULL before nginx 1.29.6.
+    /// Returns NULL before nginx 1.29.6.
     pub fn peer_sid(it: *const ngx_peer_connection_t) -> *mut c_void;
     pub fn set_peer_sid(it: *mut ngx_peer_connection_t, value: *mut c_void);
     pub fn peer_log_error(it: *const ngx_peer_connection_t) -> c_uint;

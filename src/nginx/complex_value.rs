@@ -14,11 +14,11 @@ use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::configuration::bytes;
 use crate::nginx::request::Request;
 
-/// A value of a configuration. Lives in the pool of that.
+/// A value with variables, in the pool of its configuration.
 #[derive(Clone, Copy)]
 pub struct ComplexValue(NonNull<ngx_http_complex_value_t>);
 
-/// A value could not be read; nginx has logged why.
+/// A value could not be compiled; nginx has logged why.
 #[derive(Debug)]
 pub struct CompilationFailed;
 
@@ -28,9 +28,10 @@ pub struct CompilationFailed;
 pub struct EvaluationFailed;
 
 impl ComplexValue {
-    /// Reads `text`, which lives as long as the configuration.
+    /// Compiles `text`, which lives as long as the configuration.
     pub fn compile<'a>(parser: ConfParser<'a>, text: &'a [u8]) -> Result<Self, CompilationFailed> {
-        // SAFETY: zero is an empty structure of either kind; nginx only reads the text.
+        // SAFETY: nginx expects zeroed structures of both types, and only reads the text. The
+        // compiled value is in the pool of the configuration.
         unsafe {
             let value = parser
                 .pool()
@@ -46,15 +47,15 @@ impl ComplexValue {
         }
     }
 
-    /// A value that nginx has read.
+    /// Wraps a value that nginx has compiled.
     ///
     /// # Safety
-    /// `value` must be one, and live as long as its configuration.
+    /// `value` must be valid as long as its configuration.
     pub unsafe fn from_ptr(value: NonNull<ngx_http_complex_value_t>) -> Self {
         Self(value)
     }
 
-    /// The value for `request`, in the pool of that.
+    /// Returns the value for `request`, allocated in its pool.
     pub fn evaluate<'a>(&self, request: Request<'a>) -> Result<&'a [u8], EvaluationFailed> {
         let mut value = ngx_str_t { len: 0, data: std::ptr::null_mut() };
         // SAFETY: the value lives as long as the configuration, which outlives the request.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! nginx's parser of its configuration (`ngx_conf_t`), inside of `http {}`.
+//! nginx's configuration parser (`ngx_conf_t`), inside `http {}`.
 
 use std::ffi::{CStr, OsStr, c_char};
 use std::fmt;
@@ -19,16 +19,16 @@ use crate::nginx::bitfields;
 use crate::nginx::configuration::{Module, ModuleIndex, Place, bytes, elements};
 use crate::nginx::pool::Pool;
 
-/// nginx's constant, which is a cast that the bindings lack.
+/// nginx's constant; bindgen can't translate the cast in its definition.
 pub const NGX_CONF_OK: *mut c_char = ptr::null_mut();
-/// As [`NGX_CONF_OK`].
+/// See [`NGX_CONF_OK`].
 pub const NGX_CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
 
-/// The parser: where nginx is in the configuration, and what it has made of it so far.
+/// The parser: its position in the configuration, and what it has read so far.
 #[derive(Clone, Copy)]
 pub struct ConfParser<'a>(NonNull<ngx_conf_t>, PhantomData<&'a ngx_conf_t>);
 
-/// The arrays of the modules' configurations that are current.
+/// The kinds of module configurations that the parser has for its current block.
 #[derive(Clone, Copy)]
 pub enum Level {
     /// `http {}`
@@ -40,9 +40,10 @@ pub enum Level {
 
 impl<'a> ConfParser<'a> {
     /// # Safety
-    /// `cf` must be valid for `'a`, and inside of `http {}`: nginx's own, in a callback.
+    /// `cf` must be valid for `'a` and inside `http {}`, as is the parser that nginx passes to
+    /// callbacks.
     pub unsafe fn from_ptr(cf: *mut ngx_conf_t) -> Self {
-        // SAFETY: a valid pointer is not NULL.
+        // SAFETY: `cf` is valid, and so not NULL.
         Self(unsafe { NonNull::new_unchecked(cf) }, PhantomData)
     }
 
@@ -50,24 +51,25 @@ impl<'a> ConfParser<'a> {
         self.0.as_ptr()
     }
 
-    /// The pool of the configuration.
+    /// Returns the pool of the configuration.
     pub fn pool(self) -> Pool<'a> {
-        // SAFETY: a parser has a pool, which lives as long as the configuration.
+        // SAFETY: the parser is valid, and its pool lives as long as the configuration.
         unsafe { Pool::from_ptr(NonNull::new_unchecked((*self.as_ptr()).pool)) }
     }
 
-    /// The HTTP module `name`, if this nginx has it.
+    /// Returns the HTTP module `name`, if this nginx has it.
     pub fn module(self, name: &CStr) -> Option<Module<'a>> {
-        // SAFETY: a parser has a cycle, and that its modules.
+        // SAFETY: the parser is valid, and its cycle has an array of modules that ends with NULL.
         unsafe { Module::find((*(*self.as_ptr()).cycle).modules, name) }
     }
 
-    /// What a module keeps at a level.
+    /// Returns a module's configuration for the current block.
     ///
     /// # Safety
-    /// `T` must be what the module with `index` keeps there.
+    /// `T` must be the type that the module with `index` has at this level.
     pub unsafe fn configuration<T>(self, level: Level, index: ModuleIndex) -> Option<NonNull<T>> {
-        // SAFETY: inside of `http {}`, nginx sets `ctx` to its `ngx_http_conf_ctx_t`.
+        // SAFETY: inside `http {}`, `ctx` is an `ngx_http_conf_ctx_t`. The caller ensures the type
+        // `T`.
         unsafe {
             let context: &ngx_http_conf_ctx_t = &*(*self.as_ptr()).ctx.cast();
             index.of(match level {
@@ -78,28 +80,29 @@ impl<'a> ConfParser<'a> {
         }
     }
 
-    /// What one of nginx's modules that send requests to an upstream keeps for the location: it
-    /// begins with this type.
+    /// Returns the upstream settings of the current location. Location configurations of modules
+    /// such as `proxy` begin with an `ngx_http_upstream_conf_t`.
     ///
     /// # Safety
-    /// The module with `index` must be one of these.
+    /// `index` must be that of such a module.
     pub unsafe fn upstream_conf(self, index: ModuleIndex) -> Option<&'a ngx_http_upstream_conf_t> {
-        // SAFETY: the caller vouches for the type. It lives as long as the configuration.
+        // SAFETY: the caller ensures that the module's location configuration begins with this
+        // type. It lives as long as the configuration.
         unsafe { Some(self.configuration(Level::Location, index)?.as_ref()) }
     }
 
-    /// The location that is being read or merged.
+    /// Returns the location that is being read or merged.
     pub fn location(self) -> Option<CoreLocation<'a>> {
         let core = self.module(c"ngx_http_core_module")?.index();
-        // SAFETY: it is the type of the core module.
+        // SAFETY: this is the type of the core module's location configuration.
         let location = unsafe { self.configuration(Level::Location, core)? };
         Some(CoreLocation(location, PhantomData))
     }
 
-    /// The arguments of the directive that is being read.
+    /// Returns the arguments of the directive that is being read.
     pub fn arguments(self) -> Vec<&'a [u8]> {
-        // SAFETY: nginx keeps the words of a directive, its name first, in an array of strings, in
-        // the pool of the configuration; there is none before the first directive.
+        // SAFETY: nginx keeps the words of a directive, its name first, in an array of strings in
+        // the pool of the configuration; `args` is NULL before the first directive.
         unsafe {
             let Some(words) = (*self.as_ptr()).args.as_ref() else {
                 return Vec::new();
@@ -109,10 +112,10 @@ impl<'a> ConfParser<'a> {
         }
     }
 
-    /// Where nginx is reading.
+    /// Returns the current line of the configuration.
     pub fn place(self) -> Place {
-        // SAFETY: while it reads a configuration, nginx has a file, or none for what comes from its
-        // command line.
+        // SAFETY: the parser is valid; `conf_file` is NULL only while nginx reads directives from
+        // its command line.
         unsafe {
             match (*self.as_ptr()).conf_file.as_ref() {
                 Some(file) => {
@@ -123,7 +126,7 @@ impl<'a> ConfParser<'a> {
         }
     }
 
-    /// The full name of a file that is named in the configuration, as nginx makes it.
+    /// Returns the full path of a file that the configuration names, resolved by nginx's rules.
     pub fn full_name(self, name: &[u8]) -> Option<PathBuf> {
         let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
 
@@ -134,30 +137,30 @@ impl<'a> ConfParser<'a> {
         }
     }
 
-    /// Writes an `[emerg]` line that names the file and line that are being read.
+    /// Writes an `[emerg]` line that names the current file and line.
     #[allow(clippy::undocumented_unsafe_blocks, reason = "the macro's own blocks")]
     pub fn error(self, message: fmt::Arguments<'_>) {
-        // The macro passes on the parser, which is valid by the contract of `from_ptr`.
+        // The macro dereferences the parser, which `from_ptr` requires to be valid for `'a`.
         ngx_conf_log_error!(NGX_LOG_EMERG, self.as_ptr(), "{message}");
     }
 
     /// Writes an `[emerg]` line that names another place.
     #[allow(clippy::undocumented_unsafe_blocks, reason = "the macro's own blocks")]
     pub fn error_at(self, place: &Place, message: fmt::Arguments<'_>) {
-        // SAFETY: while it reads a configuration, nginx has a log.
+        // SAFETY: the parser is valid, and has a log.
         let log = unsafe { (*self.as_ptr()).log };
         ngx_log_error!(NGX_LOG_EMERG, log, "{message} in {place}");
     }
 
-    /// Writes a `[warn]` line that names the file and line that are being read.
+    /// Writes a `[warn]` line that names the current file and line.
     #[allow(clippy::undocumented_unsafe_blocks, reason = "the macro's own blocks")]
     pub fn warning(self, message: fmt::Arguments<'_>) {
-        // The macro passes on the parser, which is valid by the contract of `from_ptr`.
+        // The macro dereferences the parser, which `from_ptr` requires to be valid for `'a`.
         ngx_conf_log_error!(NGX_LOG_WARN, self.as_ptr(), "{message}");
     }
 }
 
-/// A location, as the core module has it.
+/// A location, as in the core module's configuration.
 #[derive(Clone, Copy)]
 pub struct CoreLocation<'a>(
     NonNull<ngx_http_core_loc_conf_t>,
@@ -166,27 +169,27 @@ pub struct CoreLocation<'a>(
 
 impl<'a> CoreLocation<'a> {
     pub fn name(self) -> &'a [u8] {
-        // SAFETY: the location, and its name, live as long as the configuration.
+        // SAFETY: the location and its name live as long as the configuration.
         unsafe { bytes((*self.0.as_ptr()).name) }
     }
 
-    /// The content handler.
+    /// Returns the content handler.
     pub fn handler(self) -> ngx_http_handler_pt {
-        // SAFETY: the location is valid.
+        // SAFETY: the location lives as long as the configuration.
         unsafe { (*self.0.as_ptr()).handler }
     }
 
     /// Sets the content handler.
     pub fn set_handler(self, handler: ngx_http_handler_pt) {
-        // SAFETY: the location is valid, and nobody else uses it while we do.
+        // SAFETY: the location lives as long as the configuration, and nginx has a single thread.
         unsafe { (*self.0.as_ptr()).handler = handler }
     }
 
-    /// Whether it is an `if` or a `limit_except`: these go where the location around them goes, if
-    /// they don't say.
+    /// Returns whether this is an `if` or a `limit_except` block. These pass requests to the
+    /// address of the enclosing location, unless they have one of their own.
     pub fn is_part_of_another(self) -> bool {
         let location = self.0.as_ptr();
-        // SAFETY: the location is valid.
+        // SAFETY: the location lives as long as the configuration.
         unsafe {
             bitfields::location_noname(location) != 0
                 || bitfields::location_lmt_excpt(location) != 0

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The configuration of other modules, found by module name: a symbol of a module that this nginx
-//! is built without would keep ours from loading.
+//! The configuration of other modules, found by module name: linking to the symbol of a module that
+//! this nginx lacks would keep this module from loading.
 
 use std::ffi::{CStr, c_void};
 use std::fmt;
@@ -18,13 +18,13 @@ use ngx::ffi::{
 pub struct Module<'a>(&'a ngx_module_t);
 
 impl<'a> Module<'a> {
-    /// The HTTP module `name` among `modules`, if it is there.
+    /// Returns the HTTP module `name` of `modules`, if it is there.
     ///
     /// # Safety
-    /// `modules` must be nginx's array of modules, and valid for `'a`.
+    /// `modules` must be nginx's array of modules, which ends with NULL, and valid for `'a`.
     pub unsafe fn find(modules: *mut *mut ngx_module_t, name: &CStr) -> Option<Self> {
         let mut next = modules;
-        // SAFETY: the array ends with NULL, and each module has a name once it is counted.
+        // SAFETY: the array ends with NULL; a name that is not NULL is a C string.
         unsafe {
             while let Some(module) = NonNull::new(*next) {
                 let module = module.as_ref();
@@ -40,31 +40,31 @@ impl<'a> Module<'a> {
         None
     }
 
-    /// Where the configurations of the module are.
+    /// Returns the module's index in the arrays of configurations.
     pub fn index(self) -> ModuleIndex {
         ModuleIndex::new(self.0.ctx_index)
     }
 
-    /// Where the value of a directive is within the module's configuration for a location. The
-    /// structure itself is the module's own, and differs between versions of nginx.
+    /// Returns the offset of a directive's value in the module's location configuration. That
+    /// structure is private to its module, and differs between versions of nginx.
     pub fn location_offset(self, directive: &[u8]) -> Option<usize> {
-        // SAFETY: nobody changes the offset of a directive.
+        // SAFETY: nginx does not change its directives while this code reads one.
         let command = unsafe { self.directive(directive)?.as_ref() };
         (command.conf == NGX_HTTP_LOC_CONF_OFFSET).then_some(command.offset)
     }
 
-    /// Where the value of a directive that is `on` or `off` is within the module's configuration
-    /// for a server; `None` where this nginx has no such directive.
+    /// Returns where a directive that is `on` or `off` has its value in the module's server
+    /// configuration; `None` if this nginx has no such directive.
     pub fn server_flag(self, directive: &[u8]) -> Option<ServerFlag> {
-        // SAFETY: nobody changes the offset of a directive.
+        // SAFETY: nginx does not change its directives while this code reads one.
         let command = unsafe { self.directive(directive)?.as_ref() };
         (command.conf == NGX_HTTP_SRV_CONF_OFFSET)
             .then_some(ServerFlag { module: self.index(), offset: command.offset })
     }
 
-    /// How nginx reads the directive `name` of the module.
+    /// Returns the module's directive `name`, if it has one.
     pub fn directive(self, name: &[u8]) -> Option<NonNull<ngx_command_t>> {
-        // SAFETY: the directives of a module are in an array that ends with an empty name.
+        // SAFETY: a module's array of directives ends with an empty name.
         unsafe {
             let mut next = NonNull::new(self.0.commands)?;
             while next.as_ref().name.len != 0 {
@@ -77,13 +77,12 @@ impl<'a> Module<'a> {
         None
     }
 
-    /// What the module is.
     pub fn as_ptr(self) -> *const ngx_module_t {
         self.0
     }
 }
 
-/// A directive of a server that is `on` or `off`.
+/// Where a server has the value of a directive that is `on` or `off`.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerFlag {
     module: ModuleIndex,
@@ -91,12 +90,13 @@ pub struct ServerFlag {
 }
 
 impl ServerFlag {
-    /// Its value for the server whose configurations are in `array`.
+    /// Returns whether the directive is on in the server with the configurations `array`.
     ///
     /// # Safety
-    /// `array` must be the `srv_conf` of a server, of a configuration that has been read.
+    /// `array` must be NULL or the `srv_conf` of a server whose configuration has been read.
     pub unsafe fn is_on(self, array: *mut *mut c_void) -> bool {
-        // SAFETY: by contract; nginx keeps an `ngx_flag_t` there.
+        // SAFETY: the caller ensures that `array` is a server's; its module has an `ngx_flag_t` at
+        // the offset of such a directive.
         unsafe {
             let Some(configuration) = self.module.of::<u8>(array) else {
                 return false;
@@ -106,7 +106,7 @@ impl ServerFlag {
     }
 }
 
-/// A place in the files of the configuration.
+/// A line of a configuration file.
 #[derive(Clone, Debug)]
 pub struct Place {
     file: PathBuf,
@@ -114,13 +114,13 @@ pub struct Place {
 }
 
 impl Place {
-    /// A line of a file; the file has no name for what comes from nginx's command line.
+    /// Makes the place of a line. For a directive from nginx's command line, `file` is empty.
     pub fn new(file: PathBuf, line: usize) -> Self {
         Self { file, line }
     }
 }
 
-/// As nginx says it.
+/// Prints the place in nginx's own format.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file.display(), self.line)
@@ -136,10 +136,11 @@ impl ModuleIndex {
         Self(ctx_index)
     }
 
-    /// The element of one of nginx's arrays (`main_conf`, `srv_conf`, `loc_conf`, `ctx`).
+    /// Returns this module's element of one of nginx's arrays (`main_conf`, `srv_conf`, `loc_conf`,
+    /// `ctx`).
     ///
     /// # Safety
-    /// `array` must be NULL or such an array, and `T` what the module keeps there.
+    /// `array` must be NULL or such an array, and `T` the type of the module's element.
     pub unsafe fn of<T>(self, array: *mut *mut c_void) -> Option<NonNull<T>> {
         if array.is_null() {
             return None;
@@ -148,49 +149,49 @@ impl ModuleIndex {
         NonNull::new(unsafe { *array.add(self.0) }.cast())
     }
 
-    /// Sets the element of a request's `ctx`.
+    /// Sets the module's element of a request's `ctx`.
     ///
     /// # Safety
-    /// `array` must be the `ctx` of a request, and `value` what this module keeps there.
+    /// `array` must be the `ctx` of a request, and `T` the type of the module's element.
     pub unsafe fn set<T>(self, array: *mut *mut c_void, value: NonNull<T>) {
-        // SAFETY: as above.
+        // SAFETY: the `ctx` of a request has an element for every HTTP module.
         unsafe { *array.add(self.0) = value.as_ptr().cast() }
     }
 }
 
-/// A time as it is written in a configuration, in milliseconds.
+/// Parses a time in nginx's notation, and returns it in milliseconds.
 pub fn milliseconds(value: &[u8]) -> Option<usize> {
     let mut value = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
-    // SAFETY: nginx only reads the string.
+    // SAFETY: `ngx_parse_time` only reads the string, which outlives the call.
     let parsed = unsafe { ngx_parse_time(&raw mut value, 0) };
     usize::try_from(parsed).ok()
 }
 
-/// The elements of an `ngx_array_t`.
+/// Returns the elements of an `ngx_array_t`.
 ///
 /// # Safety
-/// `array` must hold values of type `T`, and not change while the slice is used.
+/// `array` must hold elements of type `T`, and must not change while the slice is used.
 pub unsafe fn elements<T>(array: &ngx_array_t) -> &[T] {
     if array.elts.is_null() {
         return &[];
     }
-    // SAFETY: an array has `nelts` elements at `elts`.
+    // SAFETY: the array has `nelts` elements at `elts`, which the caller ensures to be of type `T`.
     unsafe { std::slice::from_raw_parts(array.elts.cast(), array.nelts) }
 }
 
-/// The bytes of a string.
+/// Returns the bytes of an nginx string.
 ///
 /// # Safety
-/// `string` must be empty or valid for `'a`.
+/// `string` must be empty, or its bytes must be valid for `'a`.
 pub unsafe fn bytes<'a>(string: ngx_str_t) -> &'a [u8] {
     if string.data.is_null() {
         return &[];
     }
-    // SAFETY: by contract.
+    // SAFETY: the caller ensures that the bytes of `string` are valid for `'a`.
     unsafe { std::slice::from_raw_parts(string.data, string.len) }
 }
 
-/// A string of nginx's, which only reads it.
+/// Returns `text` as an nginx string, which nginx must not write to.
 pub fn string(text: &'static str) -> ngx_str_t {
     ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }
 }

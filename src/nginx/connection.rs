@@ -21,7 +21,7 @@ use crate::nginx::peer::Peer;
 use crate::nginx::pool::Pool;
 use crate::openssl::ssl;
 
-/// A connection, to a client or to an upstream.
+/// A connection to a client or to an upstream server.
 #[derive(Clone, Copy)]
 pub struct Connection<'a>(NonNull<ngx_connection_t>, PhantomData<&'a ngx_connection_t>);
 
@@ -32,10 +32,11 @@ impl<'a> Connection<'a> {
         Self(connection, PhantomData)
     }
 
-    /// The connection that nginx made `ssl` for.
+    /// Returns the connection that nginx made `ssl` for.
     pub fn from_ssl(ssl: &'a SslRef) -> Option<Self> {
-        // SAFETY: `ssl` is valid. nginx keeps the connection at this index of each SSL that it
-        // makes, and uses no SSL after its connection; an SSL of somebody else has NULL there.
+        // SAFETY: `ssl` is valid. nginx keeps the connection at this index of each SSL object that
+        // it makes, and frees the SSL object before the connection. The SSL objects of others have
+        // NULL there.
         unsafe {
             let connection =
                 openssl_sys::SSL_get_ex_data(ssl.as_ptr(), ngx_ssl_connection_index as c_int);
@@ -48,42 +49,43 @@ impl<'a> Connection<'a> {
     }
 
     pub fn log(self) -> Log<'a> {
-        // SAFETY: a connection in use has a log.
+        // SAFETY: an open connection has a log.
         unsafe { Log::from_ptr(NonNull::new_unchecked(self.0.as_ref().log)) }
     }
 
     pub fn pool(self) -> Option<Pool<'a>> {
-        // SAFETY: where a connection has a pool, it lives as long as the connection.
+        // SAFETY: the connection is valid, and its pool, if any, lives as long as the connection.
         unsafe { Some(Pool::from_ptr(NonNull::new(self.0.as_ref().pool)?)) }
     }
 
-    /// What the connection belongs to; what it is depends on who uses the connection.
+    /// Returns the owner of the connection; its type depends on who uses the connection.
     pub fn data(self) -> Option<NonNull<c_void>> {
         // SAFETY: the connection is valid.
         NonNull::new(unsafe { self.0.as_ref().data })
     }
 
-    /// The TLS of the connection, if it has any.
+    /// Returns the TLS state of the connection, if it uses TLS.
     pub fn tls(self) -> Option<Tls<'a>> {
-        // SAFETY: where a connection has TLS, it lives as long as the connection is in use.
+        // SAFETY: the connection is valid, and its TLS state, if any, lives while the connection is
+        // used.
         unsafe { Some(Tls(NonNull::new(self.0.as_ref().ssl)?, PhantomData)) }
     }
 
-    /// How many requests the connection has served.
+    /// Returns how many requests the connection has served.
     pub fn requests(self) -> usize {
         // SAFETY: the connection is valid.
         unsafe { self.0.as_ref().requests }
     }
 
-    /// When the connection was made, by the monotonic clock.
+    /// Returns when the connection was made, in milliseconds of the monotonic clock.
     pub fn start_time(self) -> u64 {
         // SAFETY: the connection is valid.
         unsafe { self.0.as_ref().start_time as u64 }
     }
 
-    /// Whether nothing has gone wrong on the connection, and its peer has not closed it.
+    /// Returns whether the connection has had no error or timeout, and its peer has not closed it.
     pub fn is_usable(self) -> bool {
-        // SAFETY: a connection in use has its two events.
+        // SAFETY: an open connection has a read and a write event.
         unsafe {
             let Self(connection, _) = self;
             let (read, write) = (connection.as_ref().read, connection.as_ref().write);
@@ -96,19 +98,19 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Makes nginx call the handler of the connection when something arrives.
+    /// Makes nginx call the connection's read handler when data arrive.
     pub fn wait_for_events(self) -> bool {
-        // SAFETY: the connection is valid.
+        // SAFETY: the connection is valid, and has a read event.
         unsafe { ngx_handle_read_event(self.0.as_ref().read, 0) == NGX_OK as ngx_int_t }
     }
 
-    /// Whether nginx knows of something that has arrived.
+    /// Returns whether nginx knows that data have arrived.
     pub fn has_something_to_read(self) -> bool {
-        // SAFETY: a connection in use has its two events.
+        // SAFETY: an open connection has a read event.
         unsafe { bitfields::event_ready(self.0.as_ref().read) != 0 || self.has_buffered_data() }
     }
 
-    /// Whether OpenSSL has taken something from the socket that nobody has read yet.
+    /// Returns whether OpenSSL has read data from the socket that nobody has consumed.
     fn has_buffered_data(self) -> bool {
         self.tls().is_some_and(|tls| ssl::has_pending(tls.ssl()))
     }
@@ -118,28 +120,29 @@ impl<'a> Connection<'a> {
         unsafe { self.0.as_ref().read }
     }
 
-    /// Whether an idle connection has to go: it was idle for too long, or the process ends.
+    /// Returns whether an idle connection must be closed: its timeout has passed, or the process
+    /// ends.
     pub fn must_close(self) -> bool {
-        // SAFETY: a connection in use has its two events.
+        // SAFETY: an open connection has a read event.
         unsafe {
             bitfields::connection_close(self.0.as_ptr()) != 0
                 || bitfields::event_timedout(self.0.as_ref().read) != 0
         }
     }
 
-    /// Makes the connection wait for another request for `timeout` milliseconds, in the care of
-    /// `owner`: nginx calls `on_read` when anything happens to it.
+    /// Makes the connection idle for up to `timeout` milliseconds, owned by `owner`. nginx calls
+    /// `on_read` when data arrive or the time is over.
     ///
     /// # Safety
-    /// Nobody else may use the connection, and `owner` must outlive it.
+    /// Nothing else may use the connection, and `owner` must outlive it.
     pub unsafe fn park(
         self,
         owner: NonNull<c_void>,
         timeout: usize,
         on_read: unsafe extern "C" fn(*mut ngx_event_t),
     ) {
-        // SAFETY: the connection is ours by contract, and has its events and a pool. The log of the
-        // cycle outlives it.
+        // SAFETY: the caller ensures that nothing else uses the connection. An open connection has
+        // both events and a pool, and the log of the cycle outlives it.
         unsafe {
             let connection = self.as_ptr();
             let (read, write) = ((*connection).read, (*connection).write);
@@ -153,18 +156,19 @@ impl<'a> Connection<'a> {
             (*read).handler = Some(on_read);
             (*connection).data = owner.as_ptr();
             bitfields::set_connection_idle(connection, 1);
-            // Whatever the peer does to an idle connection is no error.
+            // Errors on an idle connection only mean that the peer has gone.
             self.demote_errors();
             self.log_to((*ngx::ffi::ngx_cycle).log);
         }
     }
 
-    /// Makes an idle connection one of `peer`.
+    /// Makes an idle connection the connection of `peer`.
     ///
     /// # Safety
-    /// The connection must be idle, and in nobody's care.
+    /// The connection must be idle, and its former owner must not use it any more.
     pub unsafe fn unpark(self, peer: Peer<'_>) {
-        // SAFETY: as above. The log of the peer outlives its use of the connection.
+        // SAFETY: the caller ensures that nothing else uses the connection. An open connection has
+        // both events and a pool, and the peer's log outlives the peer's use of the connection.
         unsafe {
             let connection = self.as_ptr();
             bitfields::set_connection_idle(connection, 0);
@@ -182,9 +186,10 @@ impl<'a> Connection<'a> {
     }
 
     /// # Safety
-    /// `log` must be valid as long as the connection logs to it.
+    /// `log` must stay valid until the connection gets another log.
     unsafe fn log_to(self, log: *mut ngx_log_t) {
-        // SAFETY: the connection is valid, and has its events and a pool.
+        // SAFETY: an open connection has both events and a pool; the caller ensures that `log` is
+        // valid.
         unsafe {
             let connection = self.as_ptr();
             (*connection).log = log;
@@ -194,16 +199,17 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Whether the peer of an idle connection has neither closed it nor sent anything that is meant
-    /// for a request. What TLS itself sends, such as a new session, is taken in.
+    /// Returns whether the peer of an idle connection has neither closed it nor sent application
+    /// data. Consumes TLS messages, such as new session tickets.
     pub fn is_silent(self) -> bool {
-        // SAFETY: the connection is valid, with an open socket; one byte fits.
+        // SAFETY: the connection is valid, with an open socket and a read event; `byte` has room
+        // for one byte.
         unsafe {
             let mut byte = 0_u8;
             let connection = self.as_ptr();
             let read = (*connection).read;
 
-            // Looked at before TLS does: a connection that was closed or reset needs no words.
+            // Peek before OpenSSL reads: a closed or reset connection needs no log line.
             let peeked = libc::recv((*connection).fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK);
             let is_open = match peeked {
                 0 => false,
@@ -217,8 +223,8 @@ impl<'a> Connection<'a> {
                 let Some(receive) = (*connection).recv else {
                     return false;
                 };
-                // What is no TLS is no error of anybody's, and nginx before 1.28.1 has no words for
-                // all of it: it would call it critical.
+                // Bytes that are not TLS are not worth a log line either; nginx before 1.28.1 would
+                // log some of the resulting errors at level `crit`.
                 let level = self.log().silence();
                 let received = receive(connection, &raw mut byte, 1);
                 self.log().set_level(level);
@@ -231,7 +237,7 @@ impl<'a> Connection<'a> {
         self.wait_for_events()
     }
 
-    /// Makes nginx log errors on this connection as it would for `peer`.
+    /// Restores the level at which nginx logs errors on this connection to that of `peer`.
     pub fn restore_errors(self, peer: Peer<'_>) {
         // SAFETY: the connection and the peer are valid.
         unsafe {
@@ -242,24 +248,24 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Whether an error has been found on the connection: a client has gone.
+    /// Returns whether the connection has failed, for example because the client has closed it.
     pub fn has_error(self) -> bool {
         // SAFETY: the connection is valid.
         unsafe { bitfields::connection_error(self.0.as_ptr()) != 0 }
     }
 
-    /// Whether nginx has waited in vain for the peer.
+    /// Returns whether the connection has timed out.
     pub fn is_timed_out(self) -> bool {
-        // SAFETY: a connection in use has its two events.
+        // SAFETY: an open connection has a read and a write event.
         unsafe {
             bitfields::event_timedout(self.0.as_ref().read) != 0
                 || bitfields::event_timedout(self.0.as_ref().write) != 0
         }
     }
 
-    /// Makes nginx log what it says of errors on this connection at level `info`.
+    /// Makes nginx log errors on this connection at level `info`.
     pub fn demote_errors(self) {
-        // SAFETY: the connection is valid; the field is nginx's choice of level.
+        // SAFETY: the connection is valid.
         unsafe {
             bitfields::set_connection_log_error(
                 self.0.as_ptr(),
@@ -274,41 +280,41 @@ impl<'a> Connection<'a> {
 pub struct Tls<'a>(NonNull<ngx_ssl_connection_t>, PhantomData<&'a ngx_ssl_connection_t>);
 
 impl<'a> Tls<'a> {
-    /// OpenSSL's part.
+    /// Returns OpenSSL's object of the connection.
     pub fn ssl(self) -> &'a SslRef {
-        // SAFETY: nginx sets the field when it makes the structure, and frees both together.
+        // SAFETY: nginx sets the field when it makes the structure, and frees the SSL object with
+        // it.
         unsafe { SslRef::from_ptr(self.0.as_ref().connection.cast()) }
     }
 
-    /// Whether nginx has seen the first handshake end.
+    /// Returns whether nginx has seen the first handshake finish.
     pub fn handshaked(self) -> bool {
         // SAFETY: the structure is valid.
         unsafe { bitfields::ssl_handshaked(self.0.as_ptr()) != 0 }
     }
 
-    /// The session that the peer has given, while nginx saves it.
+    /// Returns the session that the peer has sent. It is set only while nginx saves it.
     pub fn session(self) -> Option<&'a SslSessionRef> {
-        // SAFETY: where the field is set, it is to a session that is valid until the callback
-        // returns.
+        // SAFETY: a session in this field is valid until the callback that saves it returns.
         unsafe {
             let session = NonNull::new(self.0.as_ref().session)?;
             Some(SslSessionRef::from_ptr(session.as_ptr().cast()))
         }
     }
 
-    /// Makes nginx call `save` for each session that the peer gives.
+    /// Makes nginx call `save` for each session that the peer sends.
     pub fn save_sessions_by(self, save: unsafe extern "C" fn(*mut ngx_connection_t)) {
         // SAFETY: the structure is valid.
         unsafe { (*self.0.as_ptr()).save_session = Some(save) }
     }
 
-    /// Makes nginx keep none of the sessions that this connection brings.
+    /// Makes nginx save none of the sessions of this connection.
     pub fn save_no_session(self) {
         // SAFETY: the structure is valid; nginx checks the field for NULL before each use.
         unsafe { (*self.0.as_ptr()).save_session = None }
     }
 
-    /// Makes nginx call the failure that follows a rejection, instead of an error of OpenSSL's.
+    /// Makes nginx handle the failed handshake as a rejected one, without logging OpenSSL's error.
     pub fn set_handshake_rejected(self) {
         // SAFETY: the structure is valid.
         unsafe { bitfields::set_ssl_handshake_rejected(self.0.as_ptr(), 1) }
@@ -317,14 +323,14 @@ impl<'a> Tls<'a> {
 
 unsafe extern "C" fn ignore_event(_event: *mut ngx_event_t) {}
 
-/// Closes an upstream connection that no request owns, as nginx closes those of its keepalive
-/// cache: without waiting for the peer's `close_notify`.
+/// Closes an upstream connection that no request owns, as nginx closes idle ones: without waiting
+/// for the peer's `close_notify`.
 ///
 /// # Safety
-/// `connection` must be valid, and nobody may use it afterwards.
+/// `connection` must be valid, and nothing may use it afterwards.
 pub unsafe fn close_upstream_connection(connection: *mut ngx_connection_t) {
-    // SAFETY: valid by contract. With both flags set, `ngx_ssl_shutdown` frees the TLS at once;
-    // what remains is the pool and the connection.
+    // SAFETY: the caller ensures that `connection` is valid and unused. With both flags set,
+    // `ngx_ssl_shutdown` frees the SSL object at once, which leaves the pool and the connection.
     unsafe {
         let tls = (*connection).ssl;
         if !tls.is_null() {
@@ -340,10 +346,10 @@ pub unsafe fn close_upstream_connection(connection: *mut ngx_connection_t) {
     }
 }
 
-/// The log of the process, for callbacks that have no better one.
+/// Returns the log of the process, for callbacks that have no better one.
 pub fn process_log() -> Log<'static> {
-    // SAFETY: `ngx_cycle` is set before any module is loaded, always has a log, and the log of the
-    // current cycle outlives the callback that writes to it.
+    // SAFETY: `ngx_cycle` is set before any module is loaded and always has a log, which outlives
+    // the callback that writes to it.
     unsafe {
         let log: *mut ngx_log_t = (*ngx::ffi::ngx_cycle).log;
         Log::from_ptr(NonNull::new_unchecked(log))

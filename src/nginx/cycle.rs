@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! A configuration that nginx runs with (`ngx_cycle_t`).
+//! A running configuration of nginx (`ngx_cycle_t`).
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -9,25 +9,25 @@ use ngx::ffi::{ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module};
 
 use crate::nginx::configuration::ModuleIndex;
 
-/// A cycle whose configuration is read.
+/// A cycle whose configuration has been read.
 #[derive(Clone, Copy)]
 pub struct Cycle<'a>(NonNull<ngx_cycle_t>, PhantomData<&'a ngx_cycle_t>);
 
 impl<'a> Cycle<'a> {
     /// # Safety
-    /// `cycle` must be valid for `'a`, with its configuration read.
+    /// `cycle` must be valid for `'a`, and its configuration must have been read.
     pub unsafe fn from_ptr(cycle: *mut ngx_cycle_t) -> Self {
-        // SAFETY: a valid pointer is not NULL.
+        // SAFETY: `cycle` is valid, and so not NULL.
         Self(unsafe { NonNull::new_unchecked(cycle) }, PhantomData)
     }
 
-    /// What a module keeps for `http {}`; `None` if there is none.
+    /// Returns a module's configuration for `http {}`, if there is one.
     ///
     /// # Safety
-    /// `T` must be what the module with `index` keeps there.
+    /// `T` must be the type of the main configuration of the module with `index`.
     pub unsafe fn main_configuration<T>(self, index: ModuleIndex) -> Option<&'a T> {
-        // SAFETY: a cycle has an element for each module; that of `http {}` is an
-        // `ngx_http_conf_ctx_t`.
+        // SAFETY: `conf_ctx` has an element for each module, and that of `ngx_http_module` is an
+        // `ngx_http_conf_ctx_t` or NULL. The caller ensures the type `T`.
         unsafe {
             let http = (&raw const ngx_http_module.index).read();
             let context = *self.0.as_ref().conf_ctx.add(http);

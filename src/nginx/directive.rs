@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Directives: ours, and those of other modules, which we read along while a configuration is read.
+//! Directives: the module's own, and wrappers around directives of other modules.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::fmt::Display;
@@ -15,17 +15,17 @@ use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::this_module;
 
-/// A directive of ours.
+/// A directive of this module.
 pub trait Directive {
     const NAME: &'static CStr;
-    /// Where it may stand, and how many arguments it takes: `NGX_HTTP_*_CONF`, `NGX_CONF_*`.
+    /// Contexts and argument counts that the directive accepts: `NGX_HTTP_*_CONF`, `NGX_CONF_*`.
     const TYPE: u32;
-    /// What it is written into.
+    /// The configuration structure that receives the value.
     type Conf: ConfLevel;
-    /// What is wrong with it.
+    /// Why a value is rejected.
     type Error: Display;
 
-    /// Reads its first argument and the others.
+    /// Reads the directive: `value` is its first argument, `parameters` are the others.
     fn read(
         parser: ConfParser<'_>,
         conf: &Self::Conf,
@@ -34,16 +34,16 @@ pub trait Directive {
     ) -> Result<(), Self::Error>;
 }
 
-/// What we keep of a block.
+/// A configuration structure of this module, for one kind of block.
 ///
 /// # Safety
-/// The module must keep this type at the offset.
+/// This must be the type of the module's configuration at `OFFSET`.
 pub unsafe trait ConfLevel {
     /// `NGX_HTTP_*_CONF_OFFSET`
     const OFFSET: usize;
 }
 
-/// The directive as nginx looks for it.
+/// Returns the entry for nginx's array of directives.
 pub const fn command<T: Directive>() -> ngx_command_t {
     let name = T::NAME;
     ngx_command_t {
@@ -56,7 +56,7 @@ pub const fn command<T: Directive>() -> ngx_command_t {
     }
 }
 
-/// nginx calls where it reads one of our directives. What is wrong with it is an `[emerg]` line.
+/// Handles a directive of this module; nginx calls it. An error becomes an `[emerg]` line.
 unsafe extern "C" fn set_own<T: Directive>(
     cf: *mut ngx_conf_t,
     _command: *mut ngx_command_t,
@@ -64,8 +64,9 @@ unsafe extern "C" fn set_own<T: Directive>(
 ) -> *mut c_char {
     let name = T::NAME.to_str().unwrap_or_default();
     guard(name, process_log(), NGX_CONF_ERROR, || {
-        // SAFETY: nginx calls with a valid `cf`, inside of `http {}`, at the directive, and with what
-        // the module keeps at the offset.
+        // SAFETY: `cf` is valid and inside `http {}`: nginx passes its own parser to directive
+        // callbacks. `conf` is the module's configuration at `T::Conf::OFFSET`, which `ConfLevel`
+        // ties to that type.
         let (parser, conf) = unsafe { (ConfParser::from_ptr(cf), &*conf.cast::<T::Conf>()) };
         let arguments = parser.arguments();
         let (first, others) =
@@ -80,7 +81,7 @@ unsafe extern "C" fn set_own<T: Directive>(
     })
 }
 
-/// What nginx calls when it reads a directive.
+/// The function that nginx calls to read a directive (`set`).
 pub type SetDirective =
     unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
 
@@ -88,39 +89,40 @@ pub type SetDirective =
 pub struct ForeignDirective {
     pub module: &'static CStr,
     pub name: &'static str,
-    /// What nginx would call.
+    /// nginx's own `set` of the directive, before it was wrapped.
     original: AtomicPtr<c_void>,
 }
 
-/// What nginx has made of a directive.
+/// The result of a directive's original `set`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
     Done,
-    /// It has said what is wrong.
+    /// The original `set` has logged why.
     Failed,
 }
 
-/// Directives of other modules that are read along, in one way.
+/// Directives of other modules that are wrapped in one way.
 pub trait ReadAlong {
-    /// The directives.
+    /// Returns the directives to wrap.
     fn directives() -> &'static [ForeignDirective];
 
-    /// Is called at the directive with this number of these, in a configuration that loads our
-    /// module, and has nginx read it by `read`.
+    /// Runs instead of the directive with this index in `directives()`, if the configuration loads
+    /// this module. Must call `read`, which runs the original `set`.
     fn read(parser: ConfParser<'_>, number: usize, read: impl FnOnce() -> Read) -> Read;
 
-    /// Puts ours before the directives that this nginx has. To be called in *preconfiguration*.
+    /// Wraps those of the directives that this nginx has. To be called in *preconfiguration*.
     fn wrap(parser: ConfParser<'_>)
     where
         Self: Sized,
     {
         for directive in Self::directives() {
-            // SAFETY: `set` answers for the directives of `Self`.
+            // SAFETY: `set::<Self>` looks its directive up in `Self::directives()`, which has this
+            // one.
             unsafe { directive.wrap(parser, set::<Self>) };
         }
     }
 
-    /// Leaves the directives as they were. To be called in *postconfiguration*.
+    /// Restores the directives. To be called in *postconfiguration*.
     fn restore(parser: ConfParser<'_>) {
         for directive in Self::directives() {
             directive.restore(parser);
@@ -128,15 +130,15 @@ pub trait ReadAlong {
     }
 }
 
-/// nginx calls where it reads one of the directives.
+/// Handles a wrapped directive; nginx calls it.
 unsafe extern "C" fn set<T: ReadAlong>(
     cf: *mut ngx_conf_t,
     command: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
     guard("directive of another module", process_log(), NGX_CONF_ERROR, || {
-        // SAFETY: nginx calls with a valid `cf`, inside of `http {}`, at a directive whose `set` is
-        // ours; the original gets what nginx has called with.
+        // SAFETY: `cf` and `command` are valid, and `cf` is inside `http {}`: nginx passes its own
+        // parser and the directive that it reads.
         let (parser, known) = unsafe {
             let mut known = T::directives().iter().enumerate();
             (ConfParser::from_ptr(cf), known.find(|(_, known)| known.is(command)))
@@ -148,12 +150,12 @@ unsafe extern "C" fn set<T: ReadAlong>(
         };
         let mut status = NGX_CONF_ERROR;
         let mut read = || {
-            // SAFETY: the original gets what nginx has called with.
+            // SAFETY: the original `set` gets the arguments that nginx passed for this directive.
             status = unsafe { original(cf, command, conf) };
             if status == NGX_CONF_OK { Read::Done } else { Read::Failed }
         };
-        // A configuration that failed before it was complete has left ours in place, and this one
-        // may be without our module.
+        // A configuration that fails before postconfiguration leaves the wrappers in place, and the
+        // next configuration may not load this module.
         let result = if this_module::is_loaded(parser) {
             T::read(parser, number, &mut read)
         } else {
@@ -172,48 +174,48 @@ impl ForeignDirective {
         Self { module, name, original: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// Puts `ours` before the directive, if this nginx has it.
+    /// Replaces the directive's `set` by `ours`, if this nginx has the directive.
     ///
     /// # Safety
-    /// `ours` must answer for this directive.
+    /// `ours` must be able to handle this directive, by calling its original `set`.
     unsafe fn wrap(&self, parser: ConfParser<'_>, ours: SetDirective) {
         let module = parser.module(self.module);
         let Some(command) = module.and_then(|module| module.directive(self.name.as_bytes())) else {
             return;
         };
-        // SAFETY: the directives of a module are in memory that can be written, and nginx reads
-        // them in this process alone.
+        // SAFETY: a module's array of directives is writable, and only nginx's single thread uses
+        // it.
         let command = unsafe { &mut *command.as_ptr() };
-        // A configuration that failed before it was complete has left ours in place.
+        // A configuration that fails before postconfiguration leaves the wrapper in place.
         if let Some(set) = command.set.filter(|set| !ptr::fn_addr_eq(*set, ours)) {
             self.original.store(set as *mut c_void, Ordering::Relaxed);
             command.set = Some(ours);
         }
     }
 
-    /// Leaves the directive as it was.
+    /// Restores the directive's original `set`.
     fn restore(&self, parser: ConfParser<'_>) {
         let module = parser.module(self.module);
         let command = module.and_then(|module| module.directive(self.name.as_bytes()));
         if let (Some(command), Some(set)) = (command, self.original()) {
-            // SAFETY: the directives of a module are in memory that can be written, and nginx reads
-            // them in this process alone.
+            // SAFETY: a module's array of directives is writable, and only nginx's single thread
+            // uses it.
             unsafe { (*command.as_ptr()).set = Some(set) }
         }
     }
 
-    /// Whether `command` is this directive.
+    /// Returns whether `command` is this directive, by its name.
     ///
     /// # Safety
     /// `command` must be valid.
     unsafe fn is(&self, command: *mut ngx_command_t) -> bool {
-        // SAFETY: a valid command has a name.
+        // SAFETY: the caller ensures that `command` is valid; its name is a constant of its module.
         unsafe { bytes((*command).name) == self.name.as_bytes() }
     }
 
     fn original(&self) -> Option<SetDirective> {
         let set = self.original.load(Ordering::Relaxed);
-        // SAFETY: only `wrap` stores there, a function of this type.
+        // SAFETY: only `wrap` stores here, and it stores a function of this type.
         (!set.is_null()).then(|| unsafe { std::mem::transmute::<*mut c_void, SetDirective>(set) })
     }
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Whether bindgen and the C compiler have the fields of nginx's structures in the same places.
+//! Checks that bindgen and the C compiler agree on the layout of nginx's structures.
 //!
-//! What is in bitfields is left to the C compiler (`bitfields.rs`). That bindgen may be wrong about
-//! those is why the other fields are compared, when the module is loaded.
+//! Bitfields are accessed in C (`bitfields.rs`), because bindgen gets some wrong. That may shift
+//! the fields around them, so the offsets of the other fields are compared when the module is
+//! loaded.
 
 use std::ffi::{CStr, c_char};
 use std::mem::offset_of;
@@ -16,7 +17,7 @@ use ngx::ffi::{
     ngx_peer_connection_t, ngx_ssl_connection_t, ngx_url_t, ngx_variable_value_t,
 };
 
-/// A field is in another place for the C compiler.
+/// The C compiler has a field at another offset than bindgen.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "this module was built with wrong bindings: {field} is at {expected:?} in nginx, and at {found:?} \
@@ -35,7 +36,7 @@ struct Field {
 }
 
 unsafe extern "C" {
-    /// `bitfields.c`. Ends with a field without a name.
+    /// Defined in `bitfields.c`. The last element has a NULL name.
     #[link_name = "nginx_fields"]
     static NGINX_FIELDS: [Field; 1];
 }
@@ -71,12 +72,12 @@ const FIELDS: &[(&str, usize)] = fields! {
     ngx_http_upstream_peer_t: init_upstream;
 };
 
-/// Compares all of them.
+/// Compares the offsets of all fields.
 pub fn check() -> Result<(), WrongLayout> {
     let mut next = (&raw const NGINX_FIELDS).cast::<Field>();
     loop {
-        // SAFETY: an element of the array, which ends with a field that has no name. The names are
-        // C strings that live for ever.
+        // SAFETY: `next` is an element of the array, whose last element has a NULL name. Names are
+        // static C strings.
         let (name, expected) = unsafe {
             if (*next).name.is_null() {
                 return Ok(());
@@ -90,7 +91,7 @@ pub fn check() -> Result<(), WrongLayout> {
         if found != Some(expected) {
             return Err(WrongLayout { field: name.into_owned(), expected, found });
         }
-        // SAFETY: it was not the last.
+        // SAFETY: the current element was not the last.
         next = unsafe { next.add(1) };
     }
 }

@@ -9,11 +9,11 @@ use std::ptr::NonNull;
 use ngx::ffi::{NGX_LOG_CRIT, NGX_LOG_ERR, NGX_LOG_INFO, ngx_log_t, ngx_uint_t};
 use ngx::ngx_log_error;
 
-/// A log with the context (client, request, upstream) that nginx adds to each line.
+/// A log, with the context (client, request, upstream) that nginx adds to each line.
 #[derive(Clone, Copy)]
 pub struct Log<'a>(NonNull<ngx_log_t>, PhantomData<&'a ngx_log_t>);
 
-/// What a log writes.
+/// The level up to which a log writes.
 #[derive(Clone, Copy)]
 pub struct LogLevel(ngx_uint_t);
 
@@ -24,19 +24,19 @@ impl<'a> Log<'a> {
         Self(log, PhantomData)
     }
 
-    /// Makes the log write nothing, until it is given back its level.
+    /// Silences the log, and returns its level for [`Self::set_level`].
     pub fn silence(self) -> LogLevel {
-        // SAFETY: the log is valid by the contract of `from_ptr`.
+        // SAFETY: `from_ptr` requires a log that is valid for `'a`.
         LogLevel(unsafe { std::mem::take(&mut (*self.0.as_ptr()).log_level) })
     }
 
-    /// Gives the log the level that it had.
+    /// Restores the level of the log.
     pub fn set_level(self, LogLevel(level): LogLevel) {
-        // SAFETY: as above.
+        // SAFETY: `from_ptr` requires a log that is valid for `'a`.
         unsafe { (*self.0.as_ptr()).log_level = level }
     }
 
-    /// Writes one line at level `info`, where nginx has the faults of clients.
+    /// Writes one line at level `info`, which nginx uses for the faults of clients.
     pub fn info(self, message: fmt::Arguments<'_>) {
         self.write(NGX_LOG_INFO, message);
     }
@@ -53,7 +53,7 @@ impl<'a> Log<'a> {
 
     #[allow(clippy::undocumented_unsafe_blocks, reason = "the macro's own blocks")]
     fn write(self, level: u32, message: fmt::Arguments<'_>) {
-        // The macro dereferences the log, which is valid by the contract of `from_ptr`.
+        // The macro dereferences the log, which `from_ptr` requires to be valid for `'a`.
         ngx_log_error!(level, self.0.as_ptr(), "{message}");
     }
 }

@@ -21,15 +21,15 @@ unsafe extern "C" {
     fn ngx_http_lua_ffi_get_phase(r: *mut ngx_http_request_t, err: *mut *mut c_char) -> c_int;
 }
 
-/// The phase that Lua code runs in for `request`.
+/// Returns the phase that Lua code runs in for `request`.
 pub fn current_phase(request: Option<Request<'_>>) -> Phases {
     let Some(request) = request else {
         return Phases::INIT;
     };
     let mut error = ptr::null_mut();
 
-    // SAFETY: the request is valid; the function reads its Lua context, and sets `error` to a
-    // constant where there is none.
+    // SAFETY: the request is valid; the function reads its Lua context, and points `error` at a
+    // constant if there is none.
     let context = unsafe { ngx_http_lua_ffi_get_phase(request.as_ptr(), &raw mut error) };
     u32::try_from(context).map_or(Phases::NONE, Phases::from_lua_context)
 }
@@ -45,7 +45,7 @@ pub fn add_package_preload(
     package: &'static CStr,
     function: lua_CFunction,
 ) -> Result<(), PackageNotRegistered> {
-    // SAFETY: the parser is valid, and both the name and the function live as long as the program.
+    // SAFETY: the parser is valid, and the name and the function are static.
     let status =
         unsafe { ngx_http_lua_add_package_preload(parser.as_ptr(), package.as_ptr(), function) };
     if status == NGX_OK as ngx_int_t { Ok(()) } else { Err(PackageNotRegistered(package)) }

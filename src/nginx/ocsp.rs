@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What nginx has found out of a client's certificate by OCSP (`ssl_ocsp`).
+//! The result of nginx's OCSP check of a client's certificate (`ssl_ocsp`).
 //!
-//! An nginx may be without these symbols, and the module must load all the same: they are looked
-//! for when they are needed first.
+//! The module must also load into an nginx without these symbols, so they are looked up when they
+//! are first needed.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::transmute;
@@ -18,7 +18,7 @@ use crate::nginx::connection::Connection;
 type GetStatus = unsafe extern "C" fn(*mut ngx_connection_t, *mut *const c_char) -> ngx_int_t;
 
 fn symbol(name: &CStr) -> Option<NonNull<c_void>> {
-    // SAFETY: the name is a C string.
+    // SAFETY: `name` is a C string.
     NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
 }
 
@@ -26,18 +26,18 @@ fn get_status() -> Option<GetStatus> {
     static FUNCTION: OnceLock<Option<GetStatus>> = OnceLock::new();
     *FUNCTION.get_or_init(|| {
         let found = symbol(c"ngx_ssl_ocsp_get_status")?;
-        // SAFETY: the function of this name has had this type since nginx 1.19.0.
+        // SAFETY: `ngx_ssl_ocsp_get_status` has had this type since nginx 1.19.0.
         Some(unsafe { transmute::<*mut c_void, GetStatus>(found.as_ptr()) })
     })
 }
 
-/// Why the client's certificate is refused, in nginx's words: it was revoked, or that can't be
-/// found out. `None` for one that is good, and where nobody has asked.
+/// Returns why OCSP rejects the client's certificate, in nginx's words: it is revoked, or its
+/// status can't be determined. `None` if it is good, or was not checked.
 pub fn refusal(connection: Connection<'_>) -> Option<&'static str> {
-    // nginx looks at the TLS of the connection.
+    // `ngx_ssl_ocsp_get_status` requires TLS.
     connection.tls()?;
     let mut words = ptr::null();
-    // SAFETY: the connection is valid, and has TLS. nginx's words are constants.
+    // SAFETY: the connection is valid and uses TLS. nginx sets `words` to a static string.
     unsafe {
         if get_status()?(connection.as_ptr(), &raw mut words) == NGX_OK as ngx_int_t {
             return None;
@@ -47,12 +47,13 @@ pub fn refusal(connection: Connection<'_>) -> Option<&'static str> {
     }
 }
 
-/// Where a context of nginx's has its settings for OCSP; `None` if this nginx has none.
+/// Returns the index at which nginx keeps its OCSP settings with a TLS context; `None` if this
+/// nginx has none.
 pub fn context_index() -> Option<c_int> {
     static INDEX: OnceLock<Option<c_int>> = OnceLock::new();
     *INDEX.get_or_init(|| {
         let index = symbol(c"ngx_ssl_ocsp_index")?.cast::<c_int>();
-        // SAFETY: nginx sets the number when it starts, before it loads a module.
+        // SAFETY: nginx sets the index at its start, before it loads a module.
         Some(unsafe { *index.as_ref() })
     })
 }

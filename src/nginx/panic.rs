@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The boundary that no panic crosses: nginx and OpenSSL are C, and can't be unwound.
+//! Stops panics at the boundary to C: they must not unwind through nginx or OpenSSL.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::nginx::log::Log;
 
-/// Runs `body`, the whole of a callback. Should it panic, a `[crit]` line names `callback`, and
-/// `failed` is returned: the value by which that callback fails its request.
+/// Runs `body`, the whole of a callback. If it panics, logs a `[crit]` line that names `callback`
+/// and returns `failed`, the value by which that callback fails its request.
 pub fn guard<T>(callback: &str, log: Log<'_>, failed: T, body: impl FnOnce() -> T) -> T {
-    // Everything that a callback touches is either its request's own, and fails with it, or is a
-    // cache behind a `RefCell`, which holds whole entries only.
+    // Unwind safety: a callback touches only the state of its request, which fails, and caches
+    // behind a `RefCell`, which hold only complete entries.
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(value) => value,
         Err(cause) => {

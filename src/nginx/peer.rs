@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The peer that a request's upstream connection goes to.
+//! The peer of a request's upstream connection.
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
@@ -27,41 +27,41 @@ impl<'a> Peer<'a> {
         self.0.as_ptr()
     }
 
-    /// The address of the peer that was chosen; `None` before one is. Not to be asked for once the
-    /// peer was released.
+    /// Returns the address of the chosen peer; `None` before one is chosen. Must not be called
+    /// after the peer was released: nginx may have freed the address.
     pub fn address(self) -> Option<Address> {
-        // SAFETY: the peer is valid, and so is the address that it has until nginx releases it.
+        // SAFETY: the peer is valid, and its address is valid until nginx releases it.
         unsafe { address((*self.as_ptr()).sockaddr, (*self.as_ptr()).socklen) }
     }
 
-    /// The address that the connection is to be bound to (`proxy_bind`), if one was set.
+    /// Returns the local address to bind the connection to (`proxy_bind`), if one is set.
     pub fn local(self) -> Option<Address> {
-        // SAFETY: as above.
+        // SAFETY: the peer is valid, and `local` is NULL or lives as long as the request.
         unsafe {
             let local = (*self.as_ptr()).local.as_ref()?;
             address(local.sockaddr, local.socklen)
         }
     }
 
-    /// The connection to the peer, if there is one.
+    /// Returns the connection to the peer, if there is one.
     pub fn connection(self) -> Option<Connection<'a>> {
-        // SAFETY: the peer is valid, and so is the connection that it has.
+        // SAFETY: the peer is valid, and its connection is NULL or valid.
         unsafe { Some(Connection::from_ptr(NonNull::new((*self.as_ptr()).connection)?)) }
     }
 
-    /// Whether the connection was idle before.
+    /// Returns whether the connection is a reused idle one.
     pub fn is_cached(self) -> bool {
         // SAFETY: the peer is valid.
         unsafe { bitfields::peer_cached(self.as_ptr()) != 0 }
     }
 
-    /// Makes nginx treat the connection as one that was made for the request: a failure is one.
+    /// Makes nginx treat the connection as a new one, so that its failure counts as the peer's.
     pub fn set_not_cached(self) {
         // SAFETY: the peer is valid.
         unsafe { bitfields::set_peer_cached(self.as_ptr(), 0) }
     }
 
-    /// What the choice of the peer has set, which nginx takes back when the peer is released.
+    /// Returns the peer that was chosen: the fields that nginx resets when the peer is released.
     pub fn chosen(self) -> Chosen {
         // SAFETY: the peer is valid.
         unsafe {
@@ -75,13 +75,15 @@ impl<'a> Peer<'a> {
         }
     }
 
-    /// Chooses that peer again.
+    /// Sets the peer to `chosen` again.
     ///
     /// # Safety
-    /// It must be what was chosen last, and not have been released by who has chosen it.
+    /// `chosen` must be the last peer of this connection, and its balancer must not have released
+    /// it.
     pub unsafe fn choose_again(self, chosen: Chosen) {
         let Chosen { sockaddr, length, tries, session_id } = chosen;
-        // SAFETY: the peer is valid, the rest is the caller's promise.
+        // SAFETY: the peer is valid; the caller ensures that the balancer still holds `chosen`, and
+        // so its address and session.
         unsafe {
             let peer = &mut *self.as_ptr();
             peer.sockaddr = sockaddr;
@@ -91,13 +93,13 @@ impl<'a> Peer<'a> {
         }
     }
 
-    /// Makes nginx believe that there is another peer to try, if need be.
+    /// Makes nginx try at least once more.
     pub fn have_another_try(self) {
         // SAFETY: the peer is valid.
         unsafe { (*self.as_ptr()).tries = (*self.as_ptr()).tries.max(1) }
     }
 
-    /// Takes the connection away from the peer: nginx does not close it then.
+    /// Takes the connection away from the peer, so that nginx does not close it.
     pub fn take_connection(self) -> Option<NonNull<ngx_connection_t>> {
         // SAFETY: the peer is valid.
         unsafe {
@@ -108,7 +110,7 @@ impl<'a> Peer<'a> {
         }
     }
 
-    /// Gives the peer a connection that was idle.
+    /// Gives the peer an idle connection to reuse.
     pub fn reuse(self, connection: Connection<'a>) {
         // SAFETY: the peer and the connection are valid.
         unsafe {
@@ -118,13 +120,13 @@ impl<'a> Peer<'a> {
     }
 }
 
-/// A peer that was chosen.
+/// A chosen peer.
 #[derive(Clone, Copy)]
 pub struct Chosen {
     sockaddr: *mut sockaddr,
     length: socklen_t,
     tries: usize,
-    /// That of `sticky`.
+    /// The session of `sticky`.
     session_id: *mut c_void,
 }
 
@@ -134,6 +136,6 @@ unsafe fn address(sockaddr: *const sockaddr, length: socklen_t) -> Option<Addres
     if sockaddr.is_null() {
         return None;
     }
-    // SAFETY: by contract.
+    // SAFETY: the caller ensures that `sockaddr`, which is not NULL, is valid for `length` bytes.
     Address::new(unsafe { std::slice::from_raw_parts(sockaddr.cast(), length as usize) })
 }

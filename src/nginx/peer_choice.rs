@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Who chooses the peer of an upstream: the functions of an `ngx_peer_connection_t`, before which ours
-//! stand.
+//! Wraps the functions of an `ngx_peer_connection_t` that choose the peer of an upstream.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -19,15 +18,15 @@ use crate::nginx::panic::guard;
 use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::upstream::Upstream;
 
-/// What the choice of a peer has come to.
+/// The result of choosing a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// A peer that is to be connected to.
+    /// A peer to connect to.
     Peer,
-    /// A peer, and an idle connection to it.
+    /// A peer, with an idle connection to it.
     IdleConnection,
     Failed,
-    /// Something else, such as that all peers are busy.
+    /// Another status, such as that all peers are busy.
     Other(ngx_int_t),
 }
 
@@ -51,7 +50,7 @@ impl Found {
     }
 }
 
-/// How the attempt at a peer has ended, as nginx says it.
+/// nginx's flags for how an attempt at a peer ended (`NGX_PEER_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerState(ngx_uint_t);
 
@@ -60,8 +59,8 @@ impl PeerState {
         self.0 & NGX_PEER_FAILED as ngx_uint_t != 0
     }
 
-    /// The same, but that the peer has not failed. To a balancer in Lua, no state at all would mean
-    /// that there was no attempt.
+    /// Returns the state without the failure of the peer. The state must not become 0: to a
+    /// balancer in Lua that would mean that there was no attempt.
     pub fn forgiven(self) -> Self {
         if self.has_failed() {
             Self(self.0 & !(NGX_PEER_FAILED as ngx_uint_t) | NGX_PEER_NEXT as ngx_uint_t)
@@ -71,9 +70,9 @@ impl PeerState {
     }
 }
 
-/// The functions that were there before ours, and their data.
+/// The original functions that choose the peer, and their data.
 pub struct Original {
-    /// After a redirect, a request has another.
+    /// The upstream that they belong to: after a redirect, a request has another one.
     upstream: *mut ngx_http_upstream_t,
     get: ngx_event_get_peer_pt,
     free: ngx_event_free_peer_pt,
@@ -83,26 +82,27 @@ pub struct Original {
     data: *mut c_void,
 }
 
-/// A choice of a peer that takes part in that of another.
+/// Takes part in the choice of a peer by the original functions.
 pub trait PeerChooser: Sized + 'static {
-    /// The other.
+    /// Returns the original functions.
     fn original(&self) -> &Original;
 
-    /// Chooses a peer; `original` has the other do it.
+    /// Chooses a peer; `original` lets the original function choose.
     fn get(&self, upstream: Upstream<'_>, original: impl FnOnce() -> Found) -> Found;
 
-    /// Releases the peer; `original` has the other do it.
+    /// Releases the peer; `original` lets the original function release it.
     fn free(&self, upstream: Upstream<'_>, state: PeerState, original: impl FnOnce(PeerState));
 
-    /// The one that takes part for `upstream`, if one does.
+    /// Returns the chooser that wraps the functions of `upstream`, if any.
     fn of(upstream: Upstream<'_>) -> Option<&Self> {
         let ours: unsafe extern "C" fn(*mut ngx_peer_connection_t, *mut c_void) -> ngx_int_t =
             get::<Self>;
-        // SAFETY: the peer is valid.
+        // SAFETY: the peer is part of the upstream, which is valid.
         let current = unsafe { (*upstream.peer().as_ptr()).get };
         current.filter(|current| ptr::fn_addr_eq(*current, ours))?;
-        // SAFETY: the data of a peer with our function are ours, but while its balancer chooses:
-        // while one in Lua runs, they are the Lua module's. Both live as long as the request.
+        // SAFETY: while `get` is ours, so are the peer's `data`, except while the original `get`
+        // runs: a balancer in Lua sets `data` to its own. `CHOOSING` then has the chooser. Both
+        // live as long as the request.
         unsafe {
             let is_its_own =
                 |choice: &&Self| ptr::eq(choice.original().upstream, upstream.as_ptr());
@@ -113,14 +113,15 @@ pub trait PeerChooser: Sized + 'static {
         }
     }
 
-    /// Puts ours before the functions that choose the peer of `upstream`; `make` makes it. It lives
-    /// in `pool`, that of the request.
+    /// Wraps the functions that choose the peer of `upstream`; `make` makes the chooser. It is kept
+    /// in `pool`, the request's pool.
     fn wrap<'a>(
         pool: Pool<'a>,
         upstream: Upstream<'a>,
         make: impl FnOnce(Original) -> Self,
     ) -> Result<&'a Self, OutOfMemory> {
-        // SAFETY: the peer is part of the upstream; nginx uses it after we have returned.
+        // SAFETY: the peer is part of the upstream, which is valid. `data` lives in the request's
+        // pool, as long as the peer.
         unsafe {
             let peer = &mut *upstream.peer().as_ptr();
             let choice = pool.keep(make(Original {
@@ -144,19 +145,19 @@ pub trait PeerChooser: Sized + 'static {
 }
 
 thread_local! {
-    /// The choice whose balancer is choosing.
+    /// The chooser whose original `get` is running, or NULL.
     static CHOOSING: Cell<*const c_void> = const { Cell::new(ptr::null()) };
 }
 
-/// The upstream of a peer that `wrap` has changed, and the data that it has given to that.
+/// Returns the upstream and the chooser of a callback.
 ///
 /// # Safety
-/// Both must be valid for `'a`, and of a `T`.
+/// Both must be valid for `'a`; `pc` must be the peer of an upstream, and `data` a `T`.
 unsafe fn of_callback<'a, T>(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
 ) -> (Upstream<'a>, &'a T) {
-    // SAFETY: the caller vouches for both.
+    // SAFETY: the caller ensures that `pc` is the peer of a valid upstream and `data` a valid `T`.
     unsafe { (Upstream::from_peer(NonNull::new_unchecked(pc)), &*data.cast()) }
 }
 
@@ -164,7 +165,7 @@ unsafe extern "C" fn get<T: PeerChooser>(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
 ) -> ngx_int_t {
-    // SAFETY: nginx calls with the peer that `wrap` changed, and its data.
+    // SAFETY: `wrap` has set this function together with `data`, on the peer of an upstream.
     let (upstream, choice) = unsafe { of_callback::<T>(pc, data) };
     let original = choice.original();
     guard("upstream peer choice", process_log(), NGX_ERROR as ngx_int_t, || {
@@ -173,7 +174,7 @@ unsafe extern "C" fn get<T: PeerChooser>(
                 return Found::Failed;
             };
             let outer = CHOOSING.replace(ptr::from_ref(choice).cast());
-            // SAFETY: as nginx would call it.
+            // SAFETY: the original function gets its own data and the peer that it was set on.
             let status = unsafe { get(pc, original.data) };
             CHOOSING.set(outer);
             Found::of(status)
@@ -187,12 +188,12 @@ unsafe extern "C" fn free<T: PeerChooser>(
     data: *mut c_void,
     state: ngx_uint_t,
 ) {
-    // SAFETY: nginx calls with the peer that `wrap` changed, and its data.
+    // SAFETY: `wrap` has set this function together with `data`, on the peer of an upstream.
     let (upstream, choice) = unsafe { of_callback::<T>(pc, data) };
     let original = choice.original();
     choice.free(upstream, PeerState(state), |PeerState(state)| {
         if let Some(free) = original.free {
-            // SAFETY: as nginx would call it.
+            // SAFETY: the original function gets its own data and the peer that it was set on.
             unsafe { free(pc, original.data, state) }
         }
     });
@@ -203,7 +204,8 @@ unsafe extern "C" fn notify<T: PeerChooser>(
     data: *mut c_void,
     event: ngx_uint_t,
 ) {
-    // SAFETY: nginx calls with the peer that `wrap` changed, and its data; and so do we.
+    // SAFETY: `wrap` has set this function together with `data`, on the peer of an upstream; the
+    // original function gets its own data.
     unsafe {
         let original = of_callback::<T>(pc, data).1.original();
         if let Some(notify) = original.notify {
@@ -216,7 +218,8 @@ unsafe extern "C" fn set_session<T: PeerChooser>(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
 ) -> ngx_int_t {
-    // SAFETY: nginx calls with the peer that `wrap` changed, and its data; and so do we.
+    // SAFETY: `wrap` has set this function together with `data`, on the peer of an upstream; the
+    // original function gets its own data.
     unsafe {
         let original = of_callback::<T>(pc, data).1.original();
         original.set_session.map_or(NGX_OK as ngx_int_t, |set| set(pc, original.data))
@@ -227,7 +230,8 @@ unsafe extern "C" fn save_session<T: PeerChooser>(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
 ) {
-    // SAFETY: nginx calls with the peer that `wrap` changed, and its data; and so do we.
+    // SAFETY: `wrap` has set this function together with `data`, on the peer of an upstream; the
+    // original function gets its own data.
     unsafe {
         let original = of_callback::<T>(pc, data).1.original();
         if let Some(save) = original.save_session {

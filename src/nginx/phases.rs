@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Phases of a request.
+//! The phases of a request.
 
-/// The phases as `ngx_http_lua_ffi_get_phase` numbers them (`NGX_HTTP_LUA_CONTEXT_*`), with the
-/// names of Kong's phase checks for the two phases of the handshake.
+/// The phases, numbered as by `ngx_http_lua_ffi_get_phase` (`NGX_HTTP_LUA_CONTEXT_*`). The two
+/// phases of the handshake have the names of Kong's phase checks.
 const PHASES: &[(u32, &str)] = &[
     (Phases::SET.0, "set"),
     (Phases::REWRITE.0, "rewrite"),
@@ -24,7 +24,7 @@ const PHASES: &[(u32, &str)] = &[
     (Phases::INIT.0, "init"),
 ];
 
-/// The order in which the allowed phases are listed in an error: that of a request's life.
+/// The order of the allowed phases in an error message: that of a request's life.
 const ORDER: &[Phases] = &[
     Phases::CLIENT_HELLO,
     Phases::CERTIFICATE,
@@ -58,38 +58,38 @@ impl Phases {
     pub const EXIT_WORKER: Self = Self(0x2000);
     pub const CLIENT_HELLO: Self = Self(0x4000);
     pub const SERVER_REWRITE: Self = Self(0x8000);
-    /// Not a phase of the Lua module: what we call it where there is no request.
+    /// Not a phase of the Lua module: used where there is no request.
     pub const INIT: Self = Self(0x1_0000);
-    /// No phase: what a request without a Lua context is in.
+    /// No phase: used for a request without a Lua context.
     pub const NONE: Self = Self(0);
 
-    /// The phase with the Lua module's number `context`.
+    /// Returns the phase with the Lua module's number `context`.
     pub const fn from_lua_context(context: u32) -> Self {
         Self(context)
     }
 
-    /// The phases of both.
+    /// Returns the union of both sets.
     pub const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether every phase of `other` is in this set, and `other` is not empty.
+    /// Returns whether `other` is not empty and all its phases are in this set.
     pub const fn contains(self, other: Self) -> bool {
         other.0 != 0 && self.0 & other.0 == other.0
     }
 
-    /// The name of a single phase.
+    /// Returns the name of a single phase.
     pub fn name(self) -> &'static str {
         PHASES.iter().find(|(phase, _)| *phase == self.0).map_or("unknown", |(_, name)| name)
     }
 
-    /// What a caller in the phase `current` is told, of a function that is for these.
+    /// Returns the error for a call in the phase `current` of a function that is for these phases.
     pub fn refusal(self, current: Self) -> String {
         let (current, allowed) = (current.name(), self.names());
         format!("function cannot be called in {current} phase (only in: {allowed})")
     }
 
-    /// The names of the phases of the set, in the order of a request's life.
+    /// Returns the names of the phases in the set, in the order of a request's life.
     pub fn names(self) -> String {
         let names: Vec<_> =
             ORDER.iter().filter(|phase| self.contains(**phase)).map(|phase| phase.name()).collect();

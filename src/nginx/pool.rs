@@ -13,7 +13,7 @@ use ngx::ffi::{NGX_ALIGNMENT, ngx_palloc, ngx_pnalloc, ngx_pool_cleanup_add, ngx
 #[error("out of memory")]
 pub struct OutOfMemory;
 
-/// A pool of nginx: of a request, a connection or a configuration.
+/// An nginx pool: of a request, a connection or a configuration.
 #[derive(Clone, Copy)]
 pub struct Pool<'a>(NonNull<ngx_pool_t>, PhantomData<&'a ngx_pool_t>);
 
@@ -28,12 +28,12 @@ impl<'a> Pool<'a> {
         self.0.as_ptr()
     }
 
-    /// Moves `value` into the pool, which drops it when it is destroyed. The address is stable.
+    /// Moves `value` into the pool, at a stable address. It is dropped when the pool is destroyed.
     pub fn keep<T: 'static>(self, value: T) -> Result<&'a T, OutOfMemory> {
         const { assert!(align_of::<T>() <= NGX_ALIGNMENT) };
 
-        // SAFETY: the pool is valid. nginx allocates the data of a cleanup by `ngx_palloc`, which
-        // aligns to NGX_ALIGNMENT; both results are checked before use.
+        // SAFETY: the pool is valid for `'a`. nginx allocates the data of a cleanup with
+        // `ngx_palloc`, which aligns to NGX_ALIGNMENT; both pointers are checked before use.
         unsafe {
             let cleanup = ngx_pool_cleanup_add(self.0.as_ptr(), size_of::<T>().max(1));
             let kept = NonNull::new(cleanup)
@@ -45,12 +45,12 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Copies `value` into the pool; nothing is dropped with it.
+    /// Copies `value` into the pool. Nothing is dropped with the pool, since `T` is `Copy`.
     pub fn copy<T: Copy>(self, value: &T) -> Result<NonNull<T>, OutOfMemory> {
         const { assert!(align_of::<T>() <= NGX_ALIGNMENT) };
 
-        // SAFETY: the pool is valid; `ngx_palloc` aligns to NGX_ALIGNMENT, and the result is
-        // checked before it is written.
+        // SAFETY: the pool is valid for `'a`; `ngx_palloc` aligns to NGX_ALIGNMENT, and the pointer
+        // is checked before it is written to.
         unsafe {
             let memory = ngx_palloc(self.0.as_ptr(), size_of::<T>()).cast::<T>();
             let memory = NonNull::new(memory).ok_or(OutOfMemory)?;
@@ -61,7 +61,7 @@ impl<'a> Pool<'a> {
 
     /// Copies `bytes` into the pool.
     pub fn copy_bytes(self, bytes: &[u8]) -> Result<NonNull<[u8]>, OutOfMemory> {
-        // SAFETY: the pool is valid, and the result is checked before it is written.
+        // SAFETY: the pool is valid for `'a`, and the pointer is checked before it is written to.
         unsafe {
             let memory = ngx_pnalloc(self.0.as_ptr(), bytes.len().max(1)).cast::<u8>();
             let memory = NonNull::new(memory).ok_or(OutOfMemory)?;
@@ -72,7 +72,8 @@ impl<'a> Pool<'a> {
 }
 
 unsafe extern "C" fn drop_value<T>(data: *mut c_void) {
-    // SAFETY: `data` is what `keep` wrote, and a cleanup runs once. A `Drop` of ours only releases
-    // references; should one panic, the process ends rather than unwind into C.
+    // SAFETY: `data` is the value that `keep` wrote, and nginx runs a cleanup once. `Drop`
+    // implementations here only release references; if one panics, the process aborts instead of
+    // unwinding into C.
     unsafe { ptr::drop_in_place(data.cast::<T>()) }
 }

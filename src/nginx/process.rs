@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The process that we run in.
+//! The current nginx process.
 
 use ngx::ffi::{ngx_exiting, ngx_terminate};
 
-/// Whether the process is about to end: at once, or when its requests are done.
+/// Returns whether the process is about to end, at once or after its last request.
 pub fn is_ending() -> bool {
-    // SAFETY: nginx changes both between callbacks only.
+    // SAFETY: nginx changes both flags only between callbacks.
     unsafe { ngx_terminate != 0 || ngx_exiting != 0 }
 }

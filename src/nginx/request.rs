@@ -18,7 +18,7 @@ use crate::nginx::log::Log;
 use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::upstream::Upstream;
 
-/// A request: of a client, or a subrequest.
+/// A client's request or a subrequest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a>(NonNull<ngx_http_request_t>, PhantomData<&'a ngx_http_request_t>);
 
@@ -29,14 +29,13 @@ impl<'a> Request<'a> {
         Self(request, PhantomData)
     }
 
-    /// The request on whose behalf nginx uses an upstream connection.
-    ///
-    /// `None` where the connection belongs to something else.
+    /// Returns the request that an upstream connection serves; `None` for other connections.
     pub fn from_upstream_connection(connection: Connection<'a>) -> Option<Self> {
         let data = connection.data()?.cast::<ngx_http_request_t>();
 
-        // SAFETY: whatever the connection belongs to is larger than the signature, with which every
-        // HTTP request begins. The upstream's own pointer to the connection confirms it.
+        // SAFETY: the owner of a connection is larger than the `u32` signature that every HTTP
+        // request begins with, and that tells a request. Its upstream must also point back to the
+        // connection.
         unsafe {
             if *data.cast::<u32>().as_ptr() != NGX_HTTP_MODULE {
                 return None;
@@ -56,7 +55,7 @@ impl<'a> Request<'a> {
     }
 
     pub fn connection(self) -> Connection<'a> {
-        // SAFETY: a request has a connection as long as it lives.
+        // SAFETY: a request has a connection for its whole life.
         unsafe { Connection::from_ptr(NonNull::new_unchecked(self.0.as_ref().connection)) }
     }
 
@@ -65,65 +64,67 @@ impl<'a> Request<'a> {
     }
 
     pub fn pool(self) -> Pool<'a> {
-        // SAFETY: a request has a pool as long as it lives.
+        // SAFETY: a request has a pool for its whole life.
         unsafe { Pool::from_ptr(NonNull::new_unchecked(self.0.as_ref().pool)) }
     }
 
-    /// The request's way to its upstream, once it has one.
+    /// Returns the request's upstream, once it has a configuration.
     pub fn upstream(self) -> Option<Upstream<'a>> {
-        // SAFETY: the upstream of a request lives in its pool. It has a configuration.
+        // SAFETY: the upstream of a request lives in its pool, and here it has a configuration.
         unsafe {
             let upstream = NonNull::new(self.0.as_ref().upstream)?;
             (!upstream.as_ref().conf.is_null()).then(|| Upstream::from_ptr(upstream))
         }
     }
 
-    /// Whether nginx has begun to make an upstream, and not yet given it a configuration: it
-    /// evaluates where the request is to go, or that has failed.
+    /// Returns whether the upstream has no configuration yet: nginx is evaluating the address to
+    /// pass the request to, or has failed to.
     pub fn has_incomplete_upstream(self) -> bool {
         // SAFETY: the upstream of a request lives in its pool.
         let upstream = unsafe { self.0.as_ref().upstream.as_ref() };
         upstream.is_some_and(|upstream| upstream.conf.is_null())
     }
 
-    /// The configuration that a module has for `http {}` of this request.
+    /// Returns a module's configuration for `http {}` of this request.
     ///
     /// # Safety
-    /// `T` must be what `module` keeps there.
+    /// `T` must be the type of the main configuration of `module`.
     pub unsafe fn main_configuration<T>(self, module: ModuleIndex) -> Option<NonNull<T>> {
-        // SAFETY: the request is valid, the type is the caller's promise.
+        // SAFETY: the request is valid; the caller ensures the type `T`.
         unsafe { module.of(self.0.as_ref().main_conf) }
     }
 
-    /// The configuration that a module has for the location of this request.
+    /// Returns a module's configuration for the location of this request.
     ///
     /// # Safety
-    /// `T` must be what `module` keeps there.
+    /// `T` must be the type of the location configuration of `module`.
     pub unsafe fn location_configuration<T>(self, module: ModuleIndex) -> Option<NonNull<T>> {
-        // SAFETY: the request is valid, the type is the caller's promise.
+        // SAFETY: the request is valid; the caller ensures the type `T`.
         unsafe { module.of(self.0.as_ref().loc_conf) }
     }
 
-    /// The context that a module keeps for this request.
+    /// Returns a module's context for this request.
     ///
     /// # Safety
-    /// `T` must be what `module` keeps there.
+    /// `T` must be the type of the request context of `module`.
     pub unsafe fn module_context<T>(self, module: ModuleIndex) -> Option<NonNull<T>> {
-        // SAFETY: the request is valid, the type is the caller's promise.
+        // SAFETY: the request is valid; the caller ensures the type `T`.
         unsafe { module.of(self.0.as_ref().ctx) }
     }
 
-    /// Sets the context that a module keeps for this request.
+    /// Sets a module's context for this request.
     ///
     /// # Safety
-    /// `context` must be what `module` keeps there, and live as long as the request.
+    /// `T` must be the type of the request context of `module`, and `context` must outlive the
+    /// request.
     pub unsafe fn set_module_context<T>(self, module: ModuleIndex, context: NonNull<T>) {
-        // SAFETY: the request is valid, the rest is the caller's promise.
+        // SAFETY: the request is valid; the caller ensures the type `T`, and that `context`
+        // outlives it.
         unsafe { module.set(self.0.as_ref().ctx, context) }
     }
 
-    /// Whether nginx may have zeroed the contexts of the request: for an internal redirect, or for
-    /// an error after the header was sent.
+    /// Returns whether nginx may have cleared the contexts of the request, as it does for an
+    /// internal redirect, or for an error after the header was sent.
     pub fn may_have_lost_contexts(self) -> bool {
         // SAFETY: the request is valid.
         unsafe {
@@ -132,14 +133,14 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether the request is the client's own, and no subrequest.
+    /// Returns whether this is the client's own request, not a subrequest.
     pub fn is_main(self) -> bool {
         // SAFETY: the request is valid.
         unsafe { ptr::eq(self.0.as_ref().main, self.0.as_ptr()) }
     }
 
-    /// Whether nginx could send the request again: it is idempotent (RFC 9110, section 9.2.2), and
-    /// its body is still there.
+    /// Returns whether nginx could send the request again: its method is idempotent (RFC 9110,
+    /// section 9.2.2), and its body is buffered.
     pub fn may_be_sent_again(self) -> bool {
         const NOT_IDEMPOTENT: u32 = NGX_HTTP_POST | NGX_HTTP_LOCK | NGX_HTTP_PATCH;
         // SAFETY: the request is valid.
@@ -154,10 +155,11 @@ impl<'a> Request<'a> {
         unsafe { self.0.as_ref().method & (NGX_HTTP_GET | NGX_HTTP_HEAD) as usize != 0 }
     }
 
-    /// The value of `name=` in the URL, as it is written there.
+    /// Returns the value of the argument `name` in the URL, undecoded.
     pub fn argument(self, name: &str) -> Option<&'a [u8]> {
         let mut value = ngx_str_t { len: 0, data: ptr::null_mut() };
-        // SAFETY: nginx only reads the name. The value is part of the request's line.
+        // SAFETY: nginx only reads the name. The value is part of the request line, which lives as
+        // long as the request.
         unsafe {
             let name_pointer = name.as_ptr().cast_mut();
             let status = ngx_http_arg(self.as_ptr(), name_pointer, name.len(), &raw mut value);
@@ -165,13 +167,14 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The values of the headers `name`, which is in lower case.
+    /// Returns the values of the request headers `name`, compared case-insensitively.
     pub fn headers(self, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
         // SAFETY: the request is valid.
         let mut part = unsafe { NonNull::from(&self.0.as_ref().headers_in.headers.part) };
         let mut index = 0;
         let all = std::iter::from_fn(move || {
-            // SAFETY: the headers of a request are in a list of this type, and live as long as it.
+            // SAFETY: a request has its headers in a list of this type, which lives as long as the
+            // request.
             unsafe {
                 let part: &mut NonNull<ngx_list_part_t> = &mut part;
                 while index == part.as_ref().nelts {
@@ -182,19 +185,19 @@ impl<'a> Request<'a> {
                 Some(&*part.as_ref().elts.cast::<ngx_table_elt_t>().add(index - 1))
             }
         });
-        // SAFETY: the strings of a header are valid.
+        // SAFETY: the strings of a header live as long as the request.
         all.filter(move |header| unsafe { bytes(header.key).eq_ignore_ascii_case(name) })
             .map(|header| unsafe { bytes(header.value) })
     }
 
-    /// The headers that the client has sent are without those that `is_unwanted` says of
-    /// afterwards, which must be none of those that nginx itself reads.
+    /// Removes the request headers whose names `is_unwanted` accepts. None of them may be a header
+    /// that nginx itself keeps a pointer to.
     ///
-    /// Subrequests have lists of their own, that share their elements with ours: so elements stay
-    /// where they are, and what is between the unwanted ones becomes a list of parts.
+    /// Subrequests have copies of the list that share its elements. So the elements stay in place,
+    /// and each run of wanted elements becomes a part of the list.
     pub fn remove_headers(self, is_unwanted: impl Fn(&[u8]) -> bool) -> Result<(), OutOfMemory> {
         // SAFETY: the request is valid, and its headers are in a list of this type, whose parts
-        // have as many elements as they say. The new parts are in its pool.
+        // have `nelts` elements. The new parts are in the request's pool.
         unsafe {
             let list = &raw mut (*self.as_ptr()).headers_in.headers;
             let mut runs = Vec::new();
@@ -220,8 +223,8 @@ impl<'a> Request<'a> {
             let Some(spare) = spare else {
                 return Ok(());
             };
-            // The parts are made from the last to the first, which is in the list itself. That a
-            // new header needs a part of its own is what `nalloc` says.
+            // The parts are made from last to first; the first is in the list itself. `nalloc` is
+            // set so that nginx allocates a new part for the next header.
             let mut runs = runs.into_iter().rev();
             let last_run = runs.next();
             let (mut elements, mut count) = last_run.unwrap_or((spare.0, 0));
@@ -246,26 +249,25 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
-    /// The host that the request is for, as nginx compares it: in lower case, without a port and a
-    /// dot at its end. Empty if it says none.
+    /// Returns the host of the request as nginx compares it: in lower case, without port and
+    /// trailing dot. Empty if the request has none.
     pub fn host(self) -> &'a [u8] {
-        // SAFETY: the request is valid, and the string lives as long as it.
+        // SAFETY: the request is valid, and the string lives as long as the request.
         unsafe { bytes(self.0.as_ref().headers_in.server) }
     }
 
-    /// Whether the server of the request is that of its connection, which nginx has found by the
-    /// name in the handshake.
+    /// Returns whether the request's server is still that of its connection, which nginx chose by
+    /// the name in the handshake.
     pub fn is_for_server_of_connection(self) -> bool {
         // SAFETY: the request is valid.
         let server = unsafe { self.0.as_ref() }.srv_conf;
         self.server_of_connection().is_some_and(|of_connection| of_connection.srv_conf == server)
     }
 
-    /// Makes the server of the connection that of the request, as it is for nginx until it has read
-    /// the host.
+    /// Makes the connection's server that of the request, as it was before nginx read the host.
     pub fn go_to_server_of_connection(self) {
         if let Some(server) = self.server_of_connection() {
-            // SAFETY: the request is valid, and so are these configurations as long as it lives.
+            // SAFETY: the request is valid, and the configurations of a server outlive it.
             unsafe {
                 (*self.as_ptr()).srv_conf = server.srv_conf;
                 (*self.as_ptr()).loc_conf = server.loc_conf;
@@ -274,27 +276,28 @@ impl<'a> Request<'a> {
     }
 
     fn server_of_connection(self) -> Option<&'a ngx_http_conf_ctx_t> {
-        // SAFETY: a client's request has its connection, and that the configurations of a server.
+        // SAFETY: the request is valid. `http_connection` and its `conf_ctx` are NULL, or live as
+        // long as the request.
         unsafe { self.0.as_ref().http_connection.as_ref()?.conf_ctx.as_ref() }
     }
 
-    /// The configuration that a module has for the server of this request.
+    /// Returns a module's configuration for the server of this request.
     ///
     /// # Safety
-    /// `T` must be what `module` keeps there.
+    /// `T` must be the type of the server configuration of `module`.
     pub unsafe fn server_configuration<T>(self, module: ModuleIndex) -> Option<NonNull<T>> {
-        // SAFETY: the request is valid, the type is the caller's promise.
+        // SAFETY: the request is valid; the caller ensures the type `T`.
         unsafe { module.of(self.0.as_ref().srv_conf) }
     }
 
-    /// The request that this one is a subrequest of.
+    /// Returns the request that this one is a subrequest of.
     pub fn parent(self) -> Option<Self> {
         // SAFETY: a parent outlives its subrequests.
         unsafe { Some(Self::from_ptr(NonNull::new(self.0.as_ref().parent)?)) }
     }
 
-    /// Where the URI of the request is in memory, and its length: two requests that have this in
-    /// common share one URI, and not only equal ones.
+    /// Returns the address and length of the URI in memory. Equal results mean that two requests
+    /// share one URI, and do not just have equal ones.
     pub fn uri_location(self) -> (*const u8, usize) {
         // SAFETY: the request is valid.
         let uri = unsafe { self.0.as_ref() }.uri;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! A response that is there at once.
+//! Sends a complete response.
 
 use ngx::ffi::{
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, NGX_OK, ngx_chain_t, ngx_create_temp_buf,
@@ -12,13 +12,12 @@ use crate::nginx::bitfields;
 use crate::nginx::configuration::string;
 use crate::nginx::request::Request;
 
-/// Answers `request` with `body`, which nobody may keep. Returns what a content handler has to
-/// return.
+/// Answers `request` with `body`, uncacheable. Returns the value for a content handler to return.
 pub fn send(request: Request<'_>, content_type: &'static str, body: &[u8]) -> ngx_int_t {
     const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 
-    // SAFETY: the request is valid, and nothing of its response was sent. What is set lives as long
-    // as the program, or in its pool; each allocation is checked.
+    // SAFETY: the request is valid, and no part of its response was sent. The strings that are set
+    // are static, the rest is in the request's pool; each allocation is checked.
     unsafe {
         let r = request.as_ptr();
         let status = ngx_http_discard_request_body(r);
@@ -26,7 +25,7 @@ pub fn send(request: Request<'_>, content_type: &'static str, body: &[u8]) -> ng
             return status;
         }
 
-        // Before the header is sent: after it, there is no other answer.
+        // Allocate before the header is sent: afterwards there is no way to answer with an error.
         let buffer = ngx_create_temp_buf((*r).pool, body.len());
         if buffer.is_null() {
             return FAILED;
@@ -43,7 +42,7 @@ pub fn send(request: Request<'_>, content_type: &'static str, body: &[u8]) -> ng
         (*r).headers_out.status = NGX_HTTP_OK as usize;
         (*r).headers_out.content_length_n = body.len() as i64;
         (*r).headers_out.content_type = string(content_type);
-        // What filters look at is without parameters.
+        // Filters compare the type without its parameters.
         let media_type = content_type.split(';').next().unwrap_or_default();
         (*r).headers_out.content_type_len = media_type.len();
         let status = ngx_http_send_header(r);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! How nginx counts the failures of the servers of an `upstream {}` block.
+//! How nginx counts failures of the servers in an `upstream {}` block.
 //!
-//! nginx's own balancers have the list of servers in common (`ngx_http_upstream_rr_peers_t`). That
-//! a block has one of them, and not another module's, is known from its directives.
+//! nginx's own balancers share the list of servers (`ngx_http_upstream_rr_peers_t`). Whether a
+//! block uses one of them, and not another module's, is known from its directives.
 
 use std::ptr::{self, NonNull};
 
@@ -17,30 +17,30 @@ use crate::nginx::peer::Peer;
 use crate::nginx::upstream_block::UpstreamBlock;
 
 unsafe extern "C" {
-    /// `bitfields.c`
+    /// Defined in `bitfields.c`.
     fn round_robin_forget_check(
         block: *mut ngx_http_upstream_srv_conf_t,
         pc: *const ngx_peer_connection_t,
     );
 }
 
-/// Who has made the list of servers of a block, as far as the directives of nginx's tell.
+/// Which balancer a block uses, as far as nginx's own directives tell.
 #[derive(Clone, Copy, Default)]
 pub enum Balancer {
-    /// Nobody but nginx, by default.
+    /// The default, round robin.
     #[default]
     Default,
-    /// One of those directives, which has set this.
+    /// A balancer of nginx's whose directive has set this `init_upstream`.
     Nginx(ngx_http_upstream_init_pt),
-    /// Another module had set something before: what it keeps may be anything.
+    /// Another module has set `init_upstream`: the type of its data is unknown.
     Foreign,
 }
 
-/// What the block that is being read has.
+/// Returns the `init_upstream` of the block that is being read.
 pub fn current(parser: ConfParser<'_>) -> ngx_http_upstream_init_pt {
     let module = parser.module(c"ngx_http_upstream_module")?.index();
-    // SAFETY: it is the type of that module, and nginx makes the block before it reads what is in
-    // it.
+    // SAFETY: this is the type of that module's server configuration, and nginx makes it before it
+    // reads the block's directives.
     unsafe {
         let block: NonNull<ngx_http_upstream_srv_conf_t> =
             parser.configuration(Level::Server, module)?;
@@ -49,8 +49,8 @@ pub fn current(parser: ConfParser<'_>) -> ngx_http_upstream_init_pt {
 }
 
 impl Balancer {
-    /// After a directive of nginx's has been read, which has found `before` and left `after`. Some
-    /// of them stand before whatever was there.
+    /// Returns the balancer after one of nginx's directives has changed `init_upstream` from
+    /// `before` to `after`. Some of these directives wrap the previous balancer.
     pub fn after_directive(
         self,
         before: ngx_http_upstream_init_pt,
@@ -59,7 +59,7 @@ impl Balancer {
         if self.is(before) { Self::Nginx(after) } else { Self::Foreign }
     }
 
-    /// Whether what a block has is what this one has set.
+    /// Returns whether the `init_upstream` of a block is that of this balancer.
     fn is(self, has: ngx_http_upstream_init_pt) -> bool {
         let default: unsafe extern "C" fn(
             *mut ngx_conf_t,
@@ -74,15 +74,15 @@ impl Balancer {
     }
 }
 
-/// Makes the attempt at `peer`, which is about to be released, say nothing of it: it was no
-/// failure, and no proof that a server which had failed is well again. `balancer` is what is known
+/// Makes nginx draw no conclusion from the attempt at `peer`, which is about to be released:
+/// neither that the server has failed, nor that a failed server has recovered. `balancer` is that
 /// of the block.
 pub fn forget_attempt(block: UpstreamBlock, peer: Peer<'_>, balancer: Balancer) {
     let block = block.as_ptr();
-    // SAFETY: the block is valid.
+    // SAFETY: the block lives as long as its configuration.
     let has = unsafe { block.as_ref().peer.init_upstream };
     if balancer.is(has) {
-        // SAFETY: a block with a balancer of nginx's has that list.
+        // SAFETY: the data of nginx's own balancers are such a list, and both pointers are valid.
         unsafe { round_robin_forget_check(block.as_ptr(), peer.as_ptr()) }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The servers of the configuration, and the connections of their clients.
+//! Servers of the configuration, and connections of their clients.
 
 use std::ptr::{self, NonNull};
 
@@ -19,60 +19,62 @@ use crate::nginx::connection::Connection;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::{bitfields, version};
 
-/// A `server {}`.
+/// A `server {}` block.
 #[derive(Clone, Copy)]
 pub struct Server<'a>(&'a ngx_http_core_srv_conf_t);
 
 impl<'a> Server<'a> {
-    /// What a module keeps for `http {}`.
+    /// Returns a module's configuration for `http {}`.
     ///
     /// # Safety
-    /// `T` must be what the module with `index` keeps there.
+    /// `T` must be the type of the main configuration of the module with `index`.
     pub unsafe fn main_configuration<T>(self, index: ModuleIndex) -> Option<&'a T> {
-        // SAFETY: by contract. The configuration lives as long as its servers.
+        // SAFETY: a server has a context, which lives as long as the server. The caller ensures the
+        // type `T`.
         unsafe { Some(index.of((*self.0.ctx).main_conf)?.as_ref()) }
     }
 
-    /// What a module keeps for the server.
+    /// Returns a module's configuration for the server.
     ///
     /// # Safety
-    /// `T` must be what the module with `index` keeps there.
+    /// `T` must be the type of the server configuration of the module with `index`.
     pub unsafe fn configuration<T>(self, index: ModuleIndex) -> Option<&'a T> {
-        // SAFETY: as above.
+        // SAFETY: a server has a context, which lives as long as the server. The caller ensures the
+        // type `T`.
         unsafe { Some(index.of((*self.0.ctx).srv_conf)?.as_ref()) }
     }
 }
 
-/// The servers of a configuration that has been read.
+/// The servers of a configuration.
 pub struct Servers<'a> {
     main: &'a ngx_http_core_main_conf_t,
     ssl_module: ModuleIndex,
 }
 
 impl<'a> Servers<'a> {
-    /// The servers, when all of `http {}` is read; `None` if this nginx has no TLS.
+    /// Returns the servers, once `http {}` has been read; `None` if this nginx has no TLS.
     pub fn new(parser: ConfParser<'a>) -> Option<Self> {
         let core = parser.module(c"ngx_http_core_module")?.index();
         let ssl_module = parser.module(c"ngx_http_ssl_module")?.index();
-        // SAFETY: the structure is that of the nginx we were built for, and lives as long as the
-        // configuration.
+        // SAFETY: this is the core module's type in the nginx that the module was built for. It
+        // lives as long as the configuration.
         let main = unsafe { parser.configuration(Level::Main, core)?.as_ref() };
         Some(Self { main, ssl_module })
     }
 
-    /// All of them.
+    /// Returns all servers.
     pub fn all(&self) -> impl Iterator<Item = Server<'a>> {
-        // SAFETY: nginx keeps pointers to servers there.
+        // SAFETY: `servers` holds pointers to the servers' configurations.
         let servers: &'a [*mut ngx_http_core_srv_conf_t] =
             unsafe { configuration::elements(&self.main.servers) };
         // SAFETY: a server lives as long as the configuration.
         servers.iter().map(|server| Server(unsafe { &**server }))
     }
 
-    /// The TLS context of one of them, if it has any.
+    /// Returns the TLS context of a server, if it has one.
     pub fn ssl_context(&self, server: Server<'a>) -> Option<&'a SslContextRef> {
-        // SAFETY: the structure is that of the nginx we were built for; a context lives as long as
-        // the configuration.
+        // SAFETY: this is the TLS module's type in the nginx that the module was built for. A
+        // context lives as long as the configuration.
         unsafe {
             let ssl = server.configuration::<ngx_http_ssl_srv_conf_t>(self.ssl_module)?;
             let context = NonNull::new(ssl.ssl.ctx)?;
@@ -82,15 +84,15 @@ impl<'a> Servers<'a> {
 }
 
 impl Servers<'_> {
-    /// Has nginx call `handler` for each request of a client, before any other phase.
+    /// Registers `handler` for the post-read phase, the first phase of each request.
     ///
     /// # Safety
-    /// To be called in *postconfiguration*, before nginx makes its table of handlers. `handler`
-    /// must be a handler of a phase.
+    /// Must be called in *postconfiguration*, before nginx makes its table of handlers. `handler`
+    /// must be a valid phase handler.
     pub unsafe fn add_post_read_handler(&self, handler: Handler) -> Result<(), OutOfMemory> {
         let main = ptr::from_ref(self.main).cast_mut();
-        // SAFETY: by contract. While it reads a configuration nginx adds to these arrays, and we
-        // are in its only thread.
+        // SAFETY: in *postconfiguration* modules add to these arrays, and nginx has a single
+        // thread.
         unsafe {
             let phase = ngx_http_phases_NGX_HTTP_POST_READ_PHASE as usize;
             let handlers = &raw mut (*main).phases[phase].handlers;
@@ -101,12 +103,11 @@ impl Servers<'_> {
     }
 }
 
-/// Whether nginx itself reads the header `name` of requests, and keeps where it is.
+/// Returns whether nginx itself parses the request header `name` and keeps a pointer to it.
 pub fn reads_header(name: &[u8]) -> bool {
     let mut next = (&raw const ngx_http_headers_in).cast::<ngx_http_header_t>();
     loop {
-        // SAFETY: an element of nginx's own list, which nobody changes, and which ends with an
-        // empty name.
+        // SAFETY: `next` is an element of nginx's constant list, which ends with an empty name.
         unsafe {
             let known = configuration::bytes((*next).name);
             if known.is_empty() {
@@ -120,51 +121,52 @@ pub fn reads_header(name: &[u8]) -> bool {
     }
 }
 
-/// What nginx calls in a phase.
+/// A phase handler.
 pub type Handler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
 
-/// The connection of a client that has not sent a request yet.
+/// A client's connection that has not made a request yet.
 #[derive(Clone, Copy)]
 pub struct ClientConnection<'a>(&'a ngx_http_connection_t);
 
 impl<'a> ClientConnection<'a> {
-    /// The connection of `ssl`.
+    /// Returns the connection of `ssl`.
     ///
     /// # Safety
-    /// `ssl` must be that of a client of one of [`Servers`], in its first handshake.
+    /// `ssl` must be in the first handshake of a client's connection to one of [`Servers`].
     pub unsafe fn in_handshake(ssl: &'a SslRef) -> Option<Self> {
         let data = Connection::from_ssl(ssl)?.data()?;
-        // SAFETY: until the first request is made, a client's connection belongs to an
-        // `ngx_http_connection_t`; nginx's own callbacks rely on it too.
+        // SAFETY: until the first request is made, the owner of a client's connection is an
+        // `ngx_http_connection_t`. nginx's own callbacks rely on it too.
         Some(Self(unsafe { data.cast().as_ref() }))
     }
 
-    /// What tells the addresses of a configuration apart to which clients come: the same in all
-    /// workers.
+    /// Returns an identifier of the listening address. It is the same in all workers of a
+    /// configuration.
     pub fn address(self) -> usize {
         self.0.addr_conf.addr()
     }
 
-    /// Whether the address that it came to has the parameter `http2` of `listen`.
+    /// Returns whether the `listen` of the address has the parameter `http2`.
     pub fn came_to_http2(self) -> bool {
-        // SAFETY: nginx sets the field when it makes the structure.
+        // SAFETY: nginx sets `addr_conf` when it makes the structure.
         unsafe { bitfields::address_http2(self.0.addr_conf) != 0 }
     }
 
-    /// Whether the client speaks QUIC.
+    /// Returns whether the connection is a QUIC one.
     pub fn speaks_quic(self) -> bool {
-        // SAFETY: as above.
+        // SAFETY: nginx sets `addr_conf` when it makes the structure.
         unsafe { version::is_quic(self.0.addr_conf) }
     }
 
-    /// The value of a directive for the server whose name the client asks for.
+    /// Returns a directive's value in the server that nginx has chosen for the connection so far.
     pub fn is_on(self, flag: ServerFlag) -> bool {
-        // SAFETY: as above; a server has configurations of all modules.
+        // SAFETY: nginx sets `conf_ctx` when it makes the structure; a server has a configuration
+        // of every module.
         unsafe { flag.is_on((*self.0.conf_ctx).srv_conf) }
     }
 
-    /// The server that nginx has for the `name` which the client asks for; `None` if that is not
-    /// known beforehand.
+    /// Returns the server that nginx would choose for the name in the ClientHello; `None` if that
+    /// can't be known in advance.
     pub fn server_of(self, name: Option<&[u8]>) -> Option<Server<'a>> {
         let mut host = name.unwrap_or_default().to_ascii_lowercase();
         if host.last() == Some(&b'.') {
@@ -174,8 +176,8 @@ impl<'a> ClientConnection<'a> {
         if !host.iter().all(is_plain) {
             return None;
         }
-        // SAFETY: as above. The names of an address are in a table of its servers, where nginx only
-        // reads the name that it looks for.
+        // SAFETY: nginx sets `addr_conf` when it makes the structure. Its hash of names holds
+        // servers, and the lookup only reads `host`.
         unsafe {
             let Some(names) =
                 (*self.0.addr_conf).virtual_names.as_mut().filter(|_| !host.is_empty())
@@ -190,16 +192,17 @@ impl<'a> ClientConnection<'a> {
             );
             match found.cast::<ngx_http_core_srv_conf_t>().as_ref() {
                 Some(server) => Some(Server(server)),
-                // Regular expressions: only nginx knows.
+                // A regular expression may match: only nginx can tell.
                 None if names.nregex > 0 => None,
                 None => Some(self.default_server()),
             }
         }
     }
 
-    /// The server whose TLS context the handshake began with.
+    /// Returns the default server of the address, whose TLS context the handshake began with.
     pub fn default_server(self) -> Server<'a> {
-        // SAFETY: as above; an address has a default server.
+        // SAFETY: nginx sets `addr_conf` when it makes the structure; an address has a default
+        // server.
         Server(unsafe { &*(*self.0.addr_conf).default_server })
     }
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Addresses, as keys.
+//! Socket addresses, for use as keys.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-/// The length of the longest `sockaddr` in use, that of a unix socket (`struct sockaddr_un`).
+/// The length of the longest `sockaddr` in use, that of a Unix socket (`struct sockaddr_un`).
 const MAX_LEN: usize = 110;
 
-/// A socket address, whatever its family: the bytes of its `sockaddr`.
+/// A socket address of any family: the bytes of its `sockaddr`.
 #[derive(Clone, Copy)]
 pub struct Address {
     length: u8,
@@ -16,7 +16,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// `None` for bytes that are none.
+    /// Copies the bytes of a `sockaddr`; `None` if there are none or too many.
     pub fn new(sockaddr: &[u8]) -> Option<Self> {
         let mut bytes = [0; MAX_LEN];
         bytes.get_mut(..sockaddr.len())?.copy_from_slice(sockaddr);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Our module among those of nginx.
+//! This module's entry in nginx (`ngx_module_t`).
 
 use std::ffi::c_void;
 use std::ptr;
@@ -11,34 +11,35 @@ use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::configuration::ModuleIndex;
 
 unsafe extern "C" {
-    /// `module.rs` has it, above all that asks for it here.
+    /// Defined in `module.rs`, which this layer must not import.
     static mut ngx_http_kong_tls_module: ngx_module_t;
 }
 
-/// The index of the module in the arrays of configurations and request contexts.
+/// Returns the module's index in the arrays of configurations and request contexts.
 pub fn index() -> ModuleIndex {
-    // SAFETY: nginx sets the index before it calls anything of ours, and not while we run.
+    // SAFETY: nginx sets `ctx_index` before it calls the module, and not while a callback runs.
     ModuleIndex::new(unsafe { (&raw const ngx_http_kong_tls_module.ctx_index).read() })
 }
 
-/// What tells apart what is this module's from what is another's.
+/// Returns the tag that marks shared memory zones as this module's.
 pub fn tag() -> *mut c_void {
     (&raw mut ngx_http_kong_tls_module).cast()
 }
 
-/// Whether the configuration that is being read loads this module.
+/// Returns whether the configuration that is being read loads this module.
 pub fn is_loaded(parser: ConfParser<'_>) -> bool {
     let found = parser.module(c"ngx_http_kong_tls_module");
     found.is_some_and(|found| ptr::eq(found.as_ptr(), &raw const ngx_http_kong_tls_module))
 }
 
-/// Gives the indexes back, which nginx takes for free and may give to another module.
+/// Resets the module's indexes. nginx considers them free after the last configuration with the
+/// module, and may give them to another module.
 ///
 /// # Safety
-/// nginx must have no configuration any more in which the module has a place.
+/// No configuration that has this module may exist any more.
 pub unsafe fn forget_indexes() {
     let unset = ngx_module_t::default();
-    // SAFETY: nobody uses the indexes but those configurations.
+    // SAFETY: only configurations that have this module use the indexes, and none exists any more.
     unsafe {
         (&raw mut ngx_http_kong_tls_module.index).write(unset.index);
         (&raw mut ngx_http_kong_tls_module.ctx_index).write(unset.ctx_index);

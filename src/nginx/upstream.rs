@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! A request's way to an upstream.
+//! The upstream of a request.
 
 use std::marker::PhantomData;
 use std::mem::offset_of;
@@ -25,18 +25,18 @@ pub struct Upstream<'a>(NonNull<ngx_http_upstream_t>, PhantomData<&'a ngx_http_u
 
 impl<'a> Upstream<'a> {
     /// # Safety
-    /// `upstream` must be valid for `'a`, and have a configuration.
+    /// `upstream` must be valid for `'a`, and its `conf` must not be NULL.
     pub unsafe fn from_ptr(upstream: NonNull<ngx_http_upstream_t>) -> Self {
         Self(upstream, PhantomData)
     }
 
-    /// The upstream that `peer` is part of.
+    /// Returns the upstream that contains `peer`.
     ///
     /// # Safety
-    /// `peer` must be the `peer` of an `ngx_http_upstream_t` that is valid for `'a`, and has a
-    /// configuration, as it has when a peer is chosen.
+    /// `peer` must be the `peer` field of an `ngx_http_upstream_t` that is valid for `'a`, and
+    /// whose `conf` is not NULL. nginx sets `conf` before a peer is chosen.
     pub unsafe fn from_peer(peer: NonNull<ngx_peer_connection_t>) -> Self {
-        // SAFETY: the field is inside the structure, at this offset.
+        // SAFETY: the caller ensures that `peer` is a field of such a structure, at this offset.
         unsafe { Self::from_ptr(peer.byte_sub(offset_of!(ngx_http_upstream_t, peer)).cast()) }
     }
 
@@ -44,46 +44,46 @@ impl<'a> Upstream<'a> {
         self.0.as_ptr()
     }
 
-    /// The TLS context of the connection, if it has one.
+    /// Returns the TLS context of the location, if it has one.
     pub fn tls_context(self) -> Option<&'a SslContextRef> {
-        // SAFETY: the configuration is valid.
+        // SAFETY: the configuration of an upstream lives as long as its request.
         unsafe { tls_context(self.configuration().as_ref()) }
     }
 
-    /// Whether the request was sent, or begun to be sent, to the current peer.
+    /// Returns whether nginx has sent the request, or a part of it, to the current peer.
     pub fn request_sent(self) -> bool {
         // SAFETY: the upstream is valid.
         unsafe { bitfields::upstream_request_sent(self.as_ptr()) != 0 }
     }
 
-    /// The connection to the chosen peer, or NULL.
+    /// Returns the connection to the chosen peer, or NULL.
     pub fn connection(self) -> *mut ngx_connection_t {
         // SAFETY: the upstream is valid.
         unsafe { self.0.as_ref().peer.connection }
     }
 
-    /// The choice of the peer.
+    /// Returns the peer.
     pub fn peer(self) -> Peer<'a> {
-        // SAFETY: the field is inside the structure.
+        // SAFETY: the field is part of the structure, which is valid.
         unsafe { Peer::from_ptr(NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).peer)) }
     }
 
-    /// Whether the connection to the upstream uses TLS.
+    /// Returns whether the connection uses TLS.
     pub fn uses_tls(self) -> bool {
         // SAFETY: the upstream is valid.
         unsafe { bitfields::upstream_ssl(self.as_ptr()) != 0 }
     }
 
-    /// The configuration that nginx follows for this request.
+    /// Returns the configuration that nginx follows for this request.
     pub fn configuration(self) -> NonNull<ngx_http_upstream_conf_t> {
-        // SAFETY: there is one, by the contract of `from_ptr`, and nginx never takes it away.
+        // SAFETY: `from_ptr` requires a `conf` that is not NULL, and nginx never resets it.
         unsafe { NonNull::new_unchecked(self.0.as_ref().conf) }
     }
 
     /// Makes nginx follow another configuration for this request.
     ///
     /// # Safety
-    /// `configuration` must live as long as the request.
+    /// `configuration` must be valid as long as the request.
     pub unsafe fn set_configuration(self, configuration: NonNull<ngx_http_upstream_conf_t>) {
         // SAFETY: the upstream is valid.
         unsafe { (*self.0.as_ptr()).conf = configuration.as_ptr() }
@@ -95,13 +95,13 @@ impl<'a> Upstream<'a> {
         unsafe { (*self.0.as_ptr()).peer.tries = 0 }
     }
 
-    /// Whether nginx is to try no other peer after a failure.
+    /// Returns whether nginx will try no other peer after a failure.
     pub fn has_no_other_peer(self) -> bool {
         // SAFETY: the upstream is valid.
         unsafe { self.0.as_ref().peer.tries == 0 }
     }
 
-    /// Whether the connection can serve another request, as far as the protocol is concerned.
+    /// Returns whether the protocol allows another request on the connection.
     pub fn keepalive(self) -> bool {
         // SAFETY: the upstream is valid.
         unsafe { bitfields::upstream_keepalive(self.as_ptr()) != 0 }
@@ -113,7 +113,7 @@ impl<'a> Upstream<'a> {
         unsafe { bitfields::set_upstream_keepalive(self.as_ptr(), 0) }
     }
 
-    /// Makes nginx take the request for one that has been sent whole.
+    /// Makes nginx consider the request as completely sent.
     pub fn set_request_body_sent(self) {
         // SAFETY: the upstream is valid.
         unsafe { bitfields::set_upstream_request_body_sent(self.as_ptr(), 1) }
@@ -125,34 +125,34 @@ impl<'a> Upstream<'a> {
         unsafe { bitfields::set_upstream_keepalive(self.as_ptr(), 1) }
     }
 
-    /// Whether all of the request's body was sent.
+    /// Returns whether the whole request body was sent.
     pub fn request_body_sent(self) -> bool {
         // SAFETY: the upstream is valid.
         unsafe { bitfields::upstream_request_body_sent(self.as_ptr()) != 0 }
     }
 
-    /// `proxy_ssl_verify`, or what stands in for it.
+    /// Returns `proxy_ssl_verify`, of the location or of the copy that the request follows.
     pub fn verifies(self) -> bool {
-        // SAFETY: the configuration is valid.
+        // SAFETY: the configuration of an upstream lives as long as its request.
         unsafe { self.configuration().as_ref().ssl_verify != 0 }
     }
 
-    /// `proxy_ssl_server_name`
+    /// Returns `proxy_ssl_server_name`.
     pub fn sends_server_name(self) -> bool {
-        // SAFETY: the configuration is valid.
+        // SAFETY: the configuration of an upstream lives as long as its request.
         unsafe { self.configuration().as_ref().ssl_server_name != 0 }
     }
 
-    /// `proxy_ssl_session_reuse`
+    /// Returns `proxy_ssl_session_reuse`.
     pub fn reuses_sessions(self) -> bool {
-        // SAFETY: the configuration is valid.
+        // SAFETY: the configuration of an upstream lives as long as its request.
         unsafe { self.configuration().as_ref().ssl_session_reuse != 0 }
     }
 
-    /// Whether the location's own certificate depends on the request: `proxy_ssl_certificate`, or
-    /// its key, has variables.
+    /// Returns whether the location's `proxy_ssl_certificate` or `proxy_ssl_certificate_key`
+    /// contains variables, so that the certificate depends on the request.
     pub fn has_variable_certificate(self) -> bool {
-        // SAFETY: the configuration is valid, and so are the values that it has.
+        // SAFETY: the configuration of an upstream, with its values, lives as long as its request.
         unsafe {
             let configuration = self.configuration().as_ref();
             [configuration.ssl_certificate, configuration.ssl_certificate_key]
@@ -162,10 +162,10 @@ impl<'a> Upstream<'a> {
         }
     }
 
-    /// The protocols that the request offers, as ALPN has them (RFC 7301, section 3.1), in place of
-    /// those of the context: HTTP/2, for `proxy_http_version 2`.
+    /// Returns the request's own ALPN protocols (RFC 7301, section 3.1), which replace those of the
+    /// context: HTTP/2, for `proxy_http_version 2`.
     pub fn ssl_alpn_protocol(self) -> Option<&'a [u8]> {
-        // SAFETY: the upstream is valid, and its protocols are constants of nginx's.
+        // SAFETY: the upstream is valid, and nginx sets the field to a constant.
         let protocols = unsafe {
             let protocols = bitfields::upstream_ssl_alpn_protocol(self.as_ptr());
             NonNull::new(protocols.cast_mut()).map(|protocols| bytes(*protocols.as_ptr()))
@@ -173,62 +173,63 @@ impl<'a> Upstream<'a> {
         protocols.filter(|protocols| !protocols.is_empty())
     }
 
-    /// The name that nginx checks the certificate of the upstream for.
+    /// Returns the name that nginx verifies the server's certificate for.
     pub fn ssl_name(self) -> &'a [u8] {
-        // SAFETY: the upstream is valid, and the name is in its pool or in the configuration.
+        // SAFETY: the upstream is valid; the name is in the request's pool or in the configuration.
         unsafe { bytes(self.0.as_ref().ssl_name) }
     }
 
-    /// Sets the name that nginx checks the certificate of the upstream for.
+    /// Sets the name that nginx verifies the server's certificate for.
     pub fn set_ssl_name(self, name: &'a [u8]) {
-        // SAFETY: the upstream is valid, and nginx only reads the name.
+        // SAFETY: the upstream is valid; nginx only reads the name, which lives for `'a`.
         unsafe {
             (*self.0.as_ptr()).ssl_name =
                 ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
         }
     }
 
-    /// The value of `proxy_ssl_name` for this request; `None` where it is not set.
+    /// Returns the value of `proxy_ssl_name` for this request; `None` if it is not set.
     pub fn configured_ssl_name(
         self,
         request: Request<'a>,
     ) -> Option<Result<&'a [u8], EvaluationFailed>> {
-        // SAFETY: the configuration is valid, and so is the value it points at.
+        // SAFETY: the configuration of an upstream, with its values, lives as long as its request.
         let name = unsafe {
             ComplexValue::from_ptr(NonNull::new(self.configuration().as_ref().ssl_name)?)
         };
         Some(name.evaluate(request))
     }
 
-    /// Whether the status line of the response has come.
+    /// Returns whether the status line of the response has been received.
     pub fn has_status(self) -> bool {
         // SAFETY: the upstream is valid.
         unsafe { self.0.as_ref().headers_in.status_n != 0 }
     }
 
-    /// Whether the current peer has sent a byte of what is to be the response.
+    /// Returns whether the current peer has sent any byte of a response.
     pub fn has_received(self) -> bool {
-        // SAFETY: while there is an attempt, it has a state.
+        // SAFETY: `state` is NULL, or the state of the current attempt, in the request's pool.
         unsafe { self.0.as_ref().state.as_ref() }.is_some_and(|state| state.bytes_received != 0)
     }
 
-    /// Whether nginx is to try another peer after an error (`proxy_next_upstream error`).
+    /// Returns whether nginx tries another peer after an error (`proxy_next_upstream error`).
     pub fn goes_on_after_error(self) -> bool {
-        // SAFETY: the configuration is valid.
+        // SAFETY: the configuration of an upstream lives as long as its request.
         let allowed = unsafe { self.configuration().as_ref().next_upstream };
         allowed & NGX_HTTP_UPSTREAM_FT_ERROR as usize != 0
     }
 
-    /// Makes nginx follow another configuration, in which it tries again after an error, however
-    /// long it took.
+    /// Makes nginx follow `configuration`, changed so that nginx tries again after an error,
+    /// regardless of the time passed.
     ///
     /// # Safety
-    /// `configuration` must live as long as the request, and be its own.
+    /// `configuration` must be valid as long as the request, and no other request may follow it.
     pub unsafe fn follow_with_another_attempt(
         self,
         configuration: NonNull<ngx_http_upstream_conf_t>,
     ) {
-        // SAFETY: the configuration is the request's own by contract: nobody else reads it.
+        // SAFETY: the caller ensures that `configuration` is valid and belongs to this request
+        // alone.
         unsafe {
             (*configuration.as_ptr()).next_upstream |= NGX_HTTP_UPSTREAM_FT_ERROR as usize;
             (*configuration.as_ptr()).next_upstream_timeout = 0;
@@ -236,11 +237,11 @@ impl<'a> Upstream<'a> {
         }
     }
 
-    /// Makes the attempt that has just begun take the place of the one before it, in what variables
-    /// such as `$upstream_status` list.
+    /// Makes the attempt that has just begun replace the previous one in variables such as
+    /// `$upstream_status`.
     pub fn forget_former_attempt(self, request: Request<'_>) {
-        // SAFETY: both are valid. nginx keeps the states of all attempts in an array, of which the
-        // last is the current one.
+        // SAFETY: the upstream and the request are valid. `upstream_states` has a state for each
+        // attempt; the last is the current one.
         unsafe {
             let Some(states) = (*request.as_ptr()).upstream_states.as_mut() else {
                 return;
@@ -257,9 +258,9 @@ impl<'a> Upstream<'a> {
     }
 }
 
-/// The TLS context of a location, if it has one.
+/// Returns the TLS context of a location, if it has one.
 pub fn tls_context(configuration: &ngx_http_upstream_conf_t) -> Option<&SslContextRef> {
-    // SAFETY: a valid configuration has a valid context, or none.
+    // SAFETY: `ssl` and its `ctx` are NULL, or live as long as the configuration.
     unsafe {
         let ssl = NonNull::new(configuration.ssl)?;
         let context = NonNull::new(ssl.as_ref().ctx)?;

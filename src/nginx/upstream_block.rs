@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! `upstream {}` blocks (`ngx_http_upstream_srv_conf_t`), and those that nginx makes of a `proxy_pass`
-//! with an address.
+//! `upstream {}` blocks (`ngx_http_upstream_srv_conf_t`), including the implicit ones that nginx
+//! makes for a `proxy_pass` with an address.
 
 use std::ptr::NonNull;
 
@@ -17,26 +17,27 @@ use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::request::Request;
 
-/// A block. It lives as long as its configuration, which outlives the requests that are handled by
-/// it: nobody else keeps one.
+/// A block. It lives as long as its configuration, and so outlives the requests that it handles.
+/// Only the state of that configuration and of such requests holds one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UpstreamBlock(NonNull<ngx_http_upstream_srv_conf_t>);
 
-/// How a block begins to choose the peer for a request.
+/// A block's function that begins the choice of a peer for a request (`peer.init`).
 #[derive(Clone, Copy)]
 pub struct InitPeer(ngx_http_upstream_init_peer_pt);
 
-/// Nobody chooses.
+/// The choice of a peer could not begin.
 #[derive(Debug)]
 pub struct NotChosen(ngx_int_t);
 
 impl UpstreamBlock {
-    /// All of them, when all of `http {}` is read.
+    /// Returns all blocks. To be called after `http {}` has been read.
     pub fn all(parser: ConfParser<'_>) -> Vec<Self> {
         let Some(module) = parser.module(c"ngx_http_upstream_module") else {
             return Vec::new();
         };
-        // SAFETY: it is the type of that module, which keeps its blocks in an array of pointers.
+        // SAFETY: this is the type of that module's main configuration, and `upstreams` holds
+        // pointers to blocks.
         unsafe {
             let main =
                 parser.configuration::<ngx_http_upstream_main_conf_t>(Level::Main, module.index());
@@ -52,48 +53,50 @@ impl UpstreamBlock {
         self.0
     }
 
-    /// Its name.
+    /// Returns the block's name.
     pub fn host<'a>(self) -> &'a [u8] {
-        // SAFETY: the block is valid, and its name lives as long.
+        // SAFETY: the block is valid, and its name lives as long as the block.
         unsafe { bytes(self.0.as_ref().host) }
     }
 
-    /// Whether it is written in the configuration.
+    /// Returns whether the block is written in the configuration, not implicit.
     pub fn is_written(self) -> bool {
         // SAFETY: the block is valid.
         unsafe { self.0.as_ref().flags & NGX_HTTP_UPSTREAM_CREATE as ngx_uint_t != 0 }
     }
 
-    /// What a module keeps for it; `None` where nginx has made the block itself.
+    /// Returns a module's configuration for the block; `None` for an implicit block.
     ///
     /// # Safety
-    /// `T` must be what the module with `index` keeps there.
+    /// `T` must be the type of the server configuration of the module with `index`.
     pub unsafe fn configuration<'a, T>(self, index: ModuleIndex) -> Option<&'a T> {
-        // SAFETY: the block is valid; one that nginx has made itself has no such array.
+        // SAFETY: the block is valid, and `srv_conf` is NULL for an implicit one. The caller
+        // ensures the type `T`.
         unsafe { Some(index.of::<T>(self.0.as_ref().srv_conf)?.as_ref()) }
     }
 
-    /// Has `T` called where the block begins to choose the peer for a request; returns who was.
+    /// Replaces the block's `peer.init` by one that calls `T`, and returns the original.
     pub fn wrap_init<T: InitUpstream>(self) -> InitPeer {
-        // SAFETY: the block is valid, and nobody else uses it while the configuration is read.
+        // SAFETY: the block is valid, and nothing else uses it while the configuration is read.
         let init = unsafe { &mut (*self.0.as_ptr()).peer.init };
         InitPeer(init.replace(init_peer::<T>))
     }
 }
 
-/// Who takes part where a block begins to choose the peer for a request.
+/// Takes part in the beginning of the choice of a peer.
 pub trait InitUpstream {
-    /// Is called in place of the original, which it is to find.
+    /// Runs instead of the block's original `peer.init`, which the implementation must look up and
+    /// call.
     fn init(request: Request<'_>, block: UpstreamBlock) -> Result<(), NotChosen>;
 }
 
 impl InitPeer {
-    /// Calls it.
+    /// Calls the original function.
     pub fn call(self, request: Request<'_>, block: UpstreamBlock) -> Result<(), NotChosen> {
         let Some(init) = self.0 else {
             return Err(NotChosen::failed());
         };
-        // SAFETY: as nginx would call it.
+        // SAFETY: the function gets a valid request and its own block, as from nginx.
         let status = unsafe { init(request.as_ptr(), block.0.as_ptr()) };
         if status == NGX_OK as ngx_int_t { Ok(()) } else { Err(NotChosen(status)) }
     }
@@ -110,7 +113,7 @@ unsafe extern "C" fn init_peer<T: InitUpstream>(
     block: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
     guard("upstream peer initialization", process_log(), NGX_ERROR as ngx_int_t, || {
-        // SAFETY: nginx calls with a valid request and one of its blocks.
+        // SAFETY: nginx calls `peer.init` with a valid request and the block that it is set in.
         let (request, block) = unsafe {
             (
                 Request::from_ptr(NonNull::new_unchecked(r)),

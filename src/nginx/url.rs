@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! URLs, as nginx reads them.
+//! URLs, as nginx parses them.
 
 use std::mem::zeroed;
 
@@ -9,11 +9,11 @@ use ngx::ffi::{NGX_OK, ngx_int_t, ngx_parse_url, ngx_url_t};
 use crate::nginx::configuration::bytes;
 use crate::nginx::request::Request;
 
-/// The host of `text`, which is a URL without a scheme, where it names no port. `None` if it does,
-/// or if it is none.
+/// Returns the host of the URL `text`, which has no scheme. `None` if `text` names a port or is not
+/// a valid URL.
 pub fn host_without_port<'a>(request: Request<'a>, text: &'a [u8]) -> Option<&'a [u8]> {
-    // SAFETY: the structure is nginx's, for which zero is empty. nginx only reads the text; what it
-    // makes of it lives in the pool of the request.
+    // SAFETY: nginx expects a zeroed `ngx_url_t`. It only reads the text; what it allocates is in
+    // the request's pool.
     unsafe {
         let mut url: ngx_url_t = zeroed();
         url.url.len = text.len();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Variables of ours.
+//! Variables of this module.
 
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
@@ -18,32 +18,33 @@ use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::request::Request;
 
-/// nginx could not register a variable; it has logged why.
+/// nginx could not register a variable, and has logged why.
 #[derive(Debug, thiserror::Error)]
 #[error("could not register a variable")]
 pub struct RegistrationFailed;
 
-/// A variable could not be evaluated: the request fails.
+/// A variable could not be evaluated, and the request fails.
 pub struct EvaluationFailed;
 
-/// Gives a variable its value for a request.
+/// Sets the value of a variable for a request.
 pub type Evaluate = for<'a> fn(Request<'a>, Value<'a>) -> Result<(), EvaluationFailed>;
 
-/// Variables that a module has.
+/// The variables of this module.
 pub trait Variables {
-    /// Their names, and how they get their values.
+    /// The names of the variables, and the functions that evaluate them.
     const ALL: &'static [(&'static str, Evaluate)];
 
-    /// Registers all of them. To be called in *preconfiguration*.
+    /// Registers the variables. To be called in *preconfiguration*.
     fn register(parser: ConfParser<'_>) -> Result<(), RegistrationFailed>
     where
         Self: Sized,
     {
         for (number, (name, _)) in Self::ALL.iter().enumerate() {
             let mut name = string(name);
-            // What a variable has to say changes in the course of a request.
+            // The values change in the course of a request.
             let flags = NGX_HTTP_VAR_NOCACHEABLE as ngx_uint_t;
-            // SAFETY: nginx copies the name, and the variable is one of its configuration.
+            // SAFETY: nginx copies the name, and the variable that it returns lives as long as the
+            // configuration.
             unsafe {
                 let variable = ngx_http_add_variable(parser.as_ptr(), &raw mut name, flags);
                 let variable = NonNull::new(variable).ok_or(RegistrationFailed)?.as_mut();
@@ -64,7 +65,8 @@ unsafe extern "C" fn evaluate<T: Variables>(
         return NGX_ERROR as ngx_int_t;
     };
     guard(name, process_log(), NGX_ERROR as ngx_int_t, || {
-        // SAFETY: nginx calls with a valid request and a place for the value.
+        // SAFETY: nginx calls variable handlers with a valid request and a valid place for the
+        // value.
         let (request, value) = unsafe {
             (
                 Request::from_ptr(NonNull::new_unchecked(r)),
@@ -78,14 +80,14 @@ unsafe extern "C" fn evaluate<T: Variables>(
     })
 }
 
-/// The place for the value of a variable, for a request that lives for `'a`.
+/// The place for a variable's value, for a request that lives for `'a`.
 pub struct Value<'a>(NonNull<ngx_http_variable_value_t>, PhantomData<fn(&'a [u8])>);
 
 impl<'a> Value<'a> {
-    /// Sets it to a text that lives as long as the request.
+    /// Sets the value to `text`, which lives as long as the request.
     pub fn set(self, text: &'a [u8]) {
         let place = self.0.as_ptr();
-        // SAFETY: the place is valid.
+        // SAFETY: nginx passes a valid place for the value.
         unsafe {
             bitfields::set_variable_len(place, text.len() as u32);
             bitfields::set_variable_valid(place, 1);
@@ -95,28 +97,29 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Sets it to a copy of `text`.
+    /// Sets the value to a copy of `text` in the request's pool.
     pub fn set_text(self, request: Request<'a>, text: &str) -> Result<(), EvaluationFailed> {
         let text = request.pool().copy_bytes(text.as_bytes()).map_err(|_| EvaluationFailed)?;
-        // SAFETY: it is in the pool of the request.
+        // SAFETY: the copy is in the request's pool, which lives for `'a`.
         self.set(unsafe { text.as_ref() });
         Ok(())
     }
 
-    /// There is no value.
+    /// Marks the variable as having no value.
     pub fn set_not_found(self) {
-        // SAFETY: the place is valid.
+        // SAFETY: nginx passes a valid place for the value.
         unsafe { bitfields::set_variable_not_found(self.0.as_ptr(), 1) }
     }
 
-    /// Sets it to the value of another variable.
+    /// Sets the value to that of another variable.
     pub fn set_other(
         self,
         request: Request<'_>,
         other: VariableIndex,
     ) -> Result<(), EvaluationFailed> {
         let place = self.0.as_ptr();
-        // SAFETY: the index is one of the configuration, and the place is valid.
+        // SAFETY: the request and the place are valid, and `VariableIndex::of` got the index from
+        // nginx.
         unsafe {
             let value = ngx_http_get_indexed_variable(request.as_ptr(), other.0);
             if value.is_null() {
@@ -129,15 +132,15 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Where a variable is in each request.
+/// The index of a variable in nginx's array of them.
 #[derive(Clone, Copy)]
 pub struct VariableIndex(ngx_uint_t);
 
 impl VariableIndex {
-    /// That of the variable `name`. To be called while the configuration is read.
+    /// Returns the index of the variable `name`. To be called while the configuration is read.
     pub fn of(parser: ConfParser<'_>, name: &'static str) -> Result<Self, RegistrationFailed> {
         let mut name = string(name);
-        // SAFETY: nginx copies the name.
+        // SAFETY: the parser is valid, and the name is static.
         let index = unsafe { ngx_http_get_variable_index(parser.as_ptr(), &raw mut name) };
         usize::try_from(index).map(Self).map_err(|_| RegistrationFailed)
     }

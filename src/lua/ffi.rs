@@ -91,6 +91,7 @@ macro_rules! c_struct {
 
 c_struct! {
     /// A text of Lua's, or of an answer.
+    #[derive(Clone, Copy)]
     pub struct Bytes {
         data: *const c_char,
         length: usize,
@@ -99,6 +100,7 @@ c_struct! {
 
 c_struct! {
     /// The arguments of a call, and its answer.
+    #[derive(Clone, Copy)]
     pub struct Frame {
         /// In the order of the arguments of each kind.
         texts: [Bytes; 2],
@@ -117,7 +119,7 @@ c_struct! {
 /// The arguments of a call, taken one after the other.
 pub struct Arguments<'a> {
     request: Option<Request<'a>>,
-    frame: &'a Frame,
+    frame: Frame,
     texts: usize,
     numbers: usize,
     pointers: usize,
@@ -248,11 +250,11 @@ impl<'a> Argument<'a> for Names<'a> {
 
     fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str> {
         let Frame { names, name_count, .. } = arguments.frame;
-        if *name_count == 0 {
+        if name_count == 0 {
             return Ok(Self(&[]));
         }
         // SAFETY: Lua has put an array of so many there, and keeps it as long as the call.
-        Ok(Self(unsafe { slice::from_raw_parts(*names, *name_count) }))
+        Ok(Self(unsafe { slice::from_raw_parts(names, name_count) }))
     }
 }
 
@@ -354,8 +356,9 @@ pub unsafe fn call(
     frame: *mut Frame,
     body: impl FnOnce(&mut Arguments<'_>) -> Result<Answer, Failure>,
 ) -> c_int {
-    // SAFETY: the caller vouches for both. They are valid until the caller in Lua goes on.
-    let (request, arguments) = unsafe { (NonNull::new(r).map(|r| Request::from_ptr(r)), &*frame) };
+    // The frame is copied: Lua code that runs during the call could fill it for another one.
+    // SAFETY: the caller passes a valid request or NULL, and a valid frame.
+    let (request, arguments) = unsafe { (NonNull::new(r).map(|r| Request::from_ptr(r)), *frame) };
     let log = request.map_or_else(process_log, Request::log);
     let answer = guard(name, log, None, || {
         if let Some(Err(WrongPhase(text))) = phases.map(|phases| check_phase(phases, request)) {

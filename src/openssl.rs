@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Safe types for what the `openssl` crate lacks.
+//! Safe wrappers for what the `openssl` crate lacks.
 
 #![allow(unsafe_code, reason = "OpenSSL is C")]
 

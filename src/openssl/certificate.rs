@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a certificate says.
+//! Reads the fields of certificates.
 
 use std::ffi::c_int;
 use std::net::IpAddr;
@@ -19,34 +19,34 @@ use openssl_sys::BIO;
 use crate::openssl::error::SslError;
 use crate::openssl::sys;
 
-/// Why bytes are not a certificate.
+/// Why bytes are not a DER certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidDer {
     #[error(transparent)]
     Ssl(#[from] SslError),
-    /// OpenSSL passes over what follows, and takes what is not quite DER.
+    /// There are other bytes, or the encoding is not DER: OpenSSL accepts both.
     #[error("it is not one certificate in DER, and nothing else")]
     NotAlone,
 }
 
-/// The one certificate that `der` is, as a whole.
+/// Parses a certificate; `der` must be its exact DER encoding.
 pub fn from_der(der: &[u8]) -> Result<X509, InvalidDer> {
     let certificate = X509::from_der(der).map_err(|errors| SslError::new("d2i_X509", errors))?;
     let encoded = certificate.to_der().map_err(|errors| SslError::new("i2d_X509", errors))?;
     if encoded == der { Ok(certificate) } else { Err(InvalidDer::NotAlone) }
 }
 
-/// The subject, as `$ssl_client_s_dn` has it (RFC 2253).
+/// Returns the subject in the format of `$ssl_client_s_dn` (RFC 2253).
 pub fn subject(certificate: &X509Ref) -> Result<String, SslError> {
     print(certificate.subject_name())
 }
 
-/// The issuer, as `$ssl_client_i_dn` has it (RFC 2253).
+/// Returns the issuer in the format of `$ssl_client_i_dn` (RFC 2253).
 pub fn issuer(certificate: &X509Ref) -> Result<String, SslError> {
     print(certificate.issuer_name())
 }
 
-/// The common name of the subject; `None` if there is none, or more than one.
+/// Returns the common name of the subject; `None` unless there is exactly one.
 pub fn common_name(certificate: &X509Ref) -> Option<Vec<u8>> {
     let mut names = certificate.subject_name().entries_by_nid(Nid::COMMONNAME);
     let name = names.next()?;
@@ -54,7 +54,7 @@ pub fn common_name(certificate: &X509Ref) -> Option<Vec<u8>> {
         return None;
     }
     let text = name.data().to_string();
-    // What can't be converted leaves an error behind.
+    // A failed conversion leaves an error in the queue.
     drop(ErrorStack::get());
     text.ok().map(String::into_bytes)
 }
@@ -63,18 +63,18 @@ fn print(name: &X509NameRef) -> Result<String, SslError> {
     /// `XN_FLAG_RFC2253`
     const RFC_2253: std::ffi::c_ulong = 0x0111_0317;
 
-    // SAFETY: the BIO and the name are valid.
+    // SAFETY: `printed` passes a valid BIO, and the name is valid.
     printed("X509_NAME_print_ex", |bio| unsafe {
         sys::X509_NAME_print_ex(bio, name.as_ptr(), 0, RFC_2253)
     })
 }
 
-/// What `print` writes to a BIO; it returns a negative number if it fails.
+/// Returns the text that `print` writes to a BIO. `print` returns a negative number on failure.
 fn printed(
     function: &'static str,
     print: impl FnOnce(*mut BIO) -> c_int,
 ) -> Result<String, SslError> {
-    // SAFETY: what is printed is in the memory of the BIO until that is freed.
+    // SAFETY: the BIO is valid until it is freed, and its data is only read before.
     unsafe {
         let bio = NonNull::new(openssl_sys::BIO_new(openssl_sys::BIO_s_mem()))
             .ok_or_else(|| SslError::take("BIO_new"))?;
@@ -96,32 +96,33 @@ fn printed(
     }
 }
 
-/// Whether `key` is that of the certificate. The comparison is of the public halves.
+/// Returns whether `key` belongs to the certificate. Only the public keys are compared.
 pub fn has_key(certificate: &X509Ref, key: &PKeyRef<Private>) -> bool {
-    // SAFETY: both objects are valid, and only compared.
+    // SAFETY: both objects are valid, and only read.
     let result = unsafe { sys::X509_check_private_key(certificate.as_ptr(), key.as_ptr()) };
     SslError::check("X509_check_private_key", result).is_ok()
 }
 
-/// The serial number, as `$ssl_client_serial` has it: upper-case hexadecimal, of whole bytes.
+/// Returns the serial number in the format of `$ssl_client_serial`: upper-case hexadecimal, in
+/// whole bytes.
 pub fn serial(certificate: &X509Ref) -> Result<String, SslError> {
-    // SAFETY: the BIO and the number are valid.
+    // SAFETY: `printed` passes a valid BIO, and the number is valid.
     printed("i2a_ASN1_INTEGER", |bio| unsafe {
         sys::i2a_ASN1_INTEGER(bio, certificate.serial_number().as_ptr())
     })
 }
 
-/// When the certificate begins to be valid, in seconds since the epoch.
+/// Returns the beginning of the validity, in seconds since the epoch.
 pub fn not_before(certificate: &X509Ref) -> Result<i64, SslError> {
     seconds(certificate.not_before())
 }
 
-/// When the certificate ends to be valid, in seconds since the epoch.
+/// Returns the end of the validity, in seconds since the epoch.
 pub fn not_after(certificate: &X509Ref) -> Result<i64, SslError> {
     seconds(certificate.not_after())
 }
 
-/// A date, in seconds since the epoch.
+/// Returns a date in seconds since the epoch.
 pub fn seconds(time: &Asn1TimeRef) -> Result<i64, SslError> {
     let difference = || -> Result<i64, ErrorStack> {
         let difference = Asn1Time::from_unix(0)?.diff(time)?;
@@ -130,7 +131,7 @@ pub fn seconds(time: &Asn1TimeRef) -> Result<i64, SslError> {
     difference().map_err(|errors| SslError::new("ASN1_TIME_diff", errors))
 }
 
-/// Why there is no fingerprint.
+/// Why a fingerprint could not be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum FingerprintError {
     #[error("there is no digest \"{0}\"")]
@@ -139,7 +140,7 @@ pub enum FingerprintError {
     Ssl(#[from] SslError),
 }
 
-/// The digest of the whole certificate, as lower-case hexadecimal, by the name of the digest.
+/// Returns the digest of the DER certificate in lower-case hexadecimal; `digest` is its name.
 pub fn fingerprint(certificate: &X509Ref, digest: &str) -> Result<String, FingerprintError> {
     let digest = MessageDigest::from_name(digest)
         .ok_or_else(|| FingerprintError::UnknownDigest(digest.to_owned()))?;
@@ -148,25 +149,25 @@ pub fn fingerprint(certificate: &X509Ref, digest: &str) -> Result<String, Finger
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// A subject alternative name (RFC 5280, section 4.2.1.6): its kind, as the lists of `sans` are
-/// called, and its text.
+/// A subject alternative name (RFC 5280, section 4.2.1.6): its kind, which is the name of its list
+/// in `sans`, and its text.
 #[derive(Debug, PartialEq, Eq)]
 pub struct AlternativeName {
     pub kind: &'static str,
     pub text: Vec<u8>,
 }
 
-/// The subject alternative names that are names: others, such as those of directories, are left
-/// out.
+/// Returns the subject alternative names of the types that are text or IP addresses. Others, such
+/// as directory names, are left out.
 ///
-/// A certificate without the extension has none; one whose extension can't be read is an error, or
-/// somebody would be known by another name than the first.
+/// Without the extension, there are no names. An extension that can't be read is an error:
+/// otherwise a certificate would be identified by its subject instead of by its first name.
 pub fn alternative_names(certificate: &X509Ref) -> Result<Vec<AlternativeName>, SslError> {
-    /// X509_get_ext_d2i(3): there is no such extension.
+    /// `X509_get_ext_d2i(3)`: the certificate has no such extension.
     const ABSENT: c_int = -1;
 
     let mut critical = 0;
-    // SAFETY: the certificate is valid. What is returned is a stack of names, and the caller's.
+    // SAFETY: the certificate is valid. The caller owns the stack of names that is returned.
     let names = unsafe {
         let names = openssl_sys::X509_get_ext_d2i(
             certificate.as_ptr(),
@@ -247,7 +248,7 @@ mod tests {
         }
         assert!(matches!(from_der(&der[..der.len() - 1]), Err(InvalidDer::Ssl(_))));
         assert!(matches!(from_der(b""), Err(InvalidDer::Ssl(_))));
-        // The length of the whole, in a byte more than it takes.
+        // The length of the certificate, encoded in one byte more than needed.
         let [0x30, 0x82, high, low, body @ ..] = &*der else { panic!() };
         let longer = [&[0x30, 0x83, 0, *high, *low], body].concat();
         assert!(from_der(&longer).is_err());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Certificate authorities that a client's certificate may come from: the list of their names that
-//! a server sends, and the store that the certificate is verified with.
+//! Certificate authorities for clients' certificates: the names that a server sends, and the store
+//! that the certificates are verified with.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -17,22 +17,22 @@ use crate::openssl::error::SslError;
 use crate::openssl::object_cache::HoldsItsObjects;
 use crate::openssl::{ssl, store, sys};
 
-/// The most bytes that the names may take, each with the two bytes of its length. All extensions of
-/// a `CertificateRequest` together are limited to 65,535 bytes (RFC 8446, section 4.3.2), and the
-/// signature algorithms need some of them.
+/// The maximum size of the names, each with its two length bytes. All extensions of a
+/// `CertificateRequest` share 65,535 bytes (RFC 8446, section 4.3.2), of which the signature
+/// algorithms need some.
 const MAX_NAMES: usize = 65_535 - 512;
 
 /// Why a list of authorities was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidAuthorities {
-    /// TLS can't carry the names.
+    /// The names do not fit into a TLS message.
     #[error(
         "ca_certs: the names of {count} authorities take {bytes} bytes, and TLS allows for {MAX_NAMES}"
     )]
     TooLong {
-        /// How many names there are.
+        /// The number of names.
         count: usize,
-        /// What they take.
+        /// Their size.
         bytes: usize,
     },
     /// OpenSSL could not copy a name or build the store.
@@ -40,7 +40,7 @@ pub enum InvalidAuthorities {
     Ssl(#[from] SslError),
 }
 
-/// The names of authorities, if TLS can carry them.
+/// Returns the names of authorities, without duplicates, if they fit into a TLS message.
 pub fn names(certificates: &StackRef<X509>) -> Result<Stack<X509Name>, InvalidAuthorities> {
     let name_error = |errors| SslError::new("X509_NAME_dup", errors);
     let mut names = Stack::new().map_err(name_error)?;
@@ -50,7 +50,7 @@ pub fn names(certificates: &StackRef<X509>) -> Result<Stack<X509Name>, InvalidAu
     for certificate in certificates {
         let encoded = certificate.subject_name().to_der().map_err(name_error)?;
         let length = encoded.len();
-        // A root and its successor have one name, which is sent once.
+        // A root and its successor may share a name, which is sent once.
         if seen.insert(encoded) {
             bytes += 2 + length;
             let name = certificate.subject_name().to_owned().map_err(name_error)?;
@@ -73,8 +73,9 @@ pub struct CertificateAuthorities {
 }
 
 impl CertificateAuthorities {
-    /// With `partial_chain`, an intermediate among them is trusted as a root is. `base` is the
-    /// store of the server, whose revocation lists hold here too.
+    /// Copies the names and builds the store. With `partial_chain`, intermediates among the
+    /// certificates are trusted like roots. `base` is the server's store, whose revocation lists
+    /// apply as well.
     pub fn new(
         certificates: &StackRef<X509>,
         partial_chain: bool,
@@ -90,13 +91,13 @@ impl CertificateAuthorities {
         })
     }
 
-    /// What a client's certificate is verified with.
+    /// Returns the store that clients' certificates are verified with.
     pub fn store(&self) -> &X509StoreRef {
         &self.store
     }
 
-    /// What identifies the list: whether intermediates are trusted, the server's store, then the
-    /// certificates in their order.
+    /// Writes the key of a list into `into`: whether intermediates are trusted, and the addresses
+    /// of the server's store and of the certificates, in order.
     pub fn addresses_of(
         certificates: &StackRef<X509>,
         partial_chain: bool,
@@ -119,23 +120,23 @@ impl HoldsItsObjects for CertificateAuthorities {
     }
 }
 
-/// Authorities whose names an SSL sends, without a copy of the names.
+/// Authorities whose names an SSL object sends, without copies of the names.
 ///
-/// An SSL owns its list of names, and frees each of them. Here the list is a shallow copy, emptied
-/// when this value is dropped, before the SSL can free anything: it holds a reference to the SSL,
-/// and so drops it last.
+/// An SSL object owns its list of names, and frees each of them. Here the list is a shallow copy
+/// that is emptied when this value is dropped. This value holds a reference to the SSL object, so
+/// the list is emptied before the SSL object is freed.
 pub struct AnnouncedAuthorities {
     _ssl: OwnedSsl,
     list: *mut stack_st_X509_NAME,
-    // Holds the names that `list` points at.
+    // Keeps the names alive that `list` points at.
     _authorities: Rc<CertificateAuthorities>,
 }
 
 impl AnnouncedAuthorities {
     /// Makes `ssl` send the names, and verify the client's certificate with the store.
     ///
-    /// `previous` is what was announced on this SSL before: dropped here, and so emptied, before
-    /// the SSL frees its list.
+    /// `previous` is what was announced on this SSL object before. It is dropped first, which
+    /// empties its list before the SSL object frees the list.
     pub fn announce(
         ssl: &SslRef,
         authorities: Rc<CertificateAuthorities>,
@@ -146,9 +147,10 @@ impl AnnouncedAuthorities {
         ssl::set_verify_store(ssl, Some(&authorities.store))?;
 
         let owner = OwnedSsl::reference(ssl)?;
-        // SAFETY: the names are a valid stack. The SSL takes the copy of it, and frees the list it
-        // had: none, or one that a former value of this type has emptied. nginx and the Lua module
-        // use another list (`SSL_set_client_CA_list`), so that nobody else frees this one.
+        // SAFETY: the names are a valid stack. The SSL object takes ownership of the copy and frees
+        // its previous list, which is NULL or was emptied by a dropped value of this type. nginx
+        // and the Lua module use another list (`SSL_set_client_CA_list`), so nothing else frees
+        // this one.
         unsafe {
             let list: *mut stack_st_X509_NAME =
                 sys::OPENSSL_sk_dup(authorities.names.as_ptr().cast()).cast();
@@ -163,22 +165,23 @@ impl AnnouncedAuthorities {
 
 impl Drop for AnnouncedAuthorities {
     fn drop(&mut self) {
-        // SAFETY: `self._ssl` still holds the SSL, and the SSL the list. Emptied, the list is freed
-        // without the names, which belong to `self._authorities`.
+        // SAFETY: `self._ssl` keeps the SSL object alive, and with it the list. Emptied, the list
+        // is freed without the names, which belong to `self._authorities`.
         unsafe { sys::OPENSSL_sk_zero(self.list.cast()) }
     }
 }
 
-/// Makes `ssl` send the names of no authorities, and verify with what the server trusts.
+/// Makes `ssl` send no authorities, and verify with the store of its context.
 pub fn announce_none(ssl: &SslRef) -> Result<(), SslError> {
     announce_no_names(ssl)?;
     ssl::set_verify_store(ssl, None)
 }
 
-/// Unsets the list that nginx (`ssl_client_certificate`) or the Lua module may have set: it would
-/// be sent in place of ours.
+/// Empties the list that nginx (`ssl_client_certificate`) or the Lua module may have set, which
+/// would be sent instead.
 fn announce_no_names(ssl: &SslRef) -> Result<(), SslError> {
-    // SAFETY: the SSL is valid; it takes the empty list. NULL would mean the list of the context.
+    // SAFETY: the SSL object is valid, and takes ownership of the empty list. NULL would select the
+    // list of the context.
     unsafe {
         let current = sys::SSL_get_client_CA_list(ssl.as_ptr());
         if !current.is_null() && openssl_sys::OPENSSL_sk_num(current.cast()) > 0 {
@@ -192,12 +195,12 @@ fn announce_no_names(ssl: &SslRef) -> Result<(), SslError> {
     Ok(())
 }
 
-/// A reference to an SSL.
+/// An owned reference to an SSL object.
 struct OwnedSsl(*mut SSL);
 
 impl OwnedSsl {
     fn reference(ssl: &SslRef) -> Result<Self, SslError> {
-        // SAFETY: the SSL is valid.
+        // SAFETY: the SSL object is valid.
         SslError::check("SSL_up_ref", unsafe { sys::SSL_up_ref(ssl.as_ptr()) })?;
         Ok(Self(ssl.as_ptr()))
     }
@@ -205,7 +208,7 @@ impl OwnedSsl {
 
 impl Drop for OwnedSsl {
     fn drop(&mut self) {
-        // SAFETY: releases the reference taken above.
+        // SAFETY: this releases the reference that `reference` took.
         unsafe { openssl_sys::SSL_free(self.0) }
     }
 }

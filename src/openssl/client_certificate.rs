@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! A certificate to present to an upstream, with its key.
+//! A certificate to present to a service, with its key.
 
 use std::cell::RefCell;
 use std::ptr;
@@ -23,27 +23,28 @@ use crate::openssl::signature_algorithms::describe_key;
 use crate::openssl::slot::Slot;
 use crate::openssl::ssl;
 
-/// A certificate, its intermediates, and the key that belongs to it.
+/// A certificate with its intermediates and its key.
 ///
-/// Holds references to the objects it was made from; none is copied.
+/// Holds references to the objects it was made from, and no copies.
 pub struct ClientCertificate {
     leaf: X509,
     rest: Rc<Rest>,
 }
 
-/// What goes with a certificate, and what was found out about all of it. It is kept with the
-/// certificate, and so holds no reference to that.
+/// The rest of a certificate's chain and its key, with what was computed from them. It is attached
+/// to the certificate, so it holds no reference to it.
 struct Rest {
     intermediates: Stack<X509>,
     key: PKey<Private>,
     fingerprint: Fingerprint,
     not_after: i64,
-    /// What tells all of the certificates, in their order.
+    /// Identify the certificates of the chain, in order.
     marks: Vec<Mark>,
 }
 
-/// What tells a certificate: where it is, and the end of its signature. Who changes it in its place has
-/// to sign it again, and in all algorithms the end of a signature is as good as random.
+/// Identifies a certificate by its address and the end of its signature. If Lua code modifies a
+/// certificate in place, it must sign it again; the last bytes of a signature are practically
+/// random in all algorithms, so they change.
 struct Mark {
     address: usize,
     signature: Option<[u8; 32]>,
@@ -57,7 +58,7 @@ impl Mark {
         }
     }
 
-    /// Whether `certificate` is the one that it was made of, and as it was.
+    /// Returns whether `certificate` is the same object, unmodified.
     fn is_of(&self, certificate: &X509Ref) -> bool {
         let signature = certificate.signature().as_slice().last_chunk();
         self.address == certificate.as_ptr() as usize
@@ -70,40 +71,40 @@ thread_local! {
     static RECENT: Recent<ClientCertificate> = const { Recent::new() };
 }
 
-/// Drops those that this worker keeps.
+/// Drops the certificates that this worker keeps.
 pub fn clear_cache() {
     RECENT.with(Recent::clear);
 }
 
-/// With how many keys and intermediates a certificate is kept: with one, as a rule.
+/// How many combinations of key and intermediates are kept for a certificate. Usually there is one.
 const COMBINATIONS: usize = 4;
 
-/// Why a certificate and key were refused.
+/// Why a certificate or its key was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidCertificate {
-    /// Not the objects that they should be.
+    /// The pointers are not to objects of the right types.
     #[error(transparent)]
     Object(#[from] InvalidObject),
-    /// The key is of another certificate.
+    /// The key is not that of the certificate.
     #[error("key does not belong to the first certificate of chain")]
     KeyMismatch,
-    /// A public key, of which the other half is elsewhere.
+    /// The key can't sign: it may be a public key only.
     #[error("key cannot sign: {0}")]
     CannotSign(SslError),
-    /// No memory for the references.
+    /// Out of memory for references.
     #[error("chain: {0}")]
     References(SslError),
-    /// OpenSSL has no encoding of an object.
+    /// OpenSSL could not encode an object.
     #[error("chain or key: {0}")]
     Encoding(SslError),
-    /// The end of the certificate's validity is no date.
+    /// The end of the certificate's validity is not a valid date.
     #[error("chain: {0}")]
     NotAfter(SslError),
 }
 
 impl ClientCertificate {
-    /// The certificate that was made of `chain` and `key`, if these are as they were, or a new one.
-    /// `chain` has the leaf first.
+    /// Returns the certificate for `chain`, which has the leaf first, and `key`. Reuses a previous
+    /// one if these are the same objects, unmodified.
     pub fn of(
         chain: &StackRef<X509>,
         key: &PKeyRef<Private>,
@@ -118,7 +119,7 @@ impl ClientCertificate {
         }
         let (made, seen) = Self::new(chain, key)?;
         let made = Rc::new(made);
-        // Some plugins make one for each request.
+        // Only certificates that are used again: some plugins make a new one for each request.
         if seen == Seen::Again {
             RECENT.with(|recent| recent.put(address, Rc::clone(&made)));
         }
@@ -129,7 +130,7 @@ impl ClientCertificate {
         chain: &StackRef<X509>,
         key: &PKeyRef<Private>,
     ) -> Result<(Self, Seen), InvalidCertificate> {
-        // SAFETY: certificates of Lua code are used by the one thread that runs it.
+        // SAFETY: Lua code, and so its certificates, runs in one thread per worker.
         static SLOT: Slot<X509Ref, RefCell<Vec<Rc<Rest>>>> = unsafe { Slot::new() };
 
         let leaf = chain.get(0).ok_or(InvalidObject::EmptyChain)?;
@@ -140,7 +141,8 @@ impl ClientCertificate {
         let seen = if found.is_some() { Seen::Again } else { Seen::First };
         let rest = match found {
             Some(rest) => rest,
-            // With a reference to itself, it would never be freed.
+            // If the chain contains the leaf again, the leaf would hold a reference to itself, and
+            // leak.
             None if chain.iter().skip(1).any(|one| ptr::eq(one.as_ptr(), leaf.as_ptr())) => {
                 Rc::new(Rest::new(chain, key)?)
             }
@@ -155,25 +157,25 @@ impl ClientCertificate {
         Ok((Self { leaf: leaf.to_owned(), rest }, seen))
     }
 
-    /// Of the certificates and the key.
+    /// Returns the fingerprint of the certificates and the key.
     pub fn fingerprint(&self) -> Fingerprint {
         self.rest.fingerprint
     }
 
-    /// When the certificate ends, in seconds since the epoch.
+    /// Returns when the certificate expires, in seconds since the epoch.
     pub fn not_after(&self) -> i64 {
         self.rest.not_after
     }
 
-    /// What the key is, for people.
+    /// Describes the type of the key.
     pub fn describe_key(&self) -> String {
         describe_key(&self.rest.key)
     }
 
-    /// Makes `ssl` present this certificate, and no other that it was configured with.
+    /// Makes `ssl` present this certificate, and none from its configuration.
     pub fn present(&self, ssl: &SslRef) -> Result<(), SslError> {
-        // What a location has configured must go first: OpenSSL keeps one certificate for each type
-        // of key, and may choose any of them. A callback of the location would come after us.
+        // Remove the location's certificates: OpenSSL keeps one per type of key, and could choose
+        // any of them. A certificate callback of the location would run later and set another.
         ssl::clear_certificates(ssl);
         ssl::set_certificate_callback(ssl, None);
 
@@ -188,7 +190,7 @@ impl Rest {
         if !has_key(leaf, key) {
             return Err(InvalidCertificate::KeyMismatch);
         }
-        // Of a public half alone, that is no proof.
+        // The check above only compares public keys.
         try_to_sign(key).map_err(InvalidCertificate::CannotSign)?;
 
         let fingerprint = fingerprint(chain, key)
@@ -198,7 +200,7 @@ impl Rest {
         Ok(Self { intermediates, key: key.to_owned(), fingerprint, not_after, marks })
     }
 
-    /// Whether it was made of these very objects, and they are as they were.
+    /// Returns whether this was made from the same objects, and they are unmodified.
     fn is_of(&self, chain: &StackRef<X509>, key: &PKeyRef<Private>) -> bool {
         ptr::eq(self.key.as_ptr(), key.as_ptr())
             && self.marks.len() == chain.len()
@@ -206,7 +208,7 @@ impl Rest {
     }
 }
 
-/// The certificates of a chain but for the leaf.
+/// Returns the certificates of a chain without the leaf.
 pub fn intermediates(chain: &StackRef<X509>) -> Result<Stack<X509>, SslError> {
     let references = |errors| SslError::new("OPENSSL_sk_push", errors);
     let mut intermediates = Stack::new().map_err(references)?;
@@ -216,7 +218,7 @@ pub fn intermediates(chain: &StackRef<X509>) -> Result<Stack<X509>, SslError> {
     Ok(intermediates)
 }
 
-/// The public half of the key stands for both.
+/// Returns the fingerprint of a chain and its key. The public key represents the private one.
 fn fingerprint(chain: &StackRef<X509>, key: &PKeyRef<Private>) -> Result<Fingerprint, ErrorStack> {
     let mut parts = vec![key.public_key_to_der()?];
     for certificate in chain {
@@ -225,8 +227,8 @@ fn fingerprint(chain: &StackRef<X509>, key: &PKeyRef<Private>) -> Result<Fingerp
     Ok(Fingerprint::of(parts.iter().map(Vec::as_slice)))
 }
 
-/// Signs something, which takes the private half of a key, wherever that is kept. Not every key
-/// goes with every digest, or with any: each has one that OpenSSL takes of itself.
+/// Signs test data, which requires the private key, wherever it is kept. No digest is given, so
+/// that OpenSSL uses the default of the key's type: not every key works with every digest.
 fn try_to_sign(key: &PKeyRef<Private>) -> Result<(), SslError> {
     Signer::new_without_digest(key)
         .and_then(|mut signer| signer.sign_oneshot_to_vec(b"test"))
@@ -256,7 +258,7 @@ mod tests {
             assert!(try_to_sign(&key).is_ok(), "{:?}", key.id());
 
             let public = PKey::public_key_from_der(&key.public_key_to_der().unwrap()).unwrap();
-            // SAFETY: the same object under the type that a pointer from Lua gets.
+            // SAFETY: this is the same object, with the type that a pointer from Lua code gets.
             let public = unsafe { PKeyRef::from_ptr(public.as_ptr()) };
             assert!(try_to_sign(public).is_err(), "{:?}", key.id());
         }
@@ -279,12 +281,12 @@ mod tests {
         let first = made(&one, &key);
         assert!(Rc::ptr_eq(&first, &made(&one, &key)));
         assert!(!Rc::ptr_eq(&first, &made(&two, &key)));
-        // Another object of the same key, and other intermediates.
+        // A different key object with the same content, and other intermediates.
         let same_key = PKey::private_key_from_pkcs8(&key.private_key_to_pkcs8().unwrap()).unwrap();
         assert!(!Rc::ptr_eq(&first, &made(&one, &same_key)));
         assert!(Rc::ptr_eq(&first, &made(&one, &key)));
         assert_eq!(made(&one, &same_key).fingerprint, first.fingerprint);
-        // It goes with the certificate.
+        // It is freed with the certificate.
         assert!(Rc::strong_count(&first) > 1);
         drop(one);
         clear_cache();
@@ -300,7 +302,7 @@ mod tests {
         assert_eq!(ClientCertificate::of(&chain, &key).unwrap().fingerprint(), before);
 
         let other = self_signed(&key, "other", 1 << 30);
-        // SAFETY: both are valid; in place, as Lua code could do it by FFI.
+        // SAFETY: both certificates are valid. Lua code could modify one in place by FFI like this.
         unsafe {
             let leaf = chain.get(0).unwrap().as_ptr();
             let name = other.subject_name().as_ptr();
@@ -317,7 +319,7 @@ mod tests {
         let fingerprint = |certificates: &[&X509]| {
             let mut chain = Stack::new().unwrap();
             for certificate in certificates {
-                // Another object with the same content.
+                // A different object with the same content.
                 chain.push(X509::from_der(&certificate.to_der().unwrap()).unwrap()).unwrap();
             }
             ClientCertificate::of(&chain, &key).unwrap().fingerprint()

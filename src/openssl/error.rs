@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Errors of OpenSSL.
+//! OpenSSL errors.
 
 use std::borrow::Cow;
 use std::ffi::c_ulong;
@@ -8,7 +8,7 @@ use std::{fmt, io};
 
 use openssl::error::{Error, ErrorStack};
 
-/// A function of OpenSSL that failed, with the reason that it gave.
+/// A failed OpenSSL function, with OpenSSL's error queue.
 #[derive(Debug)]
 pub struct SslError {
     function: &'static str,
@@ -16,17 +16,17 @@ pub struct SslError {
 }
 
 impl SslError {
-    /// Takes the reason from OpenSSL's error queue, which is empty afterwards.
+    /// Takes the errors from OpenSSL's queue, which is empty afterwards.
     pub fn take(function: &'static str) -> Self {
         Self { function, errors: ErrorStack::get() }
     }
 
-    /// `Ok` if `result`, of the OpenSSL function `function`, says success.
+    /// Returns an error if `result`, returned by the OpenSSL function `function`, means failure.
     pub fn check(function: &'static str, result: impl Into<i64>) -> Result<(), Self> {
         if result.into() > 0 { Ok(()) } else { Err(Self::take(function)) }
     }
 
-    /// An error that the `openssl` crate has taken from the queue.
+    /// Makes an error from a queue that the `openssl` crate has taken.
     pub fn new(function: &'static str, errors: ErrorStack) -> Self {
         Self { function, errors }
     }
@@ -45,9 +45,9 @@ impl fmt::Display for SslError {
     }
 }
 
-/// OpenSSL has no words for what the system has said.
+/// Returns the text of an error. OpenSSL has none for system errors.
 fn reason(error: &Error) -> Option<Cow<'static, str>> {
-    /// `ERR_SYSTEM_FLAG` of OpenSSL 3.0 and later: the rest of the code is an `errno`.
+    /// `ERR_SYSTEM_FLAG` of OpenSSL 3.0 and later: the other bits are an `errno`.
     const SYSTEM: c_ulong = 1 << 31;
 
     let code = error.code();

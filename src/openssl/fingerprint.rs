@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What stands for the content of an object of OpenSSL.
+//! Digests that represent the content of OpenSSL objects.
 
 use openssl::sha::Sha256;
 
@@ -9,7 +9,7 @@ use openssl::sha::Sha256;
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The fingerprint of something that consists of `parts`, in this order.
+    /// Returns the digest of `parts`, in this order.
     pub fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut encoding = Encoding::new();
         for part in parts {
@@ -25,21 +25,21 @@ impl From<Encoding> for Fingerprint {
     }
 }
 
-/// What a store of trusted certificates is, what it holds, and how it verifies.
+/// The identity, content and parameters of a store of trusted certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreFingerprint {
-    /// Which store it is, unlike any other in the life of the process. OpenSSL does not tell all
-    /// that a store has: a purpose, folders to look in. So two that look the same may not be.
+    /// The store's number, unique in the life of the process. OpenSSL does not expose everything
+    /// that a store has, such as a purpose or folders; so two stores that look equal may differ.
     pub store: u64,
-    /// Of its certificates and revocation lists.
+    /// Digest of the certificates and revocation lists.
     pub content: Fingerprint,
-    /// How many there are: a store can grow.
+    /// Number of objects: a store can grow.
     pub objects: u64,
     /// `X509_VERIFY_PARAM_get_flags(3)`
     pub flags: u64,
     /// `X509_VERIFY_PARAM_get_depth(3)`
     pub depth: u64,
-    /// `X509_VERIFY_PARAM_get_time(3)`: of a store that verifies for another time than now.
+    /// `X509_VERIFY_PARAM_get_time(3)`: the time to verify for instead of now.
     pub time: i64,
     /// `X509_VERIFY_PARAM_get_auth_level(3)`
     pub level: u64,
@@ -47,10 +47,11 @@ pub struct StoreFingerprint {
     pub host_flags: u64,
 }
 
-/// An encoding in which no two different sequences of values are the same.
+/// A digest of a sequence of values, encoded so that different sequences have different encodings.
 pub struct Encoding {
     hash: Sha256,
-    /// What the hash has not seen yet: a call for each value would cost more than the hash does.
+    /// Bytes that have not been hashed yet: a call of the hash for each value would cost more than
+    /// the hashing.
     pending: [u8; 256],
     length: usize,
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Folders of certificates and revocation lists, each in a file that `openssl rehash` has named.
+//! Folders of certificates and revocation lists, in files named as by `openssl rehash`.
 //!
-//! OpenSSL's own lookup (`X509_LOOKUP_hash_dir(3)`) takes a file that it can't read, or not
-//! understand, for one that is not there: a newer list vanishes, and who is revoked is good. Ours
-//! remembers what it could not read, and fails the verifications that would need it.
+//! OpenSSL's own lookup (`X509_LOOKUP_hash_dir(3)`) treats a file that it can't read or parse as
+//! missing. A newer revocation list would vanish, and a revoked certificate would pass. This lookup
+//! remembers the files that it could not read, and fails the verifications that may need them.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -28,14 +28,15 @@ use crate::openssl::pem::{self, InvalidPem};
 use crate::openssl::slot::Slot;
 use crate::openssl::sys;
 
-/// What is looked for.
+/// The kind of object to look up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     Certificate,
     List,
 }
 
-/// All of a kind that have the same hash in their name: of a subject, or of the issuer of a list.
+/// Objects of one kind whose files have the same hash in their name: of the subject of a
+/// certificate, or of the issuer of a list.
 type Named = (Kind, u32);
 
 /// A file that could not be read.
@@ -61,19 +62,19 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// The folders of a store, and what was read of them.
+/// The folders of a store, and the files that were read from them.
 #[derive(Default)]
 struct Folders {
     paths: RefCell<Vec<PathBuf>>,
     read: RefCell<HashSet<PathBuf>>,
-    /// Files that could not be read when they were looked for last, by what they are there for.
+    /// Errors for files that could not be read at the last lookup, by what they were looked up for.
     files: RefCell<HashMap<Named, String>>,
-    /// A folder that could not be looked into.
+    /// The error for a folder that could not be searched.
     folder: RefCell<Option<String>>,
 }
 
 impl Folders {
-    /// Reads what there is of this name and was not read yet, into `store`.
+    /// Reads the files for `named` that have not been read yet into `store`.
     fn read(&self, store: *mut X509_STORE, named: Named) {
         let (mut of_folders, mut of_files) = (None, None);
         for folder in self.paths.borrow().iter() {
@@ -93,8 +94,8 @@ impl Folders {
         }
     }
 
-    /// What of it could not be read, if anything, or the error that the folder can't be looked
-    /// into.
+    /// Reads the files in one folder. Returns the first file that could not be read, if any, or an
+    /// error if the folder can't be searched.
     fn read_folder(
         &self,
         store: *mut X509_STORE,
@@ -111,7 +112,7 @@ impl Folders {
             }
             match fs::symlink_metadata(&path) {
                 Ok(_) => {}
-                // There are no more, unless it is the folder that is not there.
+                // No more files, unless the folder itself is missing.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return match fs::metadata(folder) {
                         Ok(_) => Ok(unreadable),
@@ -132,7 +133,7 @@ impl Folders {
         Ok(unreadable)
     }
 
-    /// Why something of this name may not have been found.
+    /// Returns why an object for `named` may not have been found.
     fn problem(&self, named: Named) -> Option<String> {
         self.folder.borrow().clone().or_else(|| self.files.borrow().get(&named).cloned())
     }
@@ -142,7 +143,7 @@ impl Folders {
     }
 }
 
-/// Keeps in `known` what can't be read, and reports what was not known before.
+/// Stores the error in `known`, and reports it if it is not the same as before.
 fn remember(known: &mut Option<String>, unreadable: Option<Unreadable>) {
     let words = unreadable.map(|unreadable| unreadable.to_string());
     if let Some(words) = words.as_ref().filter(|words| known.as_ref() != Some(words)) {
@@ -153,7 +154,8 @@ fn remember(known: &mut Option<String>, unreadable: Option<Unreadable>) {
 
 static REPORT: OnceLock<fn(&str)> = OnceLock::new();
 
-/// Has `report` called with what can't be read, once for each time that it can't be any more.
+/// Sets the function that reports unreadable files and folders. It is called once each time that
+/// one becomes unreadable.
 pub fn report_to(report: fn(&str)) {
     REPORT.get_or_init(|| report);
 }
@@ -164,13 +166,14 @@ fn report(words: &str) {
     }
 }
 
-/// Puts what is in a file into `store`.
+/// Adds the objects in a file to `store`.
 fn read_file(store: *mut X509_STORE, path: &Path, kind: Kind) -> Result<(), Problem> {
     let text = fs::read(path)?;
     match kind {
         Kind::Certificate => {
             for certificate in pem::certificates(&text)? {
-                // SAFETY: the store is valid, and takes a reference of its own.
+                // SAFETY: OpenSSL passes a valid store to its lookup, and the store takes its own
+                // reference.
                 let added =
                     unsafe { openssl_sys::X509_STORE_add_cert(store, certificate.as_ptr()) };
                 SslError::check("X509_STORE_add_cert", added)?;
@@ -178,7 +181,8 @@ fn read_file(store: *mut X509_STORE, path: &Path, kind: Kind) -> Result<(), Prob
         }
         Kind::List => {
             for list in pem::revocation_lists(&text)? {
-                // SAFETY: the store is valid, and takes a reference of its own.
+                // SAFETY: OpenSSL passes a valid store to its lookup, and the store takes its own
+                // reference.
                 let added = unsafe { sys::X509_STORE_add_crl(store, list.as_ptr()) };
                 SslError::check("X509_STORE_add_crl", added)?;
             }
@@ -187,17 +191,17 @@ fn read_file(store: *mut X509_STORE, path: &Path, kind: Kind) -> Result<(), Prob
     Ok(())
 }
 
-// SAFETY: a store is verified with by the one thread of a worker.
+// SAFETY: nginx and Lua code use and free stores in one thread per worker.
 static FOLDERS: Slot<X509StoreRef, Folders> = unsafe { Slot::new() };
 
-/// Has the store look in `path` too. It is looked into when something is needed, and what was read
-/// is kept.
+/// Makes the store look up objects in the folder `path` as well. Files are read when they are
+/// needed, and their objects are kept in the store.
 pub fn look_in(builder: &X509StoreBuilderRef, path: PathBuf) -> Result<(), SslError> {
-    // SAFETY: what is being built is a store.
+    // SAFETY: a builder's pointer is to the valid store that it builds.
     let store = unsafe { X509StoreRef::from_ptr(builder.as_ptr()) };
     let folders = FOLDERS.get_or_make(store, || Ok::<_, SslError>(Folders::default()))?;
     folders.paths.borrow_mut().push(path);
-    // SAFETY: the store and the method are valid. A store has one lookup of a method.
+    // SAFETY: the store and the method are valid. A store keeps a single lookup per method.
     let lookup = unsafe { openssl_sys::X509_STORE_add_lookup(store.as_ptr(), method()?.as_ptr()) };
     if lookup.is_null() {
         return Err(SslError::take("X509_STORE_add_lookup"));
@@ -205,10 +209,10 @@ pub fn look_in(builder: &X509StoreBuilderRef, path: PathBuf) -> Result<(), SslEr
     Ok(())
 }
 
-/// Why the verification of `context` can't be told that a list speaks of the certificate which it
-/// looks at, where lists are asked for.
+/// Returns whether a revocation list for the current certificate may be missing because it could
+/// not be read. Always `false` if `context` does not check lists for that certificate.
 pub fn hides_list(context: &X509StoreContextRef) -> bool {
-    // SAFETY: the context is valid, and its parameters and its store belong to it.
+    // SAFETY: the context is valid, and owns its parameters. Its store outlives the verification.
     let (flags, store) = unsafe {
         let parameters = sys::X509_STORE_CTX_get0_param(context.as_ptr());
         let flags = X509VerifyFlags::from_bits_retain(sys::X509_VERIFY_PARAM_get_flags(parameters));
@@ -228,35 +232,35 @@ pub fn hides_list(context: &X509StoreContextRef) -> bool {
         })
 }
 
-/// Why an issuer with this name, or a list of it, may not have been found in the folders of
-/// `store`.
+/// Returns why a certificate with the subject `issuer`, or a list by this issuer, may not have been
+/// found in the folders of `store`.
 pub fn problem(store: &X509StoreRef, issuer: &X509NameRef) -> Option<String> {
     let folders = FOLDERS.get(store)?;
     let hash = hash(issuer)?;
     folders.problem((Kind::Certificate, hash)).or_else(|| folders.problem((Kind::List, hash)))
 }
 
-/// The hash of a name, as files are called by it. OpenSSL has it for the subject of a certificate
-/// in all of its versions.
+/// Returns the hash of a name, as in file names. All versions of OpenSSL can compute it for the
+/// subject of a certificate.
 fn hash(name: &X509NameRef) -> Option<u32> {
     let mut named = X509::builder().ok()?;
     named.set_subject_name(name).ok()?;
     Some(named.build().subject_name_hash())
 }
 
-/// What OpenSSL calls to look something up.
+/// The lookup method that OpenSSL calls.
 struct Method(NonNull<X509_LOOKUP_METHOD>);
 
-// SAFETY: it is made once, and not changed after that.
+// SAFETY: the method is made once and never changed.
 unsafe impl Send for Method {}
-// SAFETY: OpenSSL reads it only, whichever thread calls.
+// SAFETY: OpenSSL only reads the method, from any thread.
 unsafe impl Sync for Method {}
 
 fn method() -> Result<NonNull<X509_LOOKUP_METHOD>, SslError> {
     static METHOD: OnceLock<Option<Method>> = OnceLock::new();
 
     let method = METHOD.get_or_init(|| {
-        // SAFETY: the name and the functions live as long as the program.
+        // SAFETY: the name and the function are static.
         unsafe {
             let method = NonNull::new(sys::X509_LOOKUP_meth_new(c"folder".as_ptr()))?;
             let is_complete =
@@ -267,8 +271,8 @@ fn method() -> Result<NonNull<X509_LOOKUP_METHOD>, SslError> {
     method.as_ref().map(|method| method.0).ok_or_else(|| SslError::take("X509_LOOKUP_meth_new"))
 }
 
-/// OpenSSL calls for what the store does not have, and for lists each time, since there may be more
-/// of them.
+/// Looks an object up; OpenSSL calls it for certificates that the store lacks, and always for
+/// lists, of which there may be more.
 unsafe extern "C" fn look_up(
     lookup: *mut X509_LOOKUP,
     r#type: c_int,
@@ -280,7 +284,8 @@ unsafe extern "C" fn look_up(
         sys::X509_LU_CRL => Kind::List,
         _ => return 0,
     };
-    // SAFETY: OpenSSL calls with a lookup of our method, which is its store's, a name and a place.
+    // SAFETY: OpenSSL passes a lookup of this method, which belongs to a store, a valid name and a
+    // place for the object.
     unsafe {
         let store = sys::X509_LOOKUP_get_store(lookup);
         let Some(folders) = FOLDERS.get(X509StoreRef::from_ptr(store)) else {
@@ -294,25 +299,26 @@ unsafe extern "C" fn look_up(
         if !matches!(is_done, Ok(Some(()))) {
             folders.folder.replace(Some("out of memory".to_owned()));
         }
-        // OpenSSL would take what failed for an error of what it does itself.
+        // OpenSSL would report these errors as errors of its own call.
         drop(ErrorStack::get());
         hand_out(store, r#type, name, found)
     }
 }
 
-/// Gives OpenSSL what the store has of this name by now. It expects no reference.
+/// Gives OpenSSL the store's object with this name, if there is one by now. OpenSSL does not expect
+/// a reference in `found`.
 ///
 /// # Safety
-/// All must be valid.
+/// `store`, `name` and `found` must be valid.
 unsafe fn hand_out(
     store: *mut X509_STORE,
     r#type: c_int,
     name: *const X509_NAME,
     found: *mut sys::X509_OBJECT,
 ) -> c_int {
-    // SAFETY: the store, the name and the place are valid. The objects are the store's, which holds
-    // a reference to each, and are looked at while it is locked. `X509_OBJECT_set1_*` takes
-    // another, which is given back.
+    // SAFETY: the caller ensures that the arguments are valid. The store, which is locked here,
+    // holds a reference to each of its objects; so the one that `X509_OBJECT_set1_*` takes can be
+    // released.
     unsafe {
         sys::X509_STORE_lock(store);
         let objects = sys::X509_STORE_get0_objects(store);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Objects of OpenSSL that Lua code passes as bare pointers.
+//! Checks of OpenSSL objects that Lua code passes as bare pointers.
 //!
-//! The Lua interface checks the C type of a cdata, but `ngx.ssl` gives a chain and a key alike as
-//! `void *`. To take one for the other would be to read foreign memory as certificates, so what can
-//! be told from the object itself is checked here. A pointer to neither is beyond any check.
+//! The Lua interface checks the C type of a cdata, but `ngx.ssl` returns both chains and keys as
+//! `void *`. If one were taken for the other, unrelated memory would be read as certificates. So
+//! the object itself is checked as far as possible. A pointer to anything else can't be detected.
 
 use std::ffi::c_void;
 use std::{ptr, slice};
@@ -15,47 +15,49 @@ use openssl::stack::StackRef;
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreRef;
 
-/// Why a pointer was refused.
+/// Why a pointer was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidObject {
-    /// NULL, or not an address that memory of a certificate chain has.
+    /// The pointer is NULL or implausible, or the object can't be a stack of certificates.
     #[error("chain is not a certificate chain")]
     NotAChain,
-    /// A chain without certificates.
+    /// The chain has no certificates.
     #[error("chain must hold at least one certificate")]
     EmptyChain,
-    /// NULL, or not an address that a key has.
+    /// The pointer is NULL or implausible, or the object is a stack.
     #[error("key is not a private key")]
     NotAKey,
-    /// NULL.
+    /// The pointer is NULL or implausible.
     #[error("store is not a certificate store")]
     NotAStore,
 }
 
-/// A `STACK_OF(X509) *` with at least one certificate.
+/// Returns the `STACK_OF(X509)` at `pointer`, which must have at least one certificate.
 ///
 /// # Safety
 /// `pointer` must be NULL or point to a `STACK_OF(X509)` or `EVP_PKEY` that is valid for `'a`.
 pub unsafe fn chain<'a>(pointer: *mut c_void) -> Result<&'a StackRef<X509>, InvalidObject> {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller ensures that `pointer` is NULL, a stack or a key.
     let head = unsafe { stack(pointer) }.ok_or(InvalidObject::NotAChain)?;
     let Ok(count @ 1..) = usize::try_from(head.num) else {
         return Err(InvalidObject::EmptyChain);
     };
-    // SAFETY: a stack with entries has so many pointers there.
+    // SAFETY: a stack has `num` pointers at `data`.
     if unsafe { slice::from_raw_parts(head.data, count) }.iter().any(|entry| entry.is_null()) {
         return Err(InvalidObject::NotAChain);
     }
-    // SAFETY: a stack of certificates, by the contract and the check above.
+    // SAFETY: the caller ensures that this is a valid `STACK_OF(X509)` if it is a stack, which was
+    // checked.
     unsafe { Ok(StackRef::from_ptr(pointer.cast())) }
 }
 
-/// An `EVP_PKEY *`.
+/// Returns the `EVP_PKEY` at `pointer`.
 ///
 /// # Safety
 /// `pointer` must be NULL or point to an `EVP_PKEY` or `STACK_OF(X509)` that is valid for `'a`.
 pub unsafe fn key<'a>(pointer: *mut c_void) -> Result<&'a PKeyRef<Private>, InvalidObject> {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller ensures that `pointer` is NULL, a stack or a key; NULL and stacks are
+    // rejected.
     unsafe {
         if !is_plausible_address(pointer) || stack(pointer).is_some() {
             return Err(InvalidObject::NotAKey);
@@ -64,7 +66,7 @@ pub unsafe fn key<'a>(pointer: *mut c_void) -> Result<&'a PKeyRef<Private>, Inva
     }
 }
 
-/// An `X509_STORE *`.
+/// Returns the `X509_STORE` at `pointer`.
 ///
 /// # Safety
 /// `pointer` must be NULL or point to an `X509_STORE` that is valid for `'a`.
@@ -72,11 +74,11 @@ pub unsafe fn store<'a>(pointer: *mut c_void) -> Result<&'a X509StoreRef, Invali
     if !is_plausible_address(pointer) {
         return Err(InvalidObject::NotAStore);
     }
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller ensures that `pointer` is NULL or a valid store, and NULL is rejected.
     unsafe { Ok(X509StoreRef::from_ptr(pointer.cast())) }
 }
 
-/// The beginning of OpenSSL's `struct stack_st`, the same in 1.1.0 to 3.5.
+/// The beginning of OpenSSL's `struct stack_st`, which is the same in 1.1.0 to 3.5.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct StackHead {
@@ -87,9 +89,9 @@ struct StackHead {
     comp: usize,
 }
 
-/// The beginning of a stack, if the object begins as one does: with a count that fits its allocation.
-/// In the place of the allocation's size, an `EVP_PKEY` has a half of its `ENGINE` pointer: 0 as a
-/// rule, else far from a count.
+/// Returns the head of a stack if the object looks like one, with a count that fits its allocation.
+/// Where a stack has the size of its allocation, an `EVP_PKEY` has half of its `ENGINE` pointer:
+/// usually 0, and otherwise far from a plausible size.
 ///
 /// # Safety
 /// `pointer` must be NULL or point to a stack or an `EVP_PKEY`.
@@ -97,7 +99,8 @@ unsafe fn stack(pointer: *mut c_void) -> Option<StackHead> {
     if !is_plausible_address(pointer) {
         return None;
     }
-    // SAFETY: both objects are larger than this; plain integers are read, whatever they mean.
+    // SAFETY: the caller ensures that this is a stack or an `EVP_PKEY`, both of which are larger
+    // than `StackHead`; any bytes are valid for its fields.
     let head = unsafe { ptr::read_unaligned(pointer.cast::<StackHead>()) };
 
     let is_stack = head.num >= 0
@@ -111,7 +114,7 @@ unsafe fn stack(pointer: *mut c_void) -> Option<StackHead> {
     is_stack.then_some(head)
 }
 
-/// Whether memory of an allocated object can be there.
+/// Returns whether an allocated object can be at this address.
 fn is_plausible_address(pointer: *const c_void) -> bool {
     pointer as usize >= 4096 && (pointer as usize) % align_of::<usize>() == 0
 }
@@ -138,14 +141,14 @@ mod tests {
 
     #[test]
     fn a_chain_is_no_key() {
-        // RSA's type is 6: as many certificates are in a chain of this length.
+        // The type of an RSA key is 6, which could also be the length of a chain.
         for length in 1..=20 {
             let mut stack = Stack::new().unwrap();
             for _ in 0..length {
                 stack.push(X509::builder().unwrap().build()).unwrap();
             }
             let pointer = stack.as_ptr().cast();
-            // SAFETY: a valid stack.
+            // SAFETY: the pointer is to a valid stack.
             unsafe {
                 assert_eq!(chain(pointer).unwrap().len(), length);
                 assert_eq!(key(pointer).err(), Some(InvalidObject::NotAKey), "{length}");
@@ -157,7 +160,7 @@ mod tests {
     fn a_key_is_no_chain() {
         for (name, object) in keys() {
             let pointer = object.as_ptr().cast();
-            // SAFETY: a valid key.
+            // SAFETY: the pointer is to a valid key.
             unsafe {
                 assert_eq!(chain(pointer).err(), Some(InvalidObject::NotAChain), "{name}");
                 assert!(key(pointer).is_ok(), "{name}");
@@ -168,16 +171,16 @@ mod tests {
     #[test]
     fn an_empty_chain() {
         let mut stack = Stack::<X509>::new().unwrap();
-        // SAFETY: a valid stack.
+        // SAFETY: the pointer is to a valid stack.
         unsafe {
             let pointer = stack.as_ptr().cast();
             assert_eq!(chain(pointer).err(), Some(InvalidObject::EmptyChain));
             assert_eq!(key(pointer).err(), Some(InvalidObject::NotAKey));
         }
-        // Emptied again, it keeps its allocation.
+        // An emptied stack keeps its allocation.
         stack.push(X509::builder().unwrap().build()).unwrap();
         stack.pop();
-        // SAFETY: a valid stack.
+        // SAFETY: the pointer is to a valid stack.
         unsafe {
             assert_eq!(chain(stack.as_ptr().cast()).err(), Some(InvalidObject::EmptyChain));
         }
@@ -187,7 +190,7 @@ mod tests {
     fn no_object_at_all() {
         for pointer in [0usize, 1, 8, 4095, 4097, usize::MAX] {
             let pointer = pointer as *mut c_void;
-            // SAFETY: refused before they are read.
+            // SAFETY: these pointers are rejected before anything is read.
             unsafe {
                 assert_eq!(chain(pointer).err(), Some(InvalidObject::NotAChain));
                 assert_eq!(key(pointer).err(), Some(InvalidObject::NotAKey));

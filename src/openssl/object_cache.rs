@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! A bounded cache of what was made from objects of OpenSSL, found by their addresses.
+//! A bounded cache of values made from OpenSSL objects, found by the addresses of these.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,23 +8,23 @@ use std::rc::Rc;
 use crate::bounded::BoundedCache;
 use crate::status::counters::Cache;
 
-/// What a value takes beside its objects, and for each of them: its address and its name, about.
+/// Estimated bytes of an entry, and additional ones for each of its objects: address and name.
 const ENTRY: usize = 4 * 1024;
 const OBJECT: usize = 1024;
 
-/// What an entry was made from: the addresses of objects.
+/// The addresses of the objects that an entry was made from.
 pub type Addresses = [usize];
 
 /// A value that holds references to the objects it was made from.
 ///
-/// As long as it does, the memory of none of them can be freed and given to another object: an
-/// equal address is the same object.
+/// The memory of these objects can't be reused for others as long as the value lives. So an equal
+/// address means the same object.
 pub trait HoldsItsObjects {
-    /// The addresses of the objects that the value holds references to.
+    /// Returns the addresses of the objects that the value holds references to.
     fn addresses(&self) -> Vec<usize>;
 }
 
-/// A cache of entries that take so many bytes at most.
+/// A cache with an upper limit for the estimated size of its entries.
 pub struct ObjectCache<V> {
     entries: RefCell<BoundedCache<Rc<Addresses>, Rc<V>>>,
 }
@@ -34,9 +34,9 @@ impl<V: HoldsItsObjects> ObjectCache<V> {
         Self { entries: RefCell::new(BoundedCache::counted(most_bytes, counted_as)) }
     }
 
-    /// The value for the objects at `addresses`, made by `make` where there is none.
+    /// Returns the value for the objects at `addresses`, made by `make` if there is none.
     ///
-    /// A value that does not hold exactly these objects is handed out, but not kept.
+    /// A value that does not hold exactly these objects is returned, but not kept.
     pub fn get_or_make<E>(
         &self,
         addresses: &Addresses,

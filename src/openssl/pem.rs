@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Certificates, keys and revocation lists from PEM (RFC 7468), and where in it something is wrong.
+//! Parses certificates, keys and revocation lists in PEM (RFC 7468), with the line of an error.
 //!
-//! Text between blocks is passed over, as OpenSSL does; a block never is. OpenSSL itself takes the
-//! beginning of a block that it does not recognize for text, and what is in it is lost without a
-//! word.
+//! Text between blocks is skipped, as by OpenSSL, but a block never is. OpenSSL itself treats the
+//! malformed beginning of a block as text, and silently skips the block.
 
 use std::ffi::{c_char, c_long, c_uchar};
 use std::ptr::{self, NonNull};
@@ -18,33 +17,33 @@ use openssl::x509::{X509, X509Crl};
 use crate::openssl::error::SslError;
 use crate::openssl::sys;
 
-/// Why a text was refused.
+/// Why a text was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidPem {
-    /// There is none of what was asked for.
+    /// The text has no block of the wanted kind.
     #[error("no {0} in PEM format found")]
     Nothing(&'static str),
-    /// The text is not a sequence of blocks and of what is between them.
+    /// The text is not a sequence of blocks with text between them.
     #[error("line {line}: {problem}")]
     Structure { line: usize, problem: Structure },
-    /// A block can't be read.
+    /// A block could not be parsed.
     #[error("{what} {number} (line {line}): {problem}")]
     Block { what: &'static str, number: usize, line: usize, problem: InvalidBlock },
-    /// An encrypted key without a password.
+    /// The key is encrypted, and no password was given.
     #[error("key (line {line}): it is encrypted, and there is no password for it")]
     PasswordMissing { line: usize },
-    /// An encrypted key, with OpenSSL's reason: the password may be wrong, or the cipher one that
-    /// this OpenSSL does not have.
+    /// The key is encrypted, and OpenSSL could not decrypt it: the password may be wrong, or this
+    /// OpenSSL may lack the cipher.
     #[error(
         "key (line {line}): it is encrypted, and could not be read with this password: {error}"
     )]
     Encrypted { line: usize, error: SslError },
-    /// No memory.
+    /// Out of memory.
     #[error(transparent)]
     Ssl(#[from] SslError),
 }
 
-/// What is wrong with a line, or missing after it.
+/// What is wrong with the structure.
 #[derive(Debug, thiserror::Error)]
 pub enum Structure {
     #[error("\"-----END {0}-----\" is missing for what begins here")]
@@ -57,25 +56,25 @@ pub enum Structure {
     UnknownLabel(String),
 }
 
-/// What is wrong with a block.
+/// What is wrong with the content of a block.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidBlock {
     #[error(transparent)]
     Ssl(#[from] SslError),
     #[error("it is encrypted")]
     Encrypted,
-    /// OpenSSL passes over what follows.
+    /// Bytes follow the object, which OpenSSL would ignore.
     #[error("other bytes follow it")]
     Trailing,
 }
 
 const CERTIFICATES: &[&str] = &["CERTIFICATE", "X509 CERTIFICATE", TRUSTED_CERTIFICATE];
-/// A certificate, and what OpenSSL is to trust it for.
+/// A certificate with OpenSSL's trust settings.
 const TRUSTED_CERTIFICATE: &str = "TRUSTED CERTIFICATE";
 const REVOCATION_LISTS: &[&str] = &["X509 CRL"];
-/// The labels of keys end with this.
+/// The end of the label of every kind of private key.
 const PRIVATE_KEY: &str = "PRIVATE KEY";
-/// What else is found beside certificates and keys, and holds none of what is looked for here.
+/// Other known labels, which are skipped.
 const OTHERS: &[&str] = &[
     "CERTIFICATE REQUEST",
     "DH PARAMETERS",
@@ -88,15 +87,15 @@ const OTHERS: &[&str] = &[
     "X9.42 DH PARAMETERS",
 ];
 
-/// A block, and where it is.
+/// A block, with its place in the text.
 struct Block<'a> {
     label: &'a str,
     text: &'a [u8],
-    /// Of its first line, counted from 1.
+    /// The number of its first line, counted from 1.
     line: usize,
 }
 
-/// All blocks of `text`.
+/// Returns all blocks of `text`.
 fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, InvalidPem> {
     let mut blocks = Vec::new();
     let mut begun: Option<(usize, usize, &str)> = None;
@@ -117,7 +116,7 @@ fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, InvalidPem> {
             }
             continue;
         }
-        // A byte order mark, of a text that others may have been put before.
+        // Skip a byte order mark, also within the text: files may have been concatenated.
         if let Some(rest) = line.strip_prefix(b"\xef\xbb\xbf") {
             start += line.len() - rest.len();
             line = rest;
@@ -158,7 +157,7 @@ fn is_private_key(label: &str) -> bool {
     label.ends_with(PRIVATE_KEY)
 }
 
-/// What `read` makes of each block with one of the labels.
+/// Returns what `read` makes of each block with one of the labels.
 fn all<T>(
     text: &[u8],
     what: &'static str,
@@ -177,7 +176,7 @@ fn all<T>(
     if all.is_empty() { Err(InvalidPem::Nothing(what)) } else { Ok(all) }
 }
 
-/// The certificates in `text`, in their order.
+/// Returns the certificates in `text`, in order.
 pub fn certificates(text: &[u8]) -> Result<Vec<X509>, InvalidPem> {
     all(text, "certificate", CERTIFICATES, |block| {
         let der = decoded(block.text)?;
@@ -189,7 +188,7 @@ pub fn certificates(text: &[u8]) -> Result<Vec<X509>, InvalidPem> {
     })
 }
 
-/// As [`certificates`], as OpenSSL has chains.
+/// Returns the certificates in `text` as an OpenSSL stack.
 pub fn chain(text: &[u8]) -> Result<Stack<X509>, InvalidPem> {
     let error = |errors| SslError::new("OPENSSL_sk_push", errors);
     let mut chain = Stack::new().map_err(error)?;
@@ -199,22 +198,23 @@ pub fn chain(text: &[u8]) -> Result<Stack<X509>, InvalidPem> {
     Ok(chain)
 }
 
-/// The revocation lists in `text`.
+/// Returns the revocation lists in `text`.
 pub fn revocation_lists(text: &[u8]) -> Result<Vec<X509Crl>, InvalidPem> {
     all(text, "revocation list", REVOCATION_LISTS, |block| {
         whole(&decoded(block.text)?, "d2i_X509_CRL", openssl_sys::d2i_X509_CRL)
     })
 }
 
-/// The bytes that a block encodes.
+/// Returns the DER content of a block.
 fn decoded(text: &[u8]) -> Result<Vec<u8>, InvalidBlock> {
     let length = i32::try_from(text.len()).unwrap_or(i32::MAX);
     let mut name: *mut c_char = ptr::null_mut();
     let mut header: *mut c_char = ptr::null_mut();
     let mut data: *mut c_uchar = ptr::null_mut();
     let mut data_length: c_long = 0;
-    // SAFETY: the BIO reads `length` bytes of the text at most, and is freed before the text is.
-    // What OpenSSL gives is a string, a string and so many bytes, which are the caller's.
+    // SAFETY: the BIO reads at most `length` bytes of the text, and is freed before the text. On
+    // success, OpenSSL returns two C strings and `data_length` bytes of data, all owned by the
+    // caller.
     unsafe {
         let bio = NonNull::new(openssl_sys::BIO_new_mem_buf(text.as_ptr().cast(), length))
             .ok_or_else(|| SslError::take("BIO_new_mem_buf"))?;
@@ -238,10 +238,10 @@ fn decoded(text: &[u8]) -> Result<Vec<u8>, InvalidBlock> {
     }
 }
 
-/// `d2i_X509(3)` and its like.
+/// `d2i_X509(3)` and similar functions.
 type Decode<T> = unsafe extern "C" fn(*mut *mut T, *mut *const c_uchar, c_long) -> *mut T;
 
-/// What `decode` makes of `der`, as a whole.
+/// Decodes `der`, all of which must be consumed.
 fn whole<T: ForeignType>(
     der: &[u8],
     function: &'static str,
@@ -249,8 +249,8 @@ fn whole<T: ForeignType>(
 ) -> Result<T, InvalidBlock> {
     let length = c_long::try_from(der.len()).unwrap_or(c_long::MAX);
     let mut end = der.as_ptr();
-    // SAFETY: the function reads `length` bytes at most, and moves `end` behind what it has read.
-    // What it makes is the caller's.
+    // SAFETY: the function reads at most `length` bytes, and sets `end` to the end of what it read.
+    // The caller owns the object that it returns.
     let (made, read) = unsafe {
         let made = decode(ptr::null_mut(), &raw mut end, length);
         if made.is_null() {
@@ -261,14 +261,14 @@ fn whole<T: ForeignType>(
     if usize::try_from(read) == Ok(der.len()) { Ok(made) } else { Err(InvalidBlock::Trailing) }
 }
 
-/// The first private key in `text`.
+/// Returns the first private key in `text`.
 pub fn key(text: &[u8], password: Option<&[u8]>) -> Result<PKey<Private>, InvalidPem> {
     let blocks = blocks(text)?;
     let Some(&Block { text, line, .. }) = blocks.iter().find(|block| is_private_key(block.label))
     else {
         return Err(InvalidPem::Nothing("key"));
     };
-    // Without a callback of ours, OpenSSL would ask whoever sits at the terminal.
+    // Without a callback, OpenSSL would prompt for the password on the terminal.
     let mut was_asked = false;
     let key = PKey::private_key_from_pem_callback(text, |buffer| {
         was_asked = true;
@@ -321,7 +321,7 @@ mod tests {
             .collect();
         assert_eq!(names, ["one", "two"]);
         assert_eq!(chain(&text).unwrap().len(), 2);
-        // Without a line feed at the end.
+        // The text may lack its final line feed.
         assert_eq!(certificates(text.trim_ascii_end()).unwrap().len(), 2);
     }
 
@@ -358,7 +358,7 @@ mod tests {
         let private = PKey::generate_ed25519().unwrap();
         let plain = private.private_key_to_pem_pkcs8().unwrap();
         assert!(key(&plain, None).unwrap().public_eq(&private));
-        // One too many does no harm.
+        // A password that is not needed is ignored.
         assert!(key(&plain, Some(b"secret")).is_ok());
 
         let cipher = Cipher::aes_128_cbc();
@@ -377,7 +377,8 @@ mod tests {
             let expected = format!("key (line 1): it is encrypted, and {problem}");
             assert!(error.starts_with(&expected), "{error}");
         }
-        // What a wrong password makes of a key looks as if it might be one in one of 256 cases.
+        // For one in 256 wrong passwords, the padding is valid by chance, and the error is another
+        // one.
         let is_named = (0..4).any(|_| {
             let encrypted = private.private_key_to_pem_pkcs8_passphrase(cipher, b"secret").unwrap();
             key(&encrypted, Some(b"wrong")).unwrap_err().to_string().contains("bad decrypt")
@@ -453,7 +454,7 @@ mod tests {
         let error = certificates(&encoded("CERTIFICATE", b"x")).unwrap_err().to_string();
         assert_eq!(error, "certificate 1 (line 1): other bytes follow it");
         assert!(certificates(&encoded(TRUSTED_CERTIFICATE, b"x")).is_err());
-        // What it is trusted for.
+        // Trust settings.
         let trust = b"\x30\x0c\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01";
         assert!(certificates(&encoded(TRUSTED_CERTIFICATE, trust)).is_ok());
         let mut encrypted = encoded("CERTIFICATE", b"");

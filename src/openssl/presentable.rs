@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Whether OpenSSL would present a certificate.
+//! Checks whether OpenSSL would present a certificate.
 //!
-//! It refuses keys and signatures that are too weak for its security level, and keys that are of no
-//! use in TLS, not before a certificate is given to a connection. So it is given to one that is
-//! never made.
+//! OpenSSL rejects keys and signatures that are too weak for its security level, and keys that TLS
+//! can't use, only when a certificate is set on a connection. So the certificate is set on an SSL
+//! object that is never connected.
 
 use std::cell::OnceCell;
 
@@ -17,7 +17,7 @@ use crate::openssl::client_certificate::intermediates;
 use crate::openssl::error::SslError;
 use crate::openssl::ssl;
 
-/// Who is to present it.
+/// The side of the connection that presents the certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     Client,
@@ -29,7 +29,7 @@ thread_local! {
     static SERVER: OnceCell<SslContext> = const { OnceCell::new() };
 }
 
-/// A connection that was never made, with what OpenSSL has configured for all.
+/// Makes an SSL object with OpenSSL's system-wide configuration, which is never connected.
 fn connection(side: Side) -> Result<Ssl, SslError> {
     let (contexts, method) = match side {
         Side::Client => (&CLIENT, SslMethod::tls_client as fn() -> SslMethod),
@@ -46,8 +46,8 @@ fn connection(side: Side) -> Result<Ssl, SslError> {
     })
 }
 
-/// Whether `side` could present `chain`, the leaf first, with `key`. Returns the type of the key: a
-/// server has one certificate of each.
+/// Checks whether `side` can present `chain`, the leaf first, with `key`. Returns the type of the
+/// key: a server has one certificate per type.
 pub fn check(
     side: Side,
     chain: &StackRef<X509>,

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What was used a short time ago, found without the atomic operations that a reference to an
-//! object of OpenSSL takes. It is no more than a shortcut: whatever is not here is found with its
+//! Recently used values, found by the address of an OpenSSL object, without the atomic operations
+//! of a reference to it. This is only a shortcut: values that are not here are found with their
 //! object.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Whether something is known already.
+/// Whether an object was used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     First,
     Again,
 }
 
-/// How many places there are, each for two: of three objects that want one, two can't take turns
-/// without end.
+/// The number of places. Each holds two values, so that two objects with the same place do not
+/// evict each other in turn.
 const PLACES: usize = 1 << PLACE_BITS;
 const PLACE_BITS: u32 = 9;
 
-/// The last two that were kept in a place, the newer first.
+/// The last two values put into a place, the newer first.
 type Place<T> = [Option<Rc<T>>; 2];
 
-/// A place for each of [`PLACES`] objects, by their addresses.
+/// [`PLACES`] places, chosen by the addresses of objects.
 pub struct Recent<T>(RefCell<Vec<Place<T>>>);
 
 impl<T> Recent<T> {
@@ -30,15 +30,15 @@ impl<T> Recent<T> {
         Self(RefCell::new(Vec::new()))
     }
 
-    /// The last value that was kept for an object at `address`, if it `is_right`.
+    /// Returns the newest value in the place for `address` that `is_right` accepts.
     pub fn get(&self, address: usize, is_right: impl Fn(&T) -> bool) -> Option<Rc<T>> {
         let places = self.0.borrow();
         let mut kept = places.get(place(address))?.iter().flatten();
         kept.find(|value| is_right(value)).map(Rc::clone)
     }
 
-    /// Keeps a value for the object at `address`. It holds a reference to the object, so that
-    /// nothing else can come to be there.
+    /// Keeps a value for the object at `address`. The value must hold a reference to the object, so
+    /// that its memory is not reused.
     pub fn put(&self, address: usize, value: Rc<T>) {
         let mut places = self.0.borrow_mut();
         if places.is_empty() {
@@ -48,14 +48,15 @@ impl<T> Recent<T> {
         *older = newer.replace(value);
     }
 
-    /// Drops all of them.
+    /// Drops all values.
     pub fn clear(&self) {
         self.0.take();
     }
 }
 
-/// Addresses differ in the middle. Multiplied by the golden ratio, their first bits are those that
-/// differ most (D. Knuth, The Art of Computer Programming, section 6.4).
+/// Hashes an address to a place. Addresses differ in their middle bits; multiplication by the
+/// golden ratio moves these differences to the top bits (D. Knuth, The Art of Computer Programming,
+/// section 6.4).
 fn place(address: usize) -> usize {
     const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
     ((address as u64).wrapping_mul(GOLDEN_RATIO) >> (u64::BITS - PLACE_BITS)) as usize

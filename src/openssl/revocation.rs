@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a verification says of revocation, and what it can't say.
+//! Decides which error a verification reports, with precedence for revocation.
 //!
-//! OpenSSL keeps one error for a chain, the last one, and calls a callback for each. Where the
-//! callback lets it go on, an error that follows takes the place of a certificate that was revoked.
+//! OpenSSL keeps only the last error of a chain, and calls the verify callback for each. If the
+//! callback lets the verification go on, a later error would replace that of a revoked certificate.
 
 use std::ffi::{c_int, c_void};
 use std::panic::catch_unwind;
@@ -17,15 +17,15 @@ use openssl_sys::X509_STORE_CTX;
 
 use crate::openssl::{folder, sys};
 
-/// Whether an error says that a certificate is revoked, or that this could not be found out.
+/// Returns whether an error means that a certificate is revoked, or that this is unknown.
 pub fn is_of_revocation(error: c_int) -> bool {
-    /// `X509_V_ERR_OCSP_*`, which the `openssl` crate does not have.
+    /// `X509_V_ERR_OCSP_*`, which the `openssl` crate lacks.
     const OCSP: std::ops::RangeInclusive<c_int> = 73..=75;
 
     error == openssl_sys::X509_V_ERR_CERT_REVOKED || is_of_lists(error) || OCSP.contains(&error)
 }
 
-/// Whether an error is of revocation lists, and not what they say of a certificate.
+/// Returns whether an error concerns a revocation list itself, not a certificate on it.
 fn is_of_lists(error: c_int) -> bool {
     matches!(
         error,
@@ -44,8 +44,8 @@ fn is_of_lists(error: c_int) -> bool {
     )
 }
 
-/// Of two errors, the one that came first and the one that came last, the one that counts: no other
-/// takes the place of one that is of revocation.
+/// Returns which of two successive errors counts: an error about revocation is only replaced by
+/// `X509_V_ERR_CERT_REVOKED`.
 fn weightier(first: c_int, last: c_int) -> c_int {
     let is_kept = is_of_revocation(first)
         && (first == openssl_sys::X509_V_ERR_CERT_REVOKED
@@ -53,28 +53,28 @@ fn weightier(first: c_int, last: c_int) -> c_int {
     if is_kept { first } else { last }
 }
 
-/// What a callback has been called for.
+/// The reason for which OpenSSL calls a verify callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// A certificate is good, as far as it has come.
+    /// The current certificate has passed the checks so far.
     Good,
-    /// Something is wrong.
+    /// The verification has found an error.
     Bad,
-    /// OpenSSL misses what can't be there. It is no error: the result is what it was before.
+    /// A list is missing that can't be there. This is no error; the previous result is restored.
     Nothing,
-    /// Something is wrong, and there is no memory to keep that in mind: the verification must end.
+    /// The verification has found an error, but there is no memory to remember it: it must end.
     Lost,
 }
 
-/// What is found by the verification that calls its callback with `preverified`; sees to it that
-/// its result says what counts, if it goes on. To be called first in a callback, each time.
+/// Classifies the call of a verify callback, and sets the result of the verification to the error
+/// that counts. Must be called first in each call of a callback.
 pub fn found(context: &X509StoreContextRef, preverified: bool) -> Found {
     let result = context.error().as_raw();
     if preverified {
         if !folder::hides_list(context) || is_at_partial_end(context) {
             return Found::Good;
         }
-        // OpenSSL has not found anything wrong: it does not know what it could not read.
+        // OpenSSL itself takes an unreadable list for a missing one, and so has found no error.
         set_error(context, openssl_sys::X509_V_ERR_UNABLE_TO_GET_CRL);
         let is_kept = remember(context, openssl_sys::X509_V_ERR_UNABLE_TO_GET_CRL);
         return if is_kept { Found::Bad } else { Found::Lost };
@@ -91,25 +91,25 @@ pub fn found(context: &X509StoreContextRef, preverified: bool) -> Found {
     if remember(context, error) { Found::Bad } else { Found::Lost }
 }
 
-/// The callback of a verification that ends with the first error.
+/// The verify callback of verifications that end with the first error.
 pub extern "C" fn judge_each(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int {
     let goes_on = catch_unwind(|| {
-        // SAFETY: OpenSSL calls with a verification that is under way.
+        // SAFETY: OpenSSL passes the valid context of a running verification.
         let context = unsafe { X509StoreContextRef::from_ptr(context) };
         matches!(found(context, preverified == 1), Found::Good | Found::Nothing)
     });
     goes_on.unwrap_or(false).into()
 }
 
-/// Whether what is looked at is an intermediate that the chain ends with because it is trusted
-/// (`X509_V_FLAG_PARTIAL_CHAIN`). Lists that speak of it are of an authority above it, which the
-/// chain does not have; OpenSSL looks for them all the same. Whether one says that it is revoked,
-/// counts.
+/// Returns whether the current certificate is a trusted intermediate that ends the chain
+/// (`X509_V_FLAG_PARTIAL_CHAIN`). Its revocation list would be issued by an authority above it,
+/// which is not in the chain; OpenSSL looks for that list all the same. If a list does revoke it,
+/// that counts.
 fn is_at_partial_end(context: &X509StoreContextRef) -> bool {
     let Some(chain) = context.chain() else {
         return false;
     };
-    // SAFETY: the context is valid, and its parameters belong to it.
+    // SAFETY: the context is valid, and owns its parameters.
     let flags = unsafe {
         sys::X509_VERIFY_PARAM_get_flags(sys::X509_STORE_CTX_get0_param(context.as_ptr()))
     };
@@ -126,13 +126,14 @@ fn set_error(context: &X509StoreContextRef, error: c_int) {
     unsafe { openssl_sys::X509_STORE_CTX_set_error(context.as_ptr(), error) }
 }
 
-/// Where a verification keeps the error that counts, as a number in place of a pointer.
+/// Returns the index at which a verification keeps the error that counts: the number itself, stored
+/// in the pointer.
 fn index() -> Option<c_int> {
     /// `CRYPTO_EX_INDEX_X509_STORE_CTX`
     const OF_VERIFICATIONS: c_int = 5;
     static INDEX: OnceLock<Option<c_int>> = OnceLock::new();
 
-    // SAFETY: no callbacks are registered.
+    // SAFETY: without callbacks, OpenSSL never follows the pointers at the index.
     *INDEX.get_or_init(|| unsafe {
         let index = openssl_sys::CRYPTO_get_ex_new_index(
             OF_VERIFICATIONS,
@@ -148,7 +149,7 @@ fn index() -> Option<c_int> {
 
 fn remembered(context: &X509StoreContextRef) -> Option<c_int> {
     let index = index()?;
-    // SAFETY: the context and the index are valid; what is there is a number.
+    // SAFETY: the context and the index are valid; the pointer is only used as a number.
     let error = unsafe { openssl_sys::X509_STORE_CTX_get_ex_data(context.as_ptr(), index) };
     c_int::try_from(error as usize).ok()
 }
@@ -157,7 +158,7 @@ fn remember(context: &X509StoreContextRef, error: c_int) -> bool {
     let (Some(index), Ok(error)) = (index(), usize::try_from(error)) else {
         return false;
     };
-    // SAFETY: the context and the index are valid; what is kept is a number, never followed.
+    // SAFETY: the context and the index are valid; the pointer is a number that is never followed.
     unsafe { sys::X509_STORE_CTX_set_ex_data(context.as_ptr(), index, error as *mut c_void) == 1 }
 }
 

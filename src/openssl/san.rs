@@ -4,17 +4,17 @@
 
 use openssl::x509::X509Ref;
 
-/// Names of which a certificate must carry one.
+/// Names of which a certificate must have at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequiredNames {
-    /// `dNSName`, with the wildcard rule of RFC 6125, section 6.4.3.
+    /// `dNSName`, with wildcards as in RFC 6125, section 6.4.3.
     Dns(Vec<Box<[u8]>>),
-    /// `uniformResourceIdentifier`, byte by byte.
+    /// `uniformResourceIdentifier`, compared byte by byte.
     Uri(Vec<Box<[u8]>>),
 }
 
 impl RequiredNames {
-    /// DNS names. A dot at the end is no part of one (RFC 6125, section 6.4.1).
+    /// Makes the requirement for DNS names. A trailing dot is removed (RFC 6125, section 6.4.1).
     pub fn dns(mut names: Vec<Box<[u8]>>) -> Self {
         for name in &mut names {
             if let Some(without) = name.strip_suffix(b".").filter(|name| !name.is_empty()) {
@@ -24,7 +24,7 @@ impl RequiredNames {
         Self::Dns(names)
     }
 
-    /// Whether `certificate` carries one of the names.
+    /// Returns whether `certificate` has one of the names.
     pub fn carried_by(&self, certificate: &X509Ref) -> bool {
         let Some(presented) = certificate.subject_alt_names() else {
             return false;
@@ -39,13 +39,13 @@ impl RequiredNames {
         })
     }
 
-    /// The names, in the order in which they were given.
+    /// Returns the names, in the order in which they were given.
     pub fn names(&self) -> &[Box<[u8]>] {
         let (Self::Dns(names) | Self::Uri(names)) = self;
         names
     }
 
-    /// What the names are, for people.
+    /// Returns the kind of the names, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Dns(_) => "DNS names",
@@ -53,7 +53,7 @@ impl RequiredNames {
         }
     }
 
-    /// The names, for people.
+    /// Returns the list of names, for messages.
     pub fn list(&self) -> String {
         let names: Vec<_> =
             self.names().iter().map(|name| name.escape_ascii().to_string()).collect();
@@ -61,11 +61,11 @@ impl RequiredNames {
     }
 }
 
-/// Whether the name `presented` in a certificate stands for the host `wanted`.
+/// Returns whether the certificate's name `presented` matches the host `wanted`.
 ///
-/// A `*` may only be the whole leftmost label, stands for exactly one label, and needs two more
-/// labels behind it. What it stands for and what is behind it are labels of host names (RFC 1123,
-/// section 2.1). OpenSSL's `X509_check_host` has it so.
+/// A `*` must be the whole leftmost label, matches exactly one label, and must be followed by at
+/// least two more. All these labels must be valid in host names (RFC 1123, section 2.1). OpenSSL's
+/// `X509_check_host` has the same rules.
 fn dns_name_matches(presented: &[u8], wanted: &[u8]) -> bool {
     if presented.is_empty() || wanted.is_empty() {
         return false;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a server does with sessions, of its clients, where the `openssl` crate has no function for
-//! it.
+//! Sessions of clients, on the server's side, where the `openssl` crate has no function.
 
 use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::mem::transmute;
@@ -19,13 +18,13 @@ pub use crate::openssl::sys::{
     decrypt_ticket_callback as DecryptTicketCallback, get_session_callback as GetSessionCallback,
 };
 
-/// The number of bytes of the longest session id context (`SSL_MAX_SID_CTX_LENGTH`).
+/// The maximum length of a session ID context (`SSL_MAX_SID_CTX_LENGTH`).
 pub const ID_CONTEXT: usize = 32;
 
-/// What a session is for: it is resumed only on a connection with the same.
+/// Returns the session ID context. A session is only resumed on a connection with the same one.
 pub fn id_context(session: &SslSessionRef) -> &[u8] {
     let mut length = 0;
-    // SAFETY: the session is valid, and holds as many bytes as it says.
+    // SAFETY: the session is valid, and has `length` bytes at `data`.
     unsafe {
         let data = sys::SSL_SESSION_get0_id_context(session.as_ptr(), &raw mut length);
         if data.is_null() {
@@ -35,9 +34,9 @@ pub fn id_context(session: &SslSessionRef) -> &[u8] {
     }
 }
 
-/// `SSL_SESSION_set1_id_context(3)`, for a session that nobody else has seen yet.
+/// `SSL_SESSION_set1_id_context(3)`, for a session that is not shared yet.
 pub fn set_id_context(session: &SslSessionRef, context: &[u8; ID_CONTEXT]) -> Result<(), SslError> {
-    // SAFETY: the session is valid, and takes a copy.
+    // SAFETY: the session is valid, and copies the bytes.
     SslError::check("SSL_SESSION_set1_id_context", unsafe {
         sys::SSL_SESSION_set1_id_context(
             session.as_ptr(),
@@ -52,17 +51,17 @@ pub fn set_id_context_of_connection(
     ssl: &SslRef,
     context: &[u8; ID_CONTEXT],
 ) -> Result<(), SslError> {
-    // SAFETY: the SSL is valid, and takes a copy.
+    // SAFETY: the SSL object is valid, and copies the bytes.
     SslError::check("SSL_set_session_id_context", unsafe {
         sys::SSL_set_session_id_context(ssl.as_ptr(), context.as_ptr(), context.len() as c_uint)
     })
 }
 
-/// What the application keeps in the session, wherever that goes:
+/// Returns the application data of the session, which is stored with it in caches and tickets:
 /// `SSL_SESSION_get0_ticket_appdata(3)`.
 pub fn application_data(session: &SslSessionRef) -> &[u8] {
     let (mut data, mut length) = (ptr::null_mut::<c_void>(), 0);
-    // SAFETY: the session is valid, and holds as many bytes as it says.
+    // SAFETY: the session is valid, and has `length` bytes at `data`.
     unsafe {
         sys::SSL_SESSION_get0_ticket_appdata(session.as_ptr(), &raw mut data, &raw mut length);
         if data.is_null() {
@@ -72,38 +71,39 @@ pub fn application_data(session: &SslSessionRef) -> &[u8] {
     }
 }
 
-/// As [`application_data`], for a session that nobody else has seen yet.
+/// Sets the application data of a session that is not shared yet.
 pub fn set_application_data(session: &SslSessionRef, data: &[u8]) -> Result<(), SslError> {
-    // SAFETY: the session is valid, and takes a copy.
+    // SAFETY: the session is valid, and copies the bytes.
     SslError::check("SSL_SESSION_set1_ticket_appdata", unsafe {
         sys::SSL_SESSION_set1_ticket_appdata(session.as_ptr(), data.as_ptr().cast(), data.len())
     })
 }
 
-/// The name that the client had asked for in the first handshake.
+/// Returns the server name (SNI) that the client sent in the first handshake.
 pub fn server_name(session: &SslSessionRef) -> Option<&[u8]> {
-    // SAFETY: the session is valid; the name is a C string of its own.
+    // SAFETY: the session is valid, and owns the name, a C string.
     unsafe {
         let name = sys::SSL_SESSION_get0_hostname(session.as_ptr());
         (!name.is_null()).then(|| CStr::from_ptr(name).to_bytes())
     }
 }
 
-/// Whether the client had presented a certificate in the first handshake.
+/// Returns whether the client presented a certificate in the first handshake.
 pub fn has_peer_certificate(session: &SslSessionRef) -> bool {
     // SAFETY: the session is valid.
     unsafe { !sys::SSL_SESSION_get0_peer(session.as_ptr()).is_null() }
 }
 
-/// A `ClientHello` with a malformed extension.
+/// An extension of the `ClientHello` is malformed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// The name that the client asks for in the `ClientHello` that is being read, before OpenSSL has
-/// taken it in: while it looks for a session.
+/// Returns the server name in the `ClientHello` that OpenSSL is processing. Must be called while
+/// OpenSSL looks for a session, when it has not parsed the name yet.
 pub fn server_name_of_client_hello(ssl: &SslRef) -> Result<Option<&[u8]>, Malformed> {
     let (mut data, mut length) = (ptr::null(), 0);
-    // SAFETY: the SSL is valid, and holds what it says while it looks for a session.
+    // SAFETY: the SSL object is valid, and keeps the extensions of the `ClientHello` while it looks
+    // for a session.
     let extension = unsafe {
         let found = openssl_sys::SSL_client_hello_get0_ext(
             ssl.as_ptr(),
@@ -119,7 +119,8 @@ pub fn server_name_of_client_hello(ssl: &SslRef) -> Result<Option<&[u8]>, Malfor
     host_name(extension).map(Some)
 }
 
-/// The one name that OpenSSL takes of a `server_name` extension (RFC 6066, section 3).
+/// Returns the host name in a `server_name` extension (RFC 6066, section 3). Like OpenSSL, accepts
+/// exactly one name.
 pub fn host_name(extension: &[u8]) -> Result<&[u8], Malformed> {
     const HOST_NAME: u8 = openssl_sys::TLSEXT_NAMETYPE_host_name as u8;
 
@@ -131,23 +132,23 @@ pub fn host_name(extension: &[u8]) -> Result<&[u8], Malformed> {
     if rest.is_empty() && others.is_empty() { Ok(name) } else { Err(Malformed) }
 }
 
-/// Bytes with their length before them, and what is behind them.
+/// Splits off bytes that are preceded by their length; returns them and the rest.
 fn prefixed(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let (length, rest) = bytes.split_first_chunk().ok_or(Malformed)?;
     rest.split_at_checked(u16::from_be_bytes(*length).into()).ok_or(Malformed)
 }
 
-/// What is to become of a session that a client offers.
+/// What to do with a session that a client offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offered {
-    /// It may be resumed.
+    /// Allow its resumption.
     Resume,
-    /// The handshake is to be a full one.
+    /// Make a full handshake.
     Ignore,
 }
 
-/// What to answer OpenSSL, which has found `status` for a ticket. `judge` is asked about a session
-/// that is good in itself. Everything else is as it would be without us.
+/// Returns the answer to OpenSSL for a ticket with this `status`. Calls `judge` for a valid
+/// session. For other tickets, the answer is the same as without a callback.
 pub fn judge_ticket(status: c_int, judge: impl FnOnce() -> Offered) -> c_int {
     let is_renewed = match status {
         sys::SSL_TICKET_SUCCESS => false,
@@ -166,24 +167,24 @@ pub fn set_decrypt_ticket_callback(
     context: &SslContextRef,
     callback: DecryptTicketCallback,
 ) -> Result<(), SslError> {
-    // SAFETY: the context is valid, the callback lives as long as the program. Neither nginx nor
-    // the Lua module uses this one.
+    // SAFETY: the context is valid, and the callback is static. Neither nginx nor the Lua module
+    // sets this callback.
     SslError::check("SSL_CTX_set_session_ticket_cb", unsafe {
         sys::SSL_CTX_set_session_ticket_cb(context.as_ptr(), None, Some(callback), ptr::null_mut())
     })
 }
 
-/// The callback that finds sessions for a context, outside of OpenSSL's own cache.
+/// Returns the context's callback that looks sessions up outside OpenSSL's own cache.
 pub fn get_session_callback(context: &SslContextRef) -> Option<GetSessionCallback> {
     // SAFETY: the context is valid.
     unsafe { sys::SSL_CTX_sess_get_get_cb(context.as_ptr()) }
 }
 
-/// Leaves OpenSSL's own cache of the context, if it has one, to the callback that finds sessions:
-/// OpenSSL goes on keeping sessions there, and does not look for them. Says whether there is one.
+/// Makes OpenSSL keep storing sessions in the context's internal cache, but leave all lookups to
+/// the callback. Returns whether there is such a cache.
 pub fn take_over_internal_cache(context: &SslContextRef) -> bool {
     let control = |control, argument| {
-        // SAFETY: the context is valid; the controls read or set its mode.
+        // SAFETY: the context is valid; these controls only read or set its mode.
         unsafe { openssl_sys::SSL_CTX_ctrl(context.as_ptr(), control, argument, ptr::null_mut()) }
     };
     let mode = control(sys::SSL_CTRL_GET_SESS_CACHE_MODE, 0);
@@ -196,16 +197,16 @@ pub fn take_over_internal_cache(context: &SslContextRef) -> bool {
     is_kept
 }
 
-/// The session with this `id` in OpenSSL's own cache of `context`, for the version of TLS that
-/// `ssl` has agreed upon: what OpenSSL itself would find.
+/// Looks a session ID up in the internal cache of `context`, for the TLS version of `ssl`, as
+/// OpenSSL itself would.
 pub fn find_in_internal_cache(
     context: &SslContextRef,
     ssl: &SslRef,
     id: &[u8],
 ) -> Result<Option<SslSession>, SslError> {
-    // SAFETY: a new session is ours alone, and takes a copy of the id. The table compares it with
-    // its sessions by version and id. nginx has one thread for handshakes, so that nobody changes
-    // the table meanwhile, and what is found is valid until we have a reference of our own.
+    // SAFETY: the context is valid. The new session is not shared, and copies the ID. The hash
+    // table compares its sessions with it by version and ID. nginx makes handshakes in a single
+    // thread, so nothing changes the table before a reference to the result is taken.
     unsafe {
         let key = new_session()?;
         SslError::check("SSL_SESSION_set_protocol_version", {
@@ -224,7 +225,7 @@ pub fn find_in_internal_cache(
 }
 
 fn new_session() -> Result<SslSession, SslError> {
-    // SAFETY: the new session, if there is one, is ours.
+    // SAFETY: if a session is returned, the caller owns it.
     unsafe {
         let session = sys::SSL_SESSION_new();
         if session.is_null() {
@@ -234,27 +235,27 @@ fn new_session() -> Result<SslSession, SslError> {
     }
 }
 
-/// Makes `callback` find sessions for the context.
+/// Makes `callback` look sessions up for the context.
 ///
 /// # Safety
-/// `callback` must call the one that is there now.
+/// `callback` replaces the current one of the context, and must call it.
 pub unsafe fn set_get_session_callback(context: &SslContextRef, callback: GetSessionCallback) {
     // SAFETY: the context is valid.
     unsafe { sys::SSL_CTX_sess_set_get_cb(context.as_ptr(), Some(callback)) }
 }
 
-/// A session as a callback finds it, if that is one.
+/// Returns the session that a lookup callback has returned, if it is one.
 ///
-/// OpenResty's patch of OpenSSL has a pointer to nothing stand for a session that is still looked
-/// for.
+/// With OpenResty's patch of OpenSSL, a magic pointer means that the lookup is still pending.
 ///
 /// # Safety
-/// `session` must be what such a callback returned, and valid for `'a`.
+/// `session` must be the result of such a callback, and valid for `'a` if it is a session.
 pub unsafe fn found<'a>(session: *mut SSL_SESSION) -> Option<&'a SslSessionRef> {
     if session.is_null() || session == pending() {
         return None;
     }
-    // SAFETY: by contract.
+    // SAFETY: the caller ensures that `session` is valid if it is neither NULL nor the magic
+    // pointer.
     Some(unsafe { SslSessionRef::from_ptr(session) })
 }
 
@@ -262,7 +263,7 @@ fn pending() -> *mut SSL_SESSION {
     type Pending = unsafe extern "C" fn() -> *mut SSL_SESSION;
 
     static FUNCTION: OnceLock<Option<Pending>> = OnceLock::new();
-    // SAFETY: where the patch is, the function of this name has this type, and no arguments.
+    // SAFETY: with the patch, the function of this name has this type, and no arguments.
     unsafe {
         let function = FUNCTION.get_or_init(|| {
             let name = c"SSL_magic_pending_session_ptr".as_ptr();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Which signatures a peer takes, and what a key is, in words for people.
+//! Readable descriptions of the signatures that a peer accepts, and of keys.
 
 use std::borrow::Cow;
 use std::ffi::c_int;
@@ -14,8 +14,8 @@ use openssl::ssl::{SslRef, SslVersion};
 
 use crate::openssl::sys;
 
-/// The signature algorithms that the peer of `ssl` takes, as OpenSSL names them in a configuration
-/// (`SSL_CTX_set1_sigalgs(3)`); nothing before TLS 1.2, which has no such list.
+/// Returns the signature algorithms that the peer of `ssl` accepts, by OpenSSL's names
+/// (`SSL_CTX_set1_sigalgs(3)`). Empty before TLS 1.2, which introduced the list.
 pub fn taken_by_peer(ssl: &SslRef) -> String {
     if ![Some(SslVersion::TLS1_2), Some(SslVersion::TLS1_3)].contains(&ssl.version2()) {
         return String::new();
@@ -25,7 +25,7 @@ pub fn taken_by_peer(ssl: &SslRef) -> String {
 }
 
 fn count(ssl: &SslRef) -> c_int {
-    // SAFETY: the SSL is valid. Where no place for a value is given, none is written.
+    // SAFETY: the SSL object is valid. OpenSSL does not write to NULL pointers.
     unsafe {
         sys::SSL_get_sigalgs(
             ssl.as_ptr(),
@@ -39,11 +39,12 @@ fn count(ssl: &SslRef) -> c_int {
     }
 }
 
-/// The `SignatureScheme` (RFC 8446, section 4.2.3) with this index.
+/// Returns the `SignatureScheme` (RFC 8446, section 4.2.3) with this index.
 fn at(ssl: &SslRef, index: c_int) -> Option<u16> {
-    // The first byte of the pair of TLS 1.2 was the hash, the second the signature.
+    // In TLS 1.2 the first byte is the hash, the second the signature.
     let (mut signature, mut hash) = (0, 0);
-    // SAFETY: as above; the two places are valid.
+    // SAFETY: the SSL object is valid, as are the two places; OpenSSL does not write to NULL
+    // pointers.
     let count = unsafe {
         sys::SSL_get_sigalgs(
             ssl.as_ptr(),
@@ -85,7 +86,7 @@ fn name(scheme: u16) -> Cow<'static, str> {
     known.unwrap_or_else(|| format!("0x{scheme:04x}").into())
 }
 
-/// What a key is: "EC P-256", "RSA of 2048 bits".
+/// Describes a key: "EC P-256", "RSA of 2048 bits".
 pub fn describe_key(key: &PKeyRef<Private>) -> String {
     let described = match key.id() {
         Id::RSA => format!("RSA of {} bits", key.bits()),
@@ -102,7 +103,7 @@ pub fn describe_key(key: &PKeyRef<Private>) -> String {
         Id::ED448 => "Ed448".to_owned(),
         other => Nid::from_raw(other.as_raw()).short_name().unwrap_or("of an unknown type").into(),
     };
-    // nginx would take what is left behind for an error of a later call.
+    // nginx would report errors left in the queue as errors of a later call.
     drop(ErrorStack::get());
     described
 }

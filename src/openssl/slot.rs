@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What is kept with an object of OpenSSL (`CRYPTO_set_ex_data(3)`).
+//! Data attached to OpenSSL's objects (`CRYPTO_set_ex_data(3)`).
 //!
-//! Nothing has to be looked for in a table, and nothing be thrown out of one because it is full:
-//! what was found out about an object is known as long as there is the object.
+//! No lookup table is needed, and none that drops entries when it is full: what was computed for an
+//! object is kept as long as the object.
 
 use std::ffi::{c_int, c_long, c_void};
 use std::marker::PhantomData;
@@ -25,10 +25,10 @@ pub trait Host: ForeignTypeRef {
     /// `CRYPTO_EX_INDEX_*`
     const CLASS: c_int;
 
-    /// What is kept at `index`.
+    /// Returns the pointer at `index`.
     fn data(&self, index: c_int) -> *mut c_void;
 
-    /// Keeps `data` at `index`.
+    /// Sets the pointer at `index`.
     fn set_data(&self, index: c_int, data: *mut c_void) -> Result<(), SslError>;
 }
 
@@ -36,12 +36,12 @@ impl Host for X509Ref {
     const CLASS: c_int = 3;
 
     fn data(&self, index: c_int) -> *mut c_void {
-        // SAFETY: the certificate and the index are valid.
+        // SAFETY: the certificate is valid, and the index is of its class.
         unsafe { sys::X509_get_ex_data(self.as_ptr(), index) }
     }
 
     fn set_data(&self, index: c_int, data: *mut c_void) -> Result<(), SslError> {
-        // SAFETY: the certificate and the index are valid.
+        // SAFETY: the certificate is valid, and the index is of its class.
         let set = unsafe { sys::X509_set_ex_data(self.as_ptr(), index, data) };
         SslError::check("X509_set_ex_data", set)
     }
@@ -51,12 +51,12 @@ impl Host for X509StoreRef {
     const CLASS: c_int = 4;
 
     fn data(&self, index: c_int) -> *mut c_void {
-        // SAFETY: the store and the index are valid.
+        // SAFETY: the store is valid, and the index is of its class.
         unsafe { sys::X509_STORE_get_ex_data(self.as_ptr(), index) }
     }
 
     fn set_data(&self, index: c_int, data: *mut c_void) -> Result<(), SslError> {
-        // SAFETY: the store and the index are valid.
+        // SAFETY: the store is valid, and the index is of its class.
         let set = unsafe { sys::X509_STORE_set_ex_data(self.as_ptr(), index, data) };
         SslError::check("X509_STORE_set_ex_data", set)
     }
@@ -66,12 +66,12 @@ impl Host for SslRef {
     const CLASS: c_int = 0;
 
     fn data(&self, index: c_int) -> *mut c_void {
-        // SAFETY: the SSL and the index are valid.
+        // SAFETY: the SSL object is valid, and the index is of its class.
         unsafe { openssl_sys::SSL_get_ex_data(self.as_ptr(), index) }
     }
 
     fn set_data(&self, index: c_int, data: *mut c_void) -> Result<(), SslError> {
-        // SAFETY: the SSL and the index are valid.
+        // SAFETY: the SSL object is valid, and the index is of its class.
         let set = unsafe { openssl_sys::SSL_set_ex_data(self.as_ptr(), index, data) };
         SslError::check("SSL_set_ex_data", set)
     }
@@ -81,22 +81,22 @@ impl Host for SslContextRef {
     const CLASS: c_int = 1;
 
     fn data(&self, index: c_int) -> *mut c_void {
-        // SAFETY: the context and the index are valid.
+        // SAFETY: the context is valid, and the index is of its class.
         unsafe { openssl_sys::SSL_CTX_get_ex_data(self.as_ptr(), index) }
     }
 
     fn set_data(&self, index: c_int, data: *mut c_void) -> Result<(), SslError> {
-        // SAFETY: the context and the index are valid.
+        // SAFETY: the context is valid, and the index is of its class.
         let set = unsafe { openssl_sys::SSL_CTX_set_ex_data(self.as_ptr(), index, data) };
         SslError::check("SSL_CTX_set_ex_data", set)
     }
 }
 
-/// An index of a class of objects, made once for the life of the process, however often the
-/// configuration is read.
+/// The index of a class of objects, allocated once per process, however often the configuration is
+/// read.
 struct Index(OnceLock<Option<c_int>>);
 
-/// What OpenSSL calls when an object with data is freed.
+/// The function that OpenSSL calls when an object with data is freed.
 type Free =
     unsafe extern "C" fn(*mut c_void, *mut c_void, *mut CRYPTO_EX_DATA, c_int, c_long, *mut c_void);
 
@@ -106,9 +106,9 @@ impl Index {
     }
 
     /// # Safety
-    /// `free` must be right for all data that are kept at the index.
+    /// `free` must be able to free any data that is kept at the index.
     unsafe fn get<H: Host>(&self, free: Option<Free>) -> Option<c_int> {
-        // SAFETY: the caller vouches for the callback, which is one of this class.
+        // SAFETY: the caller ensures that `free` suits the data at the new index.
         *self.0.get_or_init(|| unsafe {
             let index = openssl_sys::CRYPTO_get_ex_new_index(
                 H::CLASS,
@@ -123,8 +123,8 @@ impl Index {
     }
 }
 
-/// A place for a pointer to a `T` with each `H`: of what a pool of nginx's owns, which outlives the
-/// use of the object. One for the life of the process: a `static`.
+/// A pointer to a `T` for each `H`. The `T` is owned by an nginx pool that outlives the use of the
+/// object. Must be a `static`: the index is never freed.
 pub struct PointerSlot<H, T>(Index, PhantomData<fn(&H) -> T>);
 
 impl<H: Host, T> PointerSlot<H, T> {
@@ -133,51 +133,50 @@ impl<H: Host, T> PointerSlot<H, T> {
     }
 
     fn index(&self) -> Option<c_int> {
-        // SAFETY: nothing is to be freed.
+        // SAFETY: without a callback, nothing is freed.
         unsafe { self.0.get::<H>(None) }
     }
 
-    /// What `host` points at.
+    /// Returns the value for `host`.
     pub fn get<'a>(&self, host: &'a H) -> Option<&'a T> {
-        // SAFETY: only `set` keeps something at the index, of this type, for which its caller has
-        // vouched.
+        // SAFETY: only `set` writes at the index, and its caller ensures that the value is a `T`
+        // that outlives the use of the host.
         unsafe { host.data(self.index()?).cast::<T>().as_ref() }
     }
 
-    /// Makes `host` point at `value`.
+    /// Sets the value for `host`.
     ///
     /// # Safety
-    /// `value` must live as long as `host` is used, and be used by one thread.
+    /// `value` must outlive every use of `host`, and be used in one thread only.
     pub unsafe fn set(&self, host: &H, value: &T) -> Result<(), SslError> {
         let index = self.index().ok_or_else(|| SslError::take("CRYPTO_get_ex_new_index"))?;
         host.set_data(index, ptr::from_ref(value).cast_mut().cast())
     }
 }
 
-/// A place for a `T` with each `H`, which owns it. One for the life of the process: a `static`.
+/// A `T` owned by each `H`. Must be a `static`: the index is never freed.
 pub struct Slot<H, T>(Index, PhantomData<fn(&H) -> T>);
 
 impl<H: Host, T> Slot<H, T> {
     /// # Safety
-    /// Hosts that something is attached to must be used, and freed, by one thread, unless `T` is
-    /// for several.
+    /// Hosts with a value must be used and freed in one thread, unless `T` is `Send` and `Sync`.
     pub const unsafe fn new() -> Self {
         Self(Index::new(), PhantomData)
     }
 
     fn index(&self) -> Option<c_int> {
-        // SAFETY: the callback takes what `get_or_make` leaves.
+        // SAFETY: `free` frees the `Box` that `get_or_make` keeps at the index.
         unsafe { self.0.get::<H>(Some(free::<T>)) }
     }
 
-    /// What is kept with `host`.
+    /// Returns the value of `host`.
     pub fn get<'a>(&'static self, host: &'a H) -> Option<&'a T> {
-        // SAFETY: only `get_or_make` keeps something at the index, which is of this type, and lives
-        // as long as the host, which the caller holds. It is never replaced.
+        // SAFETY: only `get_or_make` writes at the index: a `T` that is freed with the host, which
+        // is borrowed for `'a`, and that is never replaced.
         unsafe { host.data(self.index()?).cast::<T>().as_ref() }
     }
 
-    /// What is kept with `host`, made by `make` where there is nothing.
+    /// Returns the value of `host`, which `make` makes if there is none.
     pub fn get_or_make<'a, E: From<SslError>>(
         &'static self,
         host: &'a H,
@@ -188,18 +187,18 @@ impl<H: Host, T> Slot<H, T> {
         if data.is_null() {
             data = Box::into_raw(Box::new(make()?)).cast();
             if let Err(error) = host.set_data(index, data) {
-                // SAFETY: nobody else has it.
+                // SAFETY: the pointer is from `Box::into_raw` above, and was not stored.
                 drop(unsafe { Box::from_raw(data.cast::<T>()) });
                 return Err(error.into());
             }
         }
-        // SAFETY: only this function keeps something at the index, which is of this type, and lives
-        // as long as the host, which the caller holds. It is never replaced.
+        // SAFETY: only this function writes at the index: a `T` that is freed with the host, which
+        // is borrowed for `'a`, and that is never replaced.
         Ok(unsafe { &*data.cast::<T>() })
     }
 }
 
-/// OpenSSL calls when a host is freed.
+/// Frees the value of a host; OpenSSL calls it when the host is freed.
 unsafe extern "C" fn free<T>(
     _host: *mut c_void,
     data: *mut c_void,
@@ -209,7 +208,7 @@ unsafe extern "C" fn free<T>(
     _argument: *mut c_void,
 ) {
     if !data.is_null() {
-        // SAFETY: what is there, `get_or_make` has left, and nobody has it any more.
+        // SAFETY: `data` is the `Box` of `get_or_make`, and the host that lent it is being freed.
         let data = unsafe { Box::from_raw(data.cast::<T>()) };
         drop(catch_unwind(AssertUnwindSafe(|| drop(data))));
     }
@@ -233,9 +232,9 @@ mod tests {
 
     #[test]
     fn what_is_attached_goes_with_its_host() {
-        // SAFETY: the hosts are this test's, which is one thread.
+        // SAFETY: only this test, in one thread, uses the slot.
         static OF_CERTIFICATES: Slot<X509Ref, Rc<Cell<u32>>> = unsafe { Slot::new() };
-        // SAFETY: the stores are this test's, which is one thread.
+        // SAFETY: only this test, in one thread, uses the slot.
         static OF_STORES: Slot<X509StoreRef, Rc<Cell<u32>>> = unsafe { Slot::new() };
 
         let key = PKey::generate_ed25519().unwrap();
@@ -268,7 +267,7 @@ mod tests {
         let context = SslContext::builder(SslMethod::tls()).unwrap().build();
         let [one, two] = [(); 2].map(|()| Ssl::new(&context).unwrap());
         assert_eq!(SLOT.get(&*one), None);
-        // SAFETY: a constant lives for ever, and is for several threads.
+        // SAFETY: the values are static and `Sync`.
         unsafe {
             SLOT.set(&*one, &1).unwrap();
             SLOT.set(&*one, &2).unwrap();
@@ -280,7 +279,7 @@ mod tests {
 
     #[test]
     fn what_can_not_be_made_is_not_kept() {
-        // SAFETY: a number is for several threads.
+        // SAFETY: `u32` is `Send` and `Sync`.
         static SLOT: Slot<X509Ref, u32> = unsafe { Slot::new() };
 
         let certificate = self_signed(&PKey::generate_ed25519().unwrap(), "one", 1);

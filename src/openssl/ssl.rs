@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What is done with an `SSL` that nginx made, where the `openssl` crate has no function for it, or
-//! one that relies on data that only its own `SSL`s carry.
+//! Operations on SSL objects that nginx made, for which the `openssl` crate has no function, or one
+//! that relies on data that only its own SSL objects have.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr::{self, NonNull};
@@ -27,33 +27,34 @@ pub use crate::openssl::sys::{
     verify_callback as VerifyCallback,
 };
 
-/// Forgets the certificates and keys that the SSL would present.
+/// Removes the certificates and keys of the SSL object.
 pub fn clear_certificates(ssl: &SslRef) {
-    // SAFETY: the SSL is valid, and about to be told what to present.
+    // SAFETY: the SSL object is valid, and its certificates are not in use: its handshake has not
+    // reached them.
     unsafe { sys::SSL_certs_clear(ssl.as_ptr()) }
 }
 
-/// Makes `callback` choose what the SSL presents, in place of the one of its context.
+/// Makes `callback` choose the certificate of the SSL object, instead of its context's callback.
 pub fn set_certificate_callback(ssl: &SslRef, callback: Option<CertificateCallback>) {
-    // SAFETY: the SSL is valid, the callback lives as long as the program.
+    // SAFETY: the SSL object is valid, and the callback is static.
     unsafe { sys::SSL_set_cert_cb(ssl.as_ptr(), callback, ptr::null_mut()) }
 }
 
 /// `SSL_set_verify_depth(3)`
 pub fn set_verify_depth(ssl: &SslRef, depth: u32) {
-    // SAFETY: the SSL is valid. Our depths are far below the type's limit.
+    // SAFETY: the SSL object is valid.
     unsafe { sys::SSL_set_verify_depth(ssl.as_ptr(), c_int::try_from(depth).unwrap_or(c_int::MAX)) }
 }
 
 /// `SSL_CTX_get_verify_depth(3)`
 pub fn context_verify_depth(ssl: &SslRef) -> u32 {
-    // SAFETY: the context is valid.
+    // SAFETY: the context of a valid SSL object is valid.
     let depth = unsafe { sys::SSL_CTX_get_verify_depth(ssl.ssl_context().as_ptr()) };
-    // -1 is for no limit but OpenSSL's own.
+    // -1 means no limit except OpenSSL's own.
     u32::try_from(depth).unwrap_or(DEFAULT_DEPTH)
 }
 
-/// Makes `ssl` present a certificate with its key and its intermediates. OpenSSL refuses what is
+/// Makes `ssl` present a certificate with its key and intermediates. OpenSSL rejects those that are
 /// too weak for its security level.
 pub fn use_certificate(
     ssl: &SslRef,
@@ -61,7 +62,7 @@ pub fn use_certificate(
     key: &PKeyRef<Private>,
     intermediates: &StackRef<X509>,
 ) -> Result<(), SslError> {
-    // SAFETY: all of the objects are valid, and the SSL takes references of its own.
+    // SAFETY: all objects are valid, and the SSL object takes its own references.
     unsafe {
         SslError::check(
             "SSL_use_certificate",
@@ -75,59 +76,59 @@ pub fn use_certificate(
     }
 }
 
-/// How many bytes of memory a session takes that is made on this connection, about: most of it is
-/// what OpenSSL makes of the chain of the peer.
+/// Estimates how many bytes of memory a session of this connection takes. Most of them are for
+/// OpenSSL's representation of the peer's chain.
 pub fn size_of_session(ssl: &SslRef) -> usize {
-    // As scripts/bench measures it, and with a chain of 90 KB.
+    // As measured by scripts/bench, and with a chain of 90 KB.
     const WITHOUT_CHAIN: usize = 8 * 1024;
     const OF_TWO_BYTES: usize = 5;
 
     let chain = ssl.peer_cert_chain().into_iter().flatten().map(|certificate| {
-        // SAFETY: the certificate is valid; nothing is written.
+        // SAFETY: the certificate is valid; with NULL, only the length is returned.
         let length = unsafe { openssl_sys::i2d_X509(certificate.as_ptr(), ptr::null_mut()) };
         usize::try_from(length).unwrap_or_default()
     });
     WITHOUT_CHAIN + OF_TWO_BYTES * chain.sum::<usize>() / 2
 }
 
-/// How many intermediates there may be where nothing else is said: what OpenSSL has.
+/// The most intermediates allowed if nothing else is configured: OpenSSL's default.
 pub const DEFAULT_DEPTH: u32 = 100;
 
-/// Makes the SSL trust what is in `store`, of which it takes a reference; without one, what its
-/// context trusts.
+/// Makes the SSL object trust `store`, of which it takes a reference; with `None`, the store of its
+/// context.
 pub fn set_verify_store(ssl: &SslRef, store: Option<&X509StoreRef>) -> Result<(), SslError> {
     let store = store.map_or(ptr::null_mut(), ForeignTypeRef::as_ptr);
-    // SAFETY: the SSL and the store are valid.
+    // SAFETY: the SSL object is valid, and the store is NULL or valid.
     SslError::check("SSL_set1_verify_cert_store", unsafe {
         sys::SSL_set1_verify_cert_store(ssl.as_ptr(), store)
     })
 }
 
-/// Adds to how the SSL verifies its peer.
+/// Adds verification flags.
 pub fn add_verify_flags(ssl: &SslRef, flags: X509VerifyFlags) -> Result<(), SslError> {
-    // SAFETY: the SSL is valid; its parameters belong to it.
+    // SAFETY: the SSL object is valid, and owns its parameters.
     SslError::check("X509_VERIFY_PARAM_set_flags", unsafe {
         sys::X509_VERIFY_PARAM_set_flags(sys::SSL_get0_param(ssl.as_ptr()), flags.bits())
     })
 }
 
-/// Replaces the result of the verification of the peer.
+/// Replaces the result of the peer's verification.
 pub fn set_verify_result(ssl: &SslRef, result: X509VerifyResult) {
-    // SAFETY: the SSL is valid.
+    // SAFETY: the SSL object is valid.
     unsafe { sys::SSL_set_verify_result(ssl.as_ptr(), result.as_raw().into()) }
 }
 
-/// Makes the next handshake a full one.
+/// Removes the session to resume, so that the next handshake is a full one.
 pub fn forget_session(ssl: &SslRef) -> Result<(), SslError> {
-    // SAFETY: the SSL is valid; NULL is how a session is unset.
+    // SAFETY: the SSL object is valid; NULL removes its session.
     SslError::check("SSL_set_session", unsafe {
         sys::SSL_set_session(ssl.as_ptr(), ptr::null_mut())
     })
 }
 
-/// Makes the next handshake offer to resume `session`, of which the SSL takes a reference.
+/// Makes the next handshake offer `session`, of which the SSL object takes a reference.
 pub fn set_session(ssl: &SslRef, session: &SslSessionRef) -> Result<(), SslError> {
-    // SAFETY: both are valid.
+    // SAFETY: the SSL object and the session are valid.
     SslError::check("SSL_set_session", unsafe {
         sys::SSL_set_session(ssl.as_ptr(), session.as_ptr())
     })
@@ -139,51 +140,52 @@ pub fn is_resumable(session: &SslSessionRef) -> bool {
     unsafe { sys::SSL_SESSION_is_resumable(session.as_ptr()) == 1 }
 }
 
-/// The name that the SSL sends to its peer.
+/// Returns the server name (SNI) of the SSL object.
 pub fn server_name(ssl: &SslRef) -> Option<&[u8]> {
     ssl.servername_raw(NameType::HOST_NAME)
 }
 
-/// Whether the SSL holds something of its peer's that nobody has read yet.
+/// Returns whether the SSL object holds received data that has not been read.
 pub fn has_pending(ssl: &SslRef) -> bool {
-    // SAFETY: the SSL is valid.
+    // SAFETY: the SSL object is valid.
     unsafe { sys::SSL_has_pending(ssl.as_ptr()) == 1 }
 }
 
-/// The name of the cipher that was agreed upon.
+/// Returns the name of the negotiated cipher.
 pub fn cipher_name(ssl: &SslRef) -> &'static str {
     ssl.current_cipher().map_or("(none)", SslCipherRef::name)
 }
 
-/// Makes a failed verification of the peer end the handshake, with `callback` to decide.
+/// Verifies the peer with `callback`, which decides whether an error ends the handshake.
 ///
 /// # Safety
-/// `callback` must call the one of the context.
+/// `callback` replaces the verify callback of the context, and must call it.
 pub unsafe fn verify_peer(ssl: &SslRef, callback: VerifyCallback) {
-    // SAFETY: the SSL is valid.
+    // SAFETY: the SSL object is valid.
     unsafe {
         openssl_sys::SSL_set_verify(ssl.as_ptr(), openssl_sys::SSL_VERIFY_PEER, Some(callback));
     }
 }
 
-/// The callback that the context of `ssl` has for the verification of the peer.
+/// Returns the verify callback of the context of `ssl`.
 pub fn context_verify_callback(ssl: &SslRef) -> Option<VerifyCallback> {
-    // SAFETY: the context is valid.
+    // SAFETY: the context of a valid SSL object is valid.
     unsafe { sys::SSL_CTX_get_verify_callback(ssl.ssl_context().as_ptr()) }
 }
 
-/// A verification of a peer that is under way.
+/// A running verification of a peer.
 pub struct Verification<'a> {
     context: &'a X509StoreContextRef,
-    /// Whose peer is verified.
+    /// The SSL object whose peer is verified.
     pub ssl: &'a SslRef,
 }
 
 impl<'a> Verification<'a> {
     /// # Safety
-    /// `context` must be what a verify callback was given, and valid for `'a`.
+    /// `context` must be the argument of a verify callback, and valid for `'a`.
     pub unsafe fn from_ptr(context: *mut X509_STORE_CTX) -> Option<Self> {
-        // SAFETY: by contract. OpenSSL keeps the SSL at this index.
+        // SAFETY: the caller ensures that OpenSSL passed `context` to a verify callback. OpenSSL
+        // keeps the SSL object at this index, or NULL.
         unsafe {
             let index = openssl_sys::SSL_get_ex_data_X509_STORE_CTX_idx();
             let ssl = openssl_sys::X509_STORE_CTX_get_ex_data(context, index).cast::<SSL>();
@@ -195,22 +197,23 @@ impl<'a> Verification<'a> {
         }
     }
 
-    /// What it is called for: see [`revocation::found`]. To be called first, each time.
+    /// Classifies the call of the callback: see [`revocation::found`]. Must be called first in each
+    /// call.
     pub fn found(&self, preverified: bool) -> Found {
         revocation::found(self.context, preverified)
     }
 
-    /// The verification itself.
+    /// Returns OpenSSL's context of the verification.
     pub fn context(&self) -> &X509StoreContextRef {
         self.context
     }
 
-    /// The last error that was found.
+    /// Returns the last error found.
     pub fn error(&self) -> X509VerifyResult {
         self.context.error()
     }
 
-    /// Makes `error` the result.
+    /// Sets the result to `error`.
     pub fn fail(&self, error: X509VerifyResult) {
         // SAFETY: the context is valid.
         unsafe {
@@ -218,14 +221,14 @@ impl<'a> Verification<'a> {
         }
     }
 
-    /// Whether what is looked at is the peer's own certificate.
+    /// Returns whether the current certificate is the peer's own.
     pub fn is_at_leaf(&self) -> bool {
         self.context.error_depth() == 0
     }
 
-    /// The peer's own certificate.
+    /// Returns the peer's own certificate.
     pub fn leaf(&self) -> Option<&X509Ref> {
-        // SAFETY: the context is valid, and holds the certificate.
+        // SAFETY: the context is valid, and holds a reference to the certificate.
         unsafe {
             let leaf = sys::X509_STORE_CTX_get0_cert(self.context.as_ptr());
             (!leaf.is_null()).then(|| X509Ref::from_ptr(leaf))
@@ -233,13 +236,13 @@ impl<'a> Verification<'a> {
     }
 }
 
-/// The result for a certificate that is for another host. The `openssl` crate has no name for it.
+/// Returns the result for a certificate of another host, which the `openssl` crate does not define.
 pub fn hostname_mismatch() -> X509VerifyResult {
-    // SAFETY: one of OpenSSL's numbers for results.
+    // SAFETY: this is one of OpenSSL's result numbers.
     unsafe { X509VerifyResult::from_raw(openssl_sys::X509_V_ERR_HOSTNAME_MISMATCH) }
 }
 
-/// OpenSSL's words for the result of a verification, but for the one that is ours: see
+/// Returns OpenSSL's text for a verification result, or the module's own for missing names: see
 /// `set_upstream_ssl_sans_dnsnames`.
 pub fn reason(result: X509VerifyResult) -> &'static str {
     match result {
@@ -248,13 +251,14 @@ pub fn reason(result: X509VerifyResult) -> &'static str {
     }
 }
 
-/// Whether `certificate` is for the host `name`, by the rules that nginx has.
+/// Returns whether `certificate` is valid for the host `name`, by nginx's rules.
 pub fn is_for_host(certificate: &X509Ref, name: &[u8]) -> bool {
-    // OpenSSL would take the length 0 for that of a C string; nginx has no host match it.
+    // OpenSSL would treat length 0 as that of a C string; in nginx, no host matches an empty name.
     if name.is_empty() {
         return false;
     }
-    // SAFETY: both are valid; the function takes the length, and keeps nothing.
+    // SAFETY: the certificate and the name are valid; the function gets the name's length, and
+    // keeps no pointer.
     unsafe {
         let name_pointer = name.as_ptr().cast();
         let certificate = certificate.as_ptr();
@@ -262,50 +266,51 @@ pub fn is_for_host(certificate: &X509Ref, name: &[u8]) -> bool {
     }
 }
 
-/// Makes a handshake that has not begun fail before it sends a byte, because no version of the
-/// protocol is left to offer, and one that is done useless.
+/// Makes the SSL object unusable. A handshake that has not begun fails before it sends a byte,
+/// because no protocol version is left to offer.
 pub fn refuse_handshake(ssl: &SslRef) {
     let versions = openssl_sys::SSL_OP_NO_SSLv3
         | openssl_sys::SSL_OP_NO_TLSv1
         | openssl_sys::SSL_OP_NO_TLSv1_1
         | openssl_sys::SSL_OP_NO_TLSv1_2
         | openssl_sys::SSL_OP_NO_TLSv1_3;
-    // SAFETY: the SSL is valid.
+    // SAFETY: the SSL object is valid.
     unsafe { sys::SSL_set_options(ssl.as_ptr(), versions) };
     shut_down(ssl);
 }
 
-/// Whether [`refuse_handshake`] or [`shut_down`] was called for the SSL.
+/// Returns whether [`refuse_handshake`] or [`shut_down`] was called for the SSL object.
 pub fn is_refused(ssl: &SslRef) -> bool {
     let both = openssl_sys::SSL_SENT_SHUTDOWN | openssl_sys::SSL_RECEIVED_SHUTDOWN;
-    // SAFETY: the SSL is valid.
+    // SAFETY: the SSL object is valid.
     unsafe { openssl_sys::SSL_get_shutdown(ssl.as_ptr()) & both == both }
 }
 
-/// Makes every further use of an SSL whose handshake is done fail, as if it had been shut down.
+/// Makes every further use of an SSL object after its handshake fail, as after a shutdown.
 pub fn shut_down(ssl: &SslRef) {
     let both = openssl_sys::SSL_SENT_SHUTDOWN | openssl_sys::SSL_RECEIVED_SHUTDOWN;
-    // SAFETY: the SSL is valid.
+    // SAFETY: the SSL object is valid.
     unsafe { openssl_sys::SSL_set_shutdown(ssl.as_ptr(), both) }
 }
 
-/// Asks the client for a certificate, which `callback` judges.
+/// Asks the client for a certificate; `callback` is its verify callback.
 ///
 /// # Safety
-/// `callback` must let the handshake go on, whatever the client presents, or end it for good.
+/// `callback` must be sound as the verify callback of a client's certificate. It replaces that of
+/// the context, so it must decide on every error whether the handshake goes on.
 pub unsafe fn ask_for_certificate(ssl: &SslRef, callback: VerifyCallback) {
-    // SAFETY: the SSL is valid, the callback lives as long as the program.
+    // SAFETY: the SSL object is valid, and the callback is static.
     unsafe {
         openssl_sys::SSL_set_verify(ssl.as_ptr(), openssl_sys::SSL_VERIFY_PEER, Some(callback));
     }
 }
 
-/// Leaves the client nothing to resume: no session id and no ticket of TLS 1.2, no ticket of TLS
-/// 1.3. To be called before the server's first flight.
+/// Keeps the client from resuming the session: sends no session ID and no ticket, in TLS 1.2 and
+/// 1.3. Must be called before the server's first flight.
 pub fn disable_session_reuse(ssl: &SslRef) -> Result<(), SslError> {
     unsafe extern "C" fn not_resumable(ssl: *mut SSL, _is_forward_secure: c_int) -> c_int {
-        // SAFETY: OpenSSL calls with a valid SSL, whose new session it has not shown to anyone. Of
-        // its own accord it would not keep this session, but send the id all the same.
+        // SAFETY: OpenSSL passes a valid SSL object, whose new session is not shared yet. OpenSSL
+        // would not cache this session, but would still send its ID.
         unsafe {
             let session = openssl_sys::SSL_get_session(ssl);
             if !session.is_null() {
@@ -314,20 +319,20 @@ pub fn disable_session_reuse(ssl: &SslRef) -> Result<(), SslError> {
         }
         1
     }
-    // With OpenSSL 3.0 the callback alone prevents tickets of TLS 1.3 too; that their number does,
-    // is what the manual says.
-    // SAFETY: the SSL is valid, the callback lives as long as the program.
+    // In OpenSSL 3.0, the callback alone also prevents TLS 1.3 tickets. The documented way is to
+    // set the number of tickets.
+    // SAFETY: the SSL object is valid, and the callback is static.
     unsafe {
         sys::SSL_set_not_resumable_session_callback(ssl.as_ptr(), Some(not_resumable));
         SslError::check("SSL_set_num_tickets", openssl_sys::SSL_set_num_tickets(ssl.as_ptr(), 0))
     }
 }
 
-/// Gives an SSL whose handshake is done a context that has nothing but what it trusts, and `data`
-/// at `index`.
+/// Gives an SSL object, after its handshake, a new context with nothing but `store`, and with
+/// `data` at `index`.
 ///
 /// # Safety
-/// `data` must be what is kept at `index` of contexts, and live as long as the SSL.
+/// `data` must be of the type that is kept at `index` of contexts, and outlive the SSL object.
 pub unsafe fn replace_context(
     ssl: &SslRef,
     store: X509Store,
@@ -338,8 +343,8 @@ pub unsafe fn replace_context(
         .map_err(|errors| SslError::new("SSL_CTX_new", errors))?;
     builder.set_cert_store(store);
     let context = builder.build();
-    // SAFETY: the SSL and the context are valid; the SSL takes a reference. The data is right by
-    // contract.
+    // SAFETY: the SSL object and the context are valid, and the SSL object takes its own reference.
+    // The caller ensures that `data` is of the right type and outlives it.
     unsafe {
         SslError::check(
             "SSL_CTX_set_ex_data",
@@ -361,7 +366,7 @@ pub fn info_callback(context: &SslContextRef) -> Option<InfoCallback> {
 /// `SSL_CTX_set_info_callback(3)`
 ///
 /// # Safety
-/// `callback` must call the one that is there now.
+/// `callback` replaces the info callback of the context, and must call it.
 pub unsafe fn set_info_callback(context: &SslContextRef, callback: InfoCallback) {
     // SAFETY: the context is valid.
     unsafe { sys::SSL_CTX_set_info_callback(context.as_ptr(), Some(callback)) }
@@ -370,34 +375,34 @@ pub unsafe fn set_info_callback(context: &SslContextRef, callback: InfoCallback)
 /// `SSL_set_info_callback(3)`
 ///
 /// # Safety
-/// `callback` must call the one of the context.
+/// `callback` is called instead of the context's info callback, and must call it.
 pub unsafe fn set_connection_info_callback(ssl: &SslRef, callback: InfoCallback) {
-    // SAFETY: the SSL is valid.
+    // SAFETY: the SSL object is valid.
     unsafe { sys::SSL_set_info_callback(ssl.as_ptr(), Some(callback)) }
 }
 
-/// What happened, of what an info callback is told.
+/// An event that an info callback is called for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum HandshakeEvent {
-    /// The handshake begins; nothing was sent yet.
+    /// The handshake starts; nothing has been sent yet.
     Start,
-    /// The handshake has ended with success.
+    /// The handshake has succeeded.
     Done,
-    /// The server has said what it has to say: it is for the SSL, a client's, to present what it
-    /// has.
+    /// A client has read the server's last message, and is about to send its own certificate.
     ServerDone,
-    /// The SSL, a client's, has signed for the certificate that it presents.
+    /// A client has sent its signature for the certificate (`CertificateVerify`).
     CertificateSigned,
-    /// The SSL, a client's, has sent all that it had to send.
+    /// A client has sent its `Finished`.
     FinishedSent,
-    /// The server has given a session, in TLS 1.3 after it was content with the client.
+    /// A client has received a session ticket. In TLS 1.3 this follows the server's check of the
+    /// client's certificate.
     TicketReceived,
-    /// The peer gives up, and says so (RFC 8446, section 6.2).
+    /// The peer has sent a fatal alert (RFC 8446, section 6.2).
     FatalAlert,
 }
 
 impl HandshakeEvent {
-    /// `where` and `value` are the second and the third argument of an info callback.
+    /// Returns the event for the second and third argument of an info callback.
     pub fn of(ssl: &SslRef, r#where: c_int, value: c_int) -> Option<Self> {
         if r#where & sys::SSL_CB_READ_ALERT == sys::SSL_CB_READ_ALERT {
             return is_fatal(value, ssl.version2()).then_some(Self::FatalAlert);
@@ -411,8 +416,8 @@ impl HandshakeEvent {
         if r#where & sys::SSL_CB_LOOP == 0 {
             return None;
         }
-        // The numbers of states are others in OpenSSL 3.2, their names are not.
-        // SAFETY: the SSL is valid; the name is a C string that lives for ever.
+        // OpenSSL 3.2 has changed the numbers of the states, but not their names.
+        // SAFETY: the SSL object is valid; the name is a static C string.
         let state = unsafe { CStr::from_ptr(sys::SSL_state_string(ssl.as_ptr())) };
         match state.to_bytes() {
             b"TWCV" => Some(Self::CertificateSigned),
@@ -425,8 +430,8 @@ impl HandshakeEvent {
     }
 }
 
-/// Whether an alert, its level before its description, ends the connection for a fault. In TLS 1.3
-/// the level says nothing, and all are that but two (RFC 8446, section 6).
+/// Returns whether an alert, with its level in the upper byte, reports an error that ends the
+/// connection. TLS 1.3 ignores the level: all alerts do except two (RFC 8446, section 6).
 fn is_fatal(alert: c_int, version: Option<SslVersion>) -> bool {
     const FATAL: c_int = 2;
     const CLOSE_NOTIFY: c_int = 0;
@@ -439,7 +444,8 @@ fn is_fatal(alert: c_int, version: Option<SslVersion>) -> bool {
             && description != USER_CANCELED
 }
 
-/// The callback that is asked for a certificate where the SSL has none that its peer takes.
+/// Returns the context's callback that supplies a client certificate if the SSL object has no
+/// suitable one (`SSL_CTX_get_client_cert_cb(3)`).
 pub fn client_certificate_callback(context: &SslContextRef) -> Option<ClientCertificateCallback> {
     // SAFETY: the context is valid.
     unsafe { sys::SSL_CTX_get_client_cert_cb(context.as_ptr()) }
@@ -448,7 +454,7 @@ pub fn client_certificate_callback(context: &SslContextRef) -> Option<ClientCert
 /// `SSL_CTX_set_client_cert_cb(3)`
 ///
 /// # Safety
-/// `callback` must call the one that is there now.
+/// `callback` replaces the client certificate callback of the context, and must call it.
 pub unsafe fn set_client_certificate_callback(
     context: &SslContextRef,
     callback: ClientCertificateCallback,
@@ -457,20 +463,20 @@ pub unsafe fn set_client_certificate_callback(
     unsafe { sys::SSL_CTX_set_client_cert_cb(context.as_ptr(), Some(callback)) }
 }
 
-/// Tells the peer, a server, that it may ask for a certificate after the handshake too (RFC 8446,
-/// section 4.2.6). To be called before the `ClientHello`.
+/// Allows the server to ask for a certificate after the handshake (RFC 8446, section 4.2.6). Must
+/// be called before the `ClientHello`.
 pub fn allow_post_handshake_authentication(ssl: &SslRef) {
-    // SAFETY: the SSL is valid.
+    // SAFETY: the SSL object is valid.
     unsafe { sys::SSL_set_post_handshake_auth(ssl.as_ptr(), 1) }
 }
 
-/// Makes the SSL, whatever it is about to do, neither send nor take in anything more.
+/// Makes the SSL object send and receive nothing more, even in the middle of a handshake.
 pub fn break_off(ssl: &SslRef) {
     shut_down(ssl);
-    // Nothing can be written to a socket that is none, nor is that worth an error of OpenSSL's. To
-    // nothing at all, where there is no memory, it is.
-    // SAFETY: the SSL is valid, and takes the BIO; that of the connection is not what closes its
-    // socket.
+    // Writing to the invalid socket -1 fails without an entry in OpenSSL's error queue. Without
+    // memory for the BIO, the write BIO is NULL, and the failure does leave one.
+    // SAFETY: the SSL object is valid, and takes ownership of the new BIO. nginx closes the socket
+    // itself, not with the BIO that is replaced.
     unsafe {
         let nowhere = openssl_sys::BIO_new_socket(-1, sys::BIO_NOCLOSE);
         sys::SSL_set0_wbio(ssl.as_ptr(), nowhere);
@@ -478,21 +484,21 @@ pub fn break_off(ssl: &SslRef) {
     drop(ErrorStack::get());
 }
 
-/// Takes in an alert that the peer has sent before the connection broke. Nothing else is read.
+/// Processes an alert that the peer sent before the connection broke. Consumes no data.
 pub fn look_for_alert(ssl: &SslRef) {
     let mut byte = 0_u8;
-    // SAFETY: the SSL is valid, and one byte fits.
+    // SAFETY: the SSL object is valid, and `byte` has room for one byte.
     unsafe { openssl_sys::SSL_peek(ssl.as_ptr(), (&raw mut byte).cast(), 1) };
     drop(ErrorStack::get());
 }
 
-/// Chooses the first protocol of `supported` that the client offers (RFC 7301, section 3.2). Both
+/// Returns the first protocol of `supported` that the client offers (RFC 7301, section 3.2). Both
 /// lists are in wire format.
 pub fn select_alpn<'a>(supported: &[u8], offered: &'a [u8]) -> Option<&'a [u8]> {
     protocols(supported).find_map(|protocol| protocols(offered).find(|other| *other == protocol))
 }
 
-/// The names in an ALPN list in wire format, up to the first that is malformed.
+/// Returns the names in an ALPN list in wire format, up to the first malformed one.
 fn protocols(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let (length, rest) = list.split_first()?;

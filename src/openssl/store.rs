@@ -29,29 +29,29 @@ use crate::openssl::recent::{Recent, Seen};
 use crate::openssl::slot::Slot;
 use crate::openssl::{folder, revocation, sys};
 
-/// Another reference to the same store; the `openssl` crate has no way to take one.
+/// Returns another reference to the same store; the `openssl` crate has no function for it.
 pub fn reference(store: &X509StoreRef) -> Result<X509Store, SslError> {
-    // SAFETY: the store is valid, and the new owner gets the reference just taken.
+    // SAFETY: the store is valid, and the returned value owns the reference just taken.
     unsafe {
         SslError::check("X509_STORE_up_ref", sys::X509_STORE_up_ref(store.as_ptr()))?;
         Ok(X509Store::from_ptr(store.as_ptr()))
     }
 }
 
-/// What we know of a store, and keep with it.
+/// Data attached to a store.
 struct Known {
     number: u64,
-    /// Whether somebody has set it.
+    /// Whether a plugin has used the store before.
     is_seen: Cell<bool>,
     content: Cell<Option<(c_int, Fingerprint)>>,
 }
 
 impl Known {
     fn of(store: &X509StoreRef) -> Result<&Self, SslError> {
-        // SAFETY: stores of Lua code are used by the one thread that runs it.
+        // SAFETY: Lua code, and so its stores, runs in one thread per worker.
         static SLOT: Slot<X509StoreRef, Known> = unsafe { Slot::new() };
-        // Of addresses, one may become another store's while connections still have an identity of
-        // it.
+        // A number, because the address of a freed store may be reused while connections still have
+        // an identity with that store.
         static COUNT: AtomicU64 = AtomicU64::new(0);
 
         SLOT.get_or_make(store, || {
@@ -65,19 +65,19 @@ thread_local! {
     static RECENT: Recent<TrustedStore> = const { Recent::new() };
 }
 
-/// Drops those that this worker keeps.
+/// Drops the stores that this worker keeps.
 pub fn clear_cache() {
     RECENT.with(Recent::clear);
 }
 
-/// A store that a plugin trusts.
+/// A store that a plugin has passed.
 pub struct TrustedStore {
     store: X509Store,
     seen: Seen,
 }
 
 impl TrustedStore {
-    /// Fails for a store that was freed.
+    /// Takes a reference to the store. Fails if OpenSSL can't, or if there is no memory.
     pub fn of(store: &X509StoreRef) -> Result<Rc<Self>, SslError> {
         let address = store.as_ptr() as usize;
         let is_right = |known: &Self| ptr::eq(known.store.as_ptr(), store.as_ptr());
@@ -94,18 +94,18 @@ impl TrustedStore {
         Ok(made)
     }
 
-    /// How many intermediates there may be, if that is said of the store itself
+    /// Returns the most intermediates that the store itself allows, if that was set
     /// (`X509_STORE_set_depth(3)`).
     pub fn depth(&self) -> Option<u32> {
-        // SAFETY: the store is valid; its parameters belong to it.
+        // SAFETY: the store is valid, and owns its parameters.
         let depth = unsafe {
             sys::X509_VERIFY_PARAM_get_depth(sys::X509_STORE_get0_param(self.store.as_ptr()))
         };
         u32::try_from(depth).ok()
     }
 
-    /// Whether it was set before. A plugin may make one for each request, and nothing that is kept
-    /// for it would be of use to another.
+    /// Returns whether the store was used before. For a store that a plugin made for one request,
+    /// nothing is worth caching.
     pub fn seen(&self) -> Seen {
         self.seen
     }
@@ -114,16 +114,16 @@ impl TrustedStore {
         &self.store
     }
 
-    /// What the store holds now, and how it verifies. Its objects are read again only when there
-    /// are more of them: OpenSSL has no way to take one out.
+    /// Returns the fingerprint of the store's current content and parameters. The objects are read
+    /// again only if their number has changed: OpenSSL can't remove any.
     pub fn fingerprint(&self) -> Result<StoreFingerprint, SslError> {
         let known = Known::of(&self.store)?;
-        // SAFETY: the store is valid; its parameters and objects belong to it.
+        // SAFETY: the store is valid, and owns its parameters and objects.
         let (objects, parameters) = unsafe {
             let objects = sys::X509_STORE_get0_objects(self.store.as_ptr()).cast();
             (objects, sys::X509_STORE_get0_param(self.store.as_ptr()))
         };
-        // SAFETY: the parameters are valid.
+        // SAFETY: the parameters belong to the store, which is valid.
         let (depth, time, level, host_flags) = unsafe {
             (
                 sys::X509_VERIFY_PARAM_get_depth(parameters),
@@ -132,7 +132,7 @@ impl TrustedStore {
                 sys::X509_VERIFY_PARAM_get_hostflags(parameters),
             )
         };
-        // SAFETY: a valid stack.
+        // SAFETY: the objects are a stack that belongs to the store, which is valid.
         let count = unsafe { openssl_sys::OPENSSL_sk_num(objects) };
 
         let content = match known.content.get() {
@@ -140,7 +140,8 @@ impl TrustedStore {
             _ => {
                 let mut encoding = Encoding::new();
                 for index in 0..count {
-                    // SAFETY: the stack has so many elements, each an `X509_OBJECT`.
+                    // SAFETY: `index` is below the number of elements, each of which is an
+                    // `X509_OBJECT`.
                     unsafe {
                         let object = openssl_sys::OPENSSL_sk_value(objects, index).cast();
                         encode_object(&mut encoding, object)?;
@@ -170,8 +171,8 @@ unsafe fn encode_object(
     encoding: &mut Encoding,
     object: *const sys::X509_OBJECT,
 ) -> Result<(), SslError> {
-    // SAFETY: `object` is valid, and is of the type that it says. OpenSSL allocates the encodings,
-    // which are ours to free.
+    // SAFETY: the caller ensures that `object` is valid, and it has the type that it says. OpenSSL
+    // allocates the encoding, which the caller must free.
     unsafe {
         let r#type = sys::X509_OBJECT_get_type(object);
         let mut der = ptr::null_mut();
@@ -182,7 +183,7 @@ unsafe fn encode_object(
             sys::X509_LU_CRL => {
                 openssl_sys::i2d_X509_CRL(sys::X509_OBJECT_get0_X509_CRL(object), &raw mut der)
             }
-            // There are no others.
+            // OpenSSL has no other types.
             _ => 0,
         };
         SslError::check("i2d_X509", length)?;
@@ -193,26 +194,26 @@ unsafe fn encode_object(
     Ok(())
 }
 
-/// How a store verifies.
+/// Returns the verification flags of a store.
 fn flags(store: &X509StoreRef) -> X509VerifyFlags {
-    // SAFETY: the store is valid; its parameters belong to it.
+    // SAFETY: the store is valid, and owns its parameters.
     let flags =
         unsafe { sys::X509_VERIFY_PARAM_get_flags(sys::X509_STORE_get0_param(store.as_ptr())) };
     X509VerifyFlags::from_bits_retain(flags)
 }
 
-/// Whether revocation lists are checked, of the leaf or of the whole chain.
+/// Returns the flags for revocation checks, of the leaf or of the whole chain.
 pub fn revocation_flags(store: &X509StoreRef) -> X509VerifyFlags {
     flags(store) & (X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL)
 }
 
-/// Calls `f` with each of the revocation lists that a store has read.
+/// Calls `f` with each revocation list in the store.
 pub fn revocation_lists(
     store: &X509StoreRef,
     mut f: impl FnMut(&X509CrlRef) -> Result<(), SslError>,
 ) -> Result<(), SslError> {
-    // SAFETY: the store is valid. Its objects are a stack of such, each of the type that it says,
-    // and belong to it.
+    // SAFETY: the store is valid, and owns its stack of `X509_OBJECT`s, each of which has the type
+    // that it says.
     unsafe {
         let objects = sys::X509_STORE_get0_objects(store.as_ptr()).cast();
         for index in 0..openssl_sys::OPENSSL_sk_num(objects) {
@@ -225,17 +226,17 @@ pub fn revocation_lists(
     Ok(())
 }
 
-/// The revocation lists that a store has read, as OpenSSL takes them; they are the store's.
+/// A stack of the revocation lists in a store, which still owns them.
 pub struct Lists<'a>(NonNull<OPENSSL_STACK>, PhantomData<&'a X509StoreRef>);
 
 impl<'a> Lists<'a> {
     pub fn of(store: &'a X509StoreRef) -> Result<Self, SslError> {
-        // SAFETY: the function takes nothing, and makes an empty stack.
+        // SAFETY: the function has no arguments, and returns a new stack or NULL.
         let stack = NonNull::new(unsafe { openssl_sys::OPENSSL_sk_new_null() })
             .ok_or_else(|| SslError::take("OPENSSL_sk_new_null"))?;
         let lists = Self(stack, PhantomData);
         revocation_lists(store, |list| {
-            // SAFETY: the stack is valid. It does not own what is in it.
+            // SAFETY: both pointers are valid. The stack does not own its elements.
             let pushed = unsafe {
                 openssl_sys::OPENSSL_sk_push(lists.0.as_ptr(), list.as_ptr().cast_const().cast())
             };
@@ -251,13 +252,13 @@ impl<'a> Lists<'a> {
 
 impl Drop for Lists<'_> {
     fn drop(&mut self) {
-        // SAFETY: the stack is ours, and the lists in it are not.
+        // SAFETY: `self` owns the stack, but not the lists in it, which are not freed.
         unsafe { openssl_sys::OPENSSL_sk_free(self.0.as_ptr()) }
     }
 }
 
-/// A store that trusts `certificates`: the roots among them, and with `partial_chain` each by
-/// itself. The revocation lists of `base`, and whether they are checked, hold for it too.
+/// Builds a store that trusts the roots among `certificates`, and with `partial_chain` each of
+/// them. Copies the revocation lists and the verification flags of `base`.
 pub fn trusting(
     certificates: &StackRef<X509>,
     partial_chain: bool,
@@ -271,7 +272,7 @@ pub fn trusting(
             .map_err(|errors| SslError::new("X509_STORE_add_cert", errors))?;
     }
 
-    // SAFETY: `base` is valid; its parameters belong to it.
+    // SAFETY: `base` is valid, and owns its parameters.
     unsafe {
         let flags = sys::X509_VERIFY_PARAM_get_flags(sys::X509_STORE_get0_param(base.as_ptr()));
         let mut flags = X509VerifyFlags::from_bits_retain(flags as _);
@@ -283,43 +284,43 @@ pub fn trusting(
 }
 
 fn add_list(builder: &X509StoreBuilderRef, list: &X509CrlRef) -> Result<(), SslError> {
-    // SAFETY: both are valid; the store takes a reference of its own.
+    // SAFETY: both are valid, and the store takes its own reference.
     let added = unsafe { sys::X509_STORE_add_crl(builder.as_ptr(), list.as_ptr()) };
     SslError::check("X509_STORE_add_crl", added)
 }
 
-/// The store, which verifies as we do where OpenSSL itself does, as nginx has it do for an answer
-/// of OCSP.
+/// Builds the store, with the module's verify callback for verifications that OpenSSL runs by
+/// itself, such as nginx's of an OCSP response.
 fn finished(builder: X509StoreBuilder) -> X509Store {
-    // SAFETY: the store is valid, the callback lives as long as the program.
+    // SAFETY: the store is valid, and the callback is static.
     unsafe { sys::X509_STORE_set_verify_cb(builder.as_ptr(), revocation::judge_each) }
     builder.build()
 }
 
-/// What a store is made of.
+/// The sources of a store.
 #[derive(Clone, Copy, Default)]
 pub struct Sources<'a> {
     /// Certificates in PEM.
     pub pem: Option<&'a [u8]>,
-    /// A file of such.
+    /// A PEM file of certificates.
     pub file: Option<&'a Path>,
-    /// A folder of certificates, each in a file that is named as `openssl rehash` names it. They
-    /// are read when they are needed, as are revocation lists in it, and kept.
+    /// A folder of certificates and revocation lists, in files named as by `openssl rehash`. They
+    /// are read when they are needed, and kept.
     pub folder: Option<&'a Path>,
-    /// What the system trusts.
+    /// Whether to trust the system's certificates.
     pub system: bool,
-    /// Revocation lists in PEM. With any, the whole chain is checked for revocation.
+    /// Revocation lists in PEM. If given, the whole chain is checked for revocation.
     pub revoked: Option<&'a [u8]>,
-    /// Whether the whole chain is checked for revocation, by whatever lists there are, in any case.
+    /// Whether to check the whole chain for revocation even without `revoked`.
     pub check_revocation: bool,
-    /// Whether an intermediate in the store is trusted as a root is.
+    /// Whether intermediates in the store are trusted like roots.
     pub partial_chain: bool,
 }
 
-/// Why there is no store.
+/// Why a store could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidStore {
-    /// It would trust nobody.
+    /// It would trust nothing.
     #[error("nothing to trust: one of pem, file, dir and system is needed")]
     Nothing,
     #[error("{setting}: {error}")]
@@ -332,7 +333,7 @@ pub enum InvalidStore {
     Ssl(#[from] SslError),
 }
 
-/// A store that is made of `sources`.
+/// Builds a store from `sources`.
 pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
     let Sources { pem, file, folder, system, revoked, check_revocation, partial_chain } = *sources;
     if pem.is_none() && file.is_none() && folder.is_none() && !system {
@@ -384,7 +385,7 @@ pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
     Ok(finished(builder))
 }
 
-/// The certificates in a file.
+/// Returns the certificates in a file.
 fn certificates_of(setting: &'static str, path: &Path) -> Result<Vec<X509>, InvalidStore> {
     let text =
         fs::read(path).map_err(|error| InvalidStore::File { setting, path: path.into(), error })?;
@@ -401,21 +402,23 @@ fn look_in(
     path: &Path,
 ) -> Result<(), InvalidStore> {
     let unreadable = |error| InvalidStore::File { setting, path: path.into(), error };
-    // It is looked into whenever something is verified, and a worker may be elsewhere then.
+    // The folder is read during later verifications, when a worker may have another working
+    // directory.
     let full = path::absolute(path).map_err(unreadable)?;
     fs::read_dir(&full).map_err(unreadable)?;
     Ok(folder::look_in(builder, full)?)
 }
 
-/// Where the system keeps what it trusts.
+/// The places of the system's trusted certificates.
 enum SystemPath {
     File,
     Folders,
 }
 
-/// As `X509_STORE_set_default_paths(3)` has it, which says nothing of what it can't read.
+/// Returns the paths that `X509_STORE_set_default_paths(3)` would use. That function itself ignores
+/// files that it can't read.
 fn system_path(path: SystemPath) -> PathBuf {
-    // SAFETY: both functions return strings that live as long as the program.
+    // SAFETY: both functions return static C strings.
     let (variable, default) = unsafe {
         match path {
             SystemPath::File => {
@@ -426,22 +429,22 @@ fn system_path(path: SystemPath) -> PathBuf {
             }
         }
     };
-    // SAFETY: what OpenSSL returns here ends with a NUL, and lives as long as the program.
+    // SAFETY: `text` is one of the static C strings from above.
     let text = |text| OsStr::from_bytes(unsafe { CStr::from_ptr(text) }.to_bytes());
     env::var_os(text(variable)).unwrap_or_else(|| text(default).to_owned()).into()
 }
 
-/// Why a store could not be made of files.
+/// Which file of a store could not be loaded.
 pub enum InvalidFile {
-    /// Of certificates.
+    /// The file of certificates.
     Trusted(SslError),
-    /// Of revocation lists.
+    /// The file of revocation lists.
     Revoked(SslError),
 }
 
-/// A store of the certificates in the file `trusted`, which checks the revocation lists in the file
-/// `revoked` where there is one: as nginx has them for `proxy_ssl_verify on`. One with lists alone
-/// trusts nobody.
+/// Builds a store from the certificates in the file `trusted` and the revocation lists in the file
+/// `revoked`, as nginx does for `proxy_ssl_verify on`. If there are lists, they are checked. A
+/// store without certificates trusts nothing.
 pub fn from_files(
     trusted: Option<&Path>,
     revoked: Option<&Path>,
@@ -481,7 +484,7 @@ mod tests {
     }
 
     fn add(store: &X509StoreRef, certificate: &X509Ref) {
-        // SAFETY: both are valid; the store takes a reference of its own.
+        // SAFETY: both are valid, and the store takes its own reference.
         let added =
             unsafe { openssl_sys::X509_STORE_add_cert(store.as_ptr(), certificate.as_ptr()) };
         assert_eq!(added, 1);
@@ -523,7 +526,7 @@ mod tests {
         add(grown.store(), &two);
         let after = grown.fingerprint().unwrap();
         assert_ne!(after, before);
-        // It is in there already.
+        // A duplicate is not added.
         add(grown.store(), &two);
         assert_eq!(grown.fingerprint().unwrap(), after);
     }
@@ -533,7 +536,7 @@ mod tests {
         let one = certificate("one");
         let store = store(&[&one]);
         let before = store.fingerprint().unwrap();
-        // SAFETY: the store and its parameters are valid.
+        // SAFETY: the store is valid, and owns its parameters.
         unsafe {
             let parameters = sys::X509_STORE_get0_param(store.store().as_ptr());
             let flags = X509VerifyFlags::CRL_CHECK.bits();

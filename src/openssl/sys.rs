@@ -2,8 +2,8 @@
 
 //! Declarations that neither `openssl-sys` nor `nginx-sys` has.
 //!
-//! Each follows the OpenSSL manual page of the same name, unless said otherwise. All of them are
-//! there in OpenSSL 1.1.1 and later.
+//! Each is documented in the OpenSSL manual page of the same name, unless stated otherwise. All
+//! exist in OpenSSL 1.1.1 and later.
 
 #![allow(
     missing_docs,
@@ -68,34 +68,34 @@ pub type get_session_callback = unsafe extern "C" fn(
     copy: *mut c_int,
 ) -> *mut SSL_SESSION;
 
-/// `SSL_CTX_get_session_cache_mode(3)` is this control.
+/// The control behind `SSL_CTX_get_session_cache_mode(3)`.
 pub const SSL_CTRL_GET_SESS_CACHE_MODE: c_int = 45;
-/// As above.
+/// `SSL_CTX_set_session_cache_mode(3)`
 pub const SSL_SESS_CACHE_SERVER: c_long = 0x2;
-/// `SSL_CTX_set_session_cache_mode(3)` is this control.
+/// The control behind `SSL_CTX_set_session_cache_mode(3)`.
 pub const SSL_CTRL_SET_SESS_CACHE_MODE: c_int = 44;
-/// As above.
+/// `SSL_CTX_set_session_cache_mode(3)`
 pub const SSL_SESS_CACHE_NO_INTERNAL_LOOKUP: c_long = 0x100;
-/// As above.
+/// `SSL_CTX_set_session_cache_mode(3)`
 pub const SSL_SESS_CACHE_NO_INTERNAL_STORE: c_long = 0x200;
 
 /// `SSL_client_hello_get0_ext(3)`
 pub const TLSEXT_TYPE_server_name: c_uint = 0;
 
-/// What a callback for tickets is told, and may answer.
+/// Status for a ticket callback: see `SSL_CTX_set_session_ticket_cb(3)`.
 pub const SSL_TICKET_SUCCESS: c_int = 5;
-/// As above.
+/// Status for a ticket callback.
 pub const SSL_TICKET_SUCCESS_RENEW: c_int = 6;
-/// As above.
+/// Return value of a ticket callback.
 pub const SSL_TICKET_RETURN_IGNORE_RENEW: c_int = 2;
-/// As above.
+/// Return value of a ticket callback.
 pub const SSL_TICKET_RETURN_USE: c_int = 3;
-/// As above.
+/// Return value of a ticket callback.
 pub const SSL_TICKET_RETURN_USE_RENEW: c_int = 4;
 
-/// A handshake begins.
+/// A handshake starts.
 pub const SSL_CB_HANDSHAKE_START: c_int = 0x10;
-/// A handshake ends.
+/// A handshake is complete.
 pub const SSL_CB_HANDSHAKE_DONE: c_int = 0x20;
 /// The state of a handshake is about to change.
 pub const SSL_CB_LOOP: c_int = 0x01;
@@ -105,12 +105,12 @@ pub const SSL_CB_READ_ALERT: c_int = 0x4000 | 0x04;
 /// `BIO_set_close(3)`
 pub const BIO_NOCLOSE: c_int = 0;
 
-/// `SSL_set1_chain(3)` is this control.
+/// The control behind `SSL_set1_chain(3)`.
 pub const SSL_CTRL_CHAIN: c_int = 88;
 
 /// `X509_OBJECT_get_type(3)`
 pub const X509_LU_X509: c_int = 1;
-/// As above.
+/// `X509_OBJECT_get_type(3)`
 pub const X509_LU_CRL: c_int = 2;
 
 pub enum X509_OBJECT {}
@@ -166,7 +166,7 @@ unsafe extern "C" {
     pub fn SSL_SESSION_new() -> *mut SSL_SESSION;
     pub fn SSL_SESSION_set_protocol_version(session: *mut SSL_SESSION, version: c_int) -> c_int;
     pub fn SSL_CTX_sessions(ctx: *mut SSL_CTX) -> *mut SessionTable;
-    /// `LHASH(3)`: what `lh_SSL_SESSION_retrieve` is.
+    /// `LHASH(3)`: the function behind `lh_SSL_SESSION_retrieve`.
     pub fn OPENSSL_LH_retrieve(table: *mut SessionTable, data: *const c_void) -> *mut c_void;
     pub fn SSL_SESSION_get0_id_context(
         session: *const SSL_SESSION,
@@ -284,21 +284,23 @@ unsafe extern "C" {
     pub fn OPENSSL_sk_zero(stack: *mut OPENSSL_STACK);
 }
 
-/// `SSL_set1_chain(3)`: the SSL takes its own references.
+/// `SSL_set1_chain(3)`: the SSL object takes its own references.
 ///
 /// # Safety
 /// `ssl` must be valid, `chain` valid or NULL.
 pub unsafe fn SSL_set1_chain(ssl: *mut SSL, chain: *mut stack_st_X509) -> c_long {
-    // SAFETY: the control's contract is the macro's, which the caller keeps.
+    // SAFETY: the caller ensures that `ssl` is valid, and `chain` valid or NULL, which is what this
+    // control needs.
     unsafe { openssl_sys::SSL_ctrl(ssl, SSL_CTRL_CHAIN, 1, chain.cast()) }
 }
 
-/// `SSL_set1_verify_cert_store(3)`: the SSL takes its own reference.
+/// `SSL_set1_verify_cert_store(3)`: the SSL object takes its own reference.
 ///
 /// # Safety
 /// `ssl` must be valid, `store` valid or NULL.
 pub unsafe fn SSL_set1_verify_cert_store(ssl: *mut SSL, store: *mut X509_STORE) -> c_long {
-    // SAFETY: the control's contract is the macro's, which the caller keeps.
+    // SAFETY: the caller ensures that `ssl` is valid, and `store` valid or NULL, which is what this
+    // control needs.
     unsafe {
         openssl_sys::SSL_ctrl(ssl, openssl_sys::SSL_CTRL_SET_VERIFY_CERT_STORE, 1, store.cast())
     }

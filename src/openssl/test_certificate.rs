@@ -8,7 +8,7 @@ use openssl::pkey::{Id, PKey, PKeyRef, Private};
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage};
 use openssl::x509::{X509, X509Name};
 
-/// A self-signed certificate for `key`, which ends `not_after` seconds after the epoch.
+/// Returns a self-signed certificate for `key` that expires `not_after` seconds after the epoch.
 pub fn self_signed(key: &PKeyRef<Private>, name: &str, not_after: i64) -> X509 {
     let mut subject = X509Name::builder().unwrap();
     subject.append_entry_by_text("CN", name).unwrap();
@@ -28,14 +28,14 @@ pub fn self_signed(key: &PKeyRef<Private>, name: &str, not_after: i64) -> X509 {
     certificate.build()
 }
 
-/// An authority with an Ed25519 key, and its certificate.
+/// A certificate authority with an Ed25519 key.
 pub struct Authority {
     pub certificate: X509,
     key: PKey<Private>,
     name: &'static str,
 }
 
-/// What a certificate of an authority says.
+/// The content of a leaf certificate.
 #[derive(Clone, Copy)]
 pub struct Leaf {
     pub name: &'static str,
@@ -50,7 +50,7 @@ impl Authority {
         Self { certificate, key, name }
     }
 
-    /// An authority below this one.
+    /// Returns an intermediate authority issued by this one.
     pub fn authority(&self, name: &'static str) -> Self {
         let key = PKey::generate_ed25519().unwrap();
         let certificate = issue(name, &key, 1 << 33, true, None, (self.name, &self.key));

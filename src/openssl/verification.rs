@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Verification of a chain outside of a handshake.
+//! Verification of certificate chains outside of handshakes.
 
 use std::ffi::c_int;
 
@@ -15,7 +15,7 @@ use crate::openssl::ssl::reason;
 use crate::openssl::store::{self, Lists};
 use crate::openssl::{certificate, folder, revocation, sys};
 
-/// What a certificate is to be good for (RFC 5280, section 4.2.1.12).
+/// The purpose that a certificate must allow (RFC 5280, section 4.2.1.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     ClientAuth,
@@ -24,7 +24,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// By the name of the extended key usage, or OpenSSL's name for the purpose.
+    /// Returns the purpose with this name: that of an extended key usage, or OpenSSL's.
     pub fn by_name(name: &[u8]) -> Option<Self> {
         match name {
             b"clientAuth" | b"sslclient" => Some(Self::ClientAuth),
@@ -34,7 +34,7 @@ impl Purpose {
         }
     }
 
-    /// `X509_PURPOSE_*`
+    /// Returns the `X509_PURPOSE_*` number.
     fn number(self) -> c_int {
         match self {
             Self::ClientAuth => 1,
@@ -43,8 +43,8 @@ impl Purpose {
         }
     }
 
-    /// `X509_TRUST_*`: what a certificate of the store must be trusted for, where it says (`openssl
-    /// x509 -addtrust`, `-addreject`).
+    /// Returns the `X509_TRUST_*` number: what a certificate in the store must be trusted for if it
+    /// has trust settings (`openssl x509 -addtrust`, `-addreject`).
     fn trust(self) -> Option<c_int> {
         match self {
             Self::ClientAuth => Some(2),
@@ -54,41 +54,41 @@ impl Purpose {
     }
 }
 
-/// How to verify.
+/// The parameters of a verification.
 #[derive(Clone, Copy, Default)]
 pub struct Terms {
     pub purpose: Option<Purpose>,
-    /// How many intermediates there may be.
+    /// The most intermediates allowed.
     pub depth: Option<u32>,
-    /// The time to verify for, in seconds since the epoch, in place of now.
+    /// The time to verify for instead of now, in seconds since the epoch.
     pub at: Option<i64>,
 }
 
-/// Why a chain is not good.
+/// Why a chain was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// One of its certificates, counted from 1, with its subject.
+    /// The certificate that was rejected, counted from 1, with its subject.
     #[error("{reason} (certificate {number}: {subject}){}", unreadable.as_ref().map(|words| format!("; {words}")).unwrap_or_default())]
     Rejected {
         reason: &'static str,
         number: usize,
         subject: String,
-        /// What would have been needed, perhaps, and could not be read.
+        /// Why something that may have been needed could not be read.
         unreadable: Option<String>,
     },
     #[error(transparent)]
     Ssl(#[from] SslError),
 }
 
-/// OpenSSL's security level: keys and digests must be worth 112 bits. It is what Debian has for
-/// TLS, and OpenSSL itself since 3.2.
+/// OpenSSL's security level: at least 112 bits of security for keys and digests. Debian uses this
+/// level for TLS, and OpenSSL since 3.2.
 const SECURITY_LEVEL: c_int = 2;
 
 fn set(context: &mut X509StoreContextRef, terms: Terms) -> Result<(), SslError> {
     let Terms { purpose, depth, at } = terms;
-    // SAFETY: the context is valid; the callback lives as long as the program.
+    // SAFETY: the context is valid, and the callback is static.
     unsafe { sys::X509_STORE_CTX_set_verify_cb(context.as_ptr(), revocation::judge_each) }
-    // SAFETY: the context is valid, and its parameters belong to it.
+    // SAFETY: the context is valid, and owns its parameters.
     unsafe {
         let parameters = sys::X509_STORE_CTX_get0_param(context.as_ptr());
         openssl_sys::X509_VERIFY_PARAM_set_auth_level(parameters, SECURITY_LEVEL);
@@ -115,9 +115,9 @@ fn set(context: &mut X509StoreContextRef, terms: Terms) -> Result<(), SslError> 
     Ok(())
 }
 
-/// Whether `leaf` leads to what `store` trusts, by way of certificates in `chain`, which may hold
-/// it too. And of the dates that this depends on the first that is after `now`, in seconds since
-/// the epoch: from then on the verdict may be another. `None` if there is none.
+/// Verifies `leaf` against `store`, with the intermediates in `chain`, which may also contain the
+/// leaf. Also returns the first date after `now` at which the result may change, in seconds since
+/// the epoch; `None` if there is none.
 pub fn verify(
     store: &X509StoreRef,
     leaf: &X509Ref,
@@ -125,7 +125,7 @@ pub fn verify(
     terms: Terms,
     now: i64,
 ) -> (Result<(), Failure>, Option<i64>) {
-    // What is not known may be at once.
+    // Until the dates are known, the result may change at once.
     let mut next = Some(now);
     let mut judge = || {
         let error = |errors: ErrorStack| SslError::new("X509_STORE_CTX_init", errors);
@@ -155,12 +155,12 @@ pub fn verify(
             .map_err(error)?
     };
     let verdict = judge();
-    // What a failed verification leaves behind, nginx would take for an error of a later call.
+    // nginx would report errors left in the queue as errors of a later call.
     drop(ErrorStack::get());
     (verdict, next)
 }
 
-/// Whether an error says that something was not found.
+/// Returns whether an error means that a certificate or list was not found.
 fn is_of_what_is_missing(result: X509VerifyResult) -> bool {
     matches!(
         result.as_raw(),
@@ -170,10 +170,9 @@ fn is_of_what_is_missing(result: X509VerifyResult) -> bool {
     )
 }
 
-/// What the revocation lists of `base` say of the chain that `verification` has found to be good,
-/// by whatever lists it had itself.
+/// Checks the chain of a successful `verification` against the revocation lists of `base` as well.
 pub fn check_lists(verification: &X509StoreContextRef, base: &X509StoreRef) -> X509VerifyResult {
-    // SAFETY: the context is valid, and holds what it verifies.
+    // SAFETY: the context is valid; its store, leaf and chain outlive the verification.
     let (store, leaf, chain) = unsafe {
         let context = verification.as_ptr();
         let store = sys::X509_STORE_CTX_get0_store(context);
@@ -192,7 +191,8 @@ pub fn check_lists(verification: &X509StoreContextRef, base: &X509StoreRef) -> X
         let lists = Lists::of(base).ok()?;
         let mut context = X509StoreContext::new().ok()?;
         let result = context.init(store, leaf, chain, |context| {
-            // SAFETY: the context is valid. The lists outlive its use of them.
+            // SAFETY: the context is valid, and owns its parameters; the callback is static, and
+            // the lists outlive the verification.
             let is_set = unsafe {
                 sys::X509_STORE_CTX_set_verify_cb(context.as_ptr(), revocation::judge_each);
                 sys::X509_STORE_CTX_set0_crls(context.as_ptr(), lists.as_ptr().cast());
@@ -208,12 +208,12 @@ pub fn check_lists(verification: &X509StoreContextRef, base: &X509StoreRef) -> X
         });
         result.ok()
     };
-    // What can't be found out is no success.
+    // If the check can't be made, fail.
     judge().unwrap_or(X509VerifyResult::APPLICATION_VERIFICATION)
 }
 
-/// When the certificates of the chain that was found, the last of them too, and the revocation
-/// lists of the store begin and end.
+/// Returns the dates at which the certificates of the verified chain, including its root, and the
+/// revocation lists of the store begin and end to be valid.
 fn dates(store: &X509StoreRef, context: &X509StoreContextRef) -> Result<Vec<i64>, SslError> {
     let mut dates = Vec::new();
     for one in context.chain().into_iter().flatten() {
@@ -295,7 +295,7 @@ mod tests {
             assert!(result.is_ok());
             assert_eq!(next, expected, "{now}");
         }
-        // Also where the verdict is bad.
+        // The date is also returned for a rejected chain.
         let terms = Terms { at: Some(1 << 32), ..Terms::default() };
         let (result, next) = verify(&store, &leaf, &nothing, terms, 1 << 30);
         assert!(result.is_err());

@@ -1,49 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Whether the OpenSSL of this process is the one that the module was built for.
+//! Checks that the OpenSSL of this process is the one that the module was built for.
 
 use std::ffi::{CStr, c_char, c_int, c_ulong, c_void};
 use std::mem::transmute;
 
-/// Another OpenSSL than the module can do with.
+/// OpenSSL's version does not match.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WrongOpenSsl {
-    /// The library that the module has got.
+    /// The library that the module is linked with at run time.
     #[error(
         "this module was built for OpenSSL {built}, and has got {found}: build it with the OpenSSL that \
          nginx has"
     )]
     Library {
-        /// Its major version.
+        /// The major version of the headers.
         built: c_ulong,
-        /// What it says of itself.
+        /// The version text of the library.
         found: String,
     },
-    /// The library that nginx itself has.
+    /// The library that nginx itself uses.
     #[error(
         "this module has OpenSSL {ours}, and nginx has another one, {found}: build it with the OpenSSL \
          that nginx has"
     )]
     OfNginx {
-        /// The major version of ours.
+        /// The major version of the module's library.
         ours: c_ulong,
-        /// The major version of nginx's.
+        /// The major version of nginx's library.
         found: c_ulong,
     },
 }
 
-/// What the headers say that the module was built with; set by `build.rs`.
+/// The version number in the headers that the module was built with; set by `build.rs`.
 const BUILT_FOR: &str = env!("KONG_TLS_OPENSSL_VERSION_NUMBER");
 
-/// The major version in a number as `OpenSSL_version_num(3)` has it.
+/// Returns the major version in a number like that of `OpenSSL_version_num(3)`.
 const fn major(number: c_ulong) -> c_ulong {
     number >> 28
 }
 
-/// Compares the versions that matter: those of the headers, of our library, and of nginx's.
+/// Compares the major versions of the headers, of the module's library, and of nginx's library.
 pub fn check() -> Result<(), WrongOpenSsl> {
     let built = major(c_ulong::from_str_radix(BUILT_FOR, 16).unwrap_or_default());
-    // SAFETY: the function takes nothing, and says a number.
+    // SAFETY: the function has no arguments and no preconditions.
     let ours = major(unsafe { openssl_sys::OpenSSL_version_num() });
     compare(built, ours, of_nginx().map(major))
 }
@@ -58,23 +58,23 @@ fn compare(built: c_ulong, ours: c_ulong, of_nginx: Option<c_ulong>) -> Result<(
     }
 }
 
-/// What our library says of itself.
+/// Returns the version text of the module's library.
 fn text() -> String {
     /// `OPENSSL_VERSION`
     const VERSION: c_int = 0;
-    // SAFETY: the function says a text that lives as long as the program.
+    // SAFETY: the function returns a static C string.
     let text: *const c_char = unsafe { openssl_sys::OpenSSL_version(VERSION) };
-    // SAFETY: as above.
+    // SAFETY: `text` is a static C string.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
-/// The version of the library whose names come first in this process: nginx's, which is there
-/// before ours. With another of its own, a module would give nginx's objects to functions that take
-/// them for others.
+/// Returns the version of the library whose symbols come first in this process: nginx's, which is
+/// loaded before the module. A module with another library would pass nginx's objects to functions
+/// that expect a different layout.
 fn of_nginx() -> Option<c_ulong> {
     type VersionNumber = unsafe extern "C" fn() -> c_ulong;
 
-    // SAFETY: the function of this name has this type since OpenSSL 1.1.0.
+    // SAFETY: `OpenSSL_version_num` has had this type since OpenSSL 1.1.0.
     unsafe {
         let found = libc::dlsym(libc::RTLD_DEFAULT, c"OpenSSL_version_num".as_ptr());
         (!found.is_null()).then(|| transmute::<*mut c_void, VersionNumber>(found)())

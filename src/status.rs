@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! `kong_tls_status`: what the module has done, counted over all workers.
+//! `kong_tls_status`: counters of what the module has done, summed over all workers.
 
 pub mod counters;
 pub mod format;

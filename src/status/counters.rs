@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What is counted, and what each count is called.
+//! The counters, and their names in the status.
 
 #![allow(unsafe_code, reason = "it is in memory that processes share")]
 
@@ -11,7 +11,7 @@ use openssl::x509::X509VerifyResult;
 
 use crate::openssl::ssl;
 
-/// A count.
+/// A counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
     HandshakeFull,
@@ -37,29 +37,28 @@ pub enum Counter {
     RefusedRequired,
 }
 
-/// How many of them there are.
+/// The number of counters.
 const COUNTERS: usize = Counter::RefusedRequired as usize + 1;
 
-/// A cache of what a worker has found out, or made, and may make again. What there can be many of
-/// makes room in it.
+/// A cache of a worker, whose entries can be made again and may be evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cache {
-    /// What `request_client_certificate` has made of lists of authorities.
+    /// The lists of authorities that `request_client_certificate` has prepared.
     Authorities,
-    /// The intermediate certificates of clients, for sessions that they resume.
+    /// Clients' intermediate certificates, for resumed sessions.
     ClientChains,
-    /// The names that the result of a client's verification counts for.
+    /// The names that the result of a client's verification is valid for.
     ClientNames,
-    /// The stores of `resty.kong.x509`, by their texts.
+    /// Stores of `resty.kong.x509`, by the texts they were made from.
     Stores,
-    /// What the plugins have found of clients' chains.
+    /// The plugins' verdicts on clients' chains.
     Verdicts,
-    /// The certificates that `resty.kong.plugins.sni` has parsed.
+    /// Certificates parsed by `resty.kong.plugins.sni`.
     ServerCertificates,
 }
 
 impl Cache {
-    /// All of them, with what they are called in the status.
+    /// All caches, with their names in the status.
     pub const ALL: &[(&'static str, Self)] = &[
         ("authorities", Self::Authorities),
         ("client_chains", Self::ClientChains),
@@ -69,7 +68,7 @@ impl Cache {
         ("server_certificates", Self::ServerCertificates),
     ];
 
-    /// The one of this name.
+    /// Returns the cache with this name.
     pub fn by_name(name: &[u8]) -> Option<Self> {
         Self::ALL.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, cache)| *cache)
     }
@@ -77,24 +76,24 @@ impl Cache {
 
 const CACHES: usize = Cache::ALL.len();
 
-/// What happens in a cache.
+/// An event in a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheEvent {
-    /// Something was asked for, and there.
+    /// A lookup found an entry.
     Hit,
-    /// It was not.
+    /// A lookup found nothing.
     Miss,
-    /// Something has made room for another.
+    /// An entry was evicted to make room.
     Eviction,
 }
 
 const CACHE_EVENTS: usize = CacheEvent::Eviction as usize + 1;
 
-/// Failed verifications are counted by OpenSSL's number for the reason; the last one is for all
-/// that are greater.
+/// The number of counters of failed verifications, one for each of OpenSSL's result numbers. The
+/// last also counts all greater numbers.
 const REASONS: usize = 128;
 
-/// The counts. With workers of their own address spaces, it lives in memory that they share.
+/// The counters. With a zone, they are in memory that all workers share.
 #[repr(C)]
 pub struct Counters {
     counters: [AtomicU64; COUNTERS],
@@ -102,42 +101,43 @@ pub struct Counters {
     reasons: [AtomicU64; REASONS],
 }
 
-/// What is counted where nobody will ask.
+/// Fallback counters used when no `kong_tls_status` zone exists.
 static UNSHARED: Counters = Counters::new();
 
 static CURRENT: AtomicPtr<Counters> = AtomicPtr::new((&raw const UNSHARED).cast_mut());
 
-/// The counts of this process.
+/// Returns the counters of this process.
 pub fn current() -> &'static Counters {
-    // SAFETY: it is `UNSHARED`, or what `set_current` was given.
+    // SAFETY: the pointer is to `UNSHARED`, or to counters that the caller of `set_current` keeps
+    // valid.
     unsafe { &*CURRENT.load(Ordering::Relaxed) }
 }
 
-/// Makes this process count in `counters`, or for nobody.
+/// Makes this process count in `counters`, or in the fallback counters.
 ///
 /// # Safety
-/// `counters` must stay valid as long as the process counts in them.
+/// `counters` must be valid as long as the process may count in them.
 pub unsafe fn set_current(counters: Option<&Counters>) {
     let counters = counters.unwrap_or(&UNSHARED);
     CURRENT.store(std::ptr::from_ref(counters).cast_mut(), Ordering::Relaxed);
 }
 
-/// Counts one.
+/// Counts one event.
 pub fn count(counter: Counter) {
     current().count(counter);
 }
 
-/// Counts what has happened so many times.
+/// Counts several events.
 pub fn count_times(counter: Counter, times: usize) {
     current().counters[counter as usize].fetch_add(times as u64, Ordering::Relaxed);
 }
 
-/// Counts what has happened so many times in a cache.
+/// Counts several events of a cache.
 pub fn count_cache(cache: Cache, event: CacheEvent, times: usize) {
     current().cache(cache, event).fetch_add(times as u64, Ordering::Relaxed);
 }
 
-/// Counts a service that failed verification.
+/// Counts a failed verification of a service.
 pub fn count_verification_failure(reason: X509VerifyResult) {
     current().count_verification_failure(reason);
 }
@@ -168,7 +168,7 @@ impl Counters {
         self.counters[counter as usize].load(Ordering::Relaxed)
     }
 
-    /// The failed verifications, by OpenSSL's words for the reason.
+    /// Returns the failed verifications, by OpenSSL's text for the reason.
     fn verification_failures(&self) -> BTreeMap<&'static str, u64> {
         let mut failures = BTreeMap::new();
         for (number, count) in (0..).zip(&self.reasons) {
@@ -182,31 +182,31 @@ impl Counters {
 }
 
 fn reason(number: i32) -> &'static str {
-    // SAFETY: OpenSSL has words for any number.
+    // SAFETY: OpenSSL has a text for any number.
     ssl::reason(unsafe { X509VerifyResult::from_raw(number) })
 }
 
-/// Counts that belong together.
+/// A group of related counters.
 pub struct Family {
-    /// In JSON as it is; a metric of Prometheus has `kong_tls_` before and `_total` after it.
+    /// The key in JSON. Prometheus' metrics have the prefix `kong_tls_` and the suffix `_total`.
     pub name: &'static str,
-    /// What one of it is.
+    /// The description of the counters.
     pub help: &'static str,
     pub values: Values,
 }
 
-/// What a family has.
+/// The counters of a family.
 pub enum Values {
     One(Counter),
-    /// By the value of a label.
+    /// One counter for each value of a label.
     Labelled(&'static str, &'static [(&'static str, Counter)]),
-    /// By the cache.
+    /// One counter for each cache.
     OfCaches(CacheEvent),
-    /// By the reason; those that there are.
+    /// One counter for each reason that has occurred.
     VerificationFailures,
 }
 
-/// The families, in the order in which they are shown.
+/// The families, in the order of the status.
 pub const FAMILIES: &[Family] = &[
     Family {
         name: "upstream_handshakes",
@@ -297,10 +297,10 @@ pub const FAMILIES: &[Family] = &[
     },
 ];
 
-/// What a family comes to.
+/// The values of a family's counters.
 pub enum Totals {
     One(u64),
-    /// The label, and each of its values with what was counted.
+    /// The name of the label, and the count for each of its values.
     Labelled(&'static str, Vec<(&'static str, u64)>),
 }
 
@@ -332,7 +332,7 @@ impl Family {
 pub mod tests {
     use super::*;
 
-    /// Counts that are all different.
+    /// Returns counters with different values.
     pub fn example() -> Counters {
         let counters = Counters::new();
         for (number, counter) in (1..).zip(&counters.counters) {
@@ -340,7 +340,7 @@ pub mod tests {
         }
         counters.count_verification_failure(X509VerifyResult::APPLICATION_VERIFICATION);
         for number in [20, 20, 62, 127, 1000, -1] {
-            // SAFETY: OpenSSL has words for any number.
+            // SAFETY: OpenSSL has a text for any number.
             counters.count_verification_failure(unsafe { X509VerifyResult::from_raw(number) });
         }
         counters
@@ -374,7 +374,7 @@ pub mod tests {
         let failures = example().verification_failures();
         assert_eq!(failures["unable to get local issuer certificate"], 2);
         assert_eq!(failures["none of the required names"], 1);
-        // Different numbers without words of their own make one line.
+        // Numbers without a text of their own share one entry.
         assert_eq!(failures.values().sum::<u64>(), 7);
         assert_eq!(failures.len(), 4);
     }

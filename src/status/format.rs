@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The forms that the status has, and which of them a client gets.
+//! The formats of the status, and their negotiation.
 
 use std::fmt::{self, Write};
 
@@ -9,22 +9,23 @@ use serde_json::{Map, Value};
 use crate::status::counters::{Counters, FAMILIES, Totals};
 use crate::status::page;
 
-/// A form of the status.
+/// A format of the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Json,
-    /// Prometheus' text format.
+    /// The text format of Prometheus.
     Prometheus,
     Html,
 }
 
-/// A form that there is not.
+/// The format does not exist.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UnknownFormat;
 
 impl Format {
-    /// The form for a client that has `?format=` in its URL, or else the header `Accept` (RFC 9110,
-    /// section 12.5.1). The first that it likes best; JSON if it says nothing, or likes none.
+    /// Chooses the format by the argument `format` in the URL, or else by the header `Accept` (RFC
+    /// 9110, section 12.5.1). Returns the first format with the highest quality, and JSON if the
+    /// header is missing or accepts none.
     pub fn negotiate(argument: Option<&[u8]>, accept: Option<&str>) -> Result<Self, UnknownFormat> {
         match argument {
             Some(b"json") => return Ok(Self::Json),
@@ -49,7 +50,7 @@ impl Format {
         content_type.split_once(';').map_or(content_type, |(media_type, _)| media_type)
     }
 
-    /// The header `Content-Type`.
+    /// Returns the value of the header `Content-Type`.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
@@ -58,7 +59,7 @@ impl Format {
         }
     }
 
-    /// The status in this form.
+    /// Renders the status.
     pub fn render(self, counters: &Counters) -> String {
         match self {
             Self::Json => format!("{:#}\n", json(counters)),
@@ -68,7 +69,7 @@ impl Format {
     }
 }
 
-/// How much `accept` likes a media type, by the most specific of the ranges that hold it.
+/// Returns the quality that `accept` gives a media type, by the most specific range that matches.
 fn quality(accept: &str, media_type: &str) -> f32 {
     let (kind, _) = media_type.split_once('/').unwrap_or((media_type, ""));
     let mut best = (0, 0.0);
@@ -97,7 +98,8 @@ fn quality(accept: &str, media_type: &str) -> f32 {
     best.1
 }
 
-/// A `qvalue`: from 0 to 1, with three decimals at most. Rust would take a sign, and `inf`.
+/// Parses a `qvalue`: 0 to 1, with at most three decimals. Rust's parser would also accept a sign,
+/// and `inf`.
 fn weight(text: &str) -> Option<f32> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
     let is_number = decimals.len() <= 3 && decimals.bytes().all(|byte| byte.is_ascii_digit());
@@ -122,7 +124,7 @@ fn json(counters: &Counters) -> Value {
     Value::Object(families.collect())
 }
 
-/// <https://prometheus.io/docs/instrumenting/exposition_formats/>
+/// The Prometheus text format: <https://prometheus.io/docs/instrumenting/exposition_formats/>
 struct Prometheus<'a>(&'a Counters);
 
 impl fmt::Display for Prometheus<'_> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The content of a location with `kong_tls_status`.
+//! The content handler of locations with `kong_tls_status`.
 
 #![allow(unsafe_code, reason = "nginx calls it")]
 
@@ -19,16 +19,15 @@ use crate::nginx::response;
 use crate::status::counters;
 use crate::status::format::Format;
 
-/// The content handler.
 pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
     let failed = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
     guard("kong_tls_status", process_log(), failed, || {
-        // SAFETY: nginx calls with a valid request.
+        // SAFETY: nginx calls content handlers with a valid request.
         let request = unsafe { Request::from_ptr(NonNull::new_unchecked(r)) };
         if !request.is_get_or_head() {
             return NGX_HTTP_NOT_ALLOWED as ngx_int_t;
         }
-        // Several headers are one list (RFC 9110, section 5.3).
+        // Several header lines form one list (RFC 9110, section 5.3).
         let accept: Vec<_> = request.headers(b"accept").map(String::from_utf8_lossy).collect();
         let accept = (!accept.is_empty()).then(|| accept.join(","));
         let Ok(format) = Format::negotiate(request.argument("format"), accept.as_deref()) else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The status for a person: one page, without anything from elsewhere.
+//! The status as an HTML page that loads nothing from elsewhere.
 
 use std::fmt::{self, Write};
 
@@ -8,18 +8,18 @@ use crate::status::counters::{Counters, FAMILIES, Family, Totals};
 
 const HEAD: &str = include_str!("page_head.html");
 
-/// The page.
+/// Renders the page.
 pub fn render(counters: &Counters) -> String {
     let mut page = String::from(HEAD);
     for family in FAMILIES {
-        // To write to a string does not fail.
+        // Writing to a string does not fail.
         let _ = write!(page, "{}", Section(family, counters));
     }
     page.push_str("</main>\n</html>\n");
     page
 }
 
-/// A family, as a table with a bar for each count.
+/// A family as a table, with a bar for each counter.
 struct Section<'a>(&'a Family, &'a Counters);
 
 impl fmt::Display for Section<'_> {
@@ -41,7 +41,7 @@ impl fmt::Display for Section<'_> {
         writeln!(f, "<table>")?;
         for (value, total) in rows {
             let label = Escaped(if value.is_empty() { "total" } else { value });
-            // Of a hundred: the greatest is as wide as can be.
+            // The width in percent: the greatest counter fills the bar.
             let width = u128::from(total) * 100 / u128::from(greatest);
             writeln!(
                 f,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The memory in which all workers count.
+//! The shared memory zone in which all workers count.
 
 #![allow(unsafe_code, reason = "nginx calls it")]
 
@@ -19,23 +19,24 @@ use crate::nginx::panic::guard;
 use crate::nginx::this_module;
 use crate::status::counters::{self, Counters};
 
-/// nginx needs so much for the zone itself: one page has room for the counts.
+/// nginx needs most of the zone for itself; the counters fit into one page.
 const PAGES: usize = 8;
 
-/// Why there is no zone.
+/// The zone could not be added.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no memory, or another module has a zone of its name")]
 pub struct ZoneError;
 
-/// A zone, of one configuration.
+/// The zone of one configuration.
 #[derive(Clone, Copy)]
 pub struct Zone(NonNull<ngx_shm_zone_t>);
 
 impl Zone {
-    /// Makes a zone for the configuration that is being read, or finds it. A reload goes on with
-    /// what was counted before it.
+    /// Adds the zone to the configuration that is being read. After a reload, the counters
+    /// continue.
     pub fn add(parser: ConfParser<'_>) -> Result<Self, ZoneError> {
-        // SAFETY: nginx copies the name, and only compares the tag.
+        // SAFETY: the parser is valid. nginx only reads the name, which is static, and only
+        // compares the tag.
         unsafe {
             let mut name = string("kong_tls_status");
             let size = PAGES * ngx_pagesize;
@@ -47,18 +48,18 @@ impl Zone {
         }
     }
 
-    /// Makes this process count there.
+    /// Makes this process count in the zone.
     pub fn count_there(self) {
-        // SAFETY: `initialize` has set the data, which is part of the zone: a worker has it until
-        // it ends.
+        // SAFETY: `initialize` has set `data` to counters inside the zone, which stays mapped until
+        // the worker ends.
         unsafe { counters::set_current(self.0.as_ref().data.cast::<Counters>().as_ref()) }
     }
 }
 
 unsafe extern "C" fn initialize(zone: *mut ngx_shm_zone_t, before: *mut c_void) -> ngx_int_t {
     guard("kong_tls_status zone", process_log(), NGX_ERROR as ngx_int_t, || {
-        // SAFETY: nginx calls with a valid zone, at the beginning of whose memory it has made a
-        // slab pool, and with the data of the zone that this one continues.
+        // SAFETY: nginx passes a valid zone with a slab pool at the beginning of its memory, and as
+        // `before` NULL or the data of the same zone in the previous configuration.
         unsafe {
             let pool = (*zone).shm.addr.cast::<ngx_slab_pool_t>();
             if !before.is_null() {

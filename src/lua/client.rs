@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The functions for the side of the client.
+//! Lua functions for the client's side.
 
 use std::fmt::Display;
 
@@ -22,7 +22,7 @@ use crate::nginx::time;
 use crate::status::counters::{self, Cache, CacheEvent};
 use crate::upstream::settings::request_state::RequestState;
 
-/// `ca_certs` may be missing.
+/// Asks the client for a certificate; `ca_certs` may be missing.
 pub fn request_client_certificate(
     request: Request<'_>,
     ca_certs: ChainOrKey<'_>,
@@ -44,23 +44,23 @@ pub use guarded_headers::guard as guard_headers;
 pub use guarded_headers::strip as strip_headers;
 pub use session_reuse::disable_session_reuse;
 
-/// Notes that Lua code has got hold of [`request_client_certificate`].
+/// Records that Lua code has access to [`request_client_certificate`].
 pub fn library_is_loaded() {
     asking::library_is_loaded();
 }
 
-/// Has the client verified by a store of ours; `depth` is negative where nothing is said.
+/// Verifies the client with a plugin's store; a negative `depth` means none is set.
 pub fn verify_client_with(
     request: Request<'_>,
     store: &X509StoreRef,
     depth: f64,
 ) -> Result<(), ClientError> {
-    // Casts of floats saturate.
+    // The cast saturates.
     let depth = (depth >= 0.0).then_some(depth as u32);
     certificate_request::verify_with(request, store, depth)
 }
 
-/// What stands for the chain that the client has presented.
+/// Returns the digest of the chain that the client has presented.
 pub fn client_chain_digest(request: Request<'_>) -> Result<Option<Vec<u8>>, impl Display> {
     certificate_chain::digest(request)
         .inspect_err(|error| {
@@ -71,7 +71,8 @@ pub fn client_chain_digest(request: Request<'_>) -> Result<Option<Vec<u8>>, impl
         .map(|digest| digest.map(|digest| digest.to_vec()))
 }
 
-/// What nginx holds against the client's certificate, whoever thinks it good.
+/// Returns nginx's objection to the client's certificate, which applies even if a plugin accepts
+/// the certificate.
 pub fn client_objection(request: Request<'_>) -> Option<Vec<u8>> {
     objection::of(request.connection()).map(|words| words.into())
 }
@@ -96,35 +97,35 @@ pub fn kept_text(request: Request<'_>, name: &[u8]) -> Option<Vec<u8>> {
     RequestState::find(request)?.kept_text(name).map(<[u8]>::to_vec)
 }
 
-/// The time, in milliseconds, by the monotonic clock and by the date.
+/// Returns the time of the monotonic clock and the date, in milliseconds.
 pub fn moment() -> Answer {
     let Moment { monotonic, date } = time::moment();
     Answer::Clocks([monotonic as f64, date as f64])
 }
 
-/// Whether what was found at a [`moment`] still counts, which depends on a date.
+/// Returns whether a verdict from a [`moment`] is still valid; `ends` is the date at which it may
+/// change.
 pub fn counts(monotonic: f64, date: f64, ends: f64) -> Option<()> {
-    // They are whole, and were made of integers.
+    // Both are whole numbers, made from integers.
     let found = Moment { monotonic: monotonic as i64, date: date as i64 };
     finding::counts(found, ends, time::moment()).then_some(())
 }
 
-/// Counts what has happened in a cache of the plugins': 0 for something that was found, 1 for what
-/// was not, 2 for what has made room.
+/// Counts an event in a cache of the plugins: 0 for a hit, 1 for a miss, 2 for an eviction.
 pub fn count_cache(cache: &[u8], event: f64) {
     let events = [CacheEvent::Hit, CacheEvent::Miss, CacheEvent::Eviction];
-    // Casts of floats saturate.
+    // The cast saturates.
     if let (Some(cache), Some(event)) = (Cache::by_name(cache), events.get(event as usize)) {
         counters::count_cache(cache, *event, 1);
     }
 }
 
-/// The DER of a certificate that is URL-encoded PEM.
+/// Decodes a certificate in URL-encoded PEM to DER.
 pub fn decode_url(value: &[u8]) -> Result<Vec<u8>, InvalidText> {
     header_certificate::from_url(value)
 }
 
-/// The DER of a certificate that is base64.
+/// Decodes a certificate in base64 to DER.
 pub fn decode_base64(value: &[u8]) -> Result<Vec<u8>, InvalidText> {
     header_certificate::from_base64(value)
 }

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What Lua code and our functions pass to each other, through LuaJIT's FFI: the one place where
+//! The only place where raw pointers from Lua code become values, passed through LuaJIT's FFI.
 
 #![allow(unsafe_code, reason = "Lua passes raw pointers")]
-//! raw pointers from Lua become values.
 //!
-//! Each function of a request has one type for Lua: it takes the request and a [`Frame`], into which
-//! Lua has put the arguments, and answers there. None of them throws, enters Lua, or keeps a pointer
-//! that it is given. A text in an answer is valid until the next call.
+//! Each function for requests has the same type for Lua: it gets the request and a [`Frame`] that
+//! holds the arguments, and writes its answer into the frame. No function throws, calls Lua, or
+//! keeps a pointer from Lua. The text of an answer is valid until the next call.
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void};
@@ -29,19 +28,19 @@ use crate::nginx::phases::Phases;
 use crate::nginx::request::Request;
 use crate::openssl::lua_object::{self, InvalidObject};
 
-/// Done; the text, if any, is the result.
+/// Success; the text, if any, is the result.
 pub const OK: c_int = 0;
-/// Done, and there is no result; the text, if any, says why.
+/// Success without a result; the text, if any, says why.
 pub const NONE: c_int = 1;
-/// Failed; the text says why.
+/// Failure; the text says why.
 pub const ERROR: c_int = -1;
 
-/// The call is not allowed in the phase; the text says in which it is.
+/// The call is not allowed in the current phase; the text lists the phases in which it is.
 pub const WRONG_PHASE: c_int = -2;
 
-/// A C declaration, made from the Rust type that it is for.
+/// A Rust type with a C declaration.
 pub trait CType {
-    /// The declaration of something of this type with this name.
+    /// Returns the declaration of a variable `name` of this type.
     fn declare(name: &str) -> String;
 }
 
@@ -69,7 +68,7 @@ impl<T: CType, const COUNT: usize> CType for [T; COUNT] {
     }
 }
 
-/// Makes a structure, and its C declaration.
+/// Defines a structure together with its C declaration.
 macro_rules! c_struct {
     ($(#[$meta:meta])* $vis:vis struct $name:ident {
         $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
@@ -90,7 +89,7 @@ macro_rules! c_struct {
 }
 
 c_struct! {
-    /// A text of Lua's, or of an answer.
+    /// A string of Lua's, or the text of an answer.
     #[derive(Clone, Copy)]
     pub struct Bytes {
         data: *const c_char,
@@ -102,21 +101,21 @@ c_struct! {
     /// The arguments of a call, and its answer.
     #[derive(Clone, Copy)]
     pub struct Frame {
-        /// In the order of the arguments of each kind.
+        /// The arguments, by kind and in order.
         texts: [Bytes; 2],
         numbers: [f64; 3],
         pointers: [*mut c_void; 2],
-        /// An array.
+        /// A pointer to the array of the names.
         names: *const Bytes,
         name_count: usize,
-        /// Of the answer.
+        /// The text of the answer.
         text: Bytes,
         pointer: *mut c_void,
         clocks: [f64; 2],
     }
 }
 
-/// The arguments of a call, taken one after the other.
+/// The arguments of a call, to be taken in order.
 pub struct Arguments<'a> {
     request: Option<Request<'a>>,
     frame: Frame,
@@ -126,7 +125,7 @@ pub struct Arguments<'a> {
 }
 
 impl<'a> Arguments<'a> {
-    /// The next argument.
+    /// Takes the next argument.
     pub fn take<T: Argument<'a>>(&mut self) -> Result<T, &'static str> {
         T::take(self)
     }
@@ -144,9 +143,10 @@ impl<'a> Arguments<'a> {
 
 const TOO_MANY: &str = "the function has more arguments than there is room for";
 
-/// What a function of ours may take.
+/// A type of an argument.
 pub trait Argument<'a>: Sized {
-    /// What Lua puts into the frame for it: `text`, `number`, `pointer`, `names`, or nothing.
+    /// The kind of value that Lua puts into the frame: `text`, `number`, `pointer`, `names`, or
+    /// nothing.
     const KIND: &'static str;
 
     fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str>;
@@ -161,7 +161,7 @@ impl<'a> Argument<'a> for Request<'a> {
     }
 }
 
-/// The same, where there need not be one.
+/// The request that the Lua code runs for, if there is one.
 impl<'a> Argument<'a> for Option<Request<'a>> {
     const KIND: &'static str = "";
 
@@ -176,7 +176,7 @@ impl<'a> Argument<'a> for &'a [u8] {
     fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str> {
         arguments.texts += 1;
         let text = arguments.frame.texts.get(arguments.texts - 1).ok_or(TOO_MANY)?;
-        // SAFETY: Lua has put a string there, which lives as long as the call.
+        // SAFETY: Lua code has put a string here, and keeps it alive during the call.
         Ok(unsafe { bytes(text.data, text.length) })
     }
 }
@@ -189,7 +189,7 @@ impl<'a> Argument<'a> for f64 {
     }
 }
 
-/// Lua passes 1 for true.
+/// Lua code passes 1 for true and 0 for false.
 impl<'a> Argument<'a> for bool {
     const KIND: &'static str = "number";
 
@@ -198,8 +198,8 @@ impl<'a> Argument<'a> for bool {
     }
 }
 
-/// A pointer that Lua code has found to be one to a chain or a key, by its C type, which is not to
-/// be told further. NULL where nothing was given.
+/// A pointer to a chain or a key: Lua code has checked the C type, which can't tell the two apart.
+/// NULL if the argument is missing.
 #[derive(Clone, Copy)]
 pub struct ChainOrKey<'a>(*mut c_void, PhantomData<&'a c_void>);
 
@@ -212,36 +212,36 @@ impl<'a> Argument<'a> for ChainOrKey<'a> {
 }
 
 impl<'a> ChainOrKey<'a> {
-    /// Whether it was given.
+    /// Returns whether the argument was given.
     pub fn is_given(self) -> bool {
         !self.0.is_null()
     }
 
-    /// The chain that it points to.
+    /// Returns the chain.
     pub fn chain(self) -> Result<&'a StackRef<X509>, InvalidObject> {
-        // SAFETY: Lua code has checked the type, and holds the object as long as the call.
+        // SAFETY: Lua code has checked the C type, and keeps the object alive during the call.
         unsafe { lua_object::chain(self.0) }
     }
 
-    /// The key that it points to.
+    /// Returns the key.
     pub fn key(self) -> Result<&'a PKeyRef<Private>, InvalidObject> {
-        // SAFETY: Lua code has checked the type, and holds the object as long as the call.
+        // SAFETY: Lua code has checked the C type, and keeps the object alive during the call.
         unsafe { lua_object::key(self.0) }
     }
 }
 
-/// A store, of whose pointer Lua code has checked the C type.
+/// A store; Lua code has checked the C type of its pointer.
 impl<'a> Argument<'a> for &'a X509StoreRef {
     const KIND: &'static str = "pointer";
 
     fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str> {
-        // SAFETY: Lua code has checked the type, and holds the object as long as the call.
+        // SAFETY: Lua code has checked the C type, and keeps the object alive during the call.
         let store = unsafe { lua_object::store(arguments.pointer()?) };
         store.map_err(|_| "store is not a certificate store")
     }
 }
 
-/// A list of texts.
+/// A list of strings.
 #[derive(Clone)]
 pub struct Names<'a>(&'a [Bytes]);
 
@@ -253,33 +253,34 @@ impl<'a> Argument<'a> for Names<'a> {
         if name_count == 0 {
             return Ok(Self(&[]));
         }
-        // SAFETY: Lua has put an array of so many there, and keeps it as long as the call.
+        // SAFETY: Lua code has put an array of `name_count` elements here, and keeps it alive
+        // during the call.
         Ok(Self(unsafe { slice::from_raw_parts(names, name_count) }))
     }
 }
 
 impl<'a> Names<'a> {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a> {
-        // SAFETY: each is a string of Lua's, which is kept as long as the call.
+        // SAFETY: each element is a string of Lua's, which Lua code keeps alive during the call.
         self.0.iter().map(|name| unsafe { bytes(name.data, name.length) })
     }
 }
 
-/// What a function gives to Lua.
+/// The answer of a function to Lua code.
 pub enum Answer {
     Done,
-    /// There is nothing.
+    /// No result.
     None,
     Text(Vec<u8>),
-    /// There is nothing that was asked for, and why.
+    /// No result, and the reason.
     Missing(String),
     Pointer(*mut c_void),
     Clocks([f64; 2]),
 }
 
-/// Why there is no answer.
+/// Why a call has failed.
 pub enum Failure {
-    /// The call is not allowed in the phase.
+    /// The call is not allowed in the current phase.
     WrongPhase(String),
     Error(String),
 }
@@ -290,16 +291,16 @@ impl<E: Display> From<E> for Failure {
     }
 }
 
-/// A call that is not allowed in the phase, and in which it is.
+/// A call is not allowed in the current phase; the text lists the phases in which it is.
 pub struct WrongPhase(String);
 
-/// Whether a function that is for `phases` may be called for `request` now.
+/// Checks whether a function for `phases` may be called for `request` now.
 pub fn check_phase(phases: Phases, request: Option<Request<'_>>) -> Result<(), WrongPhase> {
     let current = current_phase(request);
     if phases.contains(current) { Ok(()) } else { Err(WrongPhase(phases.refusal(current))) }
 }
 
-/// What becomes of what a function returns.
+/// A return type of a function, converted to its answer.
 pub trait IntoAnswer {
     fn into_answer(self) -> Result<Answer, Failure>;
 }
@@ -343,12 +344,12 @@ impl<T: IntoAnswer, E: Display> IntoAnswer for Result<T, E> {
 /// A function that Lua code calls.
 pub type Function = unsafe extern "C" fn(*mut ngx_http_request_t, *mut Frame) -> c_int;
 
-/// Calls `body` with the arguments in `frame`, in the phases in which it may be called, and puts its
-/// answer there.
+/// Calls `body` with the arguments in `frame` if the phase allows it, and writes its answer into
+/// the frame.
 ///
 /// # Safety
-/// `r` must be NULL or the request that the Lua code runs for, and `frame` valid, and filled by our
-/// Lua code with what `body` takes.
+/// `r` must be NULL or the request that the Lua code runs for. `frame` must be valid, and hold the
+/// arguments that `body` takes.
 pub unsafe fn call(
     name: &str,
     phases: Option<Phases>,
@@ -357,7 +358,8 @@ pub unsafe fn call(
     body: impl FnOnce(&mut Arguments<'_>) -> Result<Answer, Failure>,
 ) -> c_int {
     // The frame is copied: Lua code that runs during the call could fill it for another one.
-    // SAFETY: the caller passes a valid request or NULL, and a valid frame.
+    // SAFETY: the caller ensures that `r` is NULL or valid, and `frame` valid. Both stay valid
+    // until this call returns to Lua.
     let (request, arguments) = unsafe { (NonNull::new(r).map(|r| Request::from_ptr(r)), *frame) };
     let log = request.map_or_else(process_log, Request::log);
     let answer = guard(name, log, None, || {
@@ -374,12 +376,12 @@ pub unsafe fn call(
         Some(Ok(Answer::Text(text))) => (OK, text),
         Some(Ok(Answer::Missing(reason))) => (NONE, reason.into_bytes()),
         Some(Ok(Answer::Pointer(pointer))) => {
-            // SAFETY: the caller vouches for the frame.
+            // SAFETY: the caller ensures that `frame` is valid.
             unsafe { (*frame).pointer = pointer };
             return OK;
         }
         Some(Ok(Answer::Clocks(clocks))) => {
-            // SAFETY: the caller vouches for the frame.
+            // SAFETY: the caller ensures that `frame` is valid.
             unsafe { (*frame).clocks = clocks };
             return OK;
         }
@@ -389,7 +391,8 @@ pub unsafe fn call(
     };
     TEXT.with_borrow_mut(|kept| {
         *kept = text;
-        // SAFETY: the caller vouches for the frame. The bytes are kept until the next text.
+        // SAFETY: the caller ensures that `frame` is valid. `TEXT` keeps the bytes until the next
+        // text.
         unsafe { (*frame).text = Bytes { data: kept.as_ptr().cast(), length: kept.len() } }
     });
     code
@@ -398,15 +401,15 @@ pub unsafe fn call(
 /// A row of the table of functions.
 pub struct Row {
     pub name: &'static str,
-    /// In which phases users may call it; `None` for what our own Lua code calls.
+    /// The phases in which users may call it; `None` for functions of the module's own Lua code.
     pub phases: Option<Phases>,
     /// The kinds of its arguments.
     pub arguments: fn() -> Vec<&'static str>,
     pub function: Function,
 }
 
-/// Makes the table of functions: for each its name, the phases that it may be called in, and the
-/// function that it calls, with the types of its arguments.
+/// Makes the table of functions: for each its name, its phases, its implementation, and the types
+/// of its arguments.
 macro_rules! functions {
     ($($name:ident: $phases:expr, $body:path, ($($argument:ty),*);)*) => {
         /// The functions that Lua code calls.
@@ -416,8 +419,8 @@ macro_rules! functions {
                 r: *mut ngx::ffi::ngx_http_request_t,
                 frame: *mut $crate::lua::ffi::Frame,
             ) -> std::ffi::c_int {
-                // SAFETY: our Lua code calls with the request that it runs for, and with a frame
-                // that it has filled by the kinds of these arguments.
+                // SAFETY: the module's Lua code passes the request that it runs for, and a frame
+                // filled according to the kinds of these arguments.
                 unsafe {
                     $crate::lua::ffi::call(stringify!($name), $phases, r, frame, |_arguments| {
                         $crate::lua::ffi::IntoAnswer::into_answer(
@@ -440,27 +443,27 @@ macro_rules! functions {
 
 pub(super) use functions;
 
-/// A place for the text of an answer.
+/// The place for the text of an answer.
 #[repr(C)]
 pub struct Text {
     data: *const c_char,
     length: usize,
 }
 
-/// Makes the structure of functions, and its declaration for LuaJIT, which lists them in the same
-/// order.
+/// Defines the structure of function pointers, and its C declaration for LuaJIT with the same
+/// fields in the same order.
 macro_rules! api {
     ($($name:ident: fn($($argument:ty),*) -> $result:ty, $declaration:literal;)*) => {
-        /// The functions; Lua has a pointer to it.
+        /// The functions; Lua code gets a pointer to this structure.
         #[repr(C)]
         pub struct Api {
             $($name: unsafe extern "C" fn($($argument),*) -> $result,)*
         }
 
-        /// The one instance.
+        /// The only instance.
         pub static API: Api = Api { $($name,)* };
 
-        /// The type of a pointer to it, in C.
+        /// The C type of a pointer to the structure.
         pub const DECLARATION: &str = concat!("struct {", $($declaration, ";",)* "} *");
     };
 }
@@ -471,21 +474,24 @@ thread_local! {
     static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Stores an answer's text, and returns `code`.
+///
 /// # Safety
 /// `text` must be valid.
 pub unsafe fn say(text: *mut Text, bytes: Vec<u8>, code: c_int) -> c_int {
     TEXT.with_borrow_mut(|kept| {
         *kept = bytes;
-        // SAFETY: valid by contract. The bytes are kept until the next text.
+        // SAFETY: the caller ensures that `text` is valid. `TEXT` keeps the bytes until the next
+        // text.
         unsafe { *text = Text { data: kept.as_ptr().cast(), length: kept.len() } }
     });
     code
 }
 
-/// What is said after a panic.
+/// The error for a function that panicked.
 pub const INTERNAL_ERROR: &[u8] = b"internal error, see the error log";
 
-/// Runs the body of a function that needs no request, and says its result or what went wrong.
+/// Runs a function that needs no request, and stores its result or its error as the text.
 ///
 /// # Safety
 /// `text` must be valid.
@@ -495,7 +501,7 @@ pub unsafe fn run<E: Display>(
     body: impl FnOnce() -> Result<Vec<u8>, E>,
 ) -> c_int {
     let result = guard(name, process_log(), None, || Some(body()));
-    // SAFETY: by contract.
+    // SAFETY: the caller ensures that `text` is valid.
     unsafe {
         match result {
             Some(Ok(bytes)) => say(text, bytes, OK),
@@ -505,12 +511,14 @@ pub unsafe fn run<E: Display>(
     }
 }
 
+/// Returns the bytes of a string.
+///
 /// # Safety
-/// `data` must be valid for `length` bytes for `'a`, or `length` 0.
+/// `data` must be valid for `length` bytes for `'a`, unless `length` is 0.
 pub unsafe fn bytes<'a>(data: *const c_char, length: usize) -> &'a [u8] {
     if length == 0 {
         return &[];
     }
-    // SAFETY: by contract.
+    // SAFETY: the caller ensures that `data` is valid for `length` bytes.
     unsafe { slice::from_raw_parts(data.cast(), length) }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The one table of the functions for requests: the phases in which each may be called, what it
-//! takes, and what it calls.
+//! The table of all functions for requests: in which phases each may be called, its arguments, and
+//! its implementation.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ use crate::lua::{client, service};
 use crate::nginx::phases::Phases;
 use crate::nginx::request::Request;
 
-/// For our own Lua code, which knows when.
+/// For the module's own Lua code, which calls these functions only in suitable phases.
 const OURS: Option<Phases> = None;
 const CLIENT_HELLO: Option<Phases> = Some(Phases::CLIENT_HELLO);
 const CERTIFICATE: Option<Phases> = Some(Phases::CERTIFICATE);
@@ -74,7 +74,7 @@ functions! {
     check_names: OURS, service::check_names, (Names<'_>);
 }
 
-/// Refuses a call of the function `name`, if it is not for the phase that `request` is in.
+/// Returns an error if the function `name` may not be called in the current phase of `request`.
 fn check_phase(request: Option<Request<'_>>, name: &[u8]) -> Result<(), WrongPhase> {
     let function = FUNCTIONS.iter().find(|function| function.name.as_bytes() == name);
     match function.and_then(|function| function.phases) {
@@ -83,7 +83,7 @@ fn check_phase(request: Option<Request<'_>>, name: &[u8]) -> Result<(), WrongPha
     }
 }
 
-/// The functions, in the order of [`describe`]; Lua has a pointer to them.
+/// The functions, in the order of [`describe`]. Lua code gets a pointer to this array.
 pub static POINTERS: [Function; FUNCTIONS.len()] = {
     let mut pointers = [FUNCTIONS[0].function; FUNCTIONS.len()];
     let mut number = 0;
@@ -94,13 +94,13 @@ pub static POINTERS: [Function; FUNCTIONS.len()] = {
     pointers
 };
 
-/// What Lua has to know of them: first the declaration of a frame, then a line for each function,
-/// with its name, and what is to be put into the frame.
+/// Returns the description of the functions for Lua code: the declaration of a frame, then a line
+/// per function with its name and the kinds of its arguments.
 pub fn describe() -> String {
     let mut text = Frame::declare("");
     for function in FUNCTIONS {
         let kinds = (function.arguments)();
-        // To write to a string does not fail.
+        // Writing to a string does not fail.
         let _ = write!(text, "\n{}", function.name);
         for kind in kinds.iter().filter(|kind| !kind.is_empty()) {
             let _ = write!(text, " {kind}");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The packages that `require` finds.
+//! The Lua packages that the module provides to `require`.
 
 #![allow(unsafe_code, reason = "Lua calls it")]
 
@@ -15,26 +15,26 @@ use crate::lua::{functions, x509};
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::lua::{self, PackageNotRegistered};
 
-/// A package and its Lua code.
+/// A Lua package.
 struct Package {
     name: &'static CStr,
     source: &'static str,
-    /// Our functions that it calls.
+    /// The functions that its code calls.
     functions: Functions,
     open: unsafe extern "C-unwind" fn(*mut lua_State) -> c_int,
 }
 
-/// Which functions a package calls.
+/// A set of functions.
 #[derive(Clone, Copy)]
 enum Functions {
-    /// Those for requests.
+    /// The functions for requests.
     Requests,
-    /// Those of `resty.kong.x509`.
+    /// The functions of `resty.kong.x509`.
     X509,
 }
 
 impl Functions {
-    /// Where they are, and what Lua has to know of them.
+    /// Returns the pointer to the functions, and their description for Lua code.
     fn describe(self) -> (*const c_void, Cow<'static, str>) {
         match self {
             Self::Requests => {
@@ -45,13 +45,13 @@ impl Functions {
     }
 }
 
-/// Makes the list of packages: for each, its name, its file, and the functions that it calls. Lua
-/// calls a function without arguments of ours for a package, so each has one of its own.
+/// Makes the list of packages: for each, its name, its file, and its set of functions. Each needs
+/// its own C function, because Lua passes nothing to `open` that tells the package.
 macro_rules! packages {
     ($($name:literal, $file:literal, $functions:ident;)*) => {
         const PACKAGES: &[&Package] = &[$({
             unsafe extern "C-unwind" fn open_package(state: *mut lua_State) -> c_int {
-                // SAFETY: called by Lua.
+                // SAFETY: Lua calls this function from `require`, with its own state.
                 unsafe { open(state, &PACKAGE) }
             }
             static PACKAGE: Package = Package {
@@ -81,21 +81,21 @@ packages! {
     c"resty.kong.plugins.services", "resty/kong/plugins/services.lua", Requests;
 }
 
-/// Makes `require` find our packages. To be called in *preconfiguration*.
+/// Makes the packages available to `require`. To be called in *preconfiguration*.
 pub fn preconfiguration(parser: ConfParser<'_>) -> Result<(), PackageNotRegistered> {
     PACKAGES
         .iter()
         .try_for_each(|package| lua::add_package_preload(parser, package.name, package.open))
 }
 
-/// Runs the code of a package with the pointers of our functions and their declaration, and returns
-/// what it returns.
+/// Runs the code of a package with the pointer to its functions and their description, and returns
+/// its result to Lua.
 ///
 /// # Safety
-/// `state` must be a Lua state in a call, as Lua calls a function of `package.preload`.
+/// `state` must be a Lua state in a call, as for any function in `package.preload`.
 unsafe fn open(state: *mut lua_State, package: &Package) -> c_int {
-    // SAFETY: `state` has room for the few values pushed. Where Lua throws, it leaves this function
-    // for its caller in Lua, and nothing here is to be dropped.
+    // SAFETY: Lua has at least 20 free stack slots (`LUA_MINSTACK`) when it calls a C function. If
+    // Lua throws, it unwinds past this function, which has nothing to drop.
     unsafe {
         let status = luaL_loadbuffer(
             state,
@@ -112,13 +112,14 @@ unsafe fn open(state: *mut lua_State, package: &Package) -> c_int {
     1
 }
 
-/// Pushes where the functions are, and what Lua has to know of them.
+/// Pushes the pointer to the functions and their description.
 ///
 /// # Safety
-/// `state` must have room for two values.
+/// The stack of `state` must have room for two values.
 unsafe fn push_functions(state: *mut lua_State, functions: Functions) {
     let (pointers, description) = functions.describe();
-    // SAFETY: Lua copies the text. Without memory it throws, and the description is lost.
+    // SAFETY: Lua copies the text. If there is no memory, Lua throws, and the description is
+    // leaked.
     unsafe {
         lua_pushlightuserdata(state, pointers.cast_mut());
         lua_pushlstring(state, description.as_ptr().cast(), description.len());

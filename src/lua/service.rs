@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The functions for the side of the service.
+//! Lua functions for the service's side.
 
 use std::fmt::Display;
 use std::ptr::NonNull;
@@ -23,7 +23,7 @@ use crate::upstream::settings::tls::{
     InvalidDepth, InvalidNames, UpstreamTls, depth_from_number, required_names,
 };
 
-/// Changes where the request goes, and how it is tried.
+/// Changes the target of the request, its timeouts or its number of tries.
 fn change_forwarding<T, E: Display>(
     request: Request<'_>,
     change: impl FnOnce(&mut Forwarding) -> Result<T, E>,
@@ -35,7 +35,7 @@ fn change_forwarding<T, E: Display>(
     Ok(changed)
 }
 
-/// Changes what the connection to the service is to have.
+/// Changes the TLS settings of the connection to the service.
 fn change_tls<E: Display>(
     request: Request<'_>,
     change: impl FnOnce(&mut UpstreamTls) -> Result<(), E>,
@@ -91,8 +91,7 @@ pub fn set_timeouts(
     })
 }
 
-/// Takes back where the request goes, how long and how often it may try, and all settings for the
-/// connection to there.
+/// Resets the target of the request, its timeouts and tries, and all TLS settings for the service.
 pub fn forget_service(request: Request<'_>) {
     if let Some(state) = RequestState::find(request) {
         state.upstream_tls.take();
@@ -100,7 +99,7 @@ pub fn forget_service(request: Request<'_>) {
     }
 }
 
-/// Whether [`set_upstream`] could take it, were there such a block.
+/// Checks whether `host` could be the name of an `upstream {}` block, for [`set_upstream`].
 pub fn check_upstream(host: &[u8]) -> Result<(), String> {
     is_block_name(host).then_some(()).ok_or_else(|| {
         let given = host.escape_ascii();
@@ -108,12 +107,12 @@ pub fn check_upstream(host: &[u8]) -> Result<(), String> {
     })
 }
 
-/// Whether [`set_target`] could take them.
+/// Checks whether [`set_target`] would accept the arguments.
 pub fn check_target(host: &[u8], port: f64) -> Result<(), impl Display> {
     Target::new(host, port).map(drop)
 }
 
-/// Whether names can be required of a certificate.
+/// Checks whether the names can be required of a certificate.
 pub fn check_names(names: Names<'_>) -> Result<(), InvalidNames> {
     required_names(names.iter()).map(drop)
 }
@@ -148,7 +147,7 @@ pub fn set_tls_verify_depth(request: Request<'_>, depth: f64) -> Result<(), Stri
 
 pub fn set_tls_verify_store(request: Request<'_>, store: &X509StoreRef) -> Result<(), String> {
     change_tls(request, |settings| {
-        // OpenSSL does not take a reference to what has none left.
+        // OpenSSL can't take a reference to a store whose reference count has reached 0.
         let trusted =
             TrustedStore::of(store).map_err(|error| format!("store was freed: {error}"))?;
         settings.trusted_store = Some(trusted);
@@ -156,7 +155,7 @@ pub fn set_tls_verify_store(request: Request<'_>, store: &X509StoreRef) -> Resul
     })
 }
 
-/// Changes names of which the service's certificate must carry one.
+/// Sets the names of which the service's certificate must have one.
 fn require_names(
     request: Request<'_>,
     names: Names<'_>,

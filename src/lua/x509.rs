@@ -4,7 +4,7 @@
 
 #![allow(unsafe_code, reason = "Lua owns the objects, by raw pointers")]
 //!
-//! What they make belongs to Lua, which frees it by the functions for that.
+//! Lua code owns the objects that they make, and frees each with the function for its type.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -100,7 +100,7 @@ api! {
         "void (*store_free)(void *store)";
 }
 
-/// As [`run`], for a function that makes something, which it hands over to Lua.
+/// Runs a function that makes an object, like [`run`], and passes ownership to Lua code.
 ///
 /// # Safety
 /// `text` and `place` must be valid.
@@ -110,7 +110,8 @@ unsafe fn make<T: ForeignType, E: Display>(
     text: *mut Text,
     body: impl FnOnce() -> Result<T, E>,
 ) -> c_int {
-    // SAFETY: by contract. What is made has no owner but Lua from now on.
+    // SAFETY: the caller ensures that `text` and `place` are valid. The object is forgotten here,
+    // so Lua code is its only owner.
     unsafe {
         run(name, text, || {
             let made = body()?;
@@ -121,13 +122,13 @@ unsafe fn make<T: ForeignType, E: Display>(
     }
 }
 
-/// Frees what Lua had.
+/// Frees an object of Lua code.
 ///
 /// # Safety
-/// `pointer` must be what [`make`] has handed over of this type, and not be used again.
+/// `pointer` must be an object of this type from [`make`], and must not be used again.
 unsafe fn free<T: ForeignType>(pointer: Pointer) {
     guard("free", process_log(), (), || {
-        // SAFETY: by contract.
+        // SAFETY: the caller ensures that `pointer` is an owned object of this type.
         drop(unsafe { T::from_ptr(pointer.cast()) });
     });
 }
@@ -138,12 +139,12 @@ unsafe extern "C" fn chain_parse(
     place: *mut Pointer,
     text: *mut Text,
 ) -> c_int {
-    // SAFETY: our Lua code passes a string, and places that are valid.
+    // SAFETY: the module's Lua code passes a string and valid places.
     unsafe { make("chain", place, text, || pem::chain(bytes(pem, length))) }
 }
 
 unsafe extern "C" fn chain_count(chain: Pointer) -> c_int {
-    // SAFETY: our Lua code passes a chain of ours.
+    // SAFETY: the module's Lua code passes a chain made by this file.
     let chain: &StackRef<X509> = unsafe { StackRef::from_ptr(chain.cast()) };
     c_int::try_from(chain.len()).unwrap_or(c_int::MAX)
 }
@@ -154,7 +155,7 @@ unsafe extern "C" fn chain_certificate(
     place: *mut Pointer,
     text: *mut Text,
 ) -> c_int {
-    // SAFETY: our Lua code passes a chain of ours, and places that are valid.
+    // SAFETY: the module's Lua code passes a chain made by this file, and valid places.
     unsafe {
         let chain: &StackRef<X509> = StackRef::from_ptr(chain.cast());
         let found = (1..).zip(chain).find(|(number, _)| f64::from(*number) == index);
@@ -165,9 +166,9 @@ unsafe extern "C" fn chain_certificate(
     }
 }
 
-/// Whether the names of authorities can be sent to a client.
+/// Checks whether the names of authorities can be sent to a client.
 unsafe extern "C" fn chain_has_names(chain: Pointer, text: *mut Text) -> c_int {
-    // SAFETY: our Lua code passes a chain of ours, and a valid text.
+    // SAFETY: the module's Lua code passes a chain made by this file, and a valid text.
     unsafe {
         run("chain", text, || {
             let chain: &StackRef<X509> = StackRef::from_ptr(chain.cast());
@@ -177,7 +178,8 @@ unsafe extern "C" fn chain_has_names(chain: Pointer, text: *mut Text) -> c_int {
 }
 
 unsafe extern "C" fn chain_free(chain: Pointer) {
-    // SAFETY: Lua has no use for it any more.
+    // SAFETY: the finalizer of the Lua object calls this once, when nothing uses the chain any
+    // more.
     unsafe { free::<Stack<X509>>(chain) }
 }
 
@@ -189,7 +191,7 @@ unsafe extern "C" fn key_parse(
     place: *mut Pointer,
     text: *mut Text,
 ) -> c_int {
-    // SAFETY: our Lua code passes strings, NULL for no password, and places that are valid.
+    // SAFETY: the module's Lua code passes strings, NULL for no password, and valid places.
     unsafe {
         make("key", place, text, || {
             let password = (!password.is_null()).then(|| bytes(password, password_length));
@@ -200,7 +202,8 @@ unsafe extern "C" fn key_parse(
 
 unsafe extern "C" fn key_belongs_to(key: Pointer, chain: Pointer) -> c_int {
     guard("key", process_log(), ERROR, || {
-        // SAFETY: our Lua code passes a key of ours, and has checked the type of the chain.
+        // SAFETY: the module's Lua code passes a key made by this file, and has checked the C type
+        // of the chain.
         let (key, chain): (&PKeyRef<Private>, _) =
             unsafe { (PKeyRef::from_ptr(key.cast()), lua_object::chain(chain)) };
         let leaf = chain.ok().and_then(|chain| chain.get(0));
@@ -208,7 +211,7 @@ unsafe extern "C" fn key_belongs_to(key: Pointer, chain: Pointer) -> c_int {
     })
 }
 
-/// Whether OpenSSL would present a chain with its key; gives the type of the key.
+/// Checks whether OpenSSL would present a chain with its key; the text is the type of the key.
 unsafe extern "C" fn key_presents(
     key: Pointer,
     chain: Pointer,
@@ -216,7 +219,7 @@ unsafe extern "C" fn key_presents(
     text: *mut Text,
 ) -> c_int {
     let side = if as_server == 0 { Side::Client } else { Side::Server };
-    // SAFETY: our Lua code passes a key and a chain of ours, and a valid text.
+    // SAFETY: the module's Lua code passes a key and a chain made by this file, and a valid text.
     unsafe {
         run("key", text, || {
             let (key, chain): (&PKeyRef<Private>, &StackRef<X509>) =
@@ -227,58 +230,59 @@ unsafe extern "C" fn key_presents(
 }
 
 unsafe extern "C" fn key_free(key: Pointer) {
-    // SAFETY: Lua has no use for it any more.
+    // SAFETY: the finalizer of the Lua object calls this once, when nothing uses the key any more.
     unsafe { free::<PKey<Private>>(key) }
 }
 
-/// As [`run`], for what a certificate says.
+/// Runs a function that reads a certificate, like [`run`].
 ///
 /// # Safety
-/// `pointer` must be a certificate, and `text` valid.
+/// `pointer` must be a valid certificate, and `text` valid.
 unsafe fn of_certificate<E: Display>(
     pointer: Pointer,
     text: *mut Text,
     read: impl FnOnce(&X509Ref) -> Result<Vec<u8>, E>,
 ) -> c_int {
-    // SAFETY: by contract.
+    // SAFETY: the caller ensures that `pointer` is a valid certificate, and `text` valid.
     unsafe { run("certificate", text, || read(X509Ref::from_ptr(pointer.cast()))) }
 }
 
 unsafe extern "C" fn certificate_subject(pointer: Pointer, text: *mut Text) -> c_int {
-    // SAFETY: our Lua code passes a certificate of ours.
+    // SAFETY: the module's Lua code passes a certificate made by this file, and a valid text.
     unsafe {
         of_certificate(pointer, text, |one| certificate::subject(one).map(String::into_bytes))
     }
 }
 
 unsafe extern "C" fn certificate_issuer(pointer: Pointer, text: *mut Text) -> c_int {
-    // SAFETY: as above.
+    // SAFETY: the module's Lua code passes a certificate made by this file, and a valid text.
     unsafe { of_certificate(pointer, text, |one| certificate::issuer(one).map(String::into_bytes)) }
 }
 
 unsafe extern "C" fn certificate_common_name(pointer: Pointer, text: *mut Text) -> c_int {
-    // SAFETY: as above.
+    // SAFETY: the module's Lua code passes a certificate made by this file, and a valid text.
     unsafe {
         of_certificate(pointer, text, |one| certificate::common_name(one).ok_or("no common name"))
     }
 }
 
 unsafe extern "C" fn certificate_serial(pointer: Pointer, text: *mut Text) -> c_int {
-    // SAFETY: as above.
+    // SAFETY: the module's Lua code passes a certificate made by this file, and a valid text.
     unsafe { of_certificate(pointer, text, |one| certificate::serial(one).map(String::into_bytes)) }
 }
 
-/// As [`of_certificate`], for a time.
+/// Runs a function that reads a date of a certificate, like [`of_certificate`].
 ///
 /// # Safety
-/// As for [`of_certificate`]; `seconds` must be valid.
+/// `pointer` must be a valid certificate; `seconds` and `text` must be valid.
 unsafe fn time_of_certificate(
     pointer: Pointer,
     seconds: *mut f64,
     text: *mut Text,
     read: impl FnOnce(&X509Ref) -> Result<i64, SslError>,
 ) -> c_int {
-    // SAFETY: by contract.
+    // SAFETY: the caller ensures that `pointer` is a valid certificate, and `seconds` and `text`
+    // are valid.
     unsafe {
         of_certificate(pointer, text, |one| {
             *seconds = read(one)? as f64;
@@ -292,7 +296,7 @@ unsafe extern "C" fn certificate_not_before(
     seconds: *mut f64,
     text: *mut Text,
 ) -> c_int {
-    // SAFETY: our Lua code passes a certificate of ours, and a place that is valid.
+    // SAFETY: the module's Lua code passes a certificate made by this file, and valid places.
     unsafe { time_of_certificate(pointer, seconds, text, certificate::not_before) }
 }
 
@@ -301,12 +305,12 @@ unsafe extern "C" fn certificate_not_after(
     seconds: *mut f64,
     text: *mut Text,
 ) -> c_int {
-    // SAFETY: as above.
+    // SAFETY: the module's Lua code passes a certificate made by this file, and valid places.
     unsafe { time_of_certificate(pointer, seconds, text, certificate::not_after) }
 }
 
 unsafe extern "C" fn certificate_alternative_names(pointer: Pointer, text: *mut Text) -> c_int {
-    // SAFETY: as above.
+    // SAFETY: the module's Lua code passes a certificate made by this file, and a valid text.
     unsafe {
         of_certificate(pointer, text, |one| {
             let mut all = Vec::new();
@@ -325,7 +329,8 @@ unsafe extern "C" fn certificate_fingerprint(
     length: usize,
     text: *mut Text,
 ) -> c_int {
-    // SAFETY: as above, and a string.
+    // SAFETY: the module's Lua code passes a certificate made by this file, a string, and a valid
+    // text.
     unsafe {
         of_certificate(pointer, text, |one| {
             let digest = String::from_utf8_lossy(bytes(digest, length));
@@ -335,12 +340,13 @@ unsafe extern "C" fn certificate_fingerprint(
 }
 
 unsafe extern "C" fn certificate_to_pem(pointer: Pointer, text: *mut Text) -> c_int {
-    // SAFETY: as above.
+    // SAFETY: the module's Lua code passes a certificate made by this file, and a valid text.
     unsafe { of_certificate(pointer, text, X509Ref::to_pem) }
 }
 
 unsafe extern "C" fn certificate_free(certificate: Pointer) {
-    // SAFETY: Lua has no use for it any more.
+    // SAFETY: the finalizer of the Lua object calls this once, when nothing uses the certificate
+    // any more.
     unsafe { free::<X509>(certificate) }
 }
 
@@ -350,7 +356,7 @@ unsafe extern "C" fn chain_from_der(
     place: *mut Pointer,
     text: *mut Text,
 ) -> c_int {
-    // SAFETY: our Lua code passes a string, and places that are valid.
+    // SAFETY: the module's Lua code passes a string and valid places.
     unsafe {
         make("chain", place, text, || {
             let failed = |function| move |errors| SslError::new(function, errors);
@@ -369,8 +375,8 @@ unsafe extern "C" fn addresses_make(
     place: *mut Pointer,
     text: *mut Text,
 ) -> c_int {
-    // SAFETY: our Lua code passes arrays of this length, and places that are valid. What is made
-    // has no owner but Lua from now on.
+    // SAFETY: the module's Lua code passes arrays of `count` elements, and valid places. Lua code
+    // becomes the only owner of the `Box`.
     unsafe {
         run("addresses", text, || {
             let texts = (0..count).map(|index| bytes(*ranges.add(index), *lengths.add(index)));
@@ -386,7 +392,7 @@ unsafe extern "C" fn addresses_contain(
     address: Letters,
     length: usize,
 ) -> c_int {
-    // SAFETY: our Lua code passes what `addresses_make` has made, and a string.
+    // SAFETY: the module's Lua code passes an object from `addresses_make`, and a string.
     unsafe {
         let addresses: &AddressRanges = &*addresses.cast();
         if addresses.contain(bytes(address, length)) { OK } else { NONE }
@@ -394,15 +400,16 @@ unsafe extern "C" fn addresses_contain(
 }
 
 unsafe extern "C" fn addresses_free(addresses: Pointer) {
-    // SAFETY: Lua has no use for it any more.
+    // SAFETY: the finalizer of the Lua object calls this once, when nothing uses the addresses any
+    // more.
     drop(unsafe { Box::from_raw(addresses.cast::<AddressRanges>()) });
 }
 
-/// In the flags of `store_make`.
+/// A flag of `store_make`.
 const SYSTEM: c_int = 1;
-/// As above.
+/// A flag of `store_make`.
 const PARTIAL_CHAIN: c_int = 2;
-/// As above.
+/// A flag of `store_make`.
 const CHECK_REVOCATION: c_int = 4;
 
 #[allow(clippy::too_many_arguments, reason = "each is a pointer and a length")]
@@ -419,7 +426,8 @@ unsafe extern "C" fn store_make(
     place: *mut Pointer,
     text: *mut Text,
 ) -> c_int {
-    // SAFETY: our Lua code passes strings, NULL for none, and places that are valid.
+    // SAFETY: the module's Lua code passes strings, NULL for those that are missing, and valid
+    // places.
     unsafe {
         let optional = |data: Letters, length| (!data.is_null()).then(|| bytes(data, length));
         make("store", place, text, || {
@@ -436,8 +444,8 @@ unsafe extern "C" fn store_make(
     }
 }
 
-/// How many bytes the stores take that a worker keeps by their texts; and how many times as many as
-/// its text one takes, and beside it, about.
+/// The maximum size of the shared stores of a worker. A store is estimated to take `PARSED` times
+/// the size of its texts, and `STORE` bytes more.
 const MOST_BYTES: usize = 32 * 1024 * 1024;
 const PARSED: usize = 4;
 const STORE: usize = 4 * 1024;
@@ -452,8 +460,9 @@ pub fn clear_cache() {
     SHARED.with_borrow_mut(BoundedCache::clear);
 }
 
-/// A store of these sources. Stores of the same texts are one: what was connected with it serves
-/// all that ask for it. What is in files may change.
+/// Returns a store of these sources. Stores of the same texts are shared, so that connections made
+/// with one also serve requests with the other. Stores with files are not shared: the files may
+/// change.
 fn shared(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
     let Sources { pem, file, folder, system, revoked, check_revocation, partial_chain } = *sources;
     let (Some(pem), None, None, false) = (pem, file, folder, system) else {
@@ -490,8 +499,9 @@ unsafe extern "C" fn store_verify(
     ends: *mut f64,
     text: *mut Text,
 ) -> c_int {
-    // SAFETY: our Lua code passes a store of ours, has checked the type of the chain, and passes a
-    // string and places that are valid; empty, negative and NaN stand for what is not given.
+    // SAFETY: the module's Lua code passes a store made by this file, a string and valid places,
+    // and has checked the C type of the chain. An empty purpose, a negative depth and a NaN time
+    // mean that none is given.
     unsafe {
         run("verify", text, || {
             let chain = lua_object::chain(chain).map_err(|error| error.to_string())?;
@@ -503,7 +513,7 @@ unsafe extern "C" fn store_verify(
             };
             let terms = Terms {
                 purpose,
-                // Casts of floats saturate.
+                // The cast saturates.
                 depth: (depth >= 0.0).then_some(depth as u32),
                 at: (!at.is_nan()).then_some(at as i64),
             };
@@ -511,8 +521,8 @@ unsafe extern "C" fn store_verify(
             let store = X509StoreRef::from_ptr(store.cast());
             let (verdict, next) = verification::verify(store, leaf, chain, terms, time::now().date);
             *ends = next.map_or(f64::INFINITY, |date| date as f64);
-            // Not what anybody has presented, but what is wrong here: whoever refuses it may not
-            // say so.
+            // This error is not about the chain but about this process. Log it here: the plugin
+            // that rejects the chain may not.
             if let Err(Failure::Ssl(error)) = &verdict {
                 process_log().error(format_args!("verification of a certificate: {error}"));
             }
@@ -522,6 +532,7 @@ unsafe extern "C" fn store_verify(
 }
 
 unsafe extern "C" fn store_free(store: Pointer) {
-    // SAFETY: Lua has no use for it any more.
+    // SAFETY: the finalizer of the Lua object calls this once, when nothing uses the store any
+    // more.
     unsafe { free::<X509Store>(store) }
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Tells the compiler what the nginx we build for can do.
+//! Passes the version and features of nginx to the compiler, and builds the C part.
 //!
-//! `nginx-sys` reads nginx's own configuration and hands it on in `DEP_NGINX_*` variables.
+//! `nginx-sys` reads nginx's own configuration, and provides it in `DEP_NGINX_*` variables.
 
 use std::env;
 
-/// The oldest version that is supported.
+/// The oldest supported version of nginx.
 const OLDEST: u64 = 1_022_000;
 
 fn main() {
@@ -21,7 +21,7 @@ fn main() {
         println!("cargo::error=nginx 1.22.0 or later is needed");
         return;
     }
-    // Of the headers. See src/openssl/version.rs.
+    // The version of OpenSSL's headers: see src/openssl/version.rs.
     let openssl = env::var("DEP_OPENSSL_VERSION_NUMBER").unwrap_or_default();
     println!("cargo::rustc-env=KONG_TLS_OPENSSL_VERSION_NUMBER={openssl}");
 
@@ -38,12 +38,12 @@ fn main() {
         .file("src/nginx/bitfields.c")
         .includes(env::split_paths(&include))
         .flags(env::var("DEP_NGINX_CFLAGS").unwrap_or_default().split_whitespace())
-        // Of no use to others, who may have functions of the same names.
+        // Keep the functions private: others may export functions with the same names.
         .flag("-fvisibility=hidden")
         .compile("bitfields");
     println!("cargo::rerun-if-changed=src/nginx/bitfields.c");
 
-    // The module registers callbacks with OpenSSL. Kept in memory, it can't leave one of them
-    // dangling when a reload drops `load_module`.
+    // The module registers callbacks with OpenSSL. `nodelete` keeps it in memory, so that they stay
+    // valid after a reload without `load_module`.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
 }

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Lists of addresses, and of networks.
+//! Lists of IP addresses and networks.
 
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// Addresses and networks, as `allow` has them: `192.0.2.1`, `10.0.0.0/8`, `2001:db8::/32`,
-/// `unix:`.
+/// Addresses and networks in the notation of nginx's `allow`: `192.0.2.1`, `10.0.0.0/8`,
+/// `2001:db8::/32`, `unix:`.
 #[derive(Debug, Default)]
 pub struct AddressRanges {
     networks: Vec<IpNet>,
     unix: bool,
 }
 
-/// What is no address, and no network.
+/// The text is neither an address nor a network.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{}\" is no address, and no network", .0.escape_ascii())]
 pub struct InvalidRange(Vec<u8>);
@@ -34,21 +34,21 @@ impl AddressRanges {
         Ok(all)
     }
 
-    /// Whether `address`, as `$remote_addr` has it, is in one of the ranges.
+    /// Returns whether `address`, in the format of `$remote_addr`, is in one of the ranges.
     pub fn contain(&self, address: &[u8]) -> bool {
         if address == b"unix:" {
             return self.unix;
         }
         let address = std::str::from_utf8(address).ok().and_then(|text| text.parse().ok());
-        // A client of IPv4 may come to an address of IPv6 (`listen [::]:80 ipv6only=off`).
+        // An IPv4 client may connect to an IPv6 socket (`listen [::]:80 ipv6only=off`).
         address
             .map(|address: IpAddr| address.to_canonical())
             .is_some_and(|address| self.networks.iter().any(|network| network.contains(&address)))
     }
 }
 
-/// An address, or a network. `IpNet` would take numbers that begin with 0, which others read as
-/// octal.
+/// Parses an address or a network. `IpNet` itself would accept numbers with leading zeros, which
+/// some software reads as octal.
 fn network(text: &str) -> Option<IpNet> {
     let Some((address, prefix)) = text.split_once('/') else {
         return text.parse::<IpAddr>().ok().map(IpNet::from);
@@ -59,8 +59,7 @@ fn network(text: &str) -> Option<IpNet> {
     IpNet::new(address.parse().ok()?, prefix).ok()
 }
 
-/// Addresses of IPv4 as such, also where they are written as those of IPv6 (RFC 4291, section
-/// 2.5.5.2).
+/// Converts IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2) to IPv4.
 fn canonical(network: IpNet) -> IpNet {
     const MAPPED: u8 = 96;
 

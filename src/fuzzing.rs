@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What must hold of code that reads untrusted bytes, for any bytes.
+//! Properties of code that reads untrusted bytes, which must hold for any input.
 
 #![allow(unsafe_code, reason = "what is compared with is C")]
 //!
-//! Each function is a target in `fuzz/`. The inputs in `fuzz/seeds`, among them those that once
-//! broke something, are tried by `cargo test` as well.
+//! Each function is a target in `fuzz/`. `cargo test` also runs the inputs in `fuzz/seeds`, which
+//! include former failures.
 
 use std::ffi::c_uint;
 use std::net::SocketAddrV6;
@@ -27,10 +27,10 @@ use crate::status::format::Format;
 use crate::upstream::settings::forwarding::{Target, UpstreamNames};
 use crate::upstream::settings::tls;
 
-/// A target, by its name.
+/// The name of a target, and its function.
 pub type Fuzz = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All targets.
 pub const TARGETS: &[Fuzz] = &[
     ("certificate", certificate),
     ("pem", pem),
@@ -40,10 +40,10 @@ pub const TARGETS: &[Fuzz] = &[
     ("arguments", arguments),
 ];
 
-/// A certificate of a peer, in DER.
+/// Reads a DER certificate of a peer.
 pub fn certificate(input: &[u8]) {
     if let Ok(certificate) = X509::from_der(input) {
-        // What can't be told is an error, or nothing.
+        // Fields that can't be read are errors or empty.
         let _ = certificate::subject(&certificate);
         let _ = certificate::issuer(&certificate);
         let _ = certificate::serial(&certificate);
@@ -71,7 +71,8 @@ fn names_are_matched_as_openssl_does(certificate: &X509) {
             && host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte));
         if is_host_name && !host.is_empty() {
             let ours = RequiredNames::Dns(vec![host.clone().into()]).carried_by(certificate);
-            // SAFETY: both are valid; the function takes the length, and keeps nothing.
+            // SAFETY: the certificate and the name are valid; the function gets the name's length,
+            // and keeps no pointer.
             let theirs = unsafe {
                 let (certificate, name) = (certificate.as_ptr(), host.as_ptr().cast());
                 X509_check_host(certificate, name, host.len(), FLAGS, ptr::null_mut()) == 1
@@ -85,13 +86,13 @@ fn names_are_matched_as_openssl_does(certificate: &X509) {
     }
 }
 
-/// Certificates, keys and revocation lists in PEM, as headers, files and plugins bring them.
+/// Reads certificates, keys and revocation lists in PEM, as headers, files and plugins supply them.
 pub fn pem(input: &[u8]) {
     let lines = input.split(|byte| *byte == b'\n').count();
     if let Ok(certificates) = pem::certificates(input) {
         assert!(!certificates.is_empty() && certificates.len() <= lines);
         let sources = Sources { pem: Some(input), ..Sources::default() };
-        // Two of the same are no error; some OpenSSL refuses to keep.
+        // Duplicates are no error; some certificates OpenSSL refuses to store.
         if let (Ok(store), Ok(chain)) = (store::build(&sources), pem::chain(input)) {
             assert_eq!(chain.len(), certificates.len());
             let terms = Terms { purpose: Some(Purpose::ClientAuth), ..Terms::default() };
@@ -106,7 +107,7 @@ pub fn pem(input: &[u8]) {
     drop(ErrorStack::get());
 }
 
-/// Where a request is to go: a port in the first bytes, and a host.
+/// Sets the target of a request: the first bytes are the port, the others the host.
 pub fn target(input: &[u8]) {
     let Some((port, host)) = input.split_first_chunk() else {
         return;
@@ -133,7 +134,8 @@ pub fn target(input: &[u8]) {
     }
 }
 
-/// The header `Accept` and the argument `format`, with a NUL between them.
+/// Negotiates the format of the status by the header `Accept` and the argument `format`, which are
+/// separated by a NUL.
 pub fn status_format(input: &[u8]) {
     let mut parts = input.splitn(2, |byte| *byte == 0);
     let accept = parts.next().and_then(|accept| std::str::from_utf8(accept).ok());
@@ -153,10 +155,10 @@ pub fn status_format(input: &[u8]) {
     }
 }
 
-/// What a client says in its `ClientHello`: a `server_name` extension, or a list of protocols.
+/// Reads an extension of a `ClientHello`: `server_name`, or the list of ALPN protocols.
 pub fn client_hello(input: &[u8]) {
     if let Ok(name) = session::host_name(input) {
-        // The lengths of the list and of the name, and the type of the name.
+        // The length of the list, the type of the name, and the length of the name take five bytes.
         assert_eq!(name.len() + 5, input.len());
         assert!(input.ends_with(name));
     }
@@ -169,15 +171,15 @@ pub fn client_hello(input: &[u8]) {
     }
 }
 
-/// Other texts that plugins hand over, which may be those of a request.
+/// Reads other texts that plugins pass, which may come from requests.
 pub fn arguments(input: &[u8]) {
     let is_printable = |text: &[u8]| !text.iter().any(u8::is_ascii_control);
     match client_verify::check(input) {
-        // It goes into headers and logs.
+        // The value is used in headers and logs.
         Ok(()) => assert!(is_printable(input)),
         Err(error) => assert!(is_printable(error.to_string().as_bytes())),
     }
-    // A certificate in a header has one form.
+    // A certificate in a header has exactly one encoding.
     if let Ok(bytes) = header_certificate::base64(input) {
         assert_eq!(openssl::base64::encode_block(&bytes).as_bytes(), input);
     }

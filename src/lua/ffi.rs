@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The only place where raw pointers from Lua code become values, passed through LuaJIT's FFI.
+//! Passes arguments and answers between Lua code and Rust, through LuaJIT's FFI. For functions for
+//! requests, this is the only place where raw pointers from Lua code become values.
 
 #![allow(unsafe_code, reason = "Lua passes raw pointers")]
 //!

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- resty.kong.x509: chains, keys and stores made from PEM, for plugins that have no other library for
--- them. Make them once, in init_by_lua*, and keep them: each is read when it is made.
+-- resty.kong.x509: chains, keys and stores made from PEM, for plugins without another library for
+-- that. Make them once, in init_by_lua*, and keep them: each call parses its text.
 
 local functions_of_module, declaration = ...
 
@@ -37,7 +37,7 @@ local function said()
 end
 
 
--- What `pointer` holds, as a C type, until Lua has no use for it.
+-- Casts the content of `pointer` to a C type that is freed with the Lua object.
 local function owned(ctype, free)
     return ffi_gc(ffi_cast(ctype, pointer[0]), free)
 end
@@ -52,10 +52,10 @@ end
 
 -- ---- objects ----------------------------------------------------------------------------------------
 --
--- What is behind an object is not in it: Lua code could put something else in its place, and has no way to do so
--- with what it does not get hold of. `ctx` can be read, by other libraries.
+-- The pointer of an object is not stored in the object, where Lua code could replace it, but in a
+-- table that Lua code can't reach. The field `ctx` gives other libraries read access to it.
 
--- An object of a class, for a pointer that it owns.
+-- Makes an object of a class, with the pointer that it owns.
 local function object(meta, ctx)
     local self = setmetatable({}, meta)
     pointers[self] = ctx
@@ -63,7 +63,7 @@ local function object(meta, ctx)
 end
 
 
--- Whether a value is an object of a class, and not something that was made to look like one.
+-- Returns whether a value is a genuine object of a class.
 local function is_a(value, meta)
     return type(value) == "table" and getmetatable(value) == meta and type(pointers[value]) ~= "nil"
 end
@@ -74,7 +74,8 @@ local function no_assignment(_, name)
 end
 
 
--- What is read of an object that is no method. For what looks like one and is none, there is nothing.
+-- Makes a class. Fields that are not methods are read by `otherwise`. An imitation of an object has
+-- no such fields.
 local function class(name, methods, otherwise)
     return {
         __name = name,
@@ -99,7 +100,7 @@ end
 local certificate_methods = {}
 
 
--- The digest of the whole certificate, in lower-case hexadecimal; of SHA-256 if nothing else is said.
+-- Returns the digest of the whole certificate in lower-case hexadecimal, by default SHA-256.
 function certificate_methods:fingerprint(digest)
     digest = digest or "sha256"
     check("digest", digest, "string", 2)
@@ -136,8 +137,8 @@ local function date_of(call)
 end
 
 
--- All of them come in one text: the kind, a NUL, the length, a colon, and the name. Nothing is known of
--- names that can't be read, not even that there are none.
+-- Returns the alternative names. They arrive in one text, each as kind, NUL, length, colon and
+-- name. If they can't be read, returns nil, which is different from an empty list.
 local function names_of(ctx)
     if api.certificate_alternative_names(ctx, text) ~= OK then
         return nil
@@ -156,7 +157,7 @@ local function names_of(ctx)
 end
 
 
--- What a certificate says is read when it is asked for.
+-- Fields are read from the certificate on first access.
 local certificate_fields = {
     subject = text_of(api.certificate_subject),
     issuer = text_of(api.certificate_issuer),
@@ -187,7 +188,7 @@ function chain_methods:count()
 end
 
 
--- The certificate with this number, the leaf being 1.
+-- Returns the certificate with this number; the leaf is 1.
 function chain_methods:certificate(index)
     if not is_given(index) then
         index = 1
@@ -247,7 +248,7 @@ local OPTIONS = {
 local store_methods = {}
 
 
--- As the method below, whose caller it is that a wrong argument throws at.
+-- Implements `verify` and `verify_until`. Wrong arguments throw at the line of the method's caller.
 local function verify(self, chain, options)
     if type(chain) == "string" then
         local err
@@ -276,7 +277,7 @@ local function verify(self, chain, options)
         if is_given(options.depth) then
             check("depth", options.depth, "number", 3)
             depth = options.depth
-            -- Nor NaN.
+            -- This also rejects NaN.
             if not (depth >= 0) then  -- luacheck: ignore 581
                 error("depth must not be negative", 3)
             end
@@ -294,15 +295,15 @@ local function verify(self, chain, options)
 end
 
 
--- Whether a chain, an object, a cdata or PEM, leads to what the store trusts.
+-- Verifies a chain, which may be an object, a cdata or PEM, against the store.
 function store_methods:verify(chain, options)
     local ok, err = verify(self, chain, options)
     return ok, err
 end
 
 
--- As `verify`, and the date, in seconds, from which on the verdict may be another. For our plugins, which
--- keep it for a while.
+-- Like `verify`, but also returns the date, in seconds, from which the result may change. For this
+-- module's plugins, which cache the result.
 functions.verify_until = verify
 
 
@@ -314,14 +315,14 @@ local store_meta = class("resty.kong.x509.store", store_methods)
 local M = {}
 
 
--- The certificates in a text, the leaf first.
+-- Parses the certificates in a text, the leaf first.
 function M.chain(pem)
     check("pem", pem, "string", 2)
     return parse_chain(pem)
 end
 
 
--- A chain of the one certificate that is encoded in DER.
+-- Makes a chain of a single certificate in DER.
 function M.chain_from_der(der)
     check("der", der, "string", 2)
     return new_chain(api.chain_from_der, der)
@@ -331,7 +332,7 @@ end
 local key_methods = {}
 
 
--- Whether the key is that of a chain's first certificate.
+-- Returns whether the key belongs to a chain's first certificate.
 function key_methods:belongs_to(chain)
     local ctx = is_a(chain, chain_meta) and pointers[chain] or chain
     if not is_chain(ctx) then
@@ -341,7 +342,8 @@ function key_methods:belongs_to(chain)
 end
 
 
--- For our plugins: the type of a key, if OpenSSL would present a chain with it, or nil and why it would not.
+-- For this module's plugins: returns the type of a key if OpenSSL would present a chain with it, or
+-- nil and why not.
 function functions.presents(key, chain, as_server)
     if api.key_presents(pointers[key], pointers[chain], as_server and 1 or 0, text) == OK then
         return said()
@@ -350,7 +352,8 @@ function functions.presents(key, chain, as_server)
 end
 
 
--- For our plugins: whether clients can be sent the names of authorities, or nil and why they can't.
+-- For this module's plugins: returns whether the names of authorities can be sent to clients, or
+-- nil and why not.
 function functions.has_names(chain)
     if api.chain_has_names(pointers[chain], text) == OK then
         return true
@@ -362,7 +365,7 @@ end
 local key_meta = class("resty.kong.x509.key", key_methods)
 
 
--- The first private key in a text.
+-- Parses the first private key in a text.
 function M.key(pem, password)
     check("pem", pem, "string", 2)
     if is_given(password) then
@@ -375,7 +378,8 @@ function M.key(pem, password)
 end
 
 
--- What is trusted: one or more of pem, file, dir and system; with crl, what is revoked.
+-- Makes a store of trusted certificates: from one or more of pem, file, dir and system, and with
+-- crl also revocation lists.
 function M.store(options)
     check("options", options, "table", 2)
     for name, value in pairs(options) do
@@ -400,7 +404,7 @@ end
 local addresses_methods = {}
 
 
--- Whether an address, as $remote_addr has it, is one of these.
+-- Returns whether an address, in the format of $remote_addr, is in the list.
 function addresses_methods:contain(address)
     check("address", address, "string", 2)
     return api.addresses_contain(pointers[self], address, #address) == OK
@@ -410,7 +414,8 @@ end
 local addresses_meta = class("resty.kong.x509.addresses", addresses_methods)
 
 
--- Addresses and networks, such as "192.0.2.1", "10.0.0.0/8", "2001:db8::/32" and "unix:".
+-- Makes a list of addresses and networks, such as "192.0.2.1", "10.0.0.0/8", "2001:db8::/32" and
+-- "unix:".
 function M.addresses(ranges)
     check("ranges", ranges, "table", 2)
     local count = #ranges
@@ -425,7 +430,8 @@ function M.addresses(ranges)
 end
 
 
--- A method that is called with a dot for a colon would read something else as its object.
+-- Wraps methods to check their object: called with a dot instead of a colon, a method would take
+-- its first argument for the object.
 local function guard(methods, meta)
     for name, method in pairs(methods) do
         methods[name] = function(self, ...)

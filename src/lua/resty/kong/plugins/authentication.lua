@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- resty.kong.plugins.authentication: what the plugins have in common that authenticate clients by their
--- certificates. It verifies a chain, finds out whose certificate it is, and tells the service.
+-- resty.kong.plugins.authentication: the common part of the plugins that authenticate clients by
+-- certificates. It verifies a chain, finds the consumer, and tells the service.
 
 local bounded = require "resty.kong.plugins.bounded"
 local functions = require "resty.kong.tls.functions"
@@ -19,17 +19,17 @@ local moment, counts = functions.moment, functions.counts
 local client_objection = functions.client_objection
 local set_client_verify = pdk.client.tls.set_client_verify
 
--- What the service gets, and the client can't set (src/client/header_names.rs).
+-- Headers for the service, which clients must not set (src/client/header_names.rs).
 local CONSUMER = "X-Consumer-Username"
 local ANONYMOUS = "X-Anonymous-Consumer"
 local SUBJECT = "X-Client-Cert-DN"
 
--- By what a consumer may be known, and how it is compared.
+-- The functions below normalize the values that identify a consumer.
 local function exact(text)
     return text
 end
 
--- Hexadecimal digits, or pairs of them with colons between.
+-- Hexadecimal digits, optionally with colons between pairs.
 local function hexadecimal(text)
     local pairs_of_digits = text:lower() .. ":"
     if pairs_of_digits:gsub("%x%x:", "") == "" then
@@ -38,7 +38,7 @@ local function hexadecimal(text)
     return text:lower()
 end
 
--- What is before the "@" is for its server to compare (RFC 5321, section 2.4).
+-- The part before the "@" is only for its own server to compare (RFC 5321, section 2.4).
 local function email(text)
     local mailbox, host = text:match("^(.*)@([^@]*)$")
     return mailbox and mailbox .. "@" .. host:lower() or text
@@ -52,20 +52,20 @@ local FIELDS = {
     common_name = exact,
 }
 
--- A chain is taken for what it was found to be for a while: to verify one takes much longer than the rest
--- of a request. How many each worker keeps, for whatever policies, and of how many bytes. Clients that nobody knows
--- can send as many as they like, and so can't take the place of others.
+-- Verdicts on chains are cached for a while: verification takes much longer than the rest of a
+-- request. These limits apply to each worker, for all policies together. Unknown clients can send
+-- any number of chains, so refused ones have a separate cache, and can't evict accepted ones.
 local ACCEPTED, REFUSED, BYTES = 16384, 1024, 4 * 1024 * 1024
--- What an entry takes besides its texts, about.
+-- The estimated size of an entry besides its texts, in bytes.
 local ENTRY = 400
--- The longest text of a reason that is kept, and told.
+-- The maximum length of a reason that is kept and reported.
 local LONGEST_REASON = 1024
 
--- By what stands for a chain, and then by who has judged it.
+-- The verdicts, by the key of the chain, and then by policy.
 local CACHE = "verdicts"
 local accepted = bounded.new(CACHE, ACCEPTED, BYTES)
 local refused = bounded.new(CACHE, REFUSED, BYTES)
--- A policy that is used no more is not kept for what it has judged.
+-- Verdicts must not keep an unused policy alive.
 local BY_POLICY = { __mode = "k" }
 
 local M = {}
@@ -73,10 +73,9 @@ local M = {}
 local methods = {}
 
 
--- The consumer whose certificate it is: by its fingerprint, else by an alternative name, else, if it has none, by
--- the common name of its subject (RFC 6125, section 6.4.4). What can't be read is an error: by the next of these it
--- could be somebody
--- else's.
+-- Returns the consumer of a certificate: by its fingerprint, else by an alternative name, else, if
+-- it has no alternative names, by the common name of its subject (RFC 6125, section 6.4.4). A field
+-- that can't be read is an error: the next one could identify a different consumer.
 local function find_consumer(self, certificate)
     local known = self.known
     local fingerprint, err = certificate:fingerprint()
@@ -105,15 +104,17 @@ local function find_consumer(self, certificate)
 end
 
 
--- A name of a header as many services read it: every byte that is no letter or digit is as any other.
+-- Normalizes the name of a header as many services do: they do not distinguish characters other
+-- than letters and digits.
 local function plain(name)
     return (name:lower():gsub("%W", "-"))
 end
 
 
--- Takes what only we may say from a request, and what a service may take for any of it; `header` too if
--- there is one. To be called before anything else, for each request: most of it the module has done before
--- any phase, but not after an internal redirect, and not where nobody could know beforehand.
+-- Removes the headers that only this module may set from a request, with names that services may
+-- take for one of them, and `header` too if it is given. To be called first, for each request: the
+-- module has already done most of this before any phase, but not after an internal redirect, and
+-- not for a connection that was not guarded.
 function M.strip(header)
     assert(functions.strip_headers())
     header = header and plain(header)
@@ -127,10 +128,10 @@ function M.strip(header)
 end
 
 
--- Ends a request without a certificate that will do, or lets it go on as the anonymous consumer.
--- `verified` is what $kong_client_verify says of it.
+-- Rejects a request without an acceptable certificate, or accepts it as the anonymous consumer.
+-- `verified` is the value of $kong_client_verify.
 function methods:refuse(reason, verified)
-    -- What a certificate says may be of any length.
+    -- Fields of a certificate may have any length.
     reason = reason:sub(1, LONGEST_REASON)
     set_client_verify(verified or "FAILED:" .. reason:gsub("%c", " "))
     if self.anonymous then
@@ -144,8 +145,8 @@ function methods:refuse(reason, verified)
 end
 
 
--- Whose certificate it is that somebody has presented, or why it is refused; and from which date on that may
--- be otherwise. What is for lack of memory, say, holds no longer than for this request.
+-- Verifies a chain and finds its consumer. Returns the verdict, and the date from which it may
+-- change; a verdict due to a problem such as a lack of memory is not valid beyond this request.
 local function judge(self, presented, parse)
     local chain, reason = parse(presented)
     if not chain then
@@ -165,7 +166,7 @@ local function judge(self, presented, parse)
         err = "its subject can't be read"
     end
     if err then
-        -- Not the client's doing alone: somebody has issued it, or there is no memory.
+        -- Not only the client's fault: the certificate was issued this way, or memory has run out.
         ngx.log(ngx.ERR, self.name, ": ", err)
         return { reason = err }, -1 / 0
     end
@@ -176,7 +177,7 @@ local function judge(self, presented, parse)
 end
 
 
--- What was found of a chain before, by this policy, if it counts still.
+-- Returns the verdict of this policy on a chain, if one is cached and still valid.
 local function known(judgements, presented, policy)
     local by_policy = judgements:get(presented)
     local judged = by_policy and by_policy[policy]
@@ -195,8 +196,8 @@ local function keep(presented, policy, judged)
 end
 
 
--- Lets a request go on whose client has presented a chain that is good, and somebody's. `presented` stands for
--- the chain, and `parse` makes the chain of it.
+-- Accepts the request of a client with a chain that is valid and has a consumer, and refuses
+-- others. `presented` is the key of the chain, and `parse` makes the chain from it.
 function methods:accept(presented, parse)
     local judged = known(accepted, presented, self) or known(refused, presented, self)
     functions.count_cache(CACHE, judged and functions.HIT or functions.MISS)
@@ -264,14 +265,14 @@ local function consumers_of(list)
 end
 
 
--- Makes the common part of a plugin that is called `name`. Options:
+-- Makes the common part of the plugin `name`. Options:
 --
 --     ca          what is trusted: see x509.store
---     depth       how many intermediates there may be
+--     depth       the maximum number of intermediates
 --     consumers   a list of { name =, fingerprint =, uri =, dns =, email =, common_name = }
---     anonymous   the name of the consumer for all others; without, they are refused
+--     anonymous   the name of the consumer for all other clients; without it, they are rejected
 --
--- and those in `others`, a set. Returns nil and what is wrong with them.
+-- and those in the set `others`. Returns nil and an error if an option can't be used.
 function M.new(name, options, others)
     if type(options) ~= "table" then
         error("options must be a table", 3)

@@ -1,10 +1,10 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- resty.kong.plugins.bounded: a table that holds so many entries, of so many bytes, and no more.
+-- resty.kong.plugins.bounded: a table with limits for the number of its entries and for their size.
 --
--- Who comes when it is full takes the place of another: of two that are chosen at random, the one that was used longer
--- ago. Were it the one of all that was used longest ago, then of entries that take turns, with one more than there is
--- room for, that would be the next one, each time.
+-- When it is full, a new entry evicts the less recently used of two random entries. If the least
+-- recently used of all were evicted, then a cycle through one entry more than there is room for
+-- would miss every time.
 
 local functions = require "resty.kong.tls.functions"
 
@@ -47,7 +47,7 @@ function methods:remove(key)
 end
 
 
--- Keeps a value that takes so many bytes with its key, if there could be room for it.
+-- Keeps a value that takes `bytes` bytes with its key, unless it is larger than the whole table.
 function methods:set(key, value, bytes)
     self:remove(key)
     if bytes > self.most_bytes then
@@ -76,7 +76,7 @@ local meta = { __index = methods }
 local M = {}
 
 
--- `cache` is what it is called in the status, where it is counted what makes room.
+-- Makes a table. `cache` is the name under which the status counts its evictions.
 function M.new(cache, most, most_bytes)
     local new = setmetatable({ cache = cache, most = most, most_bytes = most_bytes, uses = 0 }, meta)
     new:clear()

@@ -1,10 +1,10 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- resty.kong.plugins.header_cert_auth: authenticates clients by a certificate that a proxy before us has
--- verified the possession of, and sends in a header.
+-- resty.kong.plugins.header_cert_auth: authenticates clients by a certificate that a proxy in front
+-- sends in a header, after it has verified that the client has the key.
 --
--- Who may send that header may say that it is anybody. So it counts only where it comes from one of the
--- addresses in `trusted`, and never reaches the service.
+-- A sender of this header can claim any identity. So it is only accepted from the addresses in
+-- `trusted`, and never forwarded to the service.
 
 local authentication = require "resty.kong.plugins.authentication"
 local functions = require "resty.kong.tls.functions"
@@ -16,23 +16,24 @@ local error = error
 local setmetatable = setmetatable
 local keep_text, kept_text = functions.keep_text, functions.kept_text
 
--- The longest text of a certificate, in bytes.
+-- The maximum length of the header's value, in bytes.
 local LONGEST = 32 * 1024
 
 local methods = {}
 
 
--- From the text of a header to the DER of the one certificate that it must be.
+-- Decode the value of the header to the DER of a single certificate.
 local ENCODINGS = { url = functions.decode_url, base64 = functions.decode_base64 }
 
 
--- To be called in access_by_lua*.
+-- Authenticates the client. To be called in access_by_lua*.
 function methods:access()
     local common = self.common
     local text = ngx.req.get_headers(0)[self.header]
     authentication.strip(self.header)
 
-    -- Whoever has connected: the other may be what the request says (set_real_ip_from).
+    -- The address of the connection itself: set_real_ip_from may have replaced the other by one
+    -- that the request names.
     local peer = ngx.var.realip_remote_addr or ngx.var.remote_addr
     if not self.trusted:contain(peer) then
         return common:refuse(peer .. " is not trusted to send certificates")
@@ -43,13 +44,13 @@ function methods:access()
     if text and text ~= "" then
         assert(keep_text(self.header, text))
     else
-        -- What this request came with before an internal redirect.
+        -- The value that the request had before an internal redirect.
         text = kept_text(self.header)
     end
     if not text then
         return common:refuse("there is no certificate", "NONE")
     end
-    -- Whoever is trusted to send it may pass on what anybody has sent.
+    -- A trusted proxy may forward what its client has sent.
     if #text > LONGEST then
         return common:refuse("header " .. self.header .. " is longer than " .. LONGEST .. " bytes")
     end
@@ -64,13 +65,13 @@ local OPTIONS = { header = true, encoding = true, trusted = true }
 local M = {}
 
 
--- Options: those of resty.kong.plugins.authentication, and
+-- Makes the plugin. Options: those of resty.kong.plugins.authentication, and
 --
 --     header     the header with the certificate
---     encoding   "url" for URL-encoded PEM, "base64" for DER in base64: one certificate, and nothing else
---     trusted    a list of addresses and networks that may send it
+--     encoding   "url" for URL-encoded PEM, "base64" for DER in base64: exactly one certificate
+--     trusted    a list of addresses and networks from which the header is accepted
 --
--- Returns nil and what is wrong with them.
+-- Returns nil and an error if an option can't be used.
 function M.new(options)
     local common, err = authentication.new("header_cert_auth", options, OPTIONS)
     if not common then

@@ -1,11 +1,11 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- resty.kong.plugins.mtls_auth: authenticates clients by the certificates that they present, for some of
--- the names that a server has.
+-- resty.kong.plugins.mtls_auth: authenticates clients by the certificates that they present, for
+-- some of a server's names.
 --
--- For each of these names there is one policy: which authorities are trusted, and who the consumers are.
--- A client is asked for a certificate only where its name (SNI) has one. A session is resumed under its
--- name alone, with the chain of its first handshake, which is verified again.
+-- Each of these names has a policy: the trusted authorities, and the consumers. A client is only
+-- asked for a certificate if its server name (SNI) has a policy. A session is only resumed under
+-- the same name; the chain of its first handshake is verified again.
 
 local authentication = require "resty.kong.plugins.authentication"
 local functions = require "resty.kong.tls.functions"
@@ -25,8 +25,8 @@ local is_list = require("resty.kong.tls.values").is_list
 local methods = {}
 
 
--- The policy of a name: its own, else that of "*." and what is behind one of its dots, the longest
--- first, else the default. As nginx has it for server_name, "*." stands for any number of labels.
+-- Returns the policy of a name: its own, else that of the longest matching "*." name, else the
+-- default. As in nginx's server_name, "*." matches any number of labels.
 local function policy_of(self, name)
     if not name then
         return self.default
@@ -42,8 +42,8 @@ local function policy_of(self, name)
 end
 
 
--- Whether a request says the same host everywhere: what a service goes by may be the header, where we
--- and nginx go by the URI (RFC 9112, section 3.2.2).
+-- Returns whether the request names a single host. The service may use the header Host where this
+-- module and nginx use the host of the URI (RFC 9112, section 3.2.2).
 local function names_one_host(var)
     local host, header = var.host, var.http_host
     if host:find("@", 1, true) then
@@ -57,14 +57,16 @@ local function names_one_host(var)
 end
 
 
--- To be called in ssl_certificate_by_lua*. An error ends the handshake.
+-- Asks the client for a certificate. To be called in ssl_certificate_by_lua*. An error ends the
+-- handshake.
 function methods:certificate()
     assert(functions.guard_headers())
     local policy = policy_of(self, ssl.server_name())
     if policy then
         local common = policy.common
         assert(tls.request_client_certificate(policy.authorities, policy.options))
-        -- So nginx's verdict is that of the policy, and of what the server has of its own: lists, OCSP.
+        -- So nginx's result includes the policy's, and the server's own checks: revocation lists
+        -- and OCSP.
         assert(functions.verify_client_with(common.store, common.terms.depth))
     end
 end
@@ -77,7 +79,7 @@ local function chain_of_client()
         chain, err = x509.chain(pem)
     end
     if not chain then
-        -- It was there a moment ago.
+        -- Unexpected: the chain was there when its digest was computed.
         ngx.log(ngx.ERR, "mtls_auth: ", err)
         return nil, err or "there is no certificate"
     end
@@ -85,7 +87,7 @@ local function chain_of_client()
 end
 
 
--- To be called in access_by_lua*, wherever requests of this server may come to.
+-- Authenticates the client. To be called in access_by_lua*, for all requests of the server.
 function methods:access()
     authentication.strip()
 
@@ -95,7 +97,7 @@ function methods:access()
         return ngx.exit(400)
     end
     local policy = policy_of(self, var.ssl_server_name)
-    -- One connection may serve requests for several names (RFC 9110, section 7.4).
+    -- A connection may serve requests for several names (RFC 9110, section 7.4).
     if policy ~= policy_of(self, var.host) then
         ngx.log(ngx.INFO, "mtls_auth: the connection is for \"", names.shown(var.ssl_server_name or ""),
                 "\", which has another policy")
@@ -120,7 +122,8 @@ end
 local meta = { __index = methods }
 
 
--- The authorities whose names a client is sent. Those of a folder, and of the system, are too many.
+-- Returns the authorities whose names clients are sent; none for a folder or the system's, which
+-- would be too many.
 local function authorities_of(ca)
     local pem = ca.pem
     local err
@@ -149,8 +152,9 @@ local function authorities_of(ca)
 end
 
 
--- For each policy, the names for which it counts that a client was asked under another one of them: all that
--- it lists, but for "default", and "*." where a name below it has another policy.
+-- For each policy, lists the names that may share a connection: a client asked under one of them
+-- may send requests for another. These are all names of the policy except "default", and except a
+-- "*." name below which another policy has a name.
 local function names_in_common(self)
     local divided = {}
     for _, names_of in ipairs { self.exact, self.wildcard } do
@@ -181,12 +185,13 @@ local OPTIONS = { names = true, send_ca_dn = true }
 local M = {}
 
 
--- Options: a list of policies, each with the options of resty.kong.plugins.authentication, and
+-- Makes the plugin. Options: a list of policies, each with the options of
+-- resty.kong.plugins.authentication, and
 --
---     names       a list of host names, of "*." and host names, and of "default"
---     send_ca_dn  whether the client is sent the names of the authorities; it is, unless this is false
+--     names       a list of host names, "*." and host names, and "default"
+--     send_ca_dn  whether clients are sent the names of the authorities; true by default
 --
--- Returns nil and what is wrong with them.
+-- Returns nil and an error if an option can't be used.
 function M.new(policies)
     if not is_list(policies) or #policies == 0 then
         error("policies must be a list", 2)
@@ -235,7 +240,7 @@ function M.new(policies)
     end
     names_in_common(self)
     for _, policy in ipairs(made) do
-        -- The same in all workers.
+        -- Sorted, so that the list is the same in all workers.
         table.sort(policy.options.names)
     end
     return setmetatable(self, meta)

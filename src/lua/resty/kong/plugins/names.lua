@@ -1,19 +1,19 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- resty.kong.plugins.names: host names, as plugins are given them and as clients send them.
+-- resty.kong.plugins.names: host names in the plugins' options and from clients.
 
 local M = {}
 
 
--- A name as it is compared. Its case does not matter, and a dot at its end says nothing (RFC 1034,
--- section 3.1).
+-- Normalizes a name for comparison: in lower case, and without a trailing dot (RFC 1034, section
+-- 3.1).
 function M.normalize(name)
     return (name:lower():gsub("%.$", ""))
 end
 
 
--- A name that a plugin is given: of a host, or "*." and that of a host; normalized, or nil for what is
--- none.
+-- Normalizes a host name, or "*." and a host name, of a plugin's options. Returns nil if it is not
+-- valid.
 function M.check(name)
     name = M.normalize(name)
     local rest = name:gsub("^%*%.", "")
@@ -25,7 +25,7 @@ function M.check(name)
 end
 
 
--- What a client has sent, for a log.
+-- Replaces unusual characters in a name that a client has sent, for a log line.
 function M.shown(name)
     return (name:gsub("[^%w._-]", "?"))
 end

@@ -1,14 +1,15 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- resty.kong.plugins.services: what each service is shown, how it is verified, and where it is.
+-- resty.kong.plugins.services: for each service, its address, how it is verified, and which
+-- certificate it is shown.
 --
 --     init_by_lua_block {
 --         services = assert(require("resty.kong.plugins.services").new { file = "services.lua" })
 --     }
 --     access_by_lua_block { services:access("billing") }
 --
--- Certificates, keys and authorities are read once, when the table is. What is read is parsed and tried then, too, or,
--- where there are many services, when one is first used.
+-- Files are read once, when the table is made. Their content is parsed and checked then too, or, if
+-- there are many services, when each is first used.
 
 local functions = require "resty.kong.tls.functions"
 local low_level = require "resty.kong.tls"
@@ -27,13 +28,13 @@ local service = pdk.service
 
 local methods = {}
 
--- To parse and try what a service is shown takes about a millisecond: with more services than these, it is done when
--- one is used.
+-- The greatest number of services that are parsed and checked at once: each takes about a
+-- millisecond.
 local AT_ONCE = 500
 
 
--- Sets what is said of a service for the current request; or nil and what went wrong, and then some of it
--- may be set.
+-- Applies the settings of a service to the current request. If it returns nil and an error, some of
+-- them may have been applied.
 local function apply(settings)
     local ok, err = true, nil
     if settings.upstream then
@@ -44,7 +45,7 @@ local function apply(settings)
     if ok and settings.certificate then
         ok, err = service.set_tls_cert_key(settings.certificate, settings.key)
     end
-    -- That one is set to be verified holds against the location, and the reverse.
+    -- Set in any case: the service's setting must override that of the location, on or off.
     if ok then
         ok, err = service.set_tls_verify(settings.verify)
     end
@@ -91,7 +92,7 @@ local function list_of_strings(value)
 end
 
 
--- What may be said of a service, and how.
+-- The fields of a service: a check of each value, and its description.
 local FIELDS = {
     upstream = { of_type("string"), "a string" },
     host = { of_type("string"), "a string" },
@@ -107,11 +108,11 @@ local FIELDS = {
 }
 
 
--- What says how a service is verified.
+-- The fields about verification.
 local VERIFICATION = { depth = true, ca = true, dns_names = true, uris = true }
 
 
--- Why a table says nothing that can be done, or nil.
+-- Returns what is wrong with the fields of a service, or nil.
 local function mistake(fields)
     if type(fields) ~= "table" then
         return "it must be a table"
@@ -128,7 +129,8 @@ local function mistake(fields)
 end
 
 
--- The text of a setting: itself if that is PEM, else that of the file.
+-- Returns the text of a setting: the value itself if it is PEM, or the content of the file that it
+-- names.
 local function read(value)
     if value:find("-----BEGIN ", 1, true) then
         return value
@@ -144,7 +146,7 @@ local function read(value)
 end
 
 
--- What is made of a text, once for all services that have the same.
+-- Returns the object made from a text; services with the same text share it.
 local function made(known, text, make, password)
     local key = (password or "") .. "\0" .. text
     local err
@@ -155,13 +157,13 @@ local function made(known, text, make, password)
 end
 
 
--- Whether options of x509.store have all that they need in them.
+-- Returns whether options of x509.store refer to no files.
 local function is_text(options)
     return not (options.file or options.dir or options.system)
 end
 
 
--- The store that options of x509.store make, once for all services that have the same.
+-- Returns the store for options of x509.store; services with the same options share it.
 local function store_of(options, known)
     local list = {}
     for name, value in pairs(options) do
@@ -181,7 +183,8 @@ local function store_of(options, known)
 end
 
 
--- The settings of a service, of what was said of it alone and what holds for it, or nil and what is wrong.
+-- Returns the settings of a service, or nil and an error. `own` are the fields set for this
+-- service; `fields` also include the defaults.
 local function settings_of(own, fields, known)
     local settings = {
         verify = fields.verify ~= false,
@@ -234,7 +237,7 @@ local function settings_of(own, fields, known)
         texts.password = fields.password or nil
     end
     local ca = fields.ca or nil
-    -- Files may be for those alone that read the configuration.
+    -- Read files now: perhaps only the process that reads the configuration may.
     if ca and not is_text(ca) then
         settings.store, err = store_of(ca, known.stores)
         if not settings.store then
@@ -250,7 +253,8 @@ local function settings_of(own, fields, known)
 end
 
 
--- Parses the texts of a service's settings, and tries what it is shown. True, or nil and what is wrong.
+-- Parses the texts of a service's settings, and checks its certificate. Returns true, or nil and an
+-- error.
 local function parse(settings, known)
     local texts = settings.texts
     local ok, err
@@ -281,7 +285,7 @@ local function parse(settings, known)
 end
 
 
--- As `parse`, once. What is wrong stays wrong.
+-- Parses the texts once. An error is kept and returned again.
 local function complete(settings, known)
     if settings.texts then
         local ok, err = parse(settings, known)
@@ -294,9 +298,9 @@ local function complete(settings, known)
 end
 
 
--- To be called in access_by_lua*, with the name of a service. Whatever was set for the request before, for
--- another service maybe, is taken back. A request for a service that is not known, or for which its
--- settings can't be had, gets 503.
+-- Applies the settings of the service `name`, after it has removed all earlier ones, which may be
+-- for another service. To be called in access_by_lua*. Requests for an unknown service, or for one
+-- whose settings can't be applied, get 503.
 function methods:access(name)
     assert(functions.forget_service())
     local settings = self.settings[name]
@@ -320,8 +324,8 @@ end
 local meta = { __index = methods }
 
 
--- What holds for a service: what is said of it, else the defaults. A false takes away a default; not to
--- be verified takes away how.
+-- Adds the defaults to the fields of a service. A field that is false removes its default; `verify
+-- = false` also removes the defaults about verification.
 local function with_defaults(fields, defaults)
     local all = {}
     for field, value in pairs(defaults) do
@@ -336,7 +340,7 @@ local function with_defaults(fields, defaults)
 end
 
 
--- The table that a file returns: Lua, with nothing to call.
+-- Returns the table that a Lua file returns. The file has no access to any function.
 local function load_table(name)
     local chunk, err = loadfile(name, "t", {})
     if not chunk then
@@ -358,20 +362,22 @@ local OPTIONS = { services = true, file = true, defaults = true, check = true }
 local M = {}
 
 
--- Options: services, a table of them by their names; or file, the name of one that returns such a
--- table; defaults, what holds for services that say nothing else; and check, which of them are tried when the table
--- is made: "all", or, as it is with more than 500 services, "used": each when it is first used. For each:
+-- Makes the table. Options: services, a table of services by name; or file, the name of a Lua file
+-- that returns such a table; defaults, the fields for all services that do not set them; and check,
+-- which services are checked when the table is made: "all" or "used", which checks each when it is
+-- first used. The default is "used" with more than 500 services, and "all" otherwise. The fields of
+-- a service:
 --
---     upstream, or host and port    where it is; without, where the location says
---     certificate, key, password    what it is shown: PEM, or the names of files
---     verify                        whether it is verified; it is, unless this is false
---     depth                         how many intermediates there may be
---     ca                            what is trusted: see x509.store; without, what the location trusts
---     dns_names, uris               what its certificate must be for: one of these names
+--     upstream, or host and port    its address; by default that of the location
+--     certificate, key, password    the certificate it is shown: PEM, or names of files
+--     verify                        whether it is verified; true by default
+--     depth                         the maximum number of intermediates
+--     ca                            trusted certificates: see x509.store; by default the location's
+--     dns_names, uris               names of which its certificate must have one
 --
--- A false takes away a default.
+-- A field that is false removes its default.
 --
--- Returns nil and what is wrong with them.
+-- Returns nil and an error if the options can't be used.
 function M.new(options)
     if type(options) ~= "table" then
         error("options must be a table", 2)
@@ -427,7 +433,7 @@ function M.new(options)
                 return nil, "service \"" .. name .. "\": " .. err
             end
         end
-        -- There is nothing left to parse, and texts of keys are not kept for nothing.
+        -- Everything is parsed; do not keep texts of keys.
         known = nil
     end
     return setmetatable({ settings = settings, known = known }, meta)

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- resty.kong.plugins.sni: the server's certificates by the name that the client asks for (SNI).
+-- resty.kong.plugins.sni: selects the server's certificates by the server name (SNI) of the client.
 --
 --     init_by_lua_block {
 --         certificates = assert(require("resty.kong.plugins.sni").new {
@@ -10,8 +10,8 @@
 --     }
 --     ssl_certificate_by_lua_block { certificates:select() }
 --
--- Certificates are kept as PEM in a lua_shared_dict: what one worker changes holds for all of them, from
--- the next handshake on. Each worker parses a text once.
+-- Certificates are kept as PEM in a lua_shared_dict: a change in one worker takes effect in all of
+-- them, from the next handshake on. Each worker parses a text once.
 
 local bounded = require "resty.kong.plugins.bounded"
 local functions = require "resty.kong.tls.functions"
@@ -26,31 +26,33 @@ local ipairs = ipairs
 local setmetatable = setmetatable
 local count_cache = functions.count_cache
 
--- The name of the certificates for clients that ask for none, or for one that nobody knows.
+-- The name of the certificates for clients that send no server name, or an unknown one.
 local DEFAULT = "default"
 
--- In the shared dict, between the texts of one name.
+-- Separates the texts of one name in the dict.
 local SEPARATOR = "\0"
 
--- In the shared dict, how many names were removed, from some number on, and the last of them: no name has such keys.
+-- Keys in the dict for the count of removals, and for each of the last removed names. No name looks
+-- like them.
 local REMOVALS = "\0removals"
 local REMOVED = "\0removed"
 local LAST = 512
 
--- What a worker keeps parsed: so many bytes of texts. What is made of a text takes about four times as much.
+-- The limits of a worker's parsed certificates; BYTES limits the size of their texts. Parsed, a
+-- text takes about four times as much.
 local BYTES = 8 * 1024 * 1024
 local NAMES = 16384
--- What that is called in the status.
+-- The name of this cache in the status.
 local CACHE = "server_certificates"
 
--- After so many names, others get to run.
+-- The number of names after which `set_all` yields.
 local TURN = 32
 local MAY_YIELD = { rewrite = true, access = true, content = true, timer = true }
 
 local methods = {}
 
 
--- What a text holds: certificates, and the key of the first.
+-- Parses certificates and the key of the first one.
 local function parse(pem)
     local chain, key, err
     chain, err = x509.chain(pem)
@@ -68,15 +70,15 @@ local function parse(pem)
 end
 
 
--- No number comes twice, whoever empties the dict: of the numbers of a millisecond there are more than there
--- could be removals in it.
+-- Starts the count of removals at a number that was not used before, even if the dict was emptied:
+-- it advances by 4096 per millisecond, faster than names could be removed.
 local function begin_removals(dict)
     ngx.update_time()
     return dict:safe_add(REMOVALS, math.floor(ngx.now() * 1000) * 4096 + math.random(0, 2047))
 end
 
 
--- Drops the keys of names that were removed since this was last called, in whatever worker.
+-- Drops parsed names that any worker has removed since the last call.
 local function forget_removed(self)
     local removals, known = self.dict:get(REMOVALS), self.removals
     if removals == known then
@@ -97,7 +99,7 @@ local function forget_removed(self)
 end
 
 
--- The certificates of a name that is in the dict, where another worker may have put them.
+-- Returns the parsed certificates of a name in the dict; any worker may have put them there.
 local function parsed(self, name)
     local texts = self.dict:get(name)
     if not texts then
@@ -135,8 +137,9 @@ local function check_name(name)
 end
 
 
--- Sets the certificates of a name: PEM of a certificate, its intermediates and its key, or a list of
--- such texts with keys of different types. Returns true, or nil and what is wrong; then nothing changes.
+-- Sets the certificates of a name: the PEM of a certificate, its intermediates and its key, or a
+-- list of such texts with keys of different types. Returns true, or nil and an error; in that case
+-- nothing changes.
 function methods:set(name, pem)
     name = check_name(name)
     local list = type(pem) == "table" and pem or { pem }
@@ -160,7 +163,7 @@ function methods:set(name, pem)
         if not kind then
             return nil, name .. ", " .. index .. ": " .. err
         end
-        -- OpenSSL has one of each.
+        -- OpenSSL keeps one certificate per type of key.
         if kinds[kind] then
             return nil, name .. ", " .. index .. ": " .. kinds[kind] .. " has a key of the same type, " .. kind
         end
@@ -169,7 +172,7 @@ function methods:set(name, pem)
     local before = self.dict:get(name)
     local ok, err = self.dict:safe_set(name, table.concat(list, SEPARATOR))
     if not ok then
-        -- The dict has made room by what was there.
+        -- The failed call may have removed the previous value.
         if before then
             self.dict:safe_set(name, before)
         end
@@ -179,9 +182,9 @@ function methods:set(name, pem)
 end
 
 
--- Sets the certificates of many names, by a table of what `set` takes. Handshakes and other requests go on
--- meanwhile, where the phase allows it (rewrite, access, content, timers). Returns true, or nil and what is wrong
--- with the first for which something is; others may be set.
+-- Sets the certificates of many names; each value is an argument of `set`. Yields to other requests
+-- if the phase allows it (rewrite, access, content, timers). Returns true, or nil and the first
+-- error; other names may have been set.
 function methods:set_all(certificates)
     if type(certificates) ~= "table" then
         error("certificates must be a table, by names", 2)
@@ -204,24 +207,25 @@ function methods:set_all(certificates)
 end
 
 
--- Forgets the certificates of a name: this worker now, the others when they are next asked for any.
+-- Removes the certificates of a name. This worker forgets them now, others when they next look up
+-- any name.
 function methods:remove(name)
     name = check_name(name)
     self.dict:delete(name)
     local number = self.dict:incr(REMOVALS, 1)
     if number then
-        -- Who does not find it there forgets all names.
+        -- A worker that does not find this entry forgets all names.
         self.dict:safe_set(REMOVED .. number % LAST, number .. ":" .. name)
     else
-        -- Somebody has emptied the dict.
+        -- The count is gone: the dict was emptied.
         begin_removals(self.dict)
     end
     forget_removed(self)
 end
 
 
--- The certificates for a name: its own, else those of "*." and what is behind one of its dots, the longest first,
--- else the default. As nginx has it for server_name, "*." stands for any number of labels.
+-- Returns the certificates for a name: its own, else those of the longest matching "*." name, else
+-- the default. As in nginx's server_name, "*." matches any number of labels.
 function methods:find(name)
     if type(name) ~= "string" and type(name) ~= "nil" then
         error("name must be a string", 2)
@@ -246,8 +250,8 @@ function methods:find(name)
 end
 
 
--- To be called in ssl_certificate_by_lua*: presents the certificates for the name that the client asks
--- for. Where there are none, and no default, those of the configuration stay. An error ends the
+-- Presents the certificates for the client's server name. To be called in ssl_certificate_by_lua*.
+-- If there are none, and no default, those of the configuration are used. An error ends the
 -- handshake.
 function methods:select()
     local name, err = ssl.server_name()
@@ -275,7 +279,7 @@ local meta = { __index = methods }
 local M = {}
 
 
--- Options: dict, the name of a lua_shared_dict that has room for all of the certificates.
+-- Makes the plugin. Options: dict, the name of a lua_shared_dict with room for all certificates.
 function M.new(options)
     if type(options) ~= "table" or type(options.dict) ~= "string" then
         error("options.dict must be the name of a lua_shared_dict", 2)
@@ -284,7 +288,7 @@ function M.new(options)
     if not dict then
         return nil, "there is no lua_shared_dict \"" .. options.dict .. "\""
     end
-    -- Made while there is room: to count on takes none.
+    -- Added now, while there is room: incrementing it later needs no memory.
     local ok, err = begin_removals(dict)
     if not ok and err ~= "exists" then
         return nil, "lua_shared_dict \"" .. options.dict .. "\": " .. err

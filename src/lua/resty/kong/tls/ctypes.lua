@@ -1,11 +1,11 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- resty.kong.tls.ctypes: the C types of what other libraries and ours pass to each other, and what is behind our
--- objects.
+-- resty.kong.tls.ctypes: the C types that this and other libraries exchange, and the pointers of
+-- this library's objects.
 
 local ffi = require "ffi"
 
--- Names alone, which other libraries may declare too.
+-- Forward declarations only: other libraries may declare the same types.
 ffi.cdef [[
     struct stack_st_X509;
     struct stack_st;
@@ -17,10 +17,10 @@ ffi.cdef [[
 ]]
 
 return {
-    -- What ngx.ssl gives.
+    -- The type of ngx.ssl's chains and keys.
     VOID = ffi.typeof("void *"),
     STACK_OF_X509 = ffi.typeof("struct stack_st_X509 *"),
-    -- What OpenSSL's safe stacks are called.
+    -- OpenSSL's internal name for stacks.
     OPENSSL_STACK = ffi.typeof("struct stack_st *"),
     EVP_PKEY = ffi.typeof("struct evp_pkey_st *"),
     X509_STORE = ffi.typeof("struct x509_store_st *"),
@@ -28,7 +28,7 @@ return {
     SSL = ffi.typeof("struct ssl_st *"),
     ADDRESSES = ffi.typeof("struct kong_tls_addresses *"),
 
-    -- What is behind the objects of resty.kong.x509, by the object. It is not in them, where Lua code could put
-    -- something else in its place.
+    -- The pointers of resty.kong.x509's objects, by object. They are not stored in the objects,
+    -- where Lua code could replace them.
     pointers = setmetatable({}, { __mode = "k" }),
 }

@@ -1,10 +1,10 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- The functions behind both interfaces: each checks its arguments, throws a plain string at the
--- caller's level where a type is wrong, and returns true, or nil and what went wrong.
+-- The functions behind both interfaces. Each checks its arguments, throws a plain string at the
+-- caller's line if a type is wrong, and returns true, or nil and an error.
 --
--- Types are checked here because only LuaJIT knows the C type of a cdata; values, and whether the
--- phase is right, in Rust.
+-- Types are checked here, because only LuaJIT knows the C type of a cdata. Values and phases are
+-- checked in Rust.
 
 local pointers_of_functions, description = ...
 
@@ -22,13 +22,15 @@ local OK = 0
 local NONE = 1
 local WRONG_PHASE = -2
 
--- What is said of our functions: the declaration of a frame, then a line for each, with its name and the kinds of its
--- arguments. A call puts these into the one frame, where the answer is then, too.
+-- The description of the Rust functions: the declaration of a frame, then a line per function with
+-- its name and the kinds of its arguments. A call puts the arguments into the only frame, which
+-- then holds the answer.
 local lines = description:gmatch("[^\n]+")
 local frame = ffi.new(lines())
 local raw_functions = ffi.cast("int (**)(void *r, void *frame)", pointers_of_functions)
 
--- How an argument of each kind is put into the frame; a list of texts comes with its length.
+-- How an argument of each kind is put into the frame; a list of texts has a second argument, its
+-- length.
 local PUT = {
     text = "frame.texts[%d].data, frame.texts[%d].length = %s, #%s",
     number = "frame.numbers[%d] = %s",
@@ -36,7 +38,7 @@ local PUT = {
     names = "frame.names, frame.name_count = %s, %s",
 }
 
--- The functions, by their names: each takes the request, and then its arguments, and returns a code.
+-- The functions, by name: each takes the request and its arguments, and returns a code.
 local raw = {}
 do
     local number = 0
@@ -82,7 +84,7 @@ local function result(code)
 end
 
 
--- As `result`, for what is asked for: a text, or nil where there is none.
+-- Converts the code of a function that returns a text, or nil if there is none.
 local function text_result(code)
     if code == OK then
         return read_text()
@@ -94,7 +96,7 @@ local function text_result(code)
 end
 
 
--- The cdata of an object of resty.kong.x509, or else the value itself.
+-- Returns the cdata of an object of resty.kong.x509; any other value is returned as it is.
 local function cdata_of(value)
     return type(value) == "table" and pointers[value] or value
 end
@@ -119,7 +121,7 @@ end
 
 
 
--- How many strings are in a list of nothing else; nil for what is no such list.
+-- Returns the number of strings in a list; nil if it is not a list of strings.
 local function count_of_strings(list)
     if type(list) ~= "table" then
         return nil
@@ -137,8 +139,8 @@ end
 
 local TEXTS = ffi.typeof("struct { const char *data; size_t length; }[?]")
 
--- The strings of a list, as an array of `count` texts. It holds mere pointers: the strings are those of the list, and
--- stay where they are.
+-- Returns the `count` strings of a list as an array of texts. The array only has pointers, which
+-- are valid as long as the list keeps the strings.
 local function texts_of(list, count)
     local texts = ffi.new(TEXTS, count + 1)
     for i = 1, count do
@@ -149,7 +151,7 @@ local function texts_of(list, count)
 end
 
 
--- As `texts_of`, in two arrays, of pointers and of lengths.
+-- Returns the same strings as two arrays, of pointers and of lengths.
 local function strings(list, count)
     local data = ffi.new("const char *[?]", count + 1)
     local lengths = ffi.new("size_t[?]", count + 1)
@@ -162,15 +164,15 @@ local function strings(list, count)
 end
 
 
--- How the arguments of each function are checked and converted; what is wrong with one is thrown at the user's line.
--- That may run code of others (a metamethod), which may yield: the request is another one after that, or has come to
--- another phase.
+-- The conversions of the arguments of each function. A wrong argument throws at the user's line. A
+-- conversion may run foreign code (a metamethod), which may yield; so the request, or its phase,
+-- may change during a conversion.
 
 local convert = {}
 
 
--- Throws at the user's line what is wrong with an argument, unless the phase is wrong: `check` throws that.
--- `deeper` is how many functions there are between this one and one of `convert`.
+-- Throws an error about an argument at the user's line; if the phase is wrong, `check` throws that
+-- error instead. `deeper` is the number of functions between this one and that in `convert`.
 local function reject(check, message, deeper)
     deeper = deeper or 0
     check(2 + deeper)
@@ -178,7 +180,7 @@ local function reject(check, message, deeper)
 end
 
 
--- What becomes of the code that a function returns, where that is not `result`.
+-- The conversions of the code that a function returns, other than `result`.
 local finish = {}
 
 
@@ -218,7 +220,7 @@ end
 finish.get_full_client_certificate_chain = text_result
 
 
--- Of what returns nothing. Its level 2 is the user's line.
+-- For functions that return nothing. Error level 2 is the user's line.
 local function throw_error(code)
     if code ~= OK then
         error(read_text(), 2)
@@ -358,29 +360,29 @@ convert.set_sans_uris = convert_names
 local M = { is_chain = is_chain, strings = strings }
 
 
--- Takes back where the current request goes, how long and how often it may try, and all settings for the
--- connection to there.
+-- Resets the target of the current request, its timeouts and retries, and all TLS settings for the
+-- service.
 function M.forget_service()
     return result(raw.forget_service(get_request()))
 end
 
 
--- Has the client of a handshake, which was asked for its certificate, verified by what a plugin trusts, with
--- so many intermediates at most.
+-- Verifies the client of the current handshake, who was asked for a certificate, with a plugin's
+-- store; `depth` is the maximum number of intermediates.
 function M.verify_client_with(store, depth)
     return result(raw.verify_client_with(get_request(), pointers[store], depth or -1))
 end
 
 
--- What stands for the chain that the client has presented, on this connection or in the handshake whose session is
--- resumed; nil if it has presented none, or nil and what is wrong.
+-- Returns the digest of the chain that the client has presented, on this connection or in the first
+-- handshake of a resumed session; nil if it has presented none, or nil and an error.
 function M.client_chain_digest()
     return text_result(raw.client_chain_digest(get_request()))
 end
 
 
--- What nginx has found of the client's certificate, in the handshake, that nobody may overrule: that it is
--- revoked, or that it can't tell; nil if there is nothing.
+-- Returns nginx's objection to the client's certificate, which plugins must not overrule: it is
+-- revoked, or its status is unknown. Returns nil if there is none.
 function M.client_objection()
     if raw.client_objection(get_request()) == OK then
         return read_text()
@@ -388,7 +390,7 @@ function M.client_objection()
 end
 
 
--- Counts what has happened in a cache, by its name in the status.
+-- Events for `count_cache`, which counts one in a cache; `cache` is its name in the status.
 M.HIT, M.MISS, M.EVICTION = 0, 1, 2
 
 function M.count_cache(cache, event)
@@ -396,7 +398,7 @@ function M.count_cache(cache, event)
 end
 
 
--- Whether functions could take such values, before there is a request: true, or nil and what is wrong.
+-- Checks of values, which need no request. Return true, or nil and an error.
 
 function M.check_upstream(host)
     return result(raw.check_upstream(nil, host))
@@ -413,9 +415,9 @@ function M.check_names(names)
 end
 
 
--- For plugins that tell services who the consumer is. The first, in the handshake, makes the module take away
--- from all requests of the connection, before any phase of theirs, what clients say of that; the second takes
--- it from the current one.
+-- For plugins that tell services who the consumer is, by headers that clients must not set. Called
+-- in the handshake, `guard_headers` makes the module remove these headers from all requests of the
+-- connection, before any phase; `strip_headers` removes them from the current request.
 
 function M.guard_headers()
     return result(raw.guard_headers(get_request()))
@@ -427,13 +429,13 @@ function M.strip_headers()
 end
 
 
--- Keeps a text under a name for the current request, whatever internal redirects it takes.
+-- Keeps a text under a name for the current request, also across internal redirects.
 function M.keep_text(name, value)
     return result(raw.keep_text(get_request(), name, value))
 end
 
 
--- What was kept under a name, or nil.
+-- Returns the text kept under a name, or nil.
 function M.kept_text(name)
     if raw.kept_text(get_request(), name) == OK then
         return read_text()
@@ -441,20 +443,22 @@ function M.kept_text(name)
 end
 
 
--- The time in milliseconds, by a clock that nobody sets, and by the date. For M.counts alone.
+-- Returns the time of the monotonic clock and the date, in milliseconds. Only for `counts`.
 function M.moment()
     raw.moment(nil)
     return frame.clocks[0], frame.clocks[1]
 end
 
 
--- Whether what was found at a moment, and depends on a date, counts still.
+-- Returns whether a verdict from a moment is still valid; `ends` is the date at which it may
+-- change.
 function M.counts(monotonic, date, ends)
     return raw.counts(nil, monotonic, date, ends) == OK
 end
 
 
--- The DER of a certificate that a proxy has sent in a header, or nil and what is wrong with the text.
+-- Decode a certificate that a proxy has sent in a header to DER; return nil and an error if the
+-- text is invalid.
 
 local function decoder(decode)
     return function(value)
@@ -469,9 +473,9 @@ M.decode_url = decoder(raw.decode_url)
 M.decode_base64 = decoder(raw.decode_base64)
 
 
--- The function `name` as users call it: without the request. That of the call, and its phase, are those that there are
--- when the arguments are converted; a wrong phase is said before a wrong argument. `wrong_phase` is the error of a
--- wrong one, in place of the text that explains it.
+-- Returns the function `name` as users call it: without the request. The request and its phase are
+-- determined after the arguments were converted; a wrong phase is reported before a wrong argument.
+-- `wrong_phase` replaces the error text for a wrong phase.
 function M.public(name, wrong_phase)
     local convert_arguments, finish_call, invoke = convert[name], finish[name] or result, raw[name]
     if not invoke then
@@ -481,12 +485,13 @@ function M.public(name, wrong_phase)
         raw.library_is_loaded(nil)
     end
 
-    -- `deeper` is how many functions more than ours there are below the user's.
+    -- Throws at the user's line. `deeper` is the number of functions between the returned function
+    -- and this one's caller.
     local function refuse(deeper)
         error(wrong_phase or read_text(), 3 + deeper)
     end
 
-    -- A call in a wrong phase says so before it looks at its arguments.
+    -- Throws if the phase is wrong, before an argument is reported.
     local function check(deeper)
         if raw.check_phase(get_request(), name) == WRONG_PHASE then
             refuse(deeper + 1)

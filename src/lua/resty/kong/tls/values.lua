@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- resty.kong.tls.values: what values are, beyond their type.
+-- resty.kong.tls.values: checks of values beyond their type.
 
 local type = type
 local pairs = pairs
@@ -8,13 +8,14 @@ local pairs = pairs
 local M = {}
 
 
--- Whether there is an argument, or a field. A NULL, which LuaJIT takes for equal to nil, is one: a wrong one.
+-- Returns whether an argument or field is given. A NULL cdata counts as given, although LuaJIT
+-- treats it as equal to nil: it is a wrong value.
 function M.is_given(value)
     return type(value) ~= "nil"
 end
 
 
--- Whether a table is a list, without holes.
+-- Returns whether a value is a list without holes.
 function M.is_list(value)
     if type(value) ~= "table" then
         return false

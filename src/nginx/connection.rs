@@ -60,7 +60,7 @@ impl<'a> Connection<'a> {
 
     /// Returns the owner of the connection; its type depends on who uses the connection.
     pub fn data(self) -> Option<NonNull<c_void>> {
-        // SAFETY: the connection is valid.
+        // SAFETY: the connection is valid for `'a`: see `from_ptr`.
         NonNull::new(unsafe { self.0.as_ref().data })
     }
 
@@ -73,13 +73,13 @@ impl<'a> Connection<'a> {
 
     /// Returns how many requests the connection has served.
     pub fn requests(self) -> usize {
-        // SAFETY: the connection is valid.
+        // SAFETY: the connection is valid for `'a`: see `from_ptr`.
         unsafe { self.0.as_ref().requests }
     }
 
     /// Returns when the connection was made, in milliseconds of the monotonic clock.
     pub fn start_time(self) -> u64 {
-        // SAFETY: the connection is valid.
+        // SAFETY: the connection is valid for `'a`: see `from_ptr`.
         unsafe { self.0.as_ref().start_time as u64 }
     }
 
@@ -116,7 +116,7 @@ impl<'a> Connection<'a> {
     }
 
     pub fn read_event(self) -> *mut ngx_event_t {
-        // SAFETY: the connection is valid.
+        // SAFETY: the connection is valid for `'a`: see `from_ptr`.
         unsafe { self.0.as_ref().read }
     }
 
@@ -250,7 +250,7 @@ impl<'a> Connection<'a> {
 
     /// Returns whether the connection has failed, for example because the client has closed it.
     pub fn has_error(self) -> bool {
-        // SAFETY: the connection is valid.
+        // SAFETY: the connection is valid for `'a`: see `from_ptr`.
         unsafe { bitfields::connection_error(self.0.as_ptr()) != 0 }
     }
 
@@ -265,7 +265,7 @@ impl<'a> Connection<'a> {
 
     /// Makes nginx log errors on this connection at level `info`.
     pub fn demote_errors(self) {
-        // SAFETY: the connection is valid.
+        // SAFETY: the connection is valid for `'a`: see `from_ptr`.
         unsafe {
             bitfields::set_connection_log_error(
                 self.0.as_ptr(),
@@ -289,7 +289,7 @@ impl<'a> Tls<'a> {
 
     /// Returns whether nginx has seen the first handshake finish.
     pub fn handshaked(self) -> bool {
-        // SAFETY: the structure is valid.
+        // SAFETY: the structure is valid for `'a`: see `Connection::tls`.
         unsafe { bitfields::ssl_handshaked(self.0.as_ptr()) != 0 }
     }
 
@@ -304,7 +304,7 @@ impl<'a> Tls<'a> {
 
     /// Makes nginx call `save` for each session that the peer sends.
     pub fn save_sessions_by(self, save: unsafe extern "C" fn(*mut ngx_connection_t)) {
-        // SAFETY: the structure is valid.
+        // SAFETY: the structure is valid for `'a`: see `Connection::tls`.
         unsafe { (*self.0.as_ptr()).save_session = Some(save) }
     }
 
@@ -316,7 +316,7 @@ impl<'a> Tls<'a> {
 
     /// Makes nginx handle the failed handshake as a rejected one, without logging OpenSSL's error.
     pub fn set_handshake_rejected(self) {
-        // SAFETY: the structure is valid.
+        // SAFETY: the structure is valid for `'a`: see `Connection::tls`.
         unsafe { bitfields::set_ssl_handshake_rejected(self.0.as_ptr(), 1) }
     }
 }

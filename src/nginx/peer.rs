@@ -51,19 +51,19 @@ impl<'a> Peer<'a> {
 
     /// Returns whether the connection is a reused idle one.
     pub fn is_cached(self) -> bool {
-        // SAFETY: the peer is valid.
+        // SAFETY: the peer is valid for `'a`: see `from_ptr`.
         unsafe { bitfields::peer_cached(self.as_ptr()) != 0 }
     }
 
     /// Makes nginx treat the connection as a new one, so that its failure counts as the peer's.
     pub fn set_not_cached(self) {
-        // SAFETY: the peer is valid.
+        // SAFETY: the peer is valid for `'a`: see `from_ptr`.
         unsafe { bitfields::set_peer_cached(self.as_ptr(), 0) }
     }
 
     /// Returns the peer that was chosen: the fields that nginx resets when the peer is released.
     pub fn chosen(self) -> Chosen {
-        // SAFETY: the peer is valid.
+        // SAFETY: the peer is valid for `'a`: see `from_ptr`.
         unsafe {
             let peer = &*self.as_ptr();
             Chosen {
@@ -95,13 +95,13 @@ impl<'a> Peer<'a> {
 
     /// Makes nginx try at least once more.
     pub fn have_another_try(self) {
-        // SAFETY: the peer is valid.
+        // SAFETY: the peer is valid for `'a`: see `from_ptr`.
         unsafe { (*self.as_ptr()).tries = (*self.as_ptr()).tries.max(1) }
     }
 
     /// Takes the connection away from the peer, so that nginx does not close it.
     pub fn take_connection(self) -> Option<NonNull<ngx_connection_t>> {
-        // SAFETY: the peer is valid.
+        // SAFETY: the peer is valid for `'a`: see `from_ptr`.
         unsafe {
             let connection = NonNull::new((*self.as_ptr()).connection);
             (*self.as_ptr()).connection = ptr::null_mut();

@@ -126,7 +126,7 @@ impl<'a> Request<'a> {
     /// Returns whether nginx may have cleared the contexts of the request, as it does for an
     /// internal redirect, or for an error after the header was sent.
     pub fn may_have_lost_contexts(self) -> bool {
-        // SAFETY: the request is valid.
+        // SAFETY: the request is valid for `'a`: see `from_ptr`.
         unsafe {
             bitfields::request_internal(self.as_ptr()) != 0
                 || bitfields::request_filter_finalize(self.as_ptr()) != 0
@@ -135,7 +135,7 @@ impl<'a> Request<'a> {
 
     /// Returns whether this is the client's own request, not a subrequest.
     pub fn is_main(self) -> bool {
-        // SAFETY: the request is valid.
+        // SAFETY: the request is valid for `'a`: see `from_ptr`.
         unsafe { ptr::eq(self.0.as_ref().main, self.0.as_ptr()) }
     }
 
@@ -143,7 +143,7 @@ impl<'a> Request<'a> {
     /// section 9.2.2), and its body is buffered.
     pub fn may_be_sent_again(self) -> bool {
         const NOT_IDEMPOTENT: u32 = NGX_HTTP_POST | NGX_HTTP_LOCK | NGX_HTTP_PATCH;
-        // SAFETY: the request is valid.
+        // SAFETY: the request is valid for `'a`: see `from_ptr`.
         unsafe {
             self.0.as_ref().method & NOT_IDEMPOTENT as usize == 0
                 && bitfields::request_request_body_no_buffering(self.as_ptr()) == 0
@@ -151,7 +151,7 @@ impl<'a> Request<'a> {
     }
 
     pub fn is_get_or_head(self) -> bool {
-        // SAFETY: the request is valid.
+        // SAFETY: the request is valid for `'a`: see `from_ptr`.
         unsafe { self.0.as_ref().method & (NGX_HTTP_GET | NGX_HTTP_HEAD) as usize != 0 }
     }
 
@@ -169,7 +169,7 @@ impl<'a> Request<'a> {
 
     /// Returns the values of the request headers `name`, compared case-insensitively.
     pub fn headers(self, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
-        // SAFETY: the request is valid.
+        // SAFETY: the request is valid for `'a`: see `from_ptr`.
         let mut part = unsafe { NonNull::from(&self.0.as_ref().headers_in.headers.part) };
         let mut index = 0;
         let all = std::iter::from_fn(move || {
@@ -259,7 +259,7 @@ impl<'a> Request<'a> {
     /// Returns whether the request's server is still that of its connection, which nginx chose by
     /// the name in the handshake.
     pub fn is_for_server_of_connection(self) -> bool {
-        // SAFETY: the request is valid.
+        // SAFETY: the request is valid for `'a`: see `from_ptr`.
         let server = unsafe { self.0.as_ref() }.srv_conf;
         self.server_of_connection().is_some_and(|of_connection| of_connection.srv_conf == server)
     }
@@ -299,7 +299,7 @@ impl<'a> Request<'a> {
     /// Returns the address and length of the URI in memory. Equal results mean that two requests
     /// share one URI, and do not just have equal ones.
     pub fn uri_location(self) -> (*const u8, usize) {
-        // SAFETY: the request is valid.
+        // SAFETY: the request is valid for `'a`: see `from_ptr`.
         let uri = unsafe { self.0.as_ref() }.uri;
         (uri.data, uri.len)
     }

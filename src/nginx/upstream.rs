@@ -52,13 +52,13 @@ impl<'a> Upstream<'a> {
 
     /// Returns whether nginx has sent the request, or a part of it, to the current peer.
     pub fn request_sent(self) -> bool {
-        // SAFETY: the upstream is valid.
+        // SAFETY: the upstream is valid for `'a`: see `from_ptr`.
         unsafe { bitfields::upstream_request_sent(self.as_ptr()) != 0 }
     }
 
     /// Returns the connection to the chosen peer, or NULL.
     pub fn connection(self) -> *mut ngx_connection_t {
-        // SAFETY: the upstream is valid.
+        // SAFETY: the upstream is valid for `'a`: see `from_ptr`.
         unsafe { self.0.as_ref().peer.connection }
     }
 
@@ -70,7 +70,7 @@ impl<'a> Upstream<'a> {
 
     /// Returns whether the connection uses TLS.
     pub fn uses_tls(self) -> bool {
-        // SAFETY: the upstream is valid.
+        // SAFETY: the upstream is valid for `'a`: see `from_ptr`.
         unsafe { bitfields::upstream_ssl(self.as_ptr()) != 0 }
     }
 
@@ -85,49 +85,49 @@ impl<'a> Upstream<'a> {
     /// # Safety
     /// `configuration` must be valid as long as the request.
     pub unsafe fn set_configuration(self, configuration: NonNull<ngx_http_upstream_conf_t>) {
-        // SAFETY: the upstream is valid.
+        // SAFETY: the upstream is valid for `'a`: see `from_ptr`.
         unsafe { (*self.0.as_ptr()).conf = configuration.as_ptr() }
     }
 
     /// Keeps nginx from trying another peer after a failure.
     pub fn try_no_other_peer(self) {
-        // SAFETY: the upstream is valid.
+        // SAFETY: the upstream is valid for `'a`: see `from_ptr`.
         unsafe { (*self.0.as_ptr()).peer.tries = 0 }
     }
 
     /// Returns whether nginx will try no other peer after a failure.
     pub fn has_no_other_peer(self) -> bool {
-        // SAFETY: the upstream is valid.
+        // SAFETY: the upstream is valid for `'a`: see `from_ptr`.
         unsafe { self.0.as_ref().peer.tries == 0 }
     }
 
     /// Returns whether the protocol allows another request on the connection.
     pub fn keepalive(self) -> bool {
-        // SAFETY: the upstream is valid.
+        // SAFETY: the upstream is valid for `'a`: see `from_ptr`.
         unsafe { bitfields::upstream_keepalive(self.as_ptr()) != 0 }
     }
 
     /// Keeps nginx from reusing the connection for another request.
     pub fn do_not_keep_alive(self) {
-        // SAFETY: the upstream is valid.
+        // SAFETY: the upstream is valid for `'a`: see `from_ptr`.
         unsafe { bitfields::set_upstream_keepalive(self.as_ptr(), 0) }
     }
 
     /// Makes nginx consider the request as completely sent.
     pub fn set_request_body_sent(self) {
-        // SAFETY: the upstream is valid.
+        // SAFETY: the upstream is valid for `'a`: see `from_ptr`.
         unsafe { bitfields::set_upstream_request_body_sent(self.as_ptr(), 1) }
     }
 
     /// Lets nginx reuse the connection for another request.
     pub fn keep_alive(self) {
-        // SAFETY: the upstream is valid.
+        // SAFETY: the upstream is valid for `'a`: see `from_ptr`.
         unsafe { bitfields::set_upstream_keepalive(self.as_ptr(), 1) }
     }
 
     /// Returns whether the whole request body was sent.
     pub fn request_body_sent(self) -> bool {
-        // SAFETY: the upstream is valid.
+        // SAFETY: the upstream is valid for `'a`: see `from_ptr`.
         unsafe { bitfields::upstream_request_body_sent(self.as_ptr()) != 0 }
     }
 
@@ -202,7 +202,7 @@ impl<'a> Upstream<'a> {
 
     /// Returns whether the status line of the response has been received.
     pub fn has_status(self) -> bool {
-        // SAFETY: the upstream is valid.
+        // SAFETY: the upstream is valid for `'a`: see `from_ptr`.
         unsafe { self.0.as_ref().headers_in.status_n != 0 }
     }
 

@@ -61,7 +61,7 @@ impl UpstreamBlock {
 
     /// Returns whether the block is written in the configuration, not implicit.
     pub fn is_written(self) -> bool {
-        // SAFETY: the block is valid.
+        // SAFETY: the block lives as long as its configuration.
         unsafe { self.0.as_ref().flags & NGX_HTTP_UPSTREAM_CREATE as ngx_uint_t != 0 }
     }
 

@@ -52,8 +52,8 @@ end
 
 -- ---- objects ----------------------------------------------------------------------------------------
 --
--- The pointer of an object is not stored in the object, where Lua code could replace it, but in a
--- table that Lua code can't reach. The field `ctx` gives other libraries read access to it.
+-- The pointer of an object is not stored in the object, where Lua code could replace it, but in
+-- `pointers` of resty.kong.tls.ctypes. The field `ctx` gives other libraries read access to it.
 
 -- Makes an object of a class, with the pointer that it owns.
 local function object(meta, ctx)

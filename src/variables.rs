@@ -10,9 +10,7 @@ use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::peer_choice::PeerChooser;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
-use crate::nginx::variable::{
-    EvaluationFailed, RegistrationFailed, Value, VariableIndex, Variables,
-};
+use crate::nginx::variable::{RegistrationFailed, Value, VariableFailed, VariableIndex, Variables};
 use crate::openssl::ssl;
 use crate::upstream::location::content::{self, MissingTarget};
 use crate::upstream::peer::choice::{self, PeerChoice};
@@ -49,7 +47,7 @@ pub fn preconfiguration(parser: ConfParser<'_>) -> Result<(), RegistrationFailed
 
 /// `$kong_client_verify`: the value given to `set_client_verify`, unless it would hide what nginx
 /// has found about revocation; otherwise `$ssl_client_verify`.
-fn client_verify<'a>(request: Request<'a>, value: Value<'a>) -> Result<(), EvaluationFailed> {
+fn client_verify<'a>(request: Request<'a>, value: Value<'a>) -> Result<(), VariableFailed> {
     // An objection of nginx to the certificate must not be hidden by a success.
     let overridden = RequestState::client_verify_of(request).filter(|overridden| {
         overrides::is_failure(overridden) || objection::of(request.connection()).is_none()
@@ -62,7 +60,7 @@ fn client_verify<'a>(request: Request<'a>, value: Value<'a>) -> Result<(), Evalu
         None => {
             let original = conf::main_conf_of(request)
                 .and_then(|main_conf| main_conf.ssl_client_verify.get())
-                .ok_or(EvaluationFailed)?;
+                .ok_or(VariableFailed)?;
             value.set_other(request, *original)
         }
     }
@@ -80,7 +78,7 @@ fn target(request: Request<'_>) -> Result<&[u8], MissingTarget> {
 }
 
 /// `$kong_upstream_target`: the target set by `set_upstream` or `set_target`.
-fn upstream_target<'a>(request: Request<'a>, value: Value<'a>) -> Result<(), EvaluationFailed> {
+fn upstream_target<'a>(request: Request<'a>, value: Value<'a>) -> Result<(), VariableFailed> {
     let target = match target(request) {
         Ok(target) => target,
         Err(missing) if content::is_choosing_upstream(request) => {
@@ -101,7 +99,7 @@ fn of_service<'a>(
     request: Request<'a>,
     value: Value<'a>,
     write: fn(&Outcome, &mut String) -> Option<()>,
-) -> Result<(), EvaluationFailed> {
+) -> Result<(), VariableFailed> {
     match service_text(request, write) {
         Some(text) => value.set_text(request, &text),
         None => {

@@ -15,7 +15,7 @@ use crate::client::{
     alpn, asking, certificate_chain, certificate_request, client_verify, guarded_headers,
     objection, session_reuse,
 };
-use crate::lua::ffi::{Answer, ChainOrKey, Names};
+use crate::lua::ffi::{Answer, ChainOrKey, NameList};
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::time;
@@ -27,7 +27,7 @@ pub fn request_client_certificate(
     request: Request<'_>,
     ca_certs: ChainOrKey<'_>,
     partial_chain: bool,
-    names: Names<'_>,
+    names: NameList<'_>,
 ) -> Result<(), String> {
     let authorities = if ca_certs.is_given() {
         Some(ca_certs.chain().map_err(|error| format!("ca_certs: {error}"))?)

@@ -33,7 +33,7 @@ use crate::openssl::lua_object::{self, InvalidObject};
 pub const OK: c_int = 0;
 /// Success without a result; the text, if any, says why.
 pub const NONE: c_int = 1;
-/// Failure; the text says why.
+/// CallFailure; the text says why.
 pub const ERROR: c_int = -1;
 
 /// The call is not allowed in the current phase; the text lists the phases in which it is.
@@ -244,9 +244,9 @@ impl<'a> Argument<'a> for &'a X509StoreRef {
 
 /// A list of strings.
 #[derive(Clone)]
-pub struct Names<'a>(&'a [Bytes]);
+pub struct NameList<'a>(&'a [Bytes]);
 
-impl<'a> Argument<'a> for Names<'a> {
+impl<'a> Argument<'a> for NameList<'a> {
     const KIND: &'static str = "names";
 
     fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str> {
@@ -260,7 +260,7 @@ impl<'a> Argument<'a> for Names<'a> {
     }
 }
 
-impl<'a> Names<'a> {
+impl<'a> NameList<'a> {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a> {
         // SAFETY: each element is a string of Lua's, which Lua code keeps alive during the call.
         self.0.iter().map(|name| unsafe { bytes(name.data, name.length) })
@@ -280,13 +280,13 @@ pub enum Answer {
 }
 
 /// Why a call has failed.
-pub enum Failure {
+pub enum CallFailure {
     /// The call is not allowed in the current phase.
     WrongPhase(String),
     Error(String),
 }
 
-impl<E: Display> From<E> for Failure {
+impl<E: Display> From<E> for CallFailure {
     fn from(error: E) -> Self {
         Self::Error(error.to_string())
     }
@@ -303,42 +303,42 @@ pub fn check_phase(phases: Phases, request: Option<Request<'_>>) -> Result<(), W
 
 /// A return type of a function, converted to its answer.
 pub trait IntoAnswer {
-    fn into_answer(self) -> Result<Answer, Failure>;
+    fn into_answer(self) -> Result<Answer, CallFailure>;
 }
 
 impl IntoAnswer for Result<(), WrongPhase> {
-    fn into_answer(self) -> Result<Answer, Failure> {
-        self.map(|()| Answer::Done).map_err(|WrongPhase(text)| Failure::WrongPhase(text))
+    fn into_answer(self) -> Result<Answer, CallFailure> {
+        self.map(|()| Answer::Done).map_err(|WrongPhase(text)| CallFailure::WrongPhase(text))
     }
 }
 
 impl IntoAnswer for () {
-    fn into_answer(self) -> Result<Answer, Failure> {
+    fn into_answer(self) -> Result<Answer, CallFailure> {
         Ok(Answer::Done)
     }
 }
 
 impl IntoAnswer for Answer {
-    fn into_answer(self) -> Result<Answer, Failure> {
+    fn into_answer(self) -> Result<Answer, CallFailure> {
         Ok(self)
     }
 }
 
 impl IntoAnswer for Vec<u8> {
-    fn into_answer(self) -> Result<Answer, Failure> {
+    fn into_answer(self) -> Result<Answer, CallFailure> {
         Ok(Answer::Text(self))
     }
 }
 
 impl<T: IntoAnswer> IntoAnswer for Option<T> {
-    fn into_answer(self) -> Result<Answer, Failure> {
+    fn into_answer(self) -> Result<Answer, CallFailure> {
         self.map_or(Ok(Answer::None), T::into_answer)
     }
 }
 
 impl<T: IntoAnswer, E: Display> IntoAnswer for Result<T, E> {
-    fn into_answer(self) -> Result<Answer, Failure> {
-        self.map_err(Failure::from).and_then(T::into_answer)
+    fn into_answer(self) -> Result<Answer, CallFailure> {
+        self.map_err(CallFailure::from).and_then(T::into_answer)
     }
 }
 
@@ -356,7 +356,7 @@ pub unsafe fn call(
     phases: Option<Phases>,
     r: *mut ngx_http_request_t,
     frame: *mut Frame,
-    body: impl FnOnce(&mut Arguments<'_>) -> Result<Answer, Failure>,
+    body: impl FnOnce(&mut Arguments<'_>) -> Result<Answer, CallFailure>,
 ) -> c_int {
     // The frame is copied: Lua code that runs during the call could fill it for another one.
     // SAFETY: the caller ensures that `r` is NULL or valid, and `frame` valid. Both stay valid
@@ -365,7 +365,7 @@ pub unsafe fn call(
     let log = request.map_or_else(process_log, Request::log);
     let answer = guard(name, log, None, || {
         if let Some(Err(WrongPhase(text))) = phases.map(|phases| check_phase(phases, request)) {
-            return Some(Err(Failure::WrongPhase(text)));
+            return Some(Err(CallFailure::WrongPhase(text)));
         }
         let mut arguments =
             Arguments { request, frame: arguments, texts: 0, numbers: 0, pointers: 0 };
@@ -386,8 +386,8 @@ pub unsafe fn call(
             unsafe { (*frame).clocks = clocks };
             return OK;
         }
-        Some(Err(Failure::WrongPhase(text))) => (WRONG_PHASE, text.into_bytes()),
-        Some(Err(Failure::Error(text))) => (ERROR, text.into_bytes()),
+        Some(Err(CallFailure::WrongPhase(text))) => (WRONG_PHASE, text.into_bytes()),
+        Some(Err(CallFailure::Error(text))) => (ERROR, text.into_bytes()),
         None => (ERROR, INTERNAL_ERROR.to_vec()),
     };
     TEXT.with_borrow_mut(|kept| {

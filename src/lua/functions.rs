@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use openssl::x509::store::X509StoreRef;
 
-use crate::lua::ffi::{self, CType, ChainOrKey, Frame, Function, Names, WrongPhase, functions};
+use crate::lua::ffi::{self, CType, ChainOrKey, Frame, Function, NameList, WrongPhase, functions};
 use crate::lua::{client, service};
 use crate::nginx::phases::Phases;
 use crate::nginx::request::Request;
@@ -33,7 +33,7 @@ const REQUEST_AND_RESPONSE: Phases = UNTIL_BALANCER
 
 functions! {
     request_client_certificate: CERTIFICATE,
-        client::request_client_certificate, (Request<'_>, ChainOrKey<'_>, bool, Names<'_>);
+        client::request_client_certificate, (Request<'_>, ChainOrKey<'_>, bool, NameList<'_>);
     disable_session_reuse: CERTIFICATE, client::disable_session_reuse, (Request<'_>);
     disable_http2_alpn: CLIENT_HELLO, client::disable_http2_alpn, (Request<'_>);
     get_full_client_certificate_chain: WITH_CLIENT,
@@ -51,8 +51,8 @@ functions! {
     set_tls_verify_depth: BEFORE_UPSTREAM, service::set_tls_verify_depth, (Request<'_>, f64);
     set_tls_verify_store: BEFORE_UPSTREAM,
         service::set_tls_verify_store, (Request<'_>, &X509StoreRef);
-    set_sans_dnsnames: BEFORE_UPSTREAM, service::set_sans_dnsnames, (Request<'_>, Names<'_>);
-    set_sans_uris: BEFORE_UPSTREAM, service::set_sans_uris, (Request<'_>, Names<'_>);
+    set_sans_dnsnames: BEFORE_UPSTREAM, service::set_sans_dnsnames, (Request<'_>, NameList<'_>);
+    set_sans_uris: BEFORE_UPSTREAM, service::set_sans_uris, (Request<'_>, NameList<'_>);
 
     check_phase: OURS, check_phase, (Option<Request<'_>>, &[u8]);
     library_is_loaded: OURS, client::library_is_loaded, ();
@@ -71,7 +71,7 @@ functions! {
     forget_service: OURS, service::forget_service, (Request<'_>);
     check_upstream: OURS, service::check_upstream, (&[u8]);
     check_target: OURS, service::check_target, (&[u8], f64);
-    check_names: OURS, service::check_names, (Names<'_>);
+    check_names: OURS, service::check_names, (NameList<'_>);
 }
 
 /// Returns an error if the function `name` may not be called in the current phase of `request`.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use openssl::x509::store::X509StoreRef;
 
 use crate::conf;
-use crate::lua::ffi::{Answer, ChainOrKey, Names};
+use crate::lua::ffi::{Answer, ChainOrKey, NameList};
 use crate::nginx::request::Request;
 use crate::openssl::client_certificate::{ClientCertificate, InvalidCertificate};
 use crate::openssl::san::RequiredNames;
@@ -113,7 +113,7 @@ pub fn check_target(host: &[u8], port: f64) -> Result<(), impl Display> {
 }
 
 /// Checks whether the names can be required of a certificate.
-pub fn check_names(names: Names<'_>) -> Result<(), InvalidNames> {
+pub fn check_names(names: NameList<'_>) -> Result<(), InvalidNames> {
     required_names(names.iter()).map(drop)
 }
 
@@ -158,7 +158,7 @@ pub fn set_tls_verify_store(request: Request<'_>, store: &X509StoreRef) -> Resul
 /// Sets the names of which the service's certificate must have one.
 fn require_names(
     request: Request<'_>,
-    names: Names<'_>,
+    names: NameList<'_>,
     set: impl FnOnce(&mut UpstreamTls, Vec<Box<[u8]>>),
 ) -> Result<(), String> {
     change_tls(request, |settings| {
@@ -167,13 +167,13 @@ fn require_names(
     })
 }
 
-pub fn set_sans_dnsnames(request: Request<'_>, names: Names<'_>) -> Result<(), String> {
+pub fn set_sans_dnsnames(request: Request<'_>, names: NameList<'_>) -> Result<(), String> {
     require_names(request, names, |settings, names| {
         settings.dns_names = Some(Rc::new(RequiredNames::dns(names)));
     })
 }
 
-pub fn set_sans_uris(request: Request<'_>, names: Names<'_>) -> Result<(), String> {
+pub fn set_sans_uris(request: Request<'_>, names: NameList<'_>) -> Result<(), String> {
     require_names(request, names, |settings, names| {
         settings.uris = Some(Rc::new(RequiredNames::Uri(names)));
     })

@@ -20,7 +20,7 @@ use crate::nginx::upstream::Upstream;
 
 /// The result of choosing a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum PeerFound {
     /// A peer to connect to.
     Peer,
     /// A peer, with an idle connection to it.
@@ -30,7 +30,7 @@ pub enum Found {
     Other(ngx_int_t),
 }
 
-impl Found {
+impl PeerFound {
     fn of(status: ngx_int_t) -> Self {
         match status {
             _ if status == NGX_OK as ngx_int_t => Self::Peer,
@@ -88,7 +88,7 @@ pub trait PeerChooser: Sized + 'static {
     fn original(&self) -> &Original;
 
     /// Chooses a peer; `original` lets the original function choose.
-    fn get(&self, upstream: Upstream<'_>, original: impl FnOnce() -> Found) -> Found;
+    fn get(&self, upstream: Upstream<'_>, original: impl FnOnce() -> PeerFound) -> PeerFound;
 
     /// Releases the peer; `original` lets the original function release it.
     fn free(&self, upstream: Upstream<'_>, state: PeerState, original: impl FnOnce(PeerState));
@@ -171,13 +171,13 @@ unsafe extern "C" fn get<T: PeerChooser>(
     guard("upstream peer choice", process_log(), NGX_ERROR as ngx_int_t, || {
         let found = choice.get(upstream, || {
             let Some(get) = original.get else {
-                return Found::Failed;
+                return PeerFound::Failed;
             };
             let outer = CHOOSING.replace(ptr::from_ref(choice).cast());
             // SAFETY: the original function gets its own data and the peer that it was set on.
             let status = unsafe { get(pc, original.data) };
             CHOOSING.set(outer);
-            Found::of(status)
+            PeerFound::of(status)
         });
         found.status()
     })

@@ -24,10 +24,10 @@ use crate::nginx::request::Request;
 pub struct RegistrationFailed;
 
 /// A variable could not be evaluated, and the request fails.
-pub struct EvaluationFailed;
+pub struct VariableFailed;
 
 /// Sets the value of a variable for a request.
-pub type Evaluate = for<'a> fn(Request<'a>, Value<'a>) -> Result<(), EvaluationFailed>;
+pub type Evaluate = for<'a> fn(Request<'a>, Value<'a>) -> Result<(), VariableFailed>;
 
 /// The variables of this module.
 pub trait Variables {
@@ -75,7 +75,7 @@ unsafe extern "C" fn evaluate<T: Variables>(
         };
         match evaluate(request, value) {
             Ok(()) => NGX_OK as ngx_int_t,
-            Err(EvaluationFailed) => NGX_ERROR as ngx_int_t,
+            Err(VariableFailed) => NGX_ERROR as ngx_int_t,
         }
     })
 }
@@ -98,8 +98,8 @@ impl<'a> Value<'a> {
     }
 
     /// Sets the value to a copy of `text` in the request's pool.
-    pub fn set_text(self, request: Request<'a>, text: &str) -> Result<(), EvaluationFailed> {
-        let text = request.pool().copy_bytes(text.as_bytes()).map_err(|_| EvaluationFailed)?;
+    pub fn set_text(self, request: Request<'a>, text: &str) -> Result<(), VariableFailed> {
+        let text = request.pool().copy_bytes(text.as_bytes()).map_err(|_| VariableFailed)?;
         // SAFETY: the copy is in the request's pool, which lives for `'a`.
         self.set(unsafe { text.as_ref() });
         Ok(())
@@ -116,14 +116,14 @@ impl<'a> Value<'a> {
         self,
         request: Request<'_>,
         other: VariableIndex,
-    ) -> Result<(), EvaluationFailed> {
+    ) -> Result<(), VariableFailed> {
         let place = self.0.as_ptr();
         // SAFETY: the request and the place are valid, and `VariableIndex::of` got the index from
         // nginx.
         unsafe {
             let value = ngx_http_get_indexed_variable(request.as_ptr(), other.0);
             if value.is_null() {
-                return Err(EvaluationFailed);
+                return Err(VariableFailed);
             }
             ptr::copy_nonoverlapping(value, place, 1);
             bitfields::set_variable_no_cacheable(place, 0);

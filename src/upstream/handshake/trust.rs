@@ -29,18 +29,18 @@ pub enum ReadFiles {
     Store(Rc<X509Store>),
     /// The files can't be read. nginx does not read them either if the location does not verify;
     /// only requests that turn verification on are refused.
-    Unreadable(Unreadable),
+    Unreadable(UnreadableFiles),
 }
 
 /// Files that could not be read.
 #[derive(Debug)]
-pub struct Unreadable {
+pub struct UnreadableFiles {
     pub error: String,
     /// Whether revocation lists are among them: they would apply with any store.
     pub has_lists: bool,
 }
 
-impl fmt::Display for Unreadable {
+impl fmt::Display for UnreadableFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.error)
     }
@@ -50,11 +50,13 @@ impl LocationTrust {
     /// Returns the location's store, `None` if it has none, or why it can't be read.
     /// `has_own_store` says whether the request has a store of its own: then unreadable
     /// certificates do not matter.
-    pub fn store(&self, has_own_store: bool) -> Result<Option<&X509StoreRef>, &Unreadable> {
+    pub fn store(&self, has_own_store: bool) -> Result<Option<&X509StoreRef>, &UnreadableFiles> {
         match &self.files {
             ReadFiles::None => Ok(None),
             ReadFiles::Store(store) => Ok(Some(store)),
-            ReadFiles::Unreadable(Unreadable { has_lists: false, .. }) if has_own_store => Ok(None),
+            ReadFiles::Unreadable(UnreadableFiles { has_lists: false, .. }) if has_own_store => {
+                Ok(None)
+            }
             ReadFiles::Unreadable(unreadable) => Err(unreadable),
         }
     }

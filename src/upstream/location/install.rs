@@ -31,7 +31,7 @@ use crate::openssl::store::InvalidFile;
 use crate::upstream::handshake::context::{self, InstallError};
 use crate::upstream::handshake::hook;
 use crate::upstream::handshake::trust::{
-    Files, LocationTrust, ReadFiles, TrustedFiles, Unreadable,
+    Files, LocationTrust, ReadFiles, TrustedFiles, UnreadableFiles,
 };
 use crate::upstream::location::content;
 use crate::upstream::location::enforcement::Violation;
@@ -278,10 +278,10 @@ fn hook_handshakes(
 }
 
 /// Warns about unreadable files.
-fn unreadable(parser: ConfParser<'_>, error: &LocationError) -> Unreadable {
+fn unreadable(parser: ConfParser<'_>, error: &LocationError) -> UnreadableFiles {
     parser.warning(format_args!("{error}; requests that want the service verified are refused"));
     let has_lists = matches!(error, LocationError::Trust { has_lists: true, .. });
-    Unreadable { error: error.to_string(), has_lists }
+    UnreadableFiles { error: error.to_string(), has_lists }
 }
 
 /// The store made of a location's files, `None` if it has none, or why they can't be read.

@@ -20,7 +20,7 @@ use crate::nginx::connection::{Connection, close_upstream_connection, process_lo
 use crate::nginx::lua::current_phase;
 use crate::nginx::panic::guard;
 use crate::nginx::peer::Chosen;
-use crate::nginx::peer_choice::{Found, Original, PeerChooser, PeerState};
+use crate::nginx::peer_choice::{Original, PeerChooser, PeerFound, PeerState};
 use crate::nginx::phases::Phases;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
@@ -178,13 +178,13 @@ impl PeerChooser for PeerChoice {
         &self.original
     }
 
-    fn get(&self, upstream: Upstream<'_>, original: impl FnOnce() -> Found) -> Found {
+    fn get(&self, upstream: Upstream<'_>, original: impl FnOnce() -> PeerFound) -> PeerFound {
         self.is_refused.set(false);
         let attempt = self.once_more.take();
         self.is_once_more.set(attempt.is_some());
         if let Some(attempt) = attempt {
             begin_once_more(self, upstream, attempt);
-            return Found::Peer;
+            return PeerFound::Peer;
         }
         // A balancer in Lua runs here, and may override settings.
         // SAFETY: `original` only chooses a peer for `upstream`; `configuration` is the location's.
@@ -214,32 +214,32 @@ fn begin_once_more(choice: &PeerChoice, upstream: Upstream<'_>, attempt: Attempt
 }
 
 /// Looks for an idle connection to the peer that the balancer has chosen.
-fn choose(choice: &PeerChoice, upstream: Upstream<'_>, found: Found) -> Found {
+fn choose(choice: &PeerChoice, upstream: Upstream<'_>, found: PeerFound) -> PeerFound {
     let request = choice.request();
     let Ok(state) = RequestState::with_upstream_tls(request) else {
-        return Found::Failed;
+        return PeerFound::Failed;
     };
-    if let Found::Failed | Found::Other(_) = found {
+    if let PeerFound::Failed | PeerFound::Other(_) = found {
         return found;
     }
     if let Err(error) = check_settings(request, upstream, state) {
         request.log().error(format_args!("{error}"));
         counters::count(error.counter());
         choice.is_refused.set(true);
-        return Found::Failed;
+        return PeerFound::Failed;
     }
     let identity = || lookup::expected(request, upstream, state);
     let is_foreign =
-        found == Found::IdleConnection && is_foreign(request, upstream, state, identity);
+        found == PeerFound::IdleConnection && is_foreign(request, upstream, state, identity);
     if is_foreign {
         put_aside(choice, upstream);
     }
-    if found == Found::IdleConnection && !is_foreign {
-        Found::IdleConnection
+    if found == PeerFound::IdleConnection && !is_foreign {
+        PeerFound::IdleConnection
     } else if upstream.uses_tls() {
         find_own(choice, upstream, identity, is_foreign)
     } else {
-        Found::Peer
+        PeerFound::Peer
     }
 }
 
@@ -249,19 +249,19 @@ fn find_own(
     upstream: Upstream<'_>,
     identity: impl FnOnce() -> Option<IdentityDigest>,
     has_foreign: bool,
-) -> Found {
+) -> PeerFound {
     let peer = upstream.peer();
     let keepalive = choice.keepalive();
     let own = keepalive
         .and_then(|keepalive| identity().and_then(|identity| keepalive.take(peer, identity)));
     if let Some(connection) = own {
         peer.reuse(connection);
-        return Found::IdleConnection;
+        return PeerFound::IdleConnection;
     }
     if has_foreign || keepalive.is_some_and(|keepalive| keepalive.has_peer(peer)) {
         counters::count(Counter::IdleConnectionRefused);
     }
-    Found::Peer
+    PeerFound::Peer
 }
 
 /// Checks that the settings of `request` can be applied to the chosen peer. `tls` is its state if

@@ -10,7 +10,6 @@
 #![allow(unsafe_code, reason = "OpenSSL calls it")]
 
 use std::ffi::{c_int, c_void};
-use std::fmt;
 use std::rc::Rc;
 
 use foreign_types::ForeignTypeRef;
@@ -309,28 +308,29 @@ fn not_after(ssl: &SslRef, certificate: Option<&ClientCertificate>) -> Option<i6
 }
 
 /// A setting that could not be applied.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum ApplyError {
+    #[error("session: {0}")]
     Session(SslError),
+    #[error("client certificate and key: {0}")]
     ClientCertificate(SslError),
     /// The service asks for a certificate, but accepts no signature that the key can make.
-    NotPresentable {
-        taken: String,
-        key: String,
-        protocol: &'static str,
-    },
+    #[error(
+        "client certificate and key: the key is {key}, and the service takes {} ({protocol})",
+        if taken.is_empty() { "no signature of such a key" } else { taken }
+    )]
+    NotPresentable { taken: String, key: String, protocol: &'static str },
+    #[error("trusted store: {0}")]
     TrustedStore(SslError),
     /// The location's own store, which could not be read.
+    #[error("trusted store of the location: {0}")]
     LocationStore(String),
+    #[error("verification: {0}")]
     Verify(VerifyError),
-    Identity(IdentifyError),
+    #[error("identity: {0}")]
+    Identity(#[from] IdentifyError),
+    #[error("request state: {0}")]
     OutOfMemory(OutOfMemory),
-}
-
-impl From<IdentifyError> for ApplyError {
-    fn from(error: IdentifyError) -> Self {
-        Self::Identity(error)
-    }
 }
 
 impl ApplyError {
@@ -352,25 +352,6 @@ impl ApplyError {
             Self::Verify(_) => Counter::RefusedVerification,
             Self::Identity(_) => Counter::RefusedIdentity,
             Self::OutOfMemory(_) => Counter::RefusedMemory,
-        }
-    }
-}
-
-impl fmt::Display for ApplyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Session(error) => write!(f, "session: {error}"),
-            Self::ClientCertificate(error) => write!(f, "client certificate and key: {error}"),
-            Self::NotPresentable { taken, key, protocol } => write!(
-                f,
-                "client certificate and key: the key is {key}, and the service takes {} ({protocol})",
-                if taken.is_empty() { "no signature of such a key" } else { taken }
-            ),
-            Self::TrustedStore(error) => write!(f, "trusted store: {error}"),
-            Self::LocationStore(error) => write!(f, "trusted store of the location: {error}"),
-            Self::Verify(error) => write!(f, "verification: {error}"),
-            Self::Identity(error) => write!(f, "identity: {error}"),
-            Self::OutOfMemory(error) => write!(f, "request state: {error}"),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 //! The certificates and revocation lists that locations trust.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -33,17 +32,12 @@ pub enum ReadFiles {
 }
 
 /// Files that could not be read.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
 pub struct UnreadableFiles {
     pub error: String,
     /// Whether revocation lists are among them: they would apply with any store.
     pub has_lists: bool,
-}
-
-impl fmt::Display for UnreadableFiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.error)
-    }
 }
 
 impl LocationTrust {

@@ -11,7 +11,6 @@
 #![allow(unsafe_code, reason = "what a module keeps has no type for nginx")]
 
 use std::ffi::CStr;
-use std::fmt;
 use std::path::PathBuf;
 use std::ptr;
 use std::rc::Rc;
@@ -205,28 +204,17 @@ const UPSTREAM_MODULES: &[UpstreamModule] = &[
 ];
 
 /// Why a location could not be prepared.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum LocationError {
     /// Reading its trusted certificates or revocation lists failed.
+    #[error("cannot load \"{directive}\" \"{}\": {error}", file.display())]
     Trust { directive: &'static str, file: PathBuf, error: SslError, has_lists: bool },
     /// Hooking into its TLS context failed.
+    #[error("TLS context of {}: {error}", module.to_string_lossy())]
     Context { module: &'static CStr, error: SslError },
     /// Out of memory.
-    OutOfMemory(OutOfMemory),
-}
-
-impl fmt::Display for LocationError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Trust { directive, file, error, has_lists: _ } => {
-                write!(f, "cannot load \"{directive}\" \"{}\": {error}", file.display())
-            }
-            Self::Context { module, error } => {
-                write!(f, "TLS context of {}: {error}", module.to_string_lossy())
-            }
-            Self::OutOfMemory(error) => error.fmt(f),
-        }
-    }
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
 }
 
 /// Hooks into the handshakes of the location that is being merged. Where verification is enforced,

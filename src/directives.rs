@@ -52,7 +52,13 @@ enum InvalidDirective {
     Zone(#[from] ZoneError),
 }
 
-const ON_OR_OFF: &str = "\"on\" or \"off\"";
+impl InvalidDirective {
+    /// `value` is neither `on` nor `off`.
+    fn on_or_off(value: &[u8]) -> Self {
+        Self::Value { name: "value", given: value.to_vec(), expected: "\"on\" or \"off\"" }
+    }
+}
+
 const POSITIVE: &str = "a number greater than 0";
 const NUMBER: &str = "a number";
 const TIME: &str = "a time";
@@ -86,11 +92,7 @@ fn parse_certificate_verify(
         (b"on", [b"always"]) => Ok(Enforcement::Always),
         (b"off", []) => Ok(Enforcement::Off),
         (b"on" | b"off", [given, ..]) => Err(InvalidDirective::Parameter { given: given.to_vec() }),
-        _ => Err(InvalidDirective::Value {
-            name: "value",
-            given: value.to_vec(),
-            expected: ON_OR_OFF,
-        }),
+        _ => Err(InvalidDirective::on_or_off(value)),
     }
 }
 
@@ -138,11 +140,7 @@ fn set_flag(flag: &Inherited, value: &[u8]) -> Result<(), InvalidDirective> {
         b"on" => true,
         b"off" => false,
         _ => {
-            return Err(InvalidDirective::Value {
-                name: "value",
-                given: value.to_vec(),
-                expected: ON_OR_OFF,
-            });
+            return Err(InvalidDirective::on_or_off(value));
         }
     };
     flag.set(is_on).map_err(|Duplicate| InvalidDirective::Duplicate)
@@ -270,11 +268,7 @@ fn parse_strip_headers(value: &[u8], names: &[&[u8]]) -> Result<Stripping, Inval
         }
         (b"off", []) => Ok(Stripping::Off),
         (b"off", [given, ..]) => Err(InvalidDirective::Parameter { given: given.to_vec() }),
-        _ => Err(InvalidDirective::Value {
-            name: "value",
-            given: value.to_vec(),
-            expected: "\"on\" or \"off\"",
-        }),
+        _ => Err(InvalidDirective::on_or_off(value)),
     }
 }
 

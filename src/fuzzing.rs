@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Properties of code that reads untrusted bytes, which must hold for any input.
-
-#![allow(unsafe_code, reason = "what is compared with is C")]
 //!
 //! Each function is a target in `fuzz/`. `cargo test` also runs the inputs in `fuzz/seeds`, which
 //! include former failures.
+
+#![allow(unsafe_code, reason = "what is compared with is C")]
 
 use std::ffi::c_uint;
 use std::net::SocketAddrV6;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Typed handles for the raw pointers that nginx passes to the module.
-
-#![allow(unsafe_code, reason = "nginx is C")]
 //!
 //! A handle is made inside a callback, from a pointer that nginx keeps valid at least until the
 //! callback returns. The lifetime `'a` of the handle stands for that time.
+
+#![allow(unsafe_code, reason = "nginx is C")]
 
 #[cfg(not(any(test, fuzzing)))]
 pub mod bitfields;

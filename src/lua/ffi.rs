@@ -2,12 +2,12 @@
 
 //! Passes arguments and answers between Lua code and Rust, through LuaJIT's FFI. For functions for
 //! requests, this is the only place where raw pointers from Lua code become values.
-
-#![allow(unsafe_code, reason = "Lua passes raw pointers")]
 //!
 //! Each function for requests has the same type for Lua: it gets the request and a [`Frame`] that
 //! holds the arguments, and writes its answer into the frame. No function throws, calls Lua, or
 //! keeps a pointer from Lua. The text of an answer is valid until the next call.
+
+#![allow(unsafe_code, reason = "Lua passes raw pointers")]
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void};
@@ -33,7 +33,7 @@ use crate::openssl::lua_object::{self, InvalidObject};
 pub const OK: c_int = 0;
 /// Success without a result; the text, if any, says why.
 pub const NONE: c_int = 1;
-/// CallFailure; the text says why.
+/// Failure; the text says why.
 pub const ERROR: c_int = -1;
 
 /// The call is not allowed in the current phase; the text lists the phases in which it is.
@@ -390,13 +390,8 @@ pub unsafe fn call(
         Some(Err(CallFailure::Error(text))) => (ERROR, text.into_bytes()),
         None => (ERROR, INTERNAL_ERROR.to_vec()),
     };
-    TEXT.with_borrow_mut(|kept| {
-        *kept = text;
-        // SAFETY: the caller ensures that `frame` is valid. `TEXT` keeps the bytes until the next
-        // text.
-        unsafe { (*frame).text = Bytes { data: kept.as_ptr().cast(), length: kept.len() } }
-    });
-    code
+    // SAFETY: the caller ensures that `frame` is valid.
+    unsafe { say(&raw mut (*frame).text, text, code) }
 }
 
 /// A row of the table of functions.
@@ -445,11 +440,7 @@ macro_rules! functions {
 pub(super) use functions;
 
 /// The place for the text of an answer.
-#[repr(C)]
-pub struct Text {
-    data: *const c_char,
-    length: usize,
-}
+pub type Text = Bytes;
 
 /// Defines the structure of function pointers, and its C declaration for LuaJIT with the same
 /// fields in the same order.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! The functions of `resty.kong.x509`.
-
-#![allow(unsafe_code, reason = "Lua owns the objects, by raw pointers")]
 //!
 //! Lua code owns the objects that they make, and frees each with the function for its type.
+
+#![allow(unsafe_code, reason = "Lua owns the objects, by raw pointers")]
 
 use std::cell::RefCell;
 use std::convert::Infallible;

@@ -120,7 +120,6 @@ local function is_store(value)
 end
 
 
-
 -- Returns the number of strings in a list; nil if it is not a list of strings.
 local function count_of_strings(list)
     if type(list) ~= "table" then
@@ -228,10 +227,15 @@ local function throw_error(code)
 end
 
 
-function convert.set_client_verify(check, value)
+local function check_string(check, name, value)
     if type(value) ~= "string" then
-        reject(check, "client verify value must be a string")
+        reject(check, name .. " must be a string", 1)
     end
+end
+
+
+function convert.set_client_verify(check, value)
+    check_string(check, "client verify value", value)
     return value
 end
 
@@ -248,9 +252,7 @@ end
 
 
 function convert.set_upstream(check, host)
-    if type(host) ~= "string" then
-        reject(check, "host must be a string")
-    end
+    check_string(check, "host", host)
     return host
 end
 
@@ -274,9 +276,7 @@ end
 
 
 function convert.set_target(check, host, port)
-    if type(host) ~= "string" then
-        reject(check, "host must be a string")
-    end
+    check_string(check, "host", host)
     check_integer(check, "port", port)
     return host, port
 end

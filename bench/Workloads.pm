@@ -228,7 +228,10 @@ our @CALLS = (
     { name => 'set_tls_verify', title => '`set_tls_verify`', target => 100 },
     { name => 'set_tls_cert_key', title => '`set_tls_cert_key`', target => 400 },
     { name => 'set_tls_cert_key-100', title => '`set_tls_cert_key`, 100 certificates in turn' },
+    { name => 'set_tls_cert_key-objects', title => '... as objects of `resty.kong.x509`' },
     { name => 'set_tls_verify_store', title => '`set_tls_verify_store`' },
+    # By mlua, as all functions of objects; the others by FFI.
+    { name => 'contain', title => '`addresses:contain`' },
 );
 
 # What there are many of in each of two gateways, `without` first. The first two come without sessions,

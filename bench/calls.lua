@@ -26,11 +26,19 @@ end
 local store = { ctx = ffi.gc(ffi.C.X509_STORE_new(), ffi.C.X509_STORE_free) }
 assert(ffi.C.X509_STORE_add_cert(store.ctx, ffi.C.OPENSSL_sk_value(one.chain, 0)) == 1)
 
+-- The same certificates as objects of resty.kong.x509.
+local x509 = require "resty.kong.x509"
+local objects = {}
+for n, it in ipairs(many) do
+    objects[n] = { chain = assert(x509.chain(it.pem.chain)), key = assert(x509.key(it.pem.key)) }
+end
+local addresses = assert(require("resty.kong.addresses").new { "10.0.0.0/8" })
+
 -- Each loop is a function of its own, so that LuaJIT compiles each by itself.
 local function loop(body)
-    local source = "local service, one, many, store = ... return function(calls) for i = 1, calls do "
+    local source = "local service, one, many, store, objects, addresses = ... return function(calls) for i = 1, calls do "
                    .. body .. " end end"
-    return assert(loadstring(source))(service, one, many, store)
+    return assert(loadstring(source))(service, one, many, store, objects, addresses)
 end
 
 local function seconds(run)
@@ -48,14 +56,23 @@ local measured = {
         "local it = many[i % 100 + 1] service.set_tls_cert_key(it.chain, it.key)",
         "local it = many[i % 100 + 1]",
     },
+    {
+        "set_tls_cert_key-objects",
+        "local it = objects[i % 100 + 1] service.set_tls_cert_key(it.chain, it.key)",
+        "local it = objects[i % 100 + 1]",
+    },
+    { "contain", "addresses:contain('10.1.2.3')", "" },
 }
 
 -- They are to succeed when they are measured.
 assert(service.set_tls_verify(true))
 assert(service.set_tls_verify_store(store))
-for _, it in ipairs(many) do
-    assert(service.set_tls_cert_key(it.chain, it.key))
+for _, list in ipairs { many, objects } do
+    for _, it in ipairs(list) do
+        assert(service.set_tls_cert_key(it.chain, it.key))
+    end
 end
+assert(addresses:contain("10.1.2.3"))
 
 for _, mode in ipairs { "on", "off" } do
     jit.flush()

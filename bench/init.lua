@@ -32,6 +32,7 @@ function read_identities(folder)
         identities[tostring(n)] = {
             chain = assert(ssl.parse_pem_cert(chain)),
             key = assert(ssl.parse_pem_priv_key(key)),
+            pem = { chain = chain, key = key },
         }
     end
 end

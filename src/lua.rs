@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The Lua interface: `require "resty.kong.pdk"`, `resty.kong.tls` and `resty.kong.x509`.
+//! The Lua interface: `require "resty.kong.pdk"`, `resty.kong.tls`, `resty.kong.x509` and
+//! `resty.kong.addresses`.
 //!
 //! The Lua code is part of the module. It checks the types of arguments, throws errors, and calls
-//! the functions of [`functions`] and `x509` through LuaJIT's FFI, by pointers that it gets when it
-//! is loaded. No symbol is looked up by name, so a reload can't mix two versions of the module.
+//! Rust in two ways: the functions for requests ([`functions`]) through LuaJIT's FFI, and the
+//! functions of objects ([`objects`]) through `mlua`. It gets both when it is loaded. No symbol is
+//! looked up by name, so a reload can't mix two versions of the module.
 
+mod addresses;
 pub mod client;
 mod ffi;
 pub mod functions;
+mod objects;
 pub mod preload;
 pub mod service;
 pub mod x509;

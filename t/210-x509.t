@@ -390,20 +390,22 @@ nil: d2i_X509() failed
             for _, name in ipairs { "chain", "key", "store", "addresses", "certificate" } do
                 local object, call = objects[name], calls[name]
                 local seen = { try(function() object.ctx = nil end), try(call, object) }
-                rawset(object, "ctx", objects.chain.ctx)
+                for _, set in ipairs { rawset, setmetatable, debug.setfenv } do
+                    pcall(set, object, { ctx = objects.chain.ctx })
+                    pcall(set, object, "ctx", objects.chain.ctx)
+                end
                 table.insert(seen, try(call, object))
-                rawset(object, "ctx", nil)
                 -- One of another class.
                 for other in pairs(objects) do
                     if other ~= name then
                         table.insert(seen, (try(call, objects[other]):match("must be called with a colon")))
                     end
                 end
-                local forged = setmetatable({ ctx = object.ctx }, getmetatable(object))
+                local forged = setmetatable({ ctx = object.ctx }, debug.getmetatable(object))
                 table.insert(seen, (try(call, forged):match("must be called with a colon")))
                 ngx.say(name, ": ", table.concat(seen, ", "))
             end
-            local forged = setmetatable({}, getmetatable(chain[1]))
+            local forged = setmetatable({}, debug.getmetatable(chain[1]))
             ngx.say(tostring(forged.subject), " ", tostring(forged.ctx), " ", tostring(forged.sans))
         }
     }
@@ -413,7 +415,7 @@ nil: d2i_X509() failed
             local addresses = assert(x509.addresses { "10.0.0.0/8" })
             local chain = assert(x509.chain(pki.read("client1")))
             for _, call in ipairs {
-                function() return kong.service.set_tls_verify_store(setmetatable({}, getmetatable(store))) end,
+                function() return kong.service.set_tls_verify_store(setmetatable({}, debug.getmetatable(store))) end,
                 function() return kong.service.set_tls_verify_store(addresses) end,
                 function() return kong.service.set_tls_cert_key(addresses, addresses) end,
                 function() return kong.service.set_tls_cert_key(chain, chain) end,
@@ -427,7 +429,8 @@ nil: d2i_X509() failed
 ["GET /t", "GET /forged"]
 --- response_body eval
 my $wrong = CORE::join ', ', ('must be called with a colon') x 5;
-[CORE::join('', map { "$_: an object of resty.kong.x509 can't be changed: ctx, ok, ok, $wrong\n" } qw(chain key store addresses certificate)) . "nil nil nil\n",
+[CORE::join('', map { my $package = $_ eq 'addresses' ? 'resty.kong.addresses' : 'resty.kong.x509';
+    "$_: an object of $package can't be changed: ctx, ok, ok, $wrong\n" } qw(chain key store addresses certificate)) . "nil nil nil\n",
  <<'_EOC_']
 argument must be a resty.openssl.x509.store object
 argument must be a resty.openssl.x509.store object
@@ -461,5 +464,123 @@ _EOC_
     }
 --- exchanges
 GET /t x 20 => 200
+--- no_error_log
+[error]
+
+
+
+=== TEST 10: an object lives as long as its pointer, and not longer than both
+--- config
+    location /t {
+        access_by_lua_block {
+            local function left(objects)
+                -- What other functions have left on the stack is overwritten.
+                assert(select("#", unpack({}, 1, 100)) == 100)
+                for _ = 1, 4 do
+                    collectgarbage()
+                end
+                local count = 0
+                for _ in pairs(objects) do
+                    count = count + 1
+                end
+                return count
+            end
+            local objects = setmetatable({}, { __mode = "k" })
+            local function pointers()
+                local of, to = assert(x509.chain(pki.read("client1"))), assert(x509.key(pki.read("client1", ".key")))
+                objects[of], objects[to] = true, true
+                assert(of.ctx == of.ctx)
+                for _ = 1, 100 do
+                    objects[assert(x509.store { pem = pki.read("ca") })] = true
+                    objects[assert(x509.addresses { "10.0.0.0/8" })] = true
+                    objects[of[1]] = true
+                end
+                return of.ctx, to.ctx
+            end
+            local function use()
+                local chain, key = pointers()
+                local count = left(objects)
+                assert(kong.service.set_tls_cert_key(chain, key))
+                return count
+            end
+            ngx.log(ngx.WARN, "left: ", use(), " ", left(objects))
+        }
+        proxy_pass https://service;
+    }
+--- exchanges
+GET /t => client=CN=client-1,O=Test reused=. TLSv1.2
+--- error_log
+left: 2 0
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 11: the packages are loaded in a request, whose coroutine is collected
+--- config
+    location /load {
+        content_by_lua_block {
+            for _, name in ipairs { "resty.kong.x509", "resty.kong.addresses", "resty.kong.tls.objects" } do
+                package.loaded[name] = nil
+            end
+            local before = { x509.chain(pki.read("client1")), x509.addresses { "10.0.0.0/8" } }
+            anew, older = require "resty.kong.x509", before
+            ngx.say(anew ~= x509)
+        }
+    }
+    location /use {
+        content_by_lua_block {
+            collectgarbage()
+            collectgarbage()
+            local chain = assert(anew.chain(pki.read("client1")))
+            ngx.say(chain:count(), " ", chain[1].subject, " ", anew.addresses { "10.0.0.0/8" }:contain("10.1.2.3"))
+            ngx.say(older[1]:count(), " ", older[1][1].subject, " ", older[2]:contain("10.1.2.3"))
+            -- What the older package makes, and the newer one takes.
+            local key = anew.key(pki.read("client1", ".key"))
+            ngx.say(key:belongs_to(x509.chain(pki.read("client1"))), " ", x509.key(pki.read("client1", ".key")):belongs_to(chain))
+        }
+    }
+--- request eval
+["GET /load", "GET /use"]
+--- response_body eval
+["true\n", "1 CN=client-1,O=Test true\n1 CN=client-1,O=Test true\ntrue true\n"]
+--- no_error_log
+[error]
+[emerg]
+
+
+
+=== TEST 12: resty.kong.addresses, and its older name
+--- config
+    location /t {
+        content_by_lua_block {
+            local addresses = require "resty.kong.addresses"
+            local list = assert(addresses.new { "10.0.0.0/8", "unix:" })
+            ngx.say(list:contain("10.1.2.3"), " ", list:contain("unix:"), " ", list:contain("11.0.0.1"), " ",
+                    x509.addresses == addresses.new, " ", tostring(list.ctx))
+            ngx.say(said(addresses.new { "10.0.0.0/33" }))
+            for _, call in ipairs {
+                function() local r = addresses.new("10.0.0.0/8") return r end,
+                function() local r = addresses.new { {} } return r end,
+                function() return addresses.new(setmetatable({}, { __index = function() return "::/0" end })):contain("::1") end,
+                function() local r = list:contain(5) return r end,
+                function() local r = list.contain("10.1.2.3") return r end,
+            } do
+                local ok, err = pcall(call)
+                ngx.say(ok, " ", (tostring(err):gsub("^content_by_lua%(nginx.conf:%d+%):%d+: ", "here: ")))
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body
+true true false true nil
+nil: "10.0.0.0/33" is no address, and no network
+false here: ranges must be a table
+false here: each of ranges must be a string
+true false
+false here: address must be a string
+false here: contain must be called with a colon, as a method
 --- no_error_log
 [error]

@@ -317,16 +317,26 @@ function x509.chain(pem) end
 function x509.chain_from_der(der) end
 
 ---Addresses and networks: `"192.0.2.1"`, `"10.0.0.0/8"`, `"2001:db8::/32"`, `"unix:"`.
----@class resty.kong.x509.addresses
-local addresses = {}
+---@class resty.kong.addresses.list
+local list = {}
 
 ---Whether an address, as `$remote_addr` has it, is one of these.
 ---@param address string
 ---@return boolean
-function addresses:contain(address) end
+function list:contain(address) end
+
+---`require "resty.kong.addresses"`
+---@class resty.kong.addresses
+local addresses = {}
 
 ---@param ranges string[]
----@return resty.kong.x509.addresses?
+---@return resty.kong.addresses.list?
+---@return string? err
+function addresses.new(ranges) end
+
+---The older name of `resty.kong.addresses.new`.
+---@param ranges string[]
+---@return resty.kong.addresses.list?
 ---@return string? err
 function x509.addresses(ranges) end
 

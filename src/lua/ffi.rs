@@ -388,7 +388,7 @@ pub unsafe fn call(
         }
         Some(Err(CallFailure::WrongPhase(text))) => (WRONG_PHASE, text.into_bytes()),
         Some(Err(CallFailure::Error(text))) => (ERROR, text.into_bytes()),
-        None => (ERROR, INTERNAL_ERROR.to_vec()),
+        None => (ERROR, INTERNAL_ERROR.into()),
     };
     // SAFETY: the caller ensures that `frame` is valid.
     unsafe { say(&raw mut (*frame).text, text, code) }
@@ -439,29 +439,6 @@ macro_rules! functions {
 
 pub(super) use functions;
 
-/// The place for the text of an answer.
-pub type Text = Bytes;
-
-/// Defines the structure of function pointers, and its C declaration for LuaJIT with the same
-/// fields in the same order.
-macro_rules! api {
-    ($($name:ident: fn($($argument:ty),*) -> $result:ty, $declaration:literal;)*) => {
-        /// The functions; Lua code gets a pointer to this structure.
-        #[repr(C)]
-        pub struct Api {
-            $($name: unsafe extern "C" fn($($argument),*) -> $result,)*
-        }
-
-        /// The only instance.
-        pub static API: Api = Api { $($name,)* };
-
-        /// The C type of a pointer to the structure.
-        pub const DECLARATION: &str = concat!("struct {", $($declaration, ";",)* "} *");
-    };
-}
-
-pub(super) use api;
-
 thread_local! {
     static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -470,44 +447,24 @@ thread_local! {
 ///
 /// # Safety
 /// `text` must be valid.
-pub unsafe fn say(text: *mut Text, bytes: Vec<u8>, code: c_int) -> c_int {
+unsafe fn say(text: *mut Bytes, bytes: Vec<u8>, code: c_int) -> c_int {
     TEXT.with_borrow_mut(|kept| {
         *kept = bytes;
         // SAFETY: the caller ensures that `text` is valid. `TEXT` keeps the bytes until the next
         // text.
-        unsafe { *text = Text { data: kept.as_ptr().cast(), length: kept.len() } }
+        unsafe { *text = Bytes { data: kept.as_ptr().cast(), length: kept.len() } }
     });
     code
 }
 
 /// The error for a function that panicked.
-pub const INTERNAL_ERROR: &[u8] = b"internal error, see the error log";
-
-/// Runs a function that needs no request, and stores its result or its error as the text.
-///
-/// # Safety
-/// `text` must be valid.
-pub unsafe fn run<E: Display>(
-    name: &str,
-    text: *mut Text,
-    body: impl FnOnce() -> Result<Vec<u8>, E>,
-) -> c_int {
-    let result = guard(name, process_log(), None, || Some(body()));
-    // SAFETY: the caller ensures that `text` is valid.
-    unsafe {
-        match result {
-            Some(Ok(bytes)) => say(text, bytes, OK),
-            Some(Err(error)) => say(text, error.to_string().into_bytes(), ERROR),
-            None => say(text, INTERNAL_ERROR.to_vec(), ERROR),
-        }
-    }
-}
+pub const INTERNAL_ERROR: &str = "internal error, see the error log";
 
 /// Returns the bytes of a string.
 ///
 /// # Safety
 /// `data` must be valid for `length` bytes for `'a`, unless `length` is 0.
-pub unsafe fn bytes<'a>(data: *const c_char, length: usize) -> &'a [u8] {
+unsafe fn bytes<'a>(data: *const c_char, length: usize) -> &'a [u8] {
     if length == 0 {
         return &[];
     }

@@ -5,10 +5,11 @@
 
 use std::fmt::Write;
 
+use mlua::{LightUserData, Lua, Value};
 use openssl::x509::store::X509StoreRef;
 
 use crate::lua::ffi::{self, CType, ChainOrKey, Frame, Function, NameList, WrongPhase, functions};
-use crate::lua::{client, service};
+use crate::lua::{client, objects, service};
 use crate::nginx::phases::Phases;
 use crate::nginx::request::Request;
 
@@ -55,6 +56,7 @@ functions! {
     set_sans_uris: BEFORE_UPSTREAM, service::set_sans_uris, (Request<'_>, NameList<'_>);
 
     check_phase: OURS, check_phase, (Option<Request<'_>>, &[u8]);
+    pass_chain: OURS, objects::pass_chain, (ChainOrKey<'_>);
     library_is_loaded: OURS, client::library_is_loaded, ();
     guard_headers: OURS, client::guard_headers, (Request<'_>);
     strip_headers: OURS, client::strip_headers, (Request<'_>);
@@ -83,8 +85,8 @@ fn check_phase(request: Option<Request<'_>>, name: &[u8]) -> Result<(), WrongPha
     }
 }
 
-/// The functions, in the order of [`describe`]. Lua code gets a pointer to this array.
-pub static POINTERS: [Function; FUNCTIONS.len()] = {
+/// The functions, in the order of [`describe`].
+static POINTERS: [Function; FUNCTIONS.len()] = {
     let mut pointers = [FUNCTIONS[0].function; FUNCTIONS.len()];
     let mut number = 0;
     while number < FUNCTIONS.len() {
@@ -94,9 +96,18 @@ pub static POINTERS: [Function; FUNCTIONS.len()] = {
     pointers
 };
 
-/// Returns the description of the functions for Lua code: the declaration of a frame, then a line
-/// per function with its name and the kinds of its arguments.
-pub fn describe() -> String {
+/// Returns what `resty.kong.tls.functions` gets: a pointer to the array of the functions, and their
+/// description.
+pub fn for_lua(lua: &Lua) -> mlua::Result<Value> {
+    let table = lua.create_table()?;
+    table.raw_set("pointers", LightUserData((&raw const POINTERS).cast_mut().cast()))?;
+    table.raw_set("description", describe())?;
+    Ok(Value::Table(table))
+}
+
+/// Returns the description of the functions: the declaration of a frame, then a line per function
+/// with its name and the kinds of its arguments.
+fn describe() -> String {
     let mut text = Frame::declare("");
     for function in FUNCTIONS {
         let kinds = (function.arguments)();

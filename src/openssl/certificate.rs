@@ -157,6 +157,10 @@ pub struct AlternativeName {
     pub text: Vec<u8>,
 }
 
+impl AlternativeName {
+    pub const KINDS: [&'static str; 4] = ["dns", "email", "ip", "uri"];
+}
+
 /// Returns the subject alternative names of the types that are text or IP addresses. Others, such
 /// as directory names, are left out.
 ///

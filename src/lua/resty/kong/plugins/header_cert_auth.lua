@@ -6,6 +6,7 @@
 -- A sender of this header can claim any identity. So it is only accepted from the addresses in
 -- `trusted`, and never forwarded to the service.
 
+local addresses = require "resty.kong.addresses"
 local authentication = require "resty.kong.plugins.authentication"
 local functions = require "resty.kong.tls.functions"
 local x509 = require "resty.kong.x509"
@@ -99,7 +100,7 @@ function M.new(options)
         error("trusted must be a list", 2)
     end
     local trusted
-    trusted, err = x509.addresses(options.trusted)
+    trusted, err = addresses.new(options.trusted)
     if not trusted then
         return nil, "trusted: " .. err
     end

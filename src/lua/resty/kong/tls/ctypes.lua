@@ -1,7 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- resty.kong.tls.ctypes: the C types that this and other libraries exchange, and the pointers of
--- this library's objects.
+-- resty.kong.tls.ctypes: the C types that this and other libraries exchange.
 
 local ffi = require "ffi"
 
@@ -13,7 +12,6 @@ ffi.cdef [[
     struct x509_store_st;
     struct x509_st;
     struct ssl_st;
-    struct kong_tls_addresses;
 ]]
 
 return {
@@ -26,9 +24,4 @@ return {
     X509_STORE = ffi.typeof("struct x509_store_st *"),
     X509 = ffi.typeof("struct x509_st *"),
     SSL = ffi.typeof("struct ssl_st *"),
-    ADDRESSES = ffi.typeof("struct kong_tls_addresses *"),
-
-    -- The pointers of resty.kong.x509's objects, by object. They are not stored in the objects,
-    -- where Lua code could replace them.
-    pointers = setmetatable({}, { __mode = "k" }),
 }

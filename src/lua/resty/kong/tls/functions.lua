@@ -6,10 +6,11 @@
 -- Types are checked here, because only LuaJIT knows the C type of a cdata. Values and phases are
 -- checked in Rust.
 
-local pointers_of_functions, description = ...
+local natives = ...
 
 local ffi = require "ffi"
 local ctypes = require "resty.kong.tls.ctypes"
+local objects = require "resty.kong.tls.objects"
 local is_given = require("resty.kong.tls.values").is_given
 local get_request = require("resty.core.base").get_request
 
@@ -17,6 +18,7 @@ local type = type
 local error = error
 local istype = ffi.istype
 local ffi_string = ffi.string
+local pointer_of = objects.pointer_of
 
 local OK = 0
 local NONE = 1
@@ -25,9 +27,9 @@ local WRONG_PHASE = -2
 -- The description of the Rust functions: the declaration of a frame, then a line per function with
 -- its name and the kinds of its arguments. A call puts the arguments into the only frame, which
 -- then holds the answer.
-local lines = description:gmatch("[^\n]+")
+local lines = natives.description:gmatch("[^\n]+")
 local frame = ffi.new(lines())
-local raw_functions = ffi.cast("int (**)(void *r, void *frame)", pointers_of_functions)
+local raw_functions = ffi.cast("int (**)(void *r, void *frame)", natives.pointers)
 
 -- How an argument of each kind is put into the frame; a list of texts has a second argument, its
 -- length.
@@ -68,7 +70,6 @@ end
 
 local VOID, STACK_OF_X509, OPENSSL_STACK = ctypes.VOID, ctypes.STACK_OF_X509, ctypes.OPENSSL_STACK
 local EVP_PKEY, X509_STORE, SSL = ctypes.EVP_PKEY, ctypes.X509_STORE, ctypes.SSL
-local pointers = ctypes.pointers
 
 
 local function read_text()
@@ -96,11 +97,7 @@ local function text_result(code)
 end
 
 
--- Returns the cdata of an object of resty.kong.x509; any other value is returned as it is.
-local function cdata_of(value)
-    return type(value) == "table" and pointers[value] or value
-end
-
+-- These take the pointer of an object, or a cdata of another library.
 
 local function is_chain(value)
     return type(value) == "cdata" and value ~= nil
@@ -150,19 +147,6 @@ local function texts_of(list, count)
 end
 
 
--- Returns the same strings as two arrays, of pointers and of lengths.
-local function strings(list, count)
-    local data = ffi.new("const char *[?]", count + 1)
-    local lengths = ffi.new("size_t[?]", count + 1)
-    for i = 1, count do
-        local text = rawget(list, i)
-        data[i - 1] = text
-        lengths[i - 1] = #text
-    end
-    return data, lengths
-end
-
-
 -- The conversions of the arguments of each function. A wrong argument throws at the user's line. A
 -- conversion may run foreign code (a metamethod), which may yield; so the request, or its phase,
 -- may change during a conversion.
@@ -184,11 +168,11 @@ local finish = {}
 
 
 function convert.request_client_certificate(check, ca_certs, options)
-    local chain = cdata_of(ca_certs)
+    local chain = pointer_of(ca_certs)
     if is_given(ca_certs) and not is_chain(chain) then
         reject(check, "ca_certs must be a parsed cdata object")
     end
-    local names, texts, count = nil, nil, 0
+    local texts, count = nil, 0
     local partial_chain = false
     if is_given(options) then
         if type(options) ~= "table" then
@@ -205,14 +189,13 @@ function convert.request_client_certificate(check, ca_certs, options)
                 if not count then
                     reject(check, "names must be a table of strings")
                 end
-                names = value
                 texts = texts_of(value, count)
             else
                 reject(check, "unknown option \"" .. tostring(name) .. "\"")
             end
         end
     end
-    return chain, partial_chain and 1 or 0, texts, count, names
+    return chain, partial_chain and 1 or 0, texts, count
 end
 
 
@@ -306,7 +289,7 @@ finish.set_timeouts = throw_error
 
 
 function convert.set_tls_cert_key(check, chain, key)
-    chain, key = cdata_of(chain), cdata_of(key)
+    chain, key = pointer_of(chain), pointer_of(key)
     if not is_chain(chain) then
         reject(check, "chain must be a parsed cdata object")
     end
@@ -334,14 +317,17 @@ end
 
 
 function convert.set_tls_verify_store(check, store)
-    local ctx
     if type(store) == "table" then
-        ctx = pointers[store] or store.ctx
+        store = store.ctx
+    elseif objects.kind_of(store) then
+        store = pointer_of(store)
+    else
+        store = nil
     end
-    if not is_store(ctx) then
+    if not is_store(store) then
         reject(check, "argument must be a resty.openssl.x509.store object")
     end
-    return ctx
+    return store
 end
 
 
@@ -350,14 +336,14 @@ local function convert_names(check, names)
     if not count then
         reject(check, "argument must be a table of strings")
     end
-    return texts_of(names, count), count, names
+    return texts_of(names, count), count
 end
 
 convert.set_sans_dnsnames = convert_names
 convert.set_sans_uris = convert_names
 
 
-local M = { is_chain = is_chain, strings = strings }
+local M = { is_chain = is_chain }
 
 
 -- Resets the target of the current request, its timeouts and retries, and all TLS settings for the
@@ -370,7 +356,7 @@ end
 -- Verifies the client of the current handshake, who was asked for a certificate, with a plugin's
 -- store; `depth` is the maximum number of intermediates.
 function M.verify_client_with(store, depth)
-    return result(raw.verify_client_with(get_request(), pointers[store], depth or -1))
+    return result(raw.verify_client_with(get_request(), pointer_of(store), depth or -1))
 end
 
 
@@ -387,6 +373,17 @@ function M.client_objection()
     if raw.client_objection(get_request()) == OK then
         return read_text()
     end
+end
+
+
+-- Makes an object of another library's chain, a cdata of a suitable type; returns nil and an error if
+-- it isn't one.
+function M.adopt_chain(chain)
+    local ok, err = result(raw.pass_chain(nil, chain))
+    if not ok then
+        return nil, err
+    end
+    return objects.passed_chain()
 end
 
 
@@ -508,12 +505,14 @@ function M.public(name, wrong_phase)
         end
     end
     return function(a, b, c)
-        local v, w, x, y, kept = convert_arguments(check, a, b, c)
-        local code = invoke(get_request(), v, w, x, y, kept)
+        local v, w, x, y = convert_arguments(check, a, b, c)
+        local code = invoke(get_request(), v, w, x, y)
         if code == WRONG_PHASE then
             refuse(0)
         end
-        return finish_call(code)
+        -- With the arguments, which are used until here: LuaJIT may free what is not used any more,
+        -- and the call has pointers to it.
+        return finish_call(code, a, b, c)
     end
 end
 

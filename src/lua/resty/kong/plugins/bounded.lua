@@ -54,7 +54,10 @@ function methods:set(key, value, bytes)
         return
     end
     while self.count >= self.most or self.bytes + bytes > self.most_bytes do
-        local one, another = random(self.count), random(self.count)
+        local count = self.count
+        local one = random(count)
+        -- Another entry, unless there is only this one.
+        local another = count > 1 and (one + random(count - 1) - 1) % count + 1 or one
         remove(self, self.used[one] < self.used[another] and one or another)
         count_cache(self.cache, EVICTION)
     end

@@ -75,29 +75,44 @@ END {
     }
 }
 
+# Prints the text of a failed assertion, and not the whole file.
+sub contains {
+    my ($text, $pattern, $what) = @_;
+    return ok $text =~ $pattern, $what;
+}
+
 # The tables: every function of the Lua sources, with its phases as the module itself has them.
 my %functions = map { $_ => 1 }
     slurp('src/lua/resty/kong/pdk.lua') =~ /^\s+(\w+) = public\(/mg;
 my %documented = $readme =~ /^\| `(\w+)\(.*?\)` \| ([^|]*) \|/mg;
 is_deeply [sort keys %documented], [sort keys %functions], 'each function of the PDK is in a table';
+my $types = slurp('types/kong.lua');
 
 for my $name (slurp('src/lua/resty/kong/tls.lua') =~ /^\s+(\w+) = public\(/mg) {
     like $readme, qr/`$name`/, "the README names $name";
-    like slurp('types/kong.lua'), qr/^function tls\.$name\(/m, "and so does types/kong.lua";
+    contains($types, qr/^function tls\.$name\(/m, "types/kong.lua has $name of resty.kong.tls");
 }
 for my $name (sort keys %functions) {
-    like slurp('types/kong.lua'), qr/^function (?:client_tls|service)\.$name\(/m,
-        "types/kong.lua has $name";
+    contains($types, qr/^function (?:client_tls|service)\.$name\(/m, "types/kong.lua has $name");
 }
 
-my $x509 = slurp('src/lua/resty/kong/x509.lua');
-for my $name ($x509 =~ /^function (?:M\.|\w+_methods:)(\w+)\(/mg) {
-    like $readme, qr/^\|.*`(?:x509\.|\w+:)$name\b/m, "the README has $name of resty.kong.x509";
-    like slurp('types/kong.lua'), qr/^function \w+[.:]$name\(/m, "and so has types/kong.lua";
+# Objects and their packages: functions, methods however they are defined, and fields.
+for my $package ('x509', 'addresses') {
+    my $source  = slurp("src/lua/resty/kong/$package.lua");
+    my @methods = $source =~ /^(?:function M\.|(?:function )?\w*methods[.:])(\w+)(?:\(| = )/mg;
+    push @methods, $1 =~ /(\w+) =/g while $source =~ /^local \w*methods = \{(.+)\}$/mg;
+    cmp_ok @methods, '>=', 2, "resty.kong.$package has functions and methods";
+    for my $name (@methods) {
+        contains($readme, qr/^\|.*`(?:$package\.|\w+:)$name\b/m, "the README has $name of resty.kong.$package");
+        contains($types, qr/^function \w+[.:]$name\(/m, "types/kong.lua has $name of resty.kong.$package");
+    }
 }
-for my $name ($x509 =~ /^    (\w+) = (?:text_of|date_of|names_of)/mg) {
-    like $readme, qr/`(?:certificate)?\.$name`/, "the README has $name of a certificate";
-    like slurp('types/kong.lua'), qr/^---\@field $name\?? /m, "and so has types/kong.lua";
+my ($fields) = slurp('src/lua/resty/kong/x509.lua') =~ /^local CERTIFICATE_FIELDS = \{\n(.*?)^\}/ms;
+my @fields = $fields =~ /^    (\w+) =/mg;
+cmp_ok @fields, '>=', 7, 'a certificate has fields';
+for my $name (@fields) {
+    contains($readme, qr/`(?:certificate)?\.$name`/, "the README has $name of a certificate");
+    contains($types, qr/^---\@field $name\?? /m, "types/kong.lua has $name of a certificate");
 }
 
 # And so for directives and variables.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Tests of the tests: that the harness sees what goes wrong, that the certificates are what the
-# other files take them for, and that the Lua clients report what happened. A stock nginx is enough.
+# Tests of the test support: NginxTest reports what goes wrong, the certificates are what the other test files take
+# them for, and the Lua clients report what happened. A stock nginx is enough.
 
 use lib 't/support';
 
@@ -25,7 +25,7 @@ my $support = project_root() . '/t/support';
 my $scratch = File::Temp::tempdir(CLEANUP => 1);
 my $written = 0;
 
-# Starts perl on a small test file. What it prints goes to a file next to that.
+# Starts perl on a small test file. Its output goes to a file next to the test file.
 sub start_child {
     my ($text, %env) = @_;
     my $path = sprintf '%s/%02d.t', $scratch, ++$written;
@@ -46,7 +46,7 @@ sub start_child {
     return {pid => $pid, path => $path};
 }
 
-# Its output, exit status, and the names of the tests that passed and failed.
+# Returns the child's output, its exit status, and the names of the assertions that passed and failed.
 sub end_child {
     my ($child) = @_;
     waitpid $child->{pid}, 0;
@@ -82,7 +82,7 @@ my $crash = <<'END';
 GET /t
 END
 
-# Each block with the tests of it that must fail. All others must pass.
+# Each block, with those of its assertions that must fail. All others must pass.
 my @red = (
     ["wrong status", "$blank--- error_code: 201", 'error_code'],
     ["wrong status by pattern", "$blank--- error_code_like: ^4", 'error_code_like'],
@@ -249,7 +249,7 @@ sub data {
     return "__DATA__\n" . join '', map {"\n=== TEST: $_->[0]\n$_->[1]\n"} @blocks;
 }
 
-# Every bad block is seen to be bad for the right reason, between good ones.
+# Runs the bad blocks between good ones. Each bad block must fail for the right reason.
 my @green = map { [$_, $blank] } 'good before', 'good after';
 my $red_child = start_child($start . "run_tests();\n" . data($green[0], @red, $green[1]),
     TEST_NGINX_STOP_WAIT => 1);
@@ -307,9 +307,10 @@ END
                 ['skipped by version', "$body--- skip_nginx\n1: >= 1.2.3 and < 99.0"],
                 ['marked', "$body--- SKIP"],
             ));
-    is($result->{status}, 0, 'sections count as many tests as expected, times the repetitions')
+    is($result->{status}, 0, 'the number of assertions is the one planned, for each repetition')
         or diag($result->{output});
-    is(scalar(() = $result->{output} =~ /^ok \d+ # skip/mg), 12, 'as many are skipped as it says');
+    is(scalar(() = $result->{output} =~ /^ok \d+ # skip/mg), 12,
+        'skipped blocks skip the number of assertions that they state');
 
     $result = child($start . "run_tests();\n"
             . data(['first', $blank], ['second', "$blank--- ONLY"], ['third', $blank]));
@@ -322,7 +323,7 @@ END
     $result = child($start . "run_tests();\n"
             . data(['version', "$blank--- skip_nginx: 1: < 1.22.0"],
                    ['openssl', "$blank--- skip_openssl: 1: <= 1.1.1h"]));
-    is(scalar @{ $result->{passed} }, 2, 'nothing is skipped when the condition does not hold');
+    is(scalar @{ $result->{passed} }, 2, 'a version condition that does not hold skips nothing');
 }
 
 {
@@ -339,14 +340,14 @@ END
 END
     is_deeply(
         [grep {/checked/} @{ $result->{passed} }], ['checked: TEST: good 0'],
-        'a check of bodies passes');
+        'a check of response bodies can pass');
     is_deeply($result->{failed}, ['checked: TEST: bad 0', 'checked: TEST: bad 1'],
-        'and fails, for each request') or diag($result->{output});
+        'a check of response bodies can fail, once for each request') or diag($result->{output});
 }
 
 # ---- cleaning up ---------------------------------------------------------------------------------
 
-# True once the process is no more.
+# Waits up to 3 seconds for the process to end, and returns whether it has.
 sub gone {
     my ($pid) = @_;
     for (1 .. 300) {
@@ -388,10 +389,10 @@ END
         last if $nginx && read_text("$root/logs/error.log") =~ /http request line/;
         Time::HiRes::sleep(0.01);
     }
-    like($nginx, qr/\A\d+\z/, 'the server root is the one of the environment');
+    like($nginx, qr/\A\d+\z/, 'TEST_NGINX_SERVROOT sets the server root');
     kill INT => $child->{pid};
     isnt(end_child($child)->{status}, 0, 'an interrupted test file fails');
-    ok(gone($nginx), 'and leaves no nginx behind');
+    ok(gone($nginx), 'an interrupted test file leaves no nginx behind');
 
     my $result = child($start . "run_tests();\nprint STDERR 'root=', server_root(), qq{\\n};\n"
             . data(['good', $blank]));
@@ -406,13 +407,14 @@ END
     $result = child($start . "run_tests();\n" . data(['good', $blank]),
         TEST_NGINX_SERVROOT => "$scratch/mine");
     like($result->{output}, qr/^Bail out!.*neither empty nor a server root/m,
-        'a folder of somebody else is no server root');
-    ok(-e "$scratch/mine/precious", 'and is left alone');
+        'a folder that no test made is refused as server root');
+    ok(-e "$scratch/mine/precious", 'the refused folder is left alone');
 
     my $log = "$scratch/all.log";
     child($start . "run_tests();\n" . data(['first', $blank], ['second', $blank]),
         TEST_NGINX_ERROR_LOG => $log);
-    is(scalar(() = read_text($log) =~ /http request line/g), 2, 'error logs are collected');
+    is(scalar(() = read_text($log) =~ /http request line/g), 2,
+        'TEST_NGINX_ERROR_LOG collects the error logs of all blocks');
 }
 
 # ---- the PKI -------------------------------------------------------------------------------------
@@ -426,7 +428,7 @@ sub verify {
     return $? == 0 ? 'OK' : $output =~ /^error \d+ at \d+ depth lookup: (.*)/m ? $1 : $output;
 }
 
-# What openssl prints of a certificate.
+# Returns what `openssl x509` prints about a certificate.
 sub facts {
     my ($pki, $name, $which) = @_;
     return scalar `openssl x509 -in '$pki/$name.crt' -noout $which`;
@@ -438,61 +440,61 @@ sub facts {
         'service-self' => 'service-self');
     for my $name (qw(service service-intermediate service-deep service-other service-self gateway)) {
         my $ca = $ca{$name} || 'ca';
-        is(verify($pki, $name, $ca, 'sslserver'), 'OK', "$name is a server's, of $ca");
-        like(verify($pki, $name, $ca, 'sslclient'), qr/purpose/, "$name is no client's");
+        is(verify($pki, $name, $ca, 'sslserver'), 'OK', "$name is a server certificate issued by $ca");
+        like(verify($pki, $name, $ca, 'sslclient'), qr/purpose/, "$name is not a client certificate");
     }
     for my $name (qw(client1 client1-renewed client2 client-rsa client-weak client-intermediate client-deep
         client-other)) {
         my $ca = $ca{$name} || 'ca';
-        is(verify($pki, $name, $ca, 'sslclient'), 'OK', "$name is a client's, of $ca");
-        like(verify($pki, $name, $ca, 'sslserver'), qr/purpose/, "$name is no server's");
+        is(verify($pki, $name, $ca, 'sslclient'), 'OK', "$name is a client certificate issued by $ca");
+        like(verify($pki, $name, $ca, 'sslserver'), qr/purpose/, "$name is not a server certificate");
     }
     is(verify($pki, 'client-expired', 'ca', 'sslclient'), 'certificate has expired',
         'client-expired has expired');
     is(verify($pki, 'service-expired', 'ca', 'sslserver'), 'certificate has expired',
         'service-expired has expired');
     like(verify($pki, 'client-other', 'ca', 'sslclient'), qr/unable to get local issuer/,
-        'client-other is not of ca');
-    is(verify($pki, 'client-other', 'bundle', 'sslclient'), 'OK', 'but of one of the bundle');
-    is(verify($pki, 'client1', 'bundle', 'sslclient'), 'OK', 'which has ca too');
+        'client-other was not issued by ca');
+    is(verify($pki, 'client-other', 'bundle', 'sslclient'), 'OK', 'client-other was issued by a CA in bundle');
+    is(verify($pki, 'client1', 'bundle', 'sslclient'), 'OK', 'client1 was issued by a CA in bundle');
 
     for my $name (map {s{.*/|\.key\z}{}gr} glob "$pki/*.key") {
         next if $name eq 'client-encrypted';
         is(`openssl pkey -in '$pki/$name.key' -pubout`,
-            `openssl x509 -in '$pki/$name.crt' -noout -pubkey`, "the key of $name is its own");
+            `openssl x509 -in '$pki/$name.crt' -noout -pubkey`, "the private key of $name belongs to its certificate");
     }
     is(facts($pki, 'client1', '-subject -pubkey'), facts($pki, 'client1-renewed', '-subject -pubkey'),
-        'client1-renewed has the name and the key of client1');
+        'client1-renewed has the subject and the key of client1');
     isnt(facts($pki, 'client1', '-serial'), facts($pki, 'client1-renewed', '-serial'),
-        'but is another certificate');
+        'client1-renewed has another serial number than client1');
     my $plain = `openssl pkey -in '$pki/client1.key'`;
     is(`openssl pkey -in '$pki/client-encrypted.key' -passin pass:secret`, $plain,
-        'client-encrypted is the key of client1');
+        'client-encrypted.key is the key of client1');
     `openssl pkey -in '$pki/client-encrypted.key' -passin pass:wrong 2>&1`;
-    isnt($?, 0, 'and needs its passphrase');
+    isnt($?, 0, 'client-encrypted.key needs its passphrase');
     like(`openssl x509 -in '$pki/client-weak.crt' -noout -text`, qr/Public-Key: \(1024 bit\)/,
         'client-weak has a weak key');
     like(`openssl x509 -in '$pki/service.crt' -noout -ext subjectAltName`,
         qr{DNS:service\.test, DNS:\*\.wild\.test, URI:spiffe://test/service, IP Address:127\.0\.0\.1},
-        'service has its names');
+        'service has its subject alternative names');
 
-    is(`scripts/pki '$scratch/pki' 2>&1`, '', 'a PKI is made in silence');
+    is(`scripts/pki '$scratch/pki' 2>&1`, '', 'scripts/pki prints nothing when it creates a PKI');
     write_text("$scratch/pki/mark", '');
-    is(`scripts/pki '$scratch/pki' 2>&1`, '', 'a current one is looked at in silence');
-    ok(-e "$scratch/pki/mark", 'and left alone');
+    is(`scripts/pki '$scratch/pki' 2>&1`, '', 'scripts/pki prints nothing for a current PKI');
+    ok(-e "$scratch/pki/mark", 'scripts/pki leaves a current PKI alone');
     write_text("$scratch/pki/.complete", (split ' ', read_text("$scratch/pki/.complete"))[0] . " 1\n");
     `scripts/pki '$scratch/pki'`;
-    ok(!-e "$scratch/pki/mark" && -e "$scratch/pki/ca.crt", 'an outdated one is made again');
-    is(join(' ', glob "$scratch/pki?*"), '', 'nothing else is left');
+    ok(!-e "$scratch/pki/mark" && -e "$scratch/pki/ca.crt", 'scripts/pki creates an outdated PKI again');
+    is(join(' ', glob "$scratch/pki?*"), '', 'scripts/pki leaves no other files');
 
-    is(`scripts/pki --cas 12 '$scratch/cas.pem' 2>&1`, '', 'many CAs are made in silence');
+    is(`scripts/pki --cas 12 '$scratch/cas.pem' 2>&1`, '', 'scripts/pki --cas prints nothing');
     my %names = map { $_ => 1 }
         `openssl crl2pkcs7 -nocrl -certfile '$scratch/cas.pem' | openssl pkcs7 -print_certs -noout`
         =~ /^subject=(.*)/mg;
-    is(scalar keys %names, 12, 'as many as were asked for, all different');
+    is(scalar keys %names, 12, 'scripts/pki --cas creates as many different CAs as requested');
 }
 
-# ---- what became of the bad ones -----------------------------------------------------------------
+# ---- results of the test files that are meant to fail --------------------------------------------
 
 {
     my $result = end_child($red_child);
@@ -500,40 +502,40 @@ sub facts {
         my ($name, undef, @expected) = @$case;
         my @failed = map {/^TEST: \Q$name\E - (.*)/} @{ $result->{failed} };
         s/\(\?\^u?:/(?^u?:/ for @failed;    # perls show patterns in different ways
-        is(join("\n", @failed), join("\n", @expected), "seen: $name");
+        is(join("\n", @failed), join("\n", @expected), "$name is reported");
     }
     is(scalar(grep {/^TEST: good/} @{ $result->{passed} }), 2, 'good blocks between bad ones pass');
     isnt($result->{status}, 0, 'a file with bad blocks fails');
 
     my ($kept) = $result->{output} =~ /server root kept: (\S+)/;
     ok(defined $kept && -s "$kept/failed/1/error.log", 'the logs of a failed block are kept');
-    like($result->{output}, qr/end of its error log:\n.*boo/s, 'and the end of them is shown');
+    like($result->{output}, qr/end of its error log:\n.*boo/s, 'the end of the error log of a failed block is shown');
     like($result->{output}, qr/printed by nginx:\n.*unknown directive/s,
-        'as is what nginx printed');
+        'the output of nginx is shown for a failed block');
 }
 
 for my $index (0 .. $#mistakes) {
     my $result = end_child($mistaken[$index]);
     my $what = $mistakes[$index][1];
-    like($result->{output}, qr/^Bail out!.*$what/m, "a mistake ends the file: $what");
-    is($result->{status} >> 8, 255, 'with a bad status');
+    like($result->{output}, qr/^Bail out!.*$what/m, "a mistake in a block ends the test file: $what");
+    is($result->{status} >> 8, 255, 'a test file with a mistake exits with status 255');
 }
 
 {
     my $result = end_child($master_child);
     is(join("\n", @{ $result->{failed} }),
         "TEST: crash - error_code\nTEST: crash - no alerts in the error log",
-        'seen: crash of a worker');
+        'the crash of a worker is reported');
     is(scalar(grep {/^TEST: good/} @{ $result->{passed} }), 1, 'a block with two workers passes');
 }
 
-# ---- what works ----------------------------------------------------------------------------------
+# ---- blocks that must pass -----------------------------------------------------------------------
 
 $ENV{TEST_NGINX_GREETING} = 'hello from the environment';
 $ENV{FROM_OUTSIDE} = 'passed on';
 env_to_nginx('FROM_OUTSIDE', 'SET_HERE=two words');
 
-# A TLS server next to that of every block.
+# Adds TLS servers to every block that has no http_config.
 add_block_preprocessor(sub {
     my ($block) = @_;
     return if defined $block->http_config;
@@ -578,7 +580,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: requests and responses
+=== TEST 1: each request of a block gets its own headers and checks
 --- config
     location = /t {
         client_max_body_size 1m;
@@ -613,12 +615,12 @@ __DATA__
 
 
 
-=== TEST 2: every kind of log
+=== TEST 2: error_log, no_error_log, grep_error_log and access_log check the logs
 --- config
     location = /t {
         access_by_lua_block {
             ngx.log(ngx.ERR, "seen (once)")
-            -- a line that comes a while after the response
+            -- This line is logged some time after the response.
             ngx.timer.at(0.1, function() ngx.log(ngx.WARN, "number ", 12) end)
         }
         content_by_lua_block { ngx.say("ok") }
@@ -641,7 +643,7 @@ POST
 
 
 
-=== TEST 3: an alert that is expected
+=== TEST 3: an alert that error_log names is accepted
 --- config
     location = /t {
         content_by_lua_block {
@@ -662,7 +664,7 @@ boo
 
 
 
-=== TEST 4: values of variables
+=== TEST 4: TEST_NGINX variables and env_to_nginx reach the configuration
 --- user_files eval
 [["a/b.txt", "deep\n"]]
 --- main_config
@@ -696,7 +698,7 @@ deep
 
 
 
-=== TEST 5: files of the user
+=== TEST 5: user_files creates files in the HTML folder
 --- user_files
 >>> one.html
 first $TEST_NGINX_GREETING
@@ -712,7 +714,7 @@ second
 
 
 
-=== TEST 6: a configuration nginx refuses
+=== TEST 6: must_die passes for a configuration that nginx refuses
 --- config
     no_such_directive;
 --- must_die: 1
@@ -723,7 +725,7 @@ unknown directive "no_such_directive"
 
 
 
-=== TEST 7: a worker that can't start
+=== TEST 7: must_die passes when init_by_lua fails
 --- http_config
     init_by_lua_block { error("not today") }
 --- config
@@ -733,7 +735,7 @@ not today
 
 
 
-=== TEST 8: a response without an end, and without a timeout
+=== TEST 8: abort and ignore_response accept a response that does not end in time
 --- config
     location = /t {
         content_by_lua_block {
@@ -752,7 +754,7 @@ GET /t
 
 
 
-=== TEST 9: bytes as they are
+=== TEST 9: raw_request sends its bytes unchanged
 --- config
     location = /t { return 200 "ok\n"; }
 --- raw_request eval
@@ -765,7 +767,7 @@ ok
 
 
 
-=== TEST 10: curl
+=== TEST 10: curl sends the request and the options of a block
 --- config
     location = /t {
         content_by_lua_block {
@@ -790,7 +792,7 @@ ok
 
 
 
-=== TEST 11: curl with TLS and HTTP/2
+=== TEST 11: curl speaks TLS and HTTP/2
 --- config
     listen 127.0.0.1:$TEST_NGINX_RAND_PORT_3 ssl http2;
     ssl_certificate     $TEST_NGINX_PKI/service.crt;
@@ -812,7 +814,7 @@ X-Protocol: HTTP/2.0
 
 
 
-=== TEST 12: an error of curl
+=== TEST 12: curl_error matches the error of curl
 --- config
 --- request
 GET /t
@@ -822,7 +824,7 @@ SSL routines
 
 
 
-=== TEST 13: programs are run beside the worker
+=== TEST 13: client.run runs programs without blocking the worker
 --- config
     location = /t {
         content_by_lua_block {
@@ -840,7 +842,7 @@ SSL routines
             local big = string.rep("0123456789", 100000)
             ngx.say(client.run({ "cat" }, { stdin = big }).out == big)
 
-            -- other requests are served meanwhile
+            -- Programs run at the same time.
             local began = ngx.now()
             local threads = {}
             for i = 1, 4 do
@@ -871,7 +873,7 @@ true
 
 
 
-=== TEST 14: openssl s_client
+=== TEST 14: client.s_client reports what openssl s_client prints
 --- config
     location = /t {
         content_by_lua_block {
@@ -901,7 +903,7 @@ true
                        unix = "$TEST_NGINX_HTML_DIR/tls.sock" })
             end
 
-            -- nothing is asked for, nothing is remembered
+            -- The server on this port requests no client certificate and keeps no sessions.
             show({ port = $TEST_NGINX_RAND_PORT_2, request = "GET /none HTTP/1.0\r\n\r\n" })
             show({ port = $TEST_NGINX_RAND_PORT_2, ca = "ca", request = false })
             show({ port = $TEST_NGINX_RAND_PORT_2, tls = "1.3" })
@@ -939,7 +941,7 @@ TLSv1.3 reused=false tickets=0 id=0 alpn=nil asked=true cas=2 alert=nil nil code
 
 
 
-=== TEST 15: objects of the PKI
+=== TEST 15: pki creates OpenSSL chains, keys and stores
 --- config
     location = /t {
         content_by_lua_block {

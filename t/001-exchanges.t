@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# The section "exchanges": what it becomes, and what is no exchange.
+# The "exchanges" section: the sections that it expands to, and the errors that it reports.
 
 use strict;
 use warnings;
@@ -23,19 +23,21 @@ sub becomes {
 
 sub is_wrong {
     my ($text, $why) = @_;
-    ok !eval { TestExchanges::sections($text) }, "it is an error: $why";
-    like $@, qr/\Q$why\E/, 'and is said to be this one';
+    ok !eval { TestExchanges::sections($text) }, "exchanges are refused: $why";
+    like $@, qr/\Q$why\E/, 'the error names the reason';
     return;
 }
 
-becomes 'statuses', <<'_EOC_', request => ['GET /t', 'GET /u', 'HEAD /v HTTP/1.0'], error_code => [502, 200, 404];
+becomes 'a status becomes error_code',
+    <<'_EOC_', request => ['GET /t', 'GET /u', 'HEAD /v HTTP/1.0'], error_code => [502, 200, 404];
 GET /t           => 502
 # A comment.
 GET /u           => 200
 HEAD /v HTTP/1.0 => 404
 _EOC_
 
-becomes 'bodies', <<'_EOC_', request => [map {"GET /$_"} 1 .. 8], error_code => [(200) x 4, 201, (200) x 3],
+becomes 'a text becomes response_body',
+    <<'_EOC_', request => [map {"GET /$_"} 1 .. 8], error_code => [(200) x 4, 201, (200) x 3],
 GET /1 => one
 GET /2 => "two"
 GET /3 => three\nlines \\ \"and\" a\ttab
@@ -50,7 +52,8 @@ _EOC_
     response_body => ["one\n", 'two', "three\nlines \\ \"and\" a\ttab\n", '', "200\n", "# as it is \\n\n    indented\n",
         "=> =~ 7\n", "of the environment, and \$uri\n"];
 
-becomes 'expressions alone', <<'_EOC_', request => [map {"GET /$_"} 1 .. 6], error_code => [200, 404, 200, 502, 503, 200],
+becomes 'regular expressions alone become response_body_like',
+    <<'_EOC_', request => [map {"GET /$_"} 1 .. 6], error_code => [200, 404, 200, 502, 503, 200],
 GET /1 => /^a\.b$/
 GET /2 => 404 /a/b, [{]c} => "d" /is
 GET /3 => /
@@ -66,21 +69,24 @@ GET /6 => /^a /
 _EOC_
     response_body_like => [qr/^a\.b$/, qr{(?is:a/b, [{]c} => "d" )}, qr/$LINES/, '', qr/(?s:$LINES\z)/, qr/^a /];
 
-becomes 'expressions beside texts', <<'_EOC_', request => [map {"GET /$_"} 1 .. 3], error_code => [200, 200, 502],
+becomes 'regular expressions beside texts become response_body',
+    <<'_EOC_', request => [map {"GET /$_"} 1 .. 3], error_code => [200, 200, 502],
 GET /1 => one
 GET /2 => /two/
 GET /3 => 502
 _EOC_
     response_body => ["one\n", qr/two/, qr/(?:)/];
 
-becomes 'headers and bodies of requests', <<'_EOC_', request => ['GET /1', "POST /2\na {b: c} x 2", 'GET /3', 'GET /3'],
+becomes 'request headers become more_headers, request bodies stay in request',
+    <<'_EOC_', request => ['GET /1', "POST /2\na {b: c} x 2", 'GET /3', 'GET /3'],
 GET /1 {X-A: a; q=1} {X-B:} => 200
 POST /2\na {b: c} x 2 x 1 => 200
 GET /3 {X-C: c} x 2 => 200
 _EOC_
     more_headers => ["X-A: a; q=1\nX-B:", '', 'X-C: c', 'X-C: c'], error_code => [(200) x 4];
 
-becomes 'headers of responses', <<'_EOC_', request => [map {"GET /$_"} 1 .. 3], error_code => [200, 503, 200],
+becomes 'headers of an answer become response_headers',
+    <<'_EOC_', request => [map {"GET /$_"} 1 .. 3], error_code => [200, 503, 200],
 GET /1 => {X-A: a} {! X-B} yes
 GET /2 => 503 {X-C: $TEST_NGINX_OF_EXCHANGES}
 GET /3 => {"X-A": 1}
@@ -88,7 +94,8 @@ _EOC_
     response_headers => ["X-A: a\n! X-B", 'X-C: of the environment', ''],
     response_body => ["yes\n", qr/(?:)/, qq({"X-A": 1}\n)];
 
-becomes 'loops', <<'_EOC_', request => [map {"GET /$_"} qw(1 1/a 1/b 2 2/a 2/b)], error_code => [(200) x 6],
+becomes 'loops are unrolled',
+    <<'_EOC_', request => [map {"GET /$_"} qw(1 1/a 1/b 2 2/a 2/b)], error_code => [(200) x 6],
 for $n, $what (1 one  2 "two and more")
     GET /$n => $what, $un
     # Within.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# The module is loaded, and its packages and phases are what they should be.
+# The module loads, its packages have the expected functions, and each function checks the phase that it is called in.
 
 use lib 't/support';
 use TestService;
@@ -11,7 +11,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: the functions of the PDK
+=== TEST 1: kong.client.tls and kong.service have exactly these functions
 --- config
     location = /t {
         content_by_lua_block {
@@ -43,7 +43,7 @@ service.set_upstream
 
 
 
-=== TEST 2: the low-level functions
+=== TEST 2: resty.kong.tls has exactly these functions
 --- config
     location = /t {
         content_by_lua_block {
@@ -72,7 +72,7 @@ set_upstream_ssl_verify_depth
 
 
 
-=== TEST 3: a wrong phase of a PDK function is named, with those that are allowed
+=== TEST 3: a PDK function called in the content phase names that phase and the allowed ones
 --- config
     location = /t {
         content_by_lua_block {
@@ -104,7 +104,7 @@ false string function cannot be called in content phase (only in: client_hello)
 
 
 
-=== TEST 4: other phases
+=== TEST 4: PDK functions called in other phases name that phase and the allowed ones
 --- http_config
     init_worker_by_lua_block {
         local ok, err = pcall(kong.service.set_tls_verify, true)
@@ -152,7 +152,7 @@ function cannot be called in log phase (only in: rewrite, access, balancer)
 
 
 
-=== TEST 5: a wrong phase of a low-level function
+=== TEST 5: a low-level function called in the content phase fails with "API disabled in the current context"
 --- config
     location = /t {
         content_by_lua_block {
@@ -178,7 +178,7 @@ done
 
 
 
-=== TEST 6: an error names the line of the caller
+=== TEST 6: an error names the file and the line of the caller
 --- user_files
 >>> plugin.lua
 return function()
@@ -205,7 +205,7 @@ access_by_lua(nginx.conf):5: argument must be a table of strings
 
 
 
-=== TEST 7: a VM for each request
+=== TEST 7: set_tls_cert_key works with lua_code_cache off
 --- config
     lua_code_cache off;
     location = /t {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# With the module loaded, who uses none of it has nginx as it is: the same configurations and the same traffic,
-# with `load_module` and without it, and any difference is a failure.
+# An nginx that loads the module, and uses none of it, behaves like an nginx without the module: both get the same
+# configurations and the same traffic, and any difference is a failure.
 
 use strict;
 use warnings;
@@ -17,10 +17,10 @@ require_program('nginx', 'openssl');
 my $pki    = $ENV{TEST_NGINX_PKI};
 my $folder = test_folder();
 
-# The name of the gateway, and what it loads.
+# The gateways by name, with the modules that each loads.
 my %LOADED = (with => 1, without => 'others');
 
-# ---- configurations that nginx accepts, or refuses -----------------------------------------------
+# ---- configurations that nginx accepts or refuses ------------------------------------------------
 
 write_to("$folder/empty.pem",   '');
 write_to("$folder/garbage.pem", "garbage\n");
@@ -28,7 +28,7 @@ write_to("$folder/cut.pem",     substr slurp("$pki/ca.crt"), 0, 300);
 
 my @configurations;
 
-# Files that are there or not, where somebody verifies or nobody does, for each that speaks TLS.
+# Readable and unreadable files, with and without verification, for each module that speaks TLS to upstreams.
 for my $module (qw(proxy grpc uwsgi)) {
     my $pass = { proxy => 'proxy_pass https://', grpc => 'grpc_pass grpcs://', uwsgi => 'uwsgi_pass suwsgi://' }->{$module};
     for my $directive (qw(trusted_certificate crl)) {
@@ -76,7 +76,7 @@ write_to("$folder/file",  join '', map { sprintf "%07d\n", $_ } 1 .. 8192);
 write_to("$folder/page.shtml", join '', map {"<!--# include virtual=\"/ssi/part?$_\" -->"} 1 .. 40);
 
 start_nginx('services', http => <<"_EOC_");
-    # Who is asked, by which connection, and how often that has been used.
+    # Answers name the client certificate, whether the session was reused, and the requests on the connection so far.
     map \$ssl_client_s_dn \$who { default \$ssl_client_s_dn; '' nobody; }
     server {
         listen unix:$folder/plain.sock;
@@ -111,7 +111,7 @@ _EOC_
 
 # ---- handlers ------------------------------------------------------------------------------------
 
-# What goes where, with an `if` or two, and a `limit_except`.
+# Handlers of a location and of an `if` in it, then a second `if` or a `limit_except`.
 my %PASSES = (
     none     => '',
     proxy    => "proxy_pass http://unix:$folder/plain.sock;",
@@ -132,7 +132,8 @@ for my $outer (sort keys %PASSES) {
     for my $inner ('absent', sort keys %PASSES) {
         for my $second (@SECOND) {
             my $if = $inner eq 'absent' ? '' : "if (\$yes) { $PASSES{$inner} }";
-            my $number = push @titles, "$outer, in an if: $inner, and " . ($second =~ s/\Q$folder\E/./r || 'nothing');
+            my $number = push @titles,
+                "handler $outer, inside an if: $inner, plus: " . ($second =~ s/\Q$folder\E/./r || 'nothing');
             push @locations, "location /handlers/$number { set \$yes 1; set \$no ''; $if $second $PASSES{$outer} }";
         }
     }
@@ -140,7 +141,7 @@ for my $outer (sort keys %PASSES) {
 
 # ---- traffic -------------------------------------------------------------------------------------
 
-# By the name of a location: what is in it, what is besides it in the server, and what is asked for.
+# Each feature: its location's name, the location's contents, other contents of the server, and the paths to request.
 my @features = (
     ['keepalive',      'proxy_pass http://kept;', '', map {"/$_"} 1 .. 5],
     ['tls',            'proxy_pass https://tls;', '', map {"/$_"} 1 .. 3],
@@ -170,7 +171,7 @@ my @features = (
     ['nobody',         "proxy_pass http://unix:$folder/nobody.sock;", '', '/1'],
     ['least-conn',     'proxy_pass http://least;', '', map {"/$_"} 1 .. 3],
     ['hash',           'proxy_pass http://hashed;', '', map {"/$_"} 1 .. 3],
-    # The sessions of a balancer in Lua, of which nginx resumes none, are ours to resume, as is documented.
+    # nginx resumes no sessions of a Lua balancer, while the module does, as documented. Hence session reuse is off.
     ['balancer',       'proxy_ssl_session_reuse off; proxy_pass https://balanced;', '', map {"/$_"} 1 .. 3],
     ['headers',        'proxy_set_header X-Consumer-Username $http_x_consumer_username; proxy_pass http://kept; add_header X-Seen "$http_x_consumer_username $host $remote_addr";', '', '/1'],
     ['variables-of-clients', 'return 200 "$ssl_client_verify $ssl_protocol $https $scheme\n";', '', '/1'],
@@ -235,7 +236,7 @@ for my $name (sort keys %LOADED) {
     start_nginx($name, modules => $LOADED{$name}, http => $http =~ s/\@NAME\@/$name/gr);
 }
 
-# The answer to a request, without what differs from one to the next.
+# Returns the answer to a request, without the headers that differ from one request to the next.
 sub answer {
     my ($name, $uri) = @_;
     my ($status, $headers, $body) = http_get("$folder/$name.sock", $uri);
@@ -255,7 +256,8 @@ for my $feature (@features) {
 }
 # ---- clients -------------------------------------------------------------------------------------
 
-# A session of one name is offered for another, or for none, with each kind of cache.
+# Runs openssl s_client, and returns whether the session was new or reused, the status, and the body. Each session is
+# later offered for another server name, or for none.
 sub session {
     my ($name, $cache, $version, $file, $sni, $host) = @_;
     my $said = `printf 'GET / HTTP/1.0\\r\\nHost: $host\\r\\n\\r\\n' | timeout 20 openssl s_client \\
@@ -276,19 +278,21 @@ for my $cache (sort keys %CACHES) {
                     my $second = session($_, $cache, $version, (-e $file ? "-sess_in $file" : ''), $other, $host);
                     ($_ => "$first, then $second")
                 } keys %LOADED;
-                like $seen{without}, qr/^New 200 .*, then (?:New|Reused) /, "there are answers";
-                is $seen{with}, $seen{without}, "$cache $version, $other, for $host";
+                like $seen{without}, qr/^New 200 .*, then (?:New|Reused) /,
+                    "both connections are answered without the module";
+                is $seen{with}, $seen{without}, "session cache $cache, $version, second connection $other, Host: $host";
             }
         }
     }
 }
 
-is slurp("$folder/with-access.log"), slurp("$folder/without-access.log"), 'what is logged of all this';
+is slurp("$folder/with-access.log"), slurp("$folder/without-access.log"),
+    'the access logs with and without the module are the same';
 
-# The one thing that is said: what a request may need, and nobody could read.
+# The only difference is a warning about a file that a request may need and that can't be read.
 my ($accepted, $said) = test_nginx('tested', modules => 1,
     http => "proxy_ssl_trusted_certificate $folder/missing.pem;\nserver { location / { proxy_pass https://127.0.0.1:1; } }");
 like $said, qr{\[warn\] cannot load "proxy_ssl_trusted_certificate" "\S+/missing\.pem": X509_load_cert_file\(\) failed \(No such file or directory.*\); requests that want the service verified are refused in \S+/tested\.conf:\d+$}m,
-    'files that can not be read are warned of';
+    'an unreadable proxy_ssl_trusted_certificate is logged as a warning';
 
 done_testing();

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# What a subrequest costs that sets nothing: so and so many instructions, whatever the number of the others. They
-# share the pool of their request, and who looked there for what is his would look at what all of them have.
+# The number of instructions that the module adds to a subrequest without settings does not grow with the number of
+# subrequests. They share the pool of their request: a search of the pool for a subrequest's own data would visit the
+# data of all subrequests.
 
 use strict;
 use warnings;
@@ -17,10 +18,10 @@ require_program('nginx', 'valgrind');
 
 my $folder = test_folder();
 
-# More than what the module adds to a subrequest, and far less than to look at some hundreds of others.
+# More than the module adds to a subrequest, and far less than a visit of some hundreds of others would take.
 my $MOST = 3000;
 
-# Of this many bytes each is a slice.
+# The number of bytes in a slice.
 my $SLICE = 64;
 
 start_nginx('services', http => <<"_EOC_");
@@ -32,7 +33,7 @@ start_nginx('services', http => <<"_EOC_");
     }
 _EOC_
 
-# How a request for "/N" makes that many subrequests.
+# The location of a request for "/N" that makes N subrequests, for each kind.
 my %KINDS;
 %KINDS = (
     slice => sub {
@@ -46,7 +47,7 @@ my %KINDS;
     },
     ssi => sub {
         my ($count) = @_;
-        # One after the other: how nginx waits for many at once, and what that costs it, is a matter of who answers first.
+        # Includes one part after the other: how nginx waits for many at once depends on which one is answered first.
         write_to("$folder/page-$count", '<!--# include virtual="/part" wait="yes" -->' x $count);
         return "ssi on; ssi_types *; root $folder; rewrite ^ /page-$count break;";
     },
@@ -64,7 +65,7 @@ my %KINDS;
     },
 );
 
-# How many instructions nginx executes, from its start to its end, for such a request.
+# Returns the number of instructions that nginx executes, from start to end, with one such request.
 sub instructions {
     my ($kind, $count, $modules) = @_;
     my $socket = "$folder/counted.sock";
@@ -82,8 +83,8 @@ sub instructions {
         location = /started { return 204; }
     }
 _EOC_
-    is +(http_get($socket, '/'))[0], 200, "$kind, $count: answered";
-    # Again and again: a single process may get a signal just before it begins to wait for events, and then waits.
+    is +(http_get($socket, '/'))[0], 200, "$kind, $count subrequests: the request is answered";
+    # Repeats the signal: nginx without a master can get one just before it starts to wait for events, and then waits.
     wait_until('the end of nginx', sub { kill 'TERM', $pid; waitpid($pid, WNOHANG) == $pid });
     return slurp($out) =~ /^(?:summary|totals): (\d+)$/m ? $1 : die "valgrind has counted nothing\n";
 }
@@ -103,7 +104,7 @@ sub start_counting {
     return $pid;
 }
 
-# Of many subrequests one, without what the start of nginx and a first request cost.
+# Returns the number of instructions for one of many subrequests, without those of the start and the first subrequest.
 sub of_one {
     my ($kind, $count, $modules, $first) = @_;
     return (instructions($kind, $count, $modules) - $first) / ($count - 1);
@@ -113,13 +114,15 @@ for my $kind (qw(slice ssi capture_multi mirror)) {
     my %first = map { ($_ => instructions($kind, 1, $_)) } 1, 'others';
     for my $count (1000, 16000) {
         my $more = of_one($kind, $count, 1, $first{1}) - of_one($kind, $count, 'others', $first{others});
-        cmp_ok $more, '<', $MOST, sprintf '%s, %d: %.0f instructions more for each', $kind, $count, $more;
+        cmp_ok $more, '<', $MOST,
+            sprintf '%s, %d subrequests: the module adds %.0f instructions to each', $kind, $count, $more;
     }
 }
 
-# With settings, which slices have of their request.
+# With settings: slices use those of their request.
 my $first = instructions('slice_with_settings', 1, 1);
 my ($few, $many) = map { of_one('slice_with_settings', $_, 1, $first) } 1000, 16000;
-cmp_ok $many, '<', $few * 1.2, sprintf 'settings: %.0f instructions for each of few, %.0f of many', $few, $many;
+cmp_ok $many, '<', $few * 1.2,
+    sprintf 'slices with settings: %.0f instructions each for 1000, %.0f for 16000', $few, $many;
 
 done_testing();

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Loaded where it cannot work, the module says so in one line, or the dynamic loader and nginx do.
+# Where the module can't work, it is refused with one line, from the module, the dynamic loader, or nginx.
 
 use strict;
 use warnings;
@@ -17,7 +17,7 @@ my $folder = File::Temp::tempdir('refused-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
 my @modules = split ' ', $ENV{TEST_NGINX_LOAD_MODULES};
 my ($ours) = grep {m{/ngx_http_kong_tls_module\.so$}} @modules;
 
-# What "nginx -t" says, but for its last words.
+# Returns the lines that `nginx -t` prints, without its verdict.
 sub said {
     my ($preload, @load) = @_;
     my $modules = join '', map {"load_module $_;\n"} @load;
@@ -27,36 +27,38 @@ sub said {
     return grep { !/configuration file .* (?:test failed|syntax is ok|test is successful)$/ } split /^/, $said;
 }
 
-is join('', said('', @modules)), '', 'it is loaded after the Lua module';
+is join('', said('', @modules)), '', 'the module loads after the Lua module, without a message';
 
 SKIP: {
     skip 'the Lua module is part of this nginx', 2 if @modules == 1;
     my @said = said('', $ours);
-    is @said, 1, 'without the Lua module there is one line';
-    like $said[0], qr/\[emerg\].* dlopen\(\).*undefined symbol: \w*lua/, 'with the words that the README has';
+    is @said, 1, 'without the Lua module, nginx prints one line';
+    like $said[0], qr/\[emerg\].* dlopen\(\).*undefined symbol: \w*lua/,
+        'the line names an undefined Lua symbol, as in the README';
 
     @said = said('', $ours, grep { $_ ne $ours } @modules);
-    is @said, 1, 'before the Lua module there is one line';
-    like $said[0], qr/undefined symbol: \w*lua/, 'with the same words';
+    is @said, 1, 'before the Lua module, nginx prints one line';
+    like $said[0], qr/undefined symbol: \w*lua/, 'the line names an undefined Lua symbol';
 }
 
-# An OpenSSL that says that it is another one.
+# A library that reports another version of OpenSSL.
 my $source = write_to("$folder/openssl.c", "unsigned long OpenSSL_version_num(void) { return 0x1010117fUL; }\n");
 system('gcc', '-shared', '-fPIC', '-o', "$folder/openssl.so", $source) == 0 or die "gcc failed\n";
 my @said = said("$folder/openssl.so", @modules);
-is @said, 1, 'with another OpenSSL there is one line';
+is @said, 1, 'with another version of OpenSSL, nginx prints one line';
 like $said[0], qr/\[emerg\].* this module was built for OpenSSL 3, and has got OpenSSL .*: build it with the OpenSSL that nginx has/,
-    'that says so';
+    'the line says which OpenSSL the module needs';
 
-# A module of another nginx: the signature of what it was compiled with is in its data.
+# A module for another nginx: the build signature of nginx in the module's data is changed.
 open my $file, '<:raw', $ours or die "$ours: $!\n";
 my $image = do { local $/; <$file> };
-ok $image =~ s/\b8,4,8,(?=[01]{20})/8,4,4,/, 'there is a signature';
+ok $image =~ s/\b8,4,8,(?=[01]{20})/8,4,4,/, 'the module has the build signature of nginx';
 open my $other, '>:raw', "$folder/other.so" or die $!;
 print {$other} $image;
 close $other or die $!;
 @said = said('', (grep { $_ ne $ours } @modules), "$folder/other.so");
-is @said, 1, 'built for another nginx there is one line';
-like $said[0], qr/\[emerg\].*module ".*other\.so" is not binary compatible/, "nginx's";
+is @said, 1, 'a module for another nginx is refused with one line';
+like $said[0], qr/\[emerg\].*module ".*other\.so" is not binary compatible/,
+    "the line is nginx's error about binary compatibility";
 
 done_testing();

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# kong.service.set_tls_cert_key: the service sees the certificate that the request set, on every way
-# to it.
+# kong.service.set_tls_cert_key: the service sees the certificate that the request set, with every form of proxy_pass.
 
 use lib 't/support';
 use TestCertificates;
@@ -10,8 +9,7 @@ use TestHarness 'no_plan';
 
 repeat_each(2);
 
-# Keys that don't sign with SHA-256: they have another digest, or none. OpenSSL 3.5 is the first that has the
-# last one.
+# Keys that don't sign with SHA-256: they need another digest, or none. ML-DSA needs OpenSSL 3.5.
 our %OTHER_KEYS = (
     pss => [qw(-algorithm RSA-PSS), map { ('-pkeyopt', "rsa_$_") } qw(keygen_bits:2048 pss_keygen_md:sha384
         pss_keygen_mgf1_md:sha384 pss_keygen_saltlen:48)],
@@ -22,7 +20,7 @@ delete $OTHER_KEYS{'ml-dsa'} if `openssl list -signature-algorithms` !~ /ML-DSA-
 issue($_, subject => "/CN=$_", algorithm => $OTHER_KEYS{$_}, extensions => ['extendedKeyUsage=clientAuth'])
     for sort keys %OTHER_KEYS;
 
-# Each way once with and once without session reuse, for both versions of TLS.
+# Repeats each location with and without session reuse, for both versions of TLS.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $ways = $block->config;
@@ -37,7 +35,7 @@ add_block_preprocessor(sub {
             $config .= $locations;
             while ($locations =~ m{location (/\S+)}g) {
                 push @requests, "GET $1", "GET $1?client=1", "GET $1?client=2", "GET $1";
-                # A kept connection, of whichever version, serves what sets nothing.
+                # A request without settings may use a kept connection of either version.
                 my $none = qr/\Aclient= reused=. TLSv1\.[23]\n\z/;
                 push @expected, $none, qr/\Aclient=CN=client-1,O=Test reused=[r.] \Q$version\E\n\z/,
                     qr/\Aclient=CN=client-2,O=Test reused=[r.] \Q$version\E\n\z/, $none;
@@ -54,7 +52,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: set in the access phase
+=== TEST 1: a certificate set in the access phase reaches the service, with every form of proxy_pass
 --- http_config
     upstream lua {
         server 0.0.0.1;
@@ -139,7 +137,7 @@ end
 
 
 
-=== TEST 2: set in the rewrite phase
+=== TEST 2: a certificate set in the rewrite phase reaches the service
 --- config
     location /block {
         rewrite_by_lua_block {
@@ -158,7 +156,7 @@ end
 
 
 
-=== TEST 3: set in the balancer phase, with and without keepalive
+=== TEST 3: a certificate set in the balancer phase reaches the service, with and without keepalive
 --- http_config
     upstream lua {
         server 0.0.0.1;
@@ -195,7 +193,7 @@ assert(require("ngx.balancer").set_current_peer("unix:" .. os.getenv("TEST_NGINX
 
 
 
-=== TEST 4: the low-level function
+=== TEST 4: set_upstream_cert_and_key sets the certificate
 --- config
     location /block {
         access_by_lua_block {
@@ -214,7 +212,7 @@ assert(require("ngx.balancer").set_current_peer("unix:" .. os.getenv("TEST_NGINX
 
 
 
-=== TEST 5: in place of the certificate of the location, also one of another type
+=== TEST 5: a request's certificate replaces proxy_ssl_certificate, even one with another type of key
 --- config
     proxy_ssl_protocols TLSv1.2;
     location /tls13 {
@@ -243,7 +241,7 @@ assert(require("ngx.balancer").set_current_peer("unix:" .. os.getenv("TEST_NGINX
     upstream rsa_first {
         server unix:$TEST_NGINX_HTML_DIR/rsa_first.sock;
     }
-    # A service that would rather have an RSA certificate.
+    # This service prefers RSA certificates.
     server {
         listen unix:$TEST_NGINX_HTML_DIR/rsa_first.sock ssl;
         certificate service;
@@ -269,7 +267,7 @@ GET /tls13                => client=CN=client-rsa,O=Test
 
 
 
-=== TEST 6: intermediates are sent
+=== TEST 6: intermediates of the chain are sent to the service
 --- config
     location /t {
         access_by_lua_block {
@@ -320,7 +318,7 @@ GET /t
 
 
 
-=== TEST 8: a refused call leaves the earlier one in place
+=== TEST 8: a refused call of set_tls_cert_key keeps the earlier certificate
 --- config
     location /t {
         access_by_lua_block {
@@ -338,7 +336,7 @@ GET /t
 
 
 
-=== TEST 9: the objects of the caller may be collected right after the call
+=== TEST 9: chain, key and store may be garbage-collected right after the call
 --- config
     location /t {
         access_by_lua_block {
@@ -373,7 +371,7 @@ GET /t
 
 
 
-=== TEST 10: a retry goes to another peer, with the settings of the balancer phase
+=== TEST 10: a retry sends the certificate that the balancer phase set for it
 --- http_config
     upstream lua {
         server 0.0.0.1;
@@ -409,7 +407,7 @@ GET /t
 
 
 
-=== TEST 11: HTTP without TLS is as it was, where that is allowed
+=== TEST 11: set_tls_cert_key has no effect on plain HTTP with kong_tls_allow_plaintext on
 --- config
     location /plain {
         return 200 "plain\n";
@@ -430,7 +428,7 @@ plain
 
 
 
-=== TEST 12: keys that have a digest of their own
+=== TEST 12: keys that sign with another digest than SHA-256, or without one, are accepted
 --- config
     location /t {
         access_by_lua_block {

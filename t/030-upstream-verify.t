@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# kong.service.set_tls_verify, set_tls_verify_depth and set_tls_verify_store, against the settings of
-# the location.
+# kong.service.set_tls_verify, set_tls_verify_depth and set_tls_verify_store override the settings of the location.
 
 use lib 't/support';
 use TestService;
@@ -9,7 +8,7 @@ use TestHarness 'no_plan';
 
 repeat_each(2);
 
-# Once for each version of TLS, with and without session reuse.
+# Repeats the locations for each version of TLS, with and without session reuse.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $config = $block->config;
@@ -22,7 +21,7 @@ add_block_preprocessor(sub {
             $copy =~ s{\$version}{$version}g;
             $copy =~ s{\$reuse}{$reuse}g;
             $all .= "location /$version/$reuse/ {\n$copy}\n";
-            # The name of a location says what to expect.
+            # The name of a location says which status to expect.
             for my $name (@names) {
                 push @requests, "GET /$version/$reuse/$name";
                 push @expected, $name =~ /^refused/ ? 502 : 200;
@@ -38,7 +37,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: on over off: the chain
+=== TEST 1: set_tls_verify(true) overrides proxy_ssl_verify off: untrusted chain
 --- config
     proxy_ssl_protocols $version;
     proxy_ssl_session_reuse $reuse;
@@ -71,7 +70,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
 
 
 
-=== TEST 2: on over off: the name
+=== TEST 2: set_tls_verify(true) overrides proxy_ssl_verify off: name mismatch
 --- http_config
     upstream service.test {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -125,7 +124,7 @@ upstream SSL certificate does not match "" while SSL handshaking to upstream
 
 
 
-=== TEST 3: off over on
+=== TEST 3: set_tls_verify(false) overrides proxy_ssl_verify on
 --- config
     proxy_ssl_protocols $version;
     proxy_ssl_session_reuse $reuse;
@@ -165,7 +164,7 @@ upstream SSL certificate verify error: (21:unable to verify the first certificat
 
 
 
-=== TEST 4: the store
+=== TEST 4: set_tls_verify_store replaces proxy_ssl_trusted_certificate
 --- config
     proxy_ssl_protocols $version;
     proxy_ssl_session_reuse $reuse;
@@ -227,7 +226,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
 
 
 
-=== TEST 5: the depth
+=== TEST 5: set_tls_verify_depth overrides proxy_ssl_verify_depth and the depth of the store
 --- http_config
     init_worker_by_lua_block {
         local ffi = require "ffi"
@@ -289,7 +288,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         access_by_lua_block { assert(kong.service.set_tls_verify_depth(0)) }
         proxy_pass https://service;
     }
-    # A depth that is the store's own.
+    # Stores that have a depth of their own.
     location /accepted_of_store {
         access_by_lua_block { assert(kong.service.set_tls_verify_store(with_depth(2))) }
         proxy_pass https://deep;
@@ -329,7 +328,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
 
 
 
-=== TEST 6: every way to the service
+=== TEST 6: set_tls_verify(true) verifies the service, with every form of proxy_pass and with grpc_pass
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/other.sock;
@@ -445,7 +444,7 @@ upstream SSL certificate does not match "wrong.test" while SSL handshaking to up
 
 
 
-=== TEST 7: uWSGI over TLS
+=== TEST 7: set_tls_verify(true) verifies the service of uwsgi_pass
 --- http_config
     upstream uwsgi {
         server unix:$TEST_NGINX_HTML_DIR/other.sock;
@@ -465,7 +464,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
 
 
 
-=== TEST 8: names that the certificate must carry
+=== TEST 8: the service's certificate must carry one of the required DNS names and one of the required URIs
 --- config
     proxy_ssl_protocols $version;
     proxy_ssl_session_reuse $reuse;
@@ -519,7 +518,7 @@ upstream SSL certificate verify error: (50:application verification failure) whi
 
 
 
-=== TEST 9: files that a location names and can't be read: a warning, until a request needs them
+=== TEST 9: an unreadable trusted certificate or CRL is logged as a warning, and fails the requests that need it
 --- config
     access_by_lua_block {
         if ngx.var.arg_verify then
@@ -542,7 +541,7 @@ for $file (missing empty garbage lists lists/alone)
     GET /$file?verify=off => 200
     GET /$file?verify=on  => 502
 GET /grpc?verify=on => 502
-# A store of the request's own takes the place of certificates, and not of lists.
+# The store of a request replaces the trusted certificates, but not the CRLs.
 for $file (missing empty garbage)
     GET /$file?verify=on&store=1 => 200
 for $file (lists lists/alone)
@@ -558,7 +557,7 @@ $certificates x 3 . $lists x 2 . $certificates =~ s/proxy/grpc/r . $lists x 2
 
 
 
-=== TEST 10: revocation lists
+=== TEST 10: proxy_ssl_crl applies to set_tls_verify(true) and to the store of a request
 --- config
     proxy_ssl_protocols $version;
     proxy_ssl_session_reuse $reuse;
@@ -617,7 +616,7 @@ upstream SSL certificate verify error: (3:unable to get certificate CRL)
 
 
 
-=== TEST 11: revocation lists alone, for the stores of requests
+=== TEST 11: proxy_ssl_crl without trusted certificates applies to the store of a request
 --- config
     proxy_ssl_protocols $version;
     proxy_ssl_session_reuse $reuse;
@@ -654,7 +653,7 @@ upstream SSL certificate verify error: (3:unable to get certificate CRL)
 
 
 
-=== TEST 12: a file that can't be read, beside one that can, where verification is enforced
+=== TEST 12: an unreadable proxy_ssl_crl next to a trusted certificate is fatal with kong_tls_certificate_verify on
 --- config
     location /t {
         kong_tls_certificate_verify on;
@@ -668,7 +667,7 @@ qr{\[emerg\].* cannot load "proxy_ssl_crl" "[^"]*/missing\.crl": X509_load_crl_f
 
 
 
-=== TEST 13: a file that can't be read, alone, where verification is enforced
+=== TEST 13: an unreadable proxy_ssl_crl alone is fatal with kong_tls_certificate_verify on
 --- config
     location /t {
         kong_tls_certificate_verify on;
@@ -681,7 +680,7 @@ qr{\[emerg\].* cannot load "proxy_ssl_crl" "[^"]*/missing\.crl": X509_load_crl_f
 
 
 
-=== TEST 14: a name and a setting that a balancer in Lua changes between attempts
+=== TEST 14: a Lua balancer can change proxy_ssl_name and verification between attempts
 --- http_config
     upstream balanced {
         server 0.0.0.1;
@@ -716,7 +715,7 @@ upstream SSL certificate does not match "wrong.test" while SSL handshaking to up
 
 
 
-=== TEST 15: an empty name is nobody's
+=== TEST 15: an empty proxy_ssl_name matches no certificate
 --- config
     location /t {
         access_by_lua_block {
@@ -736,14 +735,14 @@ upstream SSL certificate does not match "" while SSL handshaking to upstream
 
 
 
-=== TEST 16: what a balancer in Lua is told of a service that was not accepted
+=== TEST 16: get_last_failure returns "next" and 502 in a Lua balancer after the service failed verification
 --- http_config
     upstream balanced {
         server 0.0.0.1;
         balancer_by_lua_block {
             local balancer = require "ngx.balancer"
             ngx.ctx.attempts = (ngx.ctx.attempts or 0) + 1
-            -- Nothing is what it is told before the first attempt.
+            -- There is no last failure before the first attempt.
             local state, code = balancer.get_last_failure()
             ngx.log(ngx.WARN, "attempt ", ngx.ctx.attempts, ": ", state, " ", code)
             if not state and ngx.ctx.attempts < 5 then

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# A request with settings of its own shares neither sessions nor connections with requests of other
-# settings, or of none. With nginx's own `keepalive` it shares no connection at all.
+# A request with settings shares neither sessions nor connections with requests that have other settings, or none.
+# With nginx's own `keepalive`, it shares no connection at all.
 
 use lib 't/support';
 use TestService;
 use TestHarness 'no_plan';
 
-# What a block expects depends on what came before.
+# What a block expects depends on its earlier requests.
 repeat_each(1);
 run_tests();
 
 __DATA__
 
-=== TEST 1: sessions: each identity resumes its own
+=== TEST 1: each TLS identity resumes only its own sessions (TLS 1.2)
 --- http_config
     upstream plain {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -55,7 +55,7 @@ GET /t?client=client1         => /^client=CN=client-1,O=Test reused=r/
 
 
 
-=== TEST 2: the same with TLS 1.3, where tickets come after the handshake
+=== TEST 2: each TLS identity resumes only its own sessions (TLS 1.3, with tickets after the handshake)
 --- http_config
     upstream plain {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -77,7 +77,7 @@ GET /t x 2            => /^client= reused=r/
 
 
 
-=== TEST 3: connections: requests without settings share one, those with settings have their own
+=== TEST 3: requests without settings share a keepalive connection, requests with settings never do
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -102,7 +102,7 @@ GET /connection                    => /^client= connection=2$/
 
 
 
-=== TEST 4: connections, with the settings made in the balancer phase, below keepalive
+=== TEST 4: a certificate set in the balancer phase keeps a request from using keepalive connections
 --- http_config
     upstream kept {
         server 0.0.0.1;
@@ -133,7 +133,7 @@ GET /connection                    => /^client= connection=1$/
 
 
 
-=== TEST 5: gRPC connections
+=== TEST 5: gRPC requests without settings share a keepalive connection, requests with settings never do
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/grpc.sock;
@@ -155,7 +155,7 @@ GET /connection                    => /^client= connection=1$/
 
 
 
-=== TEST 6: verification that was turned on does not use a connection that was not verified
+=== TEST 6: set_tls_verify(true) does not use a connection that was not verified
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/other.sock;
@@ -184,7 +184,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
 
 
 
-=== TEST 7: a connection that was not verified is not left behind for one that must be
+=== TEST 7: a request that verifies does not use a connection opened with set_tls_verify(false)
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/other.sock;
@@ -215,7 +215,7 @@ upstream SSL certificate verify error: (
 
 
 
-=== TEST 8: every balancing method
+=== TEST 8: requests with settings use no keepalive connection, with every load-balancing method
 --- http_config
     upstream zone { zone a 64k; server unix:$TEST_NGINX_HTML_DIR/service.sock; keepalive 2; }
     upstream least { least_conn; server unix:$TEST_NGINX_HTML_DIR/service.sock; keepalive 2; }
@@ -244,7 +244,7 @@ for $method (zone least iphash hash random random_two)
 
 
 
-=== TEST 9: a failing peer and a retry: each peer sees the certificate
+=== TEST 9: the next peer gets the certificate after the first peer failed
 --- http_config
     upstream two {
         server unix:$TEST_NGINX_HTML_DIR/fails.sock;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# What is checked when a setting is made: types throw, values give nil and an error. None of them may
-# crash the worker.
+# Argument checks of settings: a wrong type throws, a wrong value returns nil and an error. Neither may crash the
+# worker.
 
 use lib 't/support';
 use TestService;
@@ -12,7 +12,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: types of a chain and a key
+=== TEST 1: set_tls_cert_key throws for a chain or a key of the wrong type
 --- config
     location /t {
         access_by_lua_block {
@@ -53,7 +53,7 @@ done
 
 
 
-=== TEST 2: the types that other libraries give to a chain and a key
+=== TEST 2: set_tls_cert_key accepts the cdata types that other libraries use for a chain and a key
 --- config
     location /t {
         access_by_lua_block {
@@ -81,7 +81,7 @@ true
 
 
 
-=== TEST 3: values of a chain and a key
+=== TEST 3: set_tls_cert_key returns an error for a wrong chain or key
 --- config
     location /t {
         access_by_lua_block {
@@ -95,7 +95,7 @@ true
             ngx.say(kong.service.set_tls_cert_key(c, key.client2))
             ngx.say(kong.service.set_tls_cert_key(c, key.rsa))
             ngx.say(kong.service.set_tls_cert_key(cert.rsa, k))
-            -- The two the wrong way round, which are both void pointers.
+            -- Chain and key swapped: both are void pointers.
             ngx.say(kong.service.set_tls_cert_key(k, c))
             ngx.say(kong.service.set_tls_cert_key(k, k))
             ngx.say(kong.service.set_tls_cert_key(c, c))
@@ -131,7 +131,7 @@ nil key cannot sign: EVP_DigestSign() failed
 
 
 
-=== TEST 4: an encrypted key is no key
+=== TEST 4: set_tls_cert_key throws for the result of parsing an encrypted key without its passphrase
 --- config
     location /t {
         access_by_lua_block {
@@ -149,7 +149,7 @@ falsekey must be a parsed cdata object
 
 
 
-=== TEST 5: verify
+=== TEST 5: set_tls_verify takes only a boolean
 --- config
     location /t {
         access_by_lua_block {
@@ -180,7 +180,7 @@ true
 
 
 
-=== TEST 6: depth
+=== TEST 6: set_tls_verify_depth takes only an integer between 0 and 100
 --- config
     location /t {
         access_by_lua_block {
@@ -222,7 +222,7 @@ nildepth must be an integer between 0 and 100: given -1
 
 
 
-=== TEST 7: store
+=== TEST 7: set_tls_verify_store takes only a store object
 --- config
     location /t {
         access_by_lua_block {
@@ -253,7 +253,7 @@ true
 
 
 
-=== TEST 8: required names
+=== TEST 8: set_upstream_ssl_sans_dnsnames and set_upstream_ssl_sans_uris take only lists of printable ASCII strings
 --- config
     location /t {
         access_by_lua_block {
@@ -265,7 +265,7 @@ true
                     local ok, err, reason = pcall(tls[f], wrong)
                     err = err or reason
                     if ok and err == "names must hold at least one name" then
-                        -- An empty table, whatever its metatable says.
+                        -- The table is empty; its metatable is ignored.
                     elseif ok or err ~= "argument must be a table of strings" then
                         ngx.say(f, ": ", ok, " ", err)
                     end
@@ -296,7 +296,7 @@ true
 
 
 
-=== TEST 9: client verify
+=== TEST 9: set_client_verify takes only SUCCESS, NONE or FAILED:<reason>
 --- config
     location /t {
         content_by_lua_block {
@@ -336,7 +336,7 @@ false client verify value must be a string
 
 
 
-=== TEST 10: functions of the client's side without TLS
+=== TEST 10: functions of kong.client.tls report a connection without TLS, set_client_verify works
 --- config
     location /t {
         content_by_lua_block {
@@ -359,7 +359,7 @@ FAILED:no TLS
 
 
 
-=== TEST 11: errors are strings, also where nobody catches them
+=== TEST 11: an uncaught argument error is logged with its message
 --- config
     location /t {
         access_by_lua_block {
@@ -376,9 +376,9 @@ unknown reason
 
 
 
-=== TEST 12: a store that was freed
-# Not under valgrind, which rightly reports that memory is looked at which is no one's: as long as
-# nobody else has it, there is no reference left to be found.
+=== TEST 12: set_tls_verify_store refuses a store that was freed
+# Skipped under valgrind, which rightly reports the access to freed memory. The check sees a reference count of zero,
+# as long as nobody else uses that memory.
 --- skip_eval
 2: $ENV{TEST_NGINX_USE_VALGRIND}
 --- config

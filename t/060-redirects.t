@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Settings belong to one request: they stay with it through internal redirects, and go to no
-# subrequest but a clone, which is the same request under another name.
+# Settings belong to one request: internal redirects keep them, and no subrequest gets them, except clones such as
+# slices and background updates.
 
 use lib 't/support';
 use TestService;
@@ -12,7 +12,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: ngx.exec, a named location, error_page, X-Accel-Redirect, rewrite
+=== TEST 1: ngx.exec, named locations, error_page, X-Accel-Redirect, set_uri and try_files keep the certificate
 --- config
     location = /exec {
         access_by_lua_block {
@@ -110,7 +110,7 @@ GET /override => /^client=CN=client-2,/
 
 
 
-=== TEST 2: verification stays on
+=== TEST 2: ngx.exec keeps set_tls_verify
 --- config
     location = /t {
         access_by_lua_block {
@@ -137,7 +137,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
 
 
 
-=== TEST 3: from one upstream to another, with different settings of the locations
+=== TEST 3: error_page keeps set_tls_verify, and the other settings are those of the new location
 --- config
     location = /t {
         access_by_lua_block {
@@ -192,7 +192,7 @@ upstream SSL certificate does not match "wrong.test"
 
 
 
-=== TEST 4: the override of the client's verification
+=== TEST 4: ngx.exec keeps set_client_verify
 --- config
     location = /t {
         access_by_lua_block {
@@ -212,7 +212,7 @@ FAILED:by plugin
 
 
 
-=== TEST 5: a subrequest inherits nothing, and gives nothing
+=== TEST 5: a subrequest inherits no upstream settings, and gives none to its parent
 --- config
     location = /t {
         access_by_lua_block {
@@ -223,7 +223,7 @@ FAILED:by plugin
             ngx.print(ngx.location.capture("/service").body)
             ngx.print(ngx.location.capture("/own").body)
             ngx.print(ngx.location.capture("/service").body)
-            -- The client is the same one, and so is what a plugin has said of it.
+            -- The client is the same, so set_client_verify applies to subrequests too.
             ngx.print(ngx.location.capture("/verify").body)
             ngx.say(ngx.var.kong_client_verify)
         }
@@ -256,7 +256,7 @@ FAILED:main
 
 
 
-=== TEST 6: auth_request and a mirror inherit nothing, their parent gets nothing of theirs
+=== TEST 6: auth_request and mirror inherit no settings, and give none to their parent
 --- config
     location = /t {
         auth_request /auth;
@@ -318,7 +318,7 @@ saw "CN=client-1
 
 
 
-=== TEST 7: slices are clones: each has the settings of the request
+=== TEST 7: slices use the settings of their request
 --- config
     location = /t {
         slice 5;
@@ -386,7 +386,7 @@ bytes=15-19 for "CN=client-1,O=Test"
 
 
 
-=== TEST 8: a slice from a service that fails verification is refused
+=== TEST 8: a slice is refused when the service fails verification
 --- config
     location = /first {
         slice 5;
@@ -402,7 +402,7 @@ bytes=15-19 for "CN=client-1,O=Test"
 >>> t
 0123456789abcdef
 --- http_config
-    # The first connection finds the right service, later ones the wrong one.
+    # The first connection goes to the right service, later ones to the other service.
     upstream changing {
         server unix:$TEST_NGINX_HTML_DIR/slices.sock max_fails=0;
         server unix:$TEST_NGINX_HTML_DIR/other_slices.sock max_fails=0;
@@ -425,7 +425,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
 
 
 
-=== TEST 9: a background update of the cache has the settings of the request
+=== TEST 9: a background cache update uses the settings of its request
 --- http_config
     proxy_cache_path $TEST_NGINX_HTML_DIR/cache keys_zone=cache:1m;
     upstream cached {
@@ -455,7 +455,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         content_by_lua_block {
             local client = require "client"
             local url = "http://127.0.0.1:$TEST_NGINX_SERVER_PORT/t"
-            -- Until the entry was stale, and has been updated.
+            -- Repeats the request until the stale entry has been updated.
             local first = client.curl({ url }).out
             local last = first
             local deadline = ngx.now() + 10
@@ -476,7 +476,7 @@ false CN=client-1,O=Test CN=client-1,O=Test
 
 
 
-=== TEST 10: a background update whose request goes on to other places
+=== TEST 10: a background cache update keeps the settings when its request goes on to post_action or error_page
 --- http_config
     proxy_cache_path $TEST_NGINX_HTML_DIR/cache keys_zone=cache:1m;
     upstream cached {
@@ -556,7 +556,7 @@ error_page false CN=client-1,O=Test CN=client-1,O=Test
 
 
 
-=== TEST 11: a clone that is redirected before it has had a connection with TLS
+=== TEST 11: a slice that error_page redirects before its first TLS connection keeps the certificate
 --- http_config
     upstream turns {
         server 0.0.0.1;

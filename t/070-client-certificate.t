@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# kong.client.tls.request_client_certificate and get_full_client_certificate_chain, against
-# `openssl s_client`.
+# kong.client.tls.request_client_certificate and get_full_client_certificate_chain, tested with `openssl s_client`.
 
 use lib 't/support';
 use TestService;
@@ -33,7 +32,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: without authorities: asked, and no names sent
+=== TEST 1: request_client_certificate without authorities requests a certificate and sends no CA names
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -55,7 +54,7 @@ for $v (1.2 1.3)
 
 
 
-=== TEST 2: with authorities: their names are sent, and the chain is verified up to one of them
+=== TEST 2: request_client_certificate sends the names of its authorities and verifies the chain up to one of them
 --- http_config
     gateway {
         ssl_verify_depth 1;
@@ -78,7 +77,7 @@ for $v (1.2 1.3)
 
 
 
-=== TEST 3: the depth of the server, several authorities, with the low-level function
+=== TEST 3: tls.request_client_certificate takes several authorities, and ssl_verify_depth applies
 --- http_config
     gateway {
         ssl_verify_depth 2;
@@ -101,7 +100,7 @@ for $v (1.2 1.3)
 
 
 
-=== TEST 4: an intermediate as authority, where a partial chain is asked for
+=== TEST 4: partial_chain accepts an intermediate as authority
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -121,7 +120,7 @@ for $v (1.2 1.3)
 
 
 
-=== TEST 5: over the settings of the server
+=== TEST 5: request_client_certificate overrides ssl_client_certificate
 --- http_config
     gateway {
         ssl_verify_client on;
@@ -142,7 +141,7 @@ for $v (1.2 1.3)
 
 
 
-=== TEST 6: without names, over the names of the server; its store is used
+=== TEST 6: without authorities, no CA names are sent, and ssl_client_certificate verifies the chain
 --- http_config
     gateway {
         ssl_verify_client optional;
@@ -160,7 +159,7 @@ for $v (1.2 1.3)
 
 
 
-=== TEST 7: the last of several calls holds
+=== TEST 7: the last of several calls of request_client_certificate applies
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -182,7 +181,7 @@ for $v (1.2 1.3)
 
 
 
-=== TEST 8: names are taken back
+=== TEST 8: a call without authorities removes those of an earlier call
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -199,7 +198,7 @@ for $v (1.2 1.3)
 
 
 
-=== TEST 9: with the Lua module's own ssl.verify_client before and after
+=== TEST 9: request_client_certificate overrides an earlier ssl.verify_client of the Lua module
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -217,7 +216,7 @@ for $v (1.2 1.3)
 
 
 
-=== TEST 10: the Lua module's own ssl.verify_client after
+=== TEST 10: ssl.verify_client of the Lua module overrides an earlier request_client_certificate
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -235,7 +234,7 @@ for $v (1.2 1.3)
 
 
 
-=== TEST 11: lists that were freed, and others that take their memory
+=== TEST 11: lists of authorities may be garbage-collected right after the call
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -275,7 +274,7 @@ O=Test, CN=Other Root CA FAILED:unable to verify the first certificate, 1 certif
 
 
 
-=== TEST 12: what a list must be
+=== TEST 12: request_client_certificate refuses wrong lists and options
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -329,7 +328,7 @@ try: false, unknown option "1", nil
 
 
 
-=== TEST 13: more names than TLS can carry
+=== TEST 13: request_client_certificate refuses more CA names than TLS can carry
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -360,7 +359,7 @@ qr/many: ca_certs: the names of 1500 authorities take \d+ bytes, and TLS allows 
 
 
 
-=== TEST 14: many authorities, all of whose names arrive
+=== TEST 14: all CA names arrive, for up to 380 authorities
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -412,7 +411,7 @@ TLSv1.3 380 names, from O=Test, CN=Test Root CA to O=Test, CN=Extra CA 00379: SU
 
 
 
-=== TEST 15: what is resumed is known whole (more of it in 085-resumption.t)
+=== TEST 15: a resumed session has the client's whole chain (see 085-resumption.t for more)
 --- http_config
     gateway {
         ssl_session_cache shared:sessions:1m;
@@ -447,7 +446,7 @@ TLSv1.3 true SUCCESS, 2 certificates
 
 
 
-=== TEST 16: the chain, in all of its phases, leaf first
+=== TEST 16: get_full_client_certificate_chain returns the chain, leaf first, in each of its phases
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/phases.sock ssl;
@@ -495,7 +494,7 @@ the same in 6 phases
 
 
 
-=== TEST 17: the override of the result, and what it stands for
+=== TEST 17: set_client_verify replaces the result of the verification
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -518,7 +517,7 @@ client1: .* SUCCESS, 1 certificates
 
 
 
-=== TEST 18: the pointer to the SSL
+=== TEST 18: get_request_ssl_pointer returns the SSL of the client connection
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -547,8 +546,8 @@ name: gateway.test
 
 
 
-=== TEST 19: a client that leaves while Lua code waits in the certificate phase
-# nginx needs a patch for that, which Debian's and OpenResty's have.
+=== TEST 19: a client may disconnect while Lua code waits in the certificate phase
+# nginx needs a patch to wait there, which Debian's and OpenResty's nginx have.
 --- skip_eval: 3: $ENV{TEST_NGINX_NO_WAIT_IN_HANDSHAKE}
 --- http_config
     gateway {
@@ -577,7 +576,7 @@ SUCCESS, 1 certificates
 
 
 
-=== TEST 20: the revocation lists of the server hold for the authorities of a plugin
+=== TEST 20: ssl_crl applies to the authorities of request_client_certificate
 --- http_config
     gateway {
         ssl_crl $TEST_NGINX_PKI/revoked.crl;
@@ -595,7 +594,7 @@ client1: TLSv1.3 asked \[.*\] FAILED:certificate revoked, 1 certificates
 
 
 
-=== TEST 21: the client's certificate in the balancer phase
+=== TEST 21: the balancer phase can read the client's chain and call set_client_verify
 --- http_config
     upstream lua {
         server 0.0.0.1;

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# kong.client.tls.disable_session_reuse: a client is left nothing to resume.
+# kong.client.tls.disable_session_reuse: the client gets no session to resume.
 
 use lib 't/support';
 use TestService;
 use TestHarness 'no_plan';
 
-# Two connections with each version of TLS; the second offers the session of the first.
+# Connects twice with each version of TLS; the second connection offers the session of the first.
 add_block_preprocessor(sub {
     my ($block) = @_;
     $block->set_value('config', <<'_EOC_');
@@ -20,7 +20,7 @@ add_block_preprocessor(sub {
                     if direction == "sess_out" then
                         os.remove(file)
                     elseif not io.open(file) then
-                        -- Nothing to offer, so that s_client has written nothing.
+                        -- s_client has written no session to offer.
                         direction = "nothing"
                     end
                     local seen = client.s_client {
@@ -44,7 +44,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: without it, sessions are resumed (tickets)
+=== TEST 1: sessions are resumed without disable_session_reuse (tickets)
 --- http_config
     gateway {
         location /reused {
@@ -64,7 +64,7 @@ TLSv1.3 reused tickets r
 
 
 
-=== TEST 2: without it, sessions are resumed (session cache)
+=== TEST 2: sessions are resumed without disable_session_reuse (session cache)
 --- http_config
     gateway {
         ssl_session_tickets off;
@@ -86,7 +86,7 @@ TLSv1.3 reused tickets r
 
 
 
-=== TEST 3: with it, there is no id and no ticket
+=== TEST 3: disable_session_reuse sends neither a session id nor a ticket
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -109,7 +109,7 @@ TLSv1.3 new .
 
 
 
-=== TEST 4: with it, and a session cache
+=== TEST 4: disable_session_reuse works with a shared session cache
 --- http_config
     gateway {
         ssl_session_cache shared:sessions:1m;
@@ -133,7 +133,7 @@ TLSv1.3 new .
 
 
 
-=== TEST 5: with it, a builtin session cache and no tickets
+=== TEST 5: disable_session_reuse works with a builtin session cache and no tickets
 --- http_config
     gateway {
         ssl_session_cache builtin:1000;
@@ -158,7 +158,7 @@ TLSv1.3 new .
 
 
 
-=== TEST 6: with a client certificate
+=== TEST 6: disable_session_reuse works with a client certificate
 --- http_config
     gateway {
         ssl_session_cache shared:sessions:1m;
@@ -183,7 +183,7 @@ TLSv1.3 new . SUCCESS
 
 
 
-=== TEST 7: it is a matter of the connection: another name of the same server resumes
+=== TEST 7: disable_session_reuse applies to one connection: another server name still resumes
 --- http_config
     gateway {
         ssl_session_cache shared:sessions:1m;

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Sessions of clients that were asked for a certificate: each is resumed under its name alone, and with the
-# whole chain of its first handshake.
+# Sessions of clients from which Lua code requested a certificate: each resumes only under its own server name, and
+# with the whole chain of its first handshake.
 
 use lib 't/support';
 use TestService;
 use TestHarness 'no_plan';
 
-# A location that connects twice, with each version of TLS: "/t?first=a.test&second=b.test". The second
+# Adds a location that connects twice, with each version of TLS: "/t?first=a.test&second=b.test". The second
 # connection offers the session of the first.
 add_block_preprocessor(sub {
     my ($block) = @_;
@@ -36,7 +36,7 @@ add_block_preprocessor(sub {
 _EOC_
 });
 
-# "asking { ... }" is the beginning of a gateway that asks on all names that begin with an "a".
+# Expands "asking;" to code that requests a certificate under all server names that begin with an "a".
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $config = $block->http_config;
@@ -54,7 +54,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: the name of the session, and the chain of its first handshake (tickets)
+=== TEST 1: a session resumes under its server name, with the chain of its first handshake (tickets)
 --- http_config
     gateway {
         asking;
@@ -71,7 +71,7 @@ TLSv1.3 reused SUCCESS, 3 certificates
 
 
 
-=== TEST 2: the same, of a session cache
+=== TEST 2: a session resumes under its server name, with the chain of its first handshake (shared cache)
 --- http_config
     gateway {
         ssl_session_tickets off;
@@ -90,7 +90,7 @@ TLSv1.3 reused SUCCESS, 3 certificates
 
 
 
-=== TEST 3: the same, of OpenSSL's own cache and of two caches
+=== TEST 3: a session resumes under its server name, with the chain of its first handshake (builtin caches)
 --- http_config
     gateway {
         ssl_session_tickets off;
@@ -134,7 +134,7 @@ GET /t?second=b.test =>
 
 
 
-=== TEST 4: another name: a full handshake, and whatever is asked under that name
+=== TEST 4: a session does not resume under another server name
 --- http_config
     gateway {
         ssl_session_cache shared:sessions:1m;
@@ -158,7 +158,7 @@ for $names, $second (
 
 
 
-=== TEST 5: the same name: its case does not matter, nor that there is none
+=== TEST 5: server names of sessions are compared without case, and a session without SNI resumes without SNI
 --- http_config
     gateway {
         asking;
@@ -175,7 +175,7 @@ for $names (second=A.Test first=none&second=none)
 
 
 
-=== TEST 6: with a HelloRetryRequest (RFC 8446, section 4.1.4)
+=== TEST 6: a session resumes only under its server name after a HelloRetryRequest (RFC 8446, section 4.1.4)
 --- http_config
     gateway {
         ssl_ecdh_curve secp384r1:prime256v1;
@@ -198,7 +198,7 @@ for $names, $first, $second (
 
 
 
-=== TEST 7: a client that has no certificate, and one that stands alone
+=== TEST 7: a session resumes without a client certificate, and with one that has no intermediates
 --- http_config
     gateway {
         asking;
@@ -215,7 +215,7 @@ for $cert, $verified (none "NONE, no certificates"  client1 "SUCCESS, 1 certific
 
 
 
-=== TEST 8: a verification that failed is not forgotten
+=== TEST 8: a resumed session keeps the result of a failed verification
 --- http_config
     gateway {
         asking;
@@ -232,7 +232,7 @@ TLSv1.3 reused FAILED:unable to verify the first certificate, 1 certificates
 
 
 
-=== TEST 9: another address, with the same certificate, cache and keys
+=== TEST 9: a session with a certificate does not resume at another address with the same cache and ticket keys
 --- http_config
     ssl_session_cache shared:sessions:1m;
     ssl_session_ticket_key $TEST_NGINX_HTML_DIR/ticket.key;
@@ -264,7 +264,7 @@ GET /t?first=b.test&second=b.test&socket=other-gateway =>
 
 
 
-=== TEST 10: a name that nginx asks on, and one that Lua code asks on
+=== TEST 10: a session of ssl_verify_client does not resume where Lua code requests a certificate (tickets)
 --- http_config
     gateway {
         ssl_session_cache shared:sessions:1m;
@@ -294,7 +294,7 @@ for $second, $verified (
 
 
 
-=== TEST 11: the same, of a session cache
+=== TEST 11: a session of ssl_verify_client does not resume where Lua code requests a certificate (shared cache)
 --- http_config
     gateway {
         ssl_session_cache shared:sessions:1m;
@@ -327,7 +327,7 @@ for $second, $verified (
 
 
 
-=== TEST 12: a session that nobody was asked for brings nobody
+=== TEST 12: a session without a certificate request resumes under a name that has one, with the result NONE
 --- http_config
     gateway {
         asking;
@@ -344,7 +344,7 @@ TLSv1.3 reused NONE, no certificates
 
 
 
-=== TEST 13: OpenSSL's own cache: a session of another name may not be resumed, and the handshake is a full one
+=== TEST 13: a session of another server name in the builtin cache leads to a full handshake
 --- http_config
     gateway {
         ssl_session_cache builtin:100;
@@ -384,7 +384,7 @@ is refused
 
 
 
-=== TEST 14: a chain that is too long to be kept: there is nothing to resume
+=== TEST 14: a session whose chain is too long to be kept is not resumed
 --- http_config
     gateway {
         asking;
@@ -428,7 +428,7 @@ TLSv1.3 new SUCCESS, 43 certificates
 
 
 
-=== TEST 15: another address with the same default server
+=== TEST 15: a session does not resume at another address with the same default server
 --- http_config
     gateway {
         listen unix:$TEST_NGINX_HTML_DIR/other-gateway.sock ssl;
@@ -456,7 +456,7 @@ TLSv1.3 new other: FAILED:unable to verify the first certificate
 
 
 
-=== TEST 16: a session that may not be resumed under one name stays good for its own
+=== TEST 16: a session that was refused under another name still resumes under its own
 --- http_config
     gateway {
         ssl_session_cache builtin:100;
@@ -498,7 +498,7 @@ TLSv1.3 a.test reused SUCCESS, 3 certificates
 
 
 
-=== TEST 17: a server that Lua code does not ask in is as nginx has it, whatever it keeps sessions in
+=== TEST 17: a server without certificate requests of Lua code resumes sessions as nginx does, with each kind of cache
 --- http_config eval
 my $gateway = '    gateway {
         ssl_session_cache shared:tickets:1m;
@@ -533,7 +533,7 @@ for $socket (gateway builtin shared)
 
 
 
-=== TEST 18: early data of a client that was asked
+=== TEST 18: early data of a client with a requested certificate is accepted
 --- http_config
     gateway {
         ssl_session_cache builtin:100;

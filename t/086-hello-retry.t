@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# A second ClientHello, after a HelloRetryRequest (RFC 8446, section 4.1.4): what Lua code has said of the
-# first name holds for no other, and is not forgotten.
+# A client may send another server name in the ClientHello after a HelloRetryRequest (RFC 8446, section 4.1.4). What
+# Lua code decided for the first name must not apply to another name, and must not get lost.
 #
-# nginx looks for the server of both, the Lua module calls its handlers for the first alone, and OpenSSL does
-# not compare them.
+# nginx selects the server for both names, the Lua module runs its handlers for the first ClientHello only, and
+# OpenSSL does not compare the names.
 
 use strict;
 use warnings;
@@ -25,7 +25,7 @@ system('gcc', '-Wall', '-Wextra', '-Werror', '-o', "$folder/hello-retry", 't/sup
 $ENV{TEST_NGINX_HELLO_RETRY} = "$folder/hello-retry";
 env_to_nginx('TEST_NGINX_HELLO_RETRY');
 
-# "hello(first, second, options)" connects to retry.sock.
+# Adds the Lua function hello(first, second, options), which connects to retry.sock with these two server names.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $config = $block->http_config;
@@ -33,7 +33,7 @@ add_block_preprocessor(sub {
         ssl_certificate \$TEST_NGINX_PKI/gateway.crt;
         ssl_certificate_key \$TEST_NGINX_PKI/gateway.key;
         ssl_protocols TLSv1.3;
-        # Of what clients offer first, nothing.
+        # No curve for which clients send a key share at first.
         ssl_ecdh_curve secp384r1;}mg;
     $block->set_value('http_config', $config . <<'_EOC_');
     init_worker_by_lua_block {
@@ -60,7 +60,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: one server: a client that is asked for one name is not heard for another
+=== TEST 1: a second ClientHello with another server name is refused after a certificate request, within one server
 --- http_config
     server {
         listens;
@@ -109,7 +109,7 @@ the handshake is refused: the client asks for another server name than before th
 
 
 
-=== TEST 2: several servers: the client is asked in spite of how theirs are configured
+=== TEST 2: a second ClientHello with the name of another server is refused after a certificate request
 --- http_config
     server {
         listens;
@@ -145,7 +145,7 @@ other.test other.test: retried new other NONE
 
 
 
-=== TEST 3: sessions
+=== TEST 3: a session resumes after a HelloRetryRequest only if both ClientHellos have its server name
 --- http_config
     server {
         listens;
@@ -182,7 +182,7 @@ a.test -: retried refused
 
 
 
-=== TEST 4: HTTP/2 that is withheld under one name
+=== TEST 4: a second ClientHello with another server name is refused after disable_http2_alpn
 --- http_config
     server {
         listens;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# What came of a client's verification belongs to the name that it was asked under: a request for another
-# server on that connection is answered with 421.
+# The result of a client's verification counts for the server name under which the certificate was requested: a
+# request for another server on that connection is answered with 421.
 
 use lib 't/support';
 use TestKong;
@@ -10,8 +10,8 @@ use TestHarness 'no_plan';
 
 my ($http2, $http2_server) = http2_server();
 
-# "asks NAMES { code }" is a server on gateway.sock with these names, whose clients are asked by the code;
-# "/t" runs the Lua code that a config begins with: get(sni, host, words of curl...), raw(sni, request).
+# "asks NAMES { code }" is a server on gateway.sock with these names, in which the code requests the certificate. "/t"
+# runs the Lua code of a config section, which may call get(sni, host, curl options...) and raw(sni, request).
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $config = $block->http_config;
@@ -74,7 +74,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: a request for another name, in each way to make one
+=== TEST 1: a request for another server name gets 421, by Host and by absolute URI, over HTTP/1.1 and HTTP/2
 --- http_config
     asks a.test { assert(kong.client.tls.request_client_certificate(ca.root)) }
     asks b.test { assert(kong.client.tls.request_client_certificate(ca.other)) }
@@ -124,7 +124,7 @@ qr/\[info\] .* misdirected request: Lua code asked the client for its certificat
 
 
 
-=== TEST 2: one line for each, and the page of the server that the connection is for
+=== TEST 2: a 421 is logged once, and uses the error_page of the server that the connection is for
 --- http_config
     asks a.test { assert(kong.client.tls.request_client_certificate(ca.root)) } { error_page 421 = /a; }
     asks b.test { assert(kong.client.tls.request_client_certificate(ca.other)) } { error_page 421 = /b; }
@@ -142,7 +142,7 @@ misdirected request
 
 
 
-=== TEST 3: without a name, the server that the client was asked in
+=== TEST 3: without SNI, or with an unknown name, a certificate counts for the default server
 --- http_config
     asks a.test { assert(kong.client.tls.request_client_certificate(ca.root)) }
     asks b.test { assert(kong.client.tls.request_client_certificate(ca.other)) }
@@ -151,7 +151,7 @@ misdirected request
             raw(nil, "GET / HTTP/1.1\r\nHost: any.test")
             raw(nil, "GET / HTTP/1.0")
             raw(nil, "GET / HTTP/1.1\r\nHost: b.test")
-            -- A name that no server has.
+            -- No server has this name.
             raw("x.test", "GET / HTTP/1.1\r\nHost: x.test")
             raw("x.test", "GET / HTTP/1.1\r\nHost: a.test")
             raw("x.test", "GET / HTTP/1.1\r\nHost: b.test")
@@ -168,7 +168,7 @@ x.test GET / HTTP/1.1 Host: b.test -> 421
 
 
 
-=== TEST 4: the other names that it counts for, with both interfaces
+=== TEST 4: the certificate also counts for the server names in the option "names", with both interfaces
 --- http_config
     asks a.test { assert(kong.client.tls.request_client_certificate(ca.root, { names = { "B.test.", "*.c.test" } })) }
     asks d.test { assert(tls.request_client_certificate(ca.root, { names = { "b.test" } })) }
@@ -184,7 +184,7 @@ x.test GET / HTTP/1.1 Host: b.test -> 421
             get("d.test", "x.c.test")
             get("e.test", "b.test")
             get("b.test", "a.test")
-            -- Without a name, the list of the first server.
+            -- Without SNI, the list of the default server applies.
             raw(nil, "GET / HTTP/1.1\r\nHost: b.test")
             raw(nil, "GET / HTTP/1.1\r\nHost: d.test")
 --- response_body
@@ -206,7 +206,7 @@ b.test a.test -> 421
 
 
 
-=== TEST 5: the last of several calls holds, also for the names
+=== TEST 5: the last successful call of request_client_certificate sets the names that the certificate counts for
 --- http_config
     asks a.test {
             assert(kong.client.tls.request_client_certificate(ca.root, { names = { "c.test", "b.test" } }))
@@ -238,7 +238,7 @@ e.test b.test -> 421
 
 
 
-=== TEST 6: a resumed session counts for what its first handshake counted for
+=== TEST 6: a resumed session counts for the names of its first handshake
 --- http_config eval
 my @kept = (['tickets', ''], ['shared', 'ssl_session_cache shared:s:1m; ssl_session_tickets off;'],
             ['builtin', 'ssl_session_cache builtin:100; ssl_session_tickets off;']);
@@ -286,7 +286,7 @@ _EOC_
 
 
 
-=== TEST 7: what nginx has asked counts for no server whose clients Lua code asks
+=== TEST 7: a certificate requested by ssl_verify_client does not count for servers where Lua code requests one
 --- http_config
     asks a.test { assert(kong.client.tls.request_client_certificate(ca.root)) }
     plain n.test { ssl_verify_client optional; ssl_client_certificate $TEST_NGINX_PKI/ca.crt; }
@@ -298,7 +298,7 @@ _EOC_
                 get("n.test", "c.test", version)
                 get("c.test", "n.test", version)
             end
-            -- Without a host, nginx takes the first server.
+            -- Without a Host header, nginx uses the default server.
             raw("n.test", "GET / HTTP/1.0")
 --- response_body
 n.test n.test -> n.test: SUCCESS
@@ -321,7 +321,7 @@ misdirected request: nginx asked the client for its certificate under "n.test", 
 
 
 
-=== TEST 8: the same of a session of TLS 1.2, which OpenSSL says the name of
+=== TEST 8: a TLS 1.2 session of ssl_verify_client does not count for servers where Lua code requests a certificate
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/gateway.sock ssl;
@@ -350,7 +350,7 @@ a.test GET / HTTP/1.1 Host: n.test -> 421
 
 
 
-=== TEST 9: what the options must be
+=== TEST 9: request_client_certificate refuses wrong options and names
 --- http_config
     asks a.test {
             local function try(...)
@@ -395,7 +395,7 @@ CORE::join '', map {"try: $_\n" x 2} (
 
 
 
-=== TEST 10: ssl_certificate_by_lua_file
+=== TEST 10: a request for another server name gets 421 with ssl_certificate_by_lua_file
 --- http_config
     plain a.test { ssl_certificate_by_lua_file $TEST_NGINX_HTML_DIR/ask.lua; }
     plain n.test { ssl_verify_client optional; ssl_client_certificate $TEST_NGINX_PKI/ca.crt; }

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Who has the module loaded, and never uses it in the handshake: everything is as with nginx alone.
+# With the module loaded, but not used in handshakes, nginx behaves as without the module.
 
 use lib 't/support';
 use TestKong;
@@ -56,8 +56,8 @@ _EOC_
 _EOC_
 });
 
-# Before 1.29.2, OpenSSL looks for a session in the context of the default server; from then on nginx chooses
-# the server in the ClientHello callback, and a session of another server is not found.
+# Returns what nginx alone answers. Before 1.29.2, OpenSSL looks for a session in the context of the default server;
+# since then, nginx selects the server in the ClientHello callback, and finds no session of another server.
 sub as_nginx {
     my $resumed = nginx_version() < 1_029_002 ? 'SUCCESS r' : 'NONE .';
     return "200 n.test SUCCESS .\n200 lua.test SUCCESS .\n200 lua.test $resumed\n" x 2;
@@ -68,7 +68,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: nobody has loaded the library
+=== TEST 1: without resty.kong.tls, sessions and requests for other servers work as in nginx
 --- http_config
 --- request
 GET /t
@@ -80,7 +80,7 @@ main::as_nginx()
 
 
 
-=== TEST 2: with the library, Lua code may ask
+=== TEST 2: with resty.kong.tls loaded, a request for another server gets 421, and its session is not resumed
 --- http_config
     init_by_lua_block { require "resty.kong.tls" }
 --- request
@@ -98,7 +98,7 @@ GET /t
 
 
 
-=== TEST 3: the same where init_by_lua* runs late
+=== TEST 3: with resty.kong.tls loaded, the same applies when a lua_shared_dict delays init_by_lua
 --- http_config
     lua_shared_dict some 1m;
     init_by_lua_block { require "resty.kong.tls" }
@@ -117,7 +117,7 @@ GET /t
 
 
 
-=== TEST 4: what is for others asks nobody
+=== TEST 4: with resty.kong.x509 alone loaded, sessions and requests for other servers work as in nginx
 --- http_config
     init_by_lua_block { require "resty.kong.x509" }
 --- request

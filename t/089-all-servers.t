@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# ssl_certificate_by_lua* for all servers of a configuration, and what a reload changes of whom Lua code may ask.
+# ssl_certificate_by_lua* for all servers of a configuration, and reloads that change whether Lua code may request
+# certificates.
 
 use strict;
 use warnings;
@@ -40,7 +41,7 @@ _EOC_
 
 my @curl = ('curl', '-sk', '--max-time', 60, '--cert', "$pki/client1.crt", '--key', "$pki/client1.key");
 
-# The status of a request to another server than that whose client nginx has asked.
+# Requests a.test on a connection to n.test, where nginx requested the certificate, and returns the status.
 sub elsewhere {
     return `@curl -o /dev/null -w '%{http_code}' --unix-socket $folder/gateway.sock -H Host:a.test https://n.test/`;
 }
@@ -48,28 +49,28 @@ sub elsewhere {
 my $LIBRARY = 'require "resty.kong.tls"';
 
 start_nginx('gateway', modules => 1, http => configuration($LIBRARY, ''));
-is elsewhere(), 421, 'where Lua code may ask in all servers, it may in each';
+is elsewhere(), 421, 'ssl_certificate_by_lua_block in http {} makes a request for another server a 421';
 
-# The next one has nobody who asks, and is no good.
+# The next configuration has no code that requests certificates, and is invalid.
 TestProcesses::configure_nginx('gateway', modules => 1, http => configuration('', 'ssl_session_cache nonsense;'));
 kill 'HUP', master('gateway');
-wait_until('it is refused', sub { slurp("$folder/gateway.log") =~ /invalid session cache "nonsense"/ });
+wait_until('a refused configuration', sub { slurp("$folder/gateway.log") =~ /invalid session cache "nonsense"/ });
 my ($worker) = workers('gateway');
 kill 'KILL', $worker;
-wait_until('there is another worker', sub { my @now = workers('gateway'); @now && $now[0] != $worker });
-wait_until('it answers', sub { elsewhere() ne '000' });
-is elsewhere(), 421, 'a configuration that was refused changes nothing for new workers';
+wait_until('another worker', sub { my @now = workers('gateway'); @now && $now[0] != $worker });
+wait_until('an answer', sub { elsewhere() ne '000' });
+is elsewhere(), 421, 'a refused configuration changes nothing for new workers';
 
 ($worker) = workers('gateway');
 TestProcesses::configure_nginx('gateway', modules => 1, http => configuration('', ''));
 kill 'HUP', master('gateway');
-wait_until('there is another worker', sub { my @now = workers('gateway'); @now == 1 && $now[0] != $worker });
-is elsewhere(), 200, 'one in which nobody can ask is as nginx has it';
+wait_until('another worker', sub { my @now = workers('gateway'); @now == 1 && $now[0] != $worker });
+is elsewhere(), 200, 'a configuration without resty.kong.tls answers as nginx does';
 
 ($worker) = workers('gateway');
 TestProcesses::configure_nginx('gateway', modules => 1, http => configuration($LIBRARY, ''));
 kill 'HUP', master('gateway');
-wait_until('there is another worker', sub { my @now = workers('gateway'); @now == 1 && $now[0] != $worker });
-is elsewhere(), 421, 'and one in which Lua code may ask again is guarded';
+wait_until('another worker', sub { my @now = workers('gateway'); @now == 1 && $now[0] != $worker });
+is elsewhere(), 421, 'a configuration that loads resty.kong.tls again answers with 421';
 
 done_testing();

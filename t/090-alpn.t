@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# kong.client.tls.disable_http2_alpn: a connection is not offered HTTP/2, others still are.
+# kong.client.tls.disable_http2_alpn: HTTP/2 is not offered on that connection, and still is on others.
 
 use lib 't/support';
 use TestService;
@@ -34,7 +34,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: without it, as nginx would choose
+=== TEST 1: without disable_http2_alpn, nginx selects the protocol
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/h2.sock ssl http2;
@@ -56,7 +56,7 @@ _EOC_
 
 
 
-=== TEST 2: with it, for one of two names
+=== TEST 2: disable_http2_alpn withholds HTTP/2 for one of two server names
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/h2.sock ssl http2;
@@ -89,7 +89,7 @@ _EOC_
 
 
 
-=== TEST 3: with it, for a virtual server with a context of its own, with the low-level function
+=== TEST 3: tls.disable_http2_alpn withholds HTTP/2 for a virtual server with its own SSL context
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/h2.sock ssl http2;
@@ -109,7 +109,7 @@ _EOC_
         server_name b.test;
         certificate gateway;
         ssl_protocols TLSv1.2 TLSv1.3;
-        # Since nginx 1.29.2 it is the code of the server that the client names.
+        # Since nginx 1.29.2, the handler of the server that the client names runs.
         ssl_client_hello_by_lua_block {
             local name = require("ngx.ssl.clienthello").get_client_hello_server_name()
             if name == "b.test" then
@@ -137,7 +137,7 @@ _EOC_
 
 
 
-=== TEST 4: an address without HTTP/2, of a server that has it on another
+=== TEST 4: HTTP/2 is not offered on an address without it, when the server has it on another address
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/h2.sock ssl;
@@ -160,7 +160,7 @@ _EOC_
 
 
 
-=== TEST 5: requests by curl; the client's certificate over HTTP/2
+=== TEST 5: curl gets HTTP/1.1 or HTTP/2, and the client's chain is available with both
 --- http_config
     server {
         listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ssl http2;

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# HTTP/2 by the directive of a server, which nginx has since 1.25.1, beside the parameter of listen.
+# HTTP/2 by the http2 directive, which nginx has since 1.25.1, instead of the parameter of listen.
 
 use lib 't/support';
 use TestService;
@@ -28,7 +28,7 @@ _EOC_
     $config =~ s{^( *)listens;}{$1listen unix:\$TEST_NGINX_HTML_DIR/h2.sock ssl;
         ssl_certificate \$TEST_NGINX_PKI/gateway.crt;
         ssl_certificate_key \$TEST_NGINX_PKI/gateway.key;
-        # Since nginx 1.29.2 that of the server which the client names is run, and must be there.
+        # Since nginx 1.29.2, the handler of the server that the client names runs, so each server needs it.
         ssl_client_hello_by_lua_block {
             if require("ngx.ssl.clienthello").get_client_hello_server_name() == "withheld.test" then
                 assert(kong.client.tls.disable_http2_alpn())
@@ -43,7 +43,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: servers of one address, with it and without
+=== TEST 1: disable_http2_alpn works with http2 on for some servers of an address
 --- http_config
     server {
         listens;
@@ -77,7 +77,7 @@ withheld.test h2: 120
 
 
 
-=== TEST 2: of http {}, but for one server
+=== TEST 2: disable_http2_alpn works with http2 on in http {} and off for one server
 --- http_config
     http2 on;
     server {

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Clients that speak HTTP/3 over QUIC: the same functions, and the same answers.
+# Clients that speak HTTP/3 over QUIC get the same functions and the same answers.
 
 use strict;
 use warnings;
@@ -13,7 +13,7 @@ add_block_preprocessor(sub {
     my ($block) = @_;
     $block->set_value('skip_eval', $block->skip_eval || '3: !TestService::speaks_quic()');
     my $config = $block->http_config;
-    # A server for both, and what it says of a request.
+    # Expands gateway_quic { ... } to a server for QUIC and TLS, which answers with a description of the request.
     $config =~ s{^    gateway_quic \{\n(.*?)^    \}\n}{
         my $settings = $1;
         <<"_EOC_" }mse;
@@ -37,7 +37,7 @@ $settings
     }
 _EOC_
     $block->set_value('http_config', $config);
-    # With OpenSSL's QUIC, curl resumes nothing.
+    # With OpenSSL's QUIC, curl resumes no sessions.
     $block->set_value('response_body', $block->response_body =~ s{^(HTTP/3 .*reused=)r}{$1.}mgr)
         unless `curl --version` =~ /\bngtcp2\b/;
     $block->set_value('timeout', 60);
@@ -46,9 +46,9 @@ _EOC_
     location /t {
         content_by_lua_block {
             local client = require "client"
-            -- Each URL has a connection of its own, for which curl has the session of the one before. It
-            -- tries again what it has sent on a connection that nginx was about to close: what is between
-            -- the first answer and the last is of no interest.
+            -- Each URL has its own connection, and curl offers it the session of the one before. curl repeats
+            -- requests that it sent on a connection which nginx was about to close, so only the first and the last
+            -- answer count.
             local function curl(name, ...)
                 local url = "https://" .. name .. ":$TEST_NGINX_RAND_PORT_1/"
                 local result = client.curl { "--retry", "5", "--retry-all-errors",
@@ -72,7 +72,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: the certificate of a client, and what it resumes
+=== TEST 1: request_client_certificate works over QUIC, and sessions resume with the certificate
 --- http_config
     gateway_quic {
         ssl_certificate_by_lua_block { assert(kong.client.tls.request_client_certificate(ca.root)) }
@@ -96,7 +96,7 @@ SSL_do_handshake() failed
 
 
 
-=== TEST 2: disable_session_reuse
+=== TEST 2: disable_session_reuse works over QUIC
 --- http_config
     gateway_quic {
         ssl_certificate_by_lua_block {
@@ -123,7 +123,7 @@ SSL_do_handshake() failed
 
 
 
-=== TEST 3: disable_http2_alpn takes nothing from HTTP/3
+=== TEST 3: disable_http2_alpn does not affect HTTP/3
 --- http_config
     gateway_quic {
         ssl_client_hello_by_lua_block { assert(kong.client.tls.disable_http2_alpn()) }
@@ -147,7 +147,7 @@ SSL_do_handshake() failed
 
 
 
-=== TEST 4: what is resumed from OpenSSL's own cache, early data included
+=== TEST 4: sessions of the builtin cache resume over QUIC with ssl_early_data on
 --- http_config
     gateway_quic {
         ssl_session_cache builtin:1000;
@@ -175,7 +175,7 @@ SSL_do_handshake() failed
 
 
 
-=== TEST 5: a request for another name than the one that the client was asked under
+=== TEST 5: a request over QUIC for a server name that the certificate does not count for gets 421
 --- http_config
     gateway_quic {
         ssl_certificate_by_lua_block { assert(kong.client.tls.request_client_certificate(ca.root, { names = { "also.test" } })) }
@@ -212,7 +212,7 @@ GET /t
 
 
 
-=== TEST 6: a session is of the name under which its client was asked, over QUIC too
+=== TEST 6: a session over QUIC resumes only under its own server name
 --- skip_eval: 3: !TestService::speaks_quic() || `openssl s_client -help 2>&1` !~ /-quic/
 --- http_config
     gateway_quic {

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# What can't be applied ends the request, with one line that says why.
+# A request whose settings can't be applied fails, with one line that says why.
 
 use lib 't/support';
 use TestService;
@@ -11,7 +11,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: a certificate that OpenSSL does not take, on every way to the service
+=== TEST 1: a certificate that OpenSSL refuses fails the request, with every form of proxy_pass
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -58,7 +58,7 @@ upstream TLS handshake refused, could not apply client certificate and key: SSL_
 
 
 
-=== TEST 2: one line of level error, and no more
+=== TEST 2: a refused certificate is logged once, at level error
 --- config
     location /t {
         access_by_lua_block {
@@ -76,7 +76,7 @@ qr/\[(?:error|crit|alert|emerg)\]/
 
 
 
-=== TEST 3: it is no failure of the peer: no other is tried, and none is taken out
+=== TEST 3: a refused certificate is no failure of the peer: no other peer is tried, and none is taken out
 --- http_config
     upstream two {
         server unix:$TEST_NGINX_HTML_DIR/service.sock max_fails=1 fail_timeout=60s;
@@ -111,7 +111,7 @@ temporarily disabled
 
 
 
-=== TEST 4: the next request of the connection is not affected
+=== TEST 4: a refused certificate does not affect the next request on the client's connection
 --- config
     location /t {
         access_by_lua_block {
@@ -141,7 +141,7 @@ GET /curl
 
 
 
-=== TEST 5: a service that breaks off, and one that does not speak TLS
+=== TEST 5: a service that does not speak TLS, rejects the handshake, or does not listen is a 502
 --- http_config
     upstream plain {
         server unix:$TEST_NGINX_HTML_DIR/plain.sock;
@@ -177,7 +177,7 @@ SSL_do_handshake() failed
 
 
 
-=== TEST 6: a name that can't be evaluated
+=== TEST 6: an empty proxy_ssl_name from a variable fails the verification
 --- config
     location /t {
         access_by_lua_block {
@@ -198,7 +198,7 @@ upstream SSL certificate does not match ""
 
 
 
-=== TEST 7: a verification that one request asks for takes the service from no other
+=== TEST 7: a failed verification does not take the peer out for other requests
 --- http_config
     upstream two {
         server unix:$TEST_NGINX_HTML_DIR/service.sock max_fails=1 fail_timeout=60s;
@@ -240,7 +240,7 @@ no live upstreams
 
 
 
-=== TEST 8: a peer that fails is a failed peer, for requests with settings too
+=== TEST 8: a peer that refuses connections is taken out, by requests with settings too
 --- http_config
     upstream two {
         server unix:$TEST_NGINX_HTML_DIR/nobody.sock max_fails=1 fail_timeout=60s;
@@ -262,7 +262,7 @@ qr/temporarily disabled/
 
 
 
-=== TEST 9: timeouts that the balancer sets between tries, and names of one try alone
+=== TEST 9: a Lua balancer may set timeouts and required names for each attempt
 --- http_config
     upstream lua {
         server 0.0.0.1;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Settings that have nothing to apply to, and requests that need settings and have none: refused where the
-# peer is chosen, with one line.
+# Settings that have no TLS connection to apply to, and requests that lack required settings, are refused with one
+# line when the peer is chosen.
 
 use lib 't/support';
 use TestKong;
@@ -10,7 +10,7 @@ use TestHarness 'no_plan';
 
 add_block_preprocessor(sub {
     my ($block) = @_;
-    # Where there is no TLS, somebody answers all the same.
+    # A service without TLS that answers, so that only the module can refuse a request.
     $block->set_value('http_config', <<'_EOC_' . ($block->http_config // ''));
     server {
         listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
@@ -27,7 +27,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: each setting for TLS, and none
+=== TEST 1: each TLS setting is refused for a service without TLS, a request without settings is not
 --- config
     location /t {
         access_by_lua_block {
@@ -58,7 +58,7 @@ qr/\[error\]|the request has TLS settings, and its service is spoken to without 
 
 
 
-=== TEST 2: on every way to a service without TLS
+=== TEST 2: TLS settings are refused for a service without TLS, with every form of proxy_pass
 --- http_config
     upstream kept {
         server 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
@@ -128,7 +128,7 @@ qr/its service is spoken to without TLS/
 
 
 
-=== TEST 3: of other modules, that have no TLS at all
+=== TEST 3: TLS settings are refused for fastcgi, scgi, uwsgi, memcached and grpc services without TLS
 --- config
     set $address 127.0.0.1:1;
     access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
@@ -152,7 +152,7 @@ while reading response header
 
 
 
-=== TEST 4: it can be allowed, for all or for some
+=== TEST 4: kong_tls_allow_plaintext on allows TLS settings for a service without TLS, for all or some locations
 --- config
     kong_tls_allow_plaintext on;
     set $address 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
@@ -171,7 +171,7 @@ GET /off     => 500
 
 
 
-=== TEST 5: where no peer is chosen, nothing is missing
+=== TEST 5: settings are no error where no peer is chosen
 --- config
     access_by_lua_block {
         assert(kong.service.set_tls_verify(true))
@@ -193,7 +193,7 @@ GET /capture => /^plain /here/
 
 
 
-=== TEST 6: a target, and a location that goes elsewhere
+=== TEST 6: set_target and set_upstream are refused in a location that does not use $kong_upstream_target
 --- config
     resolver 127.0.0.1:1;
     set $there https://service;
@@ -224,7 +224,7 @@ qq{set_upstream or set_target was called, and the location does not send request
 
 
 
-=== TEST 7: the same without a target, and with one that is used by way of a map
+=== TEST 7: $kong_upstream_target is needed only with a target, and may be used by way of a map
 --- http_config
     map $kong_upstream_target $mapped {
         default $kong_upstream_target;
@@ -260,7 +260,7 @@ GET /Case      => 200
 
 
 
-=== TEST 8: nothing was chosen, and the variable is no host: nobody is asked for "/:-"
+=== TEST 8: an unset $kong_upstream_target in the path, the arguments or the host is a 503
 --- config
     resolver 127.0.0.1:1;
     location /path { proxy_pass http://127.0.0.1:$TEST_NGINX_RAND_PORT_1/$kong_upstream_target; }
@@ -281,7 +281,7 @@ qq{"\$kong_upstream_target" is not set\n} x 4
 
 
 
-=== TEST 9: kong_tls_required: a request for which nobody has set how TLS is to be done
+=== TEST 9: kong_tls_required on refuses requests without TLS settings
 --- http_config
     upstream lua {
         server 0.0.0.1;
@@ -333,7 +333,7 @@ qq{"kong_tls_required" is on, and nobody has set\n} x 8
 
 
 
-=== TEST 10: kong_tls_required: subrequests, which no access phase is run for
+=== TEST 10: kong_tls_required on refuses subrequests, which have no access phase
 --- http_config
     proxy_cache_path $TEST_NGINX_HTML_DIR/cache keys_zone=z:1m;
     log_format service "service saw $uri $ssl_client_s_dn";
@@ -357,7 +357,7 @@ qq{"kong_tls_required" is on\nsubrequest: "/service"\n} x 2
 
 
 
-=== TEST 11: retries and timeouts, and who knows nothing of them
+=== TEST 11: set_retries and set_timeouts are allowed with handlers that ignore them
 --- config
     location /t {
         access_by_lua_block {
@@ -379,7 +379,7 @@ the location has no pass directive
 
 
 
-=== TEST 12: an idle connection with TLS is none for a request without, and the reverse
+=== TEST 12: an idle connection with TLS is not used for a request without TLS, nor the reverse
 --- http_config
     upstream kept {
         server 127.0.0.1:$TEST_NGINX_RAND_PORT_2;
@@ -420,7 +420,7 @@ GET /tls      => /client=CN=client-1/
 
 
 
-=== TEST 13: a request that is refused leaves the idle connection of others alone
+=== TEST 13: a refused request leaves idle connections of others alone
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -456,7 +456,7 @@ GET /plain    => /connection=[24]\n/
 
 
 
-=== TEST 14: what is wrong with the directives
+=== TEST 14: kong_tls_required takes only "on" or "off"
 --- config
     kong_tls_required maybe;
 --- must_die
@@ -465,7 +465,7 @@ GET /plain    => /connection=[24]\n/
 
 
 
-=== TEST 15: and with the other
+=== TEST 15: kong_tls_allow_plaintext may not be given twice
 --- config
     kong_tls_allow_plaintext on;
     kong_tls_allow_plaintext off;

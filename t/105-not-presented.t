@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# A certificate that the request has set, that the service asks for, and that the key can't be presented
-# with: OpenSSL would go on without one.
+# The service requests a certificate, and the request's key can't sign for it: OpenSSL would go on without a
+# certificate, the module refuses the request.
 
 use lib 't/support';
 use TestKong;
@@ -10,7 +10,7 @@ use TestHarness 'no_plan';
 
 repeat_each(2);
 
-# Services that take other signatures than those of the tests' keys.
+# Services that accept other signatures than those of the tests' keys.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my %takes = (rsa => 'RSA-PSS+SHA256:RSA+SHA256', ecdsa => 'ECDSA+SHA256', p384 => "ECDSA+SHA384");
@@ -36,7 +36,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: the request is not sent as nobody
+=== TEST 1: a request whose key does not match the service's signature algorithms is refused
 --- config
     access_by_lua_block {
         assert(kong.service.set_tls_cert_key(cert[ngx.var.arg_cert], key[ngx.var.arg_cert]))
@@ -63,7 +63,7 @@ CORE::join "", map {(
 
 
 
-=== TEST 2: a curve that TLS 1.3 binds to another digest, and TLS 1.2 does not
+=== TEST 2: a P-256 key for ECDSA+SHA384 is refused with TLS 1.3, and accepted with TLS 1.2
 --- config
     access_by_lua_block { assert(kong.service.set_tls_cert_key(cert.client1, key.client1)) }
     location /12 { proxy_ssl_protocols TLSv1.2; proxy_pass https://p384; }
@@ -76,7 +76,7 @@ the key is EC P-256, and the service takes ECDSA+SHA384 (TLSv1.3)
 
 
 
-=== TEST 3: what is the location's own is nginx's affair, and what nobody asks for is not missing
+=== TEST 3: proxy_ssl_certificate is left to nginx, and a service that requests no certificate needs none
 --- config
     location /static {
         proxy_ssl_certificate $TEST_NGINX_PKI/client1.crt;
@@ -112,7 +112,7 @@ GET /unasked         => /client=\s/
 
 
 
-=== TEST 4: it replaces the location's, and that is not sent in its place
+=== TEST 4: a certificate that can't be presented is not replaced by proxy_ssl_certificate
 --- config
     location /t {
         access_by_lua_block { assert(kong.service.set_tls_cert_key(cert.client1, key.client1)) }
@@ -128,7 +128,7 @@ the key is EC P-256, and the service takes RSA-PSS+SHA256, RSA+SHA256
 
 
 
-=== TEST 5: no other peer is tried, and none is taken out; it is counted
+=== TEST 5: a certificate that can't be presented is counted, not tried with another peer, and takes no peer out
 --- http_config
     upstream two {
         server unix:$TEST_NGINX_HTML_DIR/rsa.sock max_fails=1 fail_timeout=60s;

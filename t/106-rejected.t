@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# What a request with settings brings on itself is its own: a service that rejects its certificate has not
-# failed, and no other is tried. What would have failed for anybody is a failure.
+# A request with settings may fail for reasons of its own: a service that rejects its certificate has not failed, and
+# no other service is tried. What would have failed for any request is a failure of the service.
 
 use strict;
 use warnings;
@@ -34,7 +34,7 @@ start_nginx('services', http => join '', map {<<"_EOC_"} @VERSIONS);
         ssl_certificate $pki/service.crt;
         ssl_certificate_key $pki/service.key;
         ssl_verify_client optional_no_ca;
-        # So that nothing but an answer tells that a certificate was taken.
+        # Only an answer may show that a certificate was accepted.
         ssl_session_tickets off;
         ssl_conf_command NumTickets 0;
         return 200 "\$ssl_client_s_dn\\n";
@@ -45,7 +45,7 @@ my ($nobody) = free_ports(1);
 
 # ---- the gateway ---------------------------------------------------------------------------------
 
-# A block of two servers for each case: what has failed in one is no matter in another.
+# An upstream of two servers for each case, so that failures of one case don't affect another.
 my @cases = map {
     my $version = $_;
     map { +{ name => "$_->[0]-$version", version => $version, servers => $_->[1] } }
@@ -113,7 +113,7 @@ $locations
     }
 _EOC_
 
-# The status of a request, and how many servers it was sent to.
+# Returns the status of a request, and the number of servers that it was sent to.
 sub ask {
     my ($path, @options) = @_;
     my $said = `curl -s -o /dev/null -D - --unix-socket $folder/gateway.sock -H Expect: @options 'http://x/$path'`;
@@ -121,7 +121,7 @@ sub ask {
     return $status . ' ' . split ', ', $servers;
 }
 
-# How many servers were taken out, and what was logged about it, since this was last called.
+# Returns the number of servers that were taken out since the last call.
 my $read = 0;
 sub taken_out {
     my $log = substr slurp("$folder/gateway.log"), $read;
@@ -129,82 +129,91 @@ sub taken_out {
     return scalar(() = $log =~ /upstream server temporarily disabled/g);
 }
 
-# ---- what a request brings on itself -------------------------------------------------------------
+# ---- failures that a request causes itself -------------------------------------------------------
 
 write_to("$folder/body", 'x' x 4_000_000);
 for my $version (@VERSIONS) {
-    is(ask("rejected-$version?cert=client1"), '200 1', "TLS $version: a good certificate");
-    is(ask("rejected-$version?cert=client-other"), '502 1', "TLS $version: one that the service rejects: none other is asked");
-    is(ask("rejected-$version?cert=client1"), '200 1', "TLS $version: ... and others are served still") for 1 .. 2;
-    is(taken_out(), 0, "TLS $version: ... nobody was taken out");
+    is(ask("rejected-$version?cert=client1"), '200 1', "TLS $version: a good certificate is accepted");
+    is(ask("rejected-$version?cert=client-other"), '502 1',
+        "TLS $version: no other server is tried when one rejects the certificate");
+    is(ask("rejected-$version?cert=client1"), '200 1', "TLS $version: other requests are still served") for 1 .. 2;
+    is(taken_out(), 0, "TLS $version: no server was taken out");
 
     is(ask("rejected-body-$version?cert=client-other", "--data-binary \@$folder/body"), '502 1',
-        "TLS $version: the same while a body is being sent");
-    is(ask("rejected-body-$version?cert=client1"), '200 1', "TLS $version: ... and others are served still") for 1 .. 2;
-    is(taken_out(), 0, "TLS $version: ... nobody was taken out");
+        "TLS $version: no other server is tried when one rejects the certificate while a body is sent");
+    is(ask("rejected-body-$version?cert=client1"), '200 1', "TLS $version: other requests are still served") for 1 .. 2;
+    is(taken_out(), 0, "TLS $version: no server was taken out");
 
     is(ask("rejected-body-$version", "--data-binary \@$folder/body"), '502 1',
-        "TLS $version: a request with settings, and without a certificate") for 1 .. 3;
-    is(ask("rejected-body-$version?cert=client1"), '200 1', "TLS $version: ... and others are served still") for 1 .. 2;
-    is(taken_out(), 0, "TLS $version: ... nobody was taken out");
+        "TLS $version: no other server is tried for a request with settings and without a certificate") for 1 .. 3;
+    is(ask("rejected-body-$version?cert=client1"), '200 1', "TLS $version: other requests are still served") for 1 .. 2;
+    is(taken_out(), 0, "TLS $version: no server was taken out");
 
-    is(ask("rejected-first-$version?cert=client-other"), '502 1', "TLS $version: again and again") for 1 .. 4;
-    is(taken_out(), 0, "TLS $version: ... nobody was taken out");
+    is(ask("rejected-first-$version?cert=client-other"), '502 1',
+        "TLS $version: no other server is tried, however often the certificate is rejected") for 1 .. 4;
+    is(taken_out(), 0, "TLS $version: no server was taken out");
 
-    # The ClientHello, and the first record of the flight with our certificate.
+    # Lets the ClientHello pass, and the first record of the flight with the client's certificate.
     for my $how (qw(reset close)) {
         break_off($relay{$version}, from => 'client', records => 2, part => 'none', how => $how);
-        is(ask("answered-by-$how-$version?cert=client1"), '502 1', "TLS $version: a $how for an answer");
+        is(ask("answered-by-$how-$version?cert=client1"), '502 1',
+            "TLS $version: no other server is tried when one answers the certificate with a $how");
         let_pass($relay{$version});
-        is(ask("answered-by-$how-$version?cert=client1"), '200 1', "TLS $version: ... and others are served still");
-        is(taken_out(), 0, "TLS $version: ... nobody was taken out");
+        is(ask("answered-by-$how-$version?cert=client1"), '200 1', "TLS $version: other requests are still served");
+        is(taken_out(), 0, "TLS $version: no server was taken out");
     }
 
-    # ---- what would have failed for anybody
+    # ---- failures that any request would have
     break_off($relay{$version}, from => 'server', records => 0, part => 'none', how => 'reset');
-    is(ask("reset-at-once-$version?cert=client1"), '502 2', "TLS $version: a reset without our certificate");
-    is(taken_out(), 2, "TLS $version: ... is a failure of both");
+    is(ask("reset-at-once-$version?cert=client1"), '502 2',
+        "TLS $version: the other server is tried after a reset without the client's certificate");
+    is(taken_out(), 2, "TLS $version: both servers were taken out");
     break_off($relay{$version}, from => 'server', records => 1, part => 'half', how => 'reset');
-    is(ask("reset-in-flight-$version?cert=client1"), '502 2', "TLS $version: one before the service has asked");
-    is(taken_out(), 2, "TLS $version: ... is a failure of both");
+    is(ask("reset-in-flight-$version?cert=client1"), '502 2',
+        "TLS $version: the other server is tried after a reset before the CertificateRequest");
+    is(taken_out(), 2, "TLS $version: both servers were taken out");
     break_off($relay{$version}, from => 'server', records => 0, part => 'none', how => 'stall');
-    is(ask("stalls-$version?cert=client1"), '504 2', "TLS $version: one that does not answer");
-    is(taken_out(), 2, "TLS $version: ... is a failure of both");
+    is(ask("stalls-$version?cert=client1"), '504 2',
+        "TLS $version: the other server is tried when one does not answer");
+    is(taken_out(), 2, "TLS $version: both servers were taken out");
     let_pass($relay{$version});
 }
-is(ask('refused?cert=client1'), '502 2', 'nobody listens');
-is(taken_out(), 2, '... is a failure of both');
+is(ask('refused?cert=client1'), '502 2', 'the other server is tried when nobody listens');
+is(taken_out(), 2, 'both servers were taken out');
 
-# ---- a certificate that was taken once -----------------------------------------------------------
+# ---- a certificate that was accepted before ------------------------------------------------------
 
-# So many records of the client's, with that of its first request.
+# The number of records that the client sends, up to and including its first request.
 my %records = ('1.2' => 7, '1.3' => 6);
 for my $version (@VERSIONS) {
     break_off($relay{$version}, from => 'client', records => $records{$version}, part => 'few', how => 'reset');
-    is(ask("kept-$version?cert=client1"), '200 1', "TLS $version: a connection that is kept");
+    is(ask("kept-$version?cert=client1"), '200 1',
+        "TLS $version: the first request is answered, and its connection kept");
     let_pass($relay{$version});
-    is(ask("kept-$version?cert=client1"), '200 2', "TLS $version: ... and breaks when it is used again: that is no answer");
+    is(ask("kept-$version?cert=client1"), '200 2',
+        "TLS $version: another server is tried when a kept connection breaks, which does not reject the certificate");
 }
 
-# ---- and what says nothing of a server that has failed -------------------------------------------
+# ---- attempts that say nothing about a failed server ---------------------------------------------
 
 taken_out();
 for my $block (qw(broken broken-kept)) {
     break_off($relay{'1.2'}, from => 'server', records => 0, part => 'none', how => 'reset');
-    is(ask("$block?cert=client1"), '200 2', "$block: the first server fails") for 1 .. 2;
-    is(taken_out(), 1, "$block: ... and is taken out");
-    is(ask("$block?cert=client1"), '200 1', "$block: ... so that it is not asked");
-    # nginx tries it again when its time is over.
+    is(ask("$block?cert=client1"), '200 2', "$block: the backup answers when the first server fails") for 1 .. 2;
+    is(taken_out(), 1, "$block: the first server is taken out");
+    is(ask("$block?cert=client1"), '200 1', "$block: a server that was taken out is not tried");
+    # nginx tries the server again after its fail_timeout.
     my $over = time + 2;
     wait_until('the server to be tried again', sub { time > $over });
-    is(ask("$block?cert=client-weak"), '502 1', "$block: an attempt that we refuse");
-    is(taken_out(), 0, "$block: ... is no failure");
-    is(ask("$block?cert=client1"), '200 2', "$block: the next is the one that tries it");
-    is(taken_out(), 1, "$block: ... and finds that it fails still");
-    is(ask("$block?cert=client1"), '200 1', "$block: ... so that it is not asked");
+    is(ask("$block?cert=client-weak"), '502 1', "$block: a certificate that OpenSSL refuses fails the request");
+    is(taken_out(), 0, "$block: the refused certificate is no failure of the server");
+    is(ask("$block?cert=client1"), '200 2', "$block: the next request tries the first server again");
+    is(taken_out(), 1, "$block: the first server still fails, and is taken out");
+    is(ask("$block?cert=client1"), '200 1', "$block: a server that was taken out again is not tried");
     let_pass($relay{'1.2'});
 }
 
-# That nginx has no words for this alert is its own.
-unlike(slurp("$folder/gateway.log"), qr/\[(?:crit|alert|emerg)\](?!\N*alert certificate required)/, 'nothing is alarming');
+# nginx logs the alert "certificate required" as [crit], since it does not know that alert.
+unlike(slurp("$folder/gateway.log"), qr/\[(?:crit|alert|emerg)\](?!\N*alert certificate required)/,
+    'no other entries of level crit, alert or emerg are logged');
 done_testing();

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# A balancer of another module: what it keeps for its servers is its own affair, also where nginx's keepalive
-# stands before it.
+# A balancer of another module, with and without nginx's keepalive: the module does not touch the peer data of that
+# balancer.
 
 use strict;
 use warnings;
@@ -56,11 +56,12 @@ my ($worker) = workers('gateway');
 for my $block (sort keys %blocks) {
     my $status = sub { (http_get("$folder/gateway.sock", $_[0]))[0] };
     for my $turn (1, 2) {
-        is($status->("/tls/$block?cert=client-rsa"), '200', "$block: a certificate that is taken");
-        is($status->("/tls/$block?cert=client1"), '502', "$block: one that can't be presented");
-        is($status->("/plain/$block?cert=client1"), '500', "$block: settings that have nothing to apply to");
+        is($status->("/tls/$block?cert=client-rsa"), '200', "$block: a certificate that the service accepts is a 200");
+        is($status->("/tls/$block?cert=client1"), '502', "$block: a certificate that can't be presented is a 502");
+        is($status->("/plain/$block?cert=client1"), '500', "$block: TLS settings without TLS are a 500");
     }
 }
-is_deeply([workers('gateway')], [$worker], 'the worker is the same');
-unlike(slurp("$folder/gateway.log"), qr/\[(?:crit|alert|emerg)\]/, 'nothing is alarming');
+is_deeply([workers('gateway')], [$worker], 'the worker has not crashed');
+unlike(slurp("$folder/gateway.log"), qr/\[(?:crit|alert|emerg)\]/,
+    'no entries of level crit, alert or emerg are logged');
 done_testing();

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Workers, a single process, reload, and quitting.
+# Several workers, reloads, and workers that shut down.
 
 use lib 't/support';
 use TestService;
@@ -14,7 +14,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: several workers
+=== TEST 1: each of two workers sends the certificate of the request
 --- config
     location /t {
         access_by_lua_block {
@@ -29,12 +29,12 @@ for $odd, $even (1 2  3 4  5 6  7 8  9 10  11 12  13 14  15 16  17 18  19 20)
     GET /t?n=$odd  => /^client=CN=client-2,/
     GET /t?n=$even => /^client=CN=client-1,/
 --- no_error_log eval
-# With OpenSSL 3.5 nginx calls it an error that a service has closed the connection first.
+# With OpenSSL 3.5, nginx logs an error when a service has closed the connection first.
 [qr/\[error\](?!.*SSL_shutdown\(\) failed)/, "[alert]"]
 
 
 
-=== TEST 2: reload: requests go on, with the settings of the new configuration
+=== TEST 2: requests with settings succeed during reloads
 --- config
     location /t {
         access_by_lua_block {
@@ -61,7 +61,7 @@ for $odd, $even (1 2  3 4  5 6  7 8  9 10  11 12  13 14  15 16  17 18  19 20)
                 local before = client.curl({ base .. "/loaded" }).out
                 assert(client.run({ "kill", "-HUP", master }).code == 0)
 
-                -- Until a worker of the new configuration has answered.
+                -- Repeats until a worker of the new configuration has answered.
                 local deadline = ngx.now() + 5
                 local new
                 repeat
@@ -85,20 +85,20 @@ GET /reload
 --- response_body
 0 wrong answers
 --- no_error_log eval
-# With OpenSSL 3.5 nginx calls it an error that a service has closed the connection first.
+# With OpenSSL 3.5, nginx logs an error when a service has closed the connection first.
 [qr/\[error\](?!.*SSL_shutdown\(\) failed)/, "[alert]"]
 
 
 
-=== TEST 3: reload under traffic, with idle connections: old workers go, and no identity is mixed
+=== TEST 3: reloads under traffic with idle connections mix no identities, and old workers exit
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
         kong_tls_keepalive 8 timeout=1h;
     }
 --- config
-    # The service is reloaded too, and may close an idle connection in the moment in which it is used:
-    # nginx logs that, and sends the request on another.
+    # The service is reloaded too, and may close an idle connection just as it is used: nginx logs an error, and sends
+    # the request on another connection.
     location /connection {
         access_by_lua_block {
             local name = ngx.var.arg_client
@@ -121,7 +121,8 @@ GET /reload
             local reloading, wrong, reused = true, 0, 0
             local function traffic(name, subject)
                 while reloading do
-                    -- Two requests on one connection to a worker: the second may find an idle one.
+                    -- Two requests on one connection to a worker: the second may find an idle connection to the
+                    -- service.
                     local url = base .. "/connection?client=" .. name
                     local answer = client.curl({ url, url }).out
                     local _, good = answer:gsub("client=CN=" .. subject .. ",O=Test connection=%d+\n", "")
@@ -152,7 +153,7 @@ GET /reload
             ngx.thread.wait(one)
             ngx.thread.wait(two)
 
-            -- This request keeps the first of the workers; the others have nothing left to do.
+            -- This request keeps the first of the workers alive; the others must exit.
             local mine = tostring(ngx.worker.pid())
             local deadline = ngx.now() + 10
             for _, worker in ipairs(workers) do
@@ -173,7 +174,7 @@ GET /reload
 
 
 
-=== TEST 4: a worker that is to end closes its idle connections, and does not wait for their time
+=== TEST 4: a worker that shuts down closes its idle connections without waiting for their timeout
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_SERVER_ROOT/apart.sock;
@@ -192,7 +193,7 @@ GET /reload
         content_by_lua_block {
             local client = require "client"
 
-            -- Another nginx, which keeps its side open.
+            -- Another nginx, which keeps its side of the connections open.
             local file = assert(io.open("$TEST_NGINX_SERVER_ROOT/apart.conf", "w"))
             file:write([[
                 pid $TEST_NGINX_SERVER_ROOT/apart.pid;
@@ -246,7 +247,7 @@ ended
 
 
 
-=== TEST 5: what is counted: over all workers, and across reloads
+=== TEST 5: counters cover all workers, and survive reloads
 --- config
     location /t {
         access_by_lua_block {
@@ -270,7 +271,7 @@ ended
             local master = pid:read("*n")
             pid:close()
 
-            -- Until there are no workers of before but this one, which waits for us, and takes nothing new.
+            -- Reloads, and waits until this worker, which takes no new connections, is the only old one.
             local function reload()
                 local before = client.curl({ base .. "/loaded" }).out
                 local old = client.run({ "ps", "-o", "pid=", "--ppid", master }).out
@@ -290,7 +291,7 @@ ended
                     ngx.sleep(0.02)
                 until is_done()
             end
-            -- Until both workers have served some.
+            -- Sends requests until both workers have served some.
             local function serve()
                 local workers, seen, requests = 0, {}, 0
                 repeat
@@ -323,7 +324,7 @@ ended
             served = served + serve()
             ngx.say("and on: ", counted() == served)
 
-            -- A configuration that does not count, and one that does again.
+            -- A configuration without counters, then one with counters again.
             edit("\n        kong_tls_status;", "\n        return 204;")
             reload()
             serve()
@@ -343,12 +344,12 @@ and on: true
 without: nil
 anew: true
 --- no_error_log eval
-# With OpenSSL 3.5 nginx calls it an error that a service has closed the connection first.
+# With OpenSSL 3.5, nginx logs an error when a service has closed the connection first.
 [qr/\[error\](?!.*SSL_shutdown\(\) failed)/, "[alert]"]
 
 
 
-=== TEST 6: a configuration without the module, and one with it and another
+=== TEST 6: a reload may remove the module, and load it again with another module
 --- config
     location /t {
         content_by_lua_block {
@@ -373,7 +374,7 @@ anew: true
                 with[#with + 1] = module
             end
             local echo = "/usr/lib/nginx/modules/ngx_http_echo_module.so"
-            -- Ours is the last one; before it is the Lua module, if that is not compiled in.
+            -- The module under test is last. The Lua module is before it, unless it is compiled in.
             local without, without_and_echo, with_and_echo = { unpack(with) }, { unpack(with) }, { unpack(with) }
             without[#with] = nil
             without_and_echo[#with] = echo
@@ -424,7 +425,7 @@ GET /t
 
 
 
-=== TEST 7: sessions of clients that were asked: in another worker, and after a reload
+=== TEST 7: a client's session resumes in its worker, in another from the second time on, and not right after a reload
 --- http_config
     ssl_session_ticket_key $TEST_NGINX_HTML_DIR/ticket.key;
     gateway {
@@ -464,7 +465,7 @@ GET /t
             end
 
             local _, first, before = connect("sess_out")
-            -- What each worker made of the session, in turn.
+            -- How each worker treated the session, in order.
             local turns, workers = { [first] = "" }, 1
             until_all(function()
                 local reused, worker = connect("sess_in")

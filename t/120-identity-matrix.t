@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# No two identities share a TLS session or a connection.
+# No two TLS identities share a TLS session or a connection.
 #
-# For every two sets of settings that differ in one of them, in both orders, over both versions of
-# TLS and every way to the service: requests of the one and of the other take turns. The service must
-# see each with its own certificate and name, or not at all where its verification fails; the first
-# of the second must have nothing of the first; and each must then resume its own session, or be on
-# its own connection.
+# For every two sets of settings that differ in one setting, in both orders, with both versions of TLS and every
+# transport to the service, requests of the two identities alternate. The service must see each identity with its own
+# certificate and name, or not at all where its verification fails. The first request of the second identity must use
+# nothing of the first identity. After that, each identity must resume its own session, or use its own connection.
 #
-# The pairs are made by the program below. Each has an address of the service of its own, so that
-# none meets what another has left. The last blocks have all identities meet at one address, several
-# at a time and in a mixed order.
+# The program below creates the pairs. Each pair has its own address of the service, so that no pair meets sessions or
+# connections of another. In the last blocks, all identities meet at one address, several at a time and in a mixed
+# order.
 
 use strict;
 use warnings;
@@ -30,7 +29,7 @@ worker_connections(4096);
 
 # ---- identities ----------------------------------------------------------------------------------
 
-# What can be set, with its values. `undef` leaves it to the location.
+# The values of each setting. `undef` leaves the setting to the location.
 my %VALUES = (
     cert     => [undef, qw(client1 client1-again client1-renewed client2 chain chain-leaf)],
     verify   => [undef, qw(on off)],
@@ -44,8 +43,8 @@ my %VALUES = (
     location => [qw(one two strict static fresh silent otherwise)],
 );
 
-# Where an identity is used is different with every way to the service, what is in it is not: these
-# values do for all ways but the first of each kind.
+# The values for all transports but the first of each kind. A transport changes where an identity is used, not what
+# belongs to the identity.
 my %FEWER = (
     %VALUES,
     cert     => [undef, qw(client1 client1-again client2 chain-leaf)],
@@ -56,8 +55,8 @@ my %FEWER = (
     location => [qw(one two strict otherwise)],
 );
 
-# Stores that grow while they are in use, in the order of the requests. The last two are of the same
-# size and had the same beginning.
+# Stores that grow while they are in use, in the order of the requests. The stores of the last row have the same size,
+# and began with the same contents.
 my @GROWING = (
     [('ca:') x 2, ('ca:other-ca') x 2],
     [('ca:') x 2, ('ca:intermediate') x 2],
@@ -65,17 +64,16 @@ my @GROWING = (
     ['other-ca/1:', 'other-ca/2:', ('other-ca/1:ca', 'other-ca/2:intermediate') x 2],
 );
 
-# What the settings around the one that differs are. `values` are in place of those above; with
-# `only`, there are no others.
+# The settings around the one that differs. `values` replace those above; with `only`, there are no others.
 my @BASES = (
     {
-        name     => 'of nothing',
+        name     => 'nothing else set',
         service  => 'grpc',
         settings => {name => 'service.test', location => 'one'},
         values   => {store => [undef, qw(root root-again other)]},
     },
     {
-        name     => 'of a certificate',
+        name     => 'with a certificate',
         service  => 'grpc',
         settings => {
             cert => 'client1', store => 'other', name => 'service.test', location => 'one',
@@ -86,14 +84,14 @@ my @BASES = (
         },
     },
     {
-        name     => 'of a verified service',
+        name     => 'with a verified service',
         service  => 'grpc',
         settings => {
             cert => 'client1', verify => 'on', name => 'service.test', location => 'one',
         },
     },
     {
-        name     => 'of everything',
+        name     => 'with every setting',
         service  => 'grpc-deep',
         settings => {
             cert => 'client2', verify => 'on', depth => 2, store => 'both', dns => 'service.test',
@@ -105,21 +103,21 @@ my @BASES = (
         },
     },
     {
-        name     => 'of a verified service that is not told the name',
+        name     => 'with a verified service and no SNI',
         service  => 'grpc',
         settings => {cert => 'client1', verify => 'on', location => 'silent'},
         only     => 1,
         values   => {name => $VALUES{name}},
     },
     {
-        name     => 'of nothing, where the location verifies',
+        name     => 'nothing else set, the location verifies',
         service  => 'grpc',
         settings => {name => 'service.test', location => 'strict'},
         only     => 1,
         values   => {name => $VALUES{name}, verify => $VALUES{verify}},
     },
     {
-        name     => 'of a variable certificate',
+        name     => 'with a certificate from a variable',
         service  => 'grpc',
         settings => {file => 'client1', depth => 1, name => 'service.test', location => 'variable'},
         only     => 1,
@@ -130,9 +128,8 @@ my @BASES = (
     },
 );
 
-# What the locations of the gateway have that the others have not. "one" and "two" have nothing;
-# "otherwise" is gRPC among locations of HTTP, and the reverse. The certificate of "variable" is the
-# argument "file".
+# What the locations of the gateway set. "one" and "two" set nothing; "otherwise" is for gRPC among locations for
+# HTTP, and the reverse. The argument "file" names the certificate of "variable".
 my %LOCATION = (
     one       => {},
     two       => {},
@@ -144,7 +141,7 @@ my %LOCATION = (
     variable  => {variable => 1},
 );
 
-# What the service sees of a certificate: name, and whether it can build a chain.
+# What the service sees of a certificate: its subject, and whether the service can build a chain.
 my %SEEN = (
     ''                => ['', 'NONE'],
     'client1'         => ['CN=client-1,O=Test', 'SUCCESS'],
@@ -164,18 +161,18 @@ sub openssl_says {
     return $value;
 }
 
-# Which stores let the chain of which service pass. Of the intermediates there are no lists.
+# The services whose chain each store accepts. There are no CRLs of the intermediates.
 my %TRUSTS = (
     (map { $_ => qr/\A/ } qw(root both list ca: ca:other-ca ca:intermediate other-ca:ca)),
     'list-checked' => qr/\Agrpc\z/,
 );
 my %INTERMEDIATES = ('grpc' => 0, 'grpc-deep' => 2);
 
-# An identity: its settings, and what follows from them.
+# Returns an identity: its settings, and what follows from them.
 #
-# `is` is what they come to, with those of the location. What has the same text in `same` must share:
-# certificates with the same content. What has it in `alike` may: stores with the same content, and
-# settings that say what the location says anyway.
+# `is` has the effective settings, with those of the location. Identities with equal `same` must share sessions and
+# connections: their certificates have the same contents. Identities with equal `alike` may share them: their stores
+# have the same contents, or their settings repeat those of the location.
 sub identity {
     my ($service, %set) = @_;
     delete @set{ grep { !defined $set{$_} } keys %set };
@@ -187,7 +184,7 @@ sub identity {
     $is{verify} //= 'off';
     $is{depth}  //= 1;
     $is{store}  //= 'root';
-    # Another object, in another order, or found in a folder.
+    # The same store as another object, in another order, or from a directory.
     $is{store} =~ s{-(?:again|turned)\z|/\d}{};
     $is{store} = $is{store} eq 'directory:ca' ? 'root' : 'other' if $is{store} =~ /\Adirectory/;
 
@@ -207,7 +204,7 @@ sub text_of {
     return join ' ', map {"$_=$hash->{$_}"} sort keys %$hash;
 }
 
-# Why the gateway must refuse the service: a part of its error line, or nothing.
+# Returns the part of the error line that says why the gateway must refuse the service, or nothing.
 sub refusal {
     my ($service, $is) = @_;
     if ($is->{verify} eq 'on') {
@@ -225,7 +222,7 @@ sub refusal {
 
 # ---- pairs ---------------------------------------------------------------------------------------
 
-# All of one base, as {name, service, identities}: the latter in the order of the requests.
+# Returns all pairs of one base, as {name, service, identities}, with the identities in the order of the requests.
 sub pairs_of {
     my ($base, $values) = @_;
     my %values = ($base->{only} ? () : %$values, %{ $base->{values} || {} });
@@ -258,7 +255,7 @@ my @ALL_PAIRS   = map { pairs_of($_, \%VALUES) } @BASES;
 my @FEWER_PAIRS = map { pairs_of($_, \%FEWER) } @BASES;
 my @PROTOCOLS = qw(TLSv1.2 TLSv1.3);
 
-# What the service must see of an identity.
+# Returns what the service must see of an identity.
 sub seen {
     my ($is) = @_;
     my ($client, $chain, $serial) = @{ $SEEN{ $is->{cert} // '' } };
@@ -267,9 +264,8 @@ sub seen {
     return "client=$client serial=$serial chain=$chain sni=$sni";
 }
 
-# What must come of the requests of a pair, one line for each. Nothing where all is nginx's: it keeps
-# one session for a peer, and its connections, whoever made them. A question mark is for what need
-# not be so.
+# Returns one line for each request of a pair: what must come of it. Returns nothing if nginx alone decides: it keeps
+# one session for each peer, and its connections, whoever made them. A question mark stands for a value that may vary.
 sub expected {
     my ($pair, $transport) = @_;
     my @identities = @{ $pair->{identities} };
@@ -280,25 +276,25 @@ sub expected {
     for my $identity (@identities) {
         my ($set, $is, $overridden) = @$identity{qw(set is overridden)};
         if ($identity->{refusal}) {
-            # nginx itself looks when the handshake is done.
+            # nginx itself verifies after the handshake.
             my $service = $is->{verify} eq 'on' && $overridden ? 'was left in the handshake' : '?';
             push @lines, "502 [error] upstream $identity->{refusal}, the service $service";
             next;
         }
         my $used = $uses{ $identity->{same} }++;
         my $kept = $transport->{kong} || $transport->{keepalive} && !$overridden;
-        # nginx keeps nothing for an address that it gets with the request.
+        # nginx keeps no session for an address that comes with the request.
         my $resumed = !$is->{no_sessions} && ($overridden || !$transport->{none});
-        # With a certificate that depends on the request it serves no other, but where it is nginx's.
+        # What is set up with a variable certificate serves no other request, unless nginx itself keeps it.
         my $varies = $is->{variable} && !defined $set->{cert};
         $kept = $resumed = 0 if $varies && ($overridden || $transport->{lua} || $transport->{kong});
 
         my $reused = $used && $resumed && !$kept ? 'r' : '.';
         my $requests = $kept ? $used + 1 : 1;
-        # It may have to make room for a request with settings.
+        # The connection may have been closed to make room for a request with settings.
         ($reused, $requests) = ('own', 'own')
             if $used && $transport->{keepalive} && !$overridden;
-        # What a folder's store has found makes it another one.
+        # A directory store becomes another store when it loads certificates.
         ($reused, $requests) = ('?', '?')
             if keys %{ $alike{ $identity->{alike} } } > 1
             || ($set->{store} // '') =~ /\Adirectory/
@@ -309,7 +305,7 @@ sub expected {
     return join '', map {"$_\n"} @lines;
 }
 
-# What came of them, with the same question marks.
+# Returns what came of the requests, with the same question marks.
 sub got {
     my ($lines, $expected) = @_;
     my @expected = split /\n/, $expected;
@@ -320,21 +316,21 @@ sub got {
             $text .= "$line\n";
             next;
         }
-        # Which error it is, and which name does not match, is a matter of other files.
+        # Other test files check which verification error it is, and which name does not match.
         $line =~ s{
             (upstream\ SSL\ certificate\ 
                 (?:verify\ error|does\ not\ match
                 |carries\ none\ of\ the\ required\ (?:DNS\ names|URIs)))
             [^;,]*\ while\ SSL\ handshaking\ to\ upstream
         }{$1}x;
-        # nginx adds a line of its own where nothing but the names is verified.
+        # nginx adds a line where only the required names are verified.
         $line =~ s/; \[error\] upstream SSL certificate verify error: \(50:[^;]*?(?=, the service)//
             if $like =~ /carries none .* \?\z/;
         $line =~ s/, the service .*/, the service ?/ if $like =~ /, the service \?\z/;
         $line =~ s/reused=(?:r requests=1|\. requests=[2-4])\z/reused=own requests=own/
             if $like =~ /=own\z/;
         for my $field ($like =~ /(\w+)=\?/g) {
-            # A name has blanks, but for the last field there is another behind.
+            # A subject has blanks. The value ends before the next field, or with the line.
             $line =~ s/\b$field=.*?(?= \w+=|\z)/$field=?/;
         }
         $text .= "$line\n";
@@ -344,7 +340,7 @@ sub got {
 
 # ---- the gateway ---------------------------------------------------------------------------------
 
-# One server for each version and location, which the driver reaches on a socket of its own.
+# Returns one server for each version and location, which the driver reaches on its own socket.
 sub gateways {
     my ($pass, $grpc) = @_;
     my %directives = (
@@ -389,7 +385,7 @@ END
     return $text;
 }
 
-# A line for the driver: the gateway's socket, and the request.
+# Returns a line for the driver: the gateway's socket, and the request.
 sub request {
     my ($identity, $protocol, $path, %argument) = @_;
     my %set = %{ $identity->{set} };
@@ -397,7 +393,7 @@ sub request {
     return "$protocol-$location $path?" . text_of({%set, %argument}) =~ tr/ /&/r . "\n";
 }
 
-# Sockets of services under a name for each pair; authorities under the names that OpenSSL looks for.
+# Links to the sockets of services under a name for each pair, and to CAs under the names that OpenSSL looks for.
 my %link;
 my %HASH = map { $_ => openssl_says($_, '-subject_hash') } qw(ca other-ca);
 
@@ -414,16 +410,16 @@ sub make_links {
 
 my %expected;
 
-# Requests of all identities, to one address and in an order that is the same each time.
+# Returns requests of all identities to one address, in an order that is the same each time.
 sub requests_at_once {
     my ($block, $transport) = @_;
     my $plain = 'location=one name=service.test';
     my %identity;
     for my $pair (grep { $_->{service} eq 'grpc' } @ALL_PAIRS) {
         for my $identity (@{ $pair->{identities} }) {
-            # What stores that grow accept would depend on the order.
+            # What growing stores accept would depend on the order.
             next if ($identity->{set}{store} // '') =~ /:/;
-            # Of those that override nothing, nginx tells only one.
+            # nginx does not tell apart identities that override nothing: one of them is enough.
             next if !$identity->{overridden} && $identity->{text} ne $plain
                 && !$transport->{own_sessions};
             $identity{ $identity->{text} } = $identity;
@@ -454,12 +450,13 @@ sub check_at_once {
         $reused++ if ($resumed // '') eq 'r' || ($requests // 0) > 1;
     }
     is($wrong{$_}, '', "$block: $_") for sort keys %wrong;
-    ok($reused > @{ $expected{$block} } / 4, "$block: sessions or connections are used again");
+    ok($reused > @{ $expected{$block} } / 4,
+        "$block: more than a quarter of the requests reuse a session or a connection");
     return;
 }
 
-# A block of the file is a way to the service: an `upstream {}` that is made anew for each pair, one
-# with a balancer in Lua for all, or none.
+# Each block is a transport to the service: an `upstream {}` that is repeated for each pair, one with a Lua balancer
+# for all pairs, or none.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my ($rest, $upstream) = ($block->http_config, '');
@@ -467,12 +464,12 @@ add_block_preprocessor(sub {
     my $transport = {
         all       => scalar($block->name =~ /every value/),
         lua       => scalar($upstream =~ /balancer_by_lua/),
-        # In which TestService says that there is none.
+        # TestService adds `keepalive 0` to blocks that don't mention keepalive.
         keepalive => scalar($upstream =~ /^\s+keepalive (?!0;)/m),
         kong      => scalar($upstream =~ /^\s+kong_tls_keepalive /m),
         none      => !$upstream,
     };
-    # Those of requests that override nothing, too.
+    # Sessions are kept by identity for requests that override nothing, too.
     $transport->{own_sessions} =
         ($transport->{lua} || $transport->{kong}) && !$transport->{keepalive};
     my $name = $block->name =~ s/\A(?:TEST )?\d*: *|, every value//gr;
@@ -525,14 +522,14 @@ add_response_body_check(sub {
         my $got = got([splice @lines, 0, $count], $pair->{expected});
         is($got, $pair->{expected}, $pair->{name});
     }
-    is("@lines", '', $block->name . ': no other answers');
+    is("@lines", '', $block->name . ': there are no other answers');
 });
 
 run_tests();
 
 __DATA__
 
-=== TEST 1: without keepalive, every value
+=== TEST 1: identities stay apart without keepalive, every value
 --- http_config
     upstream $pair {
         server unix:$TEST_NGINX_HTML_DIR/peer/$pair.sock;
@@ -545,7 +542,7 @@ __DATA__
 
 
 
-=== TEST 2: keepalive
+=== TEST 2: identities stay apart with keepalive
 --- http_config
     upstream $pair {
         server unix:$TEST_NGINX_HTML_DIR/peer/$pair.sock;
@@ -559,7 +556,7 @@ __DATA__
 
 
 
-=== TEST 3: kong_tls_keepalive, every value
+=== TEST 3: identities stay apart with kong_tls_keepalive, every value
 --- http_config
     upstream $pair {
         server unix:$TEST_NGINX_HTML_DIR/peer/$pair.sock;
@@ -573,7 +570,7 @@ __DATA__
 
 
 
-=== TEST 4: kong_tls_keepalive beside keepalive
+=== TEST 4: identities stay apart with kong_tls_keepalive and keepalive
 --- http_config
     upstream $pair {
         server unix:$TEST_NGINX_HTML_DIR/peer/$pair.sock;
@@ -588,7 +585,7 @@ __DATA__
 
 
 
-=== TEST 5: kong_tls_keepalive, with a zone
+=== TEST 5: identities stay apart with kong_tls_keepalive and a zone
 --- http_config
     upstream $pair {
         server unix:$TEST_NGINX_HTML_DIR/peer/$pair.sock;
@@ -604,7 +601,7 @@ __DATA__
 
 
 
-=== TEST 6: balancer_by_lua
+=== TEST 6: identities stay apart with balancer_by_lua
 --- http_config
     upstream lua {
         server 0.0.0.1;
@@ -618,7 +615,7 @@ __DATA__
 
 
 
-=== TEST 7: balancer_by_lua, settings of the balancer phase, kong_tls_keepalive
+=== TEST 7: identities stay apart with balancer_by_lua, settings of the balancer phase and kong_tls_keepalive
 --- http_config
     upstream lua {
         server 0.0.0.1;
@@ -633,7 +630,7 @@ __DATA__
 
 
 
-=== TEST 8: balancer_by_lua, kong_tls_keepalive beside keepalive
+=== TEST 8: identities stay apart with balancer_by_lua, kong_tls_keepalive and keepalive
 --- http_config
     upstream lua {
         server 0.0.0.1;
@@ -649,7 +646,7 @@ __DATA__
 
 
 
-=== TEST 9: gRPC, balancer_by_lua, kong_tls_keepalive
+=== TEST 9: identities stay apart with gRPC, balancer_by_lua and kong_tls_keepalive
 --- http_config
     upstream lua {
         server 0.0.0.1;
@@ -664,7 +661,7 @@ __DATA__
 
 
 
-=== TEST 10: an address in a variable
+=== TEST 10: identities stay apart with an address in a variable
 --- config
     client_body_buffer_size 8m;
     location /drive { content_by_lua_block { require("matrix").drive() } }
@@ -673,7 +670,7 @@ __DATA__
 
 
 
-=== TEST 11: at once, without keepalive
+=== TEST 11: all identities at once stay apart without keepalive
 --- http_config
     upstream $pair {
         server unix:$TEST_NGINX_HTML_DIR/peer/$pair.sock;
@@ -686,7 +683,7 @@ __DATA__
 
 
 
-=== TEST 12: at once, kong_tls_keepalive beside keepalive
+=== TEST 12: all identities at once stay apart with kong_tls_keepalive and keepalive
 --- http_config
     upstream $pair {
         server unix:$TEST_NGINX_HTML_DIR/peer/$pair.sock;
@@ -701,7 +698,7 @@ __DATA__
 
 
 
-=== TEST 13: at once, balancer_by_lua, kong_tls_keepalive
+=== TEST 13: all identities at once stay apart with balancer_by_lua and kong_tls_keepalive
 --- http_config
     upstream lua {
         server 0.0.0.1;

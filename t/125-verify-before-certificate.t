@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# A service that fails verification never gets the client's certificate: not when it asks for one,
-# and not when it requires one. The services are openssl's, which tells what it was sent.
+# A service that fails verification never gets the client's certificate, whether it requests or requires one. The
+# services are `openssl s_server`, which prints what it was sent.
 
 use strict;
 use warnings;
@@ -32,7 +32,7 @@ add_cleanup_handler(sub {
     waitpid $_, 0 for @started;
 });
 
-# Listens on $folder/$name.sock.
+# Starts a service that listens on $folder/$name.sock.
 sub start_service {
     my ($name, $certificate, @options) = @_;
     my $path  = "$ENV{TEST_NGINX_PKI}/$certificate";
@@ -43,9 +43,9 @@ sub start_service {
         open STDIN,  '<', '/dev/null';
         open STDOUT, '>>', "$folder/$name.out";
         open STDERR, '>', "$folder/$name.err";
-        # With the name alone: of longer ones s_server says that they are no address.
+        # Passes the name without the folder: s_server does not take longer names as addresses.
         chdir $folder;
-        # So that none is left behind for long, whatever becomes of this process.
+        # `timeout` ends the service, whatever happens to this process.
         exec 'timeout', 300, 'openssl', 's_server', '-unix', "$name.sock", '-msg', '-www', '-cert',
             "$path.crt", '-key', "$path.key", '-no-CAfile', '-no-CApath', @chain, @options
             or POSIX::_exit(127);
@@ -54,7 +54,7 @@ sub start_service {
     return;
 }
 
-# Each in two: one asks for a client's certificate, the other requires it.
+# Two services for each certificate: one requests a client's certificate, the other requires it.
 my %CERTIFICATE = (
     good    => 'service',
     other   => 'service-other',
@@ -81,12 +81,12 @@ for my $name (@services) {
     }
 }
 
-# Services outlive a block.
+# Empties the records of the services, which outlive a block.
 sub forget { truncate "$folder/$_.out", 0 for @services; return }
 
 # ---- blocks --------------------------------------------------------------------------------------
 
-# What the gateway must log, and nothing else.
+# What the gateway must log for each refusal, and nothing else.
 my %ERROR = (
     issuer  => 'verify error: (20:unable to get local issuer certificate)',
     depth   => 'verify error: (22:certificate chain too long)',
@@ -97,7 +97,7 @@ my %ERROR = (
     dns     => 'carries none of the required DNS names: wrong.test',
     uri     => 'carries none of the required URIs: spiffe://wrong',
 );
-# Where the location verifies, nginx looks on after the first error, and reports the last.
+# Where the location verifies, nginx continues after the first error, and reports the last one.
 my %ERROR_OF_LOCATION = (
     %ERROR,
     issuer => 'verify error: (21:unable to verify the first certificate)',
@@ -112,8 +112,8 @@ sub error_line_of_location { return error_line($_[0], \%ERROR_OF_LOCATION) }
 
 my %expected;
 
-# Every location of a block that mentions $version is there for each version of TLS, and for services
-# that ask and that require. Its name says which service it is for, and what must come of it.
+# Repeats each location of a block that mentions $version for each version of TLS, and for services that request and
+# that require a certificate. The name of a location says which service it is for, and what to expect.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $config = $block->config;
@@ -166,7 +166,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: set_tls_verify(true) over off, a certificate of the plugin
+=== TEST 1: a certificate of set_tls_cert_key is withheld from a service that fails set_tls_verify(true)
 --- config
     proxy_ssl_protocols $version;
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
@@ -254,7 +254,7 @@ __DATA__
     location /self_unknown {
         proxy_pass https://unix:$TEST_NGINX_OBSERVERS/self-$how.sock:/;
     }
-    # One certificate that is trusted by itself, signed by itself or by an authority.
+    # A certificate that is trusted itself, self-signed or issued by a CA.
     location /self_accepted {
         proxy_ssl_trusted_certificate $TEST_NGINX_PKI/service-self.crt;
         proxy_pass https://unix:$TEST_NGINX_OBSERVERS/self-$how.sock:/;
@@ -286,7 +286,7 @@ __DATA__
 
 
 
-=== TEST 2: proxy_ssl_verify on, a certificate of the plugin
+=== TEST 2: a certificate of set_tls_cert_key is withheld from a service that fails proxy_ssl_verify on
 --- config
     proxy_ssl_protocols $version;
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
@@ -370,7 +370,7 @@ __DATA__
 
 
 
-=== TEST 3: set_tls_verify(true) over off, a certificate of the location
+=== TEST 3: proxy_ssl_certificate is withheld from a service that fails set_tls_verify(true)
 --- config
     proxy_ssl_protocols $version;
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
@@ -452,7 +452,7 @@ __DATA__
 
 
 
-=== TEST 4: the next peer is tried, and the one that was refused serves others as before
+=== TEST 4: the next peer is tried after one fails verification, and the failed peer still serves other requests
 --- http_config
     upstream two {
         server unix:$TEST_NGINX_OBSERVERS/other-required.sock max_fails=1 fail_timeout=60s;
@@ -461,7 +461,7 @@ __DATA__
 --- config
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
     proxy_ssl_name service.test;
-    # A session that is resumed asks for nothing.
+    # A service requests no certificate on a resumed session.
     proxy_ssl_session_reuse off;
     location /plugin {
         access_by_lua_block {
@@ -499,7 +499,7 @@ temporarily disabled
 
 
 
-=== TEST 5: no peer is left, but for others
+=== TEST 5: a request fails when no peer passes verification, and the peers still serve other requests
 --- http_config
     upstream two {
         server unix:$TEST_NGINX_OBSERVERS/other-required.sock max_fails=1 fail_timeout=60s;
@@ -508,7 +508,7 @@ temporarily disabled
 --- config
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
     proxy_ssl_name service.test;
-    # A session that is resumed asks for nothing.
+    # A service requests no certificate on a resumed session.
     proxy_ssl_session_reuse off;
     location /refused {
         access_by_lua_block {
@@ -539,9 +539,9 @@ no live upstreams
 
 
 
-=== TEST 6: every way to the service
+=== TEST 6: the certificate is withheld with every form of proxy_pass
 --- http_config
-    # Nobody is asked on a resumed session.
+    # A service requests no certificate on a resumed session.
     kong_tls_session_cache off;
     upstream kept {
         server unix:$TEST_NGINX_OBSERVERS/other-required.sock;
@@ -591,7 +591,7 @@ no live upstreams
         proxy_pass https://kept;
     }
 --- request eval
-# Without verification first, which may leave a connection.
+# First without verification, which may leave a connection.
 [map { ("GET /$_", "GET /report/other-required", "GET /$_?verify=1", "GET /report/other-required") }
  qw(keepalive balancer variable no_session redirected)]
 --- response_body_like eval
@@ -602,7 +602,7 @@ no live upstreams
 
 
 
-=== TEST 7: gRPC
+=== TEST 7: the certificate is withheld from a gRPC service that fails verification
 --- config
     location /grpc {
         access_by_lua_block {

@@ -6,10 +6,10 @@ use lib 't/support';
 use TestService;
 use TestHarness 'no_plan';
 
-# What a block expects depends on what came before.
+# What a block expects depends on its earlier requests.
 repeat_each(1);
 
-# A service whose sessions the test can steer.
+# Expands steered { ... } to a service whose sessions the test can control.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $config = $block->http_config;
@@ -31,7 +31,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: peers that a balancer in Lua chose, with settings and without
+=== TEST 1: sessions with peers of a Lua balancer are kept by identity and peer, with settings and without
 --- http_config
     upstream balanced {
         server 0.0.0.1;
@@ -68,7 +68,7 @@ for $at, $version (/t TLSv1.2  /t13 TLSv1.3)
 
 
 
-=== TEST 2: proxy_ssl_session_reuse off
+=== TEST 2: proxy_ssl_session_reuse off keeps no sessions
 --- http_config
     upstream balanced {
         server 0.0.0.1;
@@ -96,7 +96,7 @@ GET /balanced x 2 => client= reused=. TLSv1.3
 
 
 
-=== TEST 3: off
+=== TEST 3: kong_tls_session_cache off keeps no sessions of requests with settings, or with peers of a Lua balancer
 --- http_config
     kong_tls_session_cache off;
     upstream balanced {
@@ -128,7 +128,7 @@ GET /plain        => /^client= reused=r/
 
 
 
-=== TEST 4: the least recently used session makes room
+=== TEST 4: the least recently used session is removed when the cache is full
 --- http_config
     kong_tls_session_cache 2;
 --- config
@@ -151,8 +151,8 @@ GET /t?client=client2 => /^client=CN=client-2,O=Test reused=\./
 
 
 
-=== TEST 5: a session ends some time after its first handshake, however often it is renewed
-# There, a handshake takes as long as the session lives.
+=== TEST 5: a TLS 1.3 session expires some time after its full handshake, however often it is renewed
+# Under valgrind, a handshake takes as long as the session lives.
 --- skip_eval: 3: $ENV{TEST_NGINX_USE_VALGRIND}
 --- http_config
     kong_tls_session_cache 8 timeout=1500ms;
@@ -195,8 +195,8 @@ true
 
 
 
-=== TEST 6: the same with TLS 1.2
-# There, a handshake takes as long as the session lives.
+=== TEST 6: a TLS 1.2 session expires some time after its full handshake, however often it is renewed
+# Under valgrind, a handshake takes as long as the session lives.
 --- skip_eval: 3: $ENV{TEST_NGINX_USE_VALGRIND}
 --- http_config
     kong_tls_session_cache 8 timeout=1500ms;
@@ -239,7 +239,7 @@ true
 
 
 
-=== TEST 7: a session ends with the client's certificate
+=== TEST 7: a session expires with the client's certificate
 --- config
     location /service {
         internal;
@@ -256,7 +256,7 @@ true
                 local answer = ngx.location.capture("/service").body
                 return answer:match("reused=(.)") or answer:match("SSL certificate error")
             end
-            -- Dates are in seconds: at least two, and less than four, are left.
+            -- Dates are in whole seconds: at least two, and less than four, are left.
             ending = pki.ending("client1", "ca", 3)
             ngx.say(seen())
             local started, resumed, first, last = ngx.now(), 0
@@ -266,8 +266,8 @@ true
                 first = first or last ~= "r" and last
                 ngx.sleep(0.02)
             until last == "SSL certificate error" or ngx.now() > started + 10
-            -- What is over for the service is over for the session. The last second counts for OpenSSL 3.5,
-            -- and not for us, nor for OpenSSL 3.0.
+            -- Once the service refuses the certificate, the session is not resumed either. OpenSSL 3.5 accepts a
+            -- certificate in its last second; the module and OpenSSL 3.0 don't.
             ngx.say(resumed > 0, " ", first ~= "r", " ", last, " ", seen())
         }
     }
@@ -281,7 +281,7 @@ true true SSL certificate error SSL certificate error
 
 
 
-=== TEST 8: a ticket that comes late is filed under the identity of the handshake
+=== TEST 8: a ticket that comes with a later response is kept for the identity of the handshake
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/steered.sock;
@@ -289,7 +289,7 @@ true true SSL certificate error SSL certificate error
     }
     steered {
         ssl_certificate_by_lua_block {
-            -- No tickets of its own accord.
+            -- The service sends no tickets by itself.
             local ffi = require "ffi"
             pcall(ffi.cdef, [[
                 int SSL_set_num_tickets(void *, size_t);
@@ -300,7 +300,7 @@ true true SSL certificate error SSL certificate error
         location / {
             access_by_lua_block {
                 if ngx.var.arg_ticket then
-                    -- To be sent with the next data.
+                    -- The ticket is sent with the next data.
                     assert(require("ffi").C.SSL_new_session_ticket(tls.get_request_ssl_pointer()) == 1)
                 end
             }
@@ -319,15 +319,15 @@ true true SSL certificate error SSL certificate error
         proxy_pass https://kept;
     }
 --- exchanges
-# The first connection brings no session: the one after it is a full handshake too.
+# The first connection gets no ticket, so the next connection makes a full handshake too.
 GET /t?client=client1                                => client=CN=client-1,O=Test reused=. connection=1
 GET /t?client=client1 {X-Connection: close}          => client=CN=client-1,O=Test reused=. connection=2
 GET /t?client=client1 {X-Connection: close}          => client=CN=client-1,O=Test reused=. connection=1
 GET /t?client=client2                                => client=CN=client-2,O=Test reused=. connection=1
-# A ticket with the second request on the connection, of the same identity.
+# A ticket comes with the second response on the connection, which has the same identity.
 GET /t?client=client1                                => client=CN=client-1,O=Test reused=. connection=1
 GET /t?client=client1&ticket=1 {X-Connection: close} => client=CN=client-1,O=Test reused=. connection=2
-# Others don't get it, its own identity does.
+# Other identities don't get the ticket, its own identity does.
 GET /t?client=client2                                => client=CN=client-2,O=Test reused=. connection=2
 GET /t {X-Connection: close}                         => client= reused=. connection=1
 GET /t?client=client1 {X-Connection: close}          => client=CN=client-1,O=Test reused=r connection=1
@@ -337,7 +337,7 @@ GET /t?client=client1 {X-Connection: close}          => client=CN=client-1,O=Tes
 
 
 
-=== TEST 9: a ticket that comes while the connection is idle: it is filed, and the connection kept
+=== TEST 9: a ticket that comes on an idle connection is kept, and so is the connection
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/steered.sock;
@@ -359,7 +359,7 @@ GET /t?client=client1 {X-Connection: close}          => client=CN=client-1,O=Tes
                         " connection=", ngx.var.connection_requests)
             }
             log_by_lua_block {
-                -- The answer was sent, and the connection waits for another request.
+                -- The response was sent, and the connection waits for another request.
                 if ngx.var.arg_ticket then
                     local C, ssl = require("ffi").C, tls.get_request_ssl_pointer()
                     assert(C.SSL_new_session_ticket(ssl) == 1)
@@ -391,7 +391,7 @@ GET /t?client=client1 {X-Connection: close} => client=CN=client-1,O=Test reused=
 
 
 
-=== TEST 10: a retry: each peer has sessions of its own
+=== TEST 10: each peer that a request is retried with has its own sessions
 --- http_config
     upstream two {
         server unix:$TEST_NGINX_HTML_DIR/service.sock max_fails=0;
@@ -417,7 +417,7 @@ GET /fail?client=client2 => 503 {X-Reused: 503, 503: .}
 
 
 
-=== TEST 11: a retry for which a balancer in Lua changes the settings
+=== TEST 11: a retry with other settings of a Lua balancer uses the sessions of those settings
 --- http_config
     upstream balanced {
         server 0.0.0.1;
@@ -457,7 +457,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
 
 
 
-=== TEST 12: a session does not go from one source address to another
+=== TEST 12: a session is not used with another source address (proxy_bind)
 --- http_config
     upstream apart {
         server 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
@@ -485,7 +485,7 @@ GET /t?from=127.0.0.3 => 127.0.0.3 reused=r
 
 
 
-=== TEST 13: each ticket of TLS 1.3 is used once, and several of them are kept
+=== TEST 13: each TLS 1.3 ticket is used once, and four tickets are kept
 --- http_config
     steered {
         ssl_client_hello_by_lua_block {
@@ -501,7 +501,7 @@ GET /t?from=127.0.0.3 => 127.0.0.3 reused=r
 --- config
     location /t {
         access_by_lua_block {
-            -- A handshake brings as many tickets as the last request has said, and the next none.
+            -- A handshake sends as many tickets as the last request has set, and the next handshake sends none.
             pki.tickets = tonumber(ngx.var.arg_tickets) or pki.tickets
             assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
         }
@@ -512,7 +512,7 @@ GET /t?from=127.0.0.3 => 127.0.0.3 reused=r
 GET /t?tickets=3 => reused=.
 GET /t x 3       => reused=r
 GET /t           => reused=.
-# Only so many are kept.
+# At most four tickets are kept.
 GET /t?tickets=6 => reused=.
 GET /t x 4       => reused=r
 GET /t           => reused=.
@@ -538,7 +538,7 @@ GET /t           => reused=.
         }
     }
 --- config
-    # Of another type: OpenSSL has room for both, and could choose either.
+    # A certificate with another type of key: OpenSSL has room for both, and could choose either.
     proxy_ssl_certificate $TEST_NGINX_PKI/client-rsa.crt;
     proxy_ssl_certificate_key $TEST_NGINX_PKI/client-rsa.key;
     location /1.2 {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# A service that does not take the session that it is offered: with an alert, a reset or a close. The request
-# knows nothing of it, the service has not failed, and is soon offered no more.
+# A service that does not accept the session that it is offered, and answers with an alert, a reset or a close: the
+# request succeeds with a full handshake, the service has not failed, and soon gets no more sessions.
 
 use strict;
 use warnings;
@@ -33,7 +33,7 @@ start_nginx('services', http => join '', map {<<"_EOC_"} @VERSIONS);
     }
 _EOC_
 
-# One for each case: what it has refused once is remembered.
+# One relay for each case, since the module remembers who refused a session.
 my @cases = map {
     my $version = $_;
     map {
@@ -43,14 +43,14 @@ my @cases = map {
 } @VERSIONS;
 $_->{port} = start_relay("$folder/service$_->{version}.sock") for @cases;
 
-# Where connections are kept without being asked for, no handshake would come.
+# If connections were kept by default, there would be no further handshakes.
 my $not_kept = keeps_by_default() ? 'keepalive 0;' : '';
 my $blocks = join '', map {
     my %body = (
         settings => "server 127.0.0.1:$_->{port} max_fails=1 fail_timeout=1h; server 127.0.0.1:1 backup; $not_kept",
         balancer => "server 0.0.0.1; $not_kept balancer_by_lua_block {"
             . " assert(require('ngx.balancer').set_current_peer('127.0.0.1', $_->{port})) }",
-        # Which keeps no connection, and so has sessions alone.
+        # Keeps no connection, and so uses sessions only.
         kept => "server 127.0.0.1:$_->{port} max_fails=1 fail_timeout=1h; server 127.0.0.1:1 backup;"
             . " kong_tls_keepalive 1 requests=1;",
     );
@@ -60,7 +60,7 @@ my $locations = join '', map {
     my $settings = $_->{way} =~ /settings|target/ ? 'assert(kong.service.set_tls_cert_key(chain, key))' : '';
     my $pass = $_->{name};
     if ($_->{way} eq 'target') {
-        # A peer that is of no block.
+        # A peer outside of any upstream block.
         $settings .= " kong.service.set_target('127.0.0.1', $_->{port})";
         $pass = '$kong_upstream_target';
     }
@@ -93,7 +93,7 @@ $locations
     }
 _EOC_
 
-# The status, and what the service says of the session.
+# Returns the status, and whether the service resumed the session.
 sub ask {
     my ($case, @options) = @_;
     my $said = `curl -s -o /dev/null -D - --unix-socket $folder/gateway.sock @options http://x/$case->{name}`;
@@ -120,47 +120,49 @@ for my $case (@cases) {
     my $refuse = sub {
         break_off($port, from => 'client', records => 0, part => 'none', how => $_[0], offers => $_[1] // 'session');
     };
-    is(ask($case), '200 .', "$name: a full handshake");
-    is(ask($case), '200 r', "$name: ... and a session is resumed");
+    is(ask($case), '200 .', "$name: the first request makes a full handshake");
+    is(ask($case), '200 r', "$name: the second request resumes the session");
     logged();
 
     if ($how eq 'stall') {
         $refuse->('stall');
-        is(ask($case), '504', "$name: who says nothing is waited for, and has failed");
+        is(ask($case), '504', "$name: a service that does not answer is a timeout");
         let_pass($port);
         next;
     }
     if ($how eq 'late') {
-        # It has taken the session, and thinks better of it when the handshake is done for us.
+        # The service accepts the session, and resets the connection when the gateway has finished the handshake.
         break_off($port, from => 'client', records => 3, part => 'none', how => 'reset', offers => 'session');
-        is(ask($case), '200 .', "$name: what can be sent again is");
-        is(logged(), '1 1 0', "$name: ... with nginx's one line, and not as a failure");
-        # What is not idempotent is lost, unless the reset comes before it is sent; but only once.
-        like(ask($case, '-d', 'a=b'), qr/^(?:502|200 \.)$/, "$name: a POST");
-        is(ask($case), '200 .', "$name: ... and the session is offered no more") for 1 .. 3;
-        unlike(logged(), qr/ [1-9]$/, "$name: ... which is no failure of the service");
+        is(ask($case), '200 .', "$name: a request that can be sent again is sent again");
+        is(logged(), '1 1 0', "$name: the reset is one error of nginx, and no failure of the service");
+        # A request that is not idempotent is lost, unless the reset comes before the request is sent; but only once.
+        like(ask($case, '-d', 'a=b'), qr/^(?:502|200 \.)$/, "$name: a POST fails, or is sent again");
+        is(ask($case), '200 .', "$name: no session is offered afterwards") for 1 .. 3;
+        unlike(logged(), qr/ [1-9]$/, "$name: the service has not failed");
         let_pass($port);
         next;
     }
     if ($how eq 'always') {
-        # To whomever, and whatever is offered.
+        # Resets every handshake, with a session or without.
         $refuse->('reset', 'anything');
-        is(ask($case), '502', "$name: who breaks off a full handshake as well has failed");
-        is(logged(), $case->{way} =~ /balancer|target/ ? '1 1 0' : '1 1 1', "$name: ... with one line, and as a failure");
+        is(ask($case), '502', "$name: a service that resets a full handshake, too, is a 502");
+        is(logged(), $case->{way} =~ /balancer|target/ ? '1 1 0' : '1 1 1',
+            "$name: the resets are one error, and a failure of the service where nginx counts failures");
         next;
     }
 
     $refuse->($how);
-    is(ask($case), '200 .', "$name: it is refused, and a full handshake made");
-    is(logged(), '1 0 0', "$name: ... which is no error, and no failure");
-    # The body has not been sent, and is.
-    is(ask($case, '-d', 'a=b'), '200 .', "$name: the next");
-    is(logged(), '1 0 0', "$name: ... is refused too");
-    is(ask($case), '200 .', "$name: and no more are offered") for 1 .. 3;
-    is(logged(), '0 0 0', "$name: ... since none was taken");
+    is(ask($case), '200 .', "$name: a full handshake follows the refused session");
+    is(logged(), '1 0 0', "$name: the refused session is no error, and no failure of the service");
+    # The body was not sent yet, and is sent now.
+    is(ask($case, '-d', 'a=b'), '200 .', "$name: the next request succeeds as well");
+    is(logged(), '1 0 0', "$name: the next session is refused as well");
+    is(ask($case), '200 .', "$name: further requests make full handshakes") for 1 .. 3;
+    is(logged(), '0 0 0', "$name: no session is offered after two refusals");
     let_pass($port);
-    is(ask($case), '200 .', "$name: ... for a while");
+    is(ask($case), '200 .', "$name: no session is offered for a while");
 }
 
-unlike(slurp("$folder/gateway.log"), qr/\[(?:crit|alert|emerg)\]/, 'nothing is alarming');
+unlike(slurp("$folder/gateway.log"), qr/\[(?:crit|alert|emerg)\]/,
+    'no entries of level crit, alert or emerg are logged');
 done_testing();

@@ -6,13 +6,13 @@ use lib 't/support';
 use TestService;
 use TestHarness 'no_plan';
 
-# What a block expects depends on what came before.
+# What a block expects depends on its earlier requests.
 repeat_each(1);
 run_tests();
 
 __DATA__
 
-=== TEST 1: alone: each identity has its own connections, that without settings too
+=== TEST 1: each identity, also the one without settings, reuses its own idle connections
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -39,7 +39,7 @@ GET /connection                => client= connection=3
 
 
 
-=== TEST 2: beside keepalive, in either order, and with a zone
+=== TEST 2: kong_tls_keepalive works with keepalive in either order, and with a zone
 --- http_config
     upstream before {
         zone before 64k;
@@ -74,7 +74,7 @@ for $to (before after)
 
 
 
-=== TEST 3: with balancer_by_lua, and with the settings made there
+=== TEST 3: kong_tls_keepalive works with balancer_by_lua, and with settings of the balancer phase
 --- http_config
     upstream kept {
         server 0.0.0.1;
@@ -108,7 +108,7 @@ GET /connection?client=client1&to=deep => client=CN=client-1,O=Test connection=2
 
 
 
-=== TEST 4: gRPC
+=== TEST 4: kong_tls_keepalive works with gRPC
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/grpc.sock;
@@ -132,7 +132,7 @@ GET /connection?client=client1 => client=CN=client-1,O=Test connection=3
 
 
 
-=== TEST 5: the number of requests that a connection may serve
+=== TEST 5: requests= limits the requests on a connection
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -153,7 +153,7 @@ GET /connection => client= connection=2
 
 
 
-=== TEST 6: no time to be used for
+=== TEST 6: time=0 keeps no connection
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -162,7 +162,7 @@ GET /connection => client= connection=2
 --- config
     location /connection {
         keeps_connections;
-        # Longer than a turn of the event loop, so that the connection has an age.
+        # Takes longer than a turn of the event loop, so that the connection has an age.
         header_filter_by_lua_block {
             local before = ngx.now()
             repeat ngx.update_time() until ngx.now() > before + 0.005
@@ -176,7 +176,7 @@ GET /connection x 2 => client= connection=1
 
 
 
-=== TEST 7: the time to be idle
+=== TEST 7: timeout= closes an idle connection
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -193,7 +193,7 @@ GET /connection x 2 => client= connection=1
                 return ngx.location.capture("/connection").body:match("connection=(%d+)")
             end
             ngx.say(idle(), " ", idle())
-            -- The connection is gone when the next request has the first place on another.
+            -- The connection was closed when a request is the first on its connection again.
             local deadline = ngx.now() + 10
             local count
             repeat
@@ -214,7 +214,7 @@ GET /t
 
 
 
-=== TEST 8: a connection that is not good for another request
+=== TEST 8: a connection with HTTP/1.0 or with Connection: close is not kept
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -238,7 +238,7 @@ GET /connection/close x 2 => client= connection=1
 
 
 
-=== TEST 9: another location has another TLS context
+=== TEST 9: locations with different certificates share no connections
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -266,7 +266,7 @@ GET /connection/two => client=CN=client-2,O=Test connection=2
 
 
 
-=== TEST 10: a certificate of the location that depends on the request: such connections are not kept
+=== TEST 10: connections with a variable proxy_ssl_certificate are not kept, unless the request sets its certificate
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -299,7 +299,7 @@ GET /connection?client=client1&own=1    => client=CN=client-1,O=Test connection=
 
 
 
-=== TEST 11: a source address of the gateway is part of what the service sees
+=== TEST 11: a connection is reused only with its source address (proxy_bind)
 --- http_config
     upstream kept {
         server 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
@@ -326,7 +326,7 @@ GET /t?from=127.0.0.3 => 127.0.0.3 connection=2
 
 
 
-=== TEST 12: the service closes connections that are idle
+=== TEST 12: an idle connection that the service has closed is not reused
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/short.sock;
@@ -373,7 +373,7 @@ GET /t
 
 
 
-=== TEST 13: a connection that fails on first use: the request is sent again, on another
+=== TEST 13: a request is sent again when the service closes its reused connection
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/fragile.sock;
@@ -412,7 +412,7 @@ upstream prematurely closed connection while reading response header from upstre
 
 
 
-=== TEST 14: an answer that nobody has asked for
+=== TEST 14: a connection with an unsolicited response is not reused
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/talkative.sock;
@@ -428,7 +428,7 @@ upstream prematurely closed connection while reading response header from upstre
                 ngx.print("yes")
             }
             log_by_lua_block {
-                -- The answer was sent, and the connection waits for another request.
+                -- The response was sent, and the connection waits for another request.
                 local ffi = require "ffi"
                 pcall(ffi.cdef, "int SSL_write(void *, const void *, int);")
                 local answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno"
@@ -462,7 +462,7 @@ GET /t13 x 3 => "yes"
 
 
 
-=== TEST 15: a session that is resumed does not make up for another identity, nor a connection
+=== TEST 15: a request that verifies does not use a connection that was not verified
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/other.sock;
@@ -491,7 +491,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
 
 
 
-=== TEST 16: peers of one block
+=== TEST 16: each peer of a block has its own connections
 --- http_config
     upstream two {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -519,7 +519,7 @@ GET /connection?client=client2 => {X-Peer: unix:$TEST_NGINX_HTML_DIR/service.soc
 
 
 
-=== TEST 17: what goes wrong on a connection that was idle is an error again
+=== TEST 17: a TLS error on a reused connection is logged as an error
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/confused.sock;
@@ -550,12 +550,12 @@ GET /connection?client=client2 => {X-Peer: unix:$TEST_NGINX_HTML_DIR/service.soc
 --- exchanges
 GET /t x 2 => connection=1
 --- error_log eval
-# nginx 1.26 does not know OpenSSL 3.2's words for it.
+# nginx 1.26 does not know this error of OpenSSL 3.2, and logs it as crit.
 qr/\[(?:error|crit)\] .*SSL_read\(\) failed .* while reading response header from upstream/
 
 
 
-=== TEST 18: what is no TLS on an idle connection is no error of anybody's request
+=== TEST 18: data that is not TLS closes an idle connection without an error
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/confused.sock;
@@ -587,7 +587,7 @@ qr/\[(?:error|crit)\] .*SSL_read\(\) failed .* while reading response header fro
             end
             ngx.print(used(), " ", used(), " ")
             assert(ffi.C.write(fd, "no TLS\r\n", 8) == 8)
-            -- Until the gateway has closed the connection.
+            -- Repeats until the gateway has closed the connection.
             local deadline, count = ngx.now() + 10
             repeat
                 ngx.sleep(0.01)
@@ -605,7 +605,7 @@ qr/\[(?:error|crit|alert|emerg)\]/
 
 
 
-=== TEST 19: a connection that nginx has kept, put aside: its source address goes with it
+=== TEST 19: a connection that nginx's keepalive kept is not reused with another source address
 --- http_config
     upstream kept {
         server 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
@@ -635,7 +635,7 @@ GET /t?from=127.0.0.3                => 127.0.0.3 client= connection=1
 
 
 
-=== TEST 20: HTTP/2 and HTTP/1.1 are not spoken on one connection, nor resumed for each other
+=== TEST 20: HTTP/2 and HTTP/1.1 share neither connections nor sessions
 --- skip_nginx: 25: < 1.29.4
 --- http_config
     upstream kept {

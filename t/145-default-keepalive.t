@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# The idle connections that nginx keeps since 1.29.7 where a block does not say that it must not: by
-# address, and by the location that made them.
+# The idle connections that nginx keeps by default since 1.29.7, unless a block turns that off: by address, and by
+# location.
 
 use lib 't/support';
 use TestService ':default_keepalive';
 use TestHarness 'no_plan';
 
-# What is said of a connection is "client=<name> connection=<number of the request on it>".
+# Answers about a connection are "client=<name> connection=<number of the request on the connection>".
 add_block_preprocessor(sub {
     my ($block) = @_;
     $block->set_value('skip_nginx', '3: < 1.29.7');
@@ -29,7 +29,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: a request with settings gets none of them, and leaves none
+=== TEST 1: a request with settings neither uses nor leaves a connection that nginx keeps by default
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -50,7 +50,7 @@ GET /b                => client= connection=2
 
 
 
-=== TEST 2: kong_tls_keepalive alone keeps all of them, by identity
+=== TEST 2: kong_tls_keepalive alone keeps all connections, by identity
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -75,7 +75,7 @@ GET /sni?name=service.test                => sni=service.test client= connection
 
 
 
-=== TEST 3: a request with timeouts of its own has the connections of its location
+=== TEST 3: a request with set_timeouts uses the connections of its location
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -95,7 +95,7 @@ GET /b?timeout=5000 => client= connection=3
 
 
 
-=== TEST 4: the same without TLS, also if its body comes later
+=== TEST 4: a request with set_timeouts and without TLS uses the connections of its location, also with a late body
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/plain.sock;
@@ -130,8 +130,8 @@ GET /later          => connection=6
 
 
 
-=== TEST 5: timeouts from a balancer in Lua, over those of the request
-The copy of the configuration that the Lua module makes for them is gone with the request.
+=== TEST 5: connections stay with their location when a Lua balancer sets timeouts, also over set_timeouts
+The Lua module copies the configuration for its timeouts, and the copy is gone after the request.
 --- http_config
     upstream kept {
         server 0.0.0.1;
@@ -159,7 +159,7 @@ GET /b?timeout=5000            => client= connection=2
 
 
 
-=== TEST 6: what a request asked for is asked for again on another attempt
+=== TEST 6: connections stay with their location and settings when a request is retried
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/nobody.sock max_fails=0;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# What newer versions of the Lua module let a balancer do: turn TLS on, keep connections of its own, and
-# make the request anew. And what a balancer sees of our variables.
+# What newer versions of the Lua module allow a balancer: to turn TLS on, to keep connections, and to create the
+# request again. And what a balancer reads from the module's variables.
 
 use strict;
 use warnings;
@@ -10,7 +10,7 @@ use lib 't/support';
 use TestService ':default_keepalive';
 use TestHarness 'no_plan';
 
-# Whether ngx.balancer has a function.
+# Returns whether ngx.balancer has a function.
 sub has {
     my ($function) = @_;
     return grep {
@@ -44,7 +44,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: set_upstream_tls, beside keepalive
+=== TEST 1: set_upstream_tls, with keepalive: requests with settings use no idle connection
 --- http_config
     upstream flip {
         server 0.0.0.1;
@@ -60,7 +60,7 @@ __DATA__
     set $scheme_of_service http;
     keeps_connections;
     location /connection {
-        # The service has another name.
+        # The service has another name, which fails the verification.
         proxy_ssl_name nobody.test;
         proxy_pass $scheme_of_service://flip;
     }
@@ -76,7 +76,7 @@ GET /connection                => /^client= connection=1/
 
 
 
-=== TEST 2: set_upstream_tls, where nginx may keep connections by itself
+=== TEST 2: set_upstream_tls, with connections kept by default: each location uses its own certificate
 --- http_config
     upstream flip {
         server 0.0.0.1;
@@ -111,7 +111,7 @@ for $more ("" timeout=)
 
 
 
-=== TEST 3: enable_keepalive, of the Lua module's own
+=== TEST 3: enable_keepalive, of the Lua module: requests with settings use no idle connection
 --- http_config
     upstream kept {
         server 0.0.0.1;
@@ -119,7 +119,7 @@ for $more ("" timeout=)
             local balancer = require "ngx.balancer"
             assert(balancer.set_current_peer("unix:$TEST_NGINX_HTML_DIR/service.sock", nil, "service.test"))
             assert(balancer.enable_keepalive(60, 100))
-            -- A variable is read while nginx has the data of the Lua module.
+            -- The variable is read while nginx has the peer data of the Lua module.
             assert(not ngx.var.kong_upstream_ssl_protocol)
         }
         keepalive 8;
@@ -142,7 +142,7 @@ GET /connection                => /^client= connection=\d/
 
 
 
-=== TEST 4: recreate_request, with a variable in what is made anew
+=== TEST 4: recreate_request, with a variable in the request that is created: the certificate is sent
 --- http_config
     upstream anew {
         server 0.0.0.1;
@@ -166,7 +166,7 @@ GET /connection?client=client1 => /^client=CN=client-1,O=Test connection=1/
 
 
 
-=== TEST 5: variables in a balancer, with and without TLS
+=== TEST 5: $kong_upstream_ssl_* are empty in a Lua balancer, with and without TLS
 --- http_config
     upstream one {
         server 0.0.0.1;

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Lua code that takes part in the handshake with a service (proxy_ssl_certificate_by_lua*,
-# proxy_ssl_verify_by_lua*): what it chooses, and how it judges, is part of no identity. So such a location keeps
-# and resumes nothing, unless the request itself sets its certificate and nobody judges but OpenSSL.
+# Lua code that takes part in the handshake with a service (proxy_ssl_certificate_by_lua*, proxy_ssl_verify_by_lua*):
+# what it selects or decides is part of no TLS identity. So such a location keeps connections and sessions only if the
+# request sets its certificate, and OpenSSL alone verifies.
 
 use strict;
 use warnings;
@@ -29,7 +29,7 @@ my ($includes) = slurp("$build/Makefile") =~ /^ALL_INCS = ((?:\N*\\\n)*\N*)/m or
 my @includes = map { m{\A/} ? $_ : "$build/../$_" } $includes =~ /-I (\S+)/g;
 system('gcc', '-Wall', '-Werror', '-shared', '-fPIC', '-o', "$folder/lua-handshake.so", 't/support/lua-handshake.c',
     map { ('-I', $_) } @includes) == 0 or die "t/support/lua-handshake.c can't be compiled\n";
-# Behind the Lua module, and before the one under test.
+# Loads it after the Lua module, and before the module under test.
 $ENV{TEST_NGINX_LOAD_MODULES} =~ s{(?=\S+/ngx_http_kong_tls_module\.so)}{$folder/lua-handshake.so };
 
 # ---- nginx ---------------------------------------------------------------------------------------
@@ -46,7 +46,7 @@ start_nginx('services', http => join '', "log_format seen '\$request_uri';\n", m
         return 200 "\$ssl_client_s_dn \$ssl_session_reused \$connection_requests\\n";
     }
 _EOC_
-# It says whose certificate it is shown.
+# s_server prints whose certificate it gets.
 start_s_server("s_server-$_", '-tls' . tr/./_/r, '-verify', 2, '-CAfile', "$pki/ca.crt") for @VERSIONS;
 
 my @BLOCKS = qw(ours nginx both none lua);
@@ -119,28 +119,35 @@ sub ask {
     return $status eq '200' ? $body =~ s/\n\z//r : $status;
 }
 
-# ---- who chooses ---------------------------------------------------------------------------------
+# ---- certificates selected by Lua code -----------------------------------------------------------
 
 for my $version (@VERSIONS) {
     for my $block (map {"$_-$version"} @BLOCKS) {
         for my $turn (1 .. 2) {
-            is(ask("/chosen/$block?t=client1"), 'CN=client-1,O=Test . 1', "$block: what Lua code has chosen for one");
-            is(ask("/chosen/$block?t=client2"), 'CN=client-2,O=Test . 1', "$block: ... and for another");
-            is(ask("/chosen/$block"), ' . 1', "$block: ... and for nobody");
+            is(ask("/chosen/$block?t=client1"), 'CN=client-1,O=Test . 1',
+                "$block: Lua code selects client1 for one request");
+            is(ask("/chosen/$block?t=client2"), 'CN=client-2,O=Test . 1',
+                "$block: Lua code selects client2 for another, in a full handshake");
+            is(ask("/chosen/$block"), ' . 1',
+                "$block: Lua code selects no certificate for another, in a full handshake");
         }
-        is(ask("/chosen/$block?t=client2&verify=1"), 'CN=client-2,O=Test . 1', "$block: beside a setting of ours") for 1 .. 2;
-        # Ours alone decides, and so may be kept.
-        like(ask("/chosen/$block?t=client2&set=1"), qr/^CN=client-1,O=Test /, "$block: where the request sets it, Lua code is not asked")
+        is(ask("/chosen/$block?t=client2&verify=1"), 'CN=client-2,O=Test . 1',
+            "$block: Lua code selects the certificate beside set_tls_verify") for 1 .. 2;
+        # Only set_tls_cert_key decides, so the connection may be kept.
+        like(ask("/chosen/$block?t=client2&set=1"), qr/^CN=client-1,O=Test /,
+            "$block: set_tls_cert_key overrides the certificate that Lua code selects")
             for 1 .. 2;
         if ($block !~ /^nginx/) {
-            like(ask("/chosen/$block?t=client2&set=1"), qr/^CN=client-1,O=Test (?:r 1|[.r] [2-9])$/, "$block: ... and what it made is used again");
+            like(ask("/chosen/$block?t=client2&set=1"), qr/^CN=client-1,O=Test (?:r 1|[.r] [2-9])$/,
+                "$block: the session or connection of set_tls_cert_key is reused");
         }
-        # What was made for nobody in particular.
+        # Leaves a connection without a certificate idle, where connections are kept.
         ask("/plain/$block");
-        is(ask("/chosen/$block?t=client2"), 'CN=client-2,O=Test . 1', "$block: nothing idle of another location is taken");
+        is(ask("/chosen/$block?t=client2"), 'CN=client-2,O=Test . 1',
+            "$block: no idle connection of another location is used");
     }
 
-# ---- who judges ----------------------------------------------------------------------------------
+# ---- services verified by Lua code ---------------------------------------------------------------
 
     for my $block (map {"$_-$version"} @BLOCKS) {
         for my $path ("/judged/$block", "/judged-later/$block") {
@@ -149,24 +156,29 @@ for my $version (@VERSIONS) {
             @settings = grep {/verify/} @settings if $verify;
             for my $settings (@settings) {
                 my $who = $settings =~ /set/ ? 'CN=client-1,O=Test' : '';
-                is(ask("$path?a=1$settings"), "$who . 1", "$path$settings: good");
-                is(ask("$path?bad=1$settings"), '502', "$path$settings: ... and bad, which is judged for itself");
-                is(ask("$path?a=1$settings"), "$who . 1", "$path$settings: ... and good");
+                is(ask("$path?a=1$settings"), "$who . 1",
+                    "$path$settings: a service that Lua code accepts gets the request");
+                is(ask("$path?bad=1$settings"), '502', "$path$settings: a service that Lua code rejects is a 502");
+                is(ask("$path?a=1$settings"), "$who . 1",
+                    "$path$settings: the next request verifies the service again");
             }
         }
     }
 }
 
-# A service that was judged bad is not shown the certificate.
+# A service that Lua code rejects does not get the client's certificate.
 for my $version (@VERSIONS) {
     my $shown = sub { slurp("$folder/s_server-$version.out") =~ /client-1/ };
-    is(ask("/judged-later/s_server-$version?bad=1&set=1&verify=1"), '502', "TLS $version: judged bad");
-    ok(!$shown->(), "TLS $version: ... and shown nothing");
-    isnt(ask("/judged-later/s_server-$version?a=1&set=1&verify=1"), '502', "TLS $version: judged good");
-    ok($shown->(), "TLS $version: ... and shown the certificate");
+    is(ask("/judged-later/s_server-$version?bad=1&set=1&verify=1"), '502',
+        "TLS $version: the rejected service is a 502");
+    ok(!$shown->(), "TLS $version: the rejected service gets no certificate");
+    isnt(ask("/judged-later/s_server-$version?a=1&set=1&verify=1"), '502',
+        "TLS $version: the accepted service is no 502");
+    ok($shown->(), "TLS $version: the accepted service gets the certificate");
 }
 my $log = slurp("$folder/gateway.log");
-like($log, qr/upstream SSL certificate verify error: \(50:application verification failure\)/, 'a verdict is nginx\'s error');
-unlike($log, qr/\[(?:crit|alert|emerg)\]/, 'nothing is alarming');
-unlike(slurp("$folder/service.log"), qr/bad=1/, 'nobody who was judged bad has got a request');
+like($log, qr/upstream SSL certificate verify error: \(50:application verification failure\)/,
+    'a rejection is logged as a failed verification of nginx');
+unlike($log, qr/\[(?:crit|alert|emerg)\]/, 'no entries of level crit, alert or emerg are logged');
+unlike(slurp("$folder/service.log"), qr/bad=1/, 'no rejected service gets a request');
 done_testing();

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# $kong_upstream_ssl_*: what became of the connection to the service, in headers and in logs.
+# $kong_upstream_ssl_*: properties of the TLS connection to the service, in headers and in logs.
 
 use lib 't/support';
 use TestService;
 use TestHarness 'no_plan';
 
-# What a block expects depends on what came before.
+# What a block expects depends on its earlier requests.
 repeat_each(1);
 
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $variables = join ' ', map {"\$kong_upstream_ssl_$_"}
         qw(protocol cipher session_reused verify);
-    # "logged" is the last line of the log of what came before.
+    # "/logged" returns the last line that the requests before have logged.
     $block->set_value('http_config', ($block->http_config // '') . <<"_EOC_");
     log_format outcome '$variables';
 _EOC_
@@ -37,7 +37,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: protocol, cipher, session, verification
+=== TEST 1: the variables describe the connection of a request with settings
 --- config
     location /t {
         access_by_lua_block {
@@ -73,7 +73,7 @@ GET /logged     => /^TLSv1\.3 TLS_AES_256_GCM_SHA384 \. SUCCESS$/
 
 
 
-=== TEST 2: a request without settings
+=== TEST 2: the variables describe the connection of a request without settings
 --- config
     location /t {
         proxy_ssl_verify on;
@@ -92,7 +92,7 @@ GET /logged => /^TLSv1\.3 TLS_AES_256_GCM_SHA384 r SUCCESS$/
 
 
 
-=== TEST 3: why verification failed: by whoever found it
+=== TEST 3: $kong_upstream_ssl_verify has the reason of a failure that the module or nginx found
 --- config
     location /t {
         access_by_lua_block {
@@ -129,7 +129,7 @@ GET /logged                                                 => /^TLSv1\.[23] \S+
 
 
 
-=== TEST 4: nothing to tell
+=== TEST 4: the variables are empty without a TLS connection
 --- http_config
     upstream nobody {
         server unix:$TEST_NGINX_HTML_DIR/nobody.sock;
@@ -167,7 +167,7 @@ GET /logged => /^- - - -$/
 
 
 
-=== TEST 5: the certificate of the service
+=== TEST 5: $kong_upstream_ssl_server_raw_cert is the service's certificate, also in the log phase
 --- config
     location /t {
         access_by_lua_block {
@@ -195,7 +195,7 @@ GET /end => /^true$/
 
 
 
-=== TEST 6: the identity: one for equal settings, others for others, none without
+=== TEST 6: $kong_upstream_ssl_identity is equal for equal settings, different for others, and empty without settings
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -206,7 +206,7 @@ GET /end => /^true$/
         access_by_lua_block {
             local name = ngx.var.arg_client
             if name then
-                -- Equal to that of the request before, but another object.
+                -- Equal to the certificate of the request before, but another object.
                 assert(kong.service.set_tls_cert_key(pki.chain(name), pki.key(name)))
             end
         }
@@ -237,7 +237,7 @@ GET /t?to=service&client=client1 => /client=/
 GET /t?to=service&client=client2 => /client=/
 GET /t?to=service&client=client1 => /client=/
 GET /t?to=service                => /client=/
-# The first of these makes the connection that the second uses.
+# The first of these requests opens the connection that the second uses.
 GET /t?to=kept&client=client1    => /client=/
 GET /t?to=kept&client=client1    => /client=/
 GET /t?to=kept                   => /client=/
@@ -247,7 +247,7 @@ GET /identities                  => /^- A B A - A A - \n$/
 
 
 
-=== TEST 7: a retry: of the last connection
+=== TEST 7: the variables describe the last connection of a request that was retried
 --- http_config
     upstream two {
         server unix:$TEST_NGINX_HTML_DIR/service.sock max_fails=0;
@@ -274,7 +274,7 @@ GET /logged     => /^TLSv1.3 TLS_AES_256_GCM_SHA384 . NONE$/
 
 
 
-=== TEST 8: a service whose address is in a variable, and so in no block
+=== TEST 8: the variables describe a service whose address is in a variable
 --- config
     location /t {
         set $socket unix:$TEST_NGINX_HTML_DIR/service.sock:;

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# What the directives accept, and what they say of the rest.
+# The arguments that the directives accept, and the errors for all others.
 
 use lib 't/support';
 use TestService;
@@ -8,7 +8,7 @@ use TestHarness 'no_plan';
 
 repeat_each(1);
 
-# A block for each way to write a directive: those below are made by program.
+# The program below makes a block of each directive, its arguments, and the end of its error.
 my @REFUSED = (
     ['kong_tls_session_cache', '0',           'number of entries "0": "off" or a number greater than 0 is expected'],
     ['kong_tls_session_cache', '-1',          'number of entries "-1": "off" or a number greater than 0 is expected'],
@@ -77,22 +77,22 @@ my $number = 0;
 my @blocks;
 for (@REFUSED) {
     my ($name, $arguments, $message) = @$_;
-    push @blocks, refused("TEST @{[++$number]}: $name $arguments", in_place($name, $arguments),
+    push @blocks, refused("TEST @{[++$number]}: $name $arguments is refused", in_place($name, $arguments),
         qq{"$name" directive has invalid $message});
 }
 for (@DUPLICATE) {
     my ($name, $arguments) = @$_;
-    push @blocks, refused("TEST @{[++$number]}: $name twice", in_place($name, $arguments, 2),
+    push @blocks, refused("TEST @{[++$number]}: $name may not be given twice", in_place($name, $arguments, 2),
         qq{"$name" directive is duplicate});
 }
 for (@WRONG_PLACE) {
     my ($name, $http_config) = @$_;
-    push @blocks, refused("TEST @{[++$number]}: $http_config", $http_config,
+    push @blocks, refused("TEST @{[++$number]}: the context is refused: $http_config", $http_config,
         qq{"$name" directive is not allowed here});
 }
 for my $http_config (@ACCEPTED) {
     push @blocks, <<"_EOC_";
-=== TEST @{[++$number]}: $http_config
+=== TEST @{[++$number]}: accepted: $http_config
 --- http_config
     $http_config
 --- config

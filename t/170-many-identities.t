@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Ten times as many identities as the cache has room for: memory stays flat, and every one is served.
+# Ten times as many identities as the session cache has room for: memory does not grow, and each request is served.
 
 use lib 't/support';
 use TestService;
 use TestHarness 'no_plan';
 
-# A debug log would take longer than the rest.
+# A debug log would take longer than the requests.
 log_level('notice');
 repeat_each(1);
 run_tests();
 
 __DATA__
 
-=== TEST 1: 10,000 identities, and 1,000 sessions
+=== TEST 1: 10,000 identities are served with room for 1,000 sessions, and memory does not grow
 --- http_config
     kong_tls_session_cache 1000 timeout=1h;
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/quick.sock;
         kong_tls_keepalive 16;
     }
-    # As few signatures as can be: there are 10,000 handshakes.
+    # Requests no client certificate, which saves a signature in each of 10,000 handshakes.
     server {
         listen unix:$TEST_NGINX_HTML_DIR/quick.sock ssl;
         certificate service;
@@ -31,7 +31,7 @@ __DATA__
     location /service {
         access_by_lua_block {
             assert(kong.service.set_tls_verify(true))
-            -- The service has a certificate for all of these.
+            -- The service's certificate has all of these names.
             assert(tls.set_upstream_ssl_sans_dnsnames { "n" .. ngx.var.arg_n .. ".wild.test" })
         }
         proxy_ssl_name n$arg_n.wild.test;
@@ -55,7 +55,7 @@ __DATA__
                 until line == ""
                 return assert(gateway:receive(length))
             end
-            -- Bytes that belong to this worker alone.
+            -- Returns the number of bytes that belong to this worker alone.
             local function memory()
                 collectgarbage()
                 local total = 0
@@ -82,10 +82,10 @@ __DATA__
             all(2001, 10000)
             local grown = memory() - full
             ngx.say(answered, " answered, ", resumed, " resumed")
-            -- 8,000 sessions would take far more than this.
+            -- 8,000 more sessions would take far more than this.
             ngx.say(grown < 2 * 1024 * 1024 and "flat" or "grown by " .. grown)
-            -- One more than there is room for, in turn: none would ever be resumed, if the session that was used
-            -- longest ago made room.
+            -- In turn, one identity more than there is room for: if the least recently used session always made room,
+            -- no session would ever be resumed.
             for turn = 1, 8 do
                 resumed = 0
                 all(1, 1001)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# More stores, certificates and clients than any table was made for: nothing is thrown out that an identity, a kept
+# More stores, certificates and clients than the tables are made for: nothing is evicted that an identity, a kept
 # connection or a session depends on.
 
 use strict;
@@ -17,7 +17,7 @@ require_program('nginx');
 my $pki    = $ENV{TEST_NGINX_PKI};
 my $folder = test_folder();
 
-# One each of this many.
+# The number of stores, and of certificates.
 my $MANY = 1100;
 
 start_nginx('gateway', modules => 1, connections => 8192, main => 'worker_rlimit_nofile 16384;', http => <<"_EOC_");
@@ -34,7 +34,7 @@ start_nginx('gateway', modules => 1, connections => 8192, main => 'worker_rlimit
         stores, chains = {}, {}
         key = assert(ssl.parse_pem_priv_key(read("client1.key")))
         for number = 0, $MANY - 1 do
-            -- The same content, and another object.
+            -- The same contents in another object.
             stores[number] = assert(x509.store { file = "$pki/ca.crt" })
             chains[number] = assert(ssl.parse_pem_cert(read("client1.crt")))
         end
@@ -80,7 +80,7 @@ start_nginx('gateway', modules => 1, connections => 8192, main => 'worker_rlimit
             }
             proxy_pass https://small/;
         }
-        # Each of them once: the identities, and how many requests found a connection.
+        # Uses each object once. Prints the number of identities, and the number of requests on reused connections.
         location /round {
             content_by_lua_block {
                 local kept = 0
@@ -104,7 +104,7 @@ start_nginx('gateway', modules => 1, connections => 8192, main => 'worker_rlimit
                 ngx.print(different, " ", kept, " ", ngx.md5(all))
             }
         }
-        # Subrequests have no headers of add_header.
+        # add_header does nothing in subrequests.
         header_filter_by_lua_block {
             if identities then
                 identities[#identities + 1] = ngx.var.kong_upstream_ssl_identity
@@ -129,21 +129,22 @@ sub round {
 }
 
 my @first = round('store');
-is_deeply [@first[0, 1]], [$MANY, 0], 'as many identities as stores, each with a connection of its own';
-# Of stores that were not set before, one in sixteen has room.
-is_deeply [round('store')], [$MANY, 2000 / 16, $first[2]], 'the same identities';
-is_deeply [round('store')], [$MANY, $MANY, $first[2]], '... and from now on all connections are kept';
+is_deeply [@first[0, 1]], [$MANY, 0], 'there are as many identities as stores, each with its own connection';
+# Stores that were not set before get one sixteenth of the room for idle connections.
+is_deeply [round('store')], [$MANY, 2000 / 16, $first[2]],
+    'the identities are the same, and the connections of a sixteenth were kept';
+is_deeply [round('store')], [$MANY, $MANY, $first[2]], 'all connections are kept from the second time on';
 
-# Of the content of certificates there is one identity, whatever the object.
+# Certificates with the same contents have one identity, whatever the object.
 
 my ($different, $kept, $identities) = round('certificate');
-is $different, 1, 'one identity of many objects with the same certificate';
-is $kept, $MANY - 1, '... and one connection';
+is $different, 1, 'many objects with the same certificate have one identity';
+is $kept, $MANY - 1, 'many objects with the same certificate share one connection';
 
-# Of those that are made for each request, one in sixteen has room, and they take it from each other.
-is +(round('small', 20))[1], 0,  'as many connections as are kept';
-is +(round('small', 20))[1], 20, '... are used again';
-is +(round('anew', 100))[1], 0,  'stores that are made for each request';
-is +(round('small', 20))[1], 19, '... push out one, and not all';
+# Stores that are created for each request get one sixteenth of the room, and replace each other there.
+is +(round('small', 20))[1], 0,  'the first requests with 20 stores open 20 connections';
+is +(round('small', 20))[1], 20, 'all 20 connections are reused';
+is +(round('anew', 100))[1], 0,  'stores that are created for each request reuse no connection';
+is +(round('small', 20))[1], 19, 'stores that are created for each request evict one connection only';
 
 done_testing();

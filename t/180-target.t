@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# kong.service.set_upstream, kong.service.set_target and $kong_upstream_target: where a request goes.
+# kong.service.set_upstream, kong.service.set_target and $kong_upstream_target decide where a request goes.
 
 use lib 't/support';
 use TestService;
@@ -9,7 +9,7 @@ use TestHarness 'no_plan';
 
 repeat_each(1);
 
-# A plugin that does what the arguments of the request say.
+# A plugin that follows the arguments of the request.
 my $PLUGIN = <<'_EOC_';
         access_by_lua_block {
             local arg = ngx.var
@@ -26,8 +26,8 @@ my $PLUGIN = <<'_EOC_';
         }
 _EOC_
 
-# "named" is a server on both loopback addresses, with a certificate for service.test, which says
-# where it was met, and as whom.
+# "named" is a server on the loopback addresses, with a certificate for service.test. It answers with the address and
+# the names that it was requested by.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $config = $block->http_config;
@@ -57,7 +57,7 @@ _EOC_
     }
 });
 
-# Every way in which a block may choose a server.
+# Each load-balancing method of a block.
 my %METHODS = (
     'the default'          => '',
     least_conn             => 'least_conn;',
@@ -72,7 +72,7 @@ my %METHODS = (
 );
 
 my @methods = map {<<"_EOC_"} sort keys %METHODS;
-=== set_upstream: $_
+=== set_upstream sends requests to a block with $_
 --- http_config
     upstream chosen {
         $METHODS{$_}
@@ -105,7 +105,7 @@ run_tests();
 __DATA__
 
 
-=== TEST 1: set_upstream: the peers of a balancer in Lua
+=== TEST 1: set_upstream sends requests to the peers of a Lua balancer
 --- http_config
     upstream chosen {
         server 0.0.0.1;
@@ -127,7 +127,7 @@ GET /t?upstream=chosen&client=client1 => /^client=CN=client-1,O=Test reused=r/
 
 
 
-=== TEST 2: set_upstream: over gRPC, and without TLS
+=== TEST 2: set_upstream works over gRPC, and without TLS
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/plain.sock;
@@ -154,7 +154,7 @@ GET /plain?upstream=plain              => plain plain
 
 
 
-=== TEST 3: set_upstream: what there is, and what there is not
+=== TEST 3: set_upstream accepts only the names of upstream blocks
 --- http_config
     upstream Mixed_case-1.test {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -197,7 +197,7 @@ nilcould not find an Upstream named 'é'
 
 
 
-=== TEST 4: set_upstream: a name in another case goes where nginx finds it
+=== TEST 4: set_upstream finds a block by its name in another case
 --- http_config
     upstream Mixed_case-1.test {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -221,7 +221,7 @@ sni=Mixed_case-1.test
 
 
 
-=== TEST 5: set_target: addresses, and names that the resolver knows
+=== TEST 5: set_target accepts IPv4 addresses, and names that the resolver finds
 --- http_config
     named;
 --- config
@@ -240,7 +240,7 @@ GET /t?host=A.TEST&client=client1 => /^127.0.0.1 sni=a.test host=A.TEST:\d+ clie
 
 
 
-=== TEST 6: set_target: IPv6 addresses, with and without brackets, and names that have one
+=== TEST 6: set_target accepts IPv6 addresses with and without brackets, and names that have an IPv6 address
 --- skip_eval: 11: !-e '/proc/net/if_inet6'
 --- http_config
     named;
@@ -260,10 +260,10 @@ GET /t?host=0:0::1&client=client1 => /^\[?::1\]? sni= host=\[0:0::1\]:\d+ client
 
 
 
-=== TEST 7: set_target: a name with several addresses: each is tried
+=== TEST 7: set_target tries each address of a name
 --- http_config
     resolver 127.0.0.1:$TEST_NGINX_DNS_PORT;
-    # On 127.0.0.1 and 127.0.0.2, nobody listens at this port.
+    # Nobody listens on this port of 127.0.0.1 and 127.0.0.2.
     server {
         listen 127.0.0.3:$TEST_NGINX_RAND_PORT_1 ssl;
         certificate service;
@@ -284,7 +284,7 @@ GET /t?host=many.test&client=client1
 
 
 
-=== TEST 8: set_target: a name that does not exist, and one without a usable port
+=== TEST 8: set_target with a name that does not exist is a 502, with port 0 a 500
 --- http_config
     named;
 --- config
@@ -301,7 +301,7 @@ GET /t?host=a..test       => 502
 
 
 
-=== TEST 9: set_target: while a name server is silent, the worker serves others
+=== TEST 9: the worker serves other requests while a name server does not answer
 --- http_config
     named;
 --- config
@@ -345,7 +345,7 @@ qr/a\.test could not be resolved \(110: Operation timed out\)/
 
 
 
-=== TEST 10: set_target: without a resolver, a name is an error
+=== TEST 10: set_target with a name is a 502 without a resolver
 --- config
     location /t {
         plugin;
@@ -359,7 +359,7 @@ no resolver defined to resolve a.test
 
 
 
-=== TEST 11: set_target: the host is the name that is verified, unless proxy_ssl_name says otherwise
+=== TEST 11: the host of set_target is the name that is verified, unless proxy_ssl_name is set
 --- http_config
     named;
 --- config
@@ -398,7 +398,7 @@ upstream SSL certificate does not match "a.test"
 
 
 
-=== TEST 12: the name is part of the identity: a session is for one
+=== TEST 12: the host of set_target is part of the TLS identity: a session resumes only for its host
 --- http_config
     named;
 --- config
@@ -419,7 +419,7 @@ GET /t?client=client1&host=127.0.0.1    => /reused=r/
 
 
 
-=== TEST 13: neither was called: 503, and one line
+=== TEST 13: a request without set_upstream or set_target is a 503, with one line
 --- config
     location /proxy {
         proxy_pass https://$kong_upstream_target;
@@ -484,7 +484,7 @@ qr/\[error\]|"\$kong_upstream_target" is not set: .*?(?=,)/
 
 
 
-=== TEST 14: where nobody goes by it, the variable is empty, and no error
+=== TEST 14: $kong_upstream_target is empty and no error where no pass directive uses it
 --- http_config
     log_format target "target=[$kong_upstream_target]";
 --- config
@@ -517,7 +517,7 @@ kong_upstream_target
 
 
 
-=== TEST 15: other errors of the same location keep their status
+=== TEST 15: other errors of proxy_pass keep their status, and error_page applies to the 503
 --- config
     location /t {
         proxy_pass $arg_scheme://$arg_host;
@@ -536,7 +536,7 @@ GET /t?scheme=https&host=a:0 => 500 /500 Internal/
 
 
 
-=== TEST 16: a later call overrides an earlier one
+=== TEST 16: a later call of set_upstream or set_target overrides an earlier one
 --- http_config
     named;
 --- config
@@ -544,7 +544,7 @@ GET /t?scheme=https&host=a:0 => 500 /500 Internal/
         access_by_lua_block {
             kong.service.set_target("127.0.0.1", $TEST_NGINX_RAND_PORT_1)
             assert(kong.service.set_upstream("service"))
-            -- What fails changes nothing.
+            -- Failed calls change nothing.
             assert(not kong.service.set_upstream("none"))
             assert(not pcall(kong.service.set_target, "a/b", 443))
             assert(not pcall(kong.service.set_target, "a", 65536))
@@ -569,7 +569,7 @@ GET /back => /^127.0.0.2 /
 
 
 
-=== TEST 17: the target stays with the request through redirects, and with its clones, and not with subrequests
+=== TEST 17: internal redirects keep the target, a subrequest does not get it
 --- http_config
     named;
 --- config
@@ -614,7 +614,7 @@ GET /parent => /^503$/
 
 
 
-=== TEST 18: slices go where the request goes
+=== TEST 18: slices go to the target of their request
 --- http_config
     server {
         listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ssl;
@@ -643,7 +643,7 @@ GET /sliced.txt
 
 
 
-=== TEST 19: bad arguments
+=== TEST 19: set_upstream, set_target, set_retries and set_timeouts refuse wrong arguments
 --- config
     location /t {
         access_by_lua_block {
@@ -670,7 +670,7 @@ GET /sliced.txt
                 local ok, err = pcall(case[1], case[2], case[3], case[4])
                 ngx.say(ok, " ", err)
             end
-            -- At the line of the caller, as a plain string.
+            -- Errors are plain strings that name the line of the caller.
             for _, call in ipairs { function() s.set_target("a/b", 443) end, function() s.set_retries("1") end } do
                 local ok, err = pcall(call)
                 ngx.say((err:gsub("^access_by_lua%(nginx.conf:%d+%):%d+: ", "here: ")))
@@ -707,7 +707,7 @@ CORE::join '', map({ my $error = $_; "false $error\n" }
 
 
 
-=== TEST 20: wrong phases
+=== TEST 20: set_upstream, set_target, set_retries and set_timeouts refuse wrong phases
 --- config
     location /t {
         rewrite_by_lua_block {
@@ -738,7 +738,7 @@ function cannot be called in content phase (only in: rewrite, access)
 
 
 
-=== TEST 21: each request of a connection has its line in the log, and what plugins say comes after it
+=== TEST 21: each refused request of a connection is logged, before the lines of plugins
 --- config
     location /none {
         log_by_lua_block {
@@ -777,7 +777,7 @@ GET /none?2
 
 
 
-=== TEST 22: nginx may ask more than once: one line, and one refusal
+=== TEST 22: an unset $kong_upstream_target that nginx reads twice is logged once and counted once
 --- http_config
     map $kong_upstream_target $path {
         default /sni;
@@ -789,7 +789,7 @@ GET /none?2
     location /twice {
         proxy_pass https://$kong_upstream_target$path;
     }
-    # What has an answer for everything gives it.
+    # The map has a value for everything, also for an unset target.
     location /map {
         proxy_pass $fixed;
     }
@@ -808,7 +808,7 @@ GET /twice
 
 
 
-=== TEST 23: where there are several directives, nginx goes by the last
+=== TEST 23: nginx uses the last of several pass directives
 --- config
     location /first {
         fastcgi_pass unix:$TEST_NGINX_HTML_DIR/none.sock;
@@ -823,7 +823,7 @@ GET /twice
     }
     location /t {
         content_by_lua_block {
-            -- Takes the connection, and never answers.
+            -- Accepts connections, and never answers.
             local client = require "client"
             local silent = ngx.thread.spawn(client.run, { "perl", "-MSocket", "-e", [[
                 socket(my $s, AF_UNIX, SOCK_STREAM, 0) or die;
@@ -855,7 +855,7 @@ GET /t     => /^504$/
 
 
 
-=== TEST 24: a dot at the end says nothing, and what several programs read as several hosts is refused
+=== TEST 24: set_target removes a dot at the end, and refuses ambiguous IPv4 addresses
 --- config
     location /t {
         access_by_lua_block {

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# kong.service.set_retries and kong.service.set_timeouts: how often and how long nginx tries, for
-# one request.
+# kong.service.set_retries and kong.service.set_timeouts: the number of attempts and the timeouts of one request.
 
 use strict;
 use warnings;
@@ -20,13 +19,13 @@ worker_connections(256);
 
 # ---- peers that do not answer --------------------------------------------------------------------
 
-# A server that accepts nothing. The kernel takes connections on its behalf, as many as `backlog`
-# says: what is sent to them is never read.
+# Returns a server that accepts nothing. The kernel accepts as many connections for it as `backlog` says: what is sent
+# to them is never read.
 sub listener {
     my ($backlog) = @_;
     my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'tcp', Listen => 1, ReuseAddr => 1)
         or die "listen: $@\n";
-    # Connections have it from the server.
+    # Connections inherit the buffer size from the server.
     $socket->setsockopt(Socket::SOL_SOCKET(), Socket::SO_RCVBUF(), 65536) or die "setsockopt: $!\n";
     listen $socket, $backlog or die "listen: $!\n";
     return $socket;
@@ -35,7 +34,7 @@ sub listener {
 my $silent = listener(1024);
 $ENV{TEST_NGINX_SILENT_PORT} = $silent->sockport;
 
-# A queue that is full: from then on, Linux answers no attempt to connect.
+# Fills the queue of a server: from then on, Linux answers no attempt to connect.
 my $full = listener(0);
 my @queued;
 while (1) {
@@ -50,15 +49,15 @@ $ENV{TEST_NGINX_FULL_PORT} = $full->sockport;
 
 # ---- blocks --------------------------------------------------------------------------------------
 
-# All locations have the plugin, unless they have one of their own.
+# All locations have this plugin, unless they have their own.
 my $PLUGIN = <<'_EOC_';
     access_by_lua_block { require("forward").plugin() }
     header_filter_by_lua_block { require("forward").tell_tries() }
 _EOC_
 
-# "refusing" are five servers where nobody listens: over TCP nginx hears of that later, and of a unix
-# socket at once, before its content handler returns. "waiting" takes requests, and does not read or
-# answer them; at /slow it does after 800 ms.
+# "refusing" has five servers where nobody listens: nginx learns of that later over TCP, and at once for a unix
+# socket, before its content handler returns. "waiting" accepts requests, and neither reads nor answers them; at /slow
+# it answers after 800 ms.
 my $HTTP = <<'_EOC_';
     resolver 127.0.0.1:$TEST_NGINX_DNS_PORT;
     upstream refusing {
@@ -103,7 +102,7 @@ my $HTTP = <<'_EOC_';
                 ngx.say("slow")
             }
         }
-        # The header at once, and nothing after that.
+        # Sends the header at once, and nothing after that.
         location /part {
             lua_http10_buffering off;
             content_by_lua_block {
@@ -126,7 +125,7 @@ sub title { return "=== TEST @{[++$number]}: $_[0]\n" }
 
 # ---- retries -------------------------------------------------------------------------------------
 
-# A way to the servers, and how many there are.
+# Each form of the pass directive, and the number of servers.
 my @WAYS_TO_REFUSAL = (
     ['TCP',                   'proxy_pass http://refusing',               '',                       5],
     ['unix sockets',          'proxy_pass http://refusing-unix',          '',                       5],
@@ -135,16 +134,16 @@ my @WAYS_TO_REFUSAL = (
     ['gRPC',                  'grpc_pass grpc://refusing-unix',           '',                       5],
     ['gRPC with TLS',         'grpc_pass grpcs://refusing',               '&client=client1',        5],
     ['set_upstream',          'proxy_pass https://$kong_upstream_target', '&upstream=refusing&client=client1', 5],
-    ['a name',                'proxy_pass http://$kong_upstream_target',
+    ['a host name',           'proxy_pass http://$kong_upstream_target',
         '&host=many.test&port=$TEST_NGINX_RAND_PORT_3', 3],
-    ['a name, with TLS',      'proxy_pass https://$kong_upstream_target',
+    ['a host name, with TLS', 'proxy_pass https://$kong_upstream_target',
         '&host=many.test&port=$TEST_NGINX_RAND_PORT_3&client=client1', 3],
 );
 
 sub least { my ($one, $other) = @_; return $one < $other ? $one : $other }
 
-# Each number of retries at a location without a limit, and at one with a limit of 2; after each
-# request with a number of its own, one without.
+# Each number of retries in a location without a limit, and in one with a limit of 2. Each request with set_retries is
+# followed by one without.
 my $retries = '';
 for (@WAYS_TO_REFUSAL) {
     my ($title, $pass, $arguments, $peers) = @$_;
@@ -163,7 +162,7 @@ for (@WAYS_TO_REFUSAL) {
     }
     my $list = CORE::join ",\n", map {qq{                "$_"}} @uris;
     my $said = CORE::join '', map {"502 $_\n"} @said;
-    $retries .= title("retries: $title") . <<"_EOC_";
+    $retries .= title("set_retries sets the number of attempts: $title") . <<"_EOC_";
 --- http_config
 --- config
     location /unlimited {
@@ -194,8 +193,8 @@ _EOC_
 
 # ---- timeouts ------------------------------------------------------------------------------------
 
-# What times out: the timeouts of the request, of which one is short; nginx's words; whom a request
-# goes to without TLS and with it; and how many bytes it sends.
+# For each timeout: the timeouts of the request, of which one is short; nginx's words; the service without TLS and
+# with TLS; and the number of bytes that a request sends.
 my $LONG = 60_000;
 my %KIND = (
     connect => {
@@ -209,8 +208,8 @@ my %KIND = (
         words    => 'while SSL handshaking to upstream',
         https    => ['silent', '$TEST_NGINX_SILENT_PORT'],
     },
-    # More than the buffers of two sockets hold: that of the peer is small, by its `rcvbuf`. With TLS,
-    # nginx looks for an answer while it sends, and says so; what is over is the time for sending.
+    # More bytes than the buffers of two sockets hold: the peer's buffer is small, due to its `rcvbuf`. With TLS,
+    # nginx reads while it sends, and logs that; the timeout is the one for sending.
     write => {
         timeouts => "$LONG,300,$LONG",
         words    => 'while (?:sending request to|reading response header from) upstream',
@@ -242,7 +241,7 @@ for my $name (sort keys %KIND) {
         for (@ways) {
             my ($way, $to, $arguments) = @$_;
             $locations .= "    location /$way/$scheme {\n        proxy_pass $scheme://$to;\n    }\n";
-            # A big body never comes all at once.
+            # A big body never arrives all at once.
             for my $late ($kind->{bytes} ? '' : ('', ' late')) {
                 my $path = "/$way/$scheme" . ($late && '/late');
                 push @uris, "$path?timeouts=$kind->{timeouts}$arguments$late";
@@ -254,7 +253,7 @@ for my $name (sort keys %KIND) {
     my $list  = CORE::join ",\n", map {qq{                "$_"}} @uris;
     my $lines = CORE::join ",\n", @lines;
     my $said  = CORE::join '', map { /(.*?)\?/ ? "$1: 504\n" : () } @uris;
-    $timeouts .= title("timeouts: $name") . <<"_EOC_";
+    $timeouts .= title("set_timeouts sets the timeout: $name") . <<"_EOC_";
 --- http_config
 --- config
     proxy_connect_timeout 60s;
@@ -285,7 +284,7 @@ run_tests();
 __DATA__
 
 
-=== TEST 14: retries: nginx stops where one answers
+=== TEST 14: nginx stops trying at the first peer that answers
 --- http_config
     upstream fifth {
         server unix:$TEST_NGINX_HTML_DIR/1.sock max_fails=0;
@@ -307,7 +306,7 @@ GET /t?retries=9                => {X-Tries: 5}
 
 
 
-=== TEST 15: retries: what the location retries for, and not more
+=== TEST 15: set_retries retries only in the cases of proxy_next_upstream
 --- http_config
     upstream failing {
         server unix:$TEST_NGINX_HTML_DIR/service.sock max_fails=0;
@@ -333,7 +332,7 @@ GET /fail/never?retries=1 => 502 {X-Tries: 1}
 
 
 
-=== TEST 16: retries and timeouts are set apart, and a later call overrides an earlier one
+=== TEST 16: set_retries and set_timeouts are independent, and a later call overrides an earlier one
 --- http_config
 --- config
     proxy_next_upstream_tries 2;
@@ -342,7 +341,7 @@ GET /fail/never?retries=1 => 502 {X-Tries: 1}
         access_by_lua_block {
             kong.service.set_retries(4)
             kong.service.set_timeouts(1, 1, 1)
-            -- What fails changes nothing.
+            -- Failed calls change nothing.
             assert(not pcall(kong.service.set_retries, -1))
             assert(not pcall(kong.service.set_timeouts, 1, 1, 0))
             kong.service.set_retries(2)
@@ -374,7 +373,7 @@ while reading response header from upstream
 
 
 
-=== TEST 17: timeouts: each attempt has its own
+=== TEST 17: each attempt has the timeouts of set_timeouts
 --- http_config
     upstream twice {
         server 127.0.0.1:$TEST_NGINX_RAND_PORT_1 max_fails=0;
@@ -407,7 +406,7 @@ upstream timed out (110: Connection timed out) while connecting
 
 
 
-=== TEST 18: timeouts: in the middle of a response
+=== TEST 18: the read timeout of set_timeouts applies in the middle of a response
 --- http_config
 --- config
     proxy_read_timeout 60s;
@@ -439,7 +438,7 @@ GET /all
 
 
 
-=== TEST 19: timeouts: the other directives that name a service
+=== TEST 19: set_timeouts applies to fastcgi, uwsgi, scgi and grpc, and inside if and limit_except
 --- http_config
 --- config
     location /fastcgi {
@@ -521,7 +520,7 @@ CORE::join '', map { ("/$_: 504\n", "/$_/late: 504\n") }
 
 
 
-=== TEST 20: memcached has no bodies, and no TLS
+=== TEST 20: set_timeouts and set_retries apply to memcached
 --- http_config
 --- config
     location /t {
@@ -541,14 +540,14 @@ while reading response header from upstream
 
 
 
-=== TEST 21: long over short: the location keeps its own, also while another request has it otherwise
-# For a handshake that takes its time, nginx needs a patch, which Debian's and OpenResty's have.
+=== TEST 21: long timeouts of set_timeouts don't change the location's short timeouts for other requests
+# nginx needs a patch for a handshake that waits, which Debian's and OpenResty's nginx have.
 --- skip_eval: 3: $ENV{TEST_NGINX_NO_WAIT_IN_HANDSHAKE}
 --- http_config
     server {
         listen 127.0.0.1:$TEST_NGINX_RAND_PORT_4 ssl;
         certificate service;
-        # A handshake that takes its time: nginx gives it that of connecting.
+        # A slow handshake, for which the connect timeout applies.
         ssl_certificate_by_lua_block { ngx.sleep(0.8) }
         return 200 "handshake\n";
     }
@@ -595,7 +594,7 @@ CORE::join '', map { ("$_: 200\n", "$_: 504\n") x 3, "$_: 504\n" } qw(/read /rea
 
 
 
-=== TEST 22: retries: the location keeps its own while another request has it otherwise
+=== TEST 22: set_retries does not change the location's limit for concurrent requests
 --- http_config
     upstream slow-then-refusing {
         server 127.0.0.1:$TEST_NGINX_SILENT_PORT max_fails=0;
@@ -612,7 +611,7 @@ CORE::join '', map { ("$_: 200\n", "$_: 504\n") x 3, "$_: 504\n" } qw(/read /rea
     location /all {
         content_by_lua_block {
             local forward = require "forward"
-            -- Each of them waits for the first server while the others begin.
+            -- Each request waits for the first server while the others begin.
             local uris = { "/t?retries=2", "/t", "/t?retries=0", "/t", "/t?retries=2", "/t" }
             local answers = forward.all(uris, forward.post)
             for i, uri in ipairs(uris) do
@@ -632,7 +631,7 @@ GET /all
 
 
 
-=== TEST 23: settings stay with the request through redirects
+=== TEST 23: internal redirects keep set_retries and set_timeouts
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/accel.sock;
@@ -667,7 +666,7 @@ GET /all
         error_page 502 504 = /there/page?$args;
         proxy_pass http://refusing-unix;
     }
-    # To itself, before its content handler has returned.
+    # Redirects to itself, before its content handler has returned.
     location /self {
         error_page 502 504 = /self/again?$args;
         proxy_pass http://$arg_where;
@@ -675,7 +674,7 @@ GET /all
     location /accel {
         proxy_pass http://unix:$TEST_NGINX_HTML_DIR/accel.sock;
     }
-    # Without the plugin.
+    # Locations without the plugin.
     location /there {
         access_by_lua_block { }
         proxy_pass http://$arg_where;
@@ -709,7 +708,7 @@ CORE::join '', map({; "$_ 502 3\n", "$_ 502 3\n", "$_: 504\n" }
 
 
 
-=== TEST 24: subrequests have their location's
+=== TEST 24: subrequests have the retries and timeouts of their location
 --- http_config
 --- config
     location /slow {
@@ -734,7 +733,7 @@ GET /t?timeouts=60000,60000,60000&retries=4
 
 
 
-=== TEST 25: a balancer in Lua has the last word about timeouts, and the request about the number of attempts
+=== TEST 25: timeouts of a Lua balancer override set_timeouts, and set_retries limits the attempts of the balancer
 --- http_config
     upstream lua {
         server 0.0.0.1;
@@ -775,11 +774,11 @@ GET /t?timeouts=60000,60000,60000&retries=4
                     "/short/read?timeouts=60000,60000,60000&balancer=60,60,0.3" .. waiting .. late,
                     "/short/connect?timeouts=60000,60000,60000&balancer=0.3,60,60" .. full .. late,
                     "/long/read?timeouts=300,300,300&balancer=20,20,20" .. waiting .. late,
-                    -- What it leaves out is the request's.
+                    -- Timeouts that the balancer leaves out are those of the request.
                     "/short/read?timeouts=60000,60000,300&balancer=60,60," .. waiting .. late,
                     "/short/connect?timeouts=300,60000,60000&balancer=,60,60" .. full .. late,
                     "/long/read?timeouts=20000,20000,20000&balancer=0.3,," .. waiting .. late,
-                    -- The location's own.
+                    -- Requests without set_timeouts, and without timeouts of the balancer.
                     "/long/read?balancer=20,20,20" .. waiting .. late,
                     "/long/none?x" .. waiting .. late,
                 }
@@ -818,7 +817,7 @@ _EOC_
 
 
 
-=== TEST 26: together with settings for TLS: all of them hold
+=== TEST 26: set_retries, set_timeouts and settings for TLS apply together
 --- http_config
     upstream first-is-wrong {
         server unix:$TEST_NGINX_HTML_DIR/other.sock max_fails=0;
@@ -898,13 +897,13 @@ _EOC_
 
 
 
-=== TEST 27: the next attempt is made as the request and the location say, whatever the last one came to
+=== TEST 27: an attempt after a failed verification has the settings of the request and the location
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/named-otherwise.sock ssl;
         certificate gateway;
     }
-    # The second has the name, and an authority that nobody trusts.
+    # The second server has the required name, and an issuer that is not trusted.
     upstream second-has-the-name {
         server unix:$TEST_NGINX_HTML_DIR/named-otherwise.sock max_fails=0;
         server unix:$TEST_NGINX_HTML_DIR/other.sock backup;

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# kong_tls_certificate_verify: what it says of a configuration, and what it does to requests.
+# kong_tls_certificate_verify: the configurations that it refuses, and what it does to requests.
 
 use strict;
 use warnings;
@@ -12,15 +12,15 @@ use TestHarness 'no_plan';
 
 repeat_each(1);
 log_level('info');
-# For those that reload.
+# Some blocks reload.
 master_on();
 
 # ---- configurations ------------------------------------------------------------------------------
 
-# Each is what http {} includes. nginx must refuse it with one line, about what is at the line that
-# ends with "# here".
+# Each configuration is what http {} includes. nginx must refuse it with one line, about the line that ends with "#
+# here".
 
-# Title, configuration, the location, what is off there, and for what.
+# Title, configuration, location, the directive that is off there, and the pass directive.
 my @UNVERIFIED = (
     ['on in http', <<'_EOC_', '/t', 'proxy_ssl_verify', 'proxy_pass https://service'],
 kong_tls_certificate_verify on;
@@ -54,7 +54,7 @@ server {
     }
 }
 _EOC_
-    ['the last of several', <<'_EOC_', '/t', 'proxy_ssl_verify', 'proxy_pass https://service'],
+    ['the last of several pass directives', <<'_EOC_', '/t', 'proxy_ssl_verify', 'proxy_pass https://service'],
 server {
     location /t {
         kong_tls_certificate_verify on;
@@ -63,7 +63,7 @@ server {
     }
 }
 _EOC_
-    ['after what it is about', <<'_EOC_', '/t', 'proxy_ssl_verify', 'proxy_pass https://service'],
+    ['on at the end of http', <<'_EOC_', '/t', 'proxy_ssl_verify', 'proxy_pass https://service'],
 server {
     location /t {
         proxy_pass https://service; # here
@@ -72,7 +72,7 @@ server {
 }
 kong_tls_certificate_verify on;
 _EOC_
-    ['over off', <<'_EOC_', '/t', 'proxy_ssl_verify', 'proxy_pass https://service'],
+    ['on in location, off in server', <<'_EOC_', '/t', 'proxy_ssl_verify', 'proxy_pass https://service'],
 kong_tls_certificate_verify on;
 server {
     kong_tls_certificate_verify off;
@@ -85,7 +85,7 @@ server {
     }
 }
 _EOC_
-    ['verification is on around', <<'_EOC_', '/t', 'proxy_ssl_verify', 'proxy_pass https://service'],
+    ['verification off in location, on in http', <<'_EOC_', '/t', 'proxy_ssl_verify', 'proxy_pass https://service'],
 kong_tls_certificate_verify on;
 proxy_ssl_verify on;
 proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
@@ -99,7 +99,7 @@ server {
     }
 }
 _EOC_
-    ['verification of another module', <<'_EOC_', '/t', 'grpc_ssl_verify', 'grpc_pass grpcs://grpc'],
+    ['proxy_ssl_verify with grpc_pass', <<'_EOC_', '/t', 'grpc_ssl_verify', 'grpc_pass grpcs://grpc'],
 kong_tls_certificate_verify on;
 proxy_ssl_verify on;
 proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
@@ -169,7 +169,7 @@ server {
     }
 }
 _EOC_
-    ['nested in what says it', <<'_EOC_', '/t/nested', 'proxy_ssl_verify', 'proxy_pass https://service'],
+    ['nested in a location with on', <<'_EOC_', '/t/nested', 'proxy_ssl_verify', 'proxy_pass https://service'],
 server {
     location /t {
         kong_tls_certificate_verify on;
@@ -205,7 +205,7 @@ server {
 _EOC_
 );
 
-# Title and configuration: what is always on can't be turned off.
+# Title and configuration: "on always" can't be turned off.
 my @NOT_OFF = (
     ['off in server, below http', <<'_EOC_'],
 kong_tls_certificate_verify on always;
@@ -243,7 +243,7 @@ server {
     }
 }
 _EOC_
-    ['off below location', <<'_EOC_'],
+    ['off nested in a location with always', <<'_EOC_'],
 server {
     location /t {
         kong_tls_certificate_verify on always;
@@ -253,7 +253,7 @@ server {
     }
 }
 _EOC_
-    ['off below a mere on, below always', <<'_EOC_'],
+    ['off in location, on in server, always in http', <<'_EOC_'],
 kong_tls_certificate_verify on always;
 server {
     kong_tls_certificate_verify on;
@@ -262,7 +262,7 @@ server {
     }
 }
 _EOC_
-    ['off although it verifies', <<'_EOC_'],
+    ['off where verification is on', <<'_EOC_'],
 server {
     location /t {
         kong_tls_certificate_verify off; # here
@@ -275,7 +275,7 @@ kong_tls_certificate_verify on always;
 _EOC_
 );
 
-# Title, configuration and nginx's words.
+# Title, configuration and nginx's error.
 my $VALUE     = '"kong_tls_certificate_verify" directive has invalid value';
 my $PARAMETER = '"kong_tls_certificate_verify" directive has invalid parameter';
 my @INVALID   = (
@@ -300,7 +300,7 @@ my @INVALID   = (
         'server { location / { limit_except GET { kong_tls_certificate_verify off; } } }'),
 );
 
-# Title and configuration: nginx takes them.
+# Title and configuration: nginx accepts them.
 my @ACCEPTED = (
     map({[$_, "server { kong_tls_certificate_verify on; location /t { $_ } }"]}
         'proxy_pass http://service;', 'proxy_pass http://$arg_to;', 'proxy_pass HTTP://service;',
@@ -309,11 +309,11 @@ my @ACCEPTED = (
         'grpc_pass $arg_scheme://grpc;', 'uwsgi_pass uwsgi://service;', 'uwsgi_pass service;',
         'uwsgi_pass $arg_to;', 'fastcgi_pass service;', 'scgi_pass service;',
         'set $memcached_key a; memcached_pass service;', 'return 204;', 'empty_gif;',
-        # The last of them has the say.
+        # The last of several directives applies.
         'proxy_pass https://service; empty_gif;', 'proxy_pass https://service; scgi_pass service;',
         'if ($arg_x) { proxy_pass http://service; }',
         'if ($arg_x) { set $y 1; } proxy_pass $arg_scheme://service;'),
-    ['verification on', <<'_EOC_'],
+    ['on always, with verification on', <<'_EOC_'],
 kong_tls_certificate_verify on always;
 server {
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
@@ -342,7 +342,7 @@ server {
     }
 }
 _EOC_
-    ['off below on', <<'_EOC_'],
+    ['off in location and in server, on in http', <<'_EOC_'],
 kong_tls_certificate_verify on;
 server {
     location /t {
@@ -364,7 +364,7 @@ server {
     }
 }
 _EOC_
-    ['off, always on in a sibling', <<'_EOC_'],
+    ['off in a server, always in another', <<'_EOC_'],
 server {
     kong_tls_certificate_verify on always;
 }
@@ -386,7 +386,7 @@ server {
     }
 }
 _EOC_
-    ['off, and nothing around it', <<'_EOC_'],
+    ['off in http', <<'_EOC_'],
 kong_tls_certificate_verify off;
 server {
     location /t {
@@ -399,7 +399,7 @@ _EOC_
 my ($number, @blocks) = (0);
 sub title { return "TEST @{[++$number]}: $_[0]" }
 
-# On a socket that nobody else has. The lines keep their numbers.
+# Makes a configuration listen on a socket of its own. The lines keep their numbers.
 sub listening { return $_[0] =~ s/server \{/server { listen unix:\$TEST_NGINX_HTML_DIR\/case.sock;/gr }
 
 sub refused {
@@ -427,16 +427,16 @@ _EOC_
 
 for (@UNVERIFIED) {
     my ($title, $case, $location, $verify, $pass) = @$_;
-    refused("must verify: $title", $case,
+    refused("https without verification is refused: $title", $case,
         qq{"kong_tls_certificate_verify" is on, but "$verify" is off for "$pass" in location "$location"});
 }
 for (@NOT_OFF) {
     my ($title, $case) = @$_;
-    refused("always: $title", $case,
+    refused("on always can't be turned off: $title", $case,
         '"kong_tls_certificate_verify off" is not allowed here: a block around it has '
             . '"kong_tls_certificate_verify on always"');
 }
-refused("invalid: $_->[0]", $_->[1], $_->[2]) for @INVALID;
+refused("invalid use is refused: $_->[0]", $_->[1], $_->[2]) for @INVALID;
 
 for (@ACCEPTED) {
     my ($title, $case) = @$_;
@@ -458,10 +458,10 @@ GET /started
 _EOC_
 }
 
-# ---- locations whose scheme is known for each request only ---------------------------------------
+# ---- locations with a variable scheme ------------------------------------------------------------
 
-# How a block keeps idle connections. "address" and "name" are none at all, but an address, and a name
-# for the resolver, in a variable.
+# How a block keeps idle connections. "address" and "name" have no block: a variable has an address, or a name for the
+# resolver.
 my %KINDS = (
     nothing            => '',
     keepalive          => 'keepalive 4;',
@@ -484,8 +484,8 @@ for my $version (qw(TLSv1.2 TLSv1.3)) {
             $place =~ s/127\.0\.0\.1/a.test/ if $kind eq 'name';
             $places .= "        $name $place;\n";
         }
-        # The number of the second request on its connection: without TLS, and with, from a location that
-        # enforces nothing and from one that does.
+        # The number of the second request on its connection: without TLS, with TLS in a location that enforces
+        # nothing, and with TLS in a location that enforces verification.
         my $keepers    = TestService::keeps_by_default() ? 'kong_tls_keepalive|keepalive|both' : 'keepalive|both';
         my $kept_plain = $kind =~ /\A(?:$keepers)\z/ ? 2 : 1;
         my $kept       = $kind =~ /\A(?:keepalive|kong_tls_keepalive|both)\z/ ? 2 : 1;
@@ -498,9 +498,9 @@ for my $version (qw(TLSv1.2 TLSv1.3)) {
             ['/without?scheme=https&to=service', 200, 'client=CN=client-1,O=Test connection=1 reused=\\.', 'NONE'],
             ['/without?scheme=https&to=service', 200, !defined $keepalive ? 'connection=1 ' : $again->($kept),
                 'NONE'],
-            # Neither the session nor the idle connection of those.
+            # Uses neither the session nor the idle connection of the requests before.
             ['/with?scheme=https&to=service', 200, 'client=CN=client-1,O=Test connection=1 reused=\\.', 'SUCCESS'],
-            # What the variable says of a kept connection has a block of its own.
+            # Another block checks the variable for a kept connection.
             ['/with?scheme=https&to=service', 200, $again->($kept_own), $kept_own == 2 ? undef : 'SUCCESS'],
             ['/without?scheme=https&to=service', 200, 'client=', 'NONE'],
             ['/without?scheme=https&to=wrong', 200, 'client=CN=client-1,O=Test', 'NONE'],
@@ -516,7 +516,7 @@ for my $version (qw(TLSv1.2 TLSv1.3)) {
             return CORE::join ",\n", map { defined $_->[$index] ? "    '$prefix$_->[$index]'" : "    ''" } @steps;
         };
         push @blocks, <<"_EOC_";
-=== @{[title("a variable scheme: $kind, $version")]}
+=== @{[title("a variable scheme is verified: $kind, $version")]}
 --- http_config
     resolver 127.0.0.1:\$TEST_NGINX_DNS_PORT;
 $upstreams
@@ -582,7 +582,7 @@ qr/\\[error\\]
     |upstream\\ SSL\\ certificate\\ .*(?=\\ while\\ SSL\\ handshaking\\ to\\ upstream)
     |SSL_do_handshake\\(\\)\\ failed(?=.*\\ while\\ SSL\\ handshaking,\\ client:\\ )/x
 --- grep_error_log_out eval
-# The wrong service sees a handshake that was given up: after that, no certificate of the client comes.
+# The wrong service sees a handshake that was aborted, and gets no certificate of the client.
 CORE::join '', map {"\$_\\n"} (
     '[error]', 'upstream SSL certificate verify error: (20:unable to get local issuer certificate)',
     'SSL_do_handshake() failed'
@@ -597,7 +597,7 @@ run_tests();
 __DATA__
 
 
-=== TEST 93: set_tls_verify(false) is refused, and verification stays on
+=== TEST 93: set_tls_verify(false) is refused, and the service is still verified
 --- http_config
     init_worker_by_lua_block {
         function try_off()
@@ -659,7 +659,7 @@ qr/\[error\]|upstream SSL certificate verify error(?=: \(\d+:.*\) while SSL hand
 
 
 
-=== TEST 94: where nothing is set, and where only the failed call was made
+=== TEST 94: the service is verified without settings, and after a refused set_tls_verify(false)
 --- config
     kong_tls_certificate_verify on;
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
@@ -723,7 +723,7 @@ CORE::join '', map {"[error]\nupstream SSL certificate $_\n"}
 
 
 
-=== TEST 95: nobody to trust: no service is good enough
+=== TEST 95: no service is accepted without trusted certificates
 --- config
     kong_tls_certificate_verify on;
     location /t {
@@ -737,7 +737,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
 
 
 
-=== TEST 96: a variable scheme over gRPC and uwsgi
+=== TEST 96: a variable scheme is verified with grpc_pass and uwsgi_pass
 --- config
     kong_tls_certificate_verify on;
     grpc_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
@@ -765,7 +765,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
 
 
 
-=== TEST 97: verification was turned off before the request came to where it is enforced
+=== TEST 97: a request with an earlier set_tls_verify(false) is refused where verification is enforced
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -840,7 +840,7 @@ qr/\[error\]|upstream TLS handshake refused, could not apply .*(?= while SSL han
 
 
 
-=== TEST 98: the same after an error page
+=== TEST 98: a request with an earlier set_tls_verify(false) is refused after error_page
 --- config
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
     proxy_ssl_name service.test;
@@ -875,7 +875,7 @@ qr/upstream TLS handshake refused, could not apply .*(?= while SSL handshaking t
 
 
 
-=== TEST 99: what is enforced in one location is not in the next, to which a request is redirected
+=== TEST 99: verification that is enforced in one location is not enforced after a redirect to another
 --- config
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
     proxy_ssl_name service.test;
@@ -893,7 +893,7 @@ GET /t?scheme=https
 
 
 
-=== TEST 100: a location that verifies gets no idle connection of one that does not
+=== TEST 100: a location that enforces verification uses no unverified connection of kong_tls_keepalive
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/other.sock;
@@ -923,7 +923,7 @@ GET /without                    => 200
 
 
 
-=== TEST 101: nor one that nginx keeps
+=== TEST 101: a location that enforces verification uses no unverified connection of keepalive
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/other.sock;
@@ -958,7 +958,7 @@ for $to (kept kept-by-both)
 
 
 
-=== TEST 102: a location that verifies gets no session of one that trusts others
+=== TEST 102: a location that enforces verification resumes no session of one that trusts another CA
 --- config
     proxy_ssl_name service.test;
     location /without {
@@ -978,7 +978,7 @@ GET /with    => 502
 
 
 
-=== TEST 103: a location that verifies is not refused for a session of one that does not
+=== TEST 103: a location that enforces verification is not refused because of a session without verification
 --- config
     proxy_ssl_name service.test;
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
@@ -996,7 +996,7 @@ GET /with    => 200
 
 
 
-=== TEST 104: $kong_upstream_ssl_verify of a kept connection is that of its handshake
+=== TEST 104: $kong_upstream_ssl_verify of a kept connection has the result of its handshake
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -1022,8 +1022,8 @@ GET /set x 2               => {X-Verify: SUCCESS} /connection=/
 
 
 
-=== TEST 105: reload: what violates it is refused, and what was there goes on
-# In valgrind there is one process, which can't reload itself while it answers.
+=== TEST 105: a reload that violates kong_tls_certificate_verify is refused, and the old configuration stays
+# Under valgrind there is one process, which can't reload while it answers.
 --- skip_eval: 5: $ENV{TEST_NGINX_USE_VALGRIND}
 --- config
     include $TEST_NGINX_HTML_DIR/case.conf;
@@ -1048,8 +1048,8 @@ GET /set x 2               => {X-Verify: SUCCESS} /connection=/
                 local _, count = read("$TEST_NGINX_SERVER_ROOT/logs/error.log"):gsub("%[emerg%]", "")
                 return count
             end
-            -- All on one connection, so that one worker answers: which configuration it has, and the
-            -- status of each location.
+            -- All requests use one connection, so that one worker answers: which configuration it has, and the status
+            -- of each location.
             local function ask()
                 local args = { "-w", "\n%{http_code}\n" }
                 for _, name in ipairs { "loaded", "service", "other", "target" } do
@@ -1069,8 +1069,8 @@ GET /set x 2               => {X-Verify: SUCCESS} /connection=/
                     ngx.sleep(0.02)
                 end
             end
-            -- Says what became of a configuration, and of requests after that. Workers of a former one
-            -- may answer for a while.
+            -- Prints whether a configuration was loaded, and the status of each location after that. Workers of an
+            -- earlier configuration may answer for a while.
             local current = ask()
             local known = { [current] = true }
             local function reload(case)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# kong_tls_status: what was counted, in each of its forms.
+# kong_tls_status: the counters, in each format.
 
 use lib 't/support';
 use TestKong;
@@ -10,7 +10,7 @@ use TestHarness 'no_plan';
 repeat_each(1);
 require_program('promtool');
 
-# "status" is a location with the numbers; "numbers" one with those that are not 0, a line each.
+# "status" adds the location /status with all counters, and /numbers with those that are not 0, one in a line.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $config = $block->config;
@@ -37,7 +37,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: connections to services
+=== TEST 1: handshakes, sessions and idle connections with services are counted
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -58,7 +58,8 @@ __DATA__
     }
 --- exchanges
 GET /numbers => ""
-# Two connections, the second beside one of another identity; then the first again.
+# Two connections. The second request can't use the connection of the first, which has another identity; the third
+# can.
 GET /t?client=client1 => client=CN=client-1,O=Test reused=. TLSv1.2
 GET /t?client=client2 => client=CN=client-2,O=Test reused=. TLSv1.2
 GET /t?client=client1 => client=CN=client-1,O=Test reused=. TLSv1.2
@@ -67,7 +68,7 @@ GET /numbers =>
     upstream_session_cache_lookups{result="miss"} 2
     upstream_idle_connections{event="reused"} 1
     upstream_idle_connections{event="refused"} 1
-# The first is used, and closed; a new one resumes its session.
+# The first connection is used and closed; a new connection resumes its session.
 GET /t?client=client1&connection=close => client=CN=client-1,O=Test reused=. TLSv1.2
 GET /t?client=client1&connection=close => client=CN=client-1,O=Test reused=r TLSv1.2
 GET /numbers =>
@@ -77,7 +78,7 @@ GET /numbers =>
     upstream_session_cache_lookups{result="miss"} 2
     upstream_idle_connections{event="reused"} 2
     upstream_idle_connections{event="refused"} 2
-# A third identity: its session makes the least recently used one go, and its connection none.
+# A third identity: its session evicts the least recently used one, its connection evicts none.
 GET /t?client=rsa => client=CN=client-rsa,O=Test reused=. TLSv1.2
 GET /numbers =>
     upstream_handshakes{type="full"} 3
@@ -87,7 +88,7 @@ GET /numbers =>
     upstream_session_cache_evictions 1
     upstream_idle_connections{event="reused"} 2
     upstream_idle_connections{event="refused"} 3
-# A fourth makes the oldest of the connections go.
+# A fourth identity: its connection evicts the oldest one.
 GET /t?client=intermediate => client=CN=client-intermediate,O=Test reused=. TLSv1.2
 GET /numbers =>
     upstream_handshakes{type="full"} 4
@@ -103,7 +104,7 @@ GET /numbers =>
 
 
 
-=== TEST 2: beside nginx's own keepalive
+=== TEST 2: a connection of keepalive that a request with settings does not use is counted as refused
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -134,7 +135,7 @@ GET /numbers =>
 
 
 
-=== TEST 3: beside both: a request that gets an idle connection all the same is not refused one
+=== TEST 3: with kong_tls_keepalive beside keepalive, a request that reuses a connection is not counted as refused
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -164,7 +165,7 @@ GET /numbers => /idle_connections\{event="reused"\} 2\nupstream_idle_connections
 
 
 
-=== TEST 4: services that fail verification, by the reason, of requests with settings and without
+=== TEST 4: failed verifications are counted by reason, for requests with settings and without
 --- config
     status;
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
@@ -182,7 +183,7 @@ GET /numbers => /idle_connections\{event="reused"\} 2\nupstream_idle_connections
         proxy_ssl_verify on;
         proxy_pass https://$arg_to;
     }
-    # One after the other: that a service refuses another is no failure of verification.
+    # A refused certificate and an unset target are no failed verifications.
     location /refused {
         access_by_lua_block {
             assert(kong.service.set_tls_cert_key(cert.weak, key.weak))
@@ -213,7 +214,7 @@ GET /numbers => /
 
 
 
-=== TEST 5: what clients are asked for, and present
+=== TEST 5: requested, presented and absent client certificates are counted
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -259,7 +260,7 @@ GET /numbers =>
 
 
 
-=== TEST 6: JSON
+=== TEST 6: the default format is JSON
 --- config
     status;
 --- exchanges
@@ -329,7 +330,7 @@ HEAD /status => {Content-Type: application/json} {Cache-Control: no-store} ""
 
 
 
-=== TEST 7: Prometheus, as its own tool reads it
+=== TEST 7: the Prometheus format passes promtool
 --- config
     status;
     location /t {
@@ -342,7 +343,7 @@ HEAD /status => {Content-Type: application/json} {Cache-Control: no-store} ""
     location /check {
         content_by_lua_block {
             local client = require "client"
-            -- What Prometheus 2.42 sends.
+            -- The Accept header of Prometheus 2.42.
             local accept = "Accept: application/openmetrics-text;version=1.0.0,"
                 .. "application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
             local text = client.curl({ "-H", accept, "http://127.0.0.1:$TEST_NGINX_SERVER_PORT/status" }).out
@@ -364,7 +365,7 @@ GET /status?format=prometheus => {Content-Type: text/plain; version=0.0.4; chars
 
 
 
-=== TEST 8: a page for people
+=== TEST 8: a browser gets an HTML page
 --- config
     status;
     location /t {
@@ -379,7 +380,7 @@ for $request ("/status {Accept: text/html,application/xhtml+xml,application/xml;
 
 
 
-=== TEST 9: other methods and forms
+=== TEST 9: other methods are a 405, other formats a 400
 --- config
     status;
 --- exchanges
@@ -390,7 +391,7 @@ GET /status?format=    => 400
 
 
 
-=== TEST 10: in a server, and with arguments
+=== TEST 10: kong_tls_status works in server {}
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/status.sock;
@@ -408,7 +409,7 @@ GET /t
 
 
 
-=== TEST 11: it takes no arguments
+=== TEST 11: kong_tls_status takes no arguments
 --- http_config
     server {
         location / {
@@ -422,7 +423,7 @@ invalid number of arguments in "kong_tls_status" directive
 
 
 
-=== TEST 12: its zone has a name that others may have taken
+=== TEST 12: kong_tls_status refuses to start when its shared memory zone has a name that is taken
 --- http_config
     limit_req_zone $arg_x zone=kong_tls_status:64k rate=1r/s;
 --- config
@@ -435,7 +436,7 @@ invalid number of arguments in "kong_tls_status" directive
 
 
 
-=== TEST 13: the caches, and one past the bytes of each
+=== TEST 13: hits, misses and evictions of caches are counted
 --- http_config
     lua_shared_dict certificates 1m;
     init_worker_by_lua_block {
@@ -521,7 +522,7 @@ invalid number of arguments in "kong_tls_status" directive
         }
     }
 --- exchanges
-# The policy has the store of the text without a space, and asks for names at each handshake, too.
+# The policy uses the store of the text without a space, and requests names at each handshake, too.
 GET /stores?n=5                    => ""
 GET /caches?of=stores              => 4 1 0
 GET /large                         => ""

@@ -14,7 +14,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: TLS on both sides, on one, and on none
+=== TEST 1: each line of the log is JSON, for requests with TLS on both sides and without TLS
 --- http_config
     include $TEST_NGINX_CONF/log-format.conf;
     gateway {
@@ -56,10 +56,10 @@ __DATA__
             visit("gateway", "/set?a=\"b\"", "--http1.1", "--tls-max", "1.2", "--cert", pki .. "/client1.crt",
                   "--key", pki .. "/client1.key")
             visit("gateway2", "/static", "--http2")
-            -- What would end the text, or the line, if it were not escaped.
+            -- Characters that would end the string or the line if they were not escaped.
             client.curl({ 'http://127.0.0.1:$TEST_NGINX_SERVER_PORT/plain?"\\x' })
 
-            -- A line for each value, by a strict reader of JSON.
+            -- Prints a line for each value, with a strict reader of JSON.
             local result = client.run({ "perl", "-MJSON::PP", "-e", [[
                 sub show {
                     my ($name, $value) = @_;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# What the README shows is true: its first configuration is run, command by command, and what the
-# module has is in its tables.
+# What the README and the docs show is true: their commands are executed, and their tables have all that the module
+# has.
 
 use strict;
 use warnings;
@@ -17,9 +17,9 @@ my $root = project_root();
 my $readme = slurp('README.md');
 
 my ($configuration) = $readme =~ /^```nginx\n(.*?)^```$/ms;
-is $configuration, slurp('nginx-conf/first.conf'), 'the configuration is that of nginx-conf';
+is $configuration, slurp('nginx-conf/first.conf'), 'the configuration in the README is nginx-conf/first.conf';
 
-# In a folder of its own that looks like this one, on ports that are free.
+# Uses a folder of its own that looks like this one, and free ports.
 my $folder = tempdir(CLEANUP => 1);
 for my $name (qw(objs scripts)) {
     symlink "$root/$name", "$folder/$name" or die "$name: $!\n";
@@ -43,30 +43,30 @@ sub write_file {
 write_file($_, slurp($_)) for glob 'nginx-conf/*.{conf,lua}';
 write_file('first.conf', $configuration);
 
-# Every command of a page, in its order, and what it prints.
+# Executes each command of a page, in order, and compares what it prints.
 my $executed = 0;
 for my $page ('README.md', glob 'docs/*.md') {
     my @consoles = slurp($page) =~ /executed by t\/200-readme\.t -->\n```console\n(.*?)^```$/msg;
     for my $step (map { /^\$ (.*\n(?:[^\$].*\n)*)/mg } @consoles) {
         my ($command, $expected) = split /\n/, $step, 2;
         $executed++;
-        # Built already, by whoever runs the tests.
+        # Whoever runs the tests has built the module already.
         next if $command eq './scripts/build';
         my $real = $with_free_ports->($command);
-        # A server that stays behind must not hold on to our pipe.
+        # A server that stays behind must not hold our pipe open.
         my $said = $command =~ /^nginx.*conf$/
             ? `cd $folder && { $real; } >start.log 2>&1; cat start.log`
             : `cd $folder && { $real; } 2>&1`;
         my $status = $? >> 8;
-        # "signal process started" of nginx -s
+        # Removes "signal process started", which `nginx -s` prints.
         $said =~ s/^.* \[notice\] .*\n//mg;
-        # nginx 1.25.1 and later; the directive is not known to those before.
+        # Removes a warning of nginx 1.25.1 and later; earlier versions don't know the http2 directive.
         $said =~ s/^.* \[warn\] .*the "listen \.\.\. http2" directive is deprecated.*\n//mg;
-        is $status, 0, "$page: \$ $command";
-        is $said, $with_free_ports->($expected // ''), 'and what it prints';
+        is $status, 0, "$page: \$ $command succeeds";
+        is $said, $with_free_ports->($expected // ''), 'the command prints what the page shows';
     }
 }
-ok $executed >= 20, 'there are commands to execute';
+ok $executed >= 20, 'at least 20 commands are executed';
 
 END {
     for my $name ($folder ? glob "$folder/*.pid" : ()) {
@@ -75,17 +75,17 @@ END {
     }
 }
 
-# Prints the text of a failed assertion, and not the whole file.
+# Checks that the text matches. Unlike "like", it doesn't print the whole text of a file if it doesn't.
 sub contains {
     my ($text, $pattern, $what) = @_;
     return ok $text =~ $pattern, $what;
 }
 
-# The tables: every function of the Lua sources, with its phases as the module itself has them.
+# The tables of the README have every function of the Lua sources.
 my %functions = map { $_ => 1 }
     slurp('src/lua/resty/kong/pdk.lua') =~ /^\s+(\w+) = public\(/mg;
 my %documented = $readme =~ /^\| `(\w+)\(.*?\)` \| ([^|]*) \|/mg;
-is_deeply [sort keys %documented], [sort keys %functions], 'each function of the PDK is in a table';
+is_deeply [sort keys %documented], [sort keys %functions], 'each function of the PDK is in a table of the README';
 my $types = slurp('types/kong.lua');
 
 for my $name (slurp('src/lua/resty/kong/tls.lua') =~ /^\s+(\w+) = public\(/mg) {
@@ -96,7 +96,7 @@ for my $name (sort keys %functions) {
     contains($types, qr/^function (?:client_tls|service)\.$name\(/m, "types/kong.lua has $name");
 }
 
-# Objects and their packages: functions, methods however they are defined, and fields.
+# The tables have every function and method of these packages, in each way that Lua defines them, and each field.
 for my $package ('x509', 'addresses') {
     my $source  = slurp("src/lua/resty/kong/$package.lua");
     my @methods = $source =~ /^(?:function M\.|(?:function )?\w*methods[.:])(\w+)(?:\(| = )/mg;
@@ -115,34 +115,34 @@ for my $name (@fields) {
     contains($types, qr/^---\@field $name\?? /m, "types/kong.lua has $name of a certificate");
 }
 
-# And so for directives and variables.
+# The tables have every directive and variable.
 my %first_cells = map { $_ => 1 } $readme =~ /^\| `(\$?kong_\w+)/mg;
 my @directives = slurp('src/directives.rs') =~ /const NAME: &'static CStr = c"(\w+)"/g;
 my @variables = map {"\$$_"} slurp('src/variables.rs') =~ /"(kong_\w+)"/g;
 is_deeply [sort keys %first_cells], [sort @directives, @variables],
-    'each directive and variable is in a table';
-ok @directives && @variables, 'and there are some of both';
+    'each directive and variable is in a table of the README';
+ok @directives && @variables, 'the sources have directives and variables';
 
-# And the metrics, with the values of their labels.
+# docs/target.md has every metric, with the values of its labels.
 my $counters = slurp('src/status/counters.rs');
 my $page = slurp('docs/target.md');
 my @families = $counters =~ /^        name: "(\w+)",$/mg;
 my @metrics = $page =~ /^\| `kong_tls_(\w+)_total` \|/mg;
-is_deeply \@metrics, \@families, 'each metric is in the table, in the order in which they are shown';
+is_deeply \@metrics, \@families, 'each metric is in the table, in the order of the sources';
 my ($caches) = $page =~ /^\| cache \|(.*?)\n\n/ms;
-is_deeply [sort $caches =~ /^\| `(\w+)` \|/mg], [sort $counters =~ /\("(\w+)", Self::/g], 'and each cache';
+is_deeply [sort $caches =~ /^\| `(\w+)` \|/mg], [sort $counters =~ /\("(\w+)", Self::/g], 'each cache is in the table';
 my %values = map { $_ => 1 } $counters =~ /\("(\w+)", Counter::/g;
-like $page, qr/^\| `kong_tls_.*`$_`/m, "with the value $_" for sort keys %values;
+like $page, qr/^\| `kong_tls_.*`$_`/m, "the table of metrics has the value $_" for sort keys %values;
 
-# What may be done with a file, each says of itself.
+# Each file names its licence.
 {
     my @files = map { glob } qw(.ci/run scripts/* build.rs bench/* t/*.t t/support/* t/support/lua/*);
     my @folders = ('src', 't/lib');
     require File::Find;
     File::Find::find({ no_chdir => 1, wanted => sub { push @files, $_ if -f && /\.(?:rs|c|lua|pm)$/ } }, @folders);
     my @without = grep { -f && slurp($_) !~ /\A(?:#!.*\n#\n)?\S+ SPDX-License-Identifier: Apache-2\.0$/m } @files;
-    is_deeply \@without, [], 'each file says its licence';
-    cmp_ok @files, '>', 200, 'and there are many';
+    is_deeply \@without, [], 'each file names its licence';
+    cmp_ok @files, '>', 200, 'more than 200 files are checked';
 }
 
 done_testing();

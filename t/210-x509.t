@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# resty.kong.x509: chains, keys and stores from PEM, for all that takes a cdata.
+# resty.kong.x509: chains, keys and stores from PEM, for all functions that take a cdata.
 
 use lib 't/support';
 use TestService;
 use TestHarness 'no_plan';
 
-# "x509" is the package, and "said" what its functions return, in one line.
+# "x509" is the package. "said" returns the results of one of its functions in one line.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $config = $block->http_config;
@@ -24,7 +24,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: what a certificate says
+=== TEST 1: a certificate object has the fields of its certificate
 --- config
     location /t {
         content_by_lua_block {
@@ -66,7 +66,7 @@ CN=client-intermediate,O=Test
 
 
 
-=== TEST 2: what is wrong with a text has its place
+=== TEST 2: an error in a PEM text names its place
 --- config
     location /t {
         content_by_lua_block {
@@ -121,7 +121,7 @@ nil: crl: no revocation list in PEM format found
 
 
 
-=== TEST 3: what is no text, and no option, throws at the caller's line
+=== TEST 3: arguments of wrong types and unknown options throw at the caller's line
 --- config
     location /t {
         content_by_lua_block {
@@ -160,7 +160,7 @@ CORE::join '', map { "false string here: $_\n" }
 
 
 
-=== TEST 4: verification
+=== TEST 4: store:verify checks the issuer, purpose, time, depth and revocation of a chain
 --- config
     location /t {
         content_by_lua_block {
@@ -194,7 +194,7 @@ CORE::join '', map { "false string here: $_\n" }
             verify("client2", nil, x509.store { pem = ca, crl = pki.read("revoked", ".crl") })
             verify("client1", nil, x509.store { pem = ca, crl = pki.read("empty", ".crl") })
             verify("client1", nil, x509.store { system = true })
-            -- Chains in other forms.
+            -- Chains as objects.
             ngx.say(said(store:verify(x509.chain(pki.read("client1")))), " ", said(store:verify(cert.client1)))
             ngx.say(said(store:verify("nothing")))
         }
@@ -236,7 +236,7 @@ qr/\A$text\n\z/
 
 
 
-=== TEST 5: a folder: what is in it is trusted for what it says, and its revocation lists count if asked for
+=== TEST 5: dir: a CA file is trusted for its own purposes, and CRLs apply with check_revocation
 --- config
     location /t {
         content_by_lua_block {
@@ -264,7 +264,7 @@ qr/\A$text\n\z/
             verify({ check_revocation = true }, "clientAuth")
             verify({ crl = pki.read("empty", ".crl") }, "clientAuth")
             ngx.say(said(assert(x509.store { pem = pki.read("ca"), check_revocation = true }):verify(pki.read("client1"))))
-            -- Named from where nginx was started, and used where its workers are.
+            -- A relative name is resolved when the store is created, not when it is used.
             local ffi = require "ffi"
             pcall(ffi.cdef, "int chdir(const char *path);")
             assert(ffi.C.chdir("$TEST_NGINX_SERVER_ROOT") == 0)
@@ -289,7 +289,7 @@ ok
 
 
 
-=== TEST 6: its objects wherever a cdata is taken, and of one content one identity
+=== TEST 6: objects are accepted wherever a cdata is, and equal contents have one identity
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -300,7 +300,7 @@ ok
     proxy_ssl_name service.test;
     location /t {
         access_by_lua_block {
-            -- Anew for each request: what they hold is what counts.
+            -- New objects for each request: only their contents count.
             local chain = assert(x509.chain(pki.read("client1")))
             local key = assert(x509.key(pki.read("client1", ".key")))
             assert(kong.service.set_tls_cert_key(chain, key))
@@ -344,7 +344,7 @@ GET /client => SUCCESS, 1 certificates
 
 
 
-=== TEST 7: a certificate in DER is all of the bytes
+=== TEST 7: chain_from_der takes exactly one certificate
 --- config
     location /t {
         content_by_lua_block {
@@ -367,7 +367,7 @@ nil: d2i_X509() failed
 
 
 
-=== TEST 8: no object can be made to point elsewhere, and nothing that looks like one is one
+=== TEST 8: objects can't be changed, and can't be forged
 --- config
     location /t {
         content_by_lua_block {
@@ -395,7 +395,7 @@ nil: d2i_X509() failed
                     pcall(set, object, "ctx", objects.chain.ctx)
                 end
                 table.insert(seen, try(call, object))
-                -- One of another class.
+                -- Objects of other classes.
                 for other in pairs(objects) do
                     if other ~= name then
                         table.insert(seen, (try(call, objects[other]):match("must be called with a colon")))
@@ -444,9 +444,9 @@ _EOC_
 
 
 
-=== TEST 9: what is read of an argument may yield
+=== TEST 9: a field of an argument may yield when it is read
 --- config
-    # A table that waits when it is asked for its store.
+    # A table that sleeps when its store is read.
     location /t {
         access_by_lua_block {
             local store = assert(x509.store { pem = pki.read("ca") })
@@ -469,12 +469,12 @@ GET /t x 20 => 200
 
 
 
-=== TEST 10: an object lives as long as its pointer, and not longer than both
+=== TEST 10: an object lives as long as its pointer, and is collected after that
 --- config
     location /t {
         access_by_lua_block {
             local function left(objects)
-                -- What other functions have left on the stack is overwritten.
+                -- Overwrites what other functions have left on the stack.
                 assert(select("#", unpack({}, 1, 100)) == 100)
                 for _ = 1, 4 do
                     collectgarbage()
@@ -517,7 +517,7 @@ left: 2 0
 
 
 
-=== TEST 11: the packages are loaded in a request, whose coroutine is collected
+=== TEST 11: packages that are loaded in a request work after its coroutine is collected
 --- config
     location /load {
         content_by_lua_block {
@@ -536,7 +536,7 @@ left: 2 0
             local chain = assert(anew.chain(pki.read("client1")))
             ngx.say(chain:count(), " ", chain[1].subject, " ", anew.addresses { "10.0.0.0/8" }:contain("10.1.2.3"))
             ngx.say(older[1]:count(), " ", older[1][1].subject, " ", older[2]:contain("10.1.2.3"))
-            -- What the older package makes, and the newer one takes.
+            -- The older package creates what the newer one takes, and the reverse.
             local key = anew.key(pki.read("client1", ".key"))
             ngx.say(key:belongs_to(x509.chain(pki.read("client1"))), " ", x509.key(pki.read("client1", ".key")):belongs_to(chain))
         }
@@ -551,7 +551,7 @@ left: 2 0
 
 
 
-=== TEST 12: resty.kong.addresses, and its older name
+=== TEST 12: resty.kong.addresses.new checks its arguments, and is also x509.addresses
 --- config
     location /t {
         content_by_lua_block {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Objects of resty.kong.x509 in every Lua state that there is: where the first coroutine that needs them is a request's,
-# and where each request has a state of its own. None takes memory that stays.
+# Objects of resty.kong.x509 work in each Lua state: where the first coroutine that needs them belongs to a request,
+# and where each request has its own state. They leave no memory behind.
 
 use strict;
 use warnings;
@@ -17,7 +17,8 @@ require_program('nginx', 'openssl');
 
 my $folder = test_folder();
 
-# Requests of a round, and the kilobytes that the last rounds together may add: what they make takes far more.
+# The number of requests in a round, and the kilobytes that the last rounds may add together. Their objects take far
+# more.
 my $REQUESTS = 40;
 my $ROOM     = 1024;
 
@@ -59,10 +60,11 @@ _EOC_
         $said{ (http_get("$folder/$name.sock", '/'))[2] }++ for 1 .. $REQUESTS;
         push @memory, resident($worker);
     }
-    is_deeply \%said, { true => 6 * $REQUESTS }, "code cache $code_cache: every request";
-    cmp_ok $memory[5] - $memory[2], '<', $ROOM, '... and memory is flat' or diag "@memory";
+    is_deeply \%said, { true => 6 * $REQUESTS }, "code cache $code_cache: each request succeeds";
+    cmp_ok $memory[5] - $memory[2], '<', $ROOM, "code cache $code_cache: memory does not grow" or diag "@memory";
     stop_nginx($name);
-    unlike slurp("$folder/$name.log"), qr/\[(?:error|crit|emerg)\]|\[alert\](?!.*lua_code_cache)/, '... and nothing fails, until the end';
+    unlike slurp("$folder/$name.log"), qr/\[(?:error|crit|emerg)\]|\[alert\](?!.*lua_code_cache)/,
+        "code cache $code_cache: no errors are logged, also not at the end";
     return;
 }
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Folders of certificates and lists (`dir` of x509.store): what can't be read is not as if it were not there.
+# Folders of certificates and CRLs (`dir` of x509.store): a file that can't be read does not count as missing.
 
 use strict;
 use warnings;
@@ -25,7 +25,7 @@ revocation_list('new', 'ca', 'bad');
 sub hash { return `openssl x509 -in $ENV{TEST_NGINX_PKI}/ca.crt -noout -subject_hash` =~ s/\s//gr }
 my $hash = hash();
 
-# A folder, and what is in it: names of files, with what they hold.
+# Creates a folder with these files, by name, and their contents.
 sub folder {
     my ($name, %files) = @_;
     mkdir "$folder/$name" or die "$name: $!\n";
@@ -57,7 +57,7 @@ start_nginx('gateway', modules => 1, user => 'nobody nogroup', workers => 1, htt
             return text
         end
         chains = { good = assert(x509.chain(read("good.crt"))), bad = assert(x509.chain(read("bad.crt"))) }
-        -- The master makes them, as root if the test is.
+        -- The master creates the stores, as root if the test runs as root.
         stores = {}
         for name in ("@FOLDERS"):gmatch("%S+") do
             stores[name] = assert(x509.store { dir = "$folder/" .. name, check_revocation = true })
@@ -86,56 +86,62 @@ sub missing {
     return qr/\Aunable to get certificate CRL \(certificate \d: [^)]*\); "\QFOLDER\/$path\E" can't be read: $problem/;
 }
 
-is verdict('complete', 'good'), 'true', 'all of it can be read: good';
-like verdict('complete', 'bad'), qr/\Acertificate revoked \(certificate 1/, 'all of it can be read: revoked';
+is verdict('complete', 'good'), 'true', 'a good certificate is accepted when all files can be read';
+like verdict('complete', 'bad'), qr/\Acertificate revoked \(certificate 1/,
+    'a revoked certificate is refused when all files can be read';
 
-is verdict('later', 'bad'), 'true', 'no list says so yet';
+is verdict('later', 'bad'), 'true', 'a certificate is accepted before there is a CRL that revokes it';
 put("later/$hash.r1", $text{new});
-like verdict('later', 'bad'), qr/\Acertificate revoked/, 'a list that is there since';
+like verdict('later', 'bad'), qr/\Acertificate revoked/, 'a CRL that was added later applies';
 put("later/$hash.r2", substr $text{new}, 0, 200);
-like verdict('later', 'good'), missing("later/$hash.r2", 'line 1: "-----END X509 CRL-----" is missing'), 'another, cut off: nobody is good';
-like verdict('later', 'bad'), qr/\Acertificate revoked/, '... and what is known counts';
+like verdict('later', 'good'), missing("later/$hash.r2", 'line 1: "-----END X509 CRL-----" is missing'),
+    'a truncated CRL refuses all certificates';
+like verdict('later', 'bad'), qr/\Acertificate revoked/, 'revocations in the other CRLs still apply';
 put("later/$hash.r2", $text{new});
-is verdict('later', 'good'), 'true', '... until it is whole';
+is verdict('later', 'good'), 'true', 'a good certificate is accepted when the CRL is complete again';
 
 for my $text (['cut', ''], ['cut', "garbage\n"], ['cut', $text{ca}], ['cut', $text{new} =~ s/^(\w)/!$1/mr]) {
     put("cut/$hash.r1", $text->[1]);
-    like verdict('cut', 'good'), missing("cut/$hash.r1", '.'), 'a list that is none: ' . substr $text->[1] =~ s/\n/ /gr, 0, 40;
+    like verdict('cut', 'good'), missing("cut/$hash.r1", '.'),
+        'a file that is no CRL is an error: ' . substr $text->[1] =~ s/\n/ /gr, 0, 40;
 }
 
 symlink "$folder/nowhere", "$folder/link/$hash.r1" or die "link: $!\n";
-like verdict('link', 'good'), missing("link/$hash.r1", 'No such file'), 'a link to nowhere';
+like verdict('link', 'good'), missing("link/$hash.r1", 'No such file'), 'a link to a missing file is an error';
 symlink "$folder/loop/$hash.r1", "$folder/loop/$hash.r1" or die "link: $!\n";
-like verdict('loop', 'good'), missing("loop/$hash.r1", 'Too many levels'), 'a link to itself';
+like verdict('loop', 'good'), missing("loop/$hash.r1", 'Too many levels'), 'a link to itself is an error';
 
 put("mode/$hash.r1", $text{new});
 chmod 0, "$folder/mode/$hash.r1" or die "mode: $!\n";
-like verdict('mode', 'good'), missing("mode/$hash.r1", 'Permission denied'), 'a list that the worker may not read';
-is verdict('unchecked', 'good'), 'true', 'where lists are not asked for, it is of no consequence';
+like verdict('mode', 'good'), missing("mode/$hash.r1", 'Permission denied'),
+    'a CRL that the worker can not read is an error';
+is verdict('unchecked', 'good'), 'true', 'an unreadable CRL does not matter without check_revocation';
 chmod 0644, "$folder/mode/$hash.r1" or die "mode: $!\n";
-like verdict('mode', 'bad'), qr/\Acertificate revoked/, '... that it may read now';
+like verdict('mode', 'bad'), qr/\Acertificate revoked/, 'a CRL applies when the worker can read it again';
 
-is verdict('searched', 'good'), 'true', 'a folder';
+is verdict('searched', 'good'), 'true', 'a folder is used that the worker can look into';
 chmod 0600, "$folder/searched" or die "searched: $!\n";
-like verdict('searched', 'good'), missing('searched', 'Permission denied'), '... that the worker may no longer look into';
+like verdict('searched', 'good'), missing('searched', 'Permission denied'),
+    'a folder that the worker can no longer look into is an error';
 chmod 0755, "$folder/searched" or die "searched: $!\n";
-is verdict('searched', 'good'), 'true', '... and may again';
+is verdict('searched', 'good'), 'true', 'a folder is used when the worker can look into it again';
 
-is verdict('renamed', 'good'), 'true', 'a folder';
+is verdict('renamed', 'good'), 'true', 'a folder is used before it is renamed';
 rename "$folder/renamed", "$folder/elsewhere" or die "renamed: $!\n";
-like verdict('renamed', 'good'), missing('renamed', 'No such file'), '... that is not there any more';
+like verdict('renamed', 'good'), missing('renamed', 'No such file'), 'a folder that was renamed is an error';
 
 chmod 0, "$folder/certificates/$hash.0" or die "certificates: $!\n";
 like verdict('certificates', 'good'), qr/\Aunable to get local issuer certificate \(.*\); "FOLDER\/certificates\/$hash\.0" can't be read: Permission denied/,
-    'an authority that the worker may not read';
+    'a CA file that the worker can not read is an error';
 chmod 0700, "$folder/gone" or die "gone: $!\n";
 like verdict('gone', 'good'), qr/\Aunable to get local issuer certificate \(.*\); "FOLDER\/gone" can't be read: Permission denied/,
-    'a folder that only the master could look into';
+    'a folder that only the master can look into is an error';
 
-# Once each, however often it is needed.
+# Each problem is logged once, however often the file is needed.
 my $log = slurp("$folder/gateway.log");
 my %times;
 $times{$1}++ while $log =~ m{\[error\] [^"]*"\Q$folder\E/(\S+)" can't be read}g;
-is_deeply [map { $times{$_} } "later/$hash.r2", "link/$hash.r1", 'renamed', 'gone'], [1, 1, 1, 1], 'the log says so' or diag $log;
+is_deeply [map { $times{$_} } "later/$hash.r2", "link/$hash.r1", 'renamed', 'gone'], [1, 1, 1, 1],
+    'each problem is logged once' or diag $log;
 
 done_testing();

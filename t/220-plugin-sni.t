@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# resty.kong.plugins.sni: the server's certificates by the name that the client asks for.
+# resty.kong.plugins.sni: the server's certificates by the name in the SNI.
 
 use lib 't/support';
 use TestService;
@@ -8,8 +8,8 @@ use TestHarness 'no_plan';
 
 repeat_each(1);
 
-# "sni" is a server whose certificates the plugin chooses; "certificates" is the plugin's object, and
-# "presented" gives the subjects of what a client got for a name, in the order of the options.
+# "sni" is a server whose certificates the plugin selects, and "certificates" is the plugin's object. "presented"
+# returns the subject of the certificate that a client with these options of s_client gets for a name.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $config = $block->http_config;
@@ -30,7 +30,7 @@ lua_shared_dict certificates 1m;
             options[#options + 1] = name
             local result = client.run(options)
             local subject = result.out:match("\nsubject=([^\n]*)")
-            -- OpenSSL before 3.2 has spaces there.
+            -- OpenSSL before 3.2 prints spaces there.
             return subject and subject:gsub(" = ", "=") or result.err:match("alert %a+ ?%a*") or "nothing"
         end
 _EOC_
@@ -53,7 +53,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: exact and wildcard names, the default, and those of the configuration
+=== TEST 1: certificates are selected by exact name, wildcard, default, and last from the configuration
 --- http_config
     sni;
 --- config
@@ -100,7 +100,7 @@ a.test: O=Test, CN=client-1
 
 
 
-=== TEST 2: keys of several types for one name, and intermediates
+=== TEST 2: a name may have keys of several types, and intermediates are sent
 --- http_config
     sni;
 --- config
@@ -112,7 +112,7 @@ a.test: O=Test, CN=client-1
             ngx.say(presented("a.test", "-tls1_3", "-sigalgs", "rsa_pss_rsae_sha256"))
             ngx.say(presented("a.test", "-tls1_3", "-sigalgs", "ecdsa_secp256r1_sha256"))
 
-            -- Not the configuration's, which would do.
+            -- The certificate of the configuration would match, and is not used.
             assert(certificates:set("rsa.test", pem("client-rsa")))
             ngx.say(presented("rsa.test", "-tls1_3", "-sigalgs", "ecdsa_secp256r1_sha256"))
 
@@ -137,7 +137,7 @@ alert handshake failure
 
 
 
-=== TEST 3: changes hold from the next handshake on, and each text is parsed once
+=== TEST 3: a change applies from the next handshake on, each text is parsed once, and a wrong text changes nothing
 --- http_config
     sni;
 --- config
@@ -150,12 +150,12 @@ alert handshake failure
             collectgarbage()
             collectgarbage()
             ngx.say(first == certificates:find("a.test"))
-            -- As another worker would.
+            -- Sets the text as another worker would.
             ngx.shared.certificates:set("a.test", pem("client2"))
             ngx.say(presented("a.test"), " ", first == certificates:find("a.test"))
             certificates:remove("A.TEST")
             ngx.say(presented("a.test"))
-            -- What is wrong changes nothing.
+            -- A wrong text changes nothing.
             assert(certificates:set("a.test", pem("client1")))
             ngx.say((select(2, certificates:set("a.test", "nothing"))))
             ngx.say((select(2, certificates:set("a.test", pem("client1") .. "\0"))))
@@ -166,7 +166,7 @@ alert handshake failure
             -- OpenSSL would present none of these.
             ngx.say((select(2, certificates:set("a.test", pem("client-weak")))))
             ngx.say((select(2, certificates:set("a.test", { pem("client-rsa"), pem("client1"), pem("client2") }))))
-            -- Nor where there is no room: pieces are small enough to take all that is left.
+            -- A full dict changes nothing either: small pieces take all that is left of it.
             for size = 16, 8, -1 do
                 local number = 0
                 repeat
@@ -199,7 +199,7 @@ O=Test, CN=client-1
 
 
 
-=== TEST 4: what is in the dict and no certificate ends the handshake
+=== TEST 4: an entry of the dict that is no certificate aborts the handshake
 --- http_config
     sni;
 --- config
@@ -220,7 +220,7 @@ a.test: no certificate in PEM format found
 
 
 
-=== TEST 5: bad arguments
+=== TEST 5: new, set, remove and find refuse wrong arguments
 --- config
     location /t {
         content_by_lua_block {
@@ -253,11 +253,11 @@ CORE::join '', "there is no lua_shared_dict \"none\"\n", map { "false $_\n" }
 
 
 
-=== TEST 6: what is removed is forgotten, by other workers too
+=== TEST 6: a certificate that was removed is forgotten, by other workers too
 --- config
     location /t {
         content_by_lua_block {
-            -- Each worker has one of these.
+            -- Each worker has such an object.
             local other = assert(require("resty.kong.plugins.sni").new { dict = "certificates" })
             local function kept(plugin)
                 return plugin.parsed.count
@@ -283,7 +283,7 @@ CORE::join '', "there is no lua_shared_dict \"none\"\n", map { "false $_\n" }
             add(1, 2)
             certificates:remove("n1.test")
             ngx.say(kept(certificates), " ", other:find("other.test"), " ", kept(other))
-            -- Emptied and begun anew, with as many removals as before.
+            -- Empties the dict, and starts anew with as many removals as before.
             ngx.shared.certificates:flush_all()
             ngx.shared.certificates:flush_expired()
             assert(require("resty.kong.plugins.sni").new { dict = "certificates" })
@@ -306,7 +306,7 @@ nil
 
 
 
-=== TEST 7: many names: set while others go on, parsed within bounds, and removed without a look at all of them
+=== TEST 7: set_all lets others run, parsed certificates are limited, and remove does not visit all names
 --- http_config
     lua_shared_dict many 64m;
 --- config
@@ -317,7 +317,7 @@ nil
             local text = pem("client1")
             local all = {}
             for number = 1, 3000 do
-                -- Texts that differ.
+                -- Makes each text different.
                 all["n" .. number .. ".test"] = number .. "\n" .. text
             end
             local turns, is_over = 0, false
@@ -341,7 +341,7 @@ nil
             local before = parsed.count
             many:remove("n3000.test")
             ngx.say(tostring(other:find("n3000.test")), " ", before - parsed.count)
-            -- More than are noted: all are forgotten, and found again.
+            -- More removals than are recorded: all names are forgotten, and found again.
             for number = 1, 600 do
                 many:remove("n" .. number .. ".test")
             end
@@ -364,7 +364,7 @@ certificates must be a table, by names
 
 
 
-=== TEST 8: one more name than is kept parsed costs little
+=== TEST 8: one entry more than a bounded cache has room for causes few misses
 --- config
     location /t {
         content_by_lua_block {
@@ -381,7 +381,7 @@ certificates must be a table, by names
                         assert(cache.count <= 100 and cache.bytes == 10 * cache.count)
                     end
                 end
-                -- Of 1,919 in turn.
+                -- Of 1,919 lookups.
                 ngx.say(missed < 200 and "few" or missed)
                 cache:set("large", 1, 1e10)
                 ngx.say(cache:get("large"), " ", cache.count > 90)

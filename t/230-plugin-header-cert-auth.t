@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# resty.kong.plugins.header_cert_auth: clients whose certificate a proxy before us sends in a header.
+# resty.kong.plugins.header_cert_auth: clients whose certificate a proxy in front of nginx sends in a header.
 
 use lib 't/support';
 use TestService;
@@ -8,7 +8,7 @@ use TestHarness 'no_plan';
 
 repeat_each(1);
 
-# The plugins of this file, and a service that says what came to it.
+# The plugins of this file, and a service that answers with the headers that it gets.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $config = $block->http_config;
@@ -33,7 +33,7 @@ init_by_lua_block {
         function base64(pem)
             return (pem:match("BEGIN CERTIFICATE%-%-%-%-%-\n(.-)\n%-%-%-%-%-END"):gsub("\n", ""))
         end
-        -- A request with these headers to this path; several of one name are a list.
+        -- Sends a request with these headers to this path; several values of one header are a list.
         function ask(path, headers)
             local client = require "client"
             local args = { "-w", "%{http_code}\n", "http://127.0.0.1:" .. port .. path }
@@ -66,7 +66,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: certificates in both encodings, and whose they are
+=== TEST 1: certificates in URL and base64 encoding authenticate their consumers
 --- http_config
     init_worker_by_lua_block {
         by_url = assert(new(options()))
@@ -89,7 +89,7 @@ __DATA__
             local one, two = pki.read("client1"), pki.read("client2")
             ngx.say(ask("/url", { ["X-Client-Cert"] = url(one) }))
             ngx.say(ask("/url", { ["x-client-CERT"] = url(two) }))
-            -- As nginx's $ssl_client_escaped_cert and others write it.
+            -- Encodes as nginx's $ssl_client_escaped_cert and others do.
             ngx.say(ask("/url", { ["X-Client-Cert"] = (one:gsub("\n", "%%0a"):gsub(" ", "%%20")) }))
             ngx.say(ask("/base64", { ["X-Client-Cert"] = base64(one) }))
             ngx.say(ask("/base64", { ["X-Client-Cert"] = ":" .. base64(two) .. ":" }))
@@ -109,7 +109,7 @@ consumer=bob anonymous= dn=CN=client-2,O=Test cert= 200
 
 
 
-=== TEST 2: what is refused, and why
+=== TEST 2: each refusal is a 401, and its reason is logged
 --- http_config
     init_worker_by_lua_block {
         plugin = assert(new(options { consumers = { { name = "alice", common_name = "client-1" } } }))
@@ -160,7 +160,7 @@ header_cert_auth: certificate revoked (certificate 1: CN=client-1,O=Test)
 
 
 
-=== TEST 3: only those who are trusted may send one, whatever the request says of its client
+=== TEST 3: only trusted addresses may send certificates, whatever X-Forwarded-For says
 --- http_config
     init_worker_by_lua_block {
         others = assert(new(options { trusted = { "10.0.0.0/8" } }))
@@ -205,14 +205,14 @@ header_cert_auth: 127.0.0.1 is not trusted to send certificates
 
 
 
-=== TEST 4: anonymous, and headers that only the gateway may set
+=== TEST 4: anonymous clients are let in, and headers that only the gateway may set are removed
 --- http_config
     init_worker_by_lua_block {
         plugin = assert(new(options { anonymous = "guest" }))
         others = assert(new(options { anonymous = "guest", trusted = {} }))
     }
 --- config
-    # Services may take one for the other.
+    # Services may confuse underscores and hyphens.
     underscores_in_headers on;
     location /names {
         access_by_lua_block { plugin:access() }
@@ -261,7 +261,7 @@ X-Consumer-Username
 
 
 
-=== TEST 5: consumers by fingerprint, alternative names and common name, in this order
+=== TEST 5: a fingerprint has precedence over a common name, and one matching field of a consumer is enough
 --- http_config
     init_worker_by_lua_block {
         local x509, pki = require "resty.kong.x509", require "pki"
@@ -294,7 +294,7 @@ consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
 
 
 
-=== TEST 6: after an internal redirect it is still known, and still goes no further
+=== TEST 6: after an internal redirect, the certificate is still known, and still not sent to the service
 --- http_config
     init_worker_by_lua_block {
         plugin = assert(new(options()))
@@ -346,7 +346,7 @@ consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
 
 
 
-=== TEST 7: what a chain was found to be is kept for a while
+=== TEST 7: the result for a chain is kept for a while
 --- http_config
     large_client_header_buffers 4 64k;
     init_worker_by_lua_block {
@@ -381,7 +381,7 @@ consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
                 try("/one", pki.read("client-other"))
                 try("/other", pki.read("client1"))
             end
-            -- Long, and too long.
+            -- A long header, and one that is too long.
             for turn = 1, 2 do
                 try("/one", pki.read("client1") .. ("\n"):rep(6000))
                 try("/one", pki.read("client1") .. ("\n"):rep(12000))
@@ -412,7 +412,7 @@ consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200, 4 verified
 
 
 
-=== TEST 8: bad options
+=== TEST 8: wrong options are refused
 --- config
     location /t {
         content_by_lua_block {
@@ -489,7 +489,7 @@ options must be a table
 
 
 
-=== TEST 9: the whole of a header is one certificate, in both encodings
+=== TEST 9: a header must hold exactly one certificate, in both encodings
 --- http_config
     large_client_header_buffers 4 64k;
     init_worker_by_lua_block {
@@ -530,7 +530,7 @@ options must be a table
             })
             a, b = url(alice), url(bob)
             ngx.say("url: ", try("/url", a), " ", try("/url", "%0A" .. b .. "%0D%0A"), " ",
-                    -- "+", "/" and "=" as they are.
+                    -- Leaves "+", "/" and "=" unescaped.
                     try("/url", (a:gsub("%%2B", "+"):gsub("%%2F", "/"):gsub("%%3D", "="))))
             all("/url", {
                 a .. "; " .. b, a .. ";" .. b, a .. "," .. b, a .. b, a .. " " .. b, a .. "%0A" .. b, a .. "%2C" .. b, a .. "junk",
@@ -550,7 +550,7 @@ CORE::join '', "base64: alice bob\n", (map { "/base64 $_: 401\n" } 1 .. 15), "ur
 
 
 
-=== TEST 10: an intermediate that is known beside its root
+=== TEST 10: a certificate without its intermediate is accepted when ca has the intermediate
 --- http_config
     init_worker_by_lua_block {
         local pki = require "pki"

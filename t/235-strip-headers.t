@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Headers that only the gateway may set: what clients send under their names is gone before any phase of the
+# Headers that only the gateway may set: what clients send under these names is removed before any phase of the
 # request reads it.
 
 use lib 't/support';
@@ -10,9 +10,9 @@ use TestHarness 'no_plan';
 
 my ($http2, $http2_server) = http2_server();
 
-# A gateway with the plugin mtls_auth on gateway.sock, and one without TLS on plain.sock, both with the
-# directive in "gateway { ... }" if there is one; each answers with what a phase before Lua's has seen, and what
-# the service gets.
+# A gateway with the plugin mtls_auth on gateway.sock, and one without TLS on plain.sock, both with the directive in
+# "gateway_and_plain { ... }", if any. Each answers with what a phase before those of Lua has seen, and what the
+# service gets.
 my $LOCATIONS = <<'_EOC_';
         location = /seen {
             internal;
@@ -99,7 +99,7 @@ _EOC_
             local client, pki = require "client", require "pki"
             local folder = "$TEST_NGINX_HTML_DIR/"
             local session = folder .. "session"
-            -- What the headers of an answer, and its body, say.
+            -- Returns what the headers and the body of an answer say.
             local function said(out)
                 local code = out:match("HTTP/%d%S* (%d+)")
                 return (code or "no answer") .. " " .. (out:match("[Xx]%-[Ee]arly: ([^\r\n]*)") or "") .. "; "
@@ -141,7 +141,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: gone for auth_request and for "set", from the first request on, where the plugin is in the handshake
+=== TEST 1: with the plugin in the handshake, headers are removed before auth_request and "set"
 --- http_config
     gateway_and_plain {}
 --- config
@@ -165,7 +165,7 @@ GET /t
 
 
 
-=== TEST 2: a connection that resumes a session, for which no plugin runs in the handshake
+=== TEST 2: headers are removed on a connection that resumes a session, without a plugin in the handshake
 --- http_config
     gateway_and_plain {}
     server {
@@ -177,7 +177,7 @@ GET /t
         return 200;
     }
 --- config
-            -- The other server is not known for the gateway: what is taken away there is by the session alone.
+            -- The other server has no plugin: only the session makes the module remove headers there.
             for _, version in ipairs { "1_2", "1_3" } do
                 s_client(version, "elsewhere.test")
                 s_client(version, "none.test", "-sess_out", session)
@@ -194,7 +194,7 @@ GET /t
 
 
 
-=== TEST 3: where no plugin is in the handshake, by the directive
+=== TEST 3: kong_tls_strip_headers removes headers without a plugin in the handshake
 --- http_config
     gateway_and_plain { kong_tls_strip_headers on X-Tenant; }
 --- config
@@ -213,7 +213,7 @@ GET /t
 
 
 
-=== TEST 4: for all servers, but those that say otherwise
+=== TEST 4: kong_tls_strip_headers applies to all servers but those that turn it off
 --- http_config
     kong_tls_strip_headers on;
     server {
@@ -240,7 +240,7 @@ GET /t
 
 
 
-=== TEST 5: without the directive, a server without TLS is known for the gateway once the plugin has run
+=== TEST 5: without kong_tls_strip_headers, a server without TLS removes headers once the plugin has run
 --- http_config
     gateway_and_plain {}
 --- config
@@ -256,7 +256,7 @@ GET /t
 
 
 
-=== TEST 6: which of many headers go, and what Lua code adds to the rest
+=== TEST 6: headers are removed at any place in a long list, and headers that Lua code adds stay
 --- http_config
     kong_tls_strip_headers on;
     server {
@@ -319,7 +319,7 @@ GET /t
                     end
                 end
             end
-            -- And none but such.
+            -- A request that has no other headers.
             local sock = ngx.socket.tcp()
             assert(sock:connect("unix:" .. folder .. "many.sock"))
             assert(sock:send("GET / HTTP/1.0\r\nX-Consumer-Username: 1\r\n\r\n"))

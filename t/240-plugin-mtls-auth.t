@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# resty.kong.plugins.mtls_auth: clients that present certificates, by the names that they come to.
+# resty.kong.plugins.mtls_auth: clients that present certificates, by server name.
 
 use lib 't/support';
 use TestService;
 use TestHarness 'no_plan';
 
-# nginx's own debug log has names as they come.
+# nginx's own debug log has names without escapes.
 log_level('info');
 repeat_each(1);
 
-# "mtls" is a server whose clients the plugin "plugin" authenticates; "visit" is a request to it: by which
-# name, with whose certificate, and what else curl is to do.
+# "mtls" is a server whose clients "plugin" authenticates. "visit" sends a request to it: the server name, the
+# client's certificate, and further options of curl.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $config = $block->http_config;
@@ -69,7 +69,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: who is asked, and who comes in
+=== TEST 1: a policy requests certificates under its names, and lets its consumers in
 --- http_config
     init_worker_by_lua_block {
         plugin = assert(new { policy({ "A.test", "*.wild.test" }),
@@ -88,9 +88,9 @@ __DATA__
             ngx.say(visit("a.test", "client-other"))
             ngx.say(visit("a.test", "client-expired"))
             ngx.say(visit("b.test"), " ", visit("b.test", "client-other"), " ", visit("b.test", "client1"))
-            -- One that is not asked, and one for which "*." stands for several labels.
+            -- A name without a policy, and a name for which "*." stands for several labels.
             ngx.say(visit("c.test", "client1"), " ", visit("x.y.wild.test", "client1"))
-            -- Nobody says who he is by himself.
+            -- A client can't name its own consumer.
             ngx.say(visit("b.test", nil, "-H", "X-Consumer-Username: alice", "-H", "X-Client-Cert-DN: CN=alice"))
         }
     }
@@ -118,7 +118,7 @@ certificate has expired (certificate 1: CN=client-expired,O=Test)
 
 
 
-=== TEST 2: a request for a name with another policy than the connection
+=== TEST 2: a request for a name with another policy than the connection's gets 421
 --- http_config
     init_worker_by_lua_block {
         plugin = assert(new { policy { "a.test", "b.test" }, policy({ "c.test" }, { anonymous = "guest" }) })
@@ -158,7 +158,7 @@ none.test other.test: |||NONE 200
 
 
 
-=== TEST 3: a session is resumed under its name, and none of elsewhere is trusted
+=== TEST 3: a session that resumes under another name gives no access there
 --- http_config
     init_worker_by_lua_block {
         plugin = assert(new { policy { "a.test", "b.test" } })
@@ -169,7 +169,7 @@ none.test other.test: |||NONE 200
         content_by_lua_block {
             local client = require "client"
             local pki, folder = os.getenv("TEST_NGINX_PKI"), "$TEST_NGINX_SERVER_ROOT"
-            -- A session that is made under one name, and offered under another.
+            -- Makes a session under one name, and offers it under another.
             local function twice(version, first, second)
                 local session = folder .. "/session"
                 os.remove(session)
@@ -190,7 +190,7 @@ none.test other.test: |||NONE 200
                     ngx.say("no session")
                 end
             end
-            -- Of a session of TLS 1.2, OpenSSL says the name under which it was made.
+            -- OpenSSL reports the name under which a session of TLS 1.2 was made.
             for _, version in ipairs { "1_2", "1_3" } do
                 twice(version, "a.test", "a.test")
                 twice(version, "c.test", "c.test")
@@ -228,7 +228,7 @@ New 200
 
 
 
-=== TEST 4: revoked certificates, and what leads to them
+=== TEST 4: the CRL, the depth and the CA file of a policy apply
 --- http_config
     init_worker_by_lua_block {
         local pki = require "pki"
@@ -261,7 +261,7 @@ mtls_auth: certificate chain too long
 
 
 
-=== TEST 5: bad options
+=== TEST 5: wrong policies are refused
 --- config
     location /t {
         content_by_lua_block {
@@ -274,7 +274,7 @@ mtls_auth: certificate chain too long
             end
             try()
             try {}
-            -- The list around it forgotten.
+            -- Without the list around the policy.
             try(policy { "a.test" })
             try { policy() }
             try { policy {} }
@@ -316,7 +316,7 @@ unknown option "anonymus"
 
 
 
-=== TEST 6: nobody says who he is by himself: not where there is no policy, and not after an error
+=== TEST 6: forged consumer headers are removed without a policy, and after an error page
 --- http_config
     init_worker_by_lua_block {
         plugin = assert(new { policy { "a.test" } })
@@ -363,7 +363,7 @@ GET /t
 
 
 
-=== TEST 7: requests that name several hosts, and names that would break a line of the log
+=== TEST 7: requests that name several hosts are refused, and names are escaped in the log
 --- http_config
     init_worker_by_lua_block {
         plugin = assert(new { policy { "a.test", "*.a.test" } })
@@ -403,7 +403,7 @@ qr/^forged/m
 
 
 
-=== TEST 8: what clients make a worker keep does not grow with the policies
+=== TEST 8: the memory that clients occupy in a worker does not grow with the number of policies
 --- config
     location /t {
         access_by_lua_block {
@@ -435,7 +435,7 @@ bounded
 
 
 
-=== TEST 9: nginx itself answers before any plugin where it verifies clients
+=== TEST 9: with ssl_verify_client, nginx refuses an untrusted certificate before the plugin runs
 --- http_config
     init_worker_by_lua_block {
         plugin = assert(new { policy({ "a.test" }, { anonymous = "guest" }) })
@@ -472,7 +472,7 @@ guest 200
 
 
 
-=== TEST 10: nor is there one where an address is enough
+=== TEST 10: with satisfy any, access_by_lua does not run for an allowed address
 --- config
     location = /t {
         satisfy any;
@@ -490,7 +490,7 @@ not asked
 
 
 
-=== TEST 11: the names of a policy count as one, but for "default", and for "*." where a name below it has another
+=== TEST 11: the names of a policy count as one, but for "default" and wildcards with an exception
 --- http_config
     init_worker_by_lua_block {
         plugin = assert(new { policy { "a.test", "default", "*.wild.test", "*.open.test" },
@@ -524,7 +524,7 @@ d.test: 421 421 421 421 421 200 200
 
 
 
-=== TEST 12: more names than a handshake can carry: said when the policies are made, unless none are sent
+=== TEST 12: more CA names than a handshake can carry are refused, unless send_ca_dn is false
 --- init
 my $file = "$ENV{TEST_NGINX_PKI}/../cas-1500.pem";
 -f $file or system("scripts/pki", "--cas", 1500, $file) == 0 or die;
@@ -567,11 +567,11 @@ false send_ca_dn must be a boolean
 
 
 
-=== TEST 13: a chain is judged once, whatever its length and however many others there are; one that is too long, never
+=== TEST 13: a chain is verified once, however long it is and however many others there are, up to 16384 bytes
 --- http_config
     init_worker_by_lua_block {
         plugin = assert(new { policy { "default" } })
-        -- What is kept is shared by all policies.
+        -- All policies share what is kept.
         others = assert(new { policy({ "default" }, { anonymous = "guest" }) }).default.common
         verified = 0
         local functions = require "resty.kong.tls.functions"
@@ -587,7 +587,7 @@ false send_ca_dn must be a boolean
         content_by_lua_block {
             local client, pki = require "client", require "pki"
             local folder = os.getenv("TEST_NGINX_HTML_DIR")
-            -- With a chain of the client's certificate and so many others, so many requests on one connection.
+            -- Sends requests on one connection, with a chain of the client's certificate and this many others.
             local function visit(certificate, others, requests)
                 local path = folder .. "/long.crt"
                 local file = assert(io.open(path, "w"))
@@ -598,7 +598,7 @@ false send_ca_dn must be a boolean
                 for _ = 1, requests do
                     table.insert(args, "https://a.test/")
                 end
-                -- One output for each address.
+                -- Each URL needs its own output.
                 for _ = 2, requests do
                     table.insert(args, "-o")
                     table.insert(args, "/dev/null")
@@ -621,7 +621,7 @@ false send_ca_dn must be a boolean
             visit("client-other", 20, 5)
             visit("client1", 60, 5)
             visit("client-other", 60, 5)
-            -- As many strangers as there is room for, and more.
+            -- More strangers than there is room for.
             for number = 1, 3000 do
                 others:accept("stranger " .. number, function() return nil, "nobody" end)
             end

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# A clock that is set does not make a plugin's finding hold longer, or go on holding when it is wrong; and what
-# ends at a date is asked again by that date.
+# Setting the clock does not make a plugin's verdict last longer, or outlast the wrong time. And a verdict ends at the
+# date at which something expires.
 
 use strict;
 use warnings;
@@ -24,7 +24,7 @@ $library or die "libfaketime is not installed\n";
 
 # ---- certificates --------------------------------------------------------------------------------
 
-# A root that lasts, and one below it.
+# Creates a CA that is valid for this many days.
 sub self_signed {
     my ($name, $days) = @_;
     my $said = `openssl req -x509 -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout $ENV{TEST_NGINX_CERTIFICATES}/$name.key \\
@@ -36,20 +36,20 @@ sub self_signed {
 self_signed('root', 40000);
 my @client = (extensions => ['extendedKeyUsage=clientAuth']);
 issue('authority', subject => '/O=Test/CN=Authority', issuer => 'root', authority => 1, valid => [2020, 2049]);
-# Its certificates go on when it has ended.
+# These certificates outlast their CA.
 issue('now', subject => '/O=Test/CN=now', issuer => 'authority', valid => [2020, 2060], @client);
 issue('later', subject => '/O=Test/CN=later', issuer => 'authority', valid => [2040, 2045], @client);
 my $pki = $ENV{TEST_NGINX_CERTIFICATES};
-# For ten years.
+# CRLs that are valid for ten years.
 revocation_list('list', 'authority');
 revocation_list('root', 'root');
 my $next_update = `openssl crl -in $pki/list.crl -noout -nextupdate -dateopt iso_8601`;
 my @next_update = $next_update =~ /(\d+)-(\d+)-(\d+) (\d+):(\d+):(\d+)/ or die $next_update;
 
-# ---- a gateway whose clock is set, and nothing else's --------------------------------------------
+# ---- a gateway with a clock of its own -----------------------------------------------------------
 
 my $clock = write_to("$folder/clock", '+0');
-# Seconds, from the time that it is.
+# Sets the clock to this many seconds from now.
 sub set_clock {
     my ($seconds) = @_;
     write_to("$clock.new", sprintf '%+d', $seconds);
@@ -131,27 +131,27 @@ sub by_handshake {
     return curl('--unix-socket', "$folder/tls.sock", '--cert', "$pki/$name.crt", '--key', "$pki/$name.key", 'https://a.test/');
 }
 
-# What happens when the clock is ahead by so many years, then right again.
+# Sets the clock ahead by years, and then right again.
 for my $way (['header', \&by_header], ['handshake', \&by_handshake]) {
     my ($what, $ask) = @$way;
     set_clock(0);
     cmp_ok abs(curl('--unix-socket', "$folder/gateway.sock", 'http://a/time') =~ s/ .*//sr - time), '<', 5, 'the clock is right';
-    is $ask->('now'),   'now 200', "$what: a certificate that is valid";
-    is $ask->('later'), '401',     "$what: one that is not valid yet";
+    is $ask->('now'),   'now 200', "$what: a valid certificate is accepted";
+    is $ask->('later'), '401',     "$what: a certificate that is not valid yet is refused";
     set_clock(15 * $YEAR);
     cmp_ok curl('--unix-socket', "$folder/gateway.sock", 'http://a/time') =~ s/ .*//sr, '>', time + 14 * $YEAR, 'the clock is ahead';
-    is $ask->('later'), 'later 200', "$what: by the clock it is valid";
+    is $ask->('later'), 'later 200', "$what: the certificate is accepted while the clock says that it is valid";
     set_clock(0);
-    is $ask->('later'), '401', "$what: and when the clock is right again, it is not";
+    is $ask->('later'), '401', "$what: the certificate is refused when the clock is right again";
     set_clock(30 * $YEAR);
-    is $ask->('now'), '401', "$what: by the clock a good one has ended";
+    is $ask->('now'), '401', "$what: a valid certificate is refused while the clock says that it has expired";
     set_clock(0);
-    is $ask->('now'), 'now 200', "$what: and when the clock is right again, it has not";
+    is $ask->('now'), 'now 200', "$what: the valid certificate is accepted when the clock is right again";
     set_clock(-1000);
-    is $ask->('later'), '401', "$what: the clock goes back";
+    is $ask->('later'), '401', "$what: a certificate that is not valid yet is refused when the clock is behind";
 }
 
-# ---- what ends at a date -------------------------------------------------------------------------
+# ---- dates at which a verdict ends ---------------------------------------------------------------
 
 # Stops the clock at a date.
 sub stop_clock {
@@ -161,22 +161,22 @@ sub stop_clock {
     return;
 }
 
-# A finding holds for ten seconds, but not beyond the date, or from before it.
+# A verdict lasts ten seconds, but not across the date.
 sub changes_at {
     my ($what, $date, $ask, $before, $from) = @_;
     my ($begin, @answers);
-    # Where it took longer to ask, nothing is shown: once more.
+    # Requests that took longer show nothing, and are repeated.
     do {
         $begin = clock_gettime(CLOCK_MONOTONIC);
         @answers = map { stop_clock($_); $ask->() } $date - 100, $date - 1, $date;
     } while clock_gettime(CLOCK_MONOTONIC) - $begin > 9;
-    is_deeply \@answers, [$before, $before, $from], "$what, at that date";
+    is_deeply \@answers, [$before, $before, $from], "$what: the verdict changes at that date";
     return;
 }
-changes_at('an authority ends', timegm(0, 0, 0, 1, 0, 2049), sub { by_header('now') }, 'now 200', '401');
-changes_at('a certificate ends', timegm(0, 0, 0, 1, 0, 2045), sub { by_header('later') }, 'later 200', '401');
-changes_at('a revocation list ends', timegm(@next_update[5, 4, 3, 2], $next_update[1] - 1, $next_update[0]),
+changes_at('a CA expires', timegm(0, 0, 0, 1, 0, 2049), sub { by_header('now') }, 'now 200', '401');
+changes_at('a certificate expires', timegm(0, 0, 0, 1, 0, 2045), sub { by_header('later') }, 'later 200', '401');
+changes_at('a CRL expires', timegm(@next_update[5, 4, 3, 2], $next_update[1] - 1, $next_update[0]),
     sub { by_header('now', '/list') }, 'now 200', '401');
-changes_at('a certificate begins', timegm(0, 0, 0, 1, 0, 2040), sub { by_header('later') }, '401', 'later 200');
+changes_at('a certificate becomes valid', timegm(0, 0, 0, 1, 0, 2040), sub { by_header('later') }, '401', 'later 200');
 
 done_testing();

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# No verdict of nginx's is weakened: what it says of the same authorities, what it finds by its own lists and by
-# OCSP, for clients that Lua code asks; and lists together with a partial chain.
+# Lua code that requests certificates weakens no verdict of nginx: with the same CAs, by its own CRLs, and by OCSP.
+# And CRLs work together with partial_chain.
 
 use strict;
 use warnings;
@@ -76,9 +76,9 @@ issue('bad-service', subject => '/O=Test/CN=service.test', issuer => 'root-ca', 
     extensions => ['extendedKeyUsage=serverAuth', 'subjectAltName=DNS:service.test']);
 revocation_list('of-service', 'root-ca', 'bad-service');
 
-# ---- a responder ---------------------------------------------------------------------------------
+# ---- an OCSP responder ---------------------------------------------------------------------------
 
-# What it knows of: as "openssl ca" keeps it.
+# The certificates that it knows, in the format of "openssl ca".
 my $index = write_certificate_file('ocsp-index', '');
 sub knows {
     my ($name, $is_revoked) = @_;
@@ -109,7 +109,7 @@ sub stop_responder {
 my $parent = $$;
 END { kill 'KILL', $responder if $responder && $$ == $parent }
 start_responder();
-# A connection without a request would keep it.
+# Reads its log: a connection without a request would block it.
 wait_until('the responder', sub { -e "$folder/responder.log" && slurp("$folder/responder.log") =~ /waiting for OCSP client/ });
 
 # ---- servers -------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ for my $name (qw(root-bundle root-alone constrained-bundle for-servers-bundle)) 
 $servers .= server('asks-partial', 'ssl_verify_depth 5;', sprintf $ask, "chains['root-alone'], { partial_chain = true }");
 $servers .= server('asks-partial-list', "ssl_verify_depth 5; $list", sprintf $ask, "chains['root-alone'], { partial_chain = true }");
 $servers .= server('whole-list', "ssl_verify_depth 5; ssl_crl $pki/all.crl;", sprintf $ask, "chains['root-bundle']");
-# Who overrules nginx.
+# Servers whose Lua code overrules nginx.
 $servers .= server('trusting-list', "ssl_verify_depth 5; $list",
     sprintf($ask, "chains['root-alone'], { partial_chain = true }"), $trust);
 $servers .= server('trusting', '', sprintf($ask, 'nil'), $trust);
@@ -186,7 +186,7 @@ for my $name ('service', 'bad-service') {
 _EOC_
 }
 
-# A folder as "openssl rehash" makes it, with lists.
+# A folder as "openssl rehash" makes it.
 mkdir "$folder/dir" or die $!;
 write_to("$folder/dir/root.pem", slurp("$pki/root.crt"));
 system('openssl', 'rehash', "$folder/dir") == 0 or die "openssl rehash\n";
@@ -260,7 +260,7 @@ sub lua {
     return curl('--unix-socket', "$folder/run.sock", '--data-binary', $code, 'http://a/') =~ s/200\z//r;
 }
 
-# ---- what nginx says of the same file ------------------------------------------------------------
+# ---- the same verdict as nginx's -----------------------------------------------------------------
 
 for my $case (['root-bundle', 'root-client'], ['root-alone', 'root-client'], ['constrained-bundle', 'constrained-client'],
     ['for-servers-bundle', 'for-servers-client'], ['root-bundle', 'constrained-client'], ['root-alone', 'good']) {
@@ -269,22 +269,30 @@ for my $case (['root-bundle', 'root-client'], ['root-alone', 'root-client'], ['c
         my @tls = ('--tls-max', $version);
         my $nginx = visit("nginx-$bundle", $client, @tls);
         my ($verdict) = $nginx =~ /(SUCCESS|FAILED:[\w ]+?)(?: SUCCESS| FAILED.*)? \d+\z/ or die $nginx;
-        is visit("lua-$bundle", $client, @tls), "- $verdict $verdict 200", "$client by $bundle, TLS $version: $verdict";
+        is visit("lua-$bundle", $client, @tls), "- $verdict $verdict 200",
+            "$client with $bundle, TLS $version: $verdict, as from nginx";
     }
 }
-like visit('nginx-root-bundle', 'root-client'), qr/SUCCESS/, 'one of them is good';
-is visit('asks-partial', 'root-client'), '- SUCCESS SUCCESS 200', 'an intermediate, where a partial chain is asked for';
-like visit('asks-partial', 'constrained-client'), qr/FAILED/, 'it is not everybody';
+like visit('nginx-root-bundle', 'root-client'), qr/SUCCESS/, 'nginx accepts one of the clients';
+is visit('asks-partial', 'root-client'), '- SUCCESS SUCCESS 200',
+    'partial_chain accepts an intermediate as trust anchor';
+like visit('asks-partial', 'constrained-client'), qr/FAILED/, 'partial_chain accepts no client of another CA';
 
-# ---- lists and a partial chain -------------------------------------------------------------------
+# ---- CRLs with partial_chain ---------------------------------------------------------------------
 
 my $revoked = 'FAILED:certificate revoked';
-is visit('asks-partial-list', 'good'),          '- SUCCESS SUCCESS 200',     'partial chain and lists: good';
-is visit('asks-partial-list', 'bad'),           "- $revoked $revoked 200",   'partial chain and lists: revoked';
-is visit('asks-partial-list', 'below-fine'),    '- SUCCESS SUCCESS 200',     'partial chain and lists: good, below another authority';
-is visit('asks-partial-list', 'below-revoked'), "- $revoked $revoked 200",   'partial chain and lists: below an authority that is revoked';
-like visit('asks-partial-list', 'constrained-client'), qr/FAILED/,            'partial chain and lists: nobody knows it';
-is visit('whole-list', 'below-revoked'),   "- $revoked $revoked 200",   'the whole chain';
+is visit('asks-partial-list', 'good'),          '- SUCCESS SUCCESS 200',
+    'partial_chain and CRLs: a good certificate is accepted';
+is visit('asks-partial-list', 'bad'),           "- $revoked $revoked 200",
+    'partial_chain and CRLs: a revoked certificate is refused';
+is visit('asks-partial-list', 'below-fine'),    '- SUCCESS SUCCESS 200',
+    'partial_chain and CRLs: a good certificate below another CA is accepted';
+is visit('asks-partial-list', 'below-revoked'), "- $revoked $revoked 200",
+    'partial_chain and CRLs: a certificate below a revoked CA is refused';
+like visit('asks-partial-list', 'constrained-client'), qr/FAILED/,
+    'partial_chain and CRLs: a certificate of an unknown CA is refused';
+is visit('whole-list', 'below-revoked'),   "- $revoked $revoked 200",
+    'the whole chain and CRLs: a certificate below a revoked CA is refused';
 
 sub verify {
     my ($name, $ca, $crl, $options) = @_;
@@ -292,93 +300,121 @@ sub verify {
     return lua("local ok, err = assert(x509.store { pem = read('$ca'), crl = read('$crl') $options }):verify(read('$chain')) return ok or err");
 }
 my $partial = ', partial_chain = true';
-is verify('good', 'root-alone.pem',  'below.crl', $partial), 'true', 'store: good';
-is verify('good', 'root-bundle.pem', 'all.crl',   $partial), 'true', 'store: good, with the root';
-is verify('below-fine', 'root-alone.pem', 'below.crl', $partial), 'true', 'store: another below';
-like verify('bad', 'root-alone.pem', 'below.crl', $partial), qr/certificate revoked \(certificate 1:/, 'store: revoked';
-like verify('below-revoked', 'root-alone.pem', 'below.crl', $partial), qr/certificate revoked \(certificate 2:/, 'store: revoked above';
-like verify('good', 'root-alone.pem', 'fine-ca.crl', $partial), qr/unable to get certificate CRL \(certificate 1:/, 'store: a list is missing';
-like verify('good', 'root-alone.pem', 'anchor.crl', $partial), qr/certificate revoked \(certificate 2:/, 'store: what is trusted is revoked';
-like verify('good', 'root-alone.pem', 'below.crl', ''), qr/unable to get issuer certificate/, 'store: no partial chain';
-like verify('good', 'root-bundle.pem', 'below.crl', ''), qr/unable to get certificate CRL \(certificate 2:/, 'store: the whole chain';
-like verify('constrained-client', 'root-alone.pem', 'below.crl', $partial), qr/unable to get local issuer/, 'store: nobody knows it';
+is verify('good', 'root-alone.pem',  'below.crl', $partial), 'true', 'store: a good certificate is accepted';
+is verify('good', 'root-bundle.pem', 'all.crl',   $partial), 'true',
+    'store: a good certificate is accepted with the root';
+is verify('below-fine', 'root-alone.pem', 'below.crl', $partial), 'true',
+    'store: a good certificate below another CA is accepted';
+like verify('bad', 'root-alone.pem', 'below.crl', $partial), qr/certificate revoked \(certificate 1:/,
+    'store: a revoked certificate is refused';
+like verify('below-revoked', 'root-alone.pem', 'below.crl', $partial), qr/certificate revoked \(certificate 2:/,
+    'store: a certificate below a revoked CA is refused';
+like verify('good', 'root-alone.pem', 'fine-ca.crl', $partial), qr/unable to get certificate CRL \(certificate 1:/,
+    'store: a certificate without a CRL of its issuer is refused';
+like verify('good', 'root-alone.pem', 'anchor.crl', $partial), qr/certificate revoked \(certificate 2:/,
+    'store: a certificate of a revoked trust anchor is refused';
+like verify('good', 'root-alone.pem', 'below.crl', ''), qr/unable to get issuer certificate/,
+    'store: an incomplete chain is refused without partial_chain';
+like verify('good', 'root-bundle.pem', 'below.crl', ''), qr/unable to get certificate CRL \(certificate 2:/,
+    'store: the whole chain needs the CRL of the root';
+like verify('constrained-client', 'root-alone.pem', 'below.crl', $partial), qr/unable to get local issuer/,
+    'store: a certificate of an unknown CA is refused';
 
 sub served {
     my ($service, $store) = @_;
     return curl('--unix-socket', "$folder/to-$service.sock", "http://a/?store=$store");
 }
-is served('service',     'plain'),   'served 200', 'service';
-is served('service',     'lists'),   'served 200', 'service: partial chain and lists';
-is served('bad-service', 'plain'),   'served 200', 'service: there is no list';
-is served('bad-service', 'lists'),   '502',        'service: revoked';
-is served('service',     'none'),    '502',        'service: a list is missing';
-is served('service',     'unasked'), '502',        'service: no partial chain';
+is served('service',     'plain'),   'served 200', 'service: a good certificate is accepted';
+is served('service',     'lists'),   'served 200',
+    'service: a good certificate is accepted with partial_chain and CRLs';
+is served('bad-service', 'plain'),   'served 200', 'service: a revoked certificate is accepted without CRLs';
+is served('bad-service', 'lists'),   '502',        'service: a revoked certificate is refused';
+is served('service',     'none'),    '502',        'service: a certificate without a CRL of its issuer is refused';
+is served('service',     'unasked'), '502',        'service: an incomplete chain is refused without partial_chain';
 
-# ---- the server's own lists ----------------------------------------------------------------------
+# ---- CRLs of the server --------------------------------------------------------------------------
 
 for my $plugin (qw(policy with_lists partial folder)) {
     my $has_list = $plugin eq 'with_lists' || $plugin eq 'partial';
     my $refused  = $has_list ? '401' : 'bad SUCCESS SUCCESS 200';
-    is visit($plugin, 'good'), 'good SUCCESS SUCCESS 200', "$plugin: good";
-    is visit($plugin, 'bad'),  $refused,                   "$plugin: by its own lists";
-    is visit($plugin, 'below-fine'), 'below-fine SUCCESS SUCCESS 200', "$plugin: deeper than the server has it";
-    is visit("$plugin-list", 'good'),          'good SUCCESS SUCCESS 200', "$plugin: good, with lists of the server";
-    is visit("$plugin-list", 'bad'),           '401',                      "$plugin: by lists of the server";
-    is visit("$plugin-list", 'below-revoked'), '401',                      "$plugin: by lists of the server, above";
-    is visit("$plugin-list", 'bad', '--tls-max', '1.2'), '401',            "$plugin: with TLS 1.2";
+    is visit($plugin, 'good'), 'good SUCCESS SUCCESS 200', "$plugin: a good certificate is accepted";
+    is visit($plugin, 'bad'),  $refused,
+        "$plugin: a revoked certificate is refused if the policy has CRLs";
+    is visit($plugin, 'below-fine'), 'below-fine SUCCESS SUCCESS 200',
+        "$plugin: the depth of the policy may exceed that of the server";
+    is visit("$plugin-list", 'good'),          'good SUCCESS SUCCESS 200',
+        "$plugin: a good certificate is accepted with ssl_crl";
+    is visit("$plugin-list", 'bad'),           '401',
+        "$plugin: ssl_crl refuses a revoked certificate";
+    is visit("$plugin-list", 'below-revoked'), '401',
+        "$plugin: ssl_crl refuses a certificate below a revoked CA";
+    is visit("$plugin-list", 'bad', '--tls-max', '1.2'), '401',
+        "$plugin: ssl_crl refuses a revoked certificate with TLS 1.2";
 }
-is visit('anonymous-list', 'good'), 'good SUCCESS SUCCESS 200', 'anonymous: good';
-is visit('anonymous-list', 'bad'), "guest $revoked $revoked 200", 'anonymous: as others that are refused';
-is visit('shallow', 'good'), '401', 'a depth of its own';
-# The server does not have that authority, nor any of its lists.
-is visit('policy-list', 'constrained-client'), '401', 'somebody else';
+is visit('anonymous-list', 'good'), 'good SUCCESS SUCCESS 200',
+    'anonymous: a good certificate is accepted with ssl_crl';
+is visit('anonymous-list', 'bad'), "guest $revoked $revoked 200",
+    'anonymous: a client with a revoked certificate is anonymous';
+is visit('shallow', 'good'), '401', 'the depth of a policy may be less than that of the server';
+# The server has neither that CA, nor its CRLs.
+is visit('policy-list', 'constrained-client'), '401', 'policy: a certificate of another CA is refused with ssl_crl';
 
-# nginx asks for its own server once more.
+# After a HelloRetryRequest, nginx applies the settings of its server once more.
 {
     my $request = "GET / HTTP/1.0\r\n\r\n";
     my $said = `printf '$request' | openssl s_client -unix $folder/retry.sock -tls1_3 -groups X25519:P-384 -ign_eof -msg \\
         -cert $pki/below-fine.crt -key $pki/below-fine.key -cert_chain $pki/fine-ca.crt 2>&1`;
-    is scalar(() = $said =~ /ClientHello/g), 2, 'a second ClientHello';
-    like $said, qr/^below-fine SUCCESS SUCCESS$/m, 'and the depth is that of the policy';
+    is scalar(() = $said =~ /ClientHello/g), 2, 'the client sends a second ClientHello';
+    like $said, qr/^below-fine SUCCESS SUCCESS$/m, 'the depth of the policy applies after the second ClientHello';
 }
 
-# ---- what Lua code says --------------------------------------------------------------------------
+# ---- set_client_verify("SUCCESS") ----------------------------------------------------------------
 
-is visit('trusting', 'good'), '- FAILED:unable to verify the first certificate SUCCESS 200', 'overruled: an authority that nobody knows';
-is visit('trusting-list', 'good'), '- SUCCESS SUCCESS 200', 'overruled: good';
-is visit('trusting-list', 'bad'), "- $revoked $revoked 200", 'not overruled: a certificate that is revoked';
-like visit('trusting-list', 'constrained-client'), qr/^- (FAILED:\S.*) \1 200/, 'not overruled: nothing is known';
+is visit('trusting', 'good'), '- FAILED:unable to verify the first certificate SUCCESS 200',
+    'set_client_verify overrules that no CA is known';
+is visit('trusting-list', 'good'), '- SUCCESS SUCCESS 200', 'set_client_verify agrees about a good certificate';
+is visit('trusting-list', 'bad'), "- $revoked $revoked 200",
+    'set_client_verify does not overrule that a certificate is revoked';
+like visit('trusting-list', 'constrained-client'), qr/^- (FAILED:\S.*) \1 200/,
+    'set_client_verify does not overrule an unknown CA with ssl_crl';
 
 # ---- OCSP ----------------------------------------------------------------------------------------
 
 for my $plugin (qw(policy anonymous with_lists partial folder)) {
     my $refused = $plugin eq 'anonymous' ? qr/^guest (FAILED:\S.*) \1 200/ : qr/^401$/;
-    is visit("$plugin-ocsp", 'good'), 'good SUCCESS SUCCESS 200', "$plugin: good by OCSP";
-    is visit("$plugin-ocsp", 'good', '--tls-max', '1.2'), 'good SUCCESS SUCCESS 200', "$plugin: with TLS 1.2";
-    like visit("$plugin-ocsp", 'bad'),     $refused, "$plugin: revoked by OCSP";
-    like visit("$plugin-ocsp", 'unknown'), $refused, "$plugin: unknown to the responder";
+    is visit("$plugin-ocsp", 'good'), 'good SUCCESS SUCCESS 200', "$plugin: OCSP accepts a good certificate";
+    is visit("$plugin-ocsp", 'good', '--tls-max', '1.2'), 'good SUCCESS SUCCESS 200',
+        "$plugin: OCSP accepts a good certificate with TLS 1.2";
+    like visit("$plugin-ocsp", 'bad'),     $refused, "$plugin: OCSP refuses a revoked certificate";
+    like visit("$plugin-ocsp", 'unknown'), $refused,
+        "$plugin: OCSP refuses a certificate that the responder does not know";
 }
-is visit('trusting-ocsp', 'good'), '- SUCCESS SUCCESS 200', 'OCSP for clients that Lua code asks';
-is visit('trusting-ocsp', 'bad'), "- $revoked $revoked 200", 'revoked, whatever Lua code says';
-like visit('trusting-ocsp', 'constrained-client'), qr/^- (FAILED:\S.*) \1 200/, 'nobody was asked';
-# There is nothing to resume of which nginx could not find the chain again.
+is visit('trusting-ocsp', 'good'), '- SUCCESS SUCCESS 200', 'OCSP accepts a good certificate that Lua code requested';
+is visit('trusting-ocsp', 'bad'), "- $revoked $revoked 200", 'set_client_verify does not overrule OCSP';
+like visit('trusting-ocsp', 'constrained-client'), qr/^- (FAILED:\S.*) \1 200/,
+    'set_client_verify does not overrule an unknown CA with OCSP';
+# Sessions are not kept where nginx could not find the chain again.
 for my $version ('1_2', '1_3') {
     unlink "$folder/session";
     my $connect = sub {
         return scalar `printf 'GET / HTTP/1.0\\r\\n\\r\\n' | openssl s_client -unix $folder/policy-ocsp.sock -tls$version -ign_eof \\
             -cert $pki/good.crt -key $pki/good.key @_ 2>&1`;
     };
-    like $connect->('-sess_out', "$folder/session"), qr/^good SUCCESS SUCCESS$/m, "TLS $version: once";
-    like $connect->(-e "$folder/session" ? ('-sess_in', "$folder/session") : ()), qr/^New, .*^good SUCCESS SUCCESS$/ms, "TLS $version: and again";
+    like $connect->('-sess_out', "$folder/session"), qr/^good SUCCESS SUCCESS$/m,
+        "TLS $version: the first connection is accepted";
+    like $connect->(-e "$folder/session" ? ('-sess_in', "$folder/session") : ()), qr/^New, .*^good SUCCESS SUCCESS$/ms,
+        "TLS $version: the second connection makes a full handshake";
 }
 stop_responder();
-like visit('policy-ocsp', 'good'), qr/^401$/, 'the responder is down';
-like visit('anonymous-ocsp', 'good'), qr/^guest (FAILED:certificate status request failed) \1 200/, 'the responder is down: as others';
-like visit('trusting-ocsp', 'good'), qr/^- (FAILED:certificate status request failed) \1 200/, 'the responder is down, whatever Lua code says';
+like visit('policy-ocsp', 'good'), qr/^401$/, 'a client is refused while the responder is down';
+like visit('anonymous-ocsp', 'good'), qr/^guest (FAILED:certificate status request failed) \1 200/,
+    'anonymous: a client is anonymous while the responder is down';
+like visit('trusting-ocsp', 'good'), qr/^- (FAILED:certificate status request failed) \1 200/,
+    'set_client_verify does not overrule a responder that is down';
 
 my $log = slurp("$folder/gateway.log");
-unlike $log, qr/\[(?:alert|crit|emerg)\]/, 'nothing worse in the log';
-like $log, qr/mtls_auth: certificate revoked, client/, 'why it was refused';
-like $log, qr/mtls_auth: certificate status request failed, client/, 'why it was refused';
+unlike $log, qr/\[(?:alert|crit|emerg)\]/, 'no entries of level alert, crit or emerg are logged';
+like $log, qr/mtls_auth: certificate revoked, client/, 'the log says that a certificate was revoked';
+like $log, qr/mtls_auth: certificate status request failed, client/, 'the log says that an OCSP request failed';
 
 done_testing();

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# resty.kong.plugins.services: what each service is shown, how it is verified, and where it is.
+# resty.kong.plugins.services: the certificate, the verification and the address of each service.
 
 use lib 't/support';
 use TestService;
@@ -8,7 +8,7 @@ use TestHarness 'no_plan';
 
 repeat_each(1);
 
-# "services { ... }" is a plugin with these services, and locations that use it.
+# Expands "services { ... }" to a plugin with these services, and to an upstream block that they may use.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $config = $block->http_config;
@@ -29,7 +29,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: to each its own
+=== TEST 1: each service has its own upstream, certificate and verification
 --- http_config
     services {
         services = {
@@ -94,7 +94,7 @@ services: "unknown": it is not known
 
 
 
-=== TEST 2: defaults, and what takes them away
+=== TEST 2: defaults apply to all services, and false takes them away
 --- http_config
     services {
         defaults = { upstream = "service", certificate = P .. "client1.crt", key = P .. "client1.key",
@@ -148,7 +148,7 @@ client=CN=client-1,O=Test
 
 
 
-=== TEST 3: host and port; PEM for the names of files; a password
+=== TEST 3: a service may have host and port, PEM texts for file names, and a password
 --- http_config
     server {
         listen 127.0.0.2:$TEST_NGINX_SERVER_PORT ssl;
@@ -179,7 +179,7 @@ GET /call?name=password => CN=client-1,O=Test
 
 
 
-=== TEST 4: a file, which is data and nothing else
+=== TEST 4: a file of services may contain data only
 --- config
     location /t {
         content_by_lua_block {
@@ -217,7 +217,7 @@ file: cannot open.*No such file or directory
 
 
 
-=== TEST 5: mistakes
+=== TEST 5: wrong services are refused, with their names and fields
 --- config
     location /t {
         content_by_lua_block {
@@ -320,7 +320,7 @@ qr/\A$text\z/
 
 
 
-=== TEST 6: what one service was given, another does not get
+=== TEST 6: after a redirect, a service has no settings of another
 --- http_config
     services {
         services = {
@@ -354,7 +354,7 @@ qr/\A$text\z/
         access_by_lua_block { services:access("third") }
         proxy_pass https://$kong_upstream_target/;
     }
-    # Its settings can't be had, and nothing of them is left.
+    # The settings of this service are refused, and none of them stays.
     location /forbidden {
         access_by_lua_block { services:access("forbidden") }
         kong_tls_certificate_verify on;
@@ -390,7 +390,7 @@ services: "forbidden": TLS certificate verification is enforced
 
 
 
-=== TEST 7: what services have in common is made once, and with its own password
+=== TEST 7: services share what they have in common, and a key is read with the password of its service
 --- config
     location /t {
         content_by_lua_block {
@@ -399,7 +399,7 @@ services: "forbidden": TLS certificate verification is enforced
             local function of(password)
                 return { certificate = P .. "client1.crt", key = P .. "client-encrypted.key", password = password }
             end
-            -- In whatever order they are made.
+            -- In either order.
             ngx.say((new { services = { a = of "secret", b = of "secret" } }) ~= nil)
             ngx.say((select(2, new { services = { a = of "secret", b = of "wrong" } }):match('"b": key')))
             ngx.say((select(2, new { services = { a = of "wrong", b = of "secret" } }):match('"a": key')))
@@ -437,7 +437,7 @@ nil
 
 
 
-=== TEST 8: nor how long and how often it may try
+=== TEST 8: after a redirect, a service has no retries and timeouts of another
 --- http_config
     services {
         services = { first = { upstream = "two", verify = false }, second = { upstream = "two", verify = false } },
@@ -467,7 +467,7 @@ GET /first x 4 => 200
 
 
 
-=== TEST 9: of many, each is tried when it is used; of few, or where it is asked for, when the table is made
+=== TEST 9: many services are checked when they are used, few when the table is made, unless "check" says otherwise
 --- http_config
     init_worker_by_lua_block {
         local P = "$TEST_NGINX_PKI/"
@@ -514,7 +514,7 @@ GET /first x 4 => 200
                 assert(not few and not all and first == second, first)
                 assert(first:find('service "' .. name .. '": ', 1, true), first)
             end
-            -- What needs no parsing, and what can't be read, is said at once in any case.
+            -- What needs no parsing, and what can't be read, is always reported at once.
             for _, fields in ipairs { { host = "a" }, { certificate = "none.crt", key = "none.key" }, { ca = { file = "none" } } } do
                 assert(not new { services = { wrong = fields }, check = "used" })
             end

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Services that are no nginx: Apache httpd, HAProxy and openssl s_server, all of which require a client
-# certificate.
+# Services other than nginx: Apache httpd, HAProxy and openssl s_server, which require a client certificate.
 
 use strict;
 use warnings;
@@ -44,13 +43,13 @@ start_program(
         "SSLCACertificateFile $pki/ca.crt", 'SSLVerifyClient require', 'SSLVerifyDepth 3',
         'KeepAliveTimeout 60',
         'Header always set X-Seen "%{SSL_CLIENT_S_DN_CN}s %{SSL_PROTOCOL}s %{SSL_SESSION_RESUMED}s"',
-        # Who it is it asks once it has seen what for.
+        # Requests a certificate when the path of the request is known.
         asks_later($ENV{TEST_NGINX_RENEGOTIATING}),
         asks_later($ENV{TEST_NGINX_RSA}, 'SSLOpenSSLConfCmd ClientSignatureAlgorithms RSA-PSS+SHA256:RSA+SHA256'),
         '')
 );
 
-# A virtual host of Apache's that asks for a certificate only where that is needed.
+# Returns a virtual host of Apache that requests a certificate for some paths only.
 sub asks_later {
     my ($port, @more) = @_;
     return (
@@ -59,7 +58,7 @@ sub asks_later {
     );
 }
 
-# HAProxy wants certificate and key in one file.
+# HAProxy needs the certificate and the key in one file.
 my $pem = join '', map { open my $file, '<', "$pki/service.$_" or die $!; local $/; <$file> } qw(crt key);
 start_program(
     'haproxy', sub { IO::Socket::UNIX->new("$folder/haproxy.sock") },
@@ -77,8 +76,8 @@ start_s_server('s_server', '-Verify', 2, '-verify_return_error', '-CAfile', "$pk
 
 # ---- the gateway ---------------------------------------------------------------------------------
 
-# "/t" asks each service, with each certificate in turn, and twice; "/<service>?cert=<name>" once. Over
-# the version of TLS that the block has in its name, and over kept connections if it says so.
+# "/t" requests each service twice with each certificate, in turn; "/<service>?cert=<name>" requests it once. The name
+# of a block has the version of TLS, and says whether connections are kept.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my ($tls) = $block->name =~ /TLS 1\.([23])/ or return;
@@ -119,7 +118,7 @@ _EOC_
         proxy_http_version 1.1;
         proxy_set_header Connection "$connection";
         proxy_pass https://$_/hello;
-        # What s_server sees is in its page.
+        # The page of s_server says what it has seen.
         header_filter_by_lua_block { ngx.header.content_length = nil }
         body_filter_by_lua_block {
             ngx.ctx.page = (ngx.ctx.page or "") .. ngx.arg[1]
@@ -159,7 +158,7 @@ _EOC_
 _EOC_
 });
 
-# What "/t" prints, of connections to services of which the second with a certificate is such.
+# Returns what "/t" prints, with the kind of the second handshake that each service should see for a certificate.
 sub expected {
     my ($version, %second) = @_;
     my $text = '';
@@ -177,7 +176,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: over TLS 1.3, to each its own session
+=== TEST 1: each certificate resumes its own session over TLS 1.3
 --- config
 --- request
 GET /t
@@ -190,7 +189,7 @@ upstream SSL certificate verify error
 
 
 
-=== TEST 2: over TLS 1.2, to each its own session
+=== TEST 2: each certificate resumes its own session over TLS 1.2
 --- config
 --- request
 GET /t
@@ -203,7 +202,7 @@ upstream SSL certificate verify error
 
 
 
-=== TEST 3: over TLS 1.3, to each its own kept connection (s_server keeps none)
+=== TEST 3: each certificate has its own kept connection over TLS 1.3 (s_server keeps none)
 --- config
 --- request
 GET /t
@@ -216,7 +215,7 @@ upstream SSL certificate verify error
 
 
 
-=== TEST 4: over TLS 1.2, to each its own kept connection (s_server keeps none)
+=== TEST 4: each certificate has its own kept connection over TLS 1.2 (s_server keeps none)
 --- config
 --- request
 GET /t
@@ -229,7 +228,7 @@ upstream SSL certificate verify error
 
 
 
-=== TEST 5: a service that renegotiates, on a kept connection
+=== TEST 5: a service may renegotiate on a kept connection
 --- http_config
     upstream apache {
         server 127.0.0.1:$TEST_NGINX_RENEGOTIATING;
@@ -249,14 +248,14 @@ upstream SSL certificate verify error
         proxy_pass https://apache/;
         header_filter_by_lua_block {
             ngx.header.content_length = nil
-            -- So many more requests it takes on this connection.
+            -- The number of requests that the service still accepts on this connection.
             local left = (ngx.var.upstream_http_keep_alive or ""):match("max=%d+")
             ngx.ctx.line = table.concat({ ngx.status, ngx.var.upstream_http_x_seen or "-", left or "-" }, " ") .. "\n"
         }
         body_filter_by_lua_block { ngx.arg[1] = ngx.arg[2] and ngx.ctx.line or nil }
     }
 --- exchanges
-# What is not idempotent nginx sends once.
+# nginx does not repeat a request that is not idempotent.
 GET /apache/hello        => 200 200 (null) TLSv1.2 Initial max=100
 POST /apache/secret\na=b => 200 200 client-1 TLSv1.2 Initial max=99
 POST /apache/secret\na=b => 200 200 client-1 TLSv1.2 Initial max=98
@@ -266,7 +265,7 @@ does not match
 
 
 
-=== TEST 6: a service that asks after the handshake, on a new connection and on a kept one
+=== TEST 6: a service may request a certificate after the handshake, on a new connection and on a kept one
 --- http_config
     upstream apache {
         server 127.0.0.1:$TEST_NGINX_RENEGOTIATING;
@@ -305,7 +304,7 @@ GET /apache/secret              => 403 /^403 /
 
 
 
-=== TEST 7: it asks later, and takes no signature of the key: nobody's request is sent as anybody else's
+=== TEST 7: a request is refused if the service requests a certificate later, and accepts no signature of the key
 --- config
     location /apache/ {
         access_by_lua_block {

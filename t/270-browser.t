@@ -2,7 +2,7 @@
 
 # A real browser: Chromium with client certificates in its store.
 #
-# It has two, of two authorities, and a policy by which it presents the first that it may, without asking
+# It has two certificates of two CAs, and a policy by which it presents the first that matches, without asking
 # anybody. Policies are files in /etc: a mount namespace has them there for the browser alone.
 
 use strict;
@@ -17,7 +17,7 @@ use Cwd ();
 use File::Temp ();
 use NginxTest::Port ();
 
-# scripts/test says so where Chromium can't be installed.
+# scripts/test sets this variable where Chromium can't be installed.
 skip_file("no browser: $ENV{TEST_NGINX_NO_BROWSER}") if $ENV{TEST_NGINX_NO_BROWSER};
 require_program('chromium', 'certutil', 'pk12util', 'openssl', 'unshare', 'mount', 'timeout');
 my @unshare = $> ? qw(unshare --map-root-user --mount) : qw(unshare --mount);
@@ -53,7 +53,7 @@ open my $policy, '>', "$folder/etc/policies/managed/policy.json" or die $!;
 print {$policy} '{ "AutoSelectCertificateForUrls": ["{\"pattern\":\"*\",\"filter\":{}}"] }';
 close $policy or die $!;
 
-# browse URL PORT: prints the page as it is when it has been loaded. All names are on this machine.
+# browse URL: prints the page when it has been loaded. All names resolve to this machine.
 open my $browse, '>', "$folder/browse" or die $!;
 print {$browse} <<"_EOC_";
 set -e
@@ -69,7 +69,7 @@ $ENV{TEST_NGINX_BROWSE} = "@unshare sh $folder/browse";
 env_to_nginx('TEST_NGINX_BROWSE');
 $ENV{TEST_NGINX_TLS_PORT} = NginxTest::Port::free_port();
 
-# "browser { ... }" is a TLS server with these settings, and a location "/" that says what it sees.
+# Expands "browser { ... }" to a TLS server with these settings.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $config = $block->http_config;
@@ -106,7 +106,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: it presents what the listed authorities have certified, and nothing else
+=== TEST 1: the browser presents only a certificate that a listed CA has issued
 --- http_config
     browser {
         ssl_certificate_by_lua_block {
@@ -141,7 +141,7 @@ none.wild.test: [] NONE
 
 
 
-=== TEST 2: HTTP/2, and HTTP/1.1 where that is withheld
+=== TEST 2: the browser speaks HTTP/2, and HTTP/1.1 with disable_http2_alpn
 --- http_config
     browser {
         ssl_client_hello_by_lua_block {
@@ -172,7 +172,7 @@ HTTP/1.1 SUCCESS
 
 
 
-=== TEST 3: a connection for another name is not taken for that of a policy: the browser makes one of its own
+=== TEST 3: the browser opens another connection for a name with another policy
 --- http_config
     browser {
         ssl_certificate_by_lua_block { mtls_auth:certificate() }
@@ -208,10 +208,10 @@ mtls_auth: the connection is for "none.wild.test", which has another policy
 
 
 
-=== TEST 4: it resumes its session, and is known all the same
+=== TEST 4: the browser resumes its session, and is still authenticated
 --- http_config
     browser {
-        # A connection for each request.
+        # Makes each request open a connection.
         keepalive_timeout 0;
         ssl_client_hello_by_lua_block { assert(kong.client.tls.disable_http2_alpn()) }
         ssl_certificate_by_lua_block { mtls_auth:certificate() }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# One test for each known failure of this kind, named after the advisory. Of what nginx does by itself it
-# is said, and not hidden.
+# One test for each known vulnerability of this kind, named after the advisory. What nginx itself does is reported,
+# not hidden.
 
 use strict;
 use warnings;
@@ -22,11 +22,11 @@ issue('nul', subject => '/O=Test/CN=nobody', extensions => [names(dns => "servic
 issue('email', subject => '/O=Test/CN=nobody',
     extensions => [names(email => 'service.test', uri => 'service.test', ip => 'service.test123')]);
 issue('common', subject => '/O=Test/CN=service.test', extensions => [names(dns => 'evil.test')]);
-# The same names and the same number, and another key.
+# The same names and the same serial number, and another key.
 issue("rekeyed-$_", subject => '/O=Test/CN=client-1', extensions => ['extendedKeyUsage=clientAuth'], serial => 1000)
     for qw(one two);
 
-# ---- a service that speaks before it is spoken to ------------------------------------------------
+# ---- a service that sends a response before the handshake ----------------------------------------
 
 my $INJECTED = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\ninjected";
 my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'tcp', Listen => 16, ReuseAddr => 1)
@@ -36,7 +36,7 @@ my $parent = $$;
 defined(my $early = fork) or die "fork: $!\n";
 if (!$early) {
     $SIG{ALRM} = sub { exit(kill(0, $parent) ? 0 : 1) };
-    # Never hold on to what prove waits for.
+    # Never holds on to what prove waits for.
     open STDOUT, '>', '/dev/null';
     open STDERR, '>', '/dev/null';
     alarm 120;
@@ -73,11 +73,11 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: CVE-2025-23419, CVE-2014-3616: the session of a virtual host, offered to a stricter one
-A client that was not asked, and resumes under a name that asks, is as one without a certificate (where nginx
-itself asks, 1.26.3 and 1.27.4 refuse its handshake). Of those that Lua code has asked, none does, and none
-that nginx has asked does where Lua code asks. What nginx takes where it asks itself is its own matter, and for
-all to see.
+=== TEST 1: CVE-2025-23419, CVE-2014-3616: a session of a virtual host gives no access to a stricter one
+A client without a certificate request that resumes under a name with one is as a client without a certificate (where
+nginx itself requests certificates, 1.26.3 and 1.27.4 refuse the handshake). Sessions with a certificate request of
+Lua code, or of nginx, do not resume under a name where Lua code requests certificates. What nginx accepts where it
+requests certificates itself is logged only.
 --- http_config
     ssl_session_cache shared:sessions:1m;
     ssl_protocols TLSv1.2 TLSv1.3;
@@ -124,7 +124,7 @@ all to see.
                 for _, hosts in ipairs { { "open.test", "asked.test" }, { "open.test", "strict.test" },
                                          { "other.test", "asked.test" }, { "asked.test", "other.test" },
                                          { "strict.test", "asked.test" }, { "strict.test", "other.test" } } do
-                    -- Without a certificate there is no session of the strict one.
+                    -- Without a certificate, strict.test leaves no session.
                     for _, cert in ipairs(hosts[1] == "strict.test" and { "client1" } or { "none", "client1" }) do
                         cert = cert ~= "none" and cert
                         os.remove("$TEST_NGINX_HTML_DIR/session")
@@ -167,7 +167,7 @@ nginx itself, TLS 1.3
 
 
 
-=== TEST 2: CVE-2026-1642: plain text from a service, before the handshake
+=== TEST 2: CVE-2026-1642: plain text that a service sends before the handshake is no response
 --- config
     proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
     proxy_ssl_name service.test;
@@ -192,8 +192,8 @@ nginx itself, TLS 1.3
 
 
 
-=== TEST 3: CVE-2021-22890: a ticket that comes late is for the identity of its handshake
-The tickets of TLS 1.3 are read with the first answer: after them, the connection is another request's.
+=== TEST 3: CVE-2021-22890: a late ticket is kept for the identity of its handshake
+The tickets of TLS 1.3 are read with the first response; after that, another request may use the connection.
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -221,7 +221,7 @@ GET /to?to=anew                => client= reused=. TLSv1.3
 
 
 
-=== TEST 4: CVE-2026-8932: the key of a certificate counts, and not its names
+=== TEST 4: CVE-2026-8932: certificates with equal names and different keys are different identities
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -254,7 +254,7 @@ GET /connection?number=two => client=CN=client-1,O=Test connection=2
 
 
 
-=== TEST 5: CVE-2022-21656, CVE-2026-47778: names of another kind, and names with a NUL, are other names
+=== TEST 5: CVE-2022-21656, CVE-2026-47778: a name of another type, or with a NUL, does not match
 --- http_config
     evil nul;
     evil email;
@@ -282,7 +282,7 @@ GET /sans?to=email&name=service.test  => 502
 GET /sans?to=common&name=service.test => 502
 GET /uris?to=common&name=evil.test    => 502
 GET /uris?to=nul&name=service.test    => 502
-# As it should be.
+# These match.
 GET /uris?to=email&name=service.test  => 200
 GET /sans?to=common&name=evil.test    => 200
 GET /name?to=common&name=evil.test    => 200
@@ -291,7 +291,7 @@ GET /name?to=common&name=evil.test    => 200
 
 
 
-=== TEST 6: CVE-2021-3618: a client that offers another protocol is not answered
+=== TEST 6: CVE-2021-3618: a client that offers only other protocols in its ALPN is refused
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/alpn.sock ssl;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Certificates as a hostile peer may present them: what is verified is refused for what is wrong with it,
-# and nothing that is in one breaks anything.
+# Certificates as a hostile peer may present them: each is refused for the right reason where it is verified, and none
+# breaks anything.
 
 use strict;
 use warnings;
@@ -17,8 +17,9 @@ log_level('info');
 
 my @NAMES = ('subjectAltName=DNS:service.test');
 
-# Each as the service's, as a client's in Lua, and as that of a client that was asked, where the last reason is
-# told: what becomes of it, "accepted" or the reason; as before if nothing is said.
+# Each certificate with its result as a service's certificate, as a client's certificate in Lua, and as the
+# certificate of a client in a handshake: "accepted", or the reason of the refusal. A result that is left out equals
+# the one before.
 our @CASES_OF_TESTS = my @CASES = (
     ['good', { extensions => \@NAMES }, 'accepted'],
     ['ed25519', { algorithm => [qw(-algorithm ED25519)], extensions => \@NAMES }, 'accepted'],
@@ -56,7 +57,7 @@ for my $case (@CASES) {
     issue_chain($name, $of->{issuer});
 }
 
-# With its issuers, if that is not the root.
+# Writes a certificate with its issuer, if that is not the root.
 sub issue_chain {
     my ($name, $issuer) = @_;
     my $folder = $ENV{TEST_NGINX_CERTIFICATES};
@@ -64,7 +65,7 @@ sub issue_chain {
     return write_certificate_file("$name.chain", $text);
 }
 
-# A hundred authorities, one below the other; they share a key.
+# A hundred CAs, each issued by the one before. They share a key.
 {
     my $issuer = 'ca';
     my @chain;
@@ -79,7 +80,7 @@ sub issue_chain {
     write_certificate_file('short.chain', CORE::join '', @chain[$#chain - 1, $#chain]);
 }
 
-# Lists in which an authority, and one that it has made, are revoked.
+# CRLs that revoke a CA, and a certificate that this CA has issued.
 issue('branch', subject => '/O=Test/CN=Branch', authority => 1, extensions => ['keyUsage=critical,keyCertSign,cRLSign']);
 issue('of-branch', subject => '/O=Test/CN=of-branch', issuer => 'branch', extensions => \@NAMES);
 issue_chain('of-branch', 'branch');
@@ -115,7 +116,7 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: as the service's
+=== TEST 1: a service's certificate is accepted, or refused for the right reason
 --- http_config
     services;
 --- config
@@ -139,7 +140,7 @@ __DATA__
 
 
 
-=== TEST 2: as a client's, in Lua
+=== TEST 2: store:verify accepts a client's certificate, or refuses it for the right reason
 --- config
     location /t {
         content_by_lua_block {
@@ -156,7 +157,7 @@ __DATA__
                 local list = assert(x509.chain(read(name .. ".chain")))
                 local ok, err = store:verify(list, { purpose = "clientAuth", depth = 5 })
                 local leaf = list[1]
-                -- Whatever is in it, it can be told.
+                -- All fields can be read, whatever is in the certificate.
                 assert(leaf.subject and leaf.serial and leaf.not_after and leaf.sans and leaf:to_pem())
                 ngx.say(name, ": ", ok and "accepted" or (err:gsub(" %(.*", ""):gsub(" or the system clock is incorrect", "")))
             end
@@ -171,7 +172,7 @@ CORE::join '', map { my $expected = $_->[3] // $_->[2]; "$_->[0]: $expected\n" }
 
 
 
-=== TEST 3: a hundred certificates
+=== TEST 3: a chain of a hundred certificates is accepted only with enough depth
 --- http_config
     services;
 --- config
@@ -195,7 +196,7 @@ certificate chain too long
 
 
 
-=== TEST 4: revoked: the certificate, its authority, and one of that
+=== TEST 4: CRLs refuse a revoked certificate, a revoked CA, and a revoked certificate of a CA
 --- http_config
     services;
 --- config
@@ -223,7 +224,7 @@ GET /service?to=good&lists=leaf-revoked                    => 200
 GET /service?to=of-branch&lists=none,branch-none           => 200
 GET /service?to=of-branch&lists=branch-revoked,branch-none => 502
 GET /service?to=of-branch&lists=none,of-branch-revoked     => 502
-# Without a list of each authority nothing is known.
+# Without a CRL of each CA, the status is unknown.
 GET /service?to=of-branch&lists=none                       => 502
 --- error_log
 certificate revoked
@@ -233,7 +234,7 @@ unable to get certificate CRL
 
 
 
-=== TEST 5: more names than TLS takes, and as many in Lua as there are
+=== TEST 5: a certificate with more names than TLS accepts fails the handshake, and Lua code can read all its names
 --- init
 main::issue('ten-thousand', subject => '/CN=many', extensions => [main::names(map { (dns => "name-$_.test") } 1 .. 10_000)])
     if !-e "$ENV{TEST_NGINX_CERTIFICATES}/ten-thousand.crt";
@@ -274,7 +275,7 @@ excessive message size
 
 
 
-=== TEST 6: of clients that Lua has asked
+=== TEST 6: a certificate that Lua code requests is accepted, or refused for the right reason
 --- http_config
     server {
         listen unix:$TEST_NGINX_HTML_DIR/gateway.sock ssl;
@@ -296,7 +297,7 @@ excessive message size
                     local seen = client.curl { "--insecure", "--unix-socket", "$TEST_NGINX_HTML_DIR/gateway.sock",
                         "--tlsv" .. version, "--tls-max", version,
                         "--cert", folder .. name .. ".chain", "--key", folder .. name .. ".key", "https://gateway.test/" }
-                    -- OpenSSL 3.6 says more.
+                    -- OpenSSL 3.6 adds this to the reason.
                     local said = seen.out:gsub(" or the system clock is incorrect", "")
                     ngx.say(name, ", TLS ", version, ": ", said, seen.err)
                 end
@@ -304,7 +305,7 @@ excessive message size
         }
     }
 --- request eval
-# What is too weak curl does not send.
+# curl does not send a certificate with a key that is too weak.
 @main::CASES_SENT = grep { $_->[0] ne 'rsa-1024' } @main::CASES_OF_TESTS;
 'GET /t?names=' . CORE::join '%20', map { $_->[0] } @main::CASES_SENT
 --- response_body eval

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Every call of the module that can fail is made to fail, one at a time, and from one on all of them. What
-# comes of it is what was asked for, or a refusal with a line in the log; never something else, and the
-# worker lives on.
+# Each call of the module that can fail is made to fail, one at a time, and together with all calls after it. The
+# result must be what was requested, or a refusal with a line in the log, and the worker must survive.
 #
-# With TEST_NGINX_TORTURE each fails often enough to see whether it leaves memory behind.
+# With TEST_NGINX_TORTURE, each call fails often enough to see whether it leaks memory.
 
 use strict;
 use warnings;
@@ -32,9 +31,8 @@ run('gcc', '-O1', '-shared', '-fPIC', '-o', "$folder/faults.so", "$root/t/suppor
 run('gcc', '-O1', '-DLIST', '-o', "$folder/list", "$root/t/support/faults.c", '-ldl');
 chomp(my @functions = `$folder/list`);
 
-# Calls of which nobody has to look whether they failed: what they return is there, or was asked for in
-# a way that has no failure; those that are made while a configuration is read, which then fails as a
-# whole, are tried with the configuration.
+# Calls that can't fail: what they return exists already, or is requested in a way that has no failure. And calls that
+# are made while a configuration is read, which fail the configuration as a whole, and are tested with it.
 my %cannot_fail = map { $_ => 1 } split ' ', <<'END';
 ASN1_STRING_get0_data ASN1_STRING_length ASN1_STRING_type ASN1_TIME_free BIO_ctrl BIO_free_all BIO_s_mem
 CRYPTO_free CRYPTO_get_ex_new_index EC_GROUP_get_curve_name EC_KEY_free EC_KEY_get0_group
@@ -86,9 +84,9 @@ END
 my %can_fail = map { $_ => 1 } @functions;
 my @called = map { (split)[1] =~ s/@.*//r } split /^/, `nm -D --undefined-only $module`;
 my @unknown = grep { /^(?:ngx_|[A-Z])/ && !$can_fail{$_} && !$cannot_fail{$_} } @called;
-is "@unknown", '', 'of every function that the module calls it is known whether it can fail';
+is "@unknown", '', q{each function that the module calls is listed as one that can fail, or can't};
 
-# ---- a gateway in which it does ------------------------------------------------------------------
+# ---- a gateway with faults -----------------------------------------------------------------------
 
 my $pki = $ENV{TEST_NGINX_PKI};
 
@@ -110,13 +108,13 @@ _EOC_
 start_nginx('services', http => service('right', 'service') . service('wrong', 'service-other')
     . service('rsa', 'service', 'ssl_conf_command ClientSignatureAlgorithms RSA-PSS+SHA256:RSA+SHA256;'));
 
-# As `struct control` has it.
+# The size of `struct control`.
 my $size = 8 + 4 + 8000;
 write_to("$folder/control", "\0" x $size);
 open my $control, '+<:raw', "$folder/control" or die $!;
 chmod 0666, "$folder/control";
 
-# With a name beside its common name.
+# A certificate with an alternative name beside its common name.
 my $said = `openssl req -x509 -new -key $pki/client1.key -CA $pki/ca.crt -CAkey $pki/ca.key -days 30 \\
     -subj /O=Test/CN=client-1 -addext subjectAltName=URI:spiffe://test/alice -addext extendedKeyUsage=clientAuth \\
     -out $folder/named.crt 2>&1`;
@@ -124,7 +122,7 @@ die $said if $?;
 
 my @http2 = http2_server();
 
-# Everything is made anew for each request, so that nothing is found in a cache.
+# Each request creates everything anew, so that nothing is found in a cache.
 my %environment = (LD_PRELOAD => "$folder/faults.so", FAULTS => "$folder/control");
 start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', environment => \%environment, http => <<"_EOC_");
     lua_ssl_verify_depth 3;
@@ -149,14 +147,14 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
             end
             return done
         end
-        -- In a handshake.
+        -- For handshakes.
         function must_shake(done, err)
             if not done then
                 ngx.log(ngx.ERR, "refused: ", err)
                 ngx.exit(ngx.ERROR)
             end
         end
-        -- An object of this number, so that no other is equal.
+        -- Makes a text unique, so that no other object is equal.
         local number = 0
         function anew(text)
             number = number + 1
@@ -165,7 +163,7 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
         package.loaded["resty.kong.plugins.bounded"] = { new = function()
             return { get = function() end, set = function() end }
         end }
-        -- Whose certificate it is decides the first that it has of these.
+        -- The first matching field decides which consumer it is.
         mtls_auth = assert(require("resty.kong.plugins.mtls_auth").new {
             { names = { "mtls.test" }, ca = { file = "$pki/ca.crt" },
               consumers = { { name = "alice", fingerprint = x509.chain(read("client1.crt"))[1]:fingerprint() },
@@ -235,7 +233,7 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
             }
         }
         location /status { kong_tls_status; }
-        # Bytes that are allocated, but for those of Lua.
+        # The number of allocated bytes, without those of Lua.
         location /heap {
             content_by_lua_block {
                 collectgarbage()
@@ -299,7 +297,7 @@ sub arm {
     return;
 }
 
-# How many calls there were, and the names of those.
+# Returns the names of the calls that were made.
 sub calls {
     sysseek $control, 8, 0;
     sysread $control, my $text, $size - 8;
@@ -312,51 +310,56 @@ my @tls  = ("--unix-socket $folder/gateway-tls.sock", "--cacert $pki/ca.crt", '-
 
 sub with { my ($name) = @_; return "--cert $pki/$name.crt --key $pki/$name.key" }
 
-# What is asked, and what may come of it beside a refusal: for some, nothing.
+# The name, the request, and the right answer beside a refusal: undef where only a refusal is right.
 my @scenarios = (
     ['certificate, verification, depth, store and names', "--unix-socket $folder/gateway.sock http://x/set/right",
         qr/\Aclient=CN=client-1,O=Test\n200 /],
-    ['the same with another service, which is not accepted', "--unix-socket $folder/gateway.sock http://x/set/wrong", undef],
-    ['a chosen upstream, timeouts, variables', "--unix-socket $folder/gateway.sock http://x/target",
+    ['the same with a service that fails verification', "--unix-socket $folder/gateway.sock http://x/set/wrong", undef],
+    ['set_upstream, set_timeouts, variables', "--unix-socket $folder/gateway.sock http://x/target",
         qr/\Aclient=CN=client-2,O=Test\n200 /],
     ['a certificate that can not be presented', "--unix-socket $folder/gateway.sock http://x/rsa", undef],
-    ['settings that are required', "--unix-socket $folder/gateway.sock http://x/required?set=1",
+    ['kong_tls_required, with settings', "--unix-socket $folder/gateway.sock http://x/required?set=1",
         qr/\Aclient=CN=client-1,O=Test\n200 /],
-    ['the same without any', "--unix-socket $folder/gateway.sock http://x/required", undef],
-    ['nothing', "--unix-socket $folder/gateway.sock http://x/nothing", qr/\Aclient=\n200 /],
+    ['kong_tls_required, without settings', "--unix-socket $folder/gateway.sock http://x/required", undef],
+    ['no settings', "--unix-socket $folder/gateway.sock http://x/nothing", qr/\Aclient=\n200 /],
     ['certificates and stores in Lua', "--unix-socket $folder/gateway.sock http://x/x509",
         qr/\Atrue nil true CN=client-1,O=Test client-1 64 true true\n200 /],
-    ['status', "--unix-socket $folder/gateway.sock http://x/status", qr/\A\{.*\}\n200 /s],
-    ['a client that is asked, and has a certificate', "@tls @{[with('client1')]} https://asked.test/",
+    ['kong_tls_status', "--unix-socket $folder/gateway.sock http://x/status", qr/\A\{.*\}\n200 /s],
+    ['a client with a requested certificate', "@tls @{[with('client1')]} https://asked.test/",
         qr/\A2 SUCCESS chain \. nobody -\n200 /],
-    ['one that has none', "@tls https://asked.test/", qr/\A2 NONE none \. nobody -\n200 /],
-    ['one that has one of another authority', "@tls @{[with('client-other')]} https://asked.test/",
+    ['a client without the requested certificate', "@tls https://asked.test/", qr/\A2 NONE none \. nobody -\n200 /],
+    ['a client with a certificate of another CA', "@tls @{[with('client-other')]} https://asked.test/",
         qr/\A2 FAILED:\S.* chain \. nobody -\n200 /],
-    ['one that comes again', "@tls --http1.1 -H Connection:close @{[with('client1')]} https://asked.test/ https://asked.test/",
+    ['a client that resumes',
+        "@tls --http1.1 -H Connection:close @{[with('client1')]} https://asked.test/ https://asked.test/",
         qr/\A1\.1 SUCCESS chain [.r] nobody -\n200 /],
-    ['the same from the cache of OpenSSL', "--unix-socket $folder/gateway-builtin.sock --cacert $pki/ca.crt --insecure --http1.1 "
+    ['the same with the builtin cache',
+        "--unix-socket $folder/gateway-builtin.sock --cacert $pki/ca.crt --insecure --http1.1 "
         . "-H Connection:close @{[with('client1')]} https://asked.test/ https://asked.test/", qr/\ASUCCESS [.r]\n200 /],
-    ['one that makes a request for another name', "@tls @{[with('client1')]} -H Host:names.asked.test https://asked.test/",
+    ['a client and another name that counts', "@tls @{[with('client1')]} -H Host:names.asked.test https://asked.test/",
         qr/\A2 SUCCESS chain \. nobody -\n200 /],
-    ['one for which that does not count', "@tls @{[with('client1')]} -H Host:other.test https://asked.test/", undef],
-    ['one that says who it is', "@tls -H X-Consumer-Username:alice -H X-A:b -H X-Client-Cert-DN:c -H X-B:c https://asked.test/",
+    ['a client and another name that does not count',
+        "@tls @{[with('client1')]} -H Host:other.test https://asked.test/", undef],
+    ['forged consumer headers',
+        "@tls -H X-Consumer-Username:alice -H X-A:b -H X-Client-Cert-DN:c -H X-B:c https://asked.test/",
         qr/\A2 NONE none \. nobody -\n200 /],
-    ['one that must not resume', "@tls --http1.1 -H Connection:close @{[with('client1')]} https://once.test/ https://once.test/",
+    ['disable_session_reuse',
+        "@tls --http1.1 -H Connection:close @{[with('client1')]} https://once.test/ https://once.test/",
         qr/\A1\.1 SUCCESS chain \. nobody -\n200 /],
-    ['one from which HTTP/2 is withheld', "@tls --http2 @{[with('client1')]} https://plain.test/",
+    ['disable_http2_alpn', "@tls --http2 @{[with('client1')]} https://plain.test/",
         qr/\A1\.1 SUCCESS chain \. nobody -\n200 /],
-    ['mTLS authentication', "@tls @{[with('client1')]} https://mtls.test/",
+    ['mtls_auth', "@tls @{[with('client1')]} https://mtls.test/",
         qr/\A2 SUCCESS chain \. alice CN=client-1,O=Test\n200 /],
-    ['the same by an alternative name', "@tls --cert $folder/named.crt --key $pki/client1.key https://names.test/",
+    ['mtls_auth by an alternative name', "@tls --cert $folder/named.crt --key $pki/client1.key https://names.test/",
         qr/\A2 SUCCESS chain \. alice CN=client-1,O=Test\n200 /],
-    ['without a certificate', "@tls https://mtls.test/", undef],
-    ['with that of another authority', "@tls @{[with('client-other')]} https://mtls.test/", undef],
+    ['mtls_auth without a certificate', "@tls https://mtls.test/", undef],
+    ['mtls_auth with a certificate of another CA', "@tls @{[with('client-other')]} https://mtls.test/", undef],
 );
 
-# A refusal: an error of the gateway's, or no answer at all.
+# A refusal: an error of the gateway, or no answer at all.
 my $refused = qr/\A(?:<html>.*)?(?:000|4\d\d|5\d\d) \d*\n\z/s;
 
-# What curl prints for a request: the answer, its status, and the worker that has given it.
+# Returns what curl prints for a request: the answer, its status, and the worker.
 sub ask {
     my ($request) = @_;
     if ($request !~ m{ http://x(/\S*)\z}) {
@@ -364,7 +367,7 @@ sub ask {
         return $? >> 8 == 28 ? "hangs\n" : $answer;
     }
 
-    # Without TLS there is no need of curl.
+    # Requests without TLS need no curl.
     my ($status, $headers, $body) = http_get("$folder/gateway.sock", $1);
     # A request that hangs is no refusal.
     return "hangs\n" if $status eq 'hangs';
@@ -378,17 +381,17 @@ my ($worker) = ask($scenarios[3][1]) =~ $workers or die 'the gateway does not an
 my $tried = 0;
 my %seen;
 
-# The answers in what curl prints of one request, or of several.
+# Returns the answers in what curl has printed for one request, or for several.
 sub answers { my ($printed) = @_; return $printed =~ /((?:(?!\d{3} \d*$).*\n)*\d{3} \d*\n)/mg }
 
-# Whether each is what was expected.
+# Returns whether each answer is the right one.
 sub is_right {
     my ($printed, $right) = @_;
     my @answers = answers($printed);
     return @answers && !grep { defined $right ? $_ !~ $right : $_ !~ $refused } @answers;
 }
 
-# Whether each is that, or a refusal.
+# Returns whether each answer is the right one, or a refusal.
 sub is_good {
     my ($printed, $right) = @_;
     my @answers = answers($printed);
@@ -397,7 +400,7 @@ sub is_good {
 
 sub heap { return ask("--unix-socket $folder/gateway.sock http://x/heap") =~ /\A(\d+)\n200 / ? $1 : die "no heap\n" }
 
-# How many bytes so many requests leave behind, each with this fault.
+# Returns the number of bytes that this many requests leave behind, each with this fault.
 sub left_behind {
     my ($request, $call, $count) = @_;
     my $before = heap();
@@ -409,19 +412,19 @@ sub left_behind {
     return heap() - $before;
 }
 
-# What nginx calls no error, and does not log.
+# Failures that nginx does not treat as errors, and does not log.
 my $silent = qr/\Angx_http_(?:send_header|output_filter) /;
 
 for my $scenario (@scenarios) {
     my ($name, $request, $right) = @$scenario;
     my @problems;
 
-    # Twice: what is made once is not made again.
+    # Sends the request twice: what is created once is not created again.
     ask($request);
     arm(0, 0);
     my $answer = ask($request);
     my @calls = calls();
-    ok is_right($answer, $right), "$name: without faults" or diag $answer;
+    ok is_right($answer, $right), "$name: the answer without faults is right" or diag $answer;
     $seen{$_}++ for @calls;
 
     my $count = @calls;
@@ -444,25 +447,25 @@ for my $scenario (@scenarios) {
                 if defined $right && !is_right($answer, $right) && $what !~ $silent && -s "$folder/gateway.log" == $log;
         }
     }
-    is CORE::join("\n", @problems), '', "$name: what comes of faults, in $count calls";
+    is CORE::join("\n", @problems), '', "$name: each fault in $count calls leads to the right answer, or to a refusal";
 
     if ($ENV{TEST_NGINX_TORTURE}) {
         my @leaks;
         my $times = 20;
-        # Call 0 is none.
+        # Call 0 is no call.
         for my $call (0 .. $count) {
             my @left;
-            # What is left to be found again is in a cache, which is full at some time, and what is in it has not
-            # always the same size. What is leaked is left by each. The least piece of malloc's has 16 bytes.
+            # What is left to be found again is in a cache, which is full at some time, and has entries of different
+            # sizes. Each request leaks the same again. The smallest piece of malloc has 16 bytes.
             do { push @left, left_behind($request, $call, $times) } until $left[-1] < 16 * $times || @left == ($call ? 20 : 200);
             push @leaks, ($call ? $calls[$call - 1] : 'no fault') . " (call $call): @left bytes in $times requests each"
                 if $left[-1] >= 16 * $times;
         }
-        is CORE::join("\n", @leaks), '', "$name: nothing is left behind";
+        is CORE::join("\n", @leaks), '', "$name: no memory is leaked";
     }
 
     my $again = ask($request);
-    ok is_right($again, $right), "$name: as before"
+    ok is_right($again, $right), "$name: the answer is right again after the faults"
         or diag $again;
 }
 
@@ -470,7 +473,7 @@ note "$tried faults";
 note 'functions that failed: ', CORE::join ' ', sort keys %seen;
 note 'functions that were not called: ', CORE::join ' ', grep { !$seen{$_} } @functions;
 my $log = slurp("$folder/gateway.log");
-# Of a reference, the openssl crate asserts that it could be taken: it always can.
+# The openssl crate asserts that it could take a reference, which always succeeds.
 is CORE::join('', grep { /\[(?:alert|emerg)\]|\[crit\].*internal error/ && !/internal error: assertion failed: r == 1/ }
     split /^/, $log), '', 'no alerts';
 done_testing();

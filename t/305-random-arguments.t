@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Functions that are called with anything, in every phase in which they may be called: what is wrong is an
-# error that says so, the worker lives on, and a request that nothing was set for is served as ever.
+# Functions are called with random arguments, in each phase in which they may be called: a wrong argument is an error
+# that says so, the worker survives, and a request without settings is served as always.
 #
-# TEST_NGINX_SEED is a number that makes the calls the same again. TEST_NGINX_TORTURE makes more of them, and
-# others each time: without, they are the same each time, so that what fails is what has changed.
+# TEST_NGINX_SEED is a number that repeats the same calls. TEST_NGINX_TORTURE makes more calls, and different ones
+# each time. Without it, the calls are always the same, so that a failure shows what has changed.
 
 use lib 't/support';
 use TestService;
@@ -19,7 +19,7 @@ diag("TEST_NGINX_SEED=$ENV{TEST_NGINX_SEED} makes the same calls again") if !Tes
 
 __DATA__
 
-=== TEST 1: on the way to the service
+=== TEST 1: random arguments of functions for services break nothing
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/shown.sock;
@@ -30,7 +30,7 @@ __DATA__
         certificate service;
         ssl_verify_client optional_no_ca;
         ssl_client_certificate $TEST_NGINX_PKI/ca.crt;
-        # Where nginx has asked, a certificate with the signature of another makes an alert: its own.
+        # nginx itself logs an alert for a certificate with the signature of another one.
         error_log $TEST_NGINX_HTML_DIR/shown.log;
         return 200 "client=$ssl_client_s_dn reused=$ssl_session_reused\n";
     }
@@ -92,7 +92,7 @@ exited on signal
 
 
 
-=== TEST 2: in handshakes with clients
+=== TEST 2: random arguments of functions for clients break nothing in handshakes
 --- http_config
     gateway {
         ssl_client_hello_by_lua_block {
@@ -110,7 +110,7 @@ exited on signal
     location /t {
         content_by_lua_block {
             local client = require "client"
-            -- Not in a handshake can it be read.
+            -- Loads it here, since a handshake can't.
             local random_arguments = require "random_arguments"
             math.randomseed($TEST_NGINX_SEED)
             local wrong = {}
@@ -143,7 +143,7 @@ exited on signal
 
 
 
-=== TEST 3: certificates in headers
+=== TEST 3: random headers of header_cert_auth are refused, or authenticate the right consumer
 --- config
     location /header {
         access_by_lua_block {

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Many requests, handshakes and reloads: none is answered for another, and memory does not grow.
+# Many requests, handshakes and reloads: no request gets the answer of another, and memory does not grow.
 #
-# A short form of it. TEST_NGINX_TORTURE=1 is the long one: 200,000 requests, 100,000 handshakes and 1,000
+# This is the short form. TEST_NGINX_TORTURE=1 is the long form: 200,000 requests, 100,000 handshakes and 1,000
 # reloads.
 
 use strict;
@@ -18,7 +18,7 @@ use Test::More;
 require_program('nginx', 'wrk');
 
 my ($REQUESTS, $HANDSHAKES, $RELOADS) = $ENV{TEST_NGINX_TORTURE} ? (200_000, 100_000, 1_000) : (10_000, 3_000, 30);
-# Where memory is looked at.
+# The number of samples of memory.
 my $SAMPLES = 10;
 
 my $folder = test_folder();
@@ -41,7 +41,7 @@ start_nginx('gateway', modules => 1, log => 'crit', main => 'worker_shutdown_tim
     }
 _EOC_
 
-# Some are refused: OpenSSL does not take the certificate, or the service is not who it should be.
+# Some are refused: OpenSSL does not accept the certificate, or the service fails verification.
 my @paths;
 for my $client ('none', 1 .. 3) {
     for my $to (qw(kept kept kept beside beside anew)) {
@@ -50,7 +50,7 @@ for my $client ('none', 1 .. 3) {
 }
 push @paths, ("/load/weak?to=anew", "/load/1?to=wrong&depth=5") x (@paths / 100);
 
-# By how much it grows from one sample to the next, and how far the samples are from that line.
+# Returns the growth from one sample to the next, and the mean distance of the samples from that line.
 sub slope {
     my @samples = @_;
     my ($x, $y) = map { my $sum = 0; $sum += $_ for @$_; $sum / @$_ } [0 .. $#samples], \@samples;
@@ -62,8 +62,8 @@ sub slope {
     return ($slope, sqrt($noise / @samples));
 }
 
-# Samples of memory during "work", which is done in parts. What it takes at first it takes once: the first
-# three are left out.
+# Takes samples of memory during "work", which is done in parts. The first three are left out, since some memory is
+# taken only once.
 sub is_flat {
     my ($what, $count, $limit, $factor, $measure, $work) = @_;
     my @samples;
@@ -75,16 +75,16 @@ sub is_flat {
     my ($slope, $noise) = slope(@samples);
     my $bytes = $slope * 1024 / ($count / $SAMPLES);
     note sprintf '%s: %.1f bytes each, noise %.0f KB, %d KB at the end', $what, $bytes, $noise, $samples[-1];
-    # What is not flat grows by more than what its samples are apart anyway. In the short form caches still
-    # fill: it finds what each leaves behind, if that is as much as a session or a certificate.
+    # Memory grows if it grows by more than its samples differ anyway. In the short form, caches still fill: it finds
+    # a leak of the size of a session or a certificate.
     $limit *= $factor unless $ENV{TEST_NGINX_TORTURE};
-    ok $bytes < $limit || $slope < $noise, "$what: memory is flat" or diag "@samples";
+    ok $bytes < $limit || $slope < $noise, "$what: memory does not grow" or diag "@samples";
     return;
 }
 
 # ---- requests ------------------------------------------------------------------------------------
 
-# wrk has no number of requests, but it goes on for a time: so many that there were.
+# wrk runs for a time, not for a number of requests: repeats it until there were enough.
 my %statuses;
 my $rate = 500;
 sub load {
@@ -104,12 +104,12 @@ sub load {
 my ($worker) = workers('gateway');
 is_flat('requests of mixed identities', $REQUESTS, 8, 50, sub { resident($worker) }, \&load);
 note 'answers: ', join ' ', map {"$_: $statuses{$_}"} sort keys %statuses;
-is_deeply [grep { !/^(?:200|502)$/ } keys %statuses], [], 'no request was answered for another';
+is_deeply [grep { !/^(?:200|502)$/ } keys %statuses], [], 'no request gets the answer of another';
 my $all = 0;
 $all += $_ for values %statuses;
 my $refused = ($statuses{502} // 0) / $all;
-ok $refused > 0.01 && $refused < 0.04, 'those were refused that had to be' or diag $refused;
-is_deeply [workers('gateway')], [$worker], 'the worker is the same';
+ok $refused > 0.01 && $refused < 0.04, 'as many requests are refused as should be' or diag $refused;
+is_deeply [workers('gateway')], [$worker], 'the worker has not crashed';
 
 # ---- handshakes ----------------------------------------------------------------------------------
 
@@ -135,8 +135,9 @@ sub reload {
     }
     return;
 }
-# nginx itself takes some 100 bytes each, and more for the first.
+# nginx itself takes some 100 bytes for each, and more for the first.
 is_flat('reloads', $RELOADS, 1_000, 10, sub { resident(master('gateway')) }, \&reload);
 
-is slurp("$folder/gateway.log") =~ s/^.*no protocols available.*\n//mgr, '', 'nothing critical in the log';
+is slurp("$folder/gateway.log") =~ s/^.*no protocols available.*\n//mgr, '',
+    'no entries of level crit or above are logged';
 done_testing();

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Peers that close, reset, stall or talk something else, at every place of a handshake and after it. A
-# request ends as it does with stock nginx, nothing is left open, and nothing is alarming.
+# Peers close, reset, stall, or send plain text at each place of a handshake, and after it. A request ends as it does
+# with stock nginx, no socket stays open, and nothing alarming is logged.
 
 use strict;
 use warnings;
@@ -18,10 +18,10 @@ require_program('curl', 'nginx');
 my $folder = test_folder();
 my $pki = $ENV{TEST_NGINX_PKI};
 
-# No record is beyond these: there are fewer in a handshake, and the answer.
+# More records than there are in a handshake and an answer.
 my $RECORDS = 12;
 my @PARTS = qw(none few half);
-# Idle connections that are kept for each version of TLS.
+# The number of idle connections that are kept for each version of TLS.
 my $KEPT = 4;
 
 start_nginx('services', http => join '', map {<<"_EOC_"} qw(1.2 1.3));
@@ -42,7 +42,7 @@ my $LOCATIONS = join '', map {<<"_EOC_"} qw(1.2 1.3);
         location /resumed/$_ { proxy_pass https://127.0.0.1:$service{$_}; }
         location /kept/$_ { proxy_pass https://kept$_; }
 _EOC_
-# For a service that stalls; others have their time.
+# Short timeouts for a service that stalls.
 $LOCATIONS .= "        location /short/ {\n            proxy_connect_timeout 300ms;\n            proxy_read_timeout 300ms;\n"
     . $LOCATIONS =~ s{location /}{location /short/}gr . "        }\n";
 my $COMMON = <<"_EOC_";
@@ -111,7 +111,7 @@ sub ask {
     return $status eq '200' ? "200 $body" : $status;
 }
 
-# Sockets that a gateway has open.
+# Returns the number of sockets that a gateway has open.
 sub sockets {
     my ($name) = @_;
     my ($worker) = workers($name);
@@ -120,25 +120,26 @@ sub sockets {
 
 sub alarms {
     my ($name) = @_;
-    # nginx calls it critical that OpenSSL failed with an error that is not in its list.
+    # nginx logs [crit] when OpenSSL fails with an error that nginx does not know.
     return grep { /\[(?:alert|emerg)\]|panicked/ || /\[crit\]/ && !/SSL_(?:do_handshake|read|write)\(\) failed/ }
         split /^/, slurp("$folder/$name.log");
 }
 
-# Before there was anything; and idle connections to services.
+# The sockets before any request, and idle connections to services.
 my $open = sockets('gateway') + 2 * $KEPT;
 
 # ---- the service ---------------------------------------------------------------------------------
 
 my $right = "200 CN=client-1,O=Test\n";
 
-# A kept connection that ends while it is idle is closed: no request comes upon it.
+# A kept connection that ends while it is idle is closed: no request uses it.
 for my $version (qw(1.2 1.3)) {
     my $before = sockets('gateway');
     for (1 .. 2 * $KEPT) {
-        is ask('gateway', "/kept/$version"), $right, "TLS $version: a connection that is kept";
+        is ask('gateway', "/kept/$version"), $right, "TLS $version: a request is answered, and its connection kept";
         end_connections($service{$version});
-        ok eval { wait_until('it to be closed', sub { sockets('gateway') <= $before }) }, 'and ends while it is idle';
+        ok eval { wait_until('the connection to be closed', sub { sockets('gateway') <= $before }) },
+            'a kept connection that ends while it is idle is closed';
     }
 }
 
@@ -147,7 +148,7 @@ for my $version (qw(1.2 1.3)) {
         my $short = $how eq 'stall' ? '/short' : '';
         my (@differ, %seen);
         my $tried = 0;
-        # Each stall takes its time.
+        # Each stall takes long, so few places are tried.
         my @places = $how eq 'stall' ? map { [$_, 'half'] } 0, 1, 4, 7 : map { my $records = $_; map { [$records, $_] } @PARTS } 0 .. $RECORDS;
         for my $place (@places) {
             my ($records, $part) = @$place;
@@ -159,31 +160,32 @@ for my $version (qw(1.2 1.3)) {
             push @differ, "after $records records and $part: $ours, and stock nginx: $theirs"
                 if $ours ne $theirs && $how ne 'reset';
 
-            # What there is to resume or to keep may be another: these are right, or refused.
+            # Resumed sessions and kept connections may break at other places: their answers are right, or refusals.
             my %answer = (new => $ours, map { $_ => ask('gateway', "$short/$_/$version") } qw(resumed kept));
             push @differ, map {"$_, after $records records and $part: $answer{$_}"}
                 grep { $answer{$_} !~ /\A(?:\Q$right\E|50[24])\z/ } sort keys %answer;
         }
-        is join("\n", @differ), '', "TLS $version, the service: $how, in $tried places";
+        is join("\n", @differ), '',
+            "TLS $version: the service breaks off ($how) in $tried places, and answers are the same or refusals";
         note join ', ', map {"$_: $seen{$_}"} sort keys %seen;
         cmp_ok keys %seen, '>', 1, 'some requests are served, and some are not' unless $how eq 'stall';
 
         let_pass($service{$version});
-        is ask('gateway', "/$_/$version"), $right, "$_: and then it is well again" for qw(new resumed);
-        # That an idle connection has ended may not have come to the gateway yet.
+        is ask('gateway', "/$_/$version"), $right, "$_: requests are answered again" for qw(new resumed);
+        # The gateway may not know yet that an idle connection has ended.
         my $answer;
         for (0 .. $KEPT) {
             $answer = ask('gateway', "/kept/$version");
             last if $answer eq $right;
         }
-        is $answer, $right, 'kept: and then it is well again';
+        is $answer, $right, 'kept: requests are answered again';
     }
 }
 
-# A kept connection that breaks with the second request on it.
+# A kept connection that breaks with its second request.
 for my $version (qw(1.2 1.3)) {
     my @wrong;
-    # Past the handshake, and its tickets.
+    # After the handshake and its tickets.
     for my $records (4 .. $RECORDS) {
         for my $how (qw(close reset plain)) {
             break_off($service{$version}, from => 'server', records => $records, part => 'half', how => $how);
@@ -193,7 +195,7 @@ for my $version (qw(1.2 1.3)) {
             }
         }
     }
-    is join("\n", @wrong), '', "TLS $version: a kept connection breaks";
+    is join("\n", @wrong), '', "TLS $version: a kept connection that breaks leads to the right answer, or to a 502";
     let_pass($service{$version});
 }
 
@@ -206,7 +208,7 @@ sub connects {
         @options --connect-to ::127.0.0.1:$relay https://$name/`;
     return $? ? 'no answer' : $said;
 }
-is connects('again.test'), "SUCCESS true\n", 'a client, when nothing breaks';
+is connects('again.test'), "SUCCESS true\n", 'a client is authenticated when nothing breaks';
 for my $version (qw(1.2 1.3)) {
     for my $from (qw(client server)) {
         for my $how (qw(close reset plain)) {
@@ -218,16 +220,18 @@ for my $version (qw(1.2 1.3)) {
                     push @wrong, "after $records records and $part: $answer" if $answer !~ /\A(?:SUCCESS true\n|no answer)\z/;
                 }
             }
-            is join("\n", @wrong), '', "TLS $version, $how from the $from";
+            is join("\n", @wrong), '',
+                "TLS $version: a handshake that ends with $how from the $from leads to the right answer, or to none";
         }
     }
 }
 let_pass($relay);
-is connects('again.test'), "SUCCESS true\n", 'and then it is well again';
+is connects('again.test'), "SUCCESS true\n", 'a client is authenticated again';
 
 # ---- what is left --------------------------------------------------------------------------------
 
-ok eval { wait_until('what is open to be closed', sub { sockets('gateway') <= $open }) }, 'nothing is left open'
+ok eval { wait_until('open sockets to be closed', sub { sockets('gateway') <= $open }) },
+    'no sockets stay open'
     or diag "$open, and now ", sockets('gateway');
-is_deeply [alarms('gateway')], [], 'nothing is alarming';
+is_deeply [alarms('gateway')], [], 'nothing alarming is logged';
 done_testing();

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# What happens to processes while there are requests. A reload and a new binary lose none of them; a worker
-# that is killed loses those that it was busy with; and none is answered for another.
+# Reloads, new binaries and kills while there are requests. A reload and a new binary lose no request, a killed worker
+# loses the requests in progress, and no request gets the answer of another.
 #
-# Every request comes on a connection of its own: nginx closes idle ones of clients when it reloads, also
-# in the moment in which they are used.
+# Each request uses a new connection: a reload makes nginx close idle connections of clients, also just when they are
+# used.
 
 use strict;
 use warnings;
@@ -30,7 +30,7 @@ start_nginx('gateway', modules => 1, workers => 2, log => 'warn', http => load_g
 
 my @paths = map {"/load/$_"} 'none', 1 .. 10;
 
-# How far the load is: what a worker has been busy for, in ticks.
+# Returns the time that the workers have been busy, in ticks.
 sub ticks {
     my $ticks = 0;
     for my $pid (map { workers($_) } @_) {
@@ -40,7 +40,7 @@ sub ticks {
     return $ticks;
 }
 
-# Waits until whoever is there now has had something to do.
+# Waits until the current workers have had something to do.
 sub serve {
     my @of = @_;
     my $before = ticks(@of);
@@ -48,7 +48,7 @@ sub serve {
     return;
 }
 
-# Load while "disturb" is called again and again: how often, and what came of the requests.
+# Calls "disturb" again and again under load, and returns how often, and what came of the requests.
 sub disturbed {
     my ($disturb) = @_;
     my $times = 0;
@@ -66,12 +66,12 @@ sub disturbed {
     return ($times, %seen);
 }
 
-# Every request was answered, and for whom it was.
+# Checks that each request was answered, with its own answer.
 sub is_lossless {
     my ($what, %seen) = @_;
     is_deeply [grep { !/^200$/ } grep {/^\d+$/} keys %seen], [], "$what: every answer is right";
     is $seen{errors}, 0, "$what: every request is answered" or diag $seen{errors_are};
-    cmp_ok $seen{requests}, '>', 100, "$what: there were requests";
+    cmp_ok $seen{requests}, '>', 100, "$what: more than 100 requests were sent";
     return;
 }
 
@@ -91,13 +91,13 @@ sub reload {
 }
 {
     my (undef, %seen) = disturbed(sub { reload('services'); serve('gateway') });
-    # A service closes the connections that the gateway keeps.
+    # Old workers of the service close connections that the gateway keeps.
     is_lossless('reloads of the service', %seen);
 }
 
 # ---- a new binary --------------------------------------------------------------------------------
 
-# As https://nginx.org/en/docs/control.html#upgrade has it.
+# Follows https://nginx.org/en/docs/control.html#upgrade.
 sub upgrade {
     my $old = master('gateway');
     kill 'USR2', $old;
@@ -122,14 +122,14 @@ sub upgrade {
 {
     my (undef, %seen) = disturbed(sub {
         my $old = upgrade();
-        # Back to the old one.
+        # Goes back to the old binary.
         my $new = master('gateway');
         kill 'HUP', $old;
         wait_until('workers of the old master', sub { workers($old) == 2 });
         kill 'QUIT', $new;
         wait_until('the end of the new master', sub { has_ended($new) && !-e "$folder/gateway.pid.oldbin" });
     });
-    is_lossless('new binaries that were no good', %seen);
+    is_lossless('new binaries that are rolled back', %seen);
 }
 
 # ---- kills ---------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ sub upgrade {
         serve('gateway');
     });
     is_deeply [grep { !/^200$/ } grep {/^\d+$/} keys %seen], [], 'kills: every answer is right';
-    cmp_ok $seen{errors}, '<=', $times * $CONNECTIONS, 'kills: no request is lost but those under way';
+    cmp_ok $seen{errors}, '<=', $times * $CONNECTIONS, 'kills: only requests in progress are lost';
     my %after = wrk(seconds => 1, url => "http://127.0.0.1:$port", paths => \@paths, close => 1);
     is_lossless('after the kills', %after);
 }
@@ -153,13 +153,14 @@ sub upgrade {
         wait_until('another worker', sub { my @now = workers('services'); @now == 1 && $now[0] != $victim });
         serve('gateway');
     });
-    is_deeply [grep { !/^(?:200|502)$/ } grep {/^\d+$/} keys %seen], [], 'kills of the service: no answer is for another';
-    cmp_ok $seen{502} // 0, '<=', $times * $CONNECTIONS, 'kills of the service: no request is lost but those under way';
-    is $seen{errors}, 0, 'kills of the service: every client has its answer';
+    is_deeply [grep { !/^(?:200|502)$/ } grep {/^\d+$/} keys %seen], [],
+        'kills of the service: no request gets the answer of another';
+    cmp_ok $seen{502} // 0, '<=', $times * $CONNECTIONS, 'kills of the service: only requests in progress are lost';
+    is $seen{errors}, 0, 'kills of the service: each client gets an answer';
 }
 
-# What a kill leaves behind, the master says.
+# The master logs an alert for each kill.
 my @alerts = grep { /\[(?:alert|emerg|crit)\]/ && !/exited on signal 9/ } split /^/, slurp("$folder/gateway.log");
-is join('', @alerts), '', 'nothing else is alarming';
-is_deeply [slurp("$folder/gateway.log") =~ /panicked|internal error/g], [], 'and nothing has panicked';
+is join('', @alerts), '', 'no other entries of level alert, emerg or crit are logged';
+is_deeply [slurp("$folder/gateway.log") =~ /panicked|internal error/g], [], 'nothing has panicked';
 done_testing();

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Full speed: 1,000 identities over HTTP/1.1 and HTTP/2, on connections that are kept and that are not. No
-# request fails that stock nginx would have served, and how long they take is printed beside stock nginx,
-# where each identity is a location of its own.
+# Full speed: 1,000 identities over HTTP/1.1 and HTTP/2, on kept connections and on new ones. No request fails that
+# stock nginx would have served. Latencies are printed next to those of stock nginx, which has a location for each
+# identity.
 #
-# A short form of it. TEST_NGINX_TORTURE=1 is the long one: half a minute for each.
+# This is the short form. TEST_NGINX_TORTURE=1 is the long form: half a minute for each kind.
 
 use strict;
 use warnings;
@@ -19,10 +19,10 @@ use Test::More;
 
 require_program('h2load', 'nginx', 'wrk');
 
-# Both take turns, so that what else the machine does is in both.
+# Both take turns, so that other load on the machine affects both.
 my ($IDENTITIES, $SECONDS, $TURNS) = $ENV{TEST_NGINX_TORTURE} ? (1_000, 5, 6) : (50, 1, 1);
 my $WORKERS = 2;
-# Connections that are kept for each identity, if all have as many.
+# The number of connections that are kept for each identity, if all have as many.
 my $KEPT = 8;
 my %process = $ENV{TEST_NGINX_TORTURE}
     ? (connections => 16_384, main => 'worker_rlimit_nofile 20000;') : ();
@@ -44,8 +44,8 @@ for my $kept (0, 1) {
 
 my @paths = map {"/load/$_"} 1 .. $IDENTITIES;
 
-# As wrk(), with HTTP/2. All connections of one h2load ask in the same order, almost at the same time; each
-# of these has an order of its own.
+# Like wrk(), with HTTP/2. All connections of one h2load send requests in the same order, almost at the same time;
+# each h2load here has its own order.
 sub h2load {
     my ($port) = @_;
     my (@pipes, %seen);
@@ -61,7 +61,7 @@ sub h2load {
         my ($pipe, $log) = @$_;
         my $said = do { local $/; <$pipe> };
         $seen{errors} += $said =~ /requests: .* (\d+) failed,/ ? $1 : die $said;
-        # When, status and microseconds of each.
+        # The time, status and microseconds of each request.
         for (split /^/, slurp($log)) {
             my (undef, $status, $took) = split ' ';
             $seen{$status}++;
@@ -82,23 +82,23 @@ my @kinds = (
         my ($at, $paths) = @_;
         wrk(seconds => $SECONDS, url => "http://127.0.0.1:$at->{http}", paths => $paths);
     }],
-    ['HTTP/1.1, none kept', 0, sub {
+    ['HTTP/1.1, no connections kept', 0, sub {
         my ($at, $paths) = @_;
         wrk(seconds => $SECONDS, url => "http://127.0.0.1:$at->{http}", paths => $paths, close => 1);
     }],
-    ['HTTP/1.1 and TLS, none kept, clients asked', 0, sub {
+    ['HTTP/1.1, TLS, none kept, client certificates', 0, sub {
         my ($at, $paths) = @_;
         wrk(seconds => $SECONDS, url => "https://127.0.0.1:$at->{tls}", paths => $paths, close => 1);
     }],
     ['HTTP/2, all connections kept', 1, sub { h2load($_[0]{tls}) }],
-    ['HTTP/2, none kept to the service', 0, sub { h2load($_[0]{tls}) }],
+    ['HTTP/2, none kept with the service', 0, sub { h2load($_[0]{tls}) }],
 );
 
 note sprintf '%-45s %10s %10s %10s %10s %10s %10s', '', 'ours/s', 'stock/s', 'ours p50', 'stock p50', 'ours p99', 'stock p99';
 for my $kind (@kinds) {
     my ($what, $kept, $load) = @$kind;
     my %all;
-    # Both ways around, the first one to fill what is empty.
+    # In both orders. The first turn fills the caches.
     for my $turn (0 .. $TURNS) {
         for my $who ($turn % 2 ? qw(ours stock) : qw(stock ours)) {
             my %seen = $load->($port{"$who-$kept"}, \@paths);
@@ -112,12 +112,12 @@ for my $kind (@kinds) {
     }
     for my $who (qw(ours stock)) {
         is_deeply $all{$who}{bad} // {}, {}, "$what: every answer of $who is right";
-        cmp_ok $all{$who}{right}, '>', 100, "$what: there are answers of $who";
-        is $all{$who}{errors}, 0, "$what: every request to $who has one";
+        cmp_ok $all{$who}{right}, '>', 100, "$what: $who gives more than 100 right answers";
+        is $all{$who}{errors}, 0, "$what: $who answers each request";
     }
     note sprintf '%-45s %10.0f %10.0f %10.2f %10.2f %10.2f %10.2f', $what,
         map { my $figure = $_; map { median(@{ $all{$_}{$figure} }) } qw(ours stock) } qw(per_second p50 p99);
 }
 
-is slurp("$folder/ours-$_.log"), '', 'nothing in the log' for 0, 1;
+is slurp("$folder/ours-$_.log"), '', 'nothing is logged' for 0, 1;
 done_testing();

@@ -2,10 +2,10 @@
 
 package NginxTest;
 
-# Declarative tests for nginx: every block of a test file is a configuration, the requests to send
-# to it, and what must come of them. This is the part of the documented interface of CPAN's
-# Test::Nginx::Socket that this project uses, with no more than Test::Base needed to run it. Test
-# files do not depend on which of the two they get: see t/support/TestHarness.pm.
+# Declarative tests for nginx: each block of a test file is a configuration, the requests to send to it, and the
+# results to expect. This is the part of the documented interface of CPAN's Test::Nginx::Socket that this project
+# uses, and needs only Test::Base. Test files do not depend on which of the two they get: see
+# t/support/TestHarness.pm.
 #
 # Where the two could differ, this one is the stricter:
 #
@@ -63,7 +63,7 @@ my @SECTIONS = qw(
 );
 my %KNOWN = map { $_ => 1 } @SECTIONS;
 
-# Names of sections that a block preprocessor makes others of.
+# Registers sections that a block preprocessor turns into others.
 sub add_section { $KNOWN{$_} = 1 for @_; return }
 
 # Sections that check nothing when they are empty.
@@ -85,7 +85,7 @@ sub filter_class { return 'NginxTest::Filter' }
 
 # ---- small helpers -------------------------------------------------------------------------------
 
-# A section's value, undef where the block has none.
+# Returns a section's value, or undef where the block has none.
 sub _get {
     my ($block, $section) = @_;
     my $value = $block->{$section} or return undef;    ## no critic (a value in list context too)
@@ -94,14 +94,14 @@ sub _get {
 
 sub _has { return defined _get(@_) }
 
-# Text of a section that takes one line.
+# Returns the text of a section that takes one line.
 sub _line {
     my $value = _get(@_);
     return $value if !defined $value || ref $value;
     return $value =~ s/\A\s+|\s+\z//gr;
 }
 
-# Strings to be found and regular expressions to be matched, one for each line of plain text.
+# Returns strings to find and regular expressions to match, one for each line of plain text.
 sub _patterns {
     my ($value) = @_;
     return () unless defined $value;
@@ -132,14 +132,14 @@ sub _found {
 
 sub _show { my ($pattern) = @_; return ref $pattern ? "$pattern" : qq{"$pattern"} }
 
-# Seconds, from `2`, `1.5s` or `50ms`.
+# Returns seconds, from `2`, `1.5s` or `50ms`.
 sub _seconds {
     my ($text) = @_;
     $text =~ /\A\s*([\d.]+)\s*(ms|s)?\s*\z/ or bail_out("not a time: '$text'");
     return defined $2 && $2 eq 'ms' ? $1 / 1000 : $1;
 }
 
-# The values the original puts into expected headers and bodies.
+# Replaces the variables that the original replaces in expected headers and bodies.
 sub _expected {
     my ($text) = @_;
     return $text if !defined $text || ref $text;
@@ -173,7 +173,7 @@ sub run_tests {
     return;
 }
 
-# A mistake that would leave a block testing less than it says ends everything.
+# Ends everything for a mistake that would leave a block testing less than it says.
 sub _refuse { my ($block, @text) = @_; return bail_out($block->name, ': ', @text) }
 
 sub _check_names {
@@ -215,7 +215,7 @@ sub _check_values {
     return;
 }
 
-# Records of a failed block, as its server root is about to be emptied.
+# Keeps the records of a failed block, as its server root is about to be emptied.
 sub _keep {
     my ($block) = @_;
     my $root = server_root();
@@ -260,7 +260,7 @@ sub _compare_versions {
     return 0;
 }
 
-# The condition of `skip_nginx` or `skip_openssl`: `< 1.2.3`, or two joined by `and` or `or`.
+# Evaluates the condition of `skip_nginx` or `skip_openssl`: `< 1.2.3`, or two joined by `and` or `or`.
 sub _version_holds {
     my ($condition, $version) = @_;
     my $holds = sub {
@@ -276,7 +276,7 @@ sub _version_holds {
         : $holds->($left) || $holds->($right);
 }
 
-# Number of assertions to skip and why, or nothing.
+# Returns the number of assertions to skip and why, or nothing.
 sub _skip {
     my ($block) = @_;
     for my $section (qw(skip_eval skip_nginx skip_nginx2 skip_openssl)) {
@@ -441,7 +441,7 @@ sub _run_block {
     return;
 }
 
-# nginx must refuse the configuration, by itself and not by a crash.
+# Runs a block whose configuration nginx must refuse, by itself and not by a crash.
 sub _run_refused {
     my ($block) = @_;
     my $name = $block->name;
@@ -477,7 +477,7 @@ sub _run_requests {
     my $many = !$raw && ref $list eq 'ARRAY';
     my @requests = $many ? @$list : $list;
 
-    # The section's value for one of the requests.
+    # Returns the section's value for one of the requests.
     my $part = sub {
         my ($section, $index) = @_;
         my $value = _get($block, $section);
@@ -513,7 +513,7 @@ sub _run_requests {
     return;
 }
 
-# By which a request is told from the others of its block.
+# Returns the line that tells a request from the others of its block.
 sub _first_line {
     my ($request) = @_;
     $request = $request->[0] if ref $request eq 'ARRAY';
@@ -618,7 +618,7 @@ sub _check_response {
 
 # ---- logs ----------------------------------------------------------------------------------------
 
-# Log lines may be written after the response: they have this long to appear, while nginx runs.
+# Returns how long log lines may take to appear after the response, while nginx runs.
 sub _log_wait {
     my ($server) = @_;
     return 0 if $server->ended;
@@ -626,7 +626,7 @@ sub _log_wait {
     return (defined $seconds ? $seconds : 3) * time_scale();
 }
 
-# All that `pattern` matches in `text`, one to a line.
+# Returns all that `pattern` matches in `text`, one match in a line.
 sub _grep {
     my ($pattern, $text) = @_;
     $pattern = quotemeta($pattern =~ s/\n\z//r) unless ref $pattern;
@@ -637,7 +637,7 @@ sub _grep {
     return $found;
 }
 
-# What must be in the logs.
+# Checks what must be in the logs.
 sub _check_logs {
     my ($block, $server, $label, $from, $turn) = @_;
     my $name = $block->name;
@@ -673,7 +673,7 @@ sub _check_logs {
             }
         );
 
-        # That nothing is there is only known at the end.
+        # Only the end shows that nothing is there.
         Test::More::is($got, $expected, "$name - grep_error_log_out$label") if length $expected;
     }
     return;
@@ -688,7 +688,7 @@ sub _grep_expected {
     return $expected->[$turn - 1];
 }
 
-# What must not be in the logs.
+# Checks what must not be in the logs.
 sub _check_absent {
     my ($block, $server, $label, $from, $turn) = @_;
     my $name = $block->name;
@@ -712,7 +712,7 @@ sub _check_absent {
     return;
 }
 
-# What nginx logged while it ended.
+# Checks what nginx logged while it ended.
 sub _check_shutdown {
     my ($block, $server, $from) = @_;
     my $name = $block->name;
@@ -728,8 +728,8 @@ sub _check_shutdown {
     return;
 }
 
-# Signs of trouble no block has to ask for. They only count when there are some, so that the number
-# of tests is that of the sections.
+# Checks for signs of trouble that no block has to ask for. They count only when there are some, so that the number of
+# tests is that of the sections.
 sub _check_health {
     my ($block, $server) = @_;
     my $name  = $block->name;
@@ -743,7 +743,7 @@ sub _check_health {
         Test::More::diag("    $line");
     }
 
-    # Printed, or logged by whoever caught the panic; a runtime error nginx logs is one of Lua.
+    # Printed, or logged by the code that caught the panic; a "runtime error" that nginx logs is one of Lua.
     my $trouble = qr/panicked at|ERROR: \w+Sanitizer|\A(?!.* \[\w+\] \d+#).*runtime error: /;
     for my $line (grep {/$trouble/} @lines, split /\n/, $server->printed) {
         next if grep { _matches($_, $line) } @named;

@@ -2,12 +2,12 @@
 
 package TestCertificates;
 
-# Certificates that scripts/pki does not make, because they are of use to one test alone. They are in a
-# folder of their own, which is $TEST_NGINX_CERTIFICATES.
+# Certificates that scripts/pki does not make, because only one test needs them. They are in their own folder, which
+# is $TEST_NGINX_CERTIFICATES.
 #
 #     issue('name', subject => '/CN=...', extensions => [...], issuer => 'ca', key => 'name of another')
 #
-# "forged" is a certificate whose signature is not its issuer's. An issuer is one of this folder, or of the PKI.
+# "forged" makes a certificate whose signature is not its issuer's. An issuer is in this folder, or in the PKI.
 
 use strict;
 use warnings;
@@ -47,7 +47,7 @@ sub _path {
     return -e "$folder/$name.crt" ? "$folder/$name" : "$ENV{TEST_NGINX_PKI}/$name";
 }
 
-# A length of DER.
+# Encodes a length in DER.
 sub _length {
     my ($length) = @_;
     return pack 'C', $length if $length < 128;
@@ -55,7 +55,7 @@ sub _length {
     return pack('C', 0x80 | length $bytes) . $bytes;
 }
 
-# Names as they are in a certificate (RFC 5280, section 4.2.1.6): kinds and bytes, whatever those are.
+# Encodes names as in a certificate (RFC 5280, section 4.2.1.6): kinds and bytes, whatever those are.
 sub names {
     my @names = @_;
     my $all = '';
@@ -75,7 +75,7 @@ sub issue {
     my $issuer = _path($of{issuer} // 'ca');
     my $request = write_certificate_file("$name.conf", "[req]\ndistinguished_name=dn\n[dn]\n");
     _command('openssl', 'req', '-new', '-config', $request, '-key', "$path.key", '-subj', $of{subject}, '-out', "$path.csr");
-    # "openssl x509" has no dates before OpenSSL 3.4.
+    # "openssl x509" can't set dates before OpenSSL 3.4.
     mkdir "$path.ca" or die "$name: $!\n";
     write_certificate_file("$name.ca/index", '');
     my $extensions = CORE::join "\n", 'basicConstraints=critical,CA:' . ($of{authority} ? 'TRUE' : 'FALSE'),
@@ -116,8 +116,8 @@ sub _forge {
     return;
 }
 
-# A list of an issuer, with certificates that it has revoked. It is of today, or of the beginning of a year, which
-# comes first: { since => 2025 }.
+# Makes a CRL of an issuer, with the certificates that it revokes. The CRL begins today, or with the year that comes
+# first: { since => 2025 }.
 sub revocation_list {
     my %of = ref $_[0] ? %{ shift() } : ();
     my ($name, $issuer, @revoked) = @_;

@@ -10,7 +10,7 @@ package TestDns;
 #     service.test, a.test   127.0.0.1           aaaa.test   ::1
 #     many.test              127.0.0.1 to .3     both.test   127.0.0.1 and ::1
 #
-# No other name below .test exists. Use it before TestHarness, as TestKong.
+# No other name below .test exists. Use it before TestHarness, like TestKong.
 
 use strict;
 use warnings;
@@ -30,7 +30,7 @@ my $parent = $$;
 
 sub import {
     return if $pid;
-    # Somebody else may take the port between our choice and dnsmasq's.
+    # Another program may take the port between our choice and the start of dnsmasq.
     for (1 .. 10) {
         my $port = _port();
         $ENV{TEST_NGINX_DNS_PORT} = $port;
@@ -56,7 +56,7 @@ sub _start {
     die "fork: $!\n" unless defined $child;
     return $child if $child;
 
-    # What waits for the end of our output must not wait for a server that outlives us.
+    # Whoever waits for the end of our output must not wait for a server that outlives us.
     open $_, '>', '/dev/null' or POSIX::_exit(126) for *STDOUT, *STDERR;
     local $ENV{PATH} = "$ENV{PATH}:/usr/local/sbin:/usr/sbin:/sbin";
     exec 'dnsmasq', '--keep-in-foreground', '--conf-file=/dev/null', '--pid-file', "--port=$port",
@@ -78,7 +78,7 @@ sub _answers_in_time {
     return;
 }
 
-# A query for the address of a.test (RFC 1035, section 4.1).
+# Sends a query for the address of a.test (RFC 1035, section 4.1), and returns whether it is answered.
 sub _answers {
     my ($port) = @_;
     my $socket = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port", Proto => 'udp') or return;
@@ -101,7 +101,7 @@ sub _stop {
 
 END {
     local $?;
-    # Not in children of the test's.
+    # Not in children of the test.
     _stop() if $$ == $parent;
 }
 

@@ -2,7 +2,7 @@
 
 package TestExchanges;
 
-# A section of a block with an exchange on each line, what is asked and what is answered:
+# A section of a block with an exchange on each line, a request and the expected answer:
 #
 #     --- exchanges
 #     GET /t?client=client1 => client=CN=client-1,O=Test reused=.
@@ -16,11 +16,11 @@ package TestExchanges;
 #     POST /form HTTP/1.0\na=b&c=d => 405
 #     GET /t {Accept: text/html} {X-A: b} x 3 => 200
 #
-# An answer is a status (200 if none is said), headers, and a body, of which at least one is there. Where no body is said
-# it may be any. In headers and bodies, $TEST_NGINX_NAME is what the environment has.
+# An answer is a status (200 by default), headers, and a body, of which at least one is given. Without a body, any
+# body is accepted. In headers and bodies, $TEST_NGINX_NAME is replaced from the environment.
 #
 #     => 404                          status
-#     => 503 {X-Tries: 2} {! Server}  headers: this is so, and there is no such
+#     => 503 {X-Tries: 2} {! Server}  headers: the first has this value, the second is absent
 #     => ok                           the whole body, with the end of its line
 #     => 200 404 is a number          a body that begins as a status does
 #     => first\nsecond                two lines
@@ -35,7 +35,7 @@ package TestExchanges;
 #         second
 #     /                               (or \z/, or $/)
 #
-# Exchanges that differ in some words are below a loop, which may be within another:
+# A loop repeats the exchanges below it with different words, and may be within another loop:
 #
 #     for $name, $number (one 1  two 2  three 3)
 #         GET /t?name=$name => $number
@@ -45,7 +45,7 @@ package TestExchanges;
 #     )
 #         GET /$name => 200
 #
-# All of it becomes the standard sections `request`, `more_headers`, `error_code`, `response_headers`, and
+# All exchanges become the standard sections `request`, `more_headers`, `error_code`, `response_headers`, and
 # `response_body` or `response_body_like`.
 
 use strict;
@@ -76,7 +76,7 @@ sub _expand {
     return;
 }
 
-# The standard sections for the text of one.
+# Returns the standard sections for the text of an `exchanges` section.
 sub sections {
     my ($text) = @_;
     my @exchanges = _read([grep {/\S/} split /\n/, $text]);
@@ -93,7 +93,7 @@ sub sections {
 
     my @bodies = map { $_->{body} } @exchanges;
     if (grep { defined && !ref } @bodies) {
-        # An expression is as good there as a text. This one takes anything.
+        # A regular expression may take the place of a text. This one matches anything.
         $sections{response_body} = [map { $_ // qr/(?:)/ } @bodies];
     }
     elsif (grep {defined} @bodies) {
@@ -102,7 +102,7 @@ sub sections {
     return \%sections;
 }
 
-# Takes all of the lines, which are as far to the left as what they are below of allows for.
+# Takes all lines, and what is below each of them. The lines themselves are not indented.
 sub _read {
     my ($lines) = @_;
     my @exchanges;
@@ -114,7 +114,7 @@ sub _read {
     return @exchanges;
 }
 
-# Takes what is below a line of an exchange: all of a body, or of a regular expression.
+# Takes what is below the line of an exchange: a whole body, or a whole regular expression.
 sub _whole {
     my ($line, $lines) = @_;
     my @below = _below($lines);
@@ -124,7 +124,7 @@ sub _whole {
     return $line . join('', map {"$_\n"} @below) . shift @$lines;
 }
 
-# Takes the lines that are indented, and returns them as if they were not.
+# Takes the lines that are indented, and returns them without the indentation.
 sub _below {
     my ($lines) = @_;
     my @below;
@@ -183,7 +183,7 @@ sub _exchange {
     return ($exchange) x $count;
 }
 
-# A text, a regular expression, or nothing.
+# Returns a text, a regular expression, or nothing.
 sub _body {
     my ($text) = @_;
     return if $text eq '';

@@ -9,8 +9,8 @@ package TestHarness;
 #     use TestService;
 #     use TestHarness 'no_plan';
 #
-# gives a test file what the harness exports. A file for which only NginxTest will do says why, and is skipped with any
-# other:
+# gives a test file what the harness exports. A file that needs NginxTest says why, and is skipped with any other
+# harness:
 #
 #     use TestHarness 'no_plan', needs => 'the harness itself is tested';
 
@@ -32,19 +32,19 @@ sub import {
     my $name = name();
     TestKong::skip_file("not with $name: $why") if defined $why && $name ne $OWN;
     @_ = ($name, @words);
-    # It must see the test file as its caller.
+    # The harness must see the test file as its caller.
     goto &{ $name->can('import') };
 }
 
-# The name of its package, which is loaded.
+# Returns the name of the harness's package, and loads it.
 sub name {
     return $harness if defined $harness;
     my $name = $ENV{TEST_NGINX_HARNESS} || $OWN;
     $name =~ /\A\w+(?:::\w+)*\z/ or die "TEST_NGINX_HARNESS is no name of a package: $name\n";
 
-    # It reads the environment when it is loaded.
+    # The harness reads the environment when it is loaded.
     $ENV{$_} //= $TestKong::PATIENCE for qw(TEST_NGINX_TIMEOUT TEST_NGINX_STOP_WAIT);
-    # A line that isn't there is waited for in each test that fails.
+    # Each test that fails waits for a line that isn't there.
     $ENV{TEST_NGINX_LOG_WAIT} //= $TestKong::PATIENCE / 4;
     _prepare_for_other() if $name ne $OWN;
     require(($name =~ s{::}{/}gr) . '.pm');
@@ -54,7 +54,7 @@ sub name {
 
 # ---- other harnesses -----------------------------------------------------------------------------
 
-# What NginxTest does by itself: a folder and a port of its own, and blocks in the order of the file.
+# Does what NginxTest does by itself: a folder and a port of its own, and blocks in the order of the file.
 sub _prepare_for_other {
     require NginxTest::Port;
     if (!defined $ENV{TEST_NGINX_SERVROOT}) {
@@ -68,8 +68,8 @@ sub _prepare_for_other {
     return;
 }
 
-# The original runs first what was added last. But what a test file adds goes on from what t/support has made. And what
-# looks at bodies knows blocks by the names that they have in the file.
+# The original runs the preprocessors that were added last first. But those of a test file build on those of
+# t/support. And body checks know blocks by the names that they have in the file.
 sub _replace_functions {
     my ($name) = @_;
     $name->can('add_block_preprocessor')->(sub {
@@ -95,23 +95,23 @@ sub _by_name {
     return sub {
         my ($block, $body, $index, undef, $skipped) = @_;
         return if $skipped;
-        # Since its preprocessors were run, the name has that of the file before it.
+        # The preprocessors have run, and the name now begins with that of the file.
         local $block->{name} = [$block->name =~ s/\A\Q$0\E //r];
         return $check->($block, $body, $index);
     };
 }
 
-# Where the original takes a block in another way.
+# Adapts a block to what the original does differently.
 sub _adapt {
     my ($block) = @_;
-    # It wants to remove its folder, and stops at what the block before has left there beside its own.
+    # The original removes its folder, and fails if the block before has left more than its own files there.
     File::Path::remove_tree(grep { !m{/(?:conf|html|logs|\w+_temp)\z} } glob "$root/*") if defined $root;
-    # The end of the last line of a pattern is none of it.
+    # The end of the last line does not belong to a pattern.
     for my $section (qw(response_body_like response_body_unlike)) {
         my $pattern = $block->$section;
         $block->set_value($section, $pattern =~ s/\n\z//r) if defined $pattern && !ref $pattern;
     }
-    # It looks for all lines again after each of several requests.
+    # The original looks for all lines again after each of several requests.
     return if ref $block->request ne 'ARRAY' || @{ $block->request } < 2;
     my @logs = grep { defined $block->$_ } qw(error_log grep_error_log access_log);
     $block->set_value('skip_nginx', "1: > 0.0.1: @logs is of all requests of a block") if @logs;

@@ -2,20 +2,20 @@
 
 package TestKong;
 
-# What the test files of this project share. Use it before TestHarness:
+# Shared by the test files of this project. Use it before TestHarness:
 #
 #     use lib 't/support';
 #     use TestKong;
 #     use TestHarness 'no_plan';
 #
-# It gives these variables a value, each only where the environment has none:
+# It sets these variables, each only where the environment has none:
 #
 #     TEST_NGINX_LOAD_MODULES   the modules of Debian's nginx, and the one under test
 #     TEST_NGINX_PKI            a folder of certificates, made by scripts/pki
 #     TEST_NGINX_SUPPORT        the folder of the Lua modules in t/support/lua
 #     TEST_NGINX_HTML_DIR       where user_files are
 #     TEST_NGINX_SERVER_ROOT    the server root
-#     TEST_NGINX_CLIENT_SOCKET  where client.lua has programs run (see below)
+#     TEST_NGINX_CLIENT_SOCKET  the process that runs programs for client.lua (see below)
 #
 # and lets the Lua code of nginx's workers read them. Blocks may have a section `exchanges`: see TestExchanges.pm.
 
@@ -38,7 +38,7 @@ my $DEBIAN = '/usr/lib/nginx/modules';
 
 my @FOR_LUA = map {"TEST_NGINX_$_"} qw(CLIENT_SOCKET HTML_DIR PKI SERVER_ROOT SUPPORT);
 
-# Seconds to wait for what should happen at once: on a busy machine, that takes as long as it takes.
+# Seconds to wait for what should happen at once: a busy machine may take long.
 our $PATIENCE = 120;
 
 my $ready;
@@ -69,15 +69,16 @@ sub import {
     return;
 }
 
-# The folder of the project, by a name that may stand in a configuration of nginx, or in a command, as it is.
+# Returns the folder of the project, by a name that needs no quotes in a configuration of nginx, or in a command.
 sub project_root { return $ROOT }
 
-# Another name of a folder whose own has spaces in it, or what else nginx or a shell would take for something.
+# Returns a link to a folder whose own name has spaces in it, or other characters that mean something to nginx or a
+# shell.
 sub _plain_name {
     my ($root) = @_;
     return $root if $root !~ m{[^\w./+-]};
     my $folder = File::Temp::tempdir('kong-tls-XXXXXXXX', TMPDIR => 1, CLEANUP => 1);
-    # Workers have another user.
+    # Workers run as another user.
     chmod 0755, $folder or die "$folder: $!\n";
     symlink $root, "$folder/project" or die "$folder/project: $!\n";
     return "$folder/project";
@@ -93,8 +94,8 @@ sub _pki {
     return $folder;
 }
 
-# Skips the whole file where a program it can't do without isn't installed. With TEST_NGINX_NO_SKIP
-# set, as it should be wherever everything is meant to be there, the file fails instead.
+# Skips the whole file if a program that it needs isn't installed. With TEST_NGINX_NO_SKIP set, as it should be
+# wherever everything is installed, the file fails instead.
 sub require_program {
     my @folders = (File::Spec->path, qw(/usr/local/sbin /usr/sbin /sbin));
     for my $name (@_) {
@@ -105,7 +106,7 @@ sub require_program {
     return;
 }
 
-# Skips the whole file, for a reason that holds wherever it runs.
+# Skips the whole file.
 sub skip_file {
     my ($reason) = @_;
     require Test::More;
@@ -130,24 +131,24 @@ sub about_nginx {
     };
 }
 
-# As nginx numbers its versions.
+# Returns the version of nginx, numbered as nginx does it.
 sub nginx_version {
     return sprintf '%d%03d%03d', about_nginx() =~ m{nginx/(\d+)\.(\d+)\.(\d+)};
 }
 
-# What "listen" says, and what the server says, for HTTP/2: nginx 1.25.1 and later wants a directive.
+# Returns what "listen" and the server need for HTTP/2: nginx 1.25.1 and later wants a directive.
 sub http2_server {
     return nginx_version() >= 1_025_001 ? ('', 'http2 on;') : (' http2', '');
 }
 
-# nginx 1.29.7 and later keeps connections where a block does not say that it must not.
+# Returns whether nginx keeps connections unless a block turns that off: 1.29.7 and later do.
 sub keeps_by_default {
     return nginx_version() >= 1_029_007;
 }
 
 # ---- files ---------------------------------------------------------------------------------------
 
-# Those that must be there, or be written.
+# For files that must exist, or must be written.
 
 sub slurp {
     my ($path) = @_;
@@ -156,7 +157,7 @@ sub slurp {
     return scalar <$file>;
 }
 
-# Returns the path.
+# Writes a file, and returns its path.
 sub write_to {
     my ($path, $text) = @_;
     open my $file, '>:raw', $path or die "$path: $!\n";
@@ -177,7 +178,7 @@ sub write_to {
 
 my ($folder, $lifeline);
 
-# The process ends when its end of the lifeline is closed, however this one ends.
+# Starts the process, which ends when its end of the lifeline is closed, however this one ends.
 sub _start_runner {
     $folder = File::Temp::tempdir('runner-XXXXXXXX', TMPDIR => 1);
     my $path = "$folder/socket";
@@ -192,7 +193,7 @@ sub _start_runner {
     my $pid = fork;
     die "fork: $!\n" unless defined $pid;
     if (!$pid) {
-        # The runner has the socket for its standard input, and keeps nothing else of this process.
+        # The runner gets the socket as its standard input, and nothing else of this process.
         setpgrp;
         open STDIN,  '<&', $listener   or POSIX::_exit(126);
         open STDOUT, '>',  '/dev/null' or POSIX::_exit(126);
@@ -211,7 +212,7 @@ sub _run_programs {
     open my $listener, '<&=', 0 or die "socket: $!\n";
     fcntl $listener, F_SETFD, FD_CLOEXEC;
 
-    # Programs talk to nginx on this machine, whatever the world outside is like.
+    # Programs talk to nginx on this machine, whatever proxies the environment names.
     delete @ENV{ map { ($_, uc) } qw(http_proxy https_proxy all_proxy no_proxy) };
     $SIG{CHLD} = 'IGNORE';
     $SIG{PIPE} = 'IGNORE';
@@ -230,7 +231,7 @@ sub _run_programs {
     return;
 }
 
-# Which of the named handles can be read. Without any within the time, none.
+# Returns which of the named handles can be read. Returns none when the time is over.
 sub _select {
     my ($handles, $seconds) = @_;
     my $bits = '';
@@ -257,7 +258,7 @@ sub _serve {
     my ($timeout, $stdin, $count) = map { _read_item($connection, \$buffer) } 1 .. 3;
     my @command = map { _read_item($connection, \$buffer) } 1 .. $count;
 
-    # A file can be read by the program at its leisure; a pipe would need another turn of the loop.
+    # The program can read a file at any time; a pipe would need another turn of the loop.
     my $input = File::Temp->new;
     print {$input} $stdin;
     $input->flush;
@@ -291,7 +292,7 @@ sub _serve {
             last;
         }
         my $ready = _select(\%handles, $left);
-        if ($ready->{life} || $ready->{connection}) {    # nobody is interested any more
+        if ($ready->{life} || $ready->{connection}) {    # the test has ended, or the caller has
             kill KILL => -$pid, $pid;
             return;
         }

@@ -2,11 +2,11 @@
 
 package TestLoad;
 
-# Load of mixed identities: clients' certificates of which each request presents another, a service that
-# says no to whom it does not expect, and gateways that present them. A request for /load/NAME is one of
-# the identity of this name; of any other, it presents none.
+# Load of mixed identities: clients' certificates, of which each request presents one, a service that refuses clients
+# that it does not expect, and gateways that present the certificates. A request for /load/NAME has the identity of
+# this name; with an unknown name, it presents no certificate.
 #
-#     issue_identities(10);                           # of the names 1 to 10
+#     issue_identities(10);                           # their names are 1 to 10
 #     start_nginx('services', http => load_services());
 #     start_nginx('gateway', modules => 1, http => load_gateway(port => $port));
 #     my %seen = wrk(seconds => 2, url => "http://127.0.0.1:$port", paths => ['/load/1', '/load/2']);
@@ -26,7 +26,7 @@ my $count = 0;
 
 my $NOT_KEPT = keeps_by_default() ? 'keepalive 0;' : '';
 
-# So many certificates, for one key.
+# Issues this many certificates for one key.
 sub issue_identities {
     ($count) = @_;
     my $folder = test_folder() . '/identities';
@@ -39,8 +39,8 @@ sub issue_identities {
     return;
 }
 
-# The "http" block of the services: sockets service.sock and wrong.sock, of which the latter has a
-# certificate of another authority.
+# Returns the "http" block of the services: sockets service.sock and wrong.sock, of which the latter has a certificate
+# of another CA.
 sub load_services {
     my $folder = test_folder();
     return <<"_EOC_";
@@ -77,7 +77,7 @@ my $COMMON = <<"_EOC_";
     proxy_ssl_trusted_certificate $pki/ca.crt;
 _EOC_
 
-# What listens on both ports, and says "inside" in the server of each.
+# Returns servers for both ports, each with "inside".
 sub _servers {
     my ($with, $inside, $in_tls) = @_;
     my @http2 = http2_server();
@@ -88,10 +88,10 @@ sub _servers {
     return $servers;
 }
 
-# The "http" block of a gateway in which Lua code presents the identities. On "port" it speaks HTTP, and on
-# "tls_port" HTTP/2 as well, and asks for certificates. Requests go to "pass", an upstream: there are "kept"
-# (which keeps so many connections), "beside", "anew" and "wrong". An argument "depth" verifies that deep;
-# "more" is for the block.
+# Returns the "http" block of a gateway in which Lua code presents the identities. It speaks HTTP on "port", and
+# HTTP/2 as well on "tls_port", where it requests certificates. Requests go to the upstream "pass": "kept" (which
+# keeps "kept" connections), "beside", "anew" or "wrong". An argument "depth" verifies to that depth; "more" is added
+# to the block.
 sub load_gateway {
     my (%with) = @_;
     my $folder = test_folder();
@@ -127,7 +127,7 @@ _EOC_
         local function identity(chain, key, subject)
             return { chain = pki.chain(chain), key = pki.key(key), subject = subject }
         end
-        -- OpenSSL takes no key as short as that of the latter.
+        -- OpenSSL refuses a key as short as this one.
         identities = { weak = identity("$pki/client-weak", "$pki/client-weak", "CN=client-weak,O=Test") }
         for number = 1, $count do
             identities[tostring(number)] = identity("$folder/identities/" .. number, "$pki/client1", "CN=load-" .. number)
@@ -141,8 +141,8 @@ _EOC_
 _EOC_
 }
 
-# The same without any module: a location for each identity, with connections of its own. "kept" is how
-# many of these are.
+# Returns the same without any module: a location for each identity, with its own connections, of which "kept" are
+# kept.
 sub load_stock_gateway {
     my (%with) = @_;
     my $folder = test_folder();
@@ -187,9 +187,9 @@ function done()
 end
 _EOC_
 
-# Requests for random ones of "paths" at "url", so many "seconds" long, or as long as "meanwhile" runs, and
-# "connections" wide. What came of them: for each status how many there were, and "requests", "errors" (of
-# sockets), "per_second", "p50" and "p99" (in milliseconds).
+# Requests random "paths" at "url" on this many "connections", for "seconds", or as long as "meanwhile" runs. Returns
+# the number of answers for each status, and "requests", "errors" (of sockets), "per_second", "p50" and "p99" (in
+# milliseconds).
 sub wrk {
     my (%with) = @_;
     my $folder = test_folder();
@@ -203,7 +203,7 @@ sub wrk {
     if ($with{meanwhile}) {
         my $done = eval { $with{meanwhile}->(); 1 };
         my $error = $@;
-        # It says what it has seen.
+        # wrk then prints what it has seen.
         kill 'INT', $pid;
         die $error if !$done;
     }

@@ -2,8 +2,8 @@
 
 package TestProcesses;
 
-# nginx with several processes of its own, for tests of what happens to these. Each has a name, and its
-# files NAME.conf, NAME.log and NAME.pid in a folder of the test's, which go with the test:
+# Starts nginx with several processes, for tests of what happens to these. Each nginx has a name, and its files
+# NAME.conf, NAME.log and NAME.pid in a folder that is removed with the test:
 #
 #     use TestProcesses;
 #     my $folder = test_folder();
@@ -39,16 +39,16 @@ sub test_folder {
     };
 }
 
-# So many ports that nobody listens on.
+# Returns this many ports that nobody listens on.
 sub free_ports {
     my ($count) = @_;
     my @sockets = map { IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die $@ } 1 .. $count;
     return map { $_->sockport } @sockets;
 }
 
-# Writes the configuration of an nginx with this "http" block. Of the others, "modules" is whether it loads
-# what is under test, with the Lua modules of t/support/lua, or "others" for all but what is under test, and
-# "main" what else is said outside of the block.
+# Writes the configuration of an nginx with this "http" block. "modules" says whether to load the module under test,
+# with the Lua modules of t/support/lua, or "others" for all modules but the one under test. "main" is for outside of
+# the block.
 sub configure_nginx {
     my ($name, %with) = @_;
     test_folder();
@@ -72,7 +72,7 @@ $with{http}
 _EOC_
 }
 
-# The same, and starts it. It has these variables of the environment as well.
+# Writes such a configuration, and starts nginx, with these variables of the environment as well.
 sub start_nginx {
     my ($name, %with) = @_;
     configure_nginx($name, %with);
@@ -80,12 +80,12 @@ sub start_nginx {
     system(_binary(), '-p', $folder, '-c', "$folder/$name.conf", '-e', "$folder/$name.log") == 0
         or die "nginx: status $?\n";
     push @started, $name;
-    # It is written after the process that was started has ended.
+    # nginx writes its pid file after the process that was started has ended.
     wait_until("workers of $name", sub { -s "$folder/$name.pid" && workers($name) == ($with{workers} // 1) });
     return;
 }
 
-# What `nginx -t` says of such a configuration, and whether it accepts it.
+# Returns whether `nginx -t` accepts such a configuration, and what it prints.
 sub test_nginx {
     my ($name, %with) = @_;
     configure_nginx($name, %with);
@@ -93,14 +93,14 @@ sub test_nginx {
     return ($? == 0, $said);
 }
 
-# A binary that is to be replaced must know its path.
+# Returns the path of the binary, which a binary that is to be replaced must know.
 sub _binary {
     return $ENV{TEST_NGINX_BINARY} if $ENV{TEST_NGINX_BINARY};
     my ($found) = grep { -x && !-d } map {"$_/nginx"} File::Spec->path;
     return $found // die "nginx is not installed\n";
 }
 
-# With the old one, where a binary is being replaced: that would start workers again.
+# Stops an nginx. Where its binary is being replaced, the old master ends first: it would start workers again.
 sub stop_nginx {
     my ($name) = @_;
     for my $file ("$folder/$name.pid.oldbin", "$folder/$name.pid") {
@@ -113,7 +113,7 @@ sub stop_nginx {
     return;
 }
 
-# Whether there is nothing of a process but what its parent has yet to be told.
+# Returns whether a process has ended, even if its parent has not been told yet.
 sub has_ended {
     my ($pid) = @_;
     return may_be_gone("/proc/$pid/stat") !~ /\) [^XZ]/;
@@ -121,7 +121,7 @@ sub has_ended {
 
 END {
     local $?;
-    # Not in children of the test's.
+    # Not in children of the test.
     if ($$ == $parent) {
         stop_nginx($_) for reverse @started;
     }
@@ -132,7 +132,7 @@ sub master {
     return slurp("$folder/$name.pid") =~ /\A(\d+)$/m ? $1 : die "$name has no master\n";
 }
 
-# Of an nginx, or of this master.
+# Returns the workers of an nginx, by its name or by the process id of its master.
 sub workers {
     my ($of) = @_;
     my $master = $of =~ /\A\d+\z/ ? $of : master($of);
@@ -141,7 +141,7 @@ sub workers {
         split ' ', may_be_gone("/proc/$master/task/$master/children");
 }
 
-# The contents of a file that goes with a process; nothing if it has gone.
+# Returns the contents of a file that goes with a process; nothing if the process has gone.
 sub may_be_gone {
     my ($path) = @_;
     open my $file, '<', $path or return '';
@@ -149,13 +149,13 @@ sub may_be_gone {
     return scalar(<$file>) // '';
 }
 
-# How many kilobytes a process has in memory.
+# Returns how many kilobytes of memory a process has.
 sub resident {
     my ($pid) = @_;
     return slurp("/proc/$pid/status") =~ /^VmRSS:\s+(\d+)/m ? $1 : die "no process $pid\n";
 }
 
-# Asks an nginx on a unix socket for a path: status, headers and body; or what went wrong.
+# Requests a path of an nginx on a unix socket. Returns status, headers and body; or what went wrong.
 sub http_get {
     my ($path, $uri) = @_;
     my $socket = IO::Socket::UNIX->new(Peer => $path) or return 'no connection';
@@ -169,7 +169,7 @@ sub http_get {
     return $answer =~ m{\AHTTP/\S+ (\d+)(.*?)\r\n\r\n(.*)\z}s ? ($1, $2, $3) : "no answer: $answer";
 }
 
-# Waits for something that comes within half a minute.
+# Waits until the condition holds, and dies if that takes too long.
 sub wait_until {
     my ($what, $condition) = @_;
     my $until = Time::HiRes::time() + $TestKong::PATIENCE;

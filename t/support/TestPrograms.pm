@@ -2,8 +2,8 @@
 
 package TestPrograms;
 
-# Programs that run as long as a test: services that are no nginx. What they say is in NAME.out in the folder
-# of the test.
+# Programs that run as long as a test: services other than nginx. Their output is in NAME.out in the folder of the
+# test.
 #
 #     use TestPrograms;
 #     start_program('s_server', sub { IO::Socket::UNIX->new("$folder/s.sock") }, 'openssl', 's_server', ...);
@@ -22,7 +22,7 @@ our @EXPORT = qw(start_program start_s_server);
 my @started;
 my $parent = $$;
 
-# Runs a command in the folder of the test, as long as this process lives, and returns when it takes
+# Runs a command in the folder of the test, as long as this process lives, and returns when the command accepts
 # connections.
 sub start_program {
     my ($name, $connects, @command) = @_;
@@ -35,7 +35,7 @@ sub start_program {
         open STDERR, '>&', \*STDOUT;
         local $ENV{PATH} = "$ENV{PATH}:/usr/local/sbin:/usr/sbin:/sbin";
         chdir $folder;
-        # So that none is left behind for long, whatever becomes of this process.
+        # `timeout` ends the program, whatever happens to this process.
         exec 'timeout', 300, @command or POSIX::_exit(127);
     }
     push @started, $pid;
@@ -43,7 +43,7 @@ sub start_program {
     die "$name does not listen:\n", slurp("$folder/$name.out");
 }
 
-# openssl s_server on the socket NAME.sock, with the certificate of service.test. It answers with a page.
+# Starts openssl s_server on the socket NAME.sock, with the certificate of service.test. It answers with a page.
 sub start_s_server {
     my ($name, @options) = @_;
     my $socket = test_folder() . "/$name.sock";
@@ -54,7 +54,7 @@ sub start_s_server {
 
 END {
     local $?;
-    # Not in children of the test's.
+    # Not in children of the test.
     if ($$ == $parent && @started) {
         kill 'TERM', @started;
         waitpid $_, 0 for @started;

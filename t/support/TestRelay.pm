@@ -2,15 +2,15 @@
 
 package TestRelay;
 
-# What stands between two peers of TLS, and breaks off: after so many records (RFC 8446, section 5.1) that
-# one of them has sent, with all, some or none of the next.
+# Relays between two peers of TLS, and breaks off: after this many records (RFC 8446, section 5.1) that one of them
+# has sent, with half, some bytes or none of the next record.
 #
 #     my $port = start_relay("$folder/service.sock");
 #     break_off($port, from => 'server', records => 3, part => 'half', how => 'reset');
 #
-# "how" is close, reset, plain (text in place of the rest, and then an end), alert (a fatal one, and then an
-# end), or stall. With offers => 'session' it is for handshakes alone that offer one. Connections that nothing is
-# sent on are ended by end_connections($port).
+# "how" is close, reset, plain (sends text in place of the rest, then closes), alert (sends a fatal alert, then
+# closes), or stall. With offers => 'session', it breaks off only handshakes that offer a session.
+# end_connections($port) ends idle connections.
 
 use strict;
 use warnings;
@@ -31,7 +31,7 @@ my $parent = $$;
 
 sub _instructions { my ($port) = @_; return test_folder() . "/relay-$port" }
 
-# For the connections that come.
+# Applies to connections that come after this.
 sub break_off {
     my ($port, %with) = @_;
     write_to(_instructions($port), join ' ', @with{qw(from records part how)}, $with{offers} // 'anything');
@@ -44,12 +44,12 @@ sub let_pass {
     return;
 }
 
-# All that there are.
+# Ends all connections.
 sub end_connections {
     my ($port) = @_;
     write_to(_instructions($port), 'nobody 0 none end');
     my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) or die "relay: $@\n";
-    # Until it has done so.
+    # Waits until the relay has done so.
     sysread $socket, my $nothing, 1;
     let_pass($port);
     return;
@@ -62,7 +62,7 @@ sub start_relay {
     let_pass($port);
     my $child = fork // die "fork: $!\n";
     if (!$child) {
-        # Ours alone: prove waits for whoever holds its pipes.
+        # prove waits for whoever holds its pipes.
         open STDOUT, '>', '/dev/null';
         $SIG{PIPE} = 'IGNORE';
         eval { _relay($listener, $to); 1 } or warn $@;
@@ -112,7 +112,7 @@ sub _relay {
                 $peer{ fileno $side->{socket} } = $side;
             }
         }
-        # A copy: two go at a time.
+        # A copy, since two sides are deleted at a time.
         for my $side (my @all = values %peer) {
             my $number = fileno $side->{socket} // next;
             next unless vec $ready, $number, 1;
@@ -129,7 +129,7 @@ sub _relay {
     return;
 }
 
-# Hands on what there is of whole records. Whether it is over.
+# Passes on whole records. Returns whether the connection is over.
 sub _pass {
     my ($side) = @_;
     if (($side->{offers} // '') eq 'session') {
@@ -154,12 +154,12 @@ sub _pass {
     }
     syswrite $side->{to}{socket}, substr $side->{buffer}, 0, $length;
     if ($side->{how} eq 'stall') {
-        # Until the other one has had enough.
+        # Until the other side gives up.
         $side->{stalls} = 1;
         return 0;
     }
     syswrite $side->{to}{socket}, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nplain\n" if $side->{how} eq 'plain';
-    # After a ClientHello it is for the client, who has not got a key yet.
+    # After a ClientHello, the alert is for the client, which has no key yet.
     if ($side->{how} eq 'alert') {
         my $client = $side->{offers} ? $side->{socket} : $side->{to}{socket};
         syswrite $client, pack 'C n n C2', 21, 0x0303, 2, 2, 80;
@@ -170,7 +170,7 @@ sub _pass {
     return 1;
 }
 
-# Whether a ClientHello has a session in it: a ticket of TLS 1.2 (RFC 5077), or a pre_shared_key.
+# Returns whether a ClientHello offers a session: a ticket of TLS 1.2 (RFC 5077), or a pre_shared_key.
 sub _offers_session {
     my ($hello) = @_;
     # Record, handshake, version and random.
@@ -185,7 +185,7 @@ sub _offers_session {
     return 0;
 }
 
-# The length of the first record, if all of it is there.
+# Returns the length of the first record, or 0 if it is not complete.
 sub _record {
     my ($buffer) = @_;
     return 0 if length $buffer < 5;

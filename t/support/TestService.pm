@@ -2,25 +2,24 @@
 
 package TestService;
 
-# The service side of the tests: TLS servers on unix sockets, and Lua objects to call it with. Every
-# block of a file that uses this gets them before its own http_config:
+# The services of the tests: TLS servers on unix sockets, and Lua objects to call them with. Each block of a file that
+# uses this module gets them before its own http_config:
 #
-#     upstream service      a server with a certificate for service.test, signed by "ca", that asks
-#                           for a client's certificate, and says what it saw
+#     upstream service      a server with a certificate for service.test, signed by "ca", that
+#                           requests a client's certificate, and answers with what it saw
 #     upstream other        the same with a certificate of "other-ca"
 #     upstream deep         the same with a certificate two intermediates below "ca"
 #     upstream grpc         as service, with HTTP/2 for clients that offer it
 #     upstream grpc-deep    as deep, likewise
 #
-# and in Lua: kong, tls (resty.kong.tls), pki, and the certificates and keys of client1, client2,
-# client-rsa, client-weak, client-intermediate as cert.client1, key.client1, ..., and lists of
-# authorities as ca.root, ca.other, ca.both, ca.intermediate. The answer of a service is a line such
-# as "client=CN=client-1,O=Test reused=. TLSv1.3"; that to /seen is all that it knows of the
-# connection, and after /seen/last it closes it (but for HTTP/2).
+# and in Lua: kong, tls (resty.kong.tls), pki, and the certificates and keys of client1, client2, client-rsa,
+# client-weak, client-intermediate as cert.client1, key.client1, ..., and lists of CAs as ca.root, ca.other, ca.both,
+# ca.intermediate. A service answers with a line such as "client=CN=client-1,O=Test reused=. TLSv1.3". /seen answers
+# with all that the service knows of the connection, and /seen/last then closes it (but for HTTP/2).
 #
-# A line of config or http_config may be one of these, for what many blocks have:
+# A line of config or http_config may be one of these, which many blocks need:
 #
-#     certificate service;  ssl_certificate and its key: of this name, of the PKI
+#     certificate service;  ssl_certificate and its key, by their name in the PKI
 #     keeps_connections;    what proxy_pass needs for connections that are kept
 #     client_argument;      an access phase that sets the certificate which the argument "client" names
 
@@ -35,13 +34,14 @@ my $SEEN = join ' ', 'client=$ssl_client_s_dn', 'serial=$ssl_client_serial',
     'chain=$ssl_client_verify', 'sni=$ssl_server_name', 'reused=$ssl_session_reused',
     'requests=$connection_requests';
 
-# Whether there is somebody to speak HTTP/3 with, on both sides. With OpenSSL's QUIC, curl calls it an
-# error now and then that nginx has closed a connection.
+# Returns whether both sides speak HTTP/3. With OpenSSL's QUIC, curl sometimes treats it as an error that nginx has
+# closed a connection.
 sub speaks_quic {
     return TestKong::about_nginx() =~ /--with-http_v3_module/ && `curl --version` =~ /\bngtcp2\b/;
 }
 
-# Tests are of what a block says; t/145-default-keepalive.t is of one that says nothing.
+# Turns off keepalive in blocks that don't mention it. t/145-default-keepalive.t tests blocks that keep connections by
+# default.
 sub _as_said {
     my ($config) = @_;
     return $config unless keeps_by_default();
@@ -126,7 +126,7 @@ my $CONFIG = <<'_EOC_';
     lua_package_path "$TEST_NGINX_SUPPORT/?.lua;;";
 
     init_by_lua_block {
-        -- Different in each configuration that is read.
+        -- Different in each configuration that is loaded.
         loaded = tostring({}) .. ngx.now()
         kong = require "resty.kong.pdk"
         tls = require "resty.kong.tls"
@@ -152,8 +152,8 @@ my @SERVERS = (
     ['grpc-deep', 'service-deep',  1],
 );
 
-# In http_config, "gateway { ... }" is a TLS server on gateway.sock with these settings, which answers
-# with the result of the client's verification, and how many certificates it presented.
+# In http_config, "gateway { ... }" is a TLS server on gateway.sock with these settings. It answers with the result of
+# the client's verification, and the number of certificates that the client presented.
 my $GATEWAY = <<'_EOC_';
     server {
         listen unix:$TEST_NGINX_HTML_DIR/gateway.sock ssl;
@@ -183,7 +183,7 @@ sub _expand_gateway {
     return $config;
 }
 
-# use TestService ':default_keepalive' leaves blocks that say nothing of keepalive as they are.
+# `use TestService ':default_keepalive'` leaves blocks that don't mention keepalive as they are.
 sub import {
     my (undef, $default_keepalive) = @_;
     my $config = $CONFIG . join '', map { _server(@$_) } @SERVERS;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /*
- * Makes calls of the module fail: those of OpenSSL, of nginx, and for memory, one at a time.
+ * Makes calls of the module to OpenSSL, to nginx and for memory fail, one at a time.
  *
- * To be preloaded into nginx. When nginx has loaded the module, the addresses of the functions that the
- * module calls are replaced by ours. So nginx, Lua and OpenSSL themselves are not disturbed.
+ * Is preloaded into nginx. When nginx has loaded the module, the addresses of the functions that the module
+ * calls are replaced by those of this file. So nginx, Lua and OpenSSL themselves are not affected.
  *
  * $FAULTS is a file that a test and nginx share: see `struct control`.
  */
@@ -24,12 +24,12 @@
 #define CALLS 8000
 
 static struct control {
-    /* The calls that are to fail, the first and the last, from 1 on; 0 for none. */
+    /* The first and the last call that must fail, counted from 1; 0 for none. */
     uint32_t first;
     uint32_t last;
-    /* How many calls there were. */
+    /* The number of calls that were made. */
     uint32_t count;
-    /* What was called: places in `functions`. */
+    /* The functions that were called, as indexes of `functions`. */
     uint8_t calls[CALLS];
 } *control;
 
@@ -215,7 +215,7 @@ replace_all(void *handle)
         (void *) values[DT_STRTAB]);
 }
 
-/* nginx loads modules by this. */
+/* nginx loads modules with this function. */
 void *
 dlopen(const char *file, int flags)
 {
@@ -245,7 +245,7 @@ dlopen(const char *file, int flags)
 }
 
 #ifdef LIST
-/* For the test: what can fail. */
+/* Prints for the test what can fail. */
 int
 main(void)
 {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /*
- * A TLS 1.3 client that says another name in its second ClientHello than in its first.
+ * A TLS 1.3 client that sends another server name in its second ClientHello than in its first.
  *
  *     hello-retry SOCKET GROUPS FIRST-NAME SECOND-NAME PATH [CERTIFICATE KEY]
  *
- * Connects to a socket of the file system, offers GROUPS of which it sends a key share of the first alone,
- * and sends a request for PATH. With $SESSION_OUT it writes the session to that file, with $SESSION_IN it
- * offers the one in that file. A "-" is no name.
+ * Connects to a socket of the file system, offers GROUPS with a key share of the first one only, and sends a
+ * request for PATH. With $SESSION_OUT it writes the session to that file, with $SESSION_IN it offers the
+ * session in that file. A "-" stands for no name.
  *
- * It prints a line: "retried" if there was a HelloRetryRequest, "asked" for a certificate, "new" or
+ * It prints a line: "retried" after a HelloRetryRequest, "asked" after a CertificateRequest, "new" or
  * "reused", and the last line of the response; or "refused".
  */
 
@@ -105,7 +105,7 @@ int main(int count, char **words)
     check(connect(socket_fd, (struct sockaddr *) &address, sizeof(address)) == 0, "connect");
     SSL_set_fd(ssl, socket_fd);
 
-    /* With TLS 1.3 a server may refuse after the client is done. */
+    /* With TLS 1.3, a server may refuse the handshake after the client has finished it. */
     length = 0;
     if (SSL_connect(ssl) == 1) {
         snprintf(request, sizeof(request), "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n", words[5],

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /*
- * Stand-ins for proxy_ssl_certificate_by_lua_file and proxy_ssl_verify_by_lua_file, which the Lua module has
- * where nginx has OpenResty's patch: as there, they are directives of that module, and callbacks of the TLS
- * context of the location. In place of Lua code, the arguments of the request say what comes of it:
+ * Stand-ins for proxy_ssl_certificate_by_lua_file and proxy_ssl_verify_by_lua_file, which the Lua module
+ * has where nginx has OpenResty's patch. As there, they are directives of that module, and callbacks of the TLS
+ * context of the location. In place of Lua code, the arguments of the request decide:
  *
  *     proxy_ssl_certificate_by_lua_file FOLDER;   presents FOLDER/NAME.crt for the argument "t=NAME"
- *     proxy_ssl_verify_by_lua_file ANYTHING;      is not content where there is an argument "bad"
+ *     proxy_ssl_verify_by_lua_file ANYTHING;      rejects the service if there is an argument "bad"
  */
 
 #include <ngx_config.h>
@@ -57,7 +57,7 @@ judge(X509_STORE_CTX *store, void *data)
 
     (void) data;
     if (ngx_http_arg(request_of(ssl), (u_char *) "bad", 3, &value) == NGX_OK) {
-        /* As ngx.ssl.proxysslverify.set_verify_result() does: the handshake goes on. */
+        /* Like ngx.ssl.proxysslverify.set_verify_result(): the handshake goes on. */
         X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
     }
     return 1;
@@ -94,7 +94,7 @@ static ngx_command_t  directives[] = {
     ngx_null_command
 };
 
-/* Gives the directives to the Lua module. */
+/* Adds the directives to the Lua module. */
 static ngx_int_t
 preconfiguration(ngx_conf_t *cf)
 {

@@ -4,8 +4,8 @@ package NginxTest::Client;
 
 # Sends the requests of a block: plain HTTP over a socket, or anything curl can speak.
 #
-# A response is a hash: `raw` (everything received), `head` (the raw header block), `status`,
-# `headers` (lower-case name => list of values), `body`, and `error` when it could not be had.
+# A response is a hash: `raw` (everything received), `head` (the raw header block), `status`, `headers` (lower-case
+# name => list of values), `body`, and `error` if there is no response.
 
 use strict;
 use warnings;
@@ -19,8 +19,8 @@ use Time::HiRes ();
 
 # ---- requests ------------------------------------------------------------------------------------
 
-# The text of a `request` section, as {method, uri, protocol, body (undef if none), packets}. It may
-# be a list, of strings or {value, delay_before}: then the body is sent in that many pieces.
+# Parses the text of a `request` section into {method, uri, protocol, body (undef if none), packets}. The text may be
+# a list, of strings or {value, delay_before}: then the body is sent in that many pieces.
 sub parse_request {
     my ($text) = @_;
     my ($first, @rest) = ref $text eq 'ARRAY' ? @$text : $text;
@@ -48,13 +48,13 @@ sub parse_request {
     return \%request;
 }
 
-# A `more_headers` section as a list of lines.
+# Returns a `more_headers` section as a list of lines.
 sub header_lines {
     my ($text) = @_;
     return grep {length} map { s/\A\s+|\s+\z//gr } split /\n/, defined $text ? $text : '';
 }
 
-# The pieces to write for a parsed request.
+# Returns the pieces to write for a parsed request.
 sub request_packets {
     my ($request, @headers) = @_;
     my %given = map { /\A([^:\s]+)\s*:/ ? (lc $1 => 1) : () } @headers;
@@ -91,8 +91,8 @@ sub _chunked {
     return ($body, 0);
 }
 
-# Fills in the parts of a response from `head` and what follows it. `whole` is true when nothing of
-# it can be missing.
+# Fills in the parts of a response from `head` and what follows it. `whole` is true when nothing of the response can
+# be missing.
 sub _fill {
     my ($response, $head, $rest, $method) = @_;
     my ($status_line, @lines) = split /\r\n/, $head;
@@ -119,7 +119,7 @@ sub _fill {
     return $response;
 }
 
-# What was received up to now as a response. Interim ones (100 Continue) are left out.
+# Parses what was received so far as a response, without interim responses (100 Continue).
 sub parse_response {
     my ($raw, $method) = @_;
     my $response = {raw => $raw, status => '', headers => {}, head => '', body => ''};
@@ -135,7 +135,7 @@ sub parse_response {
 
 # ---- over a socket -------------------------------------------------------------------------------
 
-# Waits until the socket can be read or written; false when the time is over.
+# Waits until the socket can be read or written; returns false when the time is over.
 sub _ready {
     my ($socket, $what, $seconds) = @_;
     my $bits = '';
@@ -150,8 +150,8 @@ sub _ready {
     return $found;
 }
 
-# Sends packets on a new connection and reads until nginx closes it. A connection that nginx keeps
-# open is left when the response is complete. The timeout is one for every step, as in nginx.
+# Sends packets on a new connection and reads until nginx closes it. A connection that nginx keeps open is left when
+# the response is complete. The timeout applies to each step, as in nginx.
 sub send_packets {
     my ($packets, $method, $timeout) = @_;
 
@@ -198,7 +198,7 @@ PACKET: for my $packet (@$packets) {
 
 # ---- with curl -----------------------------------------------------------------------------------
 
-# The command line of curl for a parsed request.
+# Returns the command line of curl for a parsed request.
 sub curl_command {
     my ($request, %option) = @_;
     my %version = ('HTTP/1.0' => '--http1.0', 'HTTP/1.1' => '--http1.1');
@@ -226,7 +226,7 @@ sub curl_command {
     return (@command, "$protocol://" . server_addr() . ':' . server_port_for_client() . $uri);
 }
 
-# Runs it. `error` is what curl printed when it failed.
+# Runs curl. `error` is what curl printed when it failed.
 sub run_curl {
     my ($request, %option) = @_;
     my $files = server_root() . '/tmp/curl';

@@ -2,7 +2,7 @@
 
 package NginxTest::Port;
 
-# Ports of the loopback for servers of a test file. Nothing else is loaded with it, nor made.
+# Free ports of the loopback for servers of a test file. Loads and creates nothing else.
 
 use strict;
 use warnings;
@@ -14,9 +14,8 @@ our @EXPORT_OK = qw(free_port);
 
 my @held;
 
-# The kernel picks a port nobody has. The socket stays bound, without listening, as long as this
-# process lives: nobody else is given the port, while nginx, which sets SO_REUSEADDR, can listen on
-# it again and again.
+# Returns a port that the kernel picks. The socket stays bound, without listening, as long as this process lives: no
+# other program gets the port, while nginx, which sets SO_REUSEADDR, can listen on it again and again.
 sub free_port {
     socket(my $socket, PF_INET, SOCK_STREAM, 0) or die "socket: $!\n";
     bind($socket, sockaddr_in(0, INADDR_ANY)) or die "bind: $!\n";

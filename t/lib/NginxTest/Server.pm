@@ -65,7 +65,7 @@ sub new {
     return $self;
 }
 
-# True once nginx has ended; `end` then tells how.
+# Returns whether nginx has ended; `end` then says how.
 sub ended {
     my ($self) = @_;
     return 1 if defined $self->{status};
@@ -79,7 +79,7 @@ sub ended {
 sub signal    { return $_[0]{status} & 127 }
 sub exit_code { return $_[0]{status} >> 8 }
 
-# How nginx ended, in words.
+# Returns how nginx ended, in words.
 sub end {
     my ($self) = @_;
     return 'is running' unless $self->ended;
@@ -88,16 +88,16 @@ sub end {
         : 'exited with status ' . $self->exit_code;
 }
 
-# nginx writes its pid file when it listens on every socket: connections are not refused from then
-# on. True if it got there.
+# Waits until nginx has started, and returns whether it has. nginx writes its pid file when it listens on every
+# socket: connections are not refused from then on.
 sub wait_started {
     my ($self) = @_;
     wait_for($START * time_scale(), sub { $self->ended || -s $self->{pidfile} });
     return !$self->ended && -s $self->{pidfile};
 }
 
-# For configurations nginx must refuse. A pid file means that it took them; what still may end it
-# then are the init handlers of a worker.
+# For configurations that nginx must refuse. A pid file means that nginx has accepted the configuration; only the init
+# handlers of a worker may still end it.
 sub wait_ended {
     my ($self) = @_;
     wait_for($START * time_scale(), sub { $self->ended || -s $self->{pidfile} });
@@ -111,8 +111,8 @@ sub stop {
     return $self->{status} ? 'nginx ' . $self->end : 'nginx ended before it was told to'
         if $self->ended;
 
-    # A process without a master can miss a signal that comes right before it waits for events: it
-    # only sees that it was told to end when something wakes it. So it is told until it listens.
+    # nginx without a master can miss a signal that comes right before it waits for events: it notices only when
+    # something wakes it. So the signal is repeated.
     my $again = 0;
     my $in_time = wait_for(
         $QUIT * time_scale(),
@@ -140,11 +140,11 @@ sub _end_at_once {
     return;
 }
 
-# What nginx wrote to the error log from `offset` on.
+# Returns what nginx wrote to the error log from `offset` on.
 sub error_log { my ($self, $offset) = @_; return read_file($self->{log}, $offset) }
 sub log_size  { my ($self) = @_; return -s $self->{log} || 0 }
 
-# What was printed by nginx itself, libraries, panics and sanitizers.
+# Returns what nginx itself, libraries, panics and sanitizers printed.
 sub printed { my ($self) = @_; return read_file($self->{stderr}) }
 
 sub valgrind_report { my ($self) = @_; return read_file($self->{valgrind}) }

@@ -46,7 +46,7 @@ my %setting = (
     workers            => 1,
 );
 
-# The current value of one setting.
+# Returns the current value of a setting.
 sub setting {
     my ($name) = @_;
     die "no setting '$name'" unless exists $setting{$name};
@@ -71,7 +71,7 @@ sub check_accum_error_log  { return _access(accum_error_log    => 1) }
 sub add_block_preprocessor { push @{ $setting{preprocessors} }, @_; return }
 sub env_to_nginx           { push @{ $setting{env} },           @_; return }
 
-# A check is called with the block, the body, and which of the block's requests it answers.
+# A check is called with the block, the body, and the index of the block's request that it answers.
 sub add_response_body_check { push @{ $setting{body_checks} }, @_; return }
 
 # nginx can only have several workers under a master.
@@ -94,7 +94,7 @@ sub no_plan {
 my $owner = $$;
 my @cleanup;
 
-# Handlers run once, last added first, when this process ends in whatever way it can notice.
+# Runs handlers once, last added first, when this process ends in any way that it can notice.
 sub add_cleanup_handler { push @cleanup, @_; return }
 
 sub cleanup {
@@ -158,8 +158,8 @@ sub find_program {
 # Everything is allowed to take longer under valgrind.
 sub time_scale { return $ENV{TEST_NGINX_USE_VALGRIND} ? 20 : 1 }
 
-# Asks again every few milliseconds until the condition holds, and returns what it returned; gives
-# up with the last (false) answer when the time is over.
+# Calls the condition every few milliseconds until it holds, and returns what it returned. Returns the last (false)
+# result when the time is over.
 sub wait_for {
     my ($seconds, $condition) = @_;
     my $deadline = Time::HiRes::time() + $seconds;
@@ -173,7 +173,7 @@ sub wait_for {
     return $value;
 }
 
-# The words to put before nginx's command line, none unless valgrind is asked for.
+# Returns the words to put before nginx's command line, none unless valgrind is asked for.
 sub valgrind_command {
     my ($log) = @_;
     my $options = $ENV{TEST_NGINX_USE_VALGRIND} or return;
@@ -209,7 +209,7 @@ chmod 0755, $root if $own_root;
 sub server_root { return $root }
 sub html_dir    { return "$root/html" }
 
-# Added first, so it runs after nginx was stopped. One that failed keeps its folder for reading.
+# Added first, so it runs after nginx was stopped. A server root with failed blocks is kept.
 add_cleanup_handler(
     sub {
         return unless $own_root && -d $root;
@@ -221,8 +221,8 @@ add_cleanup_handler(
     }
 );
 
-# An empty server root for the next block. Only a folder that was made here is ever emptied; records
-# of failed blocks stay until the next run.
+# Makes an empty server root for the next block. Empties only a folder that was made here; records of failed blocks
+# stay until the next run.
 sub fresh_root {
     my @entries = glob "$root/*";
     bail_out("$root is neither empty nor a server root of an earlier test")
@@ -237,8 +237,8 @@ File::Path::remove_tree("$root/failed") unless $own_root || $^C;
 
 # ---- $TEST_NGINX_* -------------------------------------------------------------------------------
 
-# Replaces $TEST_NGINX_NAME and ${TEST_NGINX_NAME}. A port asked for by number is the same one in
-# the whole file. A name without a value ends everything: half of a configuration tests nothing.
+# Replaces $TEST_NGINX_NAME and ${TEST_NGINX_NAME}. A numbered port is the same one in the whole file. A name without
+# a value ends everything: half of a configuration tests nothing.
 sub expand_env {
     my ($text) = @_;
     return $text unless defined $text && !ref $text;

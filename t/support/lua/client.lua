@@ -49,7 +49,7 @@ function _M.run(argv, opts)
     local timeout = opts.timeout or 120
 
     local sock = ngx.socket.tcp()
-    -- only ever this long when the runner is broken
+    -- only takes this long when the runner is broken
     sock:settimeout((timeout + 10) * 1000)
 
     assert(RUNNER, "TEST_NGINX_CLIENT_SOCKET is not set, use TestKong")
@@ -79,7 +79,7 @@ function _M.run(argv, opts)
 end
 
 
--- Runs curl with these arguments, without any configuration of the user.
+-- Runs curl with these arguments, without the user's configuration.
 function _M.curl(args)
     local argv = { "curl", "-q", "-sS", "--noproxy", "*" }
     for _, arg in ipairs(args) do
@@ -92,7 +92,7 @@ end
 
 -- ---- openssl s_client -------------------------------------------------------
 
--- A path, or the name of something in the PKI.
+-- Returns a path, or the path of a file in the PKI by its name.
 local function file(name, suffix)
     if name:find("/", 1, true) then
         return name
@@ -119,8 +119,7 @@ end
 
 
 local function s_client_argv(opts)
-    -- it writes the response past its own buffer, into the midst of what else it
-    -- has to say
+    -- s_client writes the response past its own buffer, into the middle of its other output
     local argv = { "stdbuf", "-o0", "openssl", "s_client" }
 
     local function add(...)
@@ -148,7 +147,7 @@ local function s_client_argv(opts)
                     or cert:gsub("%.crt$", ".key")
         add("-cert", cert, "-key", key)
 
-        -- of a file with several certificates -cert only sends the first
+        -- -cert only sends the first certificate of a file
         local chain = opts.chain and file(opts.chain, ".crt")
                       or cert:gsub("%.crt$", "-chain.crt")
         if exists(chain) then
@@ -175,7 +174,7 @@ local function s_client_argv(opts)
         add("-sess_in", opts.sess_in)
     end
 
-    -- not to end with its input, but with the connection
+    -- makes it end with the connection, not with its input
     if opts.request ~= false then
         add("-ign_eof")
     end
@@ -197,11 +196,11 @@ local function acceptable_cas(out)
     end
 
     for line in out:sub(from + 1):gmatch("([^\n]*)\n") do
-        -- every name has an attribute, none of the lines after them has
+        -- each name has an attribute, the lines after the names have none
         if not line:find("=", 1, true) then
             break
         end
-        -- OpenSSL before 3.2 has spaces there
+        -- OpenSSL before 3.2 prints spaces there
         list[#list + 1] = (line:gsub(" = ", "="))
     end
 
@@ -209,7 +208,7 @@ local function acceptable_cas(out)
 end
 
 
--- The response within what s_client printed: what it adds itself is taken away.
+-- Returns the response in the output of s_client, without what s_client adds.
 local function response(out)
     local from = out:find("HTTP/%d%S* %d%d%d")
     if not from then
@@ -236,21 +235,21 @@ end
 -- the server to close the connection.
 --
 -- Options: port or unix (and host); servername; tls ("1.2" or "1.3"); alpn;
--- cert, key, chain, ca (names of the PKI, or paths; the key and the chain of a
+-- cert, key, chain, ca (names in the PKI, or paths; the key and the chain of a
 -- certificate are found by its name; with a ca, the server must have a
--- certificate of it); pass (of the key); sess_out, sess_in (paths); request
+-- certificate issued by it); pass (of the key); sess_out, sess_in (paths); request
 -- (false for a handshake alone); args (more arguments); timeout.
 --
 -- Returns { code, out, err } of the program and
 --
---   reused          whether the session was
---   protocol        "TLSv1.2", "TLSv1.3", or nil when none was agreed upon
---   alpn            the protocol chosen, or nil
---   cert_requested  whether the server asked for a certificate
---   acceptable_cas  names the server sent with that, a list
+--   reused          whether the session was resumed
+--   protocol        "TLSv1.2", "TLSv1.3", or nil without a handshake
+--   alpn            the protocol selected, or nil
+--   cert_requested  whether the server requested a certificate
+--   acceptable_cas  CA names that the server sent with that, a list
 --   session_id      in hex, or ""
---   tickets         number of session tickets the server sent; with TLS 1.2, 1 if
---                   the session is one of a ticket
+--   tickets         number of session tickets that the server sent; with TLS 1.2, 1
+--                   if the session has a ticket
 --   verify          result of checking the server's certificate, 0 for success
 --   alert, alert_name    number and name of the alert received, or nil
 --   status, headers, body    of the response
@@ -268,7 +267,7 @@ function _M.s_client(opts)
     -- "New, (NONE), Cipher is (NONE)" when there was no handshake
     local kind, version = out:match("\n(%a+), (%w%S*), Cipher is ")
     res.reused = kind == "Reused"
-    -- that version may be the one the cipher comes from
+    -- this version may be that of the cipher
     res.protocol = kind and (out:match("\n    Protocol  : (%S+)") or version)
 
     res.alpn = out:match("\nALPN protocol: ([^\n]+)")

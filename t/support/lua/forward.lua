@@ -1,17 +1,17 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- Requests of a test to its own nginx, many at a time, and a plugin for them that says where they go.
+-- Sends requests of a test to its own nginx, many at a time, and has a plugin that follows their arguments.
 
 local _M = {}
 
 
--- The requests that have come to their content handler, by their X-Id.
+-- The requests that have reached their content handler, by their X-Id.
 local arrived = {}
 local count = 0
 
 
--- Does what the arguments of the request say: `host` and `port`, `upstream`, `retries`,
--- `timeouts` (three of them, with commas), `client`.
+-- Follows the arguments of the request: `host` and `port`, `upstream`, `retries`, `timeouts` (three of them, with
+-- commas), `client`.
 function _M.plugin()
     local var, service = ngx.var, kong.service
     if var.arg_client then
@@ -35,7 +35,7 @@ function _M.plugin()
 end
 
 
--- Tells the client how many attempts there were, after a redirect in the last location.
+-- Tells the client the number of attempts: after a redirect, those of the last location.
 function _M.tell_tries()
     local addresses = (ngx.var.upstream_addr or ""):gsub("^.* : ", "")
     local _, tries = addresses:gsub("[^, ]+", "")
@@ -43,8 +43,8 @@ function _M.tell_tries()
 end
 
 
--- Sends a POST, and returns the answer: `text` is all of it, `seconds` what it took. A body that
--- is `late` is sent when the content handler has returned, without having seen any of it.
+-- Sends a POST, and returns the answer: `text` is all of it, `seconds` the time that it took. A `late` body is sent
+-- after the content handler has returned without having seen any of it.
 function _M.post(uri, options)
     local body = options and options.body or "body"
     count = count + 1
@@ -75,7 +75,7 @@ function _M.post(uri, options)
 end
 
 
--- Calls `f` with each of `values`, all at the same time, and returns what it returns for each.
+-- Calls `f` with each of `values`, all at the same time, and returns the results.
 function _M.all(values, f)
     local threads, results = {}, {}
     for i, value in ipairs(values) do
@@ -90,8 +90,8 @@ function _M.all(values, f)
 end
 
 
--- Says what becomes of a POST to each of `uris`, all at the same time: its status, and the time if
--- it took more than 20 s, of a minute. After a URI, " late" says that its body is.
+-- Prints the status of a POST to each of `uris`, all at the same time, and the time if it took more than 20 s, of a
+-- minute. " late" after a URI sends the body late.
 function _M.say_all(uris, options)
     local said = _M.all(uris, function(line)
         local uri, late = line:match("^(%S+)( ?l?a?t?e?)$")

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- The gateway's side of t/120-identity-matrix.t: the settings that a request asks for, and a driver
--- that makes the requests one after the other and tells what came of each.
+-- The gateway's side of t/120-identity-matrix.t: the settings that a request asks for, and a driver that sends the
+-- requests one after the other and reports the answers.
 
 local ffi = require "ffi"
 local pki = require "pki"
@@ -23,7 +23,7 @@ local function certificate(name)
 end
 
 
--- The leaf of a file, without what comes after it.
+-- Returns the leaf of a file, without the certificates after it.
 local function leaf_alone(name)
     local pem = pki.read(name, ".crt"):match("^.-%-%-%-%-%-END CERTIFICATE%-%-%-%-%-\n")
     return { chain = assert(ssl.parse_pem_cert(pem)), key = pki.key(name) }
@@ -67,7 +67,7 @@ local stores = {
 }
 
 
--- Stores that grow while requests use them, for each pair its own.
+-- Stores that grow while requests use them. Each pair has its own.
 local growing = {}
 
 
@@ -78,9 +78,9 @@ local function own(name, pair, make)
 end
 
 
--- "ca:" and "ca:other-ca" are the same store, before and after it has grown; "ca/1:" is another that
--- begins as it does. "directory:ca" looks for certificates in a folder when it needs them, and keeps
--- those it has found.
+-- "ca:" and "ca:other-ca" are the same store, before and after it has grown; "ca/1:" is another store that begins
+-- with the same contents. "directory:ca" looks for certificates in a folder when it needs them, and keeps those that
+-- it has found.
 local function store(name, pair)
     local first, second = name:match("^(.*):(.*)$")
     if not first then
@@ -115,7 +115,7 @@ local function list(text)
 end
 
 
--- Makes the settings that the request's arguments ask for, if `phase` is where.
+-- Makes the settings of the request's arguments, if `phase` is the phase for them.
 function _M.apply(phase)
     local args = ngx.req.get_uri_args()
     if (args.phase or "access") ~= phase then
@@ -145,7 +145,7 @@ function _M.apply(phase)
 end
 
 
--- For balancer_by_lua: the peer of the pair.
+-- For balancer_by_lua: selects the peer of the pair.
 function _M.balance()
     _M.apply("balancer")
     local path = HTML_DIR .. "/peer/" .. ngx.var.arg_pair .. ".sock"
@@ -166,13 +166,13 @@ local function get(socket, uri)
 end
 
 
--- What the log says of a request that was refused: the gateway's errors, and how far the service
--- got in its handshake.
+-- Returns what the log says about a request that was refused: the gateway's errors, and how far the service got in
+-- its handshake.
 local function refusal(log)
     local gateway, service = {}, "was not told"
 
-    -- The connection is closed when the response is here, or in the same turn of the event loop:
-    -- each of these is at least one more turn.
+    -- The connection is closed when the response is here, or in the same turn of the event loop. Each sleep is at
+    -- least one more turn.
     for _ = 1, 20 do
         for line in log:lines() do
             local level, text = line:match("^%S+ %S+ %[(%a+)%] %S+ %*%d+ (.*)$")
@@ -209,9 +209,9 @@ local function answer(socket, uri, log)
 end
 
 
--- Each line of the request's body is a socket of the gateway and what to ask there for. Answers with
--- a line for each: what the service said, or the status and why there is nothing of the service. With
--- several threads, one can't tell whose the lines of the log are.
+-- Each line of the request's body is a socket of the gateway and a URI to request there. Prints a line for each: what
+-- the service answered, or the status and why the service did not answer. With several threads, the lines of the log
+-- can't be assigned to requests.
 function _M.drive()
     ngx.req.read_body()
     local next_line = ngx.req.get_body_data():gmatch("(%S+) (%S+)")

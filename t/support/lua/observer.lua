@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- What the services of t/125-verify-before-certificate.t were sent, and what the gateway says of it.
--- The services are `openssl s_server -msg`, which writes down every message of a handshake.
+-- Reports what the services of t/125-verify-before-certificate.t were sent, and what the gateway logged. The services
+-- are `openssl s_server -msg`, which prints every message of a handshake.
 
 local _M = {}
 
@@ -10,7 +10,7 @@ local FOLDER = os.getenv("TEST_NGINX_OBSERVERS")
 local ERROR_LOG = os.getenv("TEST_NGINX_SERVER_ROOT") .. "/logs/error.log"
 
 
--- how much of each file is known
+-- how much of each file was read
 local offsets = {}
 
 
@@ -24,8 +24,8 @@ local function new_in(path)
 end
 
 
--- A service has one connection at a time: when it has answered this, which is no TLS, it is done
--- with those before.
+-- Waits until a service is done with earlier connections. It has one connection at a time, and this one, which is no
+-- TLS, comes last.
 local function wait_for(name)
     local sock = ngx.socket.tcp()
     sock:settimeout(120000)
@@ -36,8 +36,7 @@ local function wait_for(name)
 end
 
 
--- One connection in words. The certificate of a client that has none is a message too, of no more
--- than 8 bytes.
+-- Describes one connection. A client without a certificate sends a Certificate message too, of no more than 8 bytes.
 local function in_words(messages)
     local asked = messages:find(">>> [^\n]*, CertificateRequest\n")
     -- Compressed (RFC 8879) where both sides have OpenSSL 3.2 or later.
@@ -51,7 +50,7 @@ local function in_words(messages)
 end
 
 
--- What each connection to a service came to since this was last called, in words.
+-- Describes each connection to a service since the last call.
 local function seen_by(name)
     wait_for(name)
     local output = new_in(FOLDER .. "/" .. name .. ".out")
@@ -67,7 +66,7 @@ local function seen_by(name)
 end
 
 
--- A line with that, and one for each error that was logged since this was last called.
+-- Returns that description in a line, and a line for each error that was logged since the last call.
 function _M.report(name)
     local lines = { seen_by(name) }
     for line in new_in(ERROR_LOG):gmatch("[^\n]+") do

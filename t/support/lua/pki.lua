@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- Certificates and keys of the tests' PKI, as the objects Lua APIs take.
+-- Certificates and keys of the tests' PKI, as objects for Lua APIs.
 
 local ffi = require "ffi"
 local ssl = require "ngx.ssl"
@@ -13,8 +13,7 @@ local _M = {}
 local PKI = os.getenv("TEST_NGINX_PKI")
 
 
--- Another library may have declared any of these, and a declaration can't be
--- repeated: one at a time.
+-- Another library may have declared any of these, and a declaration can't be repeated: so each is declared by itself.
 for _, declaration in ipairs({
     "typedef struct bio_st BIO",
     "typedef struct x509_st X509",
@@ -48,7 +47,7 @@ for _, declaration in ipairs({
 end
 
 
--- A path, with its suffix or without, or the name of something in the PKI.
+-- Returns a path, given with its suffix or without, or by the name of a file in the PKI.
 function _M.path(name, suffix)
     if name:find("/", 1, true) then
         return name:find("%.%w+$") and name or name .. (suffix or ".crt")
@@ -67,7 +66,7 @@ function _M.read(name, suffix)
 end
 
 
--- The certificates of a file, the leaf first: cdata for ssl.set_cert and its like.
+-- Returns the certificates of a file, leaf first, as cdata for ssl.set_cert and others.
 function _M.chain(name)
     return assert(ssl.parse_pem_cert(_M.read(name, ".crt")))
 end
@@ -78,7 +77,7 @@ function _M.key(name)
 end
 
 
--- The certificate `name`, but signed anew by the CA `issuer`, and with an end `seconds` from now.
+-- Returns the certificate `name`, signed anew by the CA `issuer`, and expiring `seconds` from now.
 function _M.ending(name, issuer, seconds)
     local chain = _M.chain(name)
     local cert = C.OPENSSL_sk_value(ffi.cast("OPENSSL_STACK *", chain), 0)
@@ -93,14 +92,14 @@ _M.CRL_CHECK = 0x4
 _M.PARTIAL_CHAIN = 0x80000
 
 
--- Makes a store verify in another way.
+-- Sets verification flags of a store.
 function _M.set_flags(store, flags)
     assert(C.X509_STORE_set_flags(store.ctx, flags) == 1, "can't set flags")
     return store
 end
 
 
--- Adds a revocation list to a store, which does not check it by that alone.
+-- Adds a CRL to a store. That alone does not make the store check it.
 function _M.revoke(store, name)
     local pem = _M.read(name, ".crl")
     local bio = C.BIO_new_mem_buf(pem, #pem)
@@ -110,7 +109,7 @@ function _M.revoke(store, name)
     C.BIO_free(bio)
     assert(crl ~= nil, "no revocation list in " .. name)
 
-    -- the store has a reference of its own
+    -- the store has its own reference
     local ok = C.X509_STORE_add_crl(store.ctx, crl)
     C.X509_CRL_free(crl)
     assert(ok == 1, "can't add the revocation list of " .. name)
@@ -131,7 +130,7 @@ function _M.grow(store, name)
             break
         end
 
-        -- the store has a reference of its own
+        -- the store has its own reference
         local ok = C.X509_STORE_add_cert(store.ctx, cert)
         C.X509_free(cert)
         assert(ok == 1, "can't add a certificate of " .. name)
@@ -146,8 +145,8 @@ function _M.grow(store, name)
 end
 
 
--- A new store of the certificates of these files, with the fields of one of
--- resty.openssl.x509.store that matter to others.
+-- Returns a new store with the certificates of these files, and with the fields of a resty.openssl.x509.store that
+-- others use.
 function _M.store(...)
     local ctx = C.X509_STORE_new()
     assert(ctx ~= nil, "out of memory")

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- Calls functions with values of all kinds, whatever they expect, and complains of what no caller should
--- see: an error that is no string, or one of Lua's own in place of one that names the argument.
+-- Calls functions with values of all kinds, and complains about what no caller should see: an error that is no
+-- string, or an error of Lua itself in place of one that names the argument.
 
 local ffi = require "ffi"
 local ssl = require "ngx.ssl"
@@ -12,17 +12,17 @@ local pki = require "pki"
 
 local random = math.random
 
--- `done`: the names of the functions of which a call did something.
+-- `done`: the names of the functions that have succeeded.
 local M = { complaints = {}, done = {} }
 
 local pem, key_pem, authority = pki.read("client1"), pki.read("client1", ".key"), pki.read("ca")
--- Not in every phase can these be made.
+-- These can't be made in every phase.
 local thread = coroutine.create(function() end)
 local chain, key, der = pki.chain("client1"), pki.key("client1"), assert(ssl.cert_pem_to_der(pem))
 
 -- ---- values --------------------------------------------------------------------------------------
 
--- A text with some of its bytes others.
+-- Returns a text with some of its bytes changed.
 local function mutated(text)
     for _ = 1, random(0, 3) do
         local at = random(#text)
@@ -98,7 +98,7 @@ local kinds = {
 
 local value
 
--- A table of options with such values.
+-- Returns a table of options with such values.
 local names = { "pem", "file", "dir", "system", "crl", "check_revocation", "partial_chain", "purpose", "depth", "at",
                 "names", "ca", "consumers", "common_name", "sans", "name", "header", "encoding", "trusted", "anonymous",
                 "certificate", "key", "services", "verify", "store", "default", 1, 2 }
@@ -115,8 +115,8 @@ function value()
     return kinds[random(#kinds)]()
 end
 
--- A header with a certificate as "url" or "base64" has it, which may be damaged: before it was encoded, or
--- after.
+-- Returns a header with a certificate in "url" or "base64" encoding, which may be damaged before or after it was
+-- encoded.
 function M.header(encoding)
     local text = random(2) == 1 and mutated(encoding == "url" and pem or der) or (encoding == "url" and pem or der)
     if encoding == "url" then
@@ -125,11 +125,11 @@ function M.header(encoding)
         text = ngx.encode_base64(text)
     end
     text = random(2) == 1 and mutated(text) or text
-    -- What is no header, or too large for one, would be a bad request.
+    -- Anything that is no header, or too large for one, would be a bad request.
     return (text:sub(1, 7000):gsub("[^\32-\126]", "~"))
 end
 
--- ---- what is right -------------------------------------------------------------------------------
+-- ---- right arguments -----------------------------------------------------------------------------
 
 local function one_of(values)
     return function() return values[random(#values)] end
@@ -140,7 +140,7 @@ local some_names = one_of { { "service.test" }, { "a.test", "*.b.test" } }
 local some_store = one_of { x509.store { pem = authority }, x509.store { pem = pem } }
 local some_boolean = one_of { true, false }
 
--- Arguments that functions are for. With nothing but accidents few calls would do anything.
+-- Arguments that the functions expect. With random ones alone, few calls would succeed.
 local right = {
     request_client_certificate = { one_of { chain, x509.chain(authority) },
                                    one_of { {}, { names = { "a.test", "*.b.test" } } } },
@@ -164,7 +164,7 @@ local right = {
     contain = { one_of { "10.1.2.3", "192.0.2.1" } },
 }
 
--- The argument `position` of a function: a right one, every other time, where one is known.
+-- Returns the argument `position` of a function: a right one half of the time, where one is known.
 local function argument(called, position)
     local known = called.right[position]
     if known and random(2) == 1 then
@@ -252,7 +252,7 @@ local function judge(called, threw, first, second)
     end
 end
 
--- The functions of an interface of which a call did something.
+-- Returns the functions of an interface that have succeeded.
 function M.done_of(prefix)
     local done = {}
     for name in pairs(M.done) do

@@ -2,8 +2,8 @@
 
 package Servers;
 
-# What scripts/bench measures and what that takes: certificates, gateways and services, each an nginx with
-# one worker, in a folder of their own, which becomes the current one. What goes wrong ends the script.
+# The servers that scripts/bench measures, and what they need: certificates, gateways and services, each an nginx with
+# one worker, in a folder of their own, which becomes the current one. Any error ends the script.
 #
 # A folder that is left after a failure has the logs.
 
@@ -27,7 +27,7 @@ my $modules = '/usr/lib/nginx/modules';
 
 my $folder;
 my $parent = $$;
-# What runs, and the port and the worker of each gateway, by name.
+# The processes that run, and the port and the worker of each gateway, by name.
 my (%process, %port, %worker);
 
 # ---- start and end -------------------------------------------------------------------------------
@@ -39,7 +39,7 @@ for my $name (keys %SIGNALS) {
 }
 
 END {
-    # Not of a process that has not become another one yet.
+    # Not in a child that has not executed its program yet.
     _clean_up() if $$ == $parent;
 }
 
@@ -89,7 +89,7 @@ sub write_to {
     return;
 }
 
-# Whether it has come true within so many seconds.
+# Waits until the condition holds, and returns whether it did within so many seconds.
 sub wait_for {
     my ($seconds, $condition) = @_;
     my $deadline = time + $seconds;
@@ -102,7 +102,7 @@ sub wait_for {
 
 # ---- other programs ------------------------------------------------------------------------------
 
-# What a command prints.
+# Returns what a command prints.
 sub output_of {
     my (@command) = @_;
     open my $pipe, '-|', @command or fail("$command[0]: $!");
@@ -126,13 +126,13 @@ sub start {
     return;
 }
 
-# The names of what runs.
+# Returns the names of the processes that run.
 sub running {
     my @names = sort keys %process;
     return @names;
 }
 
-# Waits for the end of what was started, and says with which status it came.
+# Waits for the end of a process that was started, and returns its status.
 sub end_of {
     my ($name) = @_;
     waitpid delete $process{$name}, 0;
@@ -145,12 +145,12 @@ sub _has_ended {
     return !$process{$name};
 }
 
-# ---- what they are started with ------------------------------------------------------------------
+# ---- files and certificates ----------------------------------------------------------------------
 
-# The folder that all configurations expect to be started in.
+# Creates the folder in which all configurations must be started.
 sub make_folder {
     $folder = tempdir('tls-bench.XXXXXX', TMPDIR => 1);
-    # The workers of a master that is root are not.
+    # The workers of a master that runs as root do not run as root.
     chmod 0755, $folder or fail("$folder: $!");
     chdir $folder or fail("$folder: $!");
     for (qw(logs modules pki tmp)) {
@@ -185,7 +185,7 @@ keyUsage=critical,digitalSignature
 extendedKeyUsage=clientAuth
 _EOC_
 
-# Of the arguments, "key" is how openssl is told of its type, and "signed_by" the path of an authority.
+# Creates a certificate. "key" is the type of its key, as openssl takes it, and "signed_by" the path of a CA.
 sub _make_certificate {
     my ($path, %with) = @_;
     my @authority = map { (-CA => "$_.crt", -CAkey => "$_.key") } $with{signed_by} // ();
@@ -197,8 +197,8 @@ sub _make_certificate {
     return;
 }
 
-# An authority, a service and its clients, with keys of one type. The clients' names are their serials: the
-# service logs those.
+# Creates a CA, a service and its clients, with keys of one type. The clients' names are their serials, which the
+# service logs.
 sub _make_certificates_of {
     my ($type, $clients, @key) = @_;
     my $pki = "pki/$type";
@@ -225,11 +225,11 @@ sub make_certificates {
 
 # ---- nginx ---------------------------------------------------------------------------------------
 
-# Whether an nginx of this name has started, with the configuration of this name.
+# Starts an nginx of this name, with the configuration of this name, and returns whether it has started.
 sub _start_nginx {
     my ($name) = @_;
     unlink "logs/$name.pid";
-    # Not as a daemon, so that its process id is known from the beginning.
+    # Not as a daemon, so that its process id is known at once.
     start($name, "logs/$name-start.log", qw(nginx -p .), -c => "$name.conf",
         -e => "logs/$name-error.log", -g => 'daemon off;');
 
@@ -246,10 +246,10 @@ sub _did_not_start {
     return;
 }
 
-# Stops an nginx, and looks at its errors. A benchmark of failures is none.
+# Stops an nginx, and fails if it has logged errors: failures are not to be measured.
 sub stop {
     my ($name) = @_;
-    # Gracefully, which makes nginx write what it has to say.
+    # Gracefully, so that nginx writes what it has buffered.
     kill 'QUIT', $process{$name};
     my $status = end_of($name);
     $status == 0 or fail("the $name ended with status $status");
@@ -267,19 +267,19 @@ sub url_of {
     return "http://127.0.0.1:$port{$name}";
 }
 
-# The process that answers, of a gateway or a front.
+# Returns the process id of the worker of a gateway or a front.
 sub worker {
     my ($name) = @_;
     return $worker{$name};
 }
 
-# What stands behind the gateways: service.conf.
+# Starts the services behind the gateways: service.conf.
 sub start_service {
     _start_nginx('service') || _did_not_start('service');
     return;
 }
 
-# A configuration of this folder, with these in the places of the words in capitals.
+# Returns a configuration of this folder, with the words in capitals replaced.
 sub _fill {
     my ($template, %with) = @_;
     my $text = slurp("$bench/$template");
@@ -287,7 +287,7 @@ sub _fill {
     return $text;
 }
 
-# Debian's Lua module comes before this one, whose symbols it has.
+# Debian's Lua module comes before the module that is measured, which needs its symbols.
 my $LUA = "load_module modules/ndk_http_module.so;\nload_module modules/ngx_http_lua_module.so;";
 my %MODULES = (
     none => '',
@@ -308,7 +308,7 @@ my %PLUGIN = (
     depth => [$PICK, $SET_DEPTH, $SET],
 );
 
-# What is asked of a gateway itself. What is freed stays with the process without the first.
+# Locations for scripts/bench itself. Without /trim, freed memory would stay with the process.
 my $LOCATIONS = <<'_EOC_';
 location = /trim {
             content_by_lua_block {
@@ -329,7 +329,7 @@ location = /trim {
         }
 _EOC_
 
-# The text of gateway.conf with the settings of Workloads.pm.
+# Returns the text of gateway.conf, with the settings of Workloads.pm.
 sub _gateway_text {
     my ($name, %with) = @_;
     my @plugin = @{ $PLUGIN{ $with{plugin} } };
@@ -358,7 +358,7 @@ sub _gateway_text {
     );
 }
 
-# A TCP port of the loopback that nobody listens on: the kernel chooses it.
+# Returns a TCP port of the loopback that nobody listens on: the kernel chooses it.
 sub _free_port {
     my $socket = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1')
         or fail("there is no free port: $@");
@@ -374,7 +374,7 @@ sub start_gateway {
             $worker{$name} = 0 + ask($name, '/pid');
             return;
         }
-        # Somebody else may have taken the port since.
+        # Another program may have taken the port since.
         last if slurp("logs/$name-start.log") !~ /Address already in use/;
         progress("port $port{$name} was taken in the meantime (attempt $attempt)");
     }
@@ -382,7 +382,7 @@ sub start_gateway {
     return;
 }
 
-# The names of an authority that has clients, and of others.
+# Writes a file with this many CAs, of which only one has clients, and returns its name.
 sub _make_authorities {
     my ($count) = @_;
     my $file = "pki/authorities-$count.pem";
@@ -391,8 +391,8 @@ sub _make_authorities {
     return $file;
 }
 
-# The text of frontend.conf: a server that asks its clients for certificates by these authorities, as it is
-# configured or by a plugin.
+# Returns the text of frontend.conf: a server that requests certificates with these CAs, by its configuration or by a
+# plugin.
 sub _front_text {
     my ($name, $who, $authorities) = @_;
     my @ask;
@@ -414,7 +414,7 @@ sub _front_text {
     );
 }
 
-# The server that a gateway of this name is a client of: "front-" and the name.
+# Starts the server that a gateway of this name is a client of: "front-" and the name.
 sub start_front {
     my ($name, %with) = @_;
     my $authorities = _make_authorities($with{authorities});
@@ -427,13 +427,13 @@ sub start_front {
 
 # ---- requests that are not measured --------------------------------------------------------------
 
-# What a gateway answers.
+# Returns what a gateway answers.
 sub ask {
     my ($name, $path) = @_;
     return output_of(qw(curl -q -sS -f --noproxy * --max-time 120), url_of($name) . $path);
 }
 
-# What the service answers, past all gateways.
+# Returns what the service answers, without a gateway.
 sub control {
     my ($path) = @_;
     my $said = output_of(qw(curl -q -sS -f --max-time 10 --unix-socket control.sock), "http://service$path");

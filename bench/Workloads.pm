@@ -2,7 +2,7 @@
 
 package Workloads;
 
-# What scripts/bench measures: every row of its tables, with the configuration and the load behind it.
+# What scripts/bench measures: each row of its tables, with its configuration and its load.
 
 use strict;
 use warnings;
@@ -12,7 +12,7 @@ use Exporter 'import';
 
 our @EXPORT = qw(connections_of settings_of %QUICK %THOROUGH %DEFAULTS @RATES @CALLS @MEMORY);
 
-# How often, and how many. `held`, `idle` and `depths` are for memory.
+# How many rounds, calls and objects there are. `held`, `idle` and `depths` are for memory.
 our %THOROUGH = (
     rounds => 15, memory_rounds => 3, calls => 1_000_000, call_rounds => 5,
     held => 1000, idle => 500, depths => 10,
@@ -22,39 +22,39 @@ our %QUICK = (
     held => 200, idle => 100, depths => 2,
 );
 
-# The settings of a gateway, and what they are where nothing else is said.
+# The settings of a gateway, with their defaults.
 our %DEFAULTS = (
     key => 'ec',              # or rsa: of all certificates
     tls => '1.3',             # or 1.2
     modules => 'kong',        # what is loaded: the Lua module and this one; `lua`, that alone; or `none`
-    plugin => 'pick',         # `pick` picks a certificate and leaves it at that, `set` sets it, `depth`
+    plugin => 'pick',         # `pick` selects a certificate and does nothing with it, `set` sets it, `depth`
                               # sets a depth too; or `none`
     keepalive => 'stock',     # keeps connections to the service: `keepalive`; `kong`, kong_tls_keepalive;
                               # or `none`
     reuse => 'on',            # proxy_ssl_session_reuse
     sessions => '',           # kong_tls_session_cache, if there is one
-    service => '',            # the service; that of the key and the version of TLS, if none is named
+    service => '',            # the service; by default the one for the key and the version of TLS
 
-    # The load: wrk asks for /?n=1001, /?n=1002 and so on, as many as there are certificates, in turn.
-    at_once => 32,            # requests that are under way
+    # The load: wrk requests /?n=1001, /?n=1002 and so on, one for each certificate in turn.
+    at_once => 32,            # requests in flight
     certificates => 1,
 
-    # Where clients are asked for certificates, the gateway is the client of a server of its own.
-    front => '',              # who asks: `none`, nginx alone; `pick`, it too, beside a plugin that does
+    # Where client certificates are requested, the gateway is the client of a server of its own.
+    front => '',              # who requests them: `none`, nginx alone; `pick`, nginx too, beside a plugin that does
                               # nothing; `ask`, a plugin
-    authorities => 1,         # that it names
+    authorities => 1,         # the number of CAs that it names
 );
 
 my %NEW = (at_once => 32, keepalive => 'none');
-# As many as there are certificates: all gateways then have about as many connections, whatever they
-# are kept by.
+# As many requests in flight as there are certificates: all gateways then have about as many connections, however they
+# keep them.
 my %KEPT = (at_once => 100);
 
 my %STOCK = (modules => 'none', plugin => 'none');
 
-# Each is a table. In its columns, all rows get the same load, and differ in their own settings; `ratios`
-# are the rows that compare two of these. `bar` is the column's name in the chart, in two lines, and
-# `chart` says in which half of the chart a ratio is. A `target` is the least ratio.
+# Each entry is a table. In a column, all rows get the same load, and differ in their own settings; `ratios` are the
+# rows that compare two of these. `bar` is the column's name in the chart, in two lines, and `chart` is the half of
+# the chart that a ratio is in. A `target` is the least ratio.
 our @RATES = (
     {
         part => 'connections',
@@ -152,7 +152,7 @@ our @RATES = (
     {
         part => 'clients',
         title => 'Handshakes with clients that present certificates a second',
-        # The clients are all alike; the servers in front of them are what is measured.
+        # The clients are all alike; the servers in front of them are measured.
         with => { %NEW, %STOCK, reuse => 'off' },
         columns => [
             { name => 'clients-1', title => '1 authority', bar => 'clients|1 CA' },
@@ -222,25 +222,24 @@ our @RATES = (
     },
 );
 
-# The calls that calls.lua makes, by their names there; a `target` is the most nanoseconds with the JIT
-# compiler.
+# The calls of calls.lua, by their names there; a `target` is the most nanoseconds, with the JIT compiler.
 our @CALLS = (
     { name => 'set_tls_verify', title => '`set_tls_verify`', target => 100 },
     { name => 'set_tls_cert_key', title => '`set_tls_cert_key`', target => 400 },
     { name => 'set_tls_cert_key-100', title => '`set_tls_cert_key`, 100 certificates in turn' },
     { name => 'set_tls_cert_key-objects', title => '... as objects of `resty.kong.x509`' },
     { name => 'set_tls_verify_store', title => '`set_tls_verify_store`' },
-    # By mlua, as all functions of objects; the others by FFI.
+    # By mlua, like all functions of objects; the others use FFI.
     { name => 'contain', title => '`addresses:contain`' },
 );
 
-# What there are many of in each of two gateways, `without` first. The first two come without sessions,
-# which connections share as it comes.
+# Each row compares two gateways that have many of something, `without` first. The first two rows have no sessions,
+# since it is up to chance which connections share these.
 my %HELD = (service => 'memory', reuse => 'off');
 my %EACH = (service => 'memory', plugin => 'depth', keepalive => 'none');
 our @MEMORY = (
     {
-        # Requests that the service does not answer for now.
+        # Requests that the service does not answer yet.
         name => 'held', title => 'request in flight: certificate set by the plugin / static',
         without => { name => 'static', with => \%HELD },
         with => { name => 'lua', with => { %HELD, plugin => 'set', keepalive => 'kong' } },
@@ -259,7 +258,7 @@ our @MEMORY = (
     },
 );
 
-# The settings of a gateway: what is said last holds.
+# Returns the settings of a gateway: later ones override earlier ones.
 sub settings_of {
     my (@described) = @_;
     my %settings = (%DEFAULTS, map { %{ $_->{with} // {} } } @described);
@@ -269,8 +268,7 @@ sub settings_of {
     return %settings;
 }
 
-# What becomes of the connections of a gateway that does what it is meant to: they are `kept`, or they are
-# new and have `resumed` a session, or are `full` handshakes.
+# Returns what the connections of a gateway should be: `kept`; or new, and `resumed` or with `full` handshakes.
 sub connections_of {
     my (%settings) = @_;
     return 'kept' if $settings{keepalive} ne 'none';

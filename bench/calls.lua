@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- What one call of a function costs: a line for each, `<JIT on or off> <call> <nanoseconds>`.
+-- Measures the cost of one call of a function: a line for each, `<JIT on or off> <call> <nanoseconds>`.
 --
--- A million calls in one request, minus the same loop without the call. CPU time, which other
--- processes don't add to.
+-- Makes a million calls in one request, and subtracts the same loop without the call. Counts CPU time, to which other
+-- processes don't add.
 
 local ffi = require "ffi"
 
@@ -22,7 +22,7 @@ for n = 1, 100 do
     many[n] = identities[tostring(1000 + n)]
 end
 
--- What lua-resty-openssl's store looks like to others.
+-- Looks like a store of lua-resty-openssl to others.
 local store = { ctx = ffi.gc(ffi.C.X509_STORE_new(), ffi.C.X509_STORE_free) }
 assert(ffi.C.X509_STORE_add_cert(store.ctx, ffi.C.OPENSSL_sk_value(one.chain, 0)) == 1)
 
@@ -34,7 +34,7 @@ for n, it in ipairs(many) do
 end
 local addresses = assert(require("resty.kong.addresses").new { "10.0.0.0/8" })
 
--- Each loop is a function of its own, so that LuaJIT compiles each by itself.
+-- Each loop is its own function, so that LuaJIT compiles it separately.
 local function loop(body)
     local source = "local service, one, many, store, objects, addresses = ... return function(calls) for i = 1, calls do "
                    .. body .. " end end"
@@ -64,7 +64,7 @@ local measured = {
     { "contain", "addresses:contain('10.1.2.3')", "" },
 }
 
--- They are to succeed when they are measured.
+-- The calls must succeed when they are measured.
 assert(service.set_tls_verify(true))
 assert(service.set_tls_verify_store(store))
 for _, list in ipairs { many, objects } do

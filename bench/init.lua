@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- Run by the gateways that have plugins, before they answer requests.
+-- Runs in the gateways that have plugins, before they answer requests.
 
 kong = require "resty.kong.pdk"
 
@@ -16,12 +16,12 @@ local function read(name)
     return pem
 end
 
--- The authorities in a file.
+-- Reads the CAs of a file.
 function read_authorities(name)
     authorities = assert(ssl.parse_pem_cert(read(name)))
 end
 
--- The certificates of a folder by the number in their names, as `ngx.var` has it: a string.
+-- Reads the certificates of a folder, by the number in their names as a string, like `ngx.var`.
 function read_identities(folder)
     identities = {}
     for n = 1001, math.huge do

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- For wrk: requests that name a certificate, each in turn.
+-- For wrk: requests that name a certificate, each certificate in turn.
 --
 --     wrk -s load.lua URL -- COUNT
 

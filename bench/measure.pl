@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Measures what is in Workloads.pm, for scripts/bench.
+# Measures the workloads of Workloads.pm, for scripts/bench.
 #
 #     perl measure.pl [--quick] RESULTS PART...
 #
-# Gateways that differ in one thing get the same load, one after the other in each of many rounds. RESULTS
-# is a file of JSON, for report.pl. Those of parts that were not measured are not there:
+# Gateways that differ in one thing get the same load in turn, in each of many rounds. RESULTS is a JSON file for
+# report.pl, which has these fields for the parts that were measured:
 #
-#     runs      column, row: a list, in the order of the rounds, of how many requests took how many
-#               microseconds, and nanoseconds of the processor of what was measured
-#     seen      column, row: how many requests and connections the service has seen, and of the latter, how
-#               many resumed a session
-#     calls     whether the JIT compiler was on, function: a list of nanoseconds
-#     memory    what, gateway: a list of bytes for one
+#     runs      column, row: for each round, the number of requests, the microseconds that they
+#               took, and the processor time of the measured process in nanoseconds
+#     seen      column, row: the number of requests and connections that the service has seen, and
+#               of connections that resumed a session
+#     calls     JIT compiler on or off, function: a list of nanoseconds
+#     memory    row, gateway: a list of bytes for each object
 #     rounds, memory_rounds, others (per cent), versions (a text)
 
 use strict;
@@ -39,13 +39,13 @@ my %results = map { $_ => $amount{$_} } qw(rounds memory_rounds);
 
 # ---- load ----------------------------------------------------------------------------------------
 
-# The nanoseconds that a process has had of a processor.
+# Returns the nanoseconds of processor time that a process has used.
 sub spent {
     my ($pid) = @_;
     return (split ' ', slurp("/proc/$pid/schedstat"))[0];
 }
 
-# One second of requests, as fast as they are answered.
+# Sends requests for one second, as fast as they are answered.
 sub load {
     my ($rival) = @_;
     my $worker = worker($rival->{front} ? "front-$rival->{name}" : $rival->{name});
@@ -70,14 +70,15 @@ sub forget_what_was_seen {
     return;
 }
 
-# By gateway, a list of requests that were alike: for which certificate they asked, with which one they
-# came, whether the session was resumed, how many there were, and over how many connections.
+# Returns for each gateway a list of requests that were alike: the certificate that they asked for, the one that they
+# came with, whether the session was resumed, the number of requests, and the number of their connections.
 sub what_was_seen {
     my %lines;
     open my $log, '<', 'logs/service.log' or fail("the service has no log: $!");
     while (my $line = <$log>) {
         chomp $line;
-        # There are millions, and what differs most is last: which request of its connection it is.
+        # There are millions of lines. The field that differs most is last: the number of the request on its
+        # connection.
         my $last = rindex $line, ' ';
         $lines{ substr $line, 0, $last }[substr($line, $last + 1) eq '1' ? 1 : 0]++;
     }
@@ -96,9 +97,9 @@ sub what_was_seen {
     return %seen;
 }
 
-# Kept connections come to an age. And OpenSSL resumes a session of TLS 1.3 no more once that has been done:
-# whoever connects between the handshake that did so and the ticket that follows finds none, and that is
-# more of them the busier the machine is: half will do.
+# Kept connections have a maximum age. And OpenSSL resumes a session of TLS 1.3 only once: a connection between that
+# handshake and the ticket that follows finds no session, which happens more often on a busy machine. So half of the
+# connections are enough.
 my %AS_MEANT = (
     kept => sub { my ($seen) = @_; $seen->{requests} - $seen->{connections} >= 0.95 * $seen->{requests} },
     resumed => sub {
@@ -108,7 +109,8 @@ my %AS_MEANT = (
     full => sub { my ($seen) = @_; $seen->{connections} == $seen->{requests} && $seen->{resumed} == 0 },
 );
 
-# What was seen of a rival. Fails unless all is as it was meant, which is all that a rate is worth.
+# Returns what was seen of a rival. Fails unless its connections are as they should be, without which a rate means
+# nothing.
 sub seen_of {
     my ($rival, $lines) = @_;
     my $name = $rival->{name};
@@ -119,7 +121,7 @@ sub seen_of {
         connections => sum0(map { $_->{connections} } @$lines),
         resumed => sum0(map { $_->{connections} } grep { $_->{resumed} } @$lines),
     );
-    # What is not set is the one certificate of the configuration.
+    # A gateway that sets no certificate has the one of its configuration.
     my $sets = $rival->{plugin} eq 'set';
     my $wrong = sum0(map { $_->{requests} }
         grep { $_->{serial} ne ($sets ? $_->{asked} : '1001') } @$lines);
@@ -134,7 +136,7 @@ sub seen_of {
 
 # ---- rates ---------------------------------------------------------------------------------------
 
-# Starts what the rows of a column are measured with.
+# Starts the servers that the rows of a column are measured with.
 sub start_rivals {
     my (@rivals) = @_;
     forget_what_was_seen();
@@ -150,15 +152,14 @@ sub start_rivals {
     return;
 }
 
-# What else the machine does comes and goes: so there are many short rounds, in each of which all are
-# measured, in an order that is drawn anew: who comes after a rival that is hard on the machine would have
-# the worse of it.
+# Other load on the machine comes and goes. So there are many short rounds, each of which measures all rivals in a new
+# random order: whoever always came after a rival that is hard on the machine would be at a disadvantage.
 sub compare {
     my ($table, $column) = @_;
     my @rivals = map { { name => $_->{name}, settings_of($table, $column, $_) } } @{ $table->{rows} };
     start_rivals(@rivals);
 
-    # So that what the first requests need once is there.
+    # The first requests do what is needed only once.
     load($_) for @rivals;
     for my $round (1 .. $amount{rounds}) {
         my @rates;
@@ -170,7 +171,7 @@ sub compare {
         progress("$table->{title}, $column->{title}: round $round of $amount{rounds}: "
             . join(', ', @rates));
     }
-    # The service last: what it has seen is complete when nobody asks it any more.
+    # The service is stopped last: its log is complete when nobody sends requests any more.
     stop($_->{name}) for @rivals;
     stop($_) for running();
 
@@ -194,14 +195,14 @@ sub measure_calls {
 
 # ---- memory --------------------------------------------------------------------------------------
 
-# The KiB that a gateway's worker shares with no other process, without what it could give back.
+# Returns the KiB that a gateway's worker shares with no other process, without what it could give back.
 sub private_memory {
     my ($name) = @_;
     ask($name, '/trim');
     return sum0(slurp('/proc/' . worker($name) . '/smaps_rollup') =~ /^Private_\w+:\s+(\d+) kB$/mg);
 }
 
-# Sends so many requests, which the service does not answer for now.
+# Sends this many requests, which the service does not answer yet.
 sub hold {
     my ($name, $count) = @_;
     my $each = 100;
@@ -215,7 +216,7 @@ sub hold {
     return;
 }
 
-# Has them answered, all of them.
+# Makes the service answer all of them.
 sub release {
     control('/release');
     for my $name (grep {/^curl-/} running()) {
@@ -224,7 +225,7 @@ sub release {
     return;
 }
 
-# Leaves so many idle connections.
+# Leaves this many idle connections.
 sub keep {
     my ($name, $count) = @_;
     hold($name, $count);
@@ -234,30 +235,29 @@ sub keep {
     return;
 }
 
-# Makes new connections with 100 certificates, in combination with depths.
+# Makes new connections with 100 certificates, each with several depths.
 sub use_identities {
     my ($name) = @_;
     ask($name, "/?n=[1001-1100]&d=[10-@{[9 + $amount{depths}]}]");
     return;
 }
 
-# For each of Workloads.pm: how many there are to be, what makes them, and what is done when they have been
-# measured.
+# For each row of Workloads.pm: the number of objects, what makes them, and what is done when they have been measured.
 my %MANY = (
     held => { count => $amount{held}, make => \&hold, afterwards => \&release },
     idle => { count => $amount{idle}, make => \&keep, afterwards => sub { } },
     sessions => {
         count => $amount{depths} * 100,
         make => \&use_identities,
-        # All of them again: the sessions must have been there.
+        # Uses all of them again: the sessions must have been kept.
         afterwards => sub { my ($name) = @_; use_identities($name) if $name eq 'on' },
     },
 );
 
-# What a gateway's worker has more when it has many of something, for one of them.
+# Returns the bytes that a gateway's worker needs for one of many objects.
 sub memory_for_one {
     my ($name, $many) = @_;
-    # So that what the first request needs once is there.
+    # The first request does what is needed only once.
     ask($name, '/?n=1001&d=9');
     my $before = private_memory($name);
     $many->{make}->($name, $many->{count});
@@ -305,11 +305,11 @@ sub measure_memory {
 
 chomp(my $processors = output_of('nproc'));
 
-# The versions of what is measured.
+# Returns the versions of what is measured.
 sub find_versions {
     my $said = `nginx -V 2>&1`;
     my ($nginx) = $said =~ m{^nginx version: .*/([0-9.]+)}m;
-    # Built with one, and running with another one.
+    # nginx may be built with one OpenSSL, and run with another.
     my ($openssl) = reverse $said =~ /(?:built|running) with (OpenSSL \S+)/g;
 
     start_gateway('versions', settings_of({ with => { keepalive => 'none' } }));
@@ -319,8 +319,8 @@ sub find_versions {
         $lua / 1_000_000, $lua / 1000 % 1000, $lua % 1000, $luajit, $openssl, $processors;
 }
 
-# In seconds: the time, for how long all processors have been busy so far or not been given by their host,
-# and how long that was with this script and all that it has started and seen the end of.
+# Returns in seconds: the time, how long all processors have been busy or withheld by their host, and how long this
+# script was busy, with all processes that it has started and waited for.
 sub look_at_clocks {
     my ($time) = split ' ', slurp('/proc/uptime');
     my (undef, $user, $nice, $system, undef, undef, undef, undef, $stolen) =
@@ -328,8 +328,8 @@ sub look_at_clocks {
     return ($time, ($user + $nice + $system + $stolen) / 100, sum0(times));
 }
 
-# The share of the processors that other programs have taken since the clocks were like this. They do not
-# take it evenly: the figures of a busy machine are worth little.
+# Returns the share of the processors that other programs have taken since the clocks were read. They do not take it
+# evenly: the figures of a busy machine mean little.
 sub share_of_others {
     my ($time, $busy, $own) = @_;
     my @now = look_at_clocks();

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# What measure.pl has measured, as tables in Markdown, or as a chart in SVG of the ratios that say what the
+# Prints what measure.pl has measured: as tables in Markdown, or as a chart in SVG of the ratios that say what the
 # module costs.
 #
 #     perl report.pl [--chart] RESULTS
@@ -25,7 +25,7 @@ my $results = decode_json(do { local $/; <$file> });
 
 # ---- figures -------------------------------------------------------------------------------------
 
-# The value at a share of the way from the least to the greatest.
+# Returns the value at a share of the way from the least to the greatest.
 sub quantile {
     my ($share, @values) = @_;
     my @sorted = sort { $a <=> $b } @values;
@@ -38,12 +38,12 @@ sub median {
     return quantile(0.5, @_);
 }
 
-# The middle half.
+# Returns the ends of the middle half.
 sub quartiles {
     return quantile(0.25, @_), quantile(0.75, @_);
 }
 
-# In the order of the rounds: requests a second, and microseconds of the processor for a request.
+# For each round: requests a second, and microseconds of the processor for a request.
 sub rates_of {
     my ($column, $row) = @_;
     return map { $_->{requests} / $_->{microseconds} * 1e6 } @{ $results->{runs}{$column}{$row} };
@@ -54,19 +54,19 @@ sub costs_of {
     return map { $_->{nanoseconds} / 1e3 / $_->{requests} } @{ $results->{runs}{$column}{$row} };
 }
 
-# The ratio of each round.
+# Returns the ratio of each round.
 sub ratios_of {
     my ($by, $over) = @_;
     return map { $by->[$_] / $over->[$_] } 0 .. $#$by;
 }
 
-# The columns of a table that were measured.
+# Returns the columns of a table that were measured.
 sub columns_of {
     my ($table) = @_;
     return grep { $results->{runs}{ $_->{name} } } @{ $table->{columns} };
 }
 
-# One ratio in one column: its rates and costs in each round, and its target, if it has one.
+# Returns one ratio in one column: its rates and costs in each round, and its target, if it has one.
 sub compared {
     my ($ratio, $column) = @_;
     my $name = $column->{name};
@@ -93,7 +93,7 @@ sub verdict {
     return "**$target** " . ($reached ? 'reached' : 'missed');
 }
 
-# Rows as a table, of which the first is the heading; the columns after the first are right aligned.
+# Prints rows as a table. The first is the heading; the columns after the first are right aligned.
 sub print_table {
     my (@rows) = @_;
     my @width = map { my $column = $_; max(map { length $_->[$column] } @rows) } 0 .. $#{ $rows[0] };
@@ -200,14 +200,14 @@ sub svg_text {
         $anchor, $text;
 }
 
-# What lies between two values, with an end at each.
+# Draws what lies between two values, with an end at each.
 sub svg_spread {
     my ($x, $from, $to, $end) = @_;
     return join '', svg_line('spread', 1.3, $x, $from, $x, $to),
         map { svg_line('spread', 1.3, $x - $end, $_, $x + $end, $_) } $from, $to;
 }
 
-# The ratios of one half of the chart, with the columns that they are in.
+# Returns the ratios of one half of the chart, with the columns that they are in.
 sub charted {
     my ($half) = @_;
     my @bars;
@@ -219,7 +219,7 @@ sub charted {
     return @bars;
 }
 
-# One bar, in a slot from `left` on. `y_of` says where a ratio is.
+# Draws one bar, in a slot from `left` on. `y_of` returns where a ratio is.
 sub svg_bar {
     my ($bar, %with) = @_;
     my ($left, $slot, $y_of) = @with{qw(left slot y_of)};
@@ -237,7 +237,7 @@ sub svg_bar {
     return $svg;
 }
 
-# One half of the chart, between `left` and `right`.
+# Draws one half of the chart, between `left` and `right`.
 sub svg_half {
     my ($half, %with) = @_;
     my ($left, $right, $step) = @with{qw(left right step)};
@@ -272,7 +272,7 @@ sub svg_legend {
 }
 
 sub print_chart {
-    # A background of its own, because a page may be dark.
+    # Has a background of its own, because a page may be dark.
     print qq(<svg xmlns="http://www.w3.org/2000/svg" width="1080" height="400" viewBox="0 0 1080 400"),
         qq( font-family="sans-serif" font-size="12" fill="none">\n),
         qq(<rect width="1080" height="400" fill="white"/>\n),

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# What the scripts share. To be sourced by a script that has set -euo pipefail.
+# Shared by the scripts. To be sourced by a script that has set -euo pipefail.
 
 # Debian keeps nginx where only root's PATH looks, and rustup's installer leaves cargo where the
 # PATH of a shell that was open before does not look.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
 
-# Found now, because the path of this file may be relative to a folder that is left later.
+# Determined now, because the path of this file may be relative to a folder that is left later.
 project_folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# The root of the project, whatever the current folder is.
+# Prints the root of the project, whatever the current folder is.
 project_root() {
     printf '%s\n' "$project_folder"
 }
 
-# Says what is being done: on stderr, because some scripts print things for other programs.
+# Prints progress, on stderr, because some scripts print output for other programs.
 say() {
     printf '==> %s\n' "$*" >&2
 }
@@ -27,16 +27,16 @@ fail() {
 
 # logged LOG COMMAND...
 #
-# Runs a command that says too much: its output goes to LOG, and is shown only if it fails. A long
-# run says every ten seconds how far it is.
+# Runs a command with much output, which goes to LOG, and is shown only if the command fails. A long run prints every
+# ten seconds how far it is.
 logged() {
     local log=$1 started=$SECONDS ticker status=0
     shift
     mkdir -p "$(dirname "$log")"
     : >"$log"
 
-    # `sleep` must not hold on to our output: it may outlive us by some seconds. And the loop must
-    # not outlive us at all, which it would after a SIGKILL.
+    # `sleep` must not keep our output open: it may outlive us by some seconds. And the loop must not outlive us at
+    # all, as it would after a SIGKILL.
     while sleep 10 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
         printf '    %s s: %s\n' $((SECONDS - started)) "$(tail -n 1 "$log")" >&2
     done &
@@ -54,7 +54,7 @@ logged() {
 
 # wait_for SECONDS COMMAND...
 #
-# Tries the command again and again until it succeeds; fails if it has not done so in time.
+# Repeats the command until it succeeds; fails if it has not succeeded in time.
 wait_for() {
     local deadline=$((SECONDS + $1))
     shift
@@ -64,8 +64,7 @@ wait_for() {
     done
 }
 
-# A TCP port of the loopback that nobody listens on: the kernel chooses it. Perl's core is on every
-# Debian.
+# Prints a TCP port of the loopback that nobody listens on: the kernel chooses it. Perl's core is on every Debian.
 free_port() {
     perl -MIO::Socket::INET -e '
         my $socket = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1", LocalPort => 0)
@@ -74,7 +73,7 @@ free_port() {
     '
 }
 
-# replace_in_readme MARKER: puts what it reads between the markers of this name in README.md
+# replace_in_readme MARKER: puts its input between the markers of this name in README.md
 replace_in_readme() {
     local readme
     readme=$(project_root)/README.md
@@ -90,7 +89,7 @@ replace_in_readme() {
 #
 # They take root.
 
-# make_debian SUITE FOLDER LOG: a small Debian, whose packages come as those of this machine do
+# make_debian SUITE FOLDER LOG: makes a small Debian that gets its packages as this machine does
 make_debian() {
     logged "$3" twice debootstrap --variant=minbase "$1" "$2" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}"
     cp /etc/resolv.conf "$2/etc/"
@@ -98,15 +97,14 @@ make_debian() {
     echo 'Acquire::Retries "3";' >"$2/etc/apt/apt.conf.d/80retries"
 }
 
-# twice COMMAND...: for what fails when a network does
+# twice COMMAND...: runs a command once more if it fails, which may be due to the network
 twice() {
     "$@" || "$@"
 }
 
 # in_debian FOLDER [FROM:TO]... -- COMMAND...
 #
-# Runs a command in a Debian, with folders of this machine in their places there. What is mounted for it
-# goes with it.
+# Runs a command in a Debian, with folders of this machine mounted there. The mounts end with the command.
 in_debian() {
     # shellcheck disable=SC2016
     unshare --mount --propagation private bash -euc '
@@ -133,8 +131,7 @@ in_debian() {
 # them; rustc links with gcc.
 # shellcheck disable=SC2034
 build_packages=(ca-certificates gcc libc6-dev libclang-dev libssl-dev make pkg-config)
-# For the tests, beside what they load into nginx. procps: a small Debian has no kill but that of its
-# shells.
+# For the tests, in addition to what they load into nginx. procps: a small Debian has only the kill of its shells.
 # shellcheck disable=SC2034
 test_packages=(apache2-bin binutils curl dnsmasq-base faketime gcc haproxy libtest-base-perl nghttp2-client openssl perl
     procps prometheus valgrind wrk)
@@ -156,8 +153,8 @@ apt_install() {
         -o DPkg::Lock::Timeout=120 "$@"
 }
 
-# Lists of packages may be missing, as in a fresh container, or so old that what they name is gone
-# from the mirrors: only then are new ones fetched.
+# Fetches new lists of packages only if there are none, as in a fresh container, or if what they name is gone from the
+# mirrors.
 apt_update_and_install() {
     if apt-cache show --no-all-versions "$@" && apt_install "$@"; then
         return
@@ -171,7 +168,7 @@ apt_update_and_install() {
 install_packages() {
     local missing=() package
     if ! command -v apt-get >/dev/null; then
-        say "not Debian: what these packages have must be here already: $*"
+        say "not Debian: what these packages have must be installed already: $*"
         return
     fi
     for package; do
@@ -192,9 +189,9 @@ require_rust() {
     needed=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$(project_root)/Cargo.toml")
     local advice="Rust $needed or later is needed: https://rustup.rs says how to get it"
 
-    command -v cargo >/dev/null || fail "cargo is not here. $advice"
+    command -v cargo >/dev/null || fail "cargo is not installed. $advice"
     # "rustc 1.85.0 (4d91de4e4 2025-02-17)"
-    version=$(rustc --version) || fail "rustc is not here, or does not work. $advice"
+    version=$(rustc --version) || fail "rustc is not installed, or does not work. $advice"
     version=${version#rustc }
     version=${version%% *}
     printf '%s\n' "$needed" "$version" | sort -C -V || fail "this is Rust $version. $advice"

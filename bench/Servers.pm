@@ -89,7 +89,7 @@ sub write_to {
     return;
 }
 
-# Waits until the condition holds, and returns whether it did within so many seconds.
+# Waits until the condition holds, and returns whether it did within this many seconds.
 sub wait_for {
     my ($seconds, $condition) = @_;
     my $deadline = time + $seconds;
@@ -233,7 +233,7 @@ sub _start_nginx {
     start($name, "logs/$name-start.log", qw(nginx -p .), -c => "$name.conf",
         -e => "logs/$name-error.log", -g => 'daemon off;');
 
-    # It writes its process id when it listens.
+    # nginx writes its process id when it listens.
     wait_for(20, sub { -s "logs/$name.pid" || _has_ended($name) })
         or fail("the $name did not start in time");
     return $process{$name} && !_has_ended($name);
@@ -382,7 +382,7 @@ sub start_gateway {
     return;
 }
 
-# Writes a file with this many CAs, of which only one has clients, and returns its name.
+# Writes a file with this many CAs, and returns its name. Only one CA has clients.
 sub _make_authorities {
     my ($count) = @_;
     my $file = "pki/authorities-$count.pem";

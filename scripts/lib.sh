@@ -87,7 +87,7 @@ replace_in_readme() {
 
 # ---- Debians in folders --------------------------------------------------------------------------
 #
-# They take root.
+# They need root.
 
 # make_debian SUITE FOLDER LOG: makes a small Debian that gets its packages as this machine does
 make_debian() {
@@ -177,7 +177,7 @@ install_packages() {
     ((${#missing[@]} > 0)) || return 0
 
     if ((EUID != 0)) && ! command -v sudo >/dev/null; then
-        fail "these packages are missing, and installing them takes root or sudo: ${missing[*]}"
+        fail "these packages are missing, and installing them needs root or sudo: ${missing[*]}"
     fi
     say "installing ${missing[*]}"
     logged "$(project_root)/target/apt.log" apt_update_and_install "${missing[@]}"

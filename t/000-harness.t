@@ -13,7 +13,7 @@ BEGIN {
 
 use File::Temp ();
 use TestKong;
-use TestHarness 'no_plan', needs => 'NginxTest is what is tested';
+use TestHarness 'no_plan', needs => 'NginxTest itself is tested';
 use Time::HiRes ();
 
 require_program('openssl', 'curl');

@@ -193,7 +193,7 @@ _EOC_
 
 # ---- timeouts ------------------------------------------------------------------------------------
 
-# For each timeout: the timeouts of the request, of which one is short; nginx's words; the service without TLS and
+# For each timeout: the timeouts of the request, one of them short; nginx's words; the service without TLS and
 # with TLS; and the number of bytes that a request sends.
 my $LONG = 60_000;
 my %KIND = (

@@ -8,21 +8,20 @@ package TestExchanges;
 #     GET /t?client=client1 => client=CN=client-1,O=Test reused=.
 #     GET /plain            => 502
 #
-# in place of lists of requests, of statuses, and of bodies, each of them in a section of its own. A line that begins
-# with # is a comment.
+# instead of lists of requests, statuses and bodies, each in its own section. A line that begins with # is a comment.
 #
 # A request is a method and a path, and if need be: a version, a body after a \n, headers, and how often it is sent.
 #
 #     POST /form HTTP/1.0\na=b&c=d => 405
 #     GET /t {Accept: text/html} {X-A: b} x 3 => 200
 #
-# An answer is a status (200 by default), headers, and a body, of which at least one is given. Without a body, any
-# body is accepted. In headers and bodies, $TEST_NGINX_NAME is replaced from the environment.
+# An answer has at least one of these: a status (200 by default), headers, and a body. Without a body, any body is
+# accepted. In headers and bodies, $TEST_NGINX_NAME is replaced from the environment.
 #
 #     => 404                          status
 #     => 503 {X-Tries: 2} {! Server}  headers: the first has this value, the second is absent
 #     => ok                           the whole body, with the end of its line
-#     => 200 404 is a number          a body that begins as a status does
+#     => 200 404 is a number          a body that begins like a status
 #     => first\nsecond                two lines
 #     => "ok"                         without the end of a line; "" is an empty body
 #     => /^ok$/                       a regular expression, with Perl's flags
@@ -30,7 +29,7 @@ package TestExchanges;
 #     =>                              lines of the body
 #         first
 #         second
-#     => /                            and of a regular expression
+#     => /                            lines of a regular expression
 #         first \S+
 #         second
 #     /                               (or \z/, or $/)

@@ -2,7 +2,7 @@
 
 package TestHarness;
 
-# What runs the blocks of the test files: NginxTest (in t/lib), or another harness with the interface of CPAN's
+# Loads what runs the blocks of the test files: NginxTest (in t/lib), or another harness with the interface of CPAN's
 # Test::Nginx::Socket. TEST_NGINX_HARNESS in the environment is the name of its package.
 #
 #     use lib 't/support';

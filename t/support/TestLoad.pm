@@ -2,8 +2,8 @@
 
 package TestLoad;
 
-# Load of mixed identities: clients' certificates, of which each request presents one, a service that refuses clients
-# that it does not expect, and gateways that present the certificates. A request for /load/NAME has the identity of
+# Load of mixed identities: clients' certificates, one for each request, a service that refuses clients that it does
+# not expect, and gateways that present the certificates. A request for /load/NAME has the identity of
 # this name; with an unknown name, it presents no certificate.
 #
 #     issue_identities(10);                           # their names are 1 to 10
@@ -39,8 +39,8 @@ sub issue_identities {
     return;
 }
 
-# Returns the "http" block of the services: sockets service.sock and wrong.sock, of which the latter has a certificate
-# of another CA.
+# Returns the "http" block of the services: sockets service.sock and wrong.sock. The latter has a certificate of
+# another CA.
 sub load_services {
     my $folder = test_folder();
     return <<"_EOC_";
@@ -141,8 +141,8 @@ _EOC_
 _EOC_
 }
 
-# Returns the same without any module: a location for each identity, with its own connections, of which "kept" are
-# kept.
+# Returns the same without any module: a location for each identity, with "kept" kept connections
+# of its own.
 sub load_stock_gateway {
     my (%with) = @_;
     my $folder = test_folder();

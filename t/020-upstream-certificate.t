@@ -298,7 +298,7 @@ CN=client-intermediate,O=Test SUCCESS
 
 
 
-=== TEST 7: a later call overrides an earlier one
+=== TEST 7: a later call of set_tls_cert_key overrides an earlier one
 --- config
     location /t {
         rewrite_by_lua_block {

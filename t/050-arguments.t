@@ -336,7 +336,7 @@ false client verify value must be a string
 
 
 
-=== TEST 10: functions of kong.client.tls report a connection without TLS, set_client_verify works
+=== TEST 10: kong.client.tls functions return an error without TLS, and set_client_verify still works
 --- config
     location /t {
         content_by_lua_block {

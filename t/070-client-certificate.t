@@ -141,7 +141,7 @@ for $v (1.2 1.3)
 
 
 
-=== TEST 6: without authorities, no CA names are sent, and ssl_client_certificate verifies the chain
+=== TEST 6: request_client_certificate without authorities sends no CA names, and ssl_client_certificate verifies
 --- http_config
     gateway {
         ssl_verify_client optional;
@@ -181,7 +181,7 @@ for $v (1.2 1.3)
 
 
 
-=== TEST 8: a call without authorities removes those of an earlier call
+=== TEST 8: request_client_certificate without authorities removes those of an earlier call
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {

@@ -76,7 +76,7 @@ the key is EC P-256, and the service takes ECDSA+SHA384 (TLSv1.3)
 
 
 
-=== TEST 3: proxy_ssl_certificate is left to nginx, and a service that requests no certificate needs none
+=== TEST 3: the module logs no error if proxy_ssl_certificate does not fit or no certificate is requested
 --- config
     location /static {
         proxy_ssl_certificate $TEST_NGINX_PKI/client1.crt;

@@ -151,7 +151,7 @@ GET /t?client=client2 => /^client=CN=client-2,O=Test reused=\./
 
 
 
-=== TEST 5: a TLS 1.3 session expires some time after its full handshake, however often it is renewed
+=== TEST 5: resumption does not extend a TLS 1.3 session: it expires timeout= after its full handshake
 # Under valgrind, a handshake takes as long as the session lives.
 --- skip_eval: 3: $ENV{TEST_NGINX_USE_VALGRIND}
 --- http_config
@@ -195,7 +195,7 @@ true
 
 
 
-=== TEST 6: a TLS 1.2 session expires some time after its full handshake, however often it is renewed
+=== TEST 6: resumption does not extend a TLS 1.2 session: it expires timeout= after its full handshake
 # Under valgrind, a handshake takes as long as the session lives.
 --- skip_eval: 3: $ENV{TEST_NGINX_USE_VALGRIND}
 --- http_config

@@ -57,7 +57,7 @@ _EOC_
     }
 });
 
-# Each load-balancing method of a block.
+# The directives of the upstream block in each generated test.
 my %METHODS = (
     'the default'          => '',
     least_conn             => 'least_conn;',
@@ -72,7 +72,7 @@ my %METHODS = (
 );
 
 my @methods = map {<<"_EOC_"} sort keys %METHODS;
-=== set_upstream sends requests to a block with $_
+=== set_upstream works with an upstream block with: $_
 --- http_config
     upstream chosen {
         $METHODS{$_}

@@ -3,8 +3,8 @@
 package TestLoad;
 
 # Load of mixed identities: clients' certificates, one for each request, a service that refuses clients that it does
-# not expect, and gateways that present the certificates. A request for /load/NAME has the identity of
-# this name; with an unknown name, it presents no certificate.
+# not expect, and gateways that present the certificates. A request for /load/NAME has the identity of this name; with
+# an unknown name, it presents no certificate.
 #
 #     issue_identities(10);                           # their names are 1 to 10
 #     start_nginx('services', http => load_services());
@@ -141,8 +141,7 @@ _EOC_
 _EOC_
 }
 
-# Returns the same without any module: a location for each identity, with "kept" kept connections
-# of its own.
+# Returns the same without any module: a location for each identity, with "kept" kept connections of its own.
 sub load_stock_gateway {
     my (%with) = @_;
     my $folder = test_folder();

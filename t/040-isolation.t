@@ -271,5 +271,7 @@ for $method (zone least iphash hash random random_two)
 GET /t
 --- response_body_like
 ^client=CN=client-1,O=Test reused=\.
+--- error_log
+first peer saw CN=client-1,O=Test
 --- no_error_log
 [error]

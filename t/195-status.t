@@ -401,9 +401,9 @@ GET /status?format=    => 400
     location /t {
         proxy_pass http://unix:$TEST_NGINX_HTML_DIR/status.sock:/;
     }
---- request
-GET /t
---- response_body_like: "upstream_handshakes"
+--- exchanges
+GET /t                   => /"upstream_handshakes"/
+GET /t?format=prometheus => /^kong_tls_upstream_handshakes_total\{/m
 --- no_error_log
 [error]
 
@@ -512,6 +512,18 @@ invalid number of arguments in "kong_tls_status" directive
             end
         }
     }
+    # A client that presents an intermediate, and resumes its session.
+    location /chains {
+        content_by_lua_block {
+            local session, reused = "$TEST_NGINX_HTML_DIR/session", {}
+            for n = 1, 2 do
+                reused[n] = require("client").s_client({
+                    unix = "$TEST_NGINX_HTML_DIR/gateway.sock", servername = "n1.test", cert = "client-intermediate", tls = "1.2",
+                    sess_in = n == 2 and session or nil, sess_out = session }).reused and "r" or "."
+            end
+            ngx.print(table.concat(reused, " "))
+        }
+    }
     location /caches {
         content_by_lua_block {
             local text = ngx.location.capture("/status", { args = "format=prometheus" }).body
@@ -533,5 +545,8 @@ GET /mtls                          => served\nserved\nserved
 GET /caches?of=verdicts            => 2 1 0
 GET /names                         => ""
 GET /caches?of=client_names        => 3 3 0
+GET /caches?of=authorities         => 4 2 0
+GET /chains                        => ". r"
+GET /caches?of=client_chains       => 1 1 0
 --- no_error_log
 [error]

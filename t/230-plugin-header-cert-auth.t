@@ -4,9 +4,20 @@
 
 use lib 't/support';
 use TestService;
+use TestCertificates;
 use TestHarness 'no_plan';
 
 repeat_each(1);
+
+# Certificates with alternative names, all with the common name of a consumer.
+my %names = (
+    print   => 'URI:spiffe://test/uri',
+    all     => 'email:email@test,DNS:dns.test,URI:spiffe://test/uri',
+    dns     => 'DNS:other.test,DNS:DNS.test',
+    email   => 'email:email@test',
+    unknown => 'URI:spiffe://test/unknown',
+);
+issue($_, subject => '/CN=client-1', extensions => ["subjectAltName=$names{$_}"]) for sort keys %names;
 
 # The plugins of this file, and a service that answers with the headers that it gets.
 add_block_preprocessor(sub {
@@ -261,15 +272,23 @@ X-Consumer-Username
 
 
 
-=== TEST 5: a fingerprint has precedence over a common name, and one matching field of a consumer is enough
+=== TEST 5: a fingerprint has precedence over alternative names, and any of these over the common name
 --- http_config
     init_worker_by_lua_block {
-        local x509, pki = require "resty.kong.x509", require "pki"
-        local fingerprint = x509.chain(pki.read("client2"))[1]:fingerprint()
+        local x509 = require "resty.kong.x509"
+        function issued(name)
+            local file = assert(io.open("$TEST_NGINX_CERTIFICATES/" .. name .. ".crt"))
+            local text = file:read("*a")
+            file:close()
+            return text
+        end
+        local fingerprint = x509.chain(issued("print"))[1]:fingerprint()
         plugin = assert(new(options { consumers = {
             { name = "print", fingerprint = fingerprint:upper():gsub("..", "%0:"):sub(1, -2) },
-            { name = "name", common_name = "client-2" },
-            { name = "alice", common_name = "client-1", uri = "spiffe://test/alice" },
+            { name = "uri", uri = "spiffe://test/uri" },
+            { name = "dns", dns = "dns.test" },
+            { name = "email", email = "email@test" },
+            { name = "name", common_name = "client-1", uri = "spiffe://test/of-another" },
         } }))
     }
 --- config
@@ -280,15 +299,21 @@ X-Consumer-Username
     location /t {
         content_by_lua_block {
             local pki = require "pki"
-            ngx.say(ask("/url", { ["X-Client-Cert"] = url(pki.read("client2")) }))
-            ngx.say(ask("/url", { ["X-Client-Cert"] = url(pki.read("client1")) }))
+            for _, name in ipairs { "print", "all", "dns", "email", "unknown" } do
+                ngx.say(name, ": ", (ask("/url", { ["X-Client-Cert"] = url(issued(name)) }):gsub("dn=.*cert= ", "")))
+            end
+            ngx.say("client1: ", (ask("/url", { ["X-Client-Cert"] = url(pki.read("client1")) }):gsub("dn=.*cert= ", "")))
         }
     }
 --- request
 GET /t
 --- response_body
-consumer=print anonymous= dn=CN=client-2,O=Test cert= 200
-consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200
+print: consumer=print anonymous= 200
+all: consumer=uri anonymous= 200
+dns: consumer=dns anonymous= 200
+email: consumer=email anonymous= 200
+unknown: 401
+client1: consumer=name anonymous= 200
 --- no_error_log
 [error]
 

@@ -15,18 +15,22 @@ use crate::nginx::request::Request;
 
 /// For the module's own Lua code, which calls these functions only in suitable phases.
 const OURS: Option<Phases> = None;
+
+// Each name lists its phases, or says what has to be there for the call.
 const CLIENT_HELLO: Option<Phases> = Some(Phases::CLIENT_HELLO);
 const CERTIFICATE: Option<Phases> = Some(Phases::CERTIFICATE);
 const ACCESS: Option<Phases> = Some(Phases::ACCESS);
-const BEFORE_CONTENT: Option<Phases> = Some(Phases::REWRITE.or(Phases::ACCESS));
-const BEFORE_UPSTREAM: Option<Phases> = Some(UNTIL_BALANCER);
-const OF_REQUEST: Option<Phases> = Some(UNTIL_BALANCER.or(Phases::CONTENT));
-const WITH_CLIENT: Option<Phases> = Some(REQUEST_AND_RESPONSE);
-const WITH_CONNECTION: Option<Phases> =
-    Some(REQUEST_AND_RESPONSE.or(Phases::CERTIFICATE).or(Phases::CLIENT_HELLO));
+const REWRITE_ACCESS: Option<Phases> = Some(Phases::REWRITE.or(Phases::ACCESS));
+const REWRITE_ACCESS_BALANCER: Option<Phases> = Some(UNTIL_BALANCER);
+const REWRITE_ACCESS_BALANCER_CONTENT: Option<Phases> = Some(UNTIL_BALANCER.or(Phases::CONTENT));
+/// All phases of a request: `rewrite` to `log`.
+const ANY_WITH_REQUEST: Option<Phases> = Some(OF_REQUEST);
+/// All phases of a request, and those of the handshake with the client.
+const ANY_WITH_CONNECTION: Option<Phases> =
+    Some(OF_REQUEST.or(Phases::CERTIFICATE).or(Phases::CLIENT_HELLO));
 
 const UNTIL_BALANCER: Phases = Phases::REWRITE.or(Phases::ACCESS).or(Phases::BALANCER);
-const REQUEST_AND_RESPONSE: Phases = UNTIL_BALANCER
+const OF_REQUEST: Phases = UNTIL_BALANCER
     .or(Phases::CONTENT)
     .or(Phases::HEADER_FILTER)
     .or(Phases::BODY_FILTER)
@@ -37,23 +41,26 @@ functions! {
         client::request_client_certificate, (Request<'_>, ChainOrKey<'_>, bool, NameList<'_>);
     disable_session_reuse: CERTIFICATE, client::disable_session_reuse, (Request<'_>);
     disable_http2_alpn: CLIENT_HELLO, client::disable_http2_alpn, (Request<'_>);
-    get_full_client_certificate_chain: WITH_CLIENT,
+    get_full_client_certificate_chain: ANY_WITH_REQUEST,
         client::get_full_client_certificate_chain, (Request<'_>);
-    set_client_verify: OF_REQUEST, client::set_client_verify, (Request<'_>, &[u8]);
-    get_request_ssl_pointer: WITH_CONNECTION, client::get_request_ssl_pointer, (Request<'_>);
+    set_client_verify: REWRITE_ACCESS_BALANCER_CONTENT,
+        client::set_client_verify, (Request<'_>, &[u8]);
+    get_request_ssl_pointer: ANY_WITH_CONNECTION, client::get_request_ssl_pointer, (Request<'_>);
 
     set_upstream: ACCESS, service::set_upstream, (Request<'_>, &[u8]);
-    set_target: BEFORE_CONTENT, service::set_target, (Request<'_>, &[u8], f64);
-    set_retries: BEFORE_CONTENT, service::set_retries, (Request<'_>, f64);
-    set_timeouts: BEFORE_CONTENT, service::set_timeouts, (Request<'_>, f64, f64, f64);
-    set_tls_cert_key: BEFORE_UPSTREAM,
+    set_target: REWRITE_ACCESS, service::set_target, (Request<'_>, &[u8], f64);
+    set_retries: REWRITE_ACCESS, service::set_retries, (Request<'_>, f64);
+    set_timeouts: REWRITE_ACCESS, service::set_timeouts, (Request<'_>, f64, f64, f64);
+    set_tls_cert_key: REWRITE_ACCESS_BALANCER,
         service::set_tls_cert_key, (Request<'_>, ChainOrKey<'_>, ChainOrKey<'_>);
-    set_tls_verify: BEFORE_UPSTREAM, service::set_tls_verify, (Request<'_>, bool);
-    set_tls_verify_depth: BEFORE_UPSTREAM, service::set_tls_verify_depth, (Request<'_>, f64);
-    set_tls_verify_store: BEFORE_UPSTREAM,
+    set_tls_verify: REWRITE_ACCESS_BALANCER, service::set_tls_verify, (Request<'_>, bool);
+    set_tls_verify_depth: REWRITE_ACCESS_BALANCER,
+        service::set_tls_verify_depth, (Request<'_>, f64);
+    set_tls_verify_store: REWRITE_ACCESS_BALANCER,
         service::set_tls_verify_store, (Request<'_>, &X509StoreRef);
-    set_sans_dnsnames: BEFORE_UPSTREAM, service::set_sans_dnsnames, (Request<'_>, NameList<'_>);
-    set_sans_uris: BEFORE_UPSTREAM, service::set_sans_uris, (Request<'_>, NameList<'_>);
+    set_sans_dnsnames: REWRITE_ACCESS_BALANCER,
+        service::set_sans_dnsnames, (Request<'_>, NameList<'_>);
+    set_sans_uris: REWRITE_ACCESS_BALANCER, service::set_sans_uris, (Request<'_>, NameList<'_>);
 
     check_phase: OURS, check_phase, (Option<Request<'_>>, &[u8]);
     pass_chain: OURS, objects::pass_chain, (ChainOrKey<'_>);

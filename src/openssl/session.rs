@@ -17,6 +17,7 @@ use crate::openssl::sys;
 pub use crate::openssl::sys::{
     decrypt_ticket_callback as DecryptTicketCallback, get_session_callback as GetSessionCallback,
 };
+use crate::openssl::version::symbol;
 
 /// The maximum length of a session ID context (`SSL_MAX_SID_CTX_LENGTH`).
 pub const ID_CONTEXT: usize = 32;
@@ -263,15 +264,13 @@ fn pending() -> *mut SSL_SESSION {
     type Pending = unsafe extern "C" fn() -> *mut SSL_SESSION;
 
     static FUNCTION: OnceLock<Option<Pending>> = OnceLock::new();
-    // SAFETY: with the patch, the function of this name has this type, and no arguments.
-    unsafe {
-        let function = FUNCTION.get_or_init(|| {
-            let name = c"SSL_magic_pending_session_ptr".as_ptr();
-            let found = libc::dlsym(libc::RTLD_DEFAULT, name);
-            (!found.is_null()).then(|| transmute::<*mut c_void, Pending>(found))
-        });
-        function.map_or(ptr::null_mut(), |function| function())
-    }
+    let function = FUNCTION.get_or_init(|| {
+        let name = c"SSL_magic_pending_session_ptr";
+        // SAFETY: with the patch, the function of this name has this type; NULL is `None`.
+        unsafe { transmute::<*mut c_void, Option<Pending>>(symbol(name)) }
+    });
+    // SAFETY: the function has no arguments, and returns a constant.
+    function.map_or(ptr::null_mut(), |function| unsafe { function() })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 //! Checks that the OpenSSL of this process is the one that the module was built for.
 
-use std::ffi::{CStr, c_char, c_int, c_ulong, c_void};
+use std::ffi::{CStr, c_ulong, c_void};
 use std::mem::transmute;
 
 /// OpenSSL's version does not match.
@@ -43,29 +43,18 @@ const fn major(number: c_ulong) -> c_ulong {
 /// Compares the major versions of the headers, of the module's library, and of nginx's library.
 pub fn check() -> Result<(), WrongOpenSsl> {
     let built = major(c_ulong::from_str_radix(BUILT_FOR, 16).unwrap_or_default());
-    // SAFETY: the function has no arguments and no preconditions.
-    let ours = major(unsafe { openssl_sys::OpenSSL_version_num() });
+    let ours = major(openssl::version::number() as c_ulong);
     compare(built, ours, of_nginx().map(major))
 }
 
 fn compare(built: c_ulong, ours: c_ulong, of_nginx: Option<c_ulong>) -> Result<(), WrongOpenSsl> {
     if built != ours {
-        return Err(WrongOpenSsl::Library { built, found: text() });
+        return Err(WrongOpenSsl::Library { built, found: openssl::version::version().to_owned() });
     }
     match of_nginx {
         Some(found) if found != ours => Err(WrongOpenSsl::OfNginx { ours, found }),
         _ => Ok(()),
     }
-}
-
-/// Returns the version text of the module's library.
-fn text() -> String {
-    /// `OPENSSL_VERSION`
-    const VERSION: c_int = 0;
-    // SAFETY: the function returns a static C string.
-    let text: *const c_char = unsafe { openssl_sys::OpenSSL_version(VERSION) };
-    // SAFETY: `text` is a static C string.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
 /// Returns the version of the library whose symbols come first in this process: nginx's, which is
@@ -74,11 +63,17 @@ fn text() -> String {
 fn of_nginx() -> Option<c_ulong> {
     type VersionNumber = unsafe extern "C" fn() -> c_ulong;
 
-    // SAFETY: `OpenSSL_version_num` has had this type since OpenSSL 1.1.0.
-    unsafe {
-        let found = libc::dlsym(libc::RTLD_DEFAULT, c"OpenSSL_version_num".as_ptr());
-        (!found.is_null()).then(|| transmute::<*mut c_void, VersionNumber>(found)())
-    }
+    let found = symbol(c"OpenSSL_version_num");
+    // SAFETY: the function of this name has had this type since OpenSSL 1.1.0; NULL is `None`.
+    let function = unsafe { transmute::<*mut c_void, Option<VersionNumber>>(found) };
+    // SAFETY: the function has no arguments and no preconditions.
+    function.map(|function| unsafe { function() })
+}
+
+/// Returns the address of the first symbol of this name in this process, or NULL.
+pub fn symbol(name: &CStr) -> *mut c_void {
+    // SAFETY: the name is a C string, and the function only searches what is loaded.
+    unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod error;
 pub mod fingerprint;
 pub mod folder;
 pub mod lua_object;
+mod memory;
 pub mod object_cache;
 pub mod pem;
 pub mod presentable;

@@ -4,9 +4,7 @@
 
 use std::ffi::c_int;
 use std::net::IpAddr;
-use std::ptr::{self, NonNull};
 
-use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
@@ -14,9 +12,9 @@ use openssl::nid::Nid;
 use openssl::pkey::{PKeyRef, Private};
 use openssl::stack::Stack;
 use openssl::x509::{GeneralName, GeneralNameRef, X509, X509NameRef, X509Ref};
-use openssl_sys::BIO;
 
 use crate::openssl::error::SslError;
+use crate::openssl::memory::{Bio, BioRef, owned};
 use crate::openssl::sys;
 
 /// Why bytes are not a DER certificate.
@@ -63,53 +61,31 @@ fn print(name: &X509NameRef) -> Result<String, SslError> {
     /// `XN_FLAG_RFC2253`
     const RFC_2253: std::ffi::c_ulong = 0x0111_0317;
 
-    // SAFETY: `printed` passes a valid BIO, and the name is valid.
-    printed("X509_NAME_print_ex", |bio| unsafe {
-        sys::X509_NAME_print_ex(bio, name.as_ptr(), 0, RFC_2253)
-    })
+    printed("X509_NAME_print_ex", |bio| sys::X509_NAME_print_ex(bio, name, 0, RFC_2253))
 }
 
 /// Returns the text that `print` writes to a BIO. `print` returns a negative number on failure.
 fn printed(
     function: &'static str,
-    print: impl FnOnce(*mut BIO) -> c_int,
+    print: impl FnOnce(&BioRef) -> c_int,
 ) -> Result<String, SslError> {
-    // SAFETY: the BIO is valid until it is freed, and its data is only read before.
-    unsafe {
-        let bio = NonNull::new(openssl_sys::BIO_new(openssl_sys::BIO_s_mem()))
-            .ok_or_else(|| SslError::take("BIO_new"))?;
-        let text = if print(bio.as_ptr()) >= 0 {
-            let mut data = ptr::null_mut();
-            let length = openssl_sys::BIO_get_mem_data(bio.as_ptr(), &raw mut data);
-            let length = usize::try_from(length).unwrap_or_default();
-            if length == 0 {
-                Ok(String::new())
-            } else {
-                let bytes = std::slice::from_raw_parts(data.cast::<u8>(), length);
-                Ok(String::from_utf8_lossy(bytes).into_owned())
-            }
-        } else {
-            Err(SslError::take(function))
-        };
-        openssl_sys::BIO_free_all(bio.as_ptr());
-        text
+    let mut bio = Bio::new()?;
+    if print(&bio) < 0 {
+        return Err(SslError::take(function));
     }
+    Ok(String::from_utf8_lossy(bio.contents()).into_owned())
 }
 
 /// Returns whether `key` belongs to the certificate. Only the public keys are compared.
 pub fn has_key(certificate: &X509Ref, key: &PKeyRef<Private>) -> bool {
-    // SAFETY: both objects are valid, and only read.
-    let result = unsafe { sys::X509_check_private_key(certificate.as_ptr(), key.as_ptr()) };
+    let result = sys::X509_check_private_key(certificate, key);
     SslError::check("X509_check_private_key", result).is_ok()
 }
 
 /// Returns the serial number in the format of `$ssl_client_serial`: upper-case hexadecimal, in
 /// whole bytes.
 pub fn serial(certificate: &X509Ref) -> Result<String, SslError> {
-    // SAFETY: `printed` passes a valid BIO, and the number is valid.
-    printed("i2a_ASN1_INTEGER", |bio| unsafe {
-        sys::i2a_ASN1_INTEGER(bio, certificate.serial_number().as_ptr())
-    })
+    printed("i2a_ASN1_INTEGER", |bio| sys::i2a_ASN1_INTEGER(bio, certificate.serial_number()))
 }
 
 /// Returns the beginning of the validity, in seconds since the epoch.
@@ -171,21 +147,14 @@ pub fn alternative_names(certificate: &X509Ref) -> Result<Vec<AlternativeName>, 
     const ABSENT: c_int = -1;
 
     let mut critical = 0;
-    // SAFETY: the certificate is valid. The caller owns the stack of names that is returned.
-    let names = unsafe {
-        let names = openssl_sys::X509_get_ext_d2i(
-            certificate.as_ptr(),
-            openssl_sys::NID_subject_alt_name,
-            &raw mut critical,
-            ptr::null_mut(),
-        );
-        NonNull::new(names).map(|names| Stack::<GeneralName>::from_ptr(names.as_ptr().cast()))
-    };
-    match names {
-        Some(names) => Ok(names.iter().filter_map(alternative_name).collect()),
-        None if critical == ABSENT => Ok(Vec::new()),
-        None => Err(SslError::take("X509_get_ext_d2i")),
+    let subject_alt_name = openssl_sys::NID_subject_alt_name;
+    let names = sys::X509_get_ext_d2i(certificate, subject_alt_name, &mut critical, None);
+    if names.is_null() && critical == ABSENT {
+        return Ok(Vec::new());
     }
+    // SAFETY: the function has made a stack of names for its caller, or returned NULL.
+    let names: Stack<GeneralName> = unsafe { owned("X509_get_ext_d2i", names.cast()) }?;
+    Ok(names.iter().filter_map(alternative_name).collect())
 }
 
 fn alternative_name(name: &GeneralNameRef) -> Option<AlternativeName> {

@@ -5,8 +5,8 @@
 //! Text between blocks is skipped, as by OpenSSL, but a block never is. OpenSSL itself treats the
 //! malformed beginning of a block as text, and silently skips the block.
 
-use std::ffi::{c_char, c_long, c_uchar};
-use std::ptr::{self, NonNull};
+use std::ffi::{c_long, c_uchar};
+use std::ptr;
 
 use foreign_types::ForeignType;
 use openssl::error::ErrorStack;
@@ -15,6 +15,7 @@ use openssl::stack::Stack;
 use openssl::x509::{X509, X509Crl};
 
 use crate::openssl::error::SslError;
+use crate::openssl::memory::{Allocated, Bio, owned};
 use crate::openssl::sys;
 
 /// Why a text was rejected.
@@ -207,35 +208,17 @@ pub fn revocation_lists(text: &[u8]) -> Result<Vec<X509Crl>, InvalidPem> {
 
 /// Returns the DER content of a block.
 fn decoded(text: &[u8]) -> Result<Vec<u8>, InvalidBlock> {
-    let length = i32::try_from(text.len()).unwrap_or(i32::MAX);
-    let mut name: *mut c_char = ptr::null_mut();
-    let mut header: *mut c_char = ptr::null_mut();
-    let mut data: *mut c_uchar = ptr::null_mut();
-    let mut data_length: c_long = 0;
-    // SAFETY: the BIO reads at most `length` bytes of the text, and is freed before the text. On
-    // success, OpenSSL returns two C strings and `data_length` bytes of data, all owned by the
-    // caller.
-    unsafe {
-        let bio = NonNull::new(openssl_sys::BIO_new_mem_buf(text.as_ptr().cast(), length))
-            .ok_or_else(|| SslError::take("BIO_new_mem_buf"))?;
-        let status = sys::PEM_read_bio(
-            bio.as_ptr(),
-            &raw mut name,
-            &raw mut header,
-            &raw mut data,
-            &raw mut data_length,
-        );
-        openssl_sys::BIO_free_all(bio.as_ptr());
-        SslError::check("PEM_read_bio", status)?;
-
-        let is_encrypted = *header != 0;
-        let data_length = usize::try_from(data_length).unwrap_or_default();
-        let bytes = std::slice::from_raw_parts(data, data_length).to_vec();
-        openssl_sys::OPENSSL_free(name.cast());
-        openssl_sys::OPENSSL_free(header.cast());
-        openssl_sys::OPENSSL_free(data.cast());
-        if is_encrypted { Err(InvalidBlock::Encrypted) } else { Ok(bytes) }
+    let (mut name, mut header) = (Allocated::none(), Allocated::none());
+    let (mut data, mut length) = (Allocated::none(), 0);
+    let status = Bio::over(text, |bio| {
+        sys::PEM_read_bio(bio, &mut name, &mut header, &mut data, &mut length)
+    })?;
+    SslError::check("PEM_read_bio", status)?;
+    if header.text().bytes().is_some_and(|header| !header.is_empty()) {
+        return Err(InvalidBlock::Encrypted);
     }
+    // SAFETY: OpenSSL has allocated as many bytes of data as it says.
+    Ok(unsafe { data.bytes(usize::try_from(length).unwrap_or_default()) }.to_vec())
 }
 
 /// `d2i_X509(3)` and similar functions.
@@ -250,15 +233,10 @@ fn whole<T: ForeignType>(
     let length = c_long::try_from(der.len()).unwrap_or(c_long::MAX);
     let mut end = der.as_ptr();
     // SAFETY: the function reads at most `length` bytes, and sets `end` to the end of what it read.
-    // The caller owns the object that it returns.
-    let (made, read) = unsafe {
-        let made = decode(ptr::null_mut(), &raw mut end, length);
-        if made.is_null() {
-            return Err(SslError::take(function).into());
-        }
-        (T::from_ptr(made), end.offset_from(der.as_ptr()))
-    };
-    if usize::try_from(read) == Ok(der.len()) { Ok(made) } else { Err(InvalidBlock::Trailing) }
+    let made = unsafe { decode(ptr::null_mut(), &raw mut end, length) };
+    // SAFETY: the function has made an object for its caller, or returned NULL.
+    let made = unsafe { owned(function, made) }?;
+    if end == der.as_ptr_range().end { Ok(made) } else { Err(InvalidBlock::Trailing) }
 }
 
 /// Returns the first private key in `text`.

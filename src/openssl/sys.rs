@@ -6,6 +6,10 @@
 //! exist in OpenSSL 1.1.1 and later.
 
 #![allow(
+    improper_ctypes,
+    reason = "a reference to an opaque type of the `openssl` crate is a pointer of C"
+)]
+#![allow(
     missing_docs,
     non_camel_case_types,
     non_snake_case,
@@ -16,11 +20,16 @@
 use std::ffi::{c_char, c_int, c_long, c_uchar, c_uint, c_ulong, c_void};
 
 use libc::time_t;
+use openssl::asn1::Asn1IntegerRef;
+use openssl::pkey::{PKeyRef, Private};
+use openssl::x509::{X509NameRef, X509Ref};
 use openssl_sys::{
-    ASN1_INTEGER, BIO, EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509, X509_CRL,
-    X509_LOOKUP, X509_LOOKUP_METHOD, X509_NAME, X509_STORE, X509_STORE_CTX, X509_VERIFY_PARAM,
-    stack_st_X509, stack_st_X509_NAME, stack_st_X509_OBJECT,
+    BIO, EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509, X509_CRL, X509_LOOKUP,
+    X509_LOOKUP_METHOD, X509_NAME, X509_STORE, X509_STORE_CTX, X509_VERIFY_PARAM, stack_st_X509,
+    stack_st_X509_NAME, stack_st_X509_OBJECT,
 };
+
+use crate::openssl::memory::{Allocated, BioRef};
 
 /// `SSL_CTX_set_info_callback(3)`
 pub type info_callback = unsafe extern "C" fn(ssl: *const SSL, where_: c_int, ret: c_int);
@@ -119,6 +128,12 @@ pub enum X509_OBJECT {}
 pub enum SessionTable {}
 pub enum stack_st_X509_CRL {}
 
+// SAFETY: the signatures are those of the headers of OpenSSL 1.1.1 to 3.6. A reference stands for
+// the pointer to an object: the types of the `openssl` crate are opaque, and a reference to one is
+// the address of the object (`ForeignTypeRef::as_ptr`).
+//
+// A function is `safe` if no argument of these types makes it unsound: beside objects it takes
+// numbers, which OpenSSL checks, and places to write to, which it does not keep.
 unsafe extern "C" {
     pub fn SSL_CTX_get_info_callback(ctx: *const SSL_CTX) -> Option<info_callback>;
     pub fn SSL_CTX_set_info_callback(ctx: *mut SSL_CTX, callback: Option<info_callback>);
@@ -219,14 +234,20 @@ unsafe extern "C" {
     pub fn X509_STORE_CTX_get0_untrusted(context: *const X509_STORE_CTX) -> *mut stack_st_X509;
     pub fn SSL_CTX_get_verify_depth(ctx: *const SSL_CTX) -> c_int;
     pub fn X509_STORE_CTX_get0_param(context: *mut X509_STORE_CTX) -> *mut X509_VERIFY_PARAM;
-    pub fn X509_NAME_print_ex(
-        out: *mut BIO,
-        name: *const X509_NAME,
+    pub safe fn X509_NAME_print_ex(
+        out: &BioRef,
+        name: &X509NameRef,
         indent: c_int,
         flags: c_ulong,
     ) -> c_int;
-    pub fn i2a_ASN1_INTEGER(out: *mut BIO, number: *const ASN1_INTEGER) -> c_int;
-    pub fn X509_check_private_key(certificate: *const X509, key: *const EVP_PKEY) -> c_int;
+    pub safe fn i2a_ASN1_INTEGER(out: &BioRef, number: &Asn1IntegerRef) -> c_int;
+    pub safe fn X509_check_private_key(certificate: &X509Ref, key: &PKeyRef<Private>) -> c_int;
+    pub safe fn X509_get_ext_d2i(
+        certificate: &X509Ref,
+        nid: c_int,
+        critical: &mut c_int,
+        index: Option<&mut c_int>,
+    ) -> *mut c_void;
     pub fn X509_STORE_up_ref(store: *mut X509_STORE) -> c_int;
     pub fn X509_STORE_add_crl(store: *mut X509_STORE, crl: *mut X509_CRL) -> c_int;
     pub fn X509_STORE_get0_param(store: *const X509_STORE) -> *mut X509_VERIFY_PARAM;
@@ -267,12 +288,12 @@ unsafe extern "C" {
     pub fn X509_VERIFY_PARAM_get_flags(param: *const X509_VERIFY_PARAM) -> c_ulong;
     pub fn X509_VERIFY_PARAM_get_depth(param: *const X509_VERIFY_PARAM) -> c_int;
 
-    pub fn PEM_read_bio(
-        bio: *mut BIO,
-        name: *mut *mut c_char,
-        header: *mut *mut c_char,
-        data: *mut *mut c_uchar,
-        length: *mut c_long,
+    pub safe fn PEM_read_bio(
+        bio: &BioRef,
+        name: &mut Allocated<c_char>,
+        header: &mut Allocated<c_char>,
+        data: &mut Allocated<c_uchar>,
+        length: &mut c_long,
     ) -> c_int;
     pub fn d2i_X509_AUX(
         certificate: *mut *mut X509,

@@ -4,14 +4,15 @@
 //! that the certificates are verified with.
 
 use std::collections::HashSet;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
 use foreign_types::{ForeignType, ForeignTypeRef};
-use openssl::ssl::SslRef;
+use openssl::ssl::{Ssl, SslRef};
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::store::{X509Store, X509StoreRef};
 use openssl::x509::{X509, X509Name, X509Ref};
-use openssl_sys::{SSL, stack_st_X509_NAME};
+use openssl_sys::OPENSSL_STACK;
 
 use crate::openssl::error::SslError;
 use crate::openssl::object_cache::HoldsItsObjects;
@@ -126,8 +127,8 @@ impl HoldsItsObjects for CertificateAuthorities {
 /// that is emptied when this value is dropped. This value holds a reference to the SSL object, so
 /// the list is emptied before the SSL object is freed.
 pub struct AnnouncedAuthorities {
-    _ssl: OwnedSsl,
-    list: *mut stack_st_X509_NAME,
+    _ssl: Ssl,
+    list: *mut OPENSSL_STACK,
     // Keeps the names alive that `list` points at.
     _authorities: Rc<CertificateAuthorities>,
 }
@@ -146,20 +147,17 @@ impl AnnouncedAuthorities {
         announce_no_names(ssl)?;
         ssl::set_verify_store(ssl, Some(&authorities.store))?;
 
-        let owner = OwnedSsl::reference(ssl)?;
-        // SAFETY: the names are a valid stack. The SSL object takes ownership of the copy and frees
-        // its previous list, which is NULL or was emptied by a dropped value of this type. nginx
-        // and the Lua module use another list (`SSL_set_client_CA_list`), so nothing else frees
-        // this one.
-        unsafe {
-            let list: *mut stack_st_X509_NAME =
-                sys::OPENSSL_sk_dup(authorities.names.as_ptr().cast()).cast();
-            if list.is_null() {
-                return Err(SslError::take("OPENSSL_sk_dup"));
-            }
-            sys::SSL_set0_CA_list(ssl.as_ptr(), list);
-            Ok(Self { _ssl: owner, list, _authorities: authorities })
+        let owner = ssl::reference(ssl)?;
+        // SAFETY: the names are a valid stack, of which this makes a shallow copy.
+        let list = unsafe { sys::OPENSSL_sk_dup(authorities.names.as_ptr().cast()) };
+        if list.is_null() {
+            return Err(SslError::take("OPENSSL_sk_dup"));
         }
+        // SAFETY: the SSL object takes ownership of the copy and frees its previous list, which is
+        // NULL or was emptied by a dropped value of this type. nginx and the Lua module use another
+        // list (`SSL_set_client_CA_list`), so nothing else frees this one.
+        unsafe { sys::SSL_set0_CA_list(ssl, list.cast()) };
+        Ok(Self { _ssl: owner, list, _authorities: authorities })
     }
 }
 
@@ -167,7 +165,7 @@ impl Drop for AnnouncedAuthorities {
     fn drop(&mut self) {
         // SAFETY: `self._ssl` keeps the SSL object alive, and with it the list. Emptied, the list
         // is freed without the names, which belong to `self._authorities`.
-        unsafe { sys::OPENSSL_sk_zero(self.list.cast()) }
+        unsafe { sys::OPENSSL_sk_zero(self.list) }
     }
 }
 
@@ -180,35 +178,15 @@ pub fn announce_none(ssl: &SslRef) -> Result<(), SslError> {
 /// Empties the list that nginx (`ssl_client_certificate`) or the Lua module may have set, which
 /// would be sent instead.
 fn announce_no_names(ssl: &SslRef) -> Result<(), SslError> {
-    // SAFETY: the SSL object is valid, and takes ownership of the empty list. NULL would select the
-    // list of the context.
-    unsafe {
-        let current = sys::SSL_get_client_CA_list(ssl.as_ptr());
-        if !current.is_null() && openssl_sys::OPENSSL_sk_num(current.cast()) > 0 {
-            let empty = openssl_sys::OPENSSL_sk_new_null();
-            if empty.is_null() {
-                return Err(SslError::take("OPENSSL_sk_new_null"));
-            }
-            openssl_sys::SSL_set_client_CA_list(ssl.as_ptr(), empty.cast());
-        }
+    // SAFETY: this only looks whether the list has any names; nothing frees it meanwhile.
+    let has_names =
+        unsafe { sys::SSL_get_client_CA_list(ssl) }.is_some_and(|list| !list.is_empty());
+    if has_names {
+        // NULL would select the list of the context.
+        let empty = Stack::<X509Name>::new()
+            .map_err(|errors| SslError::new("OPENSSL_sk_new_null", errors))?;
+        // SAFETY: the SSL object takes ownership of the empty list. Nobody has borrowed the former.
+        unsafe { sys::SSL_set_client_CA_list(ssl, ManuallyDrop::new(empty).as_ptr()) };
     }
     Ok(())
-}
-
-/// An owned reference to an SSL object.
-struct OwnedSsl(*mut SSL);
-
-impl OwnedSsl {
-    fn reference(ssl: &SslRef) -> Result<Self, SslError> {
-        // SAFETY: the SSL object is valid.
-        SslError::check("SSL_up_ref", unsafe { sys::SSL_up_ref(ssl.as_ptr()) })?;
-        Ok(Self(ssl.as_ptr()))
-    }
-}
-
-impl Drop for OwnedSsl {
-    fn drop(&mut self) {
-        // SAFETY: this releases the reference that `reference` took.
-        unsafe { openssl_sys::SSL_free(self.0) }
-    }
 }

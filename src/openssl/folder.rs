@@ -16,12 +16,12 @@ use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::{fs, io};
 
-use foreign_types::{ForeignType, ForeignTypeRef};
+use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
-use openssl::x509::store::{X509StoreBuilderRef, X509StoreRef};
+use openssl::x509::store::X509StoreRef;
 use openssl::x509::verify::X509VerifyFlags;
-use openssl::x509::{X509, X509NameRef, X509StoreContextRef};
-use openssl_sys::{X509_LOOKUP, X509_LOOKUP_METHOD, X509_NAME, X509_STORE};
+use openssl::x509::{X509, X509NameRef, X509ObjectRef, X509StoreContextRef};
+use openssl_sys::X509_LOOKUP_METHOD;
 
 use crate::openssl::error::SslError;
 use crate::openssl::pem::{self, InvalidPem};
@@ -75,7 +75,7 @@ struct Folders {
 
 impl Folders {
     /// Reads the files for `named` that have not been read yet into `store`.
-    fn read(&self, store: *mut X509_STORE, named: Named) {
+    fn read(&self, store: &X509StoreRef, named: Named) {
         let (mut of_folders, mut of_files) = (None, None);
         for folder in self.paths.borrow().iter() {
             match self.read_folder(store, folder, named) {
@@ -98,7 +98,7 @@ impl Folders {
     /// error if the folder can't be searched.
     fn read_folder(
         &self,
-        store: *mut X509_STORE,
+        store: &X509StoreRef,
         folder: &Path,
         named: Named,
     ) -> Result<Option<Unreadable>, Unreadable> {
@@ -167,23 +167,18 @@ fn report(words: &str) {
 }
 
 /// Adds the objects in a file to `store`.
-fn read_file(store: *mut X509_STORE, path: &Path, kind: Kind) -> Result<(), Problem> {
+fn read_file(store: &X509StoreRef, path: &Path, kind: Kind) -> Result<(), Problem> {
     let text = fs::read(path)?;
     match kind {
         Kind::Certificate => {
             for certificate in pem::certificates(&text)? {
-                // SAFETY: OpenSSL passes a valid store to its lookup, and the store takes its own
-                // reference.
-                let added =
-                    unsafe { openssl_sys::X509_STORE_add_cert(store, certificate.as_ptr()) };
+                let added = sys::X509_STORE_add_cert(store, &certificate);
                 SslError::check("X509_STORE_add_cert", added)?;
             }
         }
         Kind::List => {
             for list in pem::revocation_lists(&text)? {
-                // SAFETY: OpenSSL passes a valid store to its lookup, and the store takes its own
-                // reference.
-                let added = unsafe { sys::X509_STORE_add_crl(store, list.as_ptr()) };
+                let added = sys::X509_STORE_add_crl(store, &list);
                 SslError::check("X509_STORE_add_crl", added)?;
             }
         }
@@ -196,29 +191,22 @@ static FOLDERS: Slot<X509StoreRef, Folders> = unsafe { Slot::new() };
 
 /// Makes the store look up objects in the folder `path` as well. Files are read when they are
 /// needed, and their objects are kept in the store.
-pub fn look_in(builder: &X509StoreBuilderRef, path: PathBuf) -> Result<(), SslError> {
-    // SAFETY: a builder's pointer is to the valid store that it builds.
-    let store = unsafe { X509StoreRef::from_ptr(builder.as_ptr()) };
+pub fn look_in(store: &X509StoreRef, path: PathBuf) -> Result<(), SslError> {
     let folders = FOLDERS.get_or_make(store, || Ok::<_, SslError>(Folders::default()))?;
     folders.paths.borrow_mut().push(path);
-    // SAFETY: the store and the method are valid. A store keeps a single lookup per method.
-    let lookup = unsafe { openssl_sys::X509_STORE_add_lookup(store.as_ptr(), method()?.as_ptr()) };
-    if lookup.is_null() {
+    let method = method()?.as_ptr();
+    // SAFETY: the method is never freed. A store keeps a single lookup per method.
+    if unsafe { sys::X509_STORE_add_lookup(store, method) }.is_null() {
         return Err(SslError::take("X509_STORE_add_lookup"));
     }
     Ok(())
 }
 
 /// Returns whether a revocation list for the current certificate may be missing because it could
-/// not be read. Always `false` if `context` does not check lists for that certificate.
-pub fn hides_list(context: &X509StoreContextRef) -> bool {
-    // SAFETY: the context is valid, and owns its parameters. Its store outlives the verification.
-    let (flags, store) = unsafe {
-        let parameters = sys::X509_STORE_CTX_get0_param(context.as_ptr());
-        let flags = X509VerifyFlags::from_bits_retain(sys::X509_VERIFY_PARAM_get_flags(parameters));
-        let store = sys::X509_STORE_CTX_get0_store(context.as_ptr());
-        (flags, (!store.is_null()).then(|| X509StoreRef::from_ptr(store)))
-    };
+/// not be read. Always `false` if `flags`, those of `context`, check no lists for that certificate.
+pub fn hides_list(context: &X509StoreContextRef, flags: X509VerifyFlags) -> bool {
+    // SAFETY: the verification is running, and its store outlives it.
+    let store = unsafe { sys::X509_STORE_CTX_get0_store(context) };
     let folders = store.and_then(|store| FOLDERS.get(store));
     let Some(folders) = folders.filter(|folders| folders.has_problems()) else {
         return false;
@@ -260,87 +248,100 @@ fn method() -> Result<NonNull<X509_LOOKUP_METHOD>, SslError> {
     static METHOD: OnceLock<Option<Method>> = OnceLock::new();
 
     let method = METHOD.get_or_init(|| {
-        // SAFETY: the name and the function are static.
-        unsafe {
-            let method = NonNull::new(sys::X509_LOOKUP_meth_new(c"folder".as_ptr()))?;
-            let is_complete =
-                sys::X509_LOOKUP_meth_set_get_by_subject(method.as_ptr(), Some(look_up)) == 1;
-            is_complete.then_some(Method(method))
-        }
+        // SAFETY: the name is static.
+        let method = NonNull::new(unsafe { sys::X509_LOOKUP_meth_new(c"folder".as_ptr()) })?;
+        // SAFETY: the method is valid, and not in use yet.
+        let is_complete = unsafe {
+            sys::X509_LOOKUP_meth_set_get_by_subject(method.as_ptr(), Some(look_up)) == 1
+        };
+        is_complete.then_some(Method(method))
     });
     method.as_ref().map(|method| method.0).ok_or_else(|| SslError::take("X509_LOOKUP_meth_new"))
 }
 
 /// Looks an object up; OpenSSL calls it for certificates that the store lacks, and always for
 /// lists, of which there may be more.
+///
+/// # Safety
+/// `found` must not own what it refers to.
 unsafe extern "C" fn look_up(
-    lookup: *mut X509_LOOKUP,
+    lookup: &sys::Lookup,
     r#type: c_int,
-    name: *const X509_NAME,
-    found: *mut sys::X509_OBJECT,
+    name: &X509NameRef,
+    found: &mut X509ObjectRef,
 ) -> c_int {
     let kind = match r#type {
         sys::X509_LU_X509 => Kind::Certificate,
         sys::X509_LU_CRL => Kind::List,
         _ => return 0,
     };
-    // SAFETY: OpenSSL passes a lookup of this method, which belongs to a store, a valid name and a
-    // place for the object.
-    unsafe {
-        let store = sys::X509_LOOKUP_get_store(lookup);
-        let Some(folders) = FOLDERS.get(X509StoreRef::from_ptr(store)) else {
-            return 0;
-        };
-        let is_done = catch_unwind(AssertUnwindSafe(|| {
-            let hash = hash(X509NameRef::from_ptr(name.cast_mut()))?;
-            folders.read(store, (kind, hash));
-            Some(())
-        }));
-        if !matches!(is_done, Ok(Some(()))) {
-            folders.folder.replace(Some("out of memory".to_owned()));
+    let store = sys::X509_LOOKUP_get_store(lookup);
+    let Some(folders) = FOLDERS.get(store) else {
+        return 0;
+    };
+    let is_done = catch_unwind(AssertUnwindSafe(|| {
+        folders.read(store, (kind, hash(name)?));
+        Some(())
+    }));
+    if !matches!(is_done, Ok(Some(()))) {
+        folders.folder.replace(Some("out of memory".to_owned()));
+    }
+    // OpenSSL would report these errors as errors of its own call.
+    drop(ErrorStack::get());
+    // SAFETY: the caller ensures that `found` owns nothing.
+    unsafe { hand_out(store, r#type, name, found) }
+}
+
+/// Gives OpenSSL the store's object with this name, if there is one by now.
+///
+/// # Safety
+/// `found` must not own what it refers to: OpenSSL does not expect a reference in it.
+unsafe fn hand_out(
+    store: &X509StoreRef,
+    r#type: c_int,
+    name: &X509NameRef,
+    found: &mut X509ObjectRef,
+) -> c_int {
+    let locked = Locked::new(store);
+    let objects = sys::X509_STORE_get0_objects(locked.0);
+    let Some(object) = sys::X509_OBJECT_retrieve_by_subject(objects, r#type, name) else {
+        return 0;
+    };
+    if let Some(certificate) = sys::X509_OBJECT_get0_X509(object) {
+        // SAFETY: the caller ensures that `found` owns nothing that this would release.
+        let is_set = unsafe { sys::X509_OBJECT_set1_X509(found, certificate) };
+        if is_set == 1 {
+            // SAFETY: this releases the reference that was just taken; the store has its own.
+            unsafe { openssl_sys::X509_free(certificate.as_ptr()) }
         }
-        // OpenSSL would report these errors as errors of its own call.
-        drop(ErrorStack::get());
-        hand_out(store, r#type, name, found)
+        return is_set;
+    }
+    let Some(list) = sys::X509_OBJECT_get0_X509_CRL(object) else {
+        return 0;
+    };
+    // SAFETY: the caller ensures that `found` owns nothing that this would release.
+    let is_set = unsafe { sys::X509_OBJECT_set1_X509_CRL(found, list) };
+    if is_set == 1 {
+        // SAFETY: this releases the reference that was just taken; the store has its own.
+        unsafe { openssl_sys::X509_CRL_free(list.as_ptr()) }
+    }
+    is_set
+}
+
+/// A store whose lock is held.
+struct Locked<'a>(&'a X509StoreRef);
+
+impl<'a> Locked<'a> {
+    fn new(store: &'a X509StoreRef) -> Self {
+        // SAFETY: OpenSSL calls a lookup without the lock, and `hand_out` takes it once.
+        unsafe { sys::X509_STORE_lock(store) };
+        Self(store)
     }
 }
 
-/// Gives OpenSSL the store's object with this name, if there is one by now. OpenSSL does not expect
-/// a reference in `found`.
-///
-/// # Safety
-/// `store`, `name` and `found` must be valid.
-unsafe fn hand_out(
-    store: *mut X509_STORE,
-    r#type: c_int,
-    name: *const X509_NAME,
-    found: *mut sys::X509_OBJECT,
-) -> c_int {
-    // SAFETY: the caller ensures that the arguments are valid. The store, which is locked here,
-    // holds a reference to each of its objects; so the one that `X509_OBJECT_set1_*` takes can be
-    // released.
-    unsafe {
-        sys::X509_STORE_lock(store);
-        let objects = sys::X509_STORE_get0_objects(store);
-        let object = sys::X509_OBJECT_retrieve_by_subject(objects, r#type, name);
-        let is_set = if object.is_null() {
-            0
-        } else if r#type == sys::X509_LU_X509 {
-            let certificate = sys::X509_OBJECT_get0_X509(object);
-            let is_set = sys::X509_OBJECT_set1_X509(found, certificate);
-            if is_set == 1 {
-                openssl_sys::X509_free(certificate);
-            }
-            is_set
-        } else {
-            let list = sys::X509_OBJECT_get0_X509_CRL(object);
-            let is_set = sys::X509_OBJECT_set1_X509_CRL(found, list);
-            if is_set == 1 {
-                openssl_sys::X509_CRL_free(list);
-            }
-            is_set
-        };
-        sys::X509_STORE_unlock(store);
-        is_set
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: this value holds the lock.
+        unsafe { sys::X509_STORE_unlock(self.0) };
     }
 }

@@ -56,14 +56,12 @@ pub unsafe fn chain<'a>(pointer: *mut c_void) -> Result<&'a StackRef<X509>, Inva
 /// # Safety
 /// `pointer` must be NULL or point to an `EVP_PKEY` or `STACK_OF(X509)` that is valid for `'a`.
 pub unsafe fn key<'a>(pointer: *mut c_void) -> Result<&'a PKeyRef<Private>, InvalidObject> {
-    // SAFETY: the caller ensures that `pointer` is NULL, a stack or a key; NULL and stacks are
-    // rejected.
-    unsafe {
-        if !is_plausible_address(pointer) || stack(pointer).is_some() {
-            return Err(InvalidObject::NotAKey);
-        }
-        Ok(PKeyRef::from_ptr(pointer.cast()))
+    // SAFETY: the caller ensures that `pointer` is NULL, a stack or a key.
+    if !is_plausible_address(pointer) || unsafe { stack(pointer) }.is_some() {
+        return Err(InvalidObject::NotAKey);
     }
+    // SAFETY: the caller ensures that this is a key for `'a`, as it is neither NULL nor a stack.
+    Ok(unsafe { PKeyRef::from_ptr(pointer.cast()) })
 }
 
 /// Returns the `X509_STORE` at `pointer`.

@@ -6,16 +6,13 @@
 //! callback lets the verification go on, a later error would replace that of a revoked certificate.
 
 use std::ffi::{c_int, c_void};
-use std::panic::catch_unwind;
-use std::ptr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
-use foreign_types::ForeignTypeRef;
 use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509StoreContextRef, X509VerifyResult};
-use openssl_sys::X509_STORE_CTX;
 
-use crate::openssl::{folder, sys};
+use crate::openssl::{folder, slot, sys};
 
 /// Returns whether an error means that a certificate is revoked, or that this is unknown.
 pub fn is_of_revocation(error: c_int) -> bool {
@@ -71,7 +68,7 @@ pub enum Found {
 pub fn found(context: &X509StoreContextRef, preverified: bool) -> Found {
     let result = context.error().as_raw();
     if preverified {
-        if !folder::hides_list(context) || is_at_partial_end(context) {
+        if !folder::hides_list(context, flags(context)) || is_at_partial_end(context) {
             return Found::Good;
         }
         // OpenSSL itself takes an unreadable list for a missing one, and so has found no error.
@@ -92,12 +89,10 @@ pub fn found(context: &X509StoreContextRef, preverified: bool) -> Found {
 }
 
 /// The verify callback of verifications that end with the first error.
-pub extern "C" fn judge_each(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int {
-    let goes_on = catch_unwind(|| {
-        // SAFETY: OpenSSL passes the valid context of a running verification.
-        let context = unsafe { X509StoreContextRef::from_ptr(context) };
+pub extern "C" fn judge_each(preverified: c_int, context: &X509StoreContextRef) -> c_int {
+    let goes_on = catch_unwind(AssertUnwindSafe(|| {
         matches!(found(context, preverified == 1), Found::Good | Found::Nothing)
-    });
+    }));
     goes_on.unwrap_or(false).into()
 }
 
@@ -109,21 +104,22 @@ fn is_at_partial_end(context: &X509StoreContextRef) -> bool {
     let Some(chain) = context.chain() else {
         return false;
     };
-    // SAFETY: the context is valid, and owns its parameters.
-    let flags = unsafe {
-        sys::X509_VERIFY_PARAM_get_flags(sys::X509_STORE_CTX_get0_param(context.as_ptr()))
-    };
-    let is_partial =
-        X509VerifyFlags::from_bits_retain(flags).contains(X509VerifyFlags::PARTIAL_CHAIN);
+    let is_partial = flags(context).contains(X509VerifyFlags::PARTIAL_CHAIN);
     let is_last = context.error_depth() as usize + 1 == chain.len();
     let is_self_issued =
         chain.iter().last().is_none_or(|last| last.issued(last) == X509VerifyResult::OK);
     is_partial && is_last && !is_self_issued
 }
 
+/// Returns the verification flags.
+fn flags(context: &X509StoreContextRef) -> X509VerifyFlags {
+    let flags = sys::X509_STORE_CTX_get0_param(context)
+        .map_or(0, |parameters| sys::X509_VERIFY_PARAM_get_flags(parameters));
+    X509VerifyFlags::from_bits_retain(flags)
+}
+
 fn set_error(context: &X509StoreContextRef, error: c_int) {
-    // SAFETY: the context is valid.
-    unsafe { openssl_sys::X509_STORE_CTX_set_error(context.as_ptr(), error) }
+    sys::X509_STORE_CTX_set_error(context, error);
 }
 
 /// Returns the index at which a verification keeps the error that counts: the number itself, stored
@@ -133,33 +129,20 @@ fn index() -> Option<c_int> {
     const OF_VERIFICATIONS: c_int = 5;
     static INDEX: OnceLock<Option<c_int>> = OnceLock::new();
 
-    // SAFETY: without callbacks, OpenSSL never follows the pointers at the index.
-    *INDEX.get_or_init(|| unsafe {
-        let index = openssl_sys::CRYPTO_get_ex_new_index(
-            OF_VERIFICATIONS,
-            0,
-            ptr::null_mut(),
-            None,
-            None,
-            None,
-        );
-        (index >= 0).then_some(index)
-    })
+    *INDEX.get_or_init(|| slot::new_index(OF_VERIFICATIONS))
 }
 
 fn remembered(context: &X509StoreContextRef) -> Option<c_int> {
     let index = index()?;
-    // SAFETY: the context and the index are valid; the pointer is only used as a number.
-    let error = unsafe { openssl_sys::X509_STORE_CTX_get_ex_data(context.as_ptr(), index) };
-    c_int::try_from(error as usize).ok()
+    c_int::try_from(sys::X509_STORE_CTX_get_ex_data(context, index) as usize).ok()
 }
 
 fn remember(context: &X509StoreContextRef, error: c_int) -> bool {
     let (Some(index), Ok(error)) = (index(), usize::try_from(error)) else {
         return false;
     };
-    // SAFETY: the context and the index are valid; the pointer is a number that is never followed.
-    unsafe { sys::X509_STORE_CTX_set_ex_data(context.as_ptr(), index, error as *mut c_void) == 1 }
+    // SAFETY: the index is this module's. The pointer is a number that is never followed.
+    unsafe { sys::X509_STORE_CTX_set_ex_data(context, index, error as *mut c_void) == 1 }
 }
 
 #[cfg(test)]

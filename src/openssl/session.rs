@@ -2,17 +2,17 @@
 
 //! Sessions of clients, on the server's side, where the `openssl` crate has no function.
 
-use std::ffi::{CStr, c_int, c_uint, c_void};
+use std::ffi::{c_int, c_uint, c_void};
 use std::mem::transmute;
 use std::ptr;
-use std::slice;
 use std::sync::OnceLock;
 
-use foreign_types::{ForeignType, ForeignTypeRef};
+use foreign_types::ForeignTypeRef;
 use openssl::ssl::{SslContextRef, SslRef, SslSession, SslSessionRef};
 use openssl_sys::SSL_SESSION;
 
 use crate::openssl::error::SslError;
+use crate::openssl::memory::{bytes, owned};
 use crate::openssl::sys;
 pub use crate::openssl::sys::{
     decrypt_ticket_callback as DecryptTicketCallback, get_session_callback as GetSessionCallback,
@@ -25,26 +25,17 @@ pub const ID_CONTEXT: usize = 32;
 /// Returns the session ID context. A session is only resumed on a connection with the same one.
 pub fn id_context(session: &SslSessionRef) -> &[u8] {
     let mut length = 0;
-    // SAFETY: the session is valid, and has `length` bytes at `data`.
-    unsafe {
-        let data = sys::SSL_SESSION_get0_id_context(session.as_ptr(), &raw mut length);
-        if data.is_null() {
-            return &[];
-        }
-        slice::from_raw_parts(data, length as usize)
-    }
+    let data = sys::SSL_SESSION_get0_id_context(session, &mut length);
+    // SAFETY: the session, which is borrowed, has `length` bytes at `data`.
+    unsafe { bytes(data, length as usize) }
 }
 
 /// `SSL_SESSION_set1_id_context(3)`, for a session that is not shared yet.
 pub fn set_id_context(session: &SslSessionRef, context: &[u8; ID_CONTEXT]) -> Result<(), SslError> {
-    // SAFETY: the session is valid, and copies the bytes.
-    SslError::check("SSL_SESSION_set1_id_context", unsafe {
-        sys::SSL_SESSION_set1_id_context(
-            session.as_ptr(),
-            context.as_ptr(),
-            context.len() as c_uint,
-        )
-    })
+    let (data, length) = (context.as_ptr(), ID_CONTEXT as c_uint);
+    // SAFETY: there are `length` bytes, which the session copies.
+    let set = unsafe { sys::SSL_SESSION_set1_id_context(session, data, length) };
+    SslError::check("SSL_SESSION_set1_id_context", set)
 }
 
 /// `SSL_set_session_id_context(3)`
@@ -52,47 +43,38 @@ pub fn set_id_context_of_connection(
     ssl: &SslRef,
     context: &[u8; ID_CONTEXT],
 ) -> Result<(), SslError> {
-    // SAFETY: the SSL object is valid, and copies the bytes.
-    SslError::check("SSL_set_session_id_context", unsafe {
-        sys::SSL_set_session_id_context(ssl.as_ptr(), context.as_ptr(), context.len() as c_uint)
-    })
+    let (data, length) = (context.as_ptr(), ID_CONTEXT as c_uint);
+    // SAFETY: there are `length` bytes, which the SSL object copies.
+    let set = unsafe { sys::SSL_set_session_id_context(ssl, data, length) };
+    SslError::check("SSL_set_session_id_context", set)
 }
 
 /// Returns the application data of the session, which is stored with it in caches and tickets:
 /// `SSL_SESSION_get0_ticket_appdata(3)`.
 pub fn application_data(session: &SslSessionRef) -> &[u8] {
-    let (mut data, mut length) = (ptr::null_mut::<c_void>(), 0);
-    // SAFETY: the session is valid, and has `length` bytes at `data`.
-    unsafe {
-        sys::SSL_SESSION_get0_ticket_appdata(session.as_ptr(), &raw mut data, &raw mut length);
-        if data.is_null() {
-            return &[];
-        }
-        slice::from_raw_parts(data.cast(), length)
-    }
+    let (mut data, mut length) = (ptr::null_mut(), 0);
+    sys::SSL_SESSION_get0_ticket_appdata(session, &mut data, &mut length);
+    // SAFETY: the session, which is borrowed, has `length` bytes at `data`.
+    unsafe { bytes(data.cast(), length) }
 }
 
 /// Sets the application data of a session that is not shared yet.
 pub fn set_application_data(session: &SslSessionRef, data: &[u8]) -> Result<(), SslError> {
-    // SAFETY: the session is valid, and copies the bytes.
-    SslError::check("SSL_SESSION_set1_ticket_appdata", unsafe {
-        sys::SSL_SESSION_set1_ticket_appdata(session.as_ptr(), data.as_ptr().cast(), data.len())
-    })
+    let (data, length) = (data.as_ptr().cast(), data.len());
+    // SAFETY: there are `length` bytes, which the session copies. No caller has borrowed its former
+    // data: `SessionData` copies what it reads.
+    let set = unsafe { sys::SSL_SESSION_set1_ticket_appdata(session, data, length) };
+    SslError::check("SSL_SESSION_set1_ticket_appdata", set)
 }
 
 /// Returns the server name (SNI) that the client sent in the first handshake.
 pub fn server_name(session: &SslSessionRef) -> Option<&[u8]> {
-    // SAFETY: the session is valid, and owns the name, a C string.
-    unsafe {
-        let name = sys::SSL_SESSION_get0_hostname(session.as_ptr());
-        (!name.is_null()).then(|| CStr::from_ptr(name).to_bytes())
-    }
+    sys::SSL_SESSION_get0_hostname(session).bytes()
 }
 
 /// Returns whether the client presented a certificate in the first handshake.
 pub fn has_peer_certificate(session: &SslSessionRef) -> bool {
-    // SAFETY: the session is valid.
-    unsafe { !sys::SSL_SESSION_get0_peer(session.as_ptr()).is_null() }
+    sys::SSL_SESSION_get0_peer(session).is_some()
 }
 
 /// An extension of the `ClientHello` is malformed.
@@ -103,20 +85,13 @@ pub struct Malformed;
 /// OpenSSL looks for a session, when it has not parsed the name yet.
 pub fn server_name_of_client_hello(ssl: &SslRef) -> Result<Option<&[u8]>, Malformed> {
     let (mut data, mut length) = (ptr::null(), 0);
-    // SAFETY: the SSL object is valid, and keeps the extensions of the `ClientHello` while it looks
-    // for a session.
-    let extension = unsafe {
-        let found = openssl_sys::SSL_client_hello_get0_ext(
-            ssl.as_ptr(),
-            sys::TLSEXT_TYPE_server_name,
-            &raw mut data,
-            &raw mut length,
-        );
-        if found != 1 {
-            return Ok(None);
-        }
-        if data.is_null() { &[] } else { slice::from_raw_parts(data, length) }
-    };
+    let server_name = sys::TLSEXT_TYPE_server_name;
+    if sys::SSL_client_hello_get0_ext(ssl, server_name, &mut data, &mut length) != 1 {
+        return Ok(None);
+    }
+    // SAFETY: there are `length` bytes at `data`: OpenSSL keeps the extensions of the `ClientHello`
+    // while it looks for a session.
+    let extension = unsafe { bytes(data, length) };
     host_name(extension).map(Some)
 }
 
@@ -168,17 +143,15 @@ pub fn set_decrypt_ticket_callback(
     context: &SslContextRef,
     callback: DecryptTicketCallback,
 ) -> Result<(), SslError> {
-    // SAFETY: the context is valid, and the callback is static. Neither nginx nor the Lua module
-    // sets this callback.
-    SslError::check("SSL_CTX_set_session_ticket_cb", unsafe {
-        sys::SSL_CTX_set_session_ticket_cb(context.as_ptr(), None, Some(callback), ptr::null_mut())
-    })
+    let (callback, argument) = (Some(callback), ptr::null_mut());
+    // SAFETY: the callback is static. Neither nginx nor the Lua module sets one.
+    let set = unsafe { sys::SSL_CTX_set_session_ticket_cb(context, None, callback, argument) };
+    SslError::check("SSL_CTX_set_session_ticket_cb", set)
 }
 
 /// Returns the context's callback that looks sessions up outside OpenSSL's own cache.
 pub fn get_session_callback(context: &SslContextRef) -> Option<GetSessionCallback> {
-    // SAFETY: the context is valid.
-    unsafe { sys::SSL_CTX_sess_get_get_cb(context.as_ptr()) }
+    sys::SSL_CTX_sess_get_get_cb(context)
 }
 
 /// Makes OpenSSL keep storing sessions in the context's internal cache, but leave all lookups to
@@ -205,35 +178,25 @@ pub fn find_in_internal_cache(
     ssl: &SslRef,
     id: &[u8],
 ) -> Result<Option<SslSession>, SslError> {
-    // SAFETY: the context is valid. The new session is not shared, and copies the ID. The hash
-    // table compares its sessions with it by version and ID. nginx makes handshakes in a single
-    // thread, so nothing changes the table before a reference to the result is taken.
-    unsafe {
-        let key = new_session()?;
-        SslError::check("SSL_SESSION_set_protocol_version", {
-            sys::SSL_SESSION_set_protocol_version(
-                key.as_ptr(),
-                openssl_sys::SSL_version(ssl.as_ptr()),
-            )
-        })?;
-        SslError::check("SSL_SESSION_set1_id", {
-            sys::SSL_SESSION_set1_id(key.as_ptr(), id.as_ptr(), id.len() as c_uint)
-        })?;
-        let table = sys::SSL_CTX_sessions(context.as_ptr());
-        let found = sys::OPENSSL_LH_retrieve(table, key.as_ptr().cast()).cast::<SSL_SESSION>();
-        Ok((!found.is_null()).then(|| SslSessionRef::from_ptr(found).to_owned()))
-    }
+    // SAFETY: the function returns a new session, or NULL.
+    let like: SslSession = unsafe { owned("SSL_SESSION_new", sys::SSL_SESSION_new()) }?;
+    SslError::check(
+        "SSL_SESSION_set_protocol_version",
+        sys::SSL_SESSION_set_protocol_version(&like, sys::SSL_version(ssl)),
+    )?;
+    set_id(&like, id)?;
+    let table = sys::SSL_CTX_sessions(context);
+    // SAFETY: the table compares its sessions with this one by version and ID. nginx makes
+    // handshakes in a single thread, so nothing changes the table before a reference is taken.
+    let found = unsafe { sys::OPENSSL_LH_retrieve(table, &like) };
+    Ok(found.map(ToOwned::to_owned))
 }
 
-fn new_session() -> Result<SslSession, SslError> {
-    // SAFETY: if a session is returned, the caller owns it.
-    unsafe {
-        let session = sys::SSL_SESSION_new();
-        if session.is_null() {
-            return Err(SslError::take("SSL_SESSION_new"));
-        }
-        Ok(SslSession::from_ptr(session))
-    }
+/// Sets the ID of a session that is not shared yet.
+pub fn set_id(session: &SslSessionRef, id: &[u8]) -> Result<(), SslError> {
+    // SAFETY: the ID has this length, and the session copies it.
+    let set = unsafe { sys::SSL_SESSION_set1_id(session, id.as_ptr(), id.len() as c_uint) };
+    SslError::check("SSL_SESSION_set1_id", set)
 }
 
 /// Makes `callback` look sessions up for the context.
@@ -241,8 +204,8 @@ fn new_session() -> Result<SslSession, SslError> {
 /// # Safety
 /// `callback` replaces the current one of the context, and must call it.
 pub unsafe fn set_get_session_callback(context: &SslContextRef, callback: GetSessionCallback) {
-    // SAFETY: the context is valid.
-    unsafe { sys::SSL_CTX_sess_set_get_cb(context.as_ptr(), Some(callback)) }
+    // SAFETY: the caller ensures that the callback calls the one that it replaces.
+    unsafe { sys::SSL_CTX_sess_set_get_cb(context, Some(callback)) }
 }
 
 /// Returns the session that a lookup callback has returned, if it is one.

@@ -4,9 +4,7 @@
 
 use std::borrow::Cow;
 use std::ffi::c_int;
-use std::ptr;
 
-use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKeyRef, Private};
@@ -25,37 +23,15 @@ pub fn taken_by_peer(ssl: &SslRef) -> String {
 }
 
 fn count(ssl: &SslRef) -> c_int {
-    // SAFETY: the SSL object is valid. OpenSSL does not write to NULL pointers.
-    unsafe {
-        sys::SSL_get_sigalgs(
-            ssl.as_ptr(),
-            0,
-            ptr::null_mut(),
-            ptr::null_mut(),
-            ptr::null_mut(),
-            ptr::null_mut(),
-            ptr::null_mut(),
-        )
-    }
+    sys::SSL_get_sigalgs(ssl, 0, None, None, None, None, None)
 }
 
 /// Returns the `SignatureScheme` (RFC 8446, section 4.2.3) with this index.
 fn at(ssl: &SslRef, index: c_int) -> Option<u16> {
     // In TLS 1.2 the first byte is the hash, the second the signature.
     let (mut signature, mut hash) = (0, 0);
-    // SAFETY: the SSL object is valid, as are the two places; OpenSSL does not write to NULL
-    // pointers.
-    let count = unsafe {
-        sys::SSL_get_sigalgs(
-            ssl.as_ptr(),
-            index,
-            ptr::null_mut(),
-            ptr::null_mut(),
-            ptr::null_mut(),
-            &raw mut signature,
-            &raw mut hash,
-        )
-    };
+    let places = (Some(&mut signature), Some(&mut hash));
+    let count = sys::SSL_get_sigalgs(ssl, index, None, None, None, places.0, places.1);
     (count > index).then_some(u16::from_be_bytes([hash, signature]))
 }
 

@@ -20,107 +20,88 @@ use openssl_sys::CRYPTO_EX_DATA;
 use crate::openssl::error::SslError;
 use crate::openssl::sys;
 
+/// `SSL_get_ex_data(3)` and similar functions.
+type Get<H> = extern "C" fn(host: &H, index: c_int) -> *mut c_void;
+/// `SSL_set_ex_data(3)` and similar functions, each with its name.
+type Set<H> =
+    (&'static str, unsafe extern "C" fn(host: &H, index: c_int, data: *mut c_void) -> c_int);
+
 /// An object that data can be attached to.
-pub trait Host: ForeignTypeRef {
+///
+/// # Safety
+/// `CLASS` must be the class of these objects, and `GET` and `SET` OpenSSL's functions for them.
+pub unsafe trait Host: ForeignTypeRef {
     /// `CRYPTO_EX_INDEX_*`
     const CLASS: c_int;
 
-    /// Returns the pointer at `index`.
-    fn data(&self, index: c_int) -> *mut c_void;
+    /// Returns the pointer at an index.
+    const GET: Get<Self>;
 
-    /// Sets the pointer at `index`.
-    fn set_data(&self, index: c_int, data: *mut c_void) -> Result<(), SslError>;
+    /// Sets the pointer at an index; with the name of the function.
+    const SET: Set<Self>;
 }
 
-impl Host for X509Ref {
+// SAFETY: these are the class and the functions of certificates.
+unsafe impl Host for X509Ref {
     const CLASS: c_int = 3;
-
-    fn data(&self, index: c_int) -> *mut c_void {
-        // SAFETY: the certificate is valid, and the index is of its class.
-        unsafe { sys::X509_get_ex_data(self.as_ptr(), index) }
-    }
-
-    fn set_data(&self, index: c_int, data: *mut c_void) -> Result<(), SslError> {
-        // SAFETY: the certificate is valid, and the index is of its class.
-        let set = unsafe { sys::X509_set_ex_data(self.as_ptr(), index, data) };
-        SslError::check("X509_set_ex_data", set)
-    }
+    const GET: Get<Self> = sys::X509_get_ex_data;
+    const SET: Set<Self> = ("X509_set_ex_data", sys::X509_set_ex_data);
 }
 
-impl Host for X509StoreRef {
+// SAFETY: these are the class and the functions of stores.
+unsafe impl Host for X509StoreRef {
     const CLASS: c_int = 4;
-
-    fn data(&self, index: c_int) -> *mut c_void {
-        // SAFETY: the store is valid, and the index is of its class.
-        unsafe { sys::X509_STORE_get_ex_data(self.as_ptr(), index) }
-    }
-
-    fn set_data(&self, index: c_int, data: *mut c_void) -> Result<(), SslError> {
-        // SAFETY: the store is valid, and the index is of its class.
-        let set = unsafe { sys::X509_STORE_set_ex_data(self.as_ptr(), index, data) };
-        SslError::check("X509_STORE_set_ex_data", set)
-    }
+    const GET: Get<Self> = sys::X509_STORE_get_ex_data;
+    const SET: Set<Self> = ("X509_STORE_set_ex_data", sys::X509_STORE_set_ex_data);
 }
 
-impl Host for SslRef {
+// SAFETY: these are the class and the functions of SSL objects.
+unsafe impl Host for SslRef {
     const CLASS: c_int = 0;
-
-    fn data(&self, index: c_int) -> *mut c_void {
-        // SAFETY: the SSL object is valid, and the index is of its class.
-        unsafe { openssl_sys::SSL_get_ex_data(self.as_ptr(), index) }
-    }
-
-    fn set_data(&self, index: c_int, data: *mut c_void) -> Result<(), SslError> {
-        // SAFETY: the SSL object is valid, and the index is of its class.
-        let set = unsafe { openssl_sys::SSL_set_ex_data(self.as_ptr(), index, data) };
-        SslError::check("SSL_set_ex_data", set)
-    }
+    const GET: Get<Self> = sys::SSL_get_ex_data;
+    const SET: Set<Self> = ("SSL_set_ex_data", sys::SSL_set_ex_data);
 }
 
-impl Host for SslContextRef {
+// SAFETY: these are the class and the functions of contexts.
+unsafe impl Host for SslContextRef {
     const CLASS: c_int = 1;
-
-    fn data(&self, index: c_int) -> *mut c_void {
-        // SAFETY: the context is valid, and the index is of its class.
-        unsafe { openssl_sys::SSL_CTX_get_ex_data(self.as_ptr(), index) }
-    }
-
-    fn set_data(&self, index: c_int, data: *mut c_void) -> Result<(), SslError> {
-        // SAFETY: the context is valid, and the index is of its class.
-        let set = unsafe { openssl_sys::SSL_CTX_set_ex_data(self.as_ptr(), index, data) };
-        SslError::check("SSL_CTX_set_ex_data", set)
-    }
+    const GET: Get<Self> = sys::SSL_CTX_get_ex_data;
+    const SET: Set<Self> = ("SSL_CTX_set_ex_data", sys::SSL_CTX_set_ex_data);
 }
 
 /// The index of a class of objects, allocated once per process, however often the configuration is
 /// read.
-struct Index(OnceLock<Option<c_int>>);
+type Index = OnceLock<Option<c_int>>;
+
+/// Allocates an index at which pointers are kept that OpenSSL does not follow.
+pub fn new_index(class: c_int) -> Option<c_int> {
+    // SAFETY: without a function that frees the data, OpenSSL does nothing with it.
+    unsafe { new_index_with(class, None) }
+}
+
+/// # Safety
+/// `free` must be able to free any data that is kept at the index.
+unsafe fn new_index_with(class: c_int, free: Option<Free>) -> Option<c_int> {
+    let new = openssl_sys::CRYPTO_get_ex_new_index;
+    // SAFETY: the caller ensures that `free` suits the data at the new index.
+    let index = unsafe { new(class, 0, ptr::null_mut(), None, None, free) };
+    (index >= 0).then_some(index)
+}
 
 /// The function that OpenSSL calls when an object with data is freed.
 type Free =
     unsafe extern "C" fn(*mut c_void, *mut c_void, *mut CRYPTO_EX_DATA, c_int, c_long, *mut c_void);
 
-impl Index {
-    const fn new() -> Self {
-        Self(OnceLock::new())
-    }
+/// # Safety
+/// `data` must be what is kept at `index`.
+unsafe fn attach<H: Host>(host: &H, index: c_int, data: *mut c_void) -> Result<(), SslError> {
+    let (function, set) = H::SET;
+    // SAFETY: the caller ensures that the data is what is kept at the index.
+    SslError::check(function, unsafe { set(host, index, data) })
+}
 
-    /// # Safety
-    /// `free` must be able to free any data that is kept at the index.
-    unsafe fn get<H: Host>(&self, free: Option<Free>) -> Option<c_int> {
-        // SAFETY: the caller ensures that `free` suits the data at the new index.
-        *self.0.get_or_init(|| unsafe {
-            let index = openssl_sys::CRYPTO_get_ex_new_index(
-                H::CLASS,
-                0,
-                ptr::null_mut(),
-                None,
-                None,
-                free,
-            );
-            (index >= 0).then_some(index)
-        })
-    }
+fn missing_index() -> SslError {
+    SslError::take("CRYPTO_get_ex_new_index")
 }
 
 /// A pointer to a `T` for each `H`. The `T` is owned by an nginx pool that outlives the use of the
@@ -129,19 +110,18 @@ pub struct PointerSlot<H, T>(Index, PhantomData<fn(&H) -> T>);
 
 impl<H: Host, T> PointerSlot<H, T> {
     pub const fn new() -> Self {
-        Self(Index::new(), PhantomData)
+        Self(OnceLock::new(), PhantomData)
     }
 
     fn index(&self) -> Option<c_int> {
-        // SAFETY: without a callback, nothing is freed.
-        unsafe { self.0.get::<H>(None) }
+        *self.0.get_or_init(|| new_index(H::CLASS))
     }
 
     /// Returns the value for `host`.
     pub fn get<'a>(&self, host: &'a H) -> Option<&'a T> {
         // SAFETY: only `set` writes at the index, and its caller ensures that the value is a `T`
         // that outlives the use of the host.
-        unsafe { host.data(self.index()?).cast::<T>().as_ref() }
+        unsafe { H::GET(host, self.index()?).cast::<T>().as_ref() }
     }
 
     /// Sets the value for `host`.
@@ -149,8 +129,9 @@ impl<H: Host, T> PointerSlot<H, T> {
     /// # Safety
     /// `value` must outlive every use of `host`, and be used in one thread only.
     pub unsafe fn set(&self, host: &H, value: &T) -> Result<(), SslError> {
-        let index = self.index().ok_or_else(|| SslError::take("CRYPTO_get_ex_new_index"))?;
-        host.set_data(index, ptr::from_ref(value).cast_mut().cast())
+        let index = self.index().ok_or_else(missing_index)?;
+        // SAFETY: the value is a `T`, and the caller ensures that it outlives the use of the host.
+        unsafe { attach(host, index, ptr::from_ref(value).cast_mut().cast()) }
     }
 }
 
@@ -161,19 +142,19 @@ impl<H: Host, T> Slot<H, T> {
     /// # Safety
     /// Hosts with a value must be used and freed in one thread, unless `T` is `Send` and `Sync`.
     pub const unsafe fn new() -> Self {
-        Self(Index::new(), PhantomData)
+        Self(OnceLock::new(), PhantomData)
     }
 
     fn index(&self) -> Option<c_int> {
         // SAFETY: `free` frees the `Box` that `get_or_make` keeps at the index.
-        unsafe { self.0.get::<H>(Some(free::<T>)) }
+        *self.0.get_or_init(|| unsafe { new_index_with(H::CLASS, Some(free::<T>)) })
     }
 
     /// Returns the value of `host`.
     pub fn get<'a>(&'static self, host: &'a H) -> Option<&'a T> {
         // SAFETY: only `get_or_make` writes at the index: a `T` that is freed with the host, which
         // is borrowed for `'a`, and that is never replaced.
-        unsafe { host.data(self.index()?).cast::<T>().as_ref() }
+        unsafe { H::GET(host, self.index()?).cast::<T>().as_ref() }
     }
 
     /// Returns the value of `host`, which `make` makes if there is none.
@@ -182,19 +163,19 @@ impl<H: Host, T> Slot<H, T> {
         host: &'a H,
         make: impl FnOnce() -> Result<T, E>,
     ) -> Result<&'a T, E> {
-        let index = self.index().ok_or_else(|| SslError::take("CRYPTO_get_ex_new_index"))?;
-        let mut data = host.data(index);
-        if data.is_null() {
-            data = Box::into_raw(Box::new(make()?)).cast();
-            if let Err(error) = host.set_data(index, data) {
-                // SAFETY: the pointer is from `Box::into_raw` above, and was not stored.
-                drop(unsafe { Box::from_raw(data.cast::<T>()) });
-                return Err(error.into());
-            }
+        let index = self.index().ok_or_else(missing_index)?;
+        if let Some(known) = self.get(host) {
+            return Ok(known);
         }
-        // SAFETY: only this function writes at the index: a `T` that is freed with the host, which
-        // is borrowed for `'a`, and that is never replaced.
-        Ok(unsafe { &*data.cast::<T>() })
+        let made = Box::into_raw(Box::new(make()?));
+        // SAFETY: what is kept at the index is a `Box` of a `T`.
+        if let Err(error) = unsafe { attach(host, index, made.cast()) } {
+            // SAFETY: the pointer is from `Box::into_raw` above, and was not stored.
+            drop(unsafe { Box::from_raw(made) });
+            return Err(error.into());
+        }
+        // SAFETY: the value is freed with the host, which is borrowed for `'a`, and never replaced.
+        Ok(unsafe { &*made })
     }
 }
 

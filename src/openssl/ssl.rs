@@ -3,20 +3,21 @@
 //! Operations on SSL objects that nginx made, for which the `openssl` crate has no function, or one
 //! that relies on data that only its own SSL objects have.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::ptr::{self, NonNull};
 
-use foreign_types::ForeignTypeRef;
+use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKeyRef, Private};
 use openssl::ssl::{
-    NameType, SslCipherRef, SslContext, SslContextRef, SslMethod, SslRef, SslSessionRef, SslVersion,
+    NameType, Ssl, SslCipherRef, SslContext, SslContextRef, SslMethod, SslRef, SslSessionRef,
+    SslVersion,
 };
 use openssl::stack::StackRef;
 use openssl::x509::store::{X509Store, X509StoreRef};
 use openssl::x509::verify::X509VerifyFlags;
-use openssl::x509::{X509, X509Ref, X509StoreContextRef, X509VerifyResult};
-use openssl_sys::{SSL, X509_STORE_CTX};
+use openssl::x509::{X509, X509Ref, X509StoreContext, X509StoreContextRef, X509VerifyResult};
+use openssl_sys::X509_STORE_CTX;
 
 use crate::openssl::error::SslError;
 use crate::openssl::revocation::{self, Found};
@@ -27,31 +28,35 @@ pub use crate::openssl::sys::{
     verify_callback as VerifyCallback,
 };
 
+/// Returns another reference to the same SSL object; the `openssl` crate has no function for it.
+pub fn reference(ssl: &SslRef) -> Result<Ssl, SslError> {
+    SslError::check("SSL_up_ref", sys::SSL_up_ref(ssl))?;
+    // SAFETY: the returned value owns the reference just taken.
+    Ok(unsafe { Ssl::from_ptr(ssl.as_ptr()) })
+}
+
 /// Removes the certificates and keys of the SSL object.
 pub fn clear_certificates(ssl: &SslRef) {
-    // SAFETY: the SSL object is valid, and its certificates are not in use: its handshake has not
-    // reached them.
-    unsafe { sys::SSL_certs_clear(ssl.as_ptr()) }
+    // SAFETY: no caller has borrowed a certificate or key of the SSL object (`ssl.certificate()`),
+    // and its handshake has not reached them.
+    unsafe { sys::SSL_certs_clear(ssl) }
 }
 
 /// Makes `callback` choose the certificate of the SSL object, instead of its context's callback.
 pub fn set_certificate_callback(ssl: &SslRef, callback: Option<CertificateCallback>) {
-    // SAFETY: the SSL object is valid, and the callback is static.
-    unsafe { sys::SSL_set_cert_cb(ssl.as_ptr(), callback, ptr::null_mut()) }
+    // SAFETY: the callback is static. OpenSSL calls it with this SSL object, and NULL.
+    unsafe { sys::SSL_set_cert_cb(ssl, callback, ptr::null_mut()) }
 }
 
 /// `SSL_set_verify_depth(3)`
 pub fn set_verify_depth(ssl: &SslRef, depth: u32) {
-    // SAFETY: the SSL object is valid.
-    unsafe { sys::SSL_set_verify_depth(ssl.as_ptr(), c_int::try_from(depth).unwrap_or(c_int::MAX)) }
+    sys::SSL_set_verify_depth(ssl, c_int::try_from(depth).unwrap_or(c_int::MAX));
 }
 
 /// `SSL_CTX_get_verify_depth(3)`
 pub fn context_verify_depth(ssl: &SslRef) -> u32 {
-    // SAFETY: the context of a valid SSL object is valid.
-    let depth = unsafe { sys::SSL_CTX_get_verify_depth(ssl.ssl_context().as_ptr()) };
     // -1 means no limit except OpenSSL's own.
-    u32::try_from(depth).unwrap_or(DEFAULT_DEPTH)
+    u32::try_from(sys::SSL_CTX_get_verify_depth(ssl.ssl_context())).unwrap_or(DEFAULT_DEPTH)
 }
 
 /// Makes `ssl` present a certificate with its key and intermediates. OpenSSL rejects those that are
@@ -62,18 +67,13 @@ pub fn use_certificate(
     key: &PKeyRef<Private>,
     intermediates: &StackRef<X509>,
 ) -> Result<(), SslError> {
-    // SAFETY: all objects are valid, and the SSL object takes its own references.
-    unsafe {
-        SslError::check(
-            "SSL_use_certificate",
-            openssl_sys::SSL_use_certificate(ssl.as_ptr(), leaf.as_ptr()),
-        )?;
-        SslError::check(
-            "SSL_use_PrivateKey",
-            openssl_sys::SSL_use_PrivateKey(ssl.as_ptr(), key.as_ptr()),
-        )?;
-        SslError::check("SSL_set1_chain", sys::SSL_set1_chain(ssl.as_ptr(), intermediates.as_ptr()))
-    }
+    // SAFETY: no caller has borrowed the certificate that this one replaces (`ssl.certificate()`).
+    let is_used = unsafe { sys::SSL_use_certificate(ssl, leaf) };
+    SslError::check("SSL_use_certificate", is_used)?;
+    // SAFETY: no caller has borrowed the key that this one replaces (`ssl.private_key()`).
+    let is_used = unsafe { sys::SSL_use_PrivateKey(ssl, key) };
+    SslError::check("SSL_use_PrivateKey", is_used)?;
+    SslError::check("SSL_set1_chain", sys::SSL_set1_chain(ssl, intermediates))
 }
 
 /// Estimates how many bytes of memory a session of this connection takes. Most of them are for
@@ -84,8 +84,8 @@ pub fn size_of_session(ssl: &SslRef) -> usize {
     const OF_TWO_BYTES: usize = 5;
 
     let chain = ssl.peer_cert_chain().into_iter().flatten().map(|certificate| {
-        // SAFETY: the certificate is valid; with NULL, only the length is returned.
-        let length = unsafe { openssl_sys::i2d_X509(certificate.as_ptr(), ptr::null_mut()) };
+        // SAFETY: with NULL, the function writes nothing, and returns the length.
+        let length = unsafe { sys::i2d_X509(certificate, ptr::null_mut()) };
         usize::try_from(length).unwrap_or_default()
     });
     WITHOUT_CHAIN + OF_TWO_BYTES * chain.sum::<usize>() / 2
@@ -97,47 +97,38 @@ pub const DEFAULT_DEPTH: u32 = 100;
 /// Makes the SSL object trust `store`, of which it takes a reference; with `None`, the store of its
 /// context.
 pub fn set_verify_store(ssl: &SslRef, store: Option<&X509StoreRef>) -> Result<(), SslError> {
-    let store = store.map_or(ptr::null_mut(), ForeignTypeRef::as_ptr);
-    // SAFETY: the SSL object is valid, and the store is NULL or valid.
-    SslError::check("SSL_set1_verify_cert_store", unsafe {
-        sys::SSL_set1_verify_cert_store(ssl.as_ptr(), store)
-    })
+    SslError::check("SSL_set1_verify_cert_store", sys::SSL_set1_verify_cert_store(ssl, store))
 }
 
 /// Adds verification flags.
 pub fn add_verify_flags(ssl: &SslRef, flags: X509VerifyFlags) -> Result<(), SslError> {
-    // SAFETY: the SSL object is valid, and owns its parameters.
-    SslError::check("X509_VERIFY_PARAM_set_flags", unsafe {
-        sys::X509_VERIFY_PARAM_set_flags(sys::SSL_get0_param(ssl.as_ptr()), flags.bits())
-    })
+    let added = sys::X509_VERIFY_PARAM_set_flags(sys::SSL_get0_param(ssl), flags.bits());
+    SslError::check("X509_VERIFY_PARAM_set_flags", added)
 }
 
 /// Replaces the result of the peer's verification.
 pub fn set_verify_result(ssl: &SslRef, result: X509VerifyResult) {
-    // SAFETY: the SSL object is valid.
-    unsafe { sys::SSL_set_verify_result(ssl.as_ptr(), result.as_raw().into()) }
+    sys::SSL_set_verify_result(ssl, result.as_raw().into());
 }
 
 /// Removes the session to resume, so that the next handshake is a full one.
 pub fn forget_session(ssl: &SslRef) -> Result<(), SslError> {
-    // SAFETY: the SSL object is valid; NULL removes its session.
-    SslError::check("SSL_set_session", unsafe {
-        sys::SSL_set_session(ssl.as_ptr(), ptr::null_mut())
-    })
+    offer(ssl, None)
 }
 
 /// Makes the next handshake offer `session`, of which the SSL object takes a reference.
 pub fn set_session(ssl: &SslRef, session: &SslSessionRef) -> Result<(), SslError> {
-    // SAFETY: the SSL object and the session are valid.
-    SslError::check("SSL_set_session", unsafe {
-        sys::SSL_set_session(ssl.as_ptr(), session.as_ptr())
-    })
+    offer(ssl, Some(session))
+}
+
+fn offer(ssl: &SslRef, session: Option<&SslSessionRef>) -> Result<(), SslError> {
+    // SAFETY: no caller has borrowed the session that this one replaces (`ssl.session()`).
+    SslError::check("SSL_set_session", unsafe { sys::SSL_set_session(ssl, session) })
 }
 
 /// `SSL_SESSION_is_resumable(3)`
 pub fn is_resumable(session: &SslSessionRef) -> bool {
-    // SAFETY: the session is valid.
-    unsafe { sys::SSL_SESSION_is_resumable(session.as_ptr()) == 1 }
+    sys::SSL_SESSION_is_resumable(session) == 1
 }
 
 /// Returns the server name (SNI) of the SSL object.
@@ -147,8 +138,7 @@ pub fn server_name(ssl: &SslRef) -> Option<&[u8]> {
 
 /// Returns whether the SSL object holds received data that has not been read.
 pub fn has_pending(ssl: &SslRef) -> bool {
-    // SAFETY: the SSL object is valid.
-    unsafe { sys::SSL_has_pending(ssl.as_ptr()) == 1 }
+    sys::SSL_has_pending(ssl) == 1
 }
 
 /// Returns the name of the negotiated cipher.
@@ -161,16 +151,13 @@ pub fn cipher_name(ssl: &SslRef) -> &'static str {
 /// # Safety
 /// `callback` replaces the verify callback of the context, and must call it.
 pub unsafe fn verify_peer(ssl: &SslRef, callback: VerifyCallback) {
-    // SAFETY: the SSL object is valid.
-    unsafe {
-        openssl_sys::SSL_set_verify(ssl.as_ptr(), openssl_sys::SSL_VERIFY_PEER, Some(callback));
-    }
+    // SAFETY: the caller ensures that the callback can take the place of the context's.
+    unsafe { sys::SSL_set_verify(ssl, openssl_sys::SSL_VERIFY_PEER, Some(callback)) }
 }
 
 /// Returns the verify callback of the context of `ssl`.
 pub fn context_verify_callback(ssl: &SslRef) -> Option<VerifyCallback> {
-    // SAFETY: the context of a valid SSL object is valid.
-    unsafe { sys::SSL_CTX_get_verify_callback(ssl.ssl_context().as_ptr()) }
+    sys::SSL_CTX_get_verify_callback(ssl.ssl_context())
 }
 
 /// A running verification of a peer.
@@ -184,17 +171,11 @@ impl<'a> Verification<'a> {
     /// # Safety
     /// `context` must be the argument of a verify callback, and valid for `'a`.
     pub unsafe fn from_ptr(context: *mut X509_STORE_CTX) -> Option<Self> {
-        // SAFETY: the caller ensures that OpenSSL passed `context` to a verify callback. OpenSSL
-        // keeps the SSL object at this index, or NULL.
-        unsafe {
-            let index = openssl_sys::SSL_get_ex_data_X509_STORE_CTX_idx();
-            let ssl = openssl_sys::X509_STORE_CTX_get_ex_data(context, index).cast::<SSL>();
-            let ssl = NonNull::new(ssl)?;
-            Some(Self {
-                context: X509StoreContextRef::from_ptr(context),
-                ssl: SslRef::from_ptr(ssl.as_ptr()),
-            })
-        }
+        // SAFETY: the caller ensures that OpenSSL has passed `context` to a verify callback, and
+        // that it is valid for `'a`.
+        let context = unsafe { X509StoreContextRef::from_ptr(context) };
+        let ssl = context.ex_data(X509StoreContext::ssl_idx().ok()?)?;
+        Some(Self { context, ssl })
     }
 
     /// Classifies the call of the callback: see [`revocation::found`]. Must be called first in each
@@ -215,10 +196,7 @@ impl<'a> Verification<'a> {
 
     /// Sets the result to `error`.
     pub fn fail(&self, error: X509VerifyResult) {
-        // SAFETY: the context is valid.
-        unsafe {
-            openssl_sys::X509_STORE_CTX_set_error(self.context.as_ptr(), error.as_raw());
-        }
+        sys::X509_STORE_CTX_set_error(self.context, error.as_raw());
     }
 
     /// Returns whether the current certificate is the peer's own.
@@ -228,11 +206,8 @@ impl<'a> Verification<'a> {
 
     /// Returns the peer's own certificate.
     pub fn leaf(&self) -> Option<&X509Ref> {
-        // SAFETY: the context is valid, and holds a reference to the certificate.
-        unsafe {
-            let leaf = sys::X509_STORE_CTX_get0_cert(self.context.as_ptr());
-            (!leaf.is_null()).then(|| X509Ref::from_ptr(leaf))
-        }
+        // SAFETY: `from_ptr` requires the context of a running verification: its leaf outlives it.
+        unsafe { sys::X509_STORE_CTX_get0_cert(self.context) }
     }
 }
 
@@ -257,13 +232,8 @@ pub fn is_for_host(certificate: &X509Ref, name: &[u8]) -> bool {
     if name.is_empty() {
         return false;
     }
-    // SAFETY: the certificate and the name are valid; the function gets the name's length, and
-    // keeps no pointer.
-    unsafe {
-        let name_pointer = name.as_ptr().cast();
-        let certificate = certificate.as_ptr();
-        openssl_sys::X509_check_host(certificate, name_pointer, name.len(), 0, ptr::null_mut()) == 1
-    }
+    // SAFETY: the name has this length, and the function keeps no pointer to it.
+    unsafe { sys::X509_check_host(certificate, name.as_ptr(), name.len(), 0, None) == 1 }
 }
 
 /// Makes the SSL object unusable. A handshake that has not begun fails before it sends a byte,
@@ -274,23 +244,20 @@ pub fn refuse_handshake(ssl: &SslRef) {
         | openssl_sys::SSL_OP_NO_TLSv1_1
         | openssl_sys::SSL_OP_NO_TLSv1_2
         | openssl_sys::SSL_OP_NO_TLSv1_3;
-    // SAFETY: the SSL object is valid.
-    unsafe { sys::SSL_set_options(ssl.as_ptr(), versions) };
+    sys::SSL_set_options(ssl, versions);
     shut_down(ssl);
 }
 
 /// Returns whether [`refuse_handshake`] or [`shut_down`] was called for the SSL object.
 pub fn is_refused(ssl: &SslRef) -> bool {
     let both = openssl_sys::SSL_SENT_SHUTDOWN | openssl_sys::SSL_RECEIVED_SHUTDOWN;
-    // SAFETY: the SSL object is valid.
-    unsafe { openssl_sys::SSL_get_shutdown(ssl.as_ptr()) & both == both }
+    sys::SSL_get_shutdown(ssl) & both == both
 }
 
 /// Makes every further use of an SSL object after its handshake fail, as after a shutdown.
 pub fn shut_down(ssl: &SslRef) {
     let both = openssl_sys::SSL_SENT_SHUTDOWN | openssl_sys::SSL_RECEIVED_SHUTDOWN;
-    // SAFETY: the SSL object is valid.
-    unsafe { openssl_sys::SSL_set_shutdown(ssl.as_ptr(), both) }
+    sys::SSL_set_shutdown(ssl, both);
 }
 
 /// Asks the client for a certificate; `callback` is its verify callback.
@@ -299,33 +266,25 @@ pub fn shut_down(ssl: &SslRef) {
 /// `callback` must be sound as the verify callback of a client's certificate. It replaces that of
 /// the context, so it must decide on every error whether the handshake goes on.
 pub unsafe fn ask_for_certificate(ssl: &SslRef, callback: VerifyCallback) {
-    // SAFETY: the SSL object is valid, and the callback is static.
-    unsafe {
-        openssl_sys::SSL_set_verify(ssl.as_ptr(), openssl_sys::SSL_VERIFY_PEER, Some(callback));
-    }
+    // SAFETY: the caller ensures that the callback is sound, and decides on every error.
+    unsafe { sys::SSL_set_verify(ssl, openssl_sys::SSL_VERIFY_PEER, Some(callback)) }
 }
 
 /// Keeps the client from resuming the session: sends no session ID and no ticket, in TLS 1.2 and
 /// 1.3. Must be called before the server's first flight.
 pub fn disable_session_reuse(ssl: &SslRef) -> Result<(), SslError> {
-    unsafe extern "C" fn not_resumable(ssl: *mut SSL, _is_forward_secure: c_int) -> c_int {
-        // SAFETY: OpenSSL passes a valid SSL object, whose new session is not shared yet. OpenSSL
-        // would not cache this session, but would still send its ID.
-        unsafe {
-            let session = openssl_sys::SSL_get_session(ssl);
-            if !session.is_null() {
-                sys::SSL_SESSION_set1_id(session, c"".as_ptr().cast(), 0);
-            }
+    extern "C" fn not_resumable(ssl: &SslRef, _is_forward_secure: c_int) -> c_int {
+        // OpenSSL would not cache this session, but would still send its ID.
+        if let Some(session) = ssl.session() {
+            // SAFETY: an ID of no bytes is none, and this new session is not shared yet.
+            unsafe { sys::SSL_SESSION_set1_id(session, c"".as_ptr().cast(), 0) };
         }
         1
     }
     // In OpenSSL 3.0, the callback alone also prevents TLS 1.3 tickets. The documented way is to
     // set the number of tickets.
-    // SAFETY: the SSL object is valid, and the callback is static.
-    unsafe {
-        sys::SSL_set_not_resumable_session_callback(ssl.as_ptr(), Some(not_resumable));
-        SslError::check("SSL_set_num_tickets", openssl_sys::SSL_set_num_tickets(ssl.as_ptr(), 0))
-    }
+    sys::SSL_set_not_resumable_session_callback(ssl, Some(not_resumable));
+    SslError::check("SSL_set_num_tickets", sys::SSL_set_num_tickets(ssl, 0))
 }
 
 /// Gives an SSL object, after its handshake, a new context with nothing but `store`, and with
@@ -343,24 +302,21 @@ pub unsafe fn replace_context(
         .map_err(|errors| SslError::new("SSL_CTX_new", errors))?;
     builder.set_cert_store(store);
     let context = builder.build();
-    // SAFETY: the SSL object and the context are valid, and the SSL object takes its own reference.
-    // The caller ensures that `data` is of the right type and outlives it.
-    unsafe {
-        SslError::check(
-            "SSL_CTX_set_ex_data",
-            openssl_sys::SSL_CTX_set_ex_data(context.as_ptr(), index, data.as_ptr()),
-        )?;
-        if openssl_sys::SSL_set_SSL_CTX(ssl.as_ptr(), context.as_ptr()).is_null() {
-            return Err(SslError::take("SSL_set_SSL_CTX"));
-        }
+    // SAFETY: the caller ensures that `data` is of the type that is kept at `index`, and outlives
+    // the SSL object, which is all that keeps the context.
+    let is_set = unsafe { sys::SSL_CTX_set_ex_data(&context, index, data.as_ptr()) };
+    SslError::check("SSL_CTX_set_ex_data", is_set)?;
+    // SAFETY: the SSL object takes its own reference. nginx's configuration keeps the former
+    // context, so it is not freed.
+    if unsafe { sys::SSL_set_SSL_CTX(ssl, &context) }.is_null() {
+        return Err(SslError::take("SSL_set_SSL_CTX"));
     }
     Ok(())
 }
 
 /// `SSL_CTX_get_info_callback(3)`
 pub fn info_callback(context: &SslContextRef) -> Option<InfoCallback> {
-    // SAFETY: the context is valid.
-    unsafe { sys::SSL_CTX_get_info_callback(context.as_ptr()) }
+    sys::SSL_CTX_get_info_callback(context)
 }
 
 /// `SSL_CTX_set_info_callback(3)`
@@ -368,8 +324,8 @@ pub fn info_callback(context: &SslContextRef) -> Option<InfoCallback> {
 /// # Safety
 /// `callback` replaces the info callback of the context, and must call it.
 pub unsafe fn set_info_callback(context: &SslContextRef, callback: InfoCallback) {
-    // SAFETY: the context is valid.
-    unsafe { sys::SSL_CTX_set_info_callback(context.as_ptr(), Some(callback)) }
+    // SAFETY: the caller ensures that the callback calls the one that it replaces.
+    unsafe { sys::SSL_CTX_set_info_callback(context, Some(callback)) }
 }
 
 /// `SSL_set_info_callback(3)`
@@ -377,8 +333,8 @@ pub unsafe fn set_info_callback(context: &SslContextRef, callback: InfoCallback)
 /// # Safety
 /// `callback` is called instead of the context's info callback, and must call it.
 pub unsafe fn set_connection_info_callback(ssl: &SslRef, callback: InfoCallback) {
-    // SAFETY: the SSL object is valid.
-    unsafe { sys::SSL_set_info_callback(ssl.as_ptr(), Some(callback)) }
+    // SAFETY: the caller ensures that the callback calls the context's.
+    unsafe { sys::SSL_set_info_callback(ssl, Some(callback)) }
 }
 
 /// An event that an info callback is called for.
@@ -417,9 +373,7 @@ impl HandshakeEvent {
             return None;
         }
         // OpenSSL 3.2 has changed the numbers of the states, but not their names.
-        // SAFETY: the SSL object is valid; the name is a static C string.
-        let state = unsafe { CStr::from_ptr(sys::SSL_state_string(ssl.as_ptr())) };
-        match state.to_bytes() {
+        match sys::SSL_state_string(ssl).bytes()? {
             b"TWCV" => Some(Self::CertificateSigned),
             b"TWFIN" => Some(Self::FinishedSent),
             b"TRST" => Some(Self::TicketReceived),
@@ -447,8 +401,7 @@ fn is_fatal(alert: c_int, version: Option<SslVersion>) -> bool {
 /// Returns the context's callback that supplies a client certificate if the SSL object has no
 /// suitable one (`SSL_CTX_get_client_cert_cb(3)`).
 pub fn client_certificate_callback(context: &SslContextRef) -> Option<ClientCertificateCallback> {
-    // SAFETY: the context is valid.
-    unsafe { sys::SSL_CTX_get_client_cert_cb(context.as_ptr()) }
+    sys::SSL_CTX_get_client_cert_cb(context)
 }
 
 /// `SSL_CTX_set_client_cert_cb(3)`
@@ -459,15 +412,14 @@ pub unsafe fn set_client_certificate_callback(
     context: &SslContextRef,
     callback: ClientCertificateCallback,
 ) {
-    // SAFETY: the context is valid.
-    unsafe { sys::SSL_CTX_set_client_cert_cb(context.as_ptr(), Some(callback)) }
+    // SAFETY: the caller ensures that the callback calls the one that it replaces.
+    unsafe { sys::SSL_CTX_set_client_cert_cb(context, Some(callback)) }
 }
 
 /// Allows the server to ask for a certificate after the handshake (RFC 8446, section 4.2.6). Must
 /// be called before the `ClientHello`.
 pub fn allow_post_handshake_authentication(ssl: &SslRef) {
-    // SAFETY: the SSL object is valid.
-    unsafe { sys::SSL_set_post_handshake_auth(ssl.as_ptr(), 1) }
+    sys::SSL_set_post_handshake_auth(ssl, 1);
 }
 
 /// Makes the SSL object send and receive nothing more, even in the middle of a handshake.
@@ -475,12 +427,9 @@ pub fn break_off(ssl: &SslRef) {
     shut_down(ssl);
     // Writing to the invalid socket -1 fails without an entry in OpenSSL's error queue. Without
     // memory for the BIO, the write BIO is NULL, and the failure does leave one.
-    // SAFETY: the SSL object is valid, and takes ownership of the new BIO. nginx closes the socket
+    // SAFETY: the SSL object takes ownership of the new BIO, or has none. nginx closes the socket
     // itself, not with the BIO that is replaced.
-    unsafe {
-        let nowhere = openssl_sys::BIO_new_socket(-1, sys::BIO_NOCLOSE);
-        sys::SSL_set0_wbio(ssl.as_ptr(), nowhere);
-    }
+    unsafe { sys::SSL_set0_wbio(ssl, openssl_sys::BIO_new_socket(-1, sys::BIO_NOCLOSE)) }
     drop(ErrorStack::get());
 }
 

@@ -3,7 +3,7 @@
 //! Stores of trusted certificates.
 
 use std::cell::Cell;
-use std::ffi::{CStr, OsStr, c_int};
+use std::ffi::OsStr;
 use std::marker::PhantomData;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{self, Path, PathBuf};
@@ -19,11 +19,12 @@ use openssl::x509::store::{
     X509Lookup, X509Store, X509StoreBuilder, X509StoreBuilderRef, X509StoreRef,
 };
 use openssl::x509::verify::X509VerifyFlags;
-use openssl::x509::{X509, X509CrlRef};
+use openssl::x509::{X509, X509CrlRef, X509ObjectRef};
 use openssl_sys::OPENSSL_STACK;
 
 use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
+use crate::openssl::memory::Text;
 use crate::openssl::pem::{self, InvalidPem};
 use crate::openssl::recent::{Recent, Seen};
 use crate::openssl::slot::Slot;
@@ -31,11 +32,9 @@ use crate::openssl::{folder, revocation, sys};
 
 /// Returns another reference to the same store; the `openssl` crate has no function for it.
 pub fn reference(store: &X509StoreRef) -> Result<X509Store, SslError> {
-    // SAFETY: the store is valid, and the returned value owns the reference just taken.
-    unsafe {
-        SslError::check("X509_STORE_up_ref", sys::X509_STORE_up_ref(store.as_ptr()))?;
-        Ok(X509Store::from_ptr(store.as_ptr()))
-    }
+    SslError::check("X509_STORE_up_ref", sys::X509_STORE_up_ref(store))?;
+    // SAFETY: the returned value owns the reference just taken.
+    Ok(unsafe { X509Store::from_ptr(store.as_ptr()) })
 }
 
 /// Data attached to a store.
@@ -43,7 +42,7 @@ struct Known {
     number: u64,
     /// Whether a plugin has used the store before.
     is_seen: Cell<bool>,
-    content: Cell<Option<(c_int, Fingerprint)>>,
+    content: Cell<Option<(usize, Fingerprint)>>,
 }
 
 impl Known {
@@ -97,11 +96,8 @@ impl TrustedStore {
     /// Returns the most intermediates that the store itself allows, if that was set
     /// (`X509_STORE_set_depth(3)`).
     pub fn depth(&self) -> Option<u32> {
-        // SAFETY: the store is valid, and owns its parameters.
-        let depth = unsafe {
-            sys::X509_VERIFY_PARAM_get_depth(sys::X509_STORE_get0_param(self.store.as_ptr()))
-        };
-        u32::try_from(depth).ok()
+        let parameters = sys::X509_STORE_get0_param(&self.store);
+        u32::try_from(sys::X509_VERIFY_PARAM_get_depth(parameters)).ok()
     }
 
     /// Returns whether the store was used before. For a store that a plugin made for one request,
@@ -118,87 +114,47 @@ impl TrustedStore {
     /// again only if their number has changed: OpenSSL can't remove any.
     pub fn fingerprint(&self) -> Result<StoreFingerprint, SslError> {
         let known = Known::of(&self.store)?;
-        // SAFETY: the store is valid, and owns its parameters and objects.
-        let (objects, parameters) = unsafe {
-            let objects = sys::X509_STORE_get0_objects(self.store.as_ptr()).cast();
-            (objects, sys::X509_STORE_get0_param(self.store.as_ptr()))
-        };
-        // SAFETY: the parameters belong to the store, which is valid.
-        let (depth, time, level, host_flags) = unsafe {
-            (
-                sys::X509_VERIFY_PARAM_get_depth(parameters),
-                sys::X509_VERIFY_PARAM_get_time(parameters),
-                sys::X509_VERIFY_PARAM_get_auth_level(parameters),
-                sys::X509_VERIFY_PARAM_get_hostflags(parameters),
-            )
-        };
-        // SAFETY: the objects are a stack that belongs to the store, which is valid.
-        let count = unsafe { openssl_sys::OPENSSL_sk_num(objects) };
-
+        let objects = sys::X509_STORE_get0_objects(&self.store);
+        let count = objects.len();
         let content = match known.content.get() {
             Some((known, content)) if known == count => content,
             _ => {
                 let mut encoding = Encoding::new();
-                for index in 0..count {
-                    // SAFETY: `index` is below the number of elements, each of which is an
-                    // `X509_OBJECT`.
-                    unsafe {
-                        let object = openssl_sys::OPENSSL_sk_value(objects, index).cast();
-                        encode_object(&mut encoding, object)?;
-                    }
+                for object in objects {
+                    encode_object(&mut encoding, object)?;
                 }
                 let content = Fingerprint::from(encoding);
                 known.content.set(Some((count, content)));
                 content
             }
         };
+        let parameters = sys::X509_STORE_get0_param(&self.store);
         Ok(StoreFingerprint {
             store: known.number,
             content,
             objects: count as u64,
             flags: flags(&self.store).bits(),
-            depth: depth as u64,
-            time,
-            level: level as u64,
-            host_flags: host_flags.into(),
+            depth: sys::X509_VERIFY_PARAM_get_depth(parameters) as u64,
+            time: sys::X509_VERIFY_PARAM_get_time(parameters),
+            level: sys::X509_VERIFY_PARAM_get_auth_level(parameters) as u64,
+            host_flags: sys::X509_VERIFY_PARAM_get_hostflags(parameters).into(),
         })
     }
 }
 
-/// # Safety
-/// `object` must be valid.
-unsafe fn encode_object(
-    encoding: &mut Encoding,
-    object: *const sys::X509_OBJECT,
-) -> Result<(), SslError> {
-    // SAFETY: the caller ensures that `object` is valid, and it has the type that it says. OpenSSL
-    // allocates the encoding, which the caller must free.
-    unsafe {
-        let r#type = sys::X509_OBJECT_get_type(object);
-        let mut der = ptr::null_mut();
-        let length = match r#type {
-            sys::X509_LU_X509 => {
-                openssl_sys::i2d_X509(sys::X509_OBJECT_get0_X509(object), &raw mut der)
-            }
-            sys::X509_LU_CRL => {
-                openssl_sys::i2d_X509_CRL(sys::X509_OBJECT_get0_X509_CRL(object), &raw mut der)
-            }
-            // OpenSSL has no other types.
-            _ => 0,
-        };
-        SslError::check("i2d_X509", length)?;
-        encoding.number(r#type as u64);
-        encoding.bytes(std::slice::from_raw_parts(der, length as usize));
-        openssl_sys::OPENSSL_free(der.cast());
-    }
+fn encode_object(encoding: &mut Encoding, object: &X509ObjectRef) -> Result<(), SslError> {
+    let certificate = || Some((sys::X509_LU_X509, sys::X509_OBJECT_get0_X509(object)?.to_der()));
+    let list = || Some((sys::X509_LU_CRL, sys::X509_OBJECT_get0_X509_CRL(object)?.to_der()));
+    // OpenSSL has no other types.
+    let (r#type, der) = certificate().or_else(list).ok_or_else(|| SslError::take("i2d_X509"))?;
+    encoding.number(r#type as u64);
+    encoding.bytes(&der.map_err(|errors| SslError::new("i2d_X509", errors))?);
     Ok(())
 }
 
 /// Returns the verification flags of a store.
 fn flags(store: &X509StoreRef) -> X509VerifyFlags {
-    // SAFETY: the store is valid, and owns its parameters.
-    let flags =
-        unsafe { sys::X509_VERIFY_PARAM_get_flags(sys::X509_STORE_get0_param(store.as_ptr())) };
+    let flags = sys::X509_VERIFY_PARAM_get_flags(sys::X509_STORE_get0_param(store));
     X509VerifyFlags::from_bits_retain(flags)
 }
 
@@ -207,23 +163,10 @@ pub fn revocation_flags(store: &X509StoreRef) -> X509VerifyFlags {
     flags(store) & (X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL)
 }
 
-/// Calls `f` with each revocation list in the store.
-pub fn revocation_lists(
-    store: &X509StoreRef,
-    mut f: impl FnMut(&X509CrlRef) -> Result<(), SslError>,
-) -> Result<(), SslError> {
-    // SAFETY: the store is valid, and owns its stack of `X509_OBJECT`s, each of which has the type
-    // that it says.
-    unsafe {
-        let objects = sys::X509_STORE_get0_objects(store.as_ptr()).cast();
-        for index in 0..openssl_sys::OPENSSL_sk_num(objects) {
-            let object = openssl_sys::OPENSSL_sk_value(objects, index).cast();
-            if sys::X509_OBJECT_get_type(object) == sys::X509_LU_CRL {
-                f(X509CrlRef::from_ptr(sys::X509_OBJECT_get0_X509_CRL(object)))?;
-            }
-        }
-    }
-    Ok(())
+/// Returns the revocation lists in the store.
+pub fn revocation_lists(store: &X509StoreRef) -> impl Iterator<Item = &X509CrlRef> {
+    let objects = sys::X509_STORE_get0_objects(store).iter();
+    objects.filter_map(|object| sys::X509_OBJECT_get0_X509_CRL(object))
 }
 
 /// A stack of the revocation lists in a store, which still owns them.
@@ -235,13 +178,12 @@ impl<'a> Lists<'a> {
         let stack = NonNull::new(unsafe { openssl_sys::OPENSSL_sk_new_null() })
             .ok_or_else(|| SslError::take("OPENSSL_sk_new_null"))?;
         let lists = Self(stack, PhantomData);
-        revocation_lists(store, |list| {
-            // SAFETY: both pointers are valid. The stack does not own its elements.
-            let pushed = unsafe {
-                openssl_sys::OPENSSL_sk_push(lists.0.as_ptr(), list.as_ptr().cast_const().cast())
-            };
-            SslError::check("OPENSSL_sk_push", pushed)
-        })?;
+        for list in revocation_lists(store) {
+            let list = list.as_ptr().cast_const().cast();
+            // SAFETY: the stack is valid, and does not own its elements.
+            let pushed = unsafe { openssl_sys::OPENSSL_sk_push(lists.as_ptr(), list) };
+            SslError::check("OPENSSL_sk_push", pushed)?;
+        }
         Ok(lists)
     }
 
@@ -272,28 +214,29 @@ pub fn trusting(
             .map_err(|errors| SslError::new("X509_STORE_add_cert", errors))?;
     }
 
-    // SAFETY: `base` is valid, and owns its parameters.
-    unsafe {
-        let flags = sys::X509_VERIFY_PARAM_get_flags(sys::X509_STORE_get0_param(base.as_ptr()));
-        let mut flags = X509VerifyFlags::from_bits_retain(flags as _);
-        flags.set(X509VerifyFlags::PARTIAL_CHAIN, partial_chain);
-        builder.set_flags(flags).map_err(|errors| SslError::new("X509_STORE_set_flags", errors))?;
+    let mut flags = flags(base);
+    flags.set(X509VerifyFlags::PARTIAL_CHAIN, partial_chain);
+    builder.set_flags(flags).map_err(|errors| SslError::new("X509_STORE_set_flags", errors))?;
+    for list in revocation_lists(base) {
+        add_list(&builder, list)?;
     }
-    revocation_lists(base, |list| add_list(&builder, list))?;
     Ok(finished(builder))
 }
 
 fn add_list(builder: &X509StoreBuilderRef, list: &X509CrlRef) -> Result<(), SslError> {
-    // SAFETY: both are valid, and the store takes its own reference.
-    let added = unsafe { sys::X509_STORE_add_crl(builder.as_ptr(), list.as_ptr()) };
-    SslError::check("X509_STORE_add_crl", added)
+    SslError::check("X509_STORE_add_crl", sys::X509_STORE_add_crl(being_built(builder), list))
+}
+
+/// Returns the store that is being built.
+pub fn being_built(builder: &X509StoreBuilderRef) -> &X509StoreRef {
+    // SAFETY: a builder's pointer is to the valid store that it builds, and borrows.
+    unsafe { X509StoreRef::from_ptr(builder.as_ptr()) }
 }
 
 /// Builds the store, with the module's verify callback for verifications that OpenSSL runs by
 /// itself, such as nginx's of an OCSP response.
 fn finished(builder: X509StoreBuilder) -> X509Store {
-    // SAFETY: the store is valid, and the callback is static.
-    unsafe { sys::X509_STORE_set_verify_cb(builder.as_ptr(), revocation::judge_each) }
+    sys::X509_STORE_set_verify_cb(being_built(&builder), revocation::judge_each);
     builder.build()
 }
 
@@ -359,12 +302,12 @@ pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
         builder.add_cert(certificate).map_err(failed("X509_STORE_add_cert"))?;
     }
     if let Some(path) = folder {
-        look_in(&builder, "dir", path)?;
+        look_in(being_built(&builder), "dir", path)?;
     }
     if system {
         for path in env::split_paths(&system_path(SystemPath::Folders)).filter(|path| path.exists())
         {
-            look_in(&builder, "system", &path)?;
+            look_in(being_built(&builder), "system", &path)?;
         }
     }
     let mut flags = X509VerifyFlags::empty();
@@ -396,17 +339,13 @@ fn certificates_of(setting: &'static str, path: &Path) -> Result<Vec<X509>, Inva
     })
 }
 
-fn look_in(
-    builder: &X509StoreBuilderRef,
-    setting: &'static str,
-    path: &Path,
-) -> Result<(), InvalidStore> {
+fn look_in(store: &X509StoreRef, setting: &'static str, path: &Path) -> Result<(), InvalidStore> {
     let unreadable = |error| InvalidStore::File { setting, path: path.into(), error };
     // The folder is read during later verifications, when a worker may have another working
     // directory.
     let full = path::absolute(path).map_err(unreadable)?;
     fs::read_dir(&full).map_err(unreadable)?;
-    Ok(folder::look_in(builder, full)?)
+    Ok(folder::look_in(store, full)?)
 }
 
 /// The places of the system's trusted certificates.
@@ -418,19 +357,15 @@ enum SystemPath {
 /// Returns the paths that `X509_STORE_set_default_paths(3)` would use. That function itself ignores
 /// files that it can't read.
 fn system_path(path: SystemPath) -> PathBuf {
-    // SAFETY: both functions return static C strings.
-    let (variable, default) = unsafe {
-        match path {
-            SystemPath::File => {
-                (sys::X509_get_default_cert_file_env(), sys::X509_get_default_cert_file())
-            }
-            SystemPath::Folders => {
-                (sys::X509_get_default_cert_dir_env(), sys::X509_get_default_cert_dir())
-            }
+    let (variable, default) = match path {
+        SystemPath::File => {
+            (sys::X509_get_default_cert_file_env(), sys::X509_get_default_cert_file())
+        }
+        SystemPath::Folders => {
+            (sys::X509_get_default_cert_dir_env(), sys::X509_get_default_cert_dir())
         }
     };
-    // SAFETY: `text` is one of the static C strings from above.
-    let text = |text| OsStr::from_bytes(unsafe { CStr::from_ptr(text) }.to_bytes());
+    let text = |text: Text<'static>| OsStr::from_bytes(text.bytes().unwrap_or_default());
     env::var_os(text(variable)).unwrap_or_else(|| text(default).to_owned()).into()
 }
 
@@ -484,10 +419,7 @@ mod tests {
     }
 
     fn add(store: &X509StoreRef, certificate: &X509Ref) {
-        // SAFETY: both are valid, and the store takes its own reference.
-        let added =
-            unsafe { openssl_sys::X509_STORE_add_cert(store.as_ptr(), certificate.as_ptr()) };
-        assert_eq!(added, 1);
+        assert_eq!(sys::X509_STORE_add_cert(store, certificate), 1);
     }
 
     fn store(certificates: &[&X509Ref]) -> Rc<TrustedStore> {
@@ -536,12 +468,9 @@ mod tests {
         let one = certificate("one");
         let store = store(&[&one]);
         let before = store.fingerprint().unwrap();
-        // SAFETY: the store is valid, and owns its parameters.
-        unsafe {
-            let parameters = sys::X509_STORE_get0_param(store.store().as_ptr());
-            let flags = X509VerifyFlags::CRL_CHECK.bits();
-            assert_eq!(sys::X509_VERIFY_PARAM_set_flags(parameters, flags), 1);
-        }
+        let parameters = sys::X509_STORE_get0_param(store.store());
+        let flags = X509VerifyFlags::CRL_CHECK.bits();
+        assert_eq!(sys::X509_VERIFY_PARAM_set_flags(parameters, flags), 1);
         assert_ne!(store.fingerprint().unwrap(), before);
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Declarations that neither `openssl-sys` nor `nginx-sys` has.
+//! Functions of OpenSSL that the `openssl` crate does not call, or not for objects that nginx made,
+//! with types that say what they take and return.
 //!
 //! Each is documented in the OpenSSL manual page of the same name, unless stated otherwise. All
 //! exist in OpenSSL 1.1.1 and later.
@@ -19,17 +20,24 @@
 
 use std::ffi::{c_char, c_int, c_long, c_uchar, c_uint, c_ulong, c_void};
 
+use foreign_types::{ForeignTypeRef, Opaque};
 use libc::time_t;
 use openssl::asn1::Asn1IntegerRef;
 use openssl::pkey::{PKeyRef, Private};
-use openssl::x509::{X509NameRef, X509Ref};
+use openssl::ssl::{SslContextRef, SslRef, SslSessionRef};
+use openssl::stack::StackRef;
+use openssl::x509::store::X509StoreRef;
+use openssl::x509::verify::X509VerifyParamRef;
+use openssl::x509::{
+    X509, X509CrlRef, X509Name, X509NameRef, X509Object, X509ObjectRef, X509Ref,
+    X509StoreContextRef,
+};
 use openssl_sys::{
-    BIO, EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509, X509_CRL, X509_LOOKUP,
-    X509_LOOKUP_METHOD, X509_NAME, X509_STORE, X509_STORE_CTX, X509_VERIFY_PARAM, stack_st_X509,
-    stack_st_X509_NAME, stack_st_X509_OBJECT,
+    BIO, EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509_LOOKUP, X509_LOOKUP_METHOD,
+    X509_STORE_CTX, stack_st_X509_NAME,
 };
 
-use crate::openssl::memory::{Allocated, BioRef};
+use crate::openssl::memory::{Allocated, BioRef, Text};
 
 /// `SSL_CTX_set_info_callback(3)`
 pub type info_callback = unsafe extern "C" fn(ssl: *const SSL, where_: c_int, ret: c_int);
@@ -40,19 +48,25 @@ pub type certificate_callback = unsafe extern "C" fn(ssl: *mut SSL, argument: *m
 /// `SSL_CTX_set_client_cert_cb(3)`
 pub type client_certificate_callback = unsafe extern "C" fn(
     ssl: *mut SSL,
-    certificate: *mut *mut X509,
+    certificate: *mut *mut openssl_sys::X509,
     key: *mut *mut EVP_PKEY,
 ) -> c_int;
 
 /// `SSL_set_verify(3)`
 pub type verify_callback = extern "C" fn(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int;
 
+/// `X509_STORE_CTX_set_verify_cb(3)`
+pub type judge_callback = extern "C" fn(preverified: c_int, context: &X509StoreContextRef) -> c_int;
+
+/// `SSL_set_not_resumable_session_callback(3)`
+pub type not_resumable_callback = extern "C" fn(ssl: &SslRef, is_forward_secure: c_int) -> c_int;
+
 /// `X509_LOOKUP_meth_set_get_by_subject(3)`
 pub type get_by_subject = unsafe extern "C" fn(
-    lookup: *mut X509_LOOKUP,
+    lookup: &Lookup,
     r#type: c_int,
-    name: *const X509_NAME,
-    found: *mut X509_OBJECT,
+    name: &X509NameRef,
+    found: &mut X509ObjectRef,
 ) -> c_int;
 
 /// `SSL_CTX_set_session_ticket_cb(3)`
@@ -122,118 +136,156 @@ pub const X509_LU_X509: c_int = 1;
 /// `X509_OBJECT_get_type(3)`
 pub const X509_LU_CRL: c_int = 2;
 
-pub enum X509_OBJECT {}
+/// `X509_LOOKUP`, which belongs to a store.
+pub struct Lookup(Opaque);
 
 /// `SSL_CTX_sessions(3)`: `LHASH_OF(SSL_SESSION)`.
-pub enum SessionTable {}
+pub struct SessionTable(Opaque);
 pub enum stack_st_X509_CRL {}
 
 // SAFETY: the signatures are those of the headers of OpenSSL 1.1.1 to 3.6. A reference stands for
 // the pointer to an object: the types of the `openssl` crate are opaque, and a reference to one is
-// the address of the object (`ForeignTypeRef::as_ptr`).
+// the address of the object (`ForeignTypeRef::as_ptr`). `Option` stands for a pointer that may be
+// NULL. A returned reference is to a part of the argument, which lives as long.
 //
 // A function is `safe` if no argument of these types makes it unsound: beside objects it takes
-// numbers, which OpenSSL checks, and places to write to, which it does not keep.
+// numbers, which OpenSSL checks, places to write to, which it does not keep, and callbacks that
+// are safe; and it frees nothing that somebody may have borrowed. An object is used in one thread
+// at a time, as nginx and the Lua module do. What other functions rely on is with their callers.
 unsafe extern "C" {
-    pub fn SSL_CTX_get_info_callback(ctx: *const SSL_CTX) -> Option<info_callback>;
-    pub fn SSL_CTX_set_info_callback(ctx: *mut SSL_CTX, callback: Option<info_callback>);
-    pub fn SSL_set_info_callback(ssl: *mut SSL, callback: Option<info_callback>);
+    pub safe fn SSL_CTX_get_info_callback(ctx: &SslContextRef) -> Option<info_callback>;
+    pub fn SSL_CTX_set_info_callback(ctx: &SslContextRef, callback: Option<info_callback>);
+    pub fn SSL_set_info_callback(ssl: &SslRef, callback: Option<info_callback>);
 
-    pub fn SSL_set_options(ssl: *mut SSL, options: u64) -> u64;
-    pub fn SSL_certs_clear(ssl: *mut SSL);
+    pub safe fn SSL_set_options(ssl: &SslRef, options: u64) -> u64;
+    pub fn SSL_certs_clear(ssl: &SslRef);
+    pub fn SSL_use_certificate(ssl: &SslRef, certificate: &X509Ref) -> c_int;
+    pub fn SSL_use_PrivateKey(ssl: &SslRef, key: &PKeyRef<Private>) -> c_int;
     pub fn SSL_set_cert_cb(
-        ssl: *mut SSL,
+        ssl: &SslRef,
         callback: Option<certificate_callback>,
         argument: *mut c_void,
     );
-    pub fn SSL_CTX_get_client_cert_cb(ctx: *mut SSL_CTX) -> Option<client_certificate_callback>;
+    pub safe fn SSL_CTX_get_client_cert_cb(
+        ctx: &SslContextRef,
+    ) -> Option<client_certificate_callback>;
     pub fn SSL_CTX_set_client_cert_cb(
-        ctx: *mut SSL_CTX,
+        ctx: &SslContextRef,
         callback: Option<client_certificate_callback>,
     );
-    pub fn SSL_set_post_handshake_auth(ssl: *mut SSL, enabled: c_int);
-    pub fn SSL_state_string(ssl: *const SSL) -> *const c_char;
-    pub fn SSL_get_sigalgs(
-        ssl: *mut SSL,
+    pub safe fn SSL_set_post_handshake_auth(ssl: &SslRef, enabled: c_int);
+    pub safe fn SSL_state_string(ssl: &SslRef) -> Text<'static>;
+    pub safe fn SSL_get_sigalgs(
+        ssl: &SslRef,
         index: c_int,
-        signature: *mut c_int,
-        hash: *mut c_int,
-        both: *mut c_int,
-        raw_signature: *mut c_uchar,
-        raw_hash: *mut c_uchar,
+        signature: Option<&mut c_int>,
+        hash: Option<&mut c_int>,
+        both: Option<&mut c_int>,
+        raw_signature: Option<&mut c_uchar>,
+        raw_hash: Option<&mut c_uchar>,
     ) -> c_int;
-    pub fn SSL_set0_wbio(ssl: *mut SSL, bio: *mut BIO);
-    pub fn SSL_set_verify_depth(ssl: *mut SSL, depth: c_int);
-    pub fn SSL_set_verify_result(ssl: *mut SSL, result: c_long);
-    pub fn SSL_set_session(ssl: *mut SSL, session: *mut SSL_SESSION) -> c_int;
-    pub fn SSL_set0_CA_list(ssl: *mut SSL, names: *mut stack_st_X509_NAME);
-    pub fn SSL_get_client_CA_list(ssl: *const SSL) -> *mut stack_st_X509_NAME;
-    pub fn SSL_has_pending(ssl: *const SSL) -> c_int;
-    pub fn SSL_up_ref(ssl: *mut SSL) -> c_int;
-    pub fn SSL_SESSION_is_resumable(session: *const SSL_SESSION) -> c_int;
-    pub fn SSL_CTX_get_verify_callback(ctx: *const SSL_CTX) -> Option<verify_callback>;
-    pub fn X509_STORE_CTX_get0_cert(context: *const X509_STORE_CTX) -> *mut X509;
+    pub fn SSL_set0_wbio(ssl: &SslRef, bio: *mut BIO);
+    pub safe fn SSL_set_verify_depth(ssl: &SslRef, depth: c_int);
+    pub safe fn SSL_set_verify_result(ssl: &SslRef, result: c_long);
+    pub fn SSL_set_verify(ssl: &SslRef, mode: c_int, callback: Option<verify_callback>);
+    pub fn SSL_set_session(ssl: &SslRef, session: Option<&SslSessionRef>) -> c_int;
+    pub fn SSL_set0_CA_list(ssl: &SslRef, names: *mut stack_st_X509_NAME);
+    pub fn SSL_get_client_CA_list(ssl: &SslRef) -> Option<&StackRef<X509Name>>;
+    pub fn SSL_set_client_CA_list(ssl: &SslRef, names: *mut stack_st_X509_NAME);
+    pub safe fn SSL_has_pending(ssl: &SslRef) -> c_int;
+    pub safe fn SSL_get_shutdown(ssl: &SslRef) -> c_int;
+    pub safe fn SSL_set_shutdown(ssl: &SslRef, mode: c_int);
+    pub safe fn SSL_up_ref(ssl: &SslRef) -> c_int;
+    pub safe fn SSL_get_ex_data(ssl: &SslRef, index: c_int) -> *mut c_void;
+    pub fn SSL_set_ex_data(ssl: &SslRef, index: c_int, data: *mut c_void) -> c_int;
+    pub safe fn SSL_CTX_get_ex_data(ctx: &SslContextRef, index: c_int) -> *mut c_void;
+    pub fn SSL_CTX_set_ex_data(ctx: &SslContextRef, index: c_int, data: *mut c_void) -> c_int;
+    pub fn SSL_set_SSL_CTX(ssl: &SslRef, ctx: &SslContextRef) -> *mut SSL_CTX;
+    pub safe fn SSL_SESSION_is_resumable(session: &SslSessionRef) -> c_int;
+    pub safe fn SSL_CTX_get_verify_callback(ctx: &SslContextRef) -> Option<verify_callback>;
+    pub fn X509_STORE_CTX_get0_cert(context: &X509StoreContextRef) -> Option<&X509Ref>;
     pub fn SSL_SESSION_set1_id(
-        session: *mut SSL_SESSION,
+        session: &SslSessionRef,
         id: *const c_uchar,
         length: c_uint,
     ) -> c_int;
-    pub fn SSL_SESSION_new() -> *mut SSL_SESSION;
-    pub fn SSL_SESSION_set_protocol_version(session: *mut SSL_SESSION, version: c_int) -> c_int;
-    pub fn SSL_CTX_sessions(ctx: *mut SSL_CTX) -> *mut SessionTable;
+    pub safe fn SSL_SESSION_new() -> *mut SSL_SESSION;
+    pub safe fn SSL_SESSION_set_protocol_version(session: &SslSessionRef, version: c_int) -> c_int;
+    pub safe fn SSL_version(ssl: &SslRef) -> c_int;
+    pub safe fn SSL_CTX_sessions(ctx: &SslContextRef) -> &SessionTable;
     /// `LHASH(3)`: the function behind `lh_SSL_SESSION_retrieve`.
-    pub fn OPENSSL_LH_retrieve(table: *mut SessionTable, data: *const c_void) -> *mut c_void;
-    pub fn SSL_SESSION_get0_id_context(
-        session: *const SSL_SESSION,
-        length: *mut c_uint,
+    pub fn OPENSSL_LH_retrieve<'a>(
+        table: &'a SessionTable,
+        like: &SslSessionRef,
+    ) -> Option<&'a SslSessionRef>;
+    pub safe fn SSL_SESSION_get0_id_context(
+        session: &SslSessionRef,
+        length: &mut c_uint,
     ) -> *const c_uchar;
     pub fn SSL_SESSION_set1_id_context(
-        session: *mut SSL_SESSION,
+        session: &SslSessionRef,
         context: *const c_uchar,
         length: c_uint,
     ) -> c_int;
-    pub fn SSL_SESSION_get0_ticket_appdata(
-        session: *mut SSL_SESSION,
-        data: *mut *mut c_void,
-        length: *mut usize,
+    pub safe fn SSL_SESSION_get0_ticket_appdata(
+        session: &SslSessionRef,
+        data: &mut *mut c_void,
+        length: &mut usize,
     ) -> c_int;
     pub fn SSL_SESSION_set1_ticket_appdata(
-        session: *mut SSL_SESSION,
+        session: &SslSessionRef,
         data: *const c_void,
         length: usize,
     ) -> c_int;
-    pub fn SSL_SESSION_get0_hostname(session: *const SSL_SESSION) -> *const c_char;
-    pub fn SSL_SESSION_get0_peer(session: *mut SSL_SESSION) -> *mut X509;
+    pub safe fn SSL_SESSION_get0_hostname(session: &SslSessionRef) -> Text<'_>;
+    pub safe fn SSL_SESSION_get0_peer(session: &SslSessionRef) -> Option<&X509Ref>;
+    pub safe fn SSL_client_hello_get0_ext(
+        ssl: &SslRef,
+        r#type: c_uint,
+        data: &mut *const c_uchar,
+        length: &mut usize,
+    ) -> c_int;
     pub fn SSL_set_session_id_context(
-        ssl: *mut SSL,
+        ssl: &SslRef,
         context: *const c_uchar,
         length: c_uint,
     ) -> c_int;
     pub fn SSL_CTX_set_session_ticket_cb(
-        ctx: *mut SSL_CTX,
+        ctx: &SslContextRef,
         generate: Option<generate_ticket_callback>,
         decrypt: Option<decrypt_ticket_callback>,
         argument: *mut c_void,
     ) -> c_int;
-    pub fn SSL_CTX_sess_get_get_cb(ctx: *mut SSL_CTX) -> Option<get_session_callback>;
-    pub fn SSL_CTX_sess_set_get_cb(ctx: *mut SSL_CTX, callback: Option<get_session_callback>);
-    pub fn SSL_set_not_resumable_session_callback(
-        ssl: *mut SSL,
-        callback: Option<unsafe extern "C" fn(ssl: *mut SSL, is_forward_secure: c_int) -> c_int>,
+    pub safe fn SSL_CTX_sess_get_get_cb(ctx: &SslContextRef) -> Option<get_session_callback>;
+    pub fn SSL_CTX_sess_set_get_cb(ctx: &SslContextRef, callback: Option<get_session_callback>);
+    pub safe fn SSL_set_not_resumable_session_callback(
+        ssl: &SslRef,
+        callback: Option<not_resumable_callback>,
     );
+    pub safe fn SSL_set_num_tickets(ssl: &SslRef, number: usize) -> c_int;
 
+    pub safe fn X509_STORE_CTX_get_ex_data(
+        context: &X509StoreContextRef,
+        index: c_int,
+    ) -> *mut c_void;
     pub fn X509_STORE_CTX_set_ex_data(
-        context: *mut X509_STORE_CTX,
+        context: &X509StoreContextRef,
         index: c_int,
         data: *mut c_void,
     ) -> c_int;
-    pub fn X509_STORE_CTX_set_verify_cb(context: *mut X509_STORE_CTX, callback: verify_callback);
-    pub fn X509_STORE_set_verify_cb(store: *mut X509_STORE, callback: verify_callback);
-    pub fn X509_STORE_CTX_set0_crls(context: *mut X509_STORE_CTX, lists: *mut stack_st_X509_CRL);
-    pub fn X509_STORE_CTX_get0_store(context: *const X509_STORE_CTX) -> *mut X509_STORE;
-    pub fn X509_STORE_CTX_get0_untrusted(context: *const X509_STORE_CTX) -> *mut stack_st_X509;
-    pub fn SSL_CTX_get_verify_depth(ctx: *const SSL_CTX) -> c_int;
-    pub fn X509_STORE_CTX_get0_param(context: *mut X509_STORE_CTX) -> *mut X509_VERIFY_PARAM;
+    pub safe fn X509_STORE_CTX_set_error(context: &X509StoreContextRef, error: c_int);
+    pub safe fn X509_STORE_CTX_set_verify_cb(
+        context: &X509StoreContextRef,
+        callback: judge_callback,
+    );
+    pub safe fn X509_STORE_set_verify_cb(store: &X509StoreRef, callback: judge_callback);
+    pub fn X509_STORE_CTX_set0_crls(context: &X509StoreContextRef, lists: *mut stack_st_X509_CRL);
+    pub fn X509_STORE_CTX_get0_store(context: &X509StoreContextRef) -> Option<&X509StoreRef>;
+    pub fn X509_STORE_CTX_get0_untrusted(context: &X509StoreContextRef) -> Option<&StackRef<X509>>;
+    pub safe fn SSL_CTX_get_verify_depth(ctx: &SslContextRef) -> c_int;
+    pub safe fn X509_STORE_CTX_get0_param(
+        context: &X509StoreContextRef,
+    ) -> Option<&X509VerifyParamRef>;
     pub safe fn X509_NAME_print_ex(
         out: &BioRef,
         name: &X509NameRef,
@@ -241,52 +293,67 @@ unsafe extern "C" {
         flags: c_ulong,
     ) -> c_int;
     pub safe fn i2a_ASN1_INTEGER(out: &BioRef, number: &Asn1IntegerRef) -> c_int;
+    pub fn i2d_X509(certificate: &X509Ref, into: *mut *mut c_uchar) -> c_int;
     pub safe fn X509_check_private_key(certificate: &X509Ref, key: &PKeyRef<Private>) -> c_int;
+    pub fn X509_check_host(
+        certificate: &X509Ref,
+        name: *const c_uchar,
+        length: usize,
+        flags: c_uint,
+        peer_name: Option<&mut *mut c_char>,
+    ) -> c_int;
     pub safe fn X509_get_ext_d2i(
         certificate: &X509Ref,
         nid: c_int,
         critical: &mut c_int,
         index: Option<&mut c_int>,
     ) -> *mut c_void;
-    pub fn X509_STORE_up_ref(store: *mut X509_STORE) -> c_int;
-    pub fn X509_STORE_add_crl(store: *mut X509_STORE, crl: *mut X509_CRL) -> c_int;
-    pub fn X509_STORE_get0_param(store: *const X509_STORE) -> *mut X509_VERIFY_PARAM;
-    pub fn X509_STORE_get0_objects(store: *const X509_STORE) -> *mut stack_st_X509_OBJECT;
-    pub fn X509_get_default_cert_dir() -> *const c_char;
-    pub fn X509_get_default_cert_dir_env() -> *const c_char;
-    pub fn X509_get_default_cert_file() -> *const c_char;
-    pub fn X509_get_default_cert_file_env() -> *const c_char;
-    pub fn X509_set_ex_data(certificate: *mut X509, index: c_int, data: *mut c_void) -> c_int;
-    pub fn X509_get_ex_data(certificate: *const X509, index: c_int) -> *mut c_void;
-    pub fn X509_VERIFY_PARAM_get_time(param: *const X509_VERIFY_PARAM) -> time_t;
-    pub fn X509_VERIFY_PARAM_get_auth_level(param: *const X509_VERIFY_PARAM) -> c_int;
-    pub fn X509_VERIFY_PARAM_get_hostflags(param: *const X509_VERIFY_PARAM) -> c_uint;
-    pub fn X509_STORE_lock(store: *mut X509_STORE) -> c_int;
-    pub fn X509_STORE_unlock(store: *mut X509_STORE) -> c_int;
-    pub fn X509_STORE_set_ex_data(store: *mut X509_STORE, index: c_int, data: *mut c_void)
-    -> c_int;
-    pub fn X509_STORE_get_ex_data(store: *const X509_STORE, index: c_int) -> *mut c_void;
+    pub safe fn X509_STORE_up_ref(store: &X509StoreRef) -> c_int;
+    pub safe fn X509_STORE_add_cert(store: &X509StoreRef, certificate: &X509Ref) -> c_int;
+    pub safe fn X509_STORE_add_crl(store: &X509StoreRef, list: &X509CrlRef) -> c_int;
+    pub safe fn X509_STORE_get0_param(store: &X509StoreRef) -> &X509VerifyParamRef;
+    pub safe fn X509_STORE_get0_objects(store: &X509StoreRef) -> &StackRef<X509Object>;
+    pub safe fn X509_get_default_cert_dir() -> Text<'static>;
+    pub safe fn X509_get_default_cert_dir_env() -> Text<'static>;
+    pub safe fn X509_get_default_cert_file() -> Text<'static>;
+    pub safe fn X509_get_default_cert_file_env() -> Text<'static>;
+    pub safe fn X509_get_ex_data(certificate: &X509Ref, index: c_int) -> *mut c_void;
+    pub fn X509_set_ex_data(certificate: &X509Ref, index: c_int, data: *mut c_void) -> c_int;
+    pub safe fn X509_VERIFY_PARAM_get_time(param: &X509VerifyParamRef) -> time_t;
+    pub safe fn X509_VERIFY_PARAM_set_time(param: &X509VerifyParamRef, time: time_t);
+    pub safe fn X509_VERIFY_PARAM_get_auth_level(param: &X509VerifyParamRef) -> c_int;
+    pub safe fn X509_VERIFY_PARAM_set_auth_level(param: &X509VerifyParamRef, level: c_int);
+    pub safe fn X509_VERIFY_PARAM_get_hostflags(param: &X509VerifyParamRef) -> c_uint;
+    pub fn X509_STORE_lock(store: &X509StoreRef) -> c_int;
+    pub fn X509_STORE_unlock(store: &X509StoreRef) -> c_int;
+    pub safe fn X509_STORE_get_ex_data(store: &X509StoreRef, index: c_int) -> *mut c_void;
+    pub fn X509_STORE_set_ex_data(store: &X509StoreRef, index: c_int, data: *mut c_void) -> c_int;
+    pub fn X509_STORE_add_lookup(
+        store: &X509StoreRef,
+        method: *mut X509_LOOKUP_METHOD,
+    ) -> *mut X509_LOOKUP;
     pub fn X509_LOOKUP_meth_new(name: *const c_char) -> *mut X509_LOOKUP_METHOD;
     pub fn X509_LOOKUP_meth_set_get_by_subject(
         method: *mut X509_LOOKUP_METHOD,
         function: Option<get_by_subject>,
     ) -> c_int;
-    pub fn X509_LOOKUP_get_store(lookup: *const X509_LOOKUP) -> *mut X509_STORE;
-    pub fn X509_OBJECT_retrieve_by_subject(
-        objects: *mut stack_st_X509_OBJECT,
+    pub safe fn X509_LOOKUP_get_store(lookup: &Lookup) -> &X509StoreRef;
+    pub safe fn X509_OBJECT_retrieve_by_subject<'a>(
+        objects: &'a StackRef<X509Object>,
         r#type: c_int,
-        name: *const X509_NAME,
-    ) -> *mut X509_OBJECT;
-    pub fn X509_OBJECT_set1_X509(object: *mut X509_OBJECT, certificate: *mut X509) -> c_int;
-    pub fn X509_OBJECT_set1_X509_CRL(object: *mut X509_OBJECT, list: *mut X509_CRL) -> c_int;
-    pub fn X509_OBJECT_get_type(object: *const X509_OBJECT) -> c_int;
-    pub fn X509_OBJECT_get0_X509(object: *const X509_OBJECT) -> *mut X509;
-    pub fn X509_OBJECT_get0_X509_CRL(object: *const X509_OBJECT) -> *mut X509_CRL;
-    pub fn SSL_get0_param(ssl: *mut SSL) -> *mut X509_VERIFY_PARAM;
-    pub fn X509_VERIFY_PARAM_set_flags(param: *mut X509_VERIFY_PARAM, flags: c_ulong) -> c_int;
-    pub fn X509_VERIFY_PARAM_set_trust(param: *mut X509_VERIFY_PARAM, trust: c_int) -> c_int;
-    pub fn X509_VERIFY_PARAM_get_flags(param: *const X509_VERIFY_PARAM) -> c_ulong;
-    pub fn X509_VERIFY_PARAM_get_depth(param: *const X509_VERIFY_PARAM) -> c_int;
+        name: &X509NameRef,
+    ) -> Option<&'a X509ObjectRef>;
+    pub fn X509_OBJECT_set1_X509(object: &X509ObjectRef, certificate: &X509Ref) -> c_int;
+    pub fn X509_OBJECT_set1_X509_CRL(object: &X509ObjectRef, list: &X509CrlRef) -> c_int;
+    pub safe fn X509_OBJECT_get0_X509(object: &X509ObjectRef) -> Option<&X509Ref>;
+    pub safe fn X509_OBJECT_get0_X509_CRL(object: &X509ObjectRef) -> Option<&X509CrlRef>;
+    pub safe fn SSL_get0_param(ssl: &SslRef) -> &X509VerifyParamRef;
+    pub safe fn X509_VERIFY_PARAM_get_flags(param: &X509VerifyParamRef) -> c_ulong;
+    pub safe fn X509_VERIFY_PARAM_set_flags(param: &X509VerifyParamRef, flags: c_ulong) -> c_int;
+    pub safe fn X509_VERIFY_PARAM_set_purpose(param: &X509VerifyParamRef, purpose: c_int) -> c_int;
+    pub safe fn X509_VERIFY_PARAM_set_trust(param: &X509VerifyParamRef, trust: c_int) -> c_int;
+    pub safe fn X509_VERIFY_PARAM_get_depth(param: &X509VerifyParamRef) -> c_int;
+    pub safe fn X509_VERIFY_PARAM_set_depth(param: &X509VerifyParamRef, depth: c_int);
 
     pub safe fn PEM_read_bio(
         bio: &BioRef,
@@ -296,33 +363,25 @@ unsafe extern "C" {
         length: &mut c_long,
     ) -> c_int;
     pub fn d2i_X509_AUX(
-        certificate: *mut *mut X509,
+        certificate: *mut *mut openssl_sys::X509,
         bytes: *mut *const c_uchar,
         length: c_long,
-    ) -> *mut X509;
+    ) -> *mut openssl_sys::X509;
 
     pub fn OPENSSL_sk_dup(stack: *const OPENSSL_STACK) -> *mut OPENSSL_STACK;
     pub fn OPENSSL_sk_zero(stack: *mut OPENSSL_STACK);
 }
 
 /// `SSL_set1_chain(3)`: the SSL object takes its own references.
-///
-/// # Safety
-/// `ssl` must be valid, `chain` valid or NULL.
-pub unsafe fn SSL_set1_chain(ssl: *mut SSL, chain: *mut stack_st_X509) -> c_long {
-    // SAFETY: the caller ensures that `ssl` is valid, and `chain` valid or NULL, which is what this
-    // control needs.
-    unsafe { openssl_sys::SSL_ctrl(ssl, SSL_CTRL_CHAIN, 1, chain.cast()) }
+pub fn SSL_set1_chain(ssl: &SslRef, chain: &StackRef<X509>) -> c_long {
+    // SAFETY: both are valid, and this control takes a stack of certificates.
+    unsafe { openssl_sys::SSL_ctrl(ssl.as_ptr(), SSL_CTRL_CHAIN, 1, chain.as_ptr().cast()) }
 }
 
 /// `SSL_set1_verify_cert_store(3)`: the SSL object takes its own reference.
-///
-/// # Safety
-/// `ssl` must be valid, `store` valid or NULL.
-pub unsafe fn SSL_set1_verify_cert_store(ssl: *mut SSL, store: *mut X509_STORE) -> c_long {
-    // SAFETY: the caller ensures that `ssl` is valid, and `store` valid or NULL, which is what this
-    // control needs.
-    unsafe {
-        openssl_sys::SSL_ctrl(ssl, openssl_sys::SSL_CTRL_SET_VERIFY_CERT_STORE, 1, store.cast())
-    }
+pub fn SSL_set1_verify_cert_store(ssl: &SslRef, store: Option<&X509StoreRef>) -> c_long {
+    let store = store.map_or(std::ptr::null_mut(), ForeignTypeRef::as_ptr).cast();
+    let control = openssl_sys::SSL_CTRL_SET_VERIFY_CERT_STORE;
+    // SAFETY: the SSL object is valid, and this control takes a store or NULL.
+    unsafe { openssl_sys::SSL_ctrl(ssl.as_ptr(), control, 1, store) }
 }

@@ -4,10 +4,10 @@
 
 use std::ffi::c_int;
 
-use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
 use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreRef;
+use openssl::x509::verify::X509VerifyParamRef;
 use openssl::x509::{X509, X509Ref, X509StoreContext, X509StoreContextRef, X509VerifyResult};
 
 use crate::openssl::error::SslError;
@@ -84,33 +84,31 @@ pub enum Failure {
 /// level for TLS, and OpenSSL since 3.2.
 const SECURITY_LEVEL: c_int = 2;
 
+/// Returns the parameters of a context, which has them once it is initialised.
+fn parameters(context: &X509StoreContextRef) -> Result<&X509VerifyParamRef, SslError> {
+    sys::X509_STORE_CTX_get0_param(context)
+        .ok_or_else(|| SslError::take("X509_STORE_CTX_get0_param"))
+}
+
 fn set(context: &mut X509StoreContextRef, terms: Terms) -> Result<(), SslError> {
     let Terms { purpose, depth, at } = terms;
-    // SAFETY: the context is valid, and the callback is static.
-    unsafe { sys::X509_STORE_CTX_set_verify_cb(context.as_ptr(), revocation::judge_each) }
-    // SAFETY: the context is valid, and owns its parameters.
-    unsafe {
-        let parameters = sys::X509_STORE_CTX_get0_param(context.as_ptr());
-        openssl_sys::X509_VERIFY_PARAM_set_auth_level(parameters, SECURITY_LEVEL);
-        if let Some(purpose) = purpose {
-            SslError::check(
-                "X509_VERIFY_PARAM_set_purpose",
-                openssl_sys::X509_VERIFY_PARAM_set_purpose(parameters, purpose.number()),
-            )?;
-            if let Some(trust) = purpose.trust() {
-                SslError::check(
-                    "X509_VERIFY_PARAM_set_trust",
-                    sys::X509_VERIFY_PARAM_set_trust(parameters, trust),
-                )?;
-            }
+    sys::X509_STORE_CTX_set_verify_cb(context, revocation::judge_each);
+    let parameters = parameters(context)?;
+    sys::X509_VERIFY_PARAM_set_auth_level(parameters, SECURITY_LEVEL);
+    if let Some(purpose) = purpose {
+        let set = sys::X509_VERIFY_PARAM_set_purpose(parameters, purpose.number());
+        SslError::check("X509_VERIFY_PARAM_set_purpose", set)?;
+        if let Some(trust) = purpose.trust() {
+            let set = sys::X509_VERIFY_PARAM_set_trust(parameters, trust);
+            SslError::check("X509_VERIFY_PARAM_set_trust", set)?;
         }
-        if let Some(depth) = depth {
-            let depth = c_int::try_from(depth).unwrap_or(c_int::MAX);
-            openssl_sys::X509_VERIFY_PARAM_set_depth(parameters, depth);
-        }
-        if let Some(at) = at {
-            openssl_sys::X509_VERIFY_PARAM_set_time(parameters, at);
-        }
+    }
+    if let Some(depth) = depth {
+        let depth = c_int::try_from(depth).unwrap_or(c_int::MAX);
+        sys::X509_VERIFY_PARAM_set_depth(parameters, depth);
+    }
+    if let Some(at) = at {
+        sys::X509_VERIFY_PARAM_set_time(parameters, at);
     }
     Ok(())
 }
@@ -172,34 +170,25 @@ fn is_of_what_is_missing(result: X509VerifyResult) -> bool {
 
 /// Checks the chain of a successful `verification` against the revocation lists of `base` as well.
 pub fn check_lists(verification: &X509StoreContextRef, base: &X509StoreRef) -> X509VerifyResult {
-    // SAFETY: the context is valid; its store, leaf and chain outlive the verification.
-    let (store, leaf, chain) = unsafe {
-        let context = verification.as_ptr();
-        let store = sys::X509_STORE_CTX_get0_store(context);
-        let leaf = sys::X509_STORE_CTX_get0_cert(context);
-        let chain = sys::X509_STORE_CTX_get0_untrusted(context);
-        if store.is_null() || leaf.is_null() || chain.is_null() {
-            return X509VerifyResult::APPLICATION_VERIFICATION;
-        }
-        (
-            X509StoreRef::from_ptr(store),
-            X509Ref::from_ptr(leaf),
-            StackRef::<X509>::from_ptr(chain.cast()),
-        )
+    // SAFETY: the verification is running, and its store outlives it.
+    let store = unsafe { sys::X509_STORE_CTX_get0_store(verification) };
+    // SAFETY: the verification is running, and its leaf outlives it.
+    let leaf = unsafe { sys::X509_STORE_CTX_get0_cert(verification) };
+    // SAFETY: the verification is running, and its chain outlives it.
+    let chain = unsafe { sys::X509_STORE_CTX_get0_untrusted(verification) };
+    let (Some(store), Some(leaf), Some(chain)) = (store, leaf, chain) else {
+        return X509VerifyResult::APPLICATION_VERIFICATION;
     };
     let judge = || {
         let lists = Lists::of(base).ok()?;
         let mut context = X509StoreContext::new().ok()?;
         let result = context.init(store, leaf, chain, |context| {
-            // SAFETY: the context is valid, and owns its parameters; the callback is static, and
-            // the lists outlive the verification.
-            let is_set = unsafe {
-                sys::X509_STORE_CTX_set_verify_cb(context.as_ptr(), revocation::judge_each);
-                sys::X509_STORE_CTX_set0_crls(context.as_ptr(), lists.as_ptr().cast());
-                let parameters = sys::X509_STORE_CTX_get0_param(context.as_ptr());
-                let flags = store::revocation_flags(base).bits();
-                sys::X509_VERIFY_PARAM_set_flags(parameters, flags) == 1
-            };
+            sys::X509_STORE_CTX_set_verify_cb(context, revocation::judge_each);
+            // SAFETY: the lists outlive the verification, which ends with this closure.
+            unsafe { sys::X509_STORE_CTX_set0_crls(context, lists.as_ptr().cast()) };
+            let flags = store::revocation_flags(base).bits();
+            let is_set = parameters(context)
+                .is_ok_and(|parameters| sys::X509_VERIFY_PARAM_set_flags(parameters, flags) == 1);
             let is_good = is_set && context.verify_cert()?;
             Ok(match context.error() {
                 X509VerifyResult::OK if !is_good => X509VerifyResult::APPLICATION_VERIFICATION,
@@ -221,13 +210,12 @@ fn dates(store: &X509StoreRef, context: &X509StoreContextRef) -> Result<Vec<i64>
         dates.push(certificate::not_after(one)?);
     }
     if !store::revocation_flags(store).is_empty() {
-        store::revocation_lists(store, |list| {
+        for list in store::revocation_lists(store) {
             dates.push(certificate::seconds(list.last_update())?);
             if let Some(end) = list.next_update() {
                 dates.push(certificate::seconds(end)?);
             }
-            Ok(())
-        })?;
+        }
     }
     Ok(dates)
 }

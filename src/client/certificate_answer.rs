@@ -23,7 +23,7 @@ use crate::status::counters::{self, Counter};
 pub fn ask(ssl: &SslRef, state: &ClientState) {
     // SAFETY: `judge` lets the handshake continue whatever the client presents; without memory it
     // returns 0, which ends the handshake.
-    unsafe { ssl::ask_for_certificate(ssl, judge) };
+    unsafe { ssl::verify_peer(ssl, judge) };
     let depth = state.verification.borrow().as_ref().and_then(|verification| verification.depth);
     ssl::set_verify_depth(ssl, depth.unwrap_or_else(|| ssl::context_verify_depth(ssl)));
 }

@@ -44,8 +44,7 @@ pub fn clear_certificates(ssl: &SslRef) {
 
 /// Makes `callback` choose the certificate of the SSL object, instead of its context's callback.
 pub fn set_certificate_callback(ssl: &SslRef, callback: Option<CertificateCallback>) {
-    // SAFETY: the callback is static. OpenSSL calls it with this SSL object, and NULL.
-    unsafe { sys::SSL_set_cert_cb(ssl, callback, ptr::null_mut()) }
+    sys::SSL_set_cert_cb(ssl, callback, ptr::null_mut());
 }
 
 /// `SSL_set_verify_depth(3)`
@@ -146,10 +145,12 @@ pub fn cipher_name(ssl: &SslRef) -> &'static str {
     ssl.current_cipher().map_or("(none)", SslCipherRef::name)
 }
 
-/// Verifies the peer with `callback`, which decides whether an error ends the handshake.
+/// Verifies the peer with `callback`, which decides whether an error ends the handshake. A server
+/// asks the client for a certificate.
 ///
 /// # Safety
-/// `callback` replaces the verify callback of the context, and must call it.
+/// `callback` must be sound as the verify callback of this peer. It replaces that of the context,
+/// and must call it, or decide on every error itself.
 pub unsafe fn verify_peer(ssl: &SslRef, callback: VerifyCallback) {
     // SAFETY: the caller ensures that the callback can take the place of the context's.
     unsafe { sys::SSL_set_verify(ssl, openssl_sys::SSL_VERIFY_PEER, Some(callback)) }
@@ -258,16 +259,6 @@ pub fn is_refused(ssl: &SslRef) -> bool {
 pub fn shut_down(ssl: &SslRef) {
     let both = openssl_sys::SSL_SENT_SHUTDOWN | openssl_sys::SSL_RECEIVED_SHUTDOWN;
     sys::SSL_set_shutdown(ssl, both);
-}
-
-/// Asks the client for a certificate; `callback` is its verify callback.
-///
-/// # Safety
-/// `callback` must be sound as the verify callback of a client's certificate. It replaces that of
-/// the context, so it must decide on every error whether the handshake goes on.
-pub unsafe fn ask_for_certificate(ssl: &SslRef, callback: VerifyCallback) {
-    // SAFETY: the caller ensures that the callback is sound, and decides on every error.
-    unsafe { sys::SSL_set_verify(ssl, openssl_sys::SSL_VERIFY_PEER, Some(callback)) }
 }
 
 /// Keeps the client from resuming the session: sends no session ID and no ticket, in TLS 1.2 and

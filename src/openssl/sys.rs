@@ -43,7 +43,7 @@ use crate::openssl::memory::{Allocated, BioRef, Text};
 pub type info_callback = unsafe extern "C" fn(ssl: *const SSL, where_: c_int, ret: c_int);
 
 /// `SSL_set_cert_cb(3)`
-pub type certificate_callback = unsafe extern "C" fn(ssl: *mut SSL, argument: *mut c_void) -> c_int;
+pub type certificate_callback = extern "C" fn(ssl: &SslRef, argument: *mut c_void) -> c_int;
 
 /// `SSL_CTX_set_client_cert_cb(3)`
 pub type client_certificate_callback = unsafe extern "C" fn(
@@ -53,7 +53,8 @@ pub type client_certificate_callback = unsafe extern "C" fn(
 ) -> c_int;
 
 /// `SSL_set_verify(3)`
-pub type verify_callback = extern "C" fn(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int;
+pub type verify_callback =
+    unsafe extern "C" fn(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int;
 
 /// `X509_STORE_CTX_set_verify_cb(3)`
 pub type judge_callback = extern "C" fn(preverified: c_int, context: &X509StoreContextRef) -> c_int;
@@ -161,7 +162,7 @@ unsafe extern "C" {
     pub fn SSL_certs_clear(ssl: &SslRef);
     pub fn SSL_use_certificate(ssl: &SslRef, certificate: &X509Ref) -> c_int;
     pub fn SSL_use_PrivateKey(ssl: &SslRef, key: &PKeyRef<Private>) -> c_int;
-    pub fn SSL_set_cert_cb(
+    pub safe fn SSL_set_cert_cb(
         ssl: &SslRef,
         callback: Option<certificate_callback>,
         argument: *mut c_void,

@@ -234,10 +234,8 @@ unsafe extern "C" fn client_certificate_callback(
 
 /// Called by OpenSSL when the peer asks for a certificate in a handshake that has offered a
 /// session: because the peer has not resumed that session, and in renegotiations.
-unsafe extern "C" fn present_if_asked(ssl: *mut SSL, _argument: *mut c_void) -> c_int {
+extern "C" fn present_if_asked(ssl: &SslRef, _argument: *mut c_void) -> c_int {
     guard("upstream client certificate", process_log(), 0, || {
-        // SAFETY: OpenSSL calls its certificate callback with a valid SSL.
-        let ssl = unsafe { SslRef::from_ptr(ssl) };
         let presented = UpstreamConnection::of(ssl)
             .and_then(UpstreamConnection::client_certificate)
             .map(|certificate| certificate.present(ssl));

@@ -112,7 +112,8 @@ extern "C" fn verify_callback(preverified: c_int, context: *mut X509_STORE_CTX) 
         }
         // nginx's own callback continues after an error, so that the last error is reported.
         let goes_on = ssl::context_verify_callback(verification.ssl)
-            .map_or(preverified, |previous| previous(preverified, context));
+            // SAFETY: the context's callback gets what OpenSSL would have passed to it.
+            .map_or(preverified, |previous| unsafe { previous(preverified, context) });
         decide(&verification, preverified == 1, goes_on == 1).into()
     })
 }

@@ -3,8 +3,10 @@
 //! The configuration of other modules, found by module name: linking to the symbol of a module that
 //! this nginx lacks would keep this module from loading.
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_void};
 use std::fmt;
+use std::iter;
 use std::path::PathBuf;
 use std::ptr::NonNull;
 
@@ -23,21 +25,20 @@ impl<'a> Module<'a> {
     /// # Safety
     /// `modules` must be nginx's array of modules, which ends with NULL, and valid for `'a`.
     pub unsafe fn find(modules: *mut *mut ngx_module_t, name: &CStr) -> Option<Self> {
-        let mut next = modules;
-        // SAFETY: the array ends with NULL; a name that is not NULL is a C string.
-        unsafe {
-            while let Some(module) = NonNull::new(*next) {
-                let module = module.as_ref();
-                if module.type_ == NGX_HTTP_MODULE as ngx_uint_t
-                    && !module.name.is_null()
-                    && CStr::from_ptr(module.name) == name
-                {
-                    return Some(Self(module));
-                }
-                next = next.add(1);
-            }
-        }
-        None
+        // SAFETY: the caller ensures that the array ends with NULL, and is valid for `'a`.
+        let modules = unsafe { until(modules, |module| module.is_null()) };
+        // SAFETY: nginx's modules are static, with their names.
+        let mut modules = modules.map(|module| Self(unsafe { &*module.get() }));
+        modules.find(|module| module.is_http() && module.name() == Some(name))
+    }
+
+    fn is_http(self) -> bool {
+        self.0.type_ == NGX_HTTP_MODULE as ngx_uint_t
+    }
+
+    fn name(self) -> Option<&'a CStr> {
+        // SAFETY: the name of a module is NULL, or a static C string.
+        (!self.0.name.is_null()).then(|| unsafe { CStr::from_ptr(self.0.name) })
     }
 
     /// Returns the module's index in the arrays of configurations.
@@ -48,33 +49,29 @@ impl<'a> Module<'a> {
     /// Returns the offset of a directive's value in the module's location configuration. That
     /// structure is private to its module, and differs between versions of nginx.
     pub fn location_offset(self, directive: &[u8]) -> Option<usize> {
-        // SAFETY: nginx does not change its directives while this code reads one.
-        let command = unsafe { self.directive(directive)?.as_ref() };
+        let command = self.command(directive)?.get();
         (command.conf == NGX_HTTP_LOC_CONF_OFFSET).then_some(command.offset)
     }
 
     /// Returns where a directive that is `on` or `off` has its value in the module's server
     /// configuration; `None` if this nginx has no such directive.
     pub fn server_flag(self, directive: &[u8]) -> Option<ServerFlag> {
-        // SAFETY: nginx does not change its directives while this code reads one.
-        let command = unsafe { self.directive(directive)?.as_ref() };
+        let command = self.command(directive)?.get();
         (command.conf == NGX_HTTP_SRV_CONF_OFFSET)
             .then_some(ServerFlag { module: self.index(), offset: command.offset })
     }
 
     /// Returns the module's directive `name`, if it has one.
     pub fn directive(self, name: &[u8]) -> Option<NonNull<ngx_command_t>> {
-        // SAFETY: a module's array of directives ends with an empty name.
-        unsafe {
-            let mut next = NonNull::new(self.0.commands)?;
-            while next.as_ref().name.len != 0 {
-                if bytes(next.as_ref().name) == name {
-                    return Some(next);
-                }
-                next = next.add(1);
-            }
-        }
-        None
+        self.command(name).map(|command| NonNull::from(command).cast())
+    }
+
+    fn command(self, name: &[u8]) -> Option<&'a Cell<ngx_command_t>> {
+        let first = NonNull::new(self.0.commands)?;
+        // SAFETY: a module's array of directives is static, and ends with an empty name.
+        let mut commands = unsafe { until(first.as_ptr(), |command| command.name.len == 0) };
+        // SAFETY: the names of directives are static.
+        commands.find(|command| unsafe { bytes(command.get().name) } == name)
     }
 
     pub fn as_ptr(self) -> *const ngx_module_t {
@@ -95,14 +92,11 @@ impl ServerFlag {
     /// # Safety
     /// `array` must be NULL or the `srv_conf` of a server whose configuration has been read.
     pub unsafe fn is_on(self, array: *mut *mut c_void) -> bool {
-        // SAFETY: the caller ensures that `array` is a server's; its module has an `ngx_flag_t` at
-        // the offset of such a directive.
-        unsafe {
-            let Some(configuration) = self.module.of::<u8>(array) else {
-                return false;
-            };
-            configuration.add(self.offset).cast::<ngx_flag_t>().read_unaligned() == 1
-        }
+        // SAFETY: the caller ensures that `array` is NULL or a server's.
+        let configuration = unsafe { self.module.of::<u8>(array) };
+        // SAFETY: a module has an `ngx_flag_t` at the offset of such a directive.
+        let flag = configuration.map(|of| unsafe { of.add(self.offset).cast().read_unaligned() });
+        flag == Some::<ngx_flag_t>(1)
     }
 }
 
@@ -172,11 +166,8 @@ pub fn milliseconds(value: &[u8]) -> Option<usize> {
 /// # Safety
 /// `array` must hold elements of type `T`, and must not change while the slice is used.
 pub unsafe fn elements<T>(array: &ngx_array_t) -> &[T] {
-    if array.elts.is_null() {
-        return &[];
-    }
     // SAFETY: the array has `nelts` elements at `elts`, which the caller ensures to be of type `T`.
-    unsafe { std::slice::from_raw_parts(array.elts.cast(), array.nelts) }
+    unsafe { slice(array.elts.cast(), array.nelts) }
 }
 
 /// Returns the bytes of an nginx string.
@@ -184,11 +175,41 @@ pub unsafe fn elements<T>(array: &ngx_array_t) -> &[T] {
 /// # Safety
 /// `string` must be empty, or its bytes must be valid for `'a`.
 pub unsafe fn bytes<'a>(string: ngx_str_t) -> &'a [u8] {
-    if string.data.is_null() {
+    // SAFETY: the caller ensures that the bytes of `string` are valid for `'a`.
+    unsafe { slice(string.data, string.len) }
+}
+
+/// Returns the `count` elements from `first`, which is NULL if there are none.
+///
+/// # Safety
+/// The elements must be valid for `'a`, and not change meanwhile.
+pub unsafe fn slice<'a, T>(first: *const T, count: usize) -> &'a [T] {
+    if first.is_null() {
         return &[];
     }
-    // SAFETY: the caller ensures that the bytes of `string` are valid for `'a`.
-    unsafe { std::slice::from_raw_parts(string.data, string.len) }
+    // SAFETY: the caller ensures that the elements are valid for `'a`.
+    unsafe { std::slice::from_raw_parts(first, count) }
+}
+
+/// Returns the elements from `first` to the one before that which `is_end` accepts.
+///
+/// # Safety
+/// There must be such an element, and those before it must be valid for `'a`.
+pub unsafe fn until<'a, T: Copy + 'a>(
+    first: *mut T,
+    is_end: impl Fn(T) -> bool,
+) -> impl Iterator<Item = &'a Cell<T>> {
+    let mut next: *mut Cell<T> = first.cast();
+    iter::from_fn(move || {
+        // SAFETY: `next` has not passed the last element, which the caller ensures to be there.
+        let element = unsafe { &*next };
+        if is_end(element.get()) {
+            return None;
+        }
+        // SAFETY: this element is not the last one.
+        next = unsafe { next.add(1) };
+        Some(element)
+    })
 }
 
 /// Returns `text` as an nginx string, which nginx must not write to.

@@ -2,8 +2,7 @@
 
 //! A running configuration of nginx (`ngx_cycle_t`).
 
-use std::marker::PhantomData;
-use std::ptr::NonNull;
+use std::cell::Cell;
 
 use ngx::ffi::{ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module};
 
@@ -11,14 +10,14 @@ use crate::nginx::configuration::ModuleIndex;
 
 /// A cycle whose configuration has been read.
 #[derive(Clone, Copy)]
-pub struct Cycle<'a>(NonNull<ngx_cycle_t>, PhantomData<&'a ngx_cycle_t>);
+pub struct Cycle<'a>(&'a Cell<ngx_cycle_t>);
 
 impl<'a> Cycle<'a> {
     /// # Safety
     /// `cycle` must be valid for `'a`, and its configuration must have been read.
     pub unsafe fn from_ptr(cycle: *mut ngx_cycle_t) -> Self {
-        // SAFETY: `cycle` is valid, and so not NULL.
-        Self(unsafe { NonNull::new_unchecked(cycle) }, PhantomData)
+        // SAFETY: the caller ensures that `cycle` is valid for `'a`.
+        Self(unsafe { &*cycle.cast() })
     }
 
     /// Returns a module's configuration for `http {}`, if there is one.
@@ -27,12 +26,12 @@ impl<'a> Cycle<'a> {
     /// `T` must be the type of the main configuration of the module with `index`.
     pub unsafe fn main_configuration<T>(self, index: ModuleIndex) -> Option<&'a T> {
         // SAFETY: `conf_ctx` has an element for each module, and that of `ngx_http_module` is an
-        // `ngx_http_conf_ctx_t` or NULL. The caller ensures the type `T`.
-        unsafe {
+        // `ngx_http_conf_ctx_t` or NULL.
+        let context: &ngx_http_conf_ctx_t = unsafe {
             let http = (&raw const ngx_http_module.index).read();
-            let context = *self.0.as_ref().conf_ctx.add(http);
-            let context = NonNull::new(context.cast::<ngx_http_conf_ctx_t>())?;
-            Some(index.of(context.as_ref().main_conf)?.as_ref())
-        }
+            (*self.0.get().conf_ctx.add(http)).cast::<ngx_http_conf_ctx_t>().as_ref()?
+        };
+        // SAFETY: this array lives as long as the configuration. The caller ensures the type `T`.
+        unsafe { index.of(context.main_conf).map(|of| of.as_ref()) }
     }
 }

@@ -138,11 +138,10 @@ unsafe extern "C" fn set<T: ReadAlong>(
 ) -> *mut c_char {
     guard("directive of another module", process_log(), NGX_CONF_ERROR, || {
         // SAFETY: `cf` and `command` are valid, and `cf` is inside `http {}`: nginx passes its own
-        // parser and the directive that it reads.
-        let (parser, known) = unsafe {
-            let mut known = T::directives().iter().enumerate();
-            (ConfParser::from_ptr(cf), known.find(|(_, known)| known.is(command)))
-        };
+        // parser and the directive that it reads, whose name is a constant of its module.
+        let (parser, name) = unsafe { (ConfParser::from_ptr(cf), bytes((*command).name)) };
+        let mut known = T::directives().iter().enumerate();
+        let known = known.find(|(_, directive)| directive.name.as_bytes() == name);
         let Some((number, original)) =
             known.and_then(|(number, directive)| Some((number, directive.original()?)))
         else {
@@ -202,15 +201,6 @@ impl ForeignDirective {
             // uses it.
             unsafe { (*command.as_ptr()).set = Some(set) }
         }
-    }
-
-    /// Returns whether `command` is this directive, by its name.
-    ///
-    /// # Safety
-    /// `command` must be valid.
-    unsafe fn is(&self, command: *mut ngx_command_t) -> bool {
-        // SAFETY: the caller ensures that `command` is valid; its name is a constant of its module.
-        unsafe { bytes((*command).name) == self.name.as_bytes() }
     }
 
     fn original(&self) -> Option<SetDirective> {

@@ -17,6 +17,8 @@ use ngx::ffi::{
     ngx_peer_connection_t, ngx_ssl_connection_t, ngx_url_t, ngx_variable_value_t,
 };
 
+use crate::nginx::configuration::until;
+
 /// The C compiler has a field at another offset than bindgen.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -30,6 +32,7 @@ pub struct WrongLayout {
 }
 
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct Field {
     name: *const c_char,
     offset: usize,
@@ -74,16 +77,12 @@ const FIELDS: &[(&str, usize)] = fields! {
 
 /// Compares the offsets of all fields.
 pub fn check() -> Result<(), WrongLayout> {
-    let mut next = (&raw const NGINX_FIELDS).cast::<Field>();
-    loop {
-        // SAFETY: `next` is an element of the array, whose last element has a NULL name. Names are
-        // static C strings.
-        let (name, expected) = unsafe {
-            if (*next).name.is_null() {
-                return Ok(());
-            }
-            (CStr::from_ptr((*next).name).to_string_lossy(), (*next).offset)
-        };
+    let first = (&raw const NGINX_FIELDS).cast::<Field>().cast_mut();
+    // SAFETY: the array is static, and its last element has a NULL name.
+    for field in unsafe { until(first, |field| field.name.is_null()) } {
+        let Field { name, offset: expected } = field.get();
+        // SAFETY: the names are static C strings.
+        let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
         let found = match name.as_ref() {
             "sizeof(ngx_http_upstream_conf_t)" => Some(size_of::<ngx_http_upstream_conf_t>()),
             name => FIELDS.iter().find(|(known, _)| *known == name).map(|(_, offset)| *offset),
@@ -91,7 +90,6 @@ pub fn check() -> Result<(), WrongLayout> {
         if found != Some(expected) {
             return Err(WrongLayout { field: name.into_owned(), expected, found });
         }
-        // SAFETY: the current element was not the last.
-        next = unsafe { next.add(1) };
     }
+    Ok(())
 }

@@ -37,14 +37,14 @@ pub fn refusal(connection: Connection<'_>) -> Option<&'static str> {
     // `ngx_ssl_ocsp_get_status` requires TLS.
     connection.tls()?;
     let mut words = ptr::null();
-    // SAFETY: the connection is valid and uses TLS. nginx sets `words` to a static string.
-    unsafe {
-        if get_status()?(connection.as_ptr(), &raw mut words) == NGX_OK as ngx_int_t {
-            return None;
-        }
-        let words = (!words.is_null()).then(|| CStr::from_ptr::<'static>(words));
-        Some(words.and_then(|words| words.to_str().ok()).unwrap_or("certificate status unknown"))
+    let get_status = get_status()?;
+    // SAFETY: the connection is valid and uses TLS.
+    if unsafe { get_status(connection.as_ptr(), &raw mut words) } == NGX_OK as ngx_int_t {
+        return None;
     }
+    // SAFETY: nginx sets `words` to a static string.
+    let words = (!words.is_null()).then(|| unsafe { CStr::from_ptr::<'static>(words) });
+    Some(words.and_then(|words| words.to_str().ok()).unwrap_or("certificate status unknown"))
 }
 
 /// Returns the index at which nginx keeps its OCSP settings with a TLS context; `None` if this

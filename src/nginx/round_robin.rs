@@ -39,13 +39,11 @@ pub enum Balancer {
 /// Returns the `init_upstream` of the block that is being read.
 pub fn current(parser: ConfParser<'_>) -> ngx_http_upstream_init_pt {
     let module = parser.module(c"ngx_http_upstream_module")?.index();
-    // SAFETY: this is the type of that module's server configuration, and nginx makes it before it
-    // reads the block's directives.
-    unsafe {
-        let block: NonNull<ngx_http_upstream_srv_conf_t> =
-            parser.configuration(Level::Server, module)?;
-        block.as_ref().peer.init_upstream
-    }
+    // SAFETY: this is the type of that module's server configuration.
+    let block: NonNull<ngx_http_upstream_srv_conf_t> =
+        unsafe { parser.configuration(Level::Server, module)? };
+    // SAFETY: nginx makes the configuration before it reads the block's directives.
+    unsafe { block.as_ref() }.peer.init_upstream
 }
 
 impl Balancer {

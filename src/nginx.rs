@@ -4,6 +4,10 @@
 //!
 //! A handle is made inside a callback, from a pointer that nginx keeps valid at least until the
 //! callback returns. The lifetime `'a` of the handle stands for that time.
+//!
+//! nginx changes its structures whenever the module calls it. So a handle has a `&Cell` of its
+//! structure, and no reference into it: `get()` copies, which the compiler makes a load of the one
+//! field that is read.
 
 #![allow(unsafe_code, reason = "nginx is C")]
 

@@ -83,7 +83,7 @@ pub fn set_client_verify(request: Request<'_>, value: &[u8]) -> Result<(), Strin
     client_verify::check(value).map_err(|error| error.to_string())?;
     RequestState::find_or_make(request)
         .and_then(|state| {
-            state.client_verify.set(Some(request.pool().copy_bytes(value)?));
+            state.client_verify.set(Some(request.pool().copy_bytes(value)?.into()));
             Ok(())
         })
         .map_err(|error| error.to_string())

@@ -67,7 +67,7 @@ pub fn set_target(request: Request<'_>, host: &[u8], port: f64) -> Result<(), St
     change_forwarding(request, |forwarding| {
         let target = Target::new(host, port).map_err(|error| error.to_string())?;
         let target = request.pool().copy_bytes(target.to_string().as_bytes());
-        forwarding.target = Some(target.map_err(|error| error.to_string())?);
+        forwarding.target = Some(target.map_err(|error| error.to_string())?.into());
         Ok::<_, String>(())
     })
 }

@@ -11,62 +11,63 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
+#include <stdbool.h>
 
-#define GET(structure, name, field) \
-    unsigned name##_##field(const structure *it) { return it->field; }
-#define SET(structure, name, field) \
-    void set_##name##_##field(structure *it, unsigned value) { it->field = value; }
+#define GET(structure, name, type, field) \
+    type name##_##field(const structure *it) { return it->field; }
+#define SET(structure, name, type, field) \
+    void set_##name##_##field(structure *it, type value) { it->field = value; }
 
-GET(ngx_http_request_t, request, filter_finalize)
-GET(ngx_http_request_t, request, header_only)
-GET(ngx_http_request_t, request, internal)
-GET(ngx_http_request_t, request, request_body_no_buffering)
+GET(ngx_http_request_t, request, bool, filter_finalize)
+GET(ngx_http_request_t, request, bool, header_only)
+GET(ngx_http_request_t, request, bool, internal)
+GET(ngx_http_request_t, request, bool, request_body_no_buffering)
 
-GET(ngx_http_upstream_t, upstream, keepalive)
-SET(ngx_http_upstream_t, upstream, keepalive)
-GET(ngx_http_upstream_t, upstream, request_body_sent)
-SET(ngx_http_upstream_t, upstream, request_body_sent)
-GET(ngx_http_upstream_t, upstream, request_sent)
-GET(ngx_http_upstream_t, upstream, ssl)
+GET(ngx_http_upstream_t, upstream, bool, keepalive)
+SET(ngx_http_upstream_t, upstream, bool, keepalive)
+GET(ngx_http_upstream_t, upstream, bool, request_body_sent)
+SET(ngx_http_upstream_t, upstream, bool, request_body_sent)
+GET(ngx_http_upstream_t, upstream, bool, request_sent)
+GET(ngx_http_upstream_t, upstream, bool, ssl)
 
-GET(ngx_peer_connection_t, peer, cached)
-SET(ngx_peer_connection_t, peer, cached)
-GET(ngx_peer_connection_t, peer, log_error)
+GET(ngx_peer_connection_t, peer, bool, cached)
+SET(ngx_peer_connection_t, peer, bool, cached)
+GET(ngx_peer_connection_t, peer, unsigned, log_error)
 
-GET(ngx_connection_t, connection, close)
-GET(ngx_connection_t, connection, error)
-SET(ngx_connection_t, connection, idle)
-SET(ngx_connection_t, connection, log_error)
+GET(ngx_connection_t, connection, bool, close)
+GET(ngx_connection_t, connection, bool, error)
+SET(ngx_connection_t, connection, bool, idle)
+SET(ngx_connection_t, connection, unsigned, log_error)
 
-GET(ngx_ssl_connection_t, ssl, handshaked)
-SET(ngx_ssl_connection_t, ssl, handshake_rejected)
-SET(ngx_ssl_connection_t, ssl, no_send_shutdown)
-SET(ngx_ssl_connection_t, ssl, no_wait_shutdown)
+GET(ngx_ssl_connection_t, ssl, bool, handshaked)
+SET(ngx_ssl_connection_t, ssl, bool, handshake_rejected)
+SET(ngx_ssl_connection_t, ssl, bool, no_send_shutdown)
+SET(ngx_ssl_connection_t, ssl, bool, no_wait_shutdown)
 
-SET(ngx_event_t, event, delayed)
-GET(ngx_event_t, event, eof)
-GET(ngx_event_t, event, error)
-GET(ngx_event_t, event, ready)
-SET(ngx_event_t, event, ready)
-GET(ngx_event_t, event, timedout)
-GET(ngx_event_t, event, timer_set)
+SET(ngx_event_t, event, bool, delayed)
+GET(ngx_event_t, event, bool, eof)
+GET(ngx_event_t, event, bool, error)
+GET(ngx_event_t, event, bool, ready)
+SET(ngx_event_t, event, bool, ready)
+GET(ngx_event_t, event, bool, timedout)
+GET(ngx_event_t, event, bool, timer_set)
 
-GET(ngx_http_core_loc_conf_t, location, lmt_excpt)
-GET(ngx_http_core_loc_conf_t, location, noname)
+GET(ngx_http_core_loc_conf_t, location, bool, lmt_excpt)
+GET(ngx_http_core_loc_conf_t, location, bool, noname)
 
-GET(ngx_http_addr_conf_t, address, http2)
+GET(ngx_http_addr_conf_t, address, bool, http2)
 
-SET(ngx_url_t, url, uri_part)
-SET(ngx_url_t, url, no_resolve)
-GET(ngx_url_t, url, no_port)
+SET(ngx_url_t, url, bool, uri_part)
+SET(ngx_url_t, url, bool, no_resolve)
+GET(ngx_url_t, url, bool, no_port)
 
-SET(ngx_buf_t, buffer, last_buf)
-SET(ngx_buf_t, buffer, last_in_chain)
+SET(ngx_buf_t, buffer, bool, last_buf)
+SET(ngx_buf_t, buffer, bool, last_in_chain)
 
-SET(ngx_variable_value_t, variable, len)
-SET(ngx_variable_value_t, variable, no_cacheable)
-SET(ngx_variable_value_t, variable, not_found)
-SET(ngx_variable_value_t, variable, valid)
+SET(ngx_variable_value_t, variable, unsigned, len)
+SET(ngx_variable_value_t, variable, bool, no_cacheable)
+SET(ngx_variable_value_t, variable, bool, not_found)
+SET(ngx_variable_value_t, variable, bool, valid)
 
 /* nginx defines these inline, and they use bitfields. */
 void
@@ -83,13 +84,13 @@ event_del_timer(ngx_event_t *it)
 
 /* QUIC: since nginx 1.25.0. */
 #if (nginx_version >= 1025000)
-GET(ngx_http_addr_conf_t, address, quic)
+GET(ngx_http_addr_conf_t, address, bool, quic)
 #else
-unsigned
+bool
 address_quic(const ngx_http_addr_conf_t *it)
 {
     (void) it;
-    return 0;
+    return false;
 }
 #endif
 

@@ -30,21 +30,17 @@ pub struct EvaluationFailed;
 impl ComplexValue {
     /// Compiles `text`, which lives as long as the configuration.
     pub fn compile<'a>(parser: ConfParser<'a>, text: &'a [u8]) -> Result<Self, CompilationFailed> {
-        // SAFETY: nginx expects zeroed structures of both types, and only reads the text. The
-        // compiled value is in the pool of the configuration.
-        unsafe {
-            let value = parser
-                .pool()
-                .copy(&zeroed::<ngx_http_complex_value_t>())
-                .map_err(|_| CompilationFailed)?;
-            let mut text = ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() };
-            let mut compile: ngx_http_compile_complex_value_t = zeroed();
-            compile.cf = parser.as_ptr();
-            compile.value = &raw mut text;
-            compile.complex_value = value.as_ptr();
-            let status = ngx_http_compile_complex_value(&raw mut compile);
-            if status == NGX_OK as ngx_int_t { Ok(Self(value)) } else { Err(CompilationFailed) }
-        }
+        // SAFETY: nginx expects zeroed structures, in which all fields have a value.
+        let (empty, mut compile): (ngx_http_complex_value_t, ngx_http_compile_complex_value_t) =
+            unsafe { zeroed() };
+        let value = parser.pool().copy(&empty).map_err(|_| CompilationFailed)?;
+        let mut text = ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() };
+        compile.cf = parser.as_ptr();
+        compile.value = &raw mut text;
+        compile.complex_value = value;
+        // SAFETY: nginx only reads the text, and the value is in the pool of the configuration.
+        let status = unsafe { ngx_http_compile_complex_value(&raw mut compile) };
+        if status == NGX_OK as ngx_int_t { Ok(Self(value.into())) } else { Err(CompilationFailed) }
     }
 
     /// Wraps a value that nginx has compiled.
@@ -58,10 +54,13 @@ impl ComplexValue {
     /// Returns the value for `request`, allocated in its pool.
     pub fn evaluate<'a>(&self, request: Request<'a>) -> Result<&'a [u8], EvaluationFailed> {
         let mut value = ngx_str_t { len: 0, data: std::ptr::null_mut() };
+        let place = &raw mut value;
         // SAFETY: the value lives as long as the configuration, which outlives the request.
-        unsafe {
-            let status = ngx_http_complex_value(request.as_ptr(), self.0.as_ptr(), &raw mut value);
-            if status == NGX_OK as ngx_int_t { Ok(bytes(value)) } else { Err(EvaluationFailed) }
+        let status = unsafe { ngx_http_complex_value(request.as_ptr(), self.0.as_ptr(), place) };
+        if status != NGX_OK as ngx_int_t {
+            return Err(EvaluationFailed);
         }
+        // SAFETY: nginx allocates values in the request's pool, or refers to the configuration.
+        Ok(unsafe { bytes(value) })
     }
 }

@@ -202,12 +202,11 @@ pub unsafe fn until<'a, T: Copy + 'a>(
     let mut next: *mut Cell<T> = first.cast();
     iter::from_fn(move || {
         // SAFETY: `next` has not passed the last element, which the caller ensures to be there.
-        let element = unsafe { &*next };
+        let (element, following) = unsafe { (&*next, next.add(1)) };
         if is_end(element.get()) {
             return None;
         }
-        // SAFETY: this element is not the last one.
-        next = unsafe { next.add(1) };
+        next = following;
         Some(element)
     })
 }

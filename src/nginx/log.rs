@@ -2,8 +2,8 @@
 
 //! nginx's error log.
 
+use std::cell::Cell;
 use std::fmt;
-use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use ngx::ffi::{NGX_LOG_CRIT, NGX_LOG_ERR, NGX_LOG_INFO, ngx_log_t, ngx_uint_t};
@@ -11,7 +11,7 @@ use ngx::ngx_log_error;
 
 /// A log, with the context (client, request, upstream) that nginx adds to each line.
 #[derive(Clone, Copy)]
-pub struct Log<'a>(NonNull<ngx_log_t>, PhantomData<&'a ngx_log_t>);
+pub struct Log<'a>(&'a Cell<ngx_log_t>);
 
 /// The level up to which a log writes.
 #[derive(Clone, Copy)]
@@ -21,18 +21,24 @@ impl<'a> Log<'a> {
     /// # Safety
     /// `log` must be valid for `'a`.
     pub unsafe fn from_ptr(log: NonNull<ngx_log_t>) -> Self {
-        Self(log, PhantomData)
+        // SAFETY: the caller ensures that `log` is valid for `'a`.
+        Self(unsafe { log.cast().as_ref() })
+    }
+
+    pub fn as_ptr(self) -> *mut ngx_log_t {
+        self.0.as_ptr()
     }
 
     /// Silences the log, and returns its level for [`Self::set_level`].
     pub fn silence(self) -> LogLevel {
-        // SAFETY: `from_ptr` requires a log that is valid for `'a`.
-        LogLevel(unsafe { std::mem::take(&mut (*self.0.as_ptr()).log_level) })
+        let level = LogLevel(self.0.get().log_level);
+        self.set_level(LogLevel(0));
+        level
     }
 
     /// Restores the level of the log.
     pub fn set_level(self, LogLevel(level): LogLevel) {
-        // SAFETY: `from_ptr` requires a log that is valid for `'a`.
+        // SAFETY: the log is valid for `'a`, and nginx only compares its level.
         unsafe { (*self.0.as_ptr()).log_level = level }
     }
 

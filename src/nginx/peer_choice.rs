@@ -97,20 +97,17 @@ pub trait PeerChooser: Sized + 'static {
     fn of(upstream: Upstream<'_>) -> Option<&Self> {
         let ours: unsafe extern "C" fn(*mut ngx_peer_connection_t, *mut c_void) -> ngx_int_t =
             get::<Self>;
-        // SAFETY: the peer is part of the upstream, which is valid.
-        let current = unsafe { (*upstream.peer().as_ptr()).get };
+        let ngx_peer_connection_t { get: current, data, .. } = upstream.peer().get();
         current.filter(|current| ptr::fn_addr_eq(*current, ours))?;
-        // SAFETY: while `get` is ours, so are the peer's `data`, except while the original `get`
-        // runs: a balancer in Lua sets `data` to its own. `CHOOSING` then has the chooser. Both
-        // live as long as the request.
-        unsafe {
-            let is_its_own =
-                |choice: &&Self| ptr::eq(choice.original().upstream, upstream.as_ptr());
-            if let Some(choosing) = CHOOSING.get().cast::<Self>().as_ref().filter(is_its_own) {
-                return Some(choosing);
-            }
-            (*upstream.peer().as_ptr()).data.cast::<Self>().as_ref()
+        // SAFETY: this is NULL, or a chooser whose original `get` is running, in a request's pool.
+        let choosing = unsafe { CHOOSING.get().cast::<Self>().as_ref() };
+        if choosing.is_some_and(|it| ptr::eq(it.original().upstream, upstream.as_ptr())) {
+            return choosing;
         }
+        // SAFETY: while `get` is ours, so are the peer's `data`, except while the original `get`
+        // runs: a balancer in Lua sets `data` to its own. `CHOOSING` then has the chooser. The data
+        // live as long as the request.
+        unsafe { data.cast::<Self>().as_ref() }
     }
 
     /// Wraps the functions that choose the peer of `upstream`; `make` makes the chooser. It is kept
@@ -120,27 +117,28 @@ pub trait PeerChooser: Sized + 'static {
         upstream: Upstream<'a>,
         make: impl FnOnce(Original) -> Self,
     ) -> Result<&'a Self, OutOfMemory> {
-        // SAFETY: the peer is part of the upstream, which is valid. `data` lives in the request's
-        // pool, as long as the peer.
+        let peer = upstream.peer().get();
+        let choice = pool.keep(make(Original {
+            upstream: upstream.as_ptr(),
+            get: peer.get,
+            free: peer.free,
+            notify: peer.notify,
+            set_session: peer.set_session,
+            save_session: peer.save_session,
+            data: peer.data,
+        }))?;
+        // SAFETY: the functions are for these data, which live in the request's pool, as long as
+        // the peer.
         unsafe {
-            let peer = &mut *upstream.peer().as_ptr();
-            let choice = pool.keep(make(Original {
-                upstream: upstream.as_ptr(),
-                get: peer.get,
-                free: peer.free,
-                notify: peer.notify,
-                set_session: peer.set_session,
-                save_session: peer.save_session,
-                data: peer.data,
-            }))?;
-            peer.get = Some(get::<Self>);
-            peer.free = Some(free::<Self>);
-            peer.notify = peer.notify.and(Some(notify::<Self>));
-            peer.set_session = peer.set_session.and(Some(set_session::<Self>));
-            peer.save_session = peer.save_session.and(Some(save_session::<Self>));
-            peer.data = ptr::from_ref(choice).cast_mut().cast();
-            Ok(choice)
+            let place = &mut *upstream.peer().as_ptr();
+            place.get = Some(get::<Self>);
+            place.free = Some(free::<Self>);
+            place.notify = peer.notify.and(Some(notify::<Self>));
+            place.set_session = peer.set_session.and(Some(set_session::<Self>));
+            place.save_session = peer.save_session.and(Some(save_session::<Self>));
+            place.data = ptr::from_ref(choice).cast_mut().cast();
         }
+        Ok(choice)
     }
 }
 
@@ -204,13 +202,11 @@ unsafe extern "C" fn notify<T: PeerChooser>(
     data: *mut c_void,
     event: ngx_uint_t,
 ) {
-    // SAFETY: `wrap` has set this function together with `data`, on the peer of an upstream; the
-    // original function gets its own data.
-    unsafe {
-        let original = of_callback::<T>(pc, data).1.original();
-        if let Some(notify) = original.notify {
-            notify(pc, original.data, event);
-        }
+    // SAFETY: `wrap` has set this function together with `data`, on the peer of an upstream.
+    let original = unsafe { of_callback::<T>(pc, data) }.1.original();
+    if let Some(notify) = original.notify {
+        // SAFETY: the original function gets its own data and the peer that it was set on.
+        unsafe { notify(pc, original.data, event) }
     }
 }
 
@@ -218,24 +214,20 @@ unsafe extern "C" fn set_session<T: PeerChooser>(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
 ) -> ngx_int_t {
-    // SAFETY: `wrap` has set this function together with `data`, on the peer of an upstream; the
-    // original function gets its own data.
-    unsafe {
-        let original = of_callback::<T>(pc, data).1.original();
-        original.set_session.map_or(NGX_OK as ngx_int_t, |set| set(pc, original.data))
-    }
+    // SAFETY: `wrap` has set this function together with `data`, on the peer of an upstream.
+    let original = unsafe { of_callback::<T>(pc, data) }.1.original();
+    // SAFETY: the original function gets its own data and the peer that it was set on.
+    original.set_session.map_or(NGX_OK as ngx_int_t, |set| unsafe { set(pc, original.data) })
 }
 
 unsafe extern "C" fn save_session<T: PeerChooser>(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
 ) {
-    // SAFETY: `wrap` has set this function together with `data`, on the peer of an upstream; the
-    // original function gets its own data.
-    unsafe {
-        let original = of_callback::<T>(pc, data).1.original();
-        if let Some(save) = original.save_session {
-            save(pc, original.data);
-        }
+    // SAFETY: `wrap` has set this function together with `data`, on the peer of an upstream.
+    let original = unsafe { of_callback::<T>(pc, data) }.1.original();
+    if let Some(save) = original.save_session {
+        // SAFETY: the original function gets its own data and the peer that it was set on.
+        unsafe { save(pc, original.data) }
     }
 }

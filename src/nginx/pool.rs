@@ -4,6 +4,7 @@
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
 use ngx::ffi::{NGX_ALIGNMENT, ngx_palloc, ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_t};
@@ -32,41 +33,40 @@ impl<'a> Pool<'a> {
     pub fn keep<T: 'static>(self, value: T) -> Result<&'a T, OutOfMemory> {
         const { assert!(align_of::<T>() <= NGX_ALIGNMENT) };
 
-        // SAFETY: the pool is valid for `'a`. nginx allocates the data of a cleanup with
-        // `ngx_palloc`, which aligns to NGX_ALIGNMENT; both pointers are checked before use.
-        unsafe {
-            let cleanup = ngx_pool_cleanup_add(self.0.as_ptr(), size_of::<T>().max(1));
-            let kept = NonNull::new(cleanup)
-                .and_then(|cleanup| NonNull::new(cleanup.as_ref().data.cast::<T>()))
-                .ok_or(OutOfMemory)?;
-            kept.write(value);
-            (*cleanup).handler = Some(drop_value::<T>);
-            Ok(&*kept.as_ptr())
-        }
+        // SAFETY: the pool is valid for `'a`.
+        let cleanup = unsafe { ngx_pool_cleanup_add(self.as_ptr(), size_of::<T>().max(1)) };
+        // SAFETY: a cleanup is NULL, or valid as long as the pool.
+        let cleanup = unsafe { cleanup.as_mut() }.ok_or(OutOfMemory)?;
+        // SAFETY: nginx has just allocated the data with `ngx_palloc`, which aligns to
+        // NGX_ALIGNMENT. They are NULL, or nobody else's as long as the pool is valid.
+        let data = unsafe { cleanup.data.cast::<MaybeUninit<T>>().as_mut() };
+        let kept = data.ok_or(OutOfMemory)?.write(value);
+        cleanup.handler = Some(drop_value::<T>);
+        Ok(kept)
     }
 
     /// Copies `value` into the pool. Nothing is dropped with the pool, since `T` is `Copy`.
-    pub fn copy<T: Copy>(self, value: &T) -> Result<NonNull<T>, OutOfMemory> {
+    pub fn copy<T: Copy>(self, value: &T) -> Result<&'a mut T, OutOfMemory> {
         const { assert!(align_of::<T>() <= NGX_ALIGNMENT) };
 
-        // SAFETY: the pool is valid for `'a`; `ngx_palloc` aligns to NGX_ALIGNMENT, and the pointer
-        // is checked before it is written to.
-        unsafe {
-            let memory = ngx_palloc(self.0.as_ptr(), size_of::<T>()).cast::<T>();
-            let memory = NonNull::new(memory).ok_or(OutOfMemory)?;
-            memory.write(*value);
-            Ok(memory)
-        }
+        // SAFETY: the pool is valid for `'a`.
+        let memory = unsafe { ngx_palloc(self.as_ptr(), size_of::<T>().max(1)) };
+        // SAFETY: the memory is NULL, or nobody else's as long as the pool is valid, and
+        // `ngx_palloc` aligns it to NGX_ALIGNMENT.
+        let memory = unsafe { memory.cast::<MaybeUninit<T>>().as_mut() };
+        Ok(memory.ok_or(OutOfMemory)?.write(*value))
     }
 
     /// Copies `bytes` into the pool.
-    pub fn copy_bytes(self, bytes: &[u8]) -> Result<NonNull<[u8]>, OutOfMemory> {
-        // SAFETY: the pool is valid for `'a`, and the pointer is checked before it is written to.
+    pub fn copy_bytes(self, bytes: &[u8]) -> Result<&'a [u8], OutOfMemory> {
+        // SAFETY: the pool is valid for `'a`.
+        let memory = unsafe { ngx_pnalloc(self.as_ptr(), bytes.len().max(1)) };
+        let memory = NonNull::new(memory.cast::<u8>()).ok_or(OutOfMemory)?;
+        // SAFETY: the memory has room for as many bytes, and is nobody else's as long as the pool
+        // is valid.
         unsafe {
-            let memory = ngx_pnalloc(self.0.as_ptr(), bytes.len().max(1)).cast::<u8>();
-            let memory = NonNull::new(memory).ok_or(OutOfMemory)?;
             memory.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
-            Ok(NonNull::slice_from_raw_parts(memory, bytes.len()))
+            Ok(NonNull::slice_from_raw_parts(memory, bytes.len()).as_ref())
         }
     }
 }

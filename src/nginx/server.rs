@@ -2,14 +2,15 @@
 
 //! Servers of the configuration, and connections of their clients.
 
+use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
-use foreign_types::ForeignTypeRef;
 use ngx::ffi::{
-    ngx_array_push, ngx_hash_find_combined, ngx_hash_key, ngx_http_connection_t,
-    ngx_http_core_main_conf_t, ngx_http_core_srv_conf_t, ngx_http_handler_pt, ngx_http_header_t,
-    ngx_http_headers_in, ngx_http_phases_NGX_HTTP_POST_READ_PHASE, ngx_http_request_t,
-    ngx_http_ssl_srv_conf_t, ngx_int_t,
+    ngx_array_push, ngx_hash_find_combined, ngx_hash_key, ngx_http_addr_conf_t,
+    ngx_http_conf_ctx_t, ngx_http_connection_t, ngx_http_core_main_conf_t,
+    ngx_http_core_srv_conf_t, ngx_http_handler_pt, ngx_http_header_t, ngx_http_headers_in,
+    ngx_http_phases_NGX_HTTP_POST_READ_PHASE, ngx_http_request_t, ngx_http_ssl_srv_conf_t,
+    ngx_int_t,
 };
 use openssl::ssl::{SslContextRef, SslRef};
 
@@ -17,6 +18,7 @@ use crate::nginx::conf_parser::{ConfParser, Level};
 use crate::nginx::configuration::{self, ModuleIndex, ServerFlag};
 use crate::nginx::connection::Connection;
 use crate::nginx::pool::OutOfMemory;
+use crate::nginx::upstream::context_of;
 use crate::nginx::{bitfields, version};
 
 /// A `server {}` block.
@@ -29,9 +31,8 @@ impl<'a> Server<'a> {
     /// # Safety
     /// `T` must be the type of the main configuration of the module with `index`.
     pub unsafe fn main_configuration<T>(self, index: ModuleIndex) -> Option<&'a T> {
-        // SAFETY: a server has a context, which lives as long as the server. The caller ensures the
-        // type `T`.
-        unsafe { Some(index.of((*self.0.ctx).main_conf)?.as_ref()) }
+        // SAFETY: these arrays live as long as the server. The caller ensures the type `T`.
+        unsafe { index.of(self.context().main_conf).map(|of| of.as_ref()) }
     }
 
     /// Returns a module's configuration for the server.
@@ -39,9 +40,13 @@ impl<'a> Server<'a> {
     /// # Safety
     /// `T` must be the type of the server configuration of the module with `index`.
     pub unsafe fn configuration<T>(self, index: ModuleIndex) -> Option<&'a T> {
-        // SAFETY: a server has a context, which lives as long as the server. The caller ensures the
-        // type `T`.
-        unsafe { Some(index.of((*self.0.ctx).srv_conf)?.as_ref()) }
+        // SAFETY: these arrays live as long as the server. The caller ensures the type `T`.
+        unsafe { index.of(self.context().srv_conf).map(|of| of.as_ref()) }
+    }
+
+    fn context(self) -> &'a ngx_http_conf_ctx_t {
+        // SAFETY: nginx sets the context when it makes the server, and it lives as long.
+        unsafe { &*self.0.ctx }
     }
 }
 
@@ -73,13 +78,10 @@ impl<'a> Servers<'a> {
 
     /// Returns the TLS context of a server, if it has one.
     pub fn ssl_context(&self, server: Server<'a>) -> Option<&'a SslContextRef> {
-        // SAFETY: this is the TLS module's type in the nginx that the module was built for. A
-        // context lives as long as the configuration.
-        unsafe {
-            let ssl = server.configuration::<ngx_http_ssl_srv_conf_t>(self.ssl_module)?;
-            let context = NonNull::new(ssl.ssl.ctx)?;
-            Some(SslContextRef::from_ptr(context.as_ptr().cast()))
-        }
+        // SAFETY: this is the TLS module's type in the nginx that the module was built for.
+        let ssl: &ngx_http_ssl_srv_conf_t = unsafe { server.configuration(self.ssl_module)? };
+        // SAFETY: the context is NULL, or lives as long as the configuration.
+        unsafe { context_of(&raw const ssl.ssl) }
     }
 }
 
@@ -90,35 +92,25 @@ impl Servers<'_> {
     /// Must be called in *postconfiguration*, before nginx makes its table of handlers. `handler`
     /// must be a valid phase handler.
     pub unsafe fn add_post_read_handler(&self, handler: Handler) -> Result<(), OutOfMemory> {
-        let main = ptr::from_ref(self.main).cast_mut();
+        let phase = ngx_http_phases_NGX_HTTP_POST_READ_PHASE as usize;
+        let handlers = ptr::from_ref(&self.main.phases[phase].handlers).cast_mut();
         // SAFETY: in *postconfiguration* modules add to these arrays, and nginx has a single
         // thread.
-        unsafe {
-            let phase = ngx_http_phases_NGX_HTTP_POST_READ_PHASE as usize;
-            let handlers = &raw mut (*main).phases[phase].handlers;
-            let place = ngx_array_push(handlers).cast::<ngx_http_handler_pt>();
-            NonNull::new(place).ok_or(OutOfMemory)?.write(Some(handler));
-        }
+        let place = unsafe { ngx_array_push(handlers) }.cast::<ngx_http_handler_pt>();
+        let place = NonNull::new(place).ok_or(OutOfMemory)?;
+        // SAFETY: nginx has just made the place, for an element of this type.
+        unsafe { place.write(Some(handler)) };
         Ok(())
     }
 }
 
 /// Returns whether nginx itself parses the request header `name` and keeps a pointer to it.
 pub fn reads_header(name: &[u8]) -> bool {
-    let mut next = (&raw const ngx_http_headers_in).cast::<ngx_http_header_t>();
-    loop {
-        // SAFETY: `next` is an element of nginx's constant list, which ends with an empty name.
-        unsafe {
-            let known = configuration::bytes((*next).name);
-            if known.is_empty() {
-                return false;
-            }
-            if known.eq_ignore_ascii_case(name) {
-                return true;
-            }
-            next = next.add(1);
-        }
-    }
+    let first = (&raw mut ngx_http_headers_in).cast::<ngx_http_header_t>();
+    // SAFETY: nginx's list is static, and ends with an empty name.
+    let mut known = unsafe { configuration::until(first, |header| header.name.len == 0) };
+    // SAFETY: the names of the list are static.
+    known.any(|known| unsafe { configuration::bytes(known.get().name) }.eq_ignore_ascii_case(name))
 }
 
 /// A phase handler.
@@ -146,16 +138,20 @@ impl<'a> ClientConnection<'a> {
         self.0.addr_conf.addr()
     }
 
+    fn address_conf(self) -> &'a Cell<ngx_http_addr_conf_t> {
+        // SAFETY: nginx sets `addr_conf` when it makes the structure. It lives as long as the
+        // configuration, which outlives its connections.
+        unsafe { &*self.0.addr_conf.cast() }
+    }
+
     /// Returns whether the `listen` of the address has the parameter `http2`.
     pub fn came_to_http2(self) -> bool {
-        // SAFETY: nginx sets `addr_conf` when it makes the structure.
-        unsafe { bitfields::address_http2(self.0.addr_conf) != 0 }
+        bitfields::address_http2(self.address_conf())
     }
 
     /// Returns whether the connection is a QUIC one.
     pub fn speaks_quic(self) -> bool {
-        // SAFETY: nginx sets `addr_conf` when it makes the structure.
-        unsafe { version::is_quic(self.0.addr_conf) }
+        version::is_quic(self.address_conf())
     }
 
     /// Returns a directive's value in the server that nginx has chosen for the connection so far.
@@ -176,33 +172,31 @@ impl<'a> ClientConnection<'a> {
         if !host.iter().all(is_plain) {
             return None;
         }
-        // SAFETY: nginx sets `addr_conf` when it makes the structure. Its hash of names holds
-        // servers, and the lookup only reads `host`.
-        unsafe {
-            let Some(names) =
-                (*self.0.addr_conf).virtual_names.as_mut().filter(|_| !host.is_empty())
-            else {
-                return Some(self.default_server());
-            };
-            let found = ngx_hash_find_combined(
-                &raw mut names.names,
-                ngx_hash_key(host.as_mut_ptr(), host.len()),
-                host.as_mut_ptr(),
-                host.len(),
-            );
-            match found.cast::<ngx_http_core_srv_conf_t>().as_ref() {
-                Some(server) => Some(Server(server)),
-                // A regular expression may match: only nginx can tell.
-                None if names.nregex > 0 => None,
-                None => Some(self.default_server()),
-            }
+        if host.is_empty() {
+            return Some(self.default_server());
+        }
+        // SAFETY: an address has such a hash of names, or NULL, as long as the configuration.
+        let Some(names) = (unsafe { self.address_conf().get().virtual_names.as_mut() }) else {
+            return Some(self.default_server());
+        };
+        let (start, length) = (host.as_mut_ptr(), host.len());
+        // SAFETY: both functions only read `host`, at `start`.
+        let found = unsafe {
+            let key = ngx_hash_key(start, length);
+            ngx_hash_find_combined(&raw mut names.names, key, start, length)
+        };
+        // SAFETY: the hash holds servers, which live as long as the configuration.
+        match unsafe { found.cast::<ngx_http_core_srv_conf_t>().as_ref() } {
+            Some(server) => Some(Server(server)),
+            // A regular expression may match: only nginx can tell.
+            None if names.nregex > 0 => None,
+            None => Some(self.default_server()),
         }
     }
 
     /// Returns the default server of the address, whose TLS context the handshake began with.
     pub fn default_server(self) -> Server<'a> {
-        // SAFETY: nginx sets `addr_conf` when it makes the structure; an address has a default
-        // server.
-        Server(unsafe { &*(*self.0.addr_conf).default_server })
+        // SAFETY: an address has a default server, which lives as long as the configuration.
+        Server(unsafe { &*self.address_conf().get().default_server })
     }
 }

@@ -36,17 +36,16 @@ impl UpstreamBlock {
         let Some(module) = parser.module(c"ngx_http_upstream_module") else {
             return Vec::new();
         };
-        // SAFETY: this is the type of that module's main configuration, and `upstreams` holds
-        // pointers to blocks.
-        unsafe {
-            let main =
-                parser.configuration::<ngx_http_upstream_main_conf_t>(Level::Main, module.index());
-            let Some(main) = main else {
-                return Vec::new();
-            };
-            let blocks: &[*mut ngx_http_upstream_srv_conf_t] = elements(&main.as_ref().upstreams);
-            blocks.iter().filter_map(|block| NonNull::new(*block)).map(Self).collect()
-        }
+        // SAFETY: this is the type of that module's main configuration.
+        let main: Option<NonNull<ngx_http_upstream_main_conf_t>> =
+            unsafe { parser.configuration(Level::Main, module.index()) };
+        let Some(main) = main else {
+            return Vec::new();
+        };
+        // SAFETY: the array is of pointers to blocks, and does not change once `http {}` was read.
+        let blocks: &[*mut ngx_http_upstream_srv_conf_t] =
+            unsafe { elements(&main.as_ref().upstreams) };
+        blocks.iter().filter_map(|block| NonNull::new(*block)).map(Self).collect()
     }
 
     pub fn as_ptr(self) -> NonNull<ngx_http_upstream_srv_conf_t> {

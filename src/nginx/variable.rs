@@ -2,8 +2,9 @@
 
 //! Variables of this module.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 
 use ngx::ffi::{
     NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_OK, ngx_http_add_variable,
@@ -43,14 +44,12 @@ pub trait Variables {
             let mut name = string(name);
             // The values change in the course of a request.
             let flags = NGX_HTTP_VAR_NOCACHEABLE as ngx_uint_t;
-            // SAFETY: nginx copies the name, and the variable that it returns lives as long as the
-            // configuration.
-            unsafe {
-                let variable = ngx_http_add_variable(parser.as_ptr(), &raw mut name, flags);
-                let variable = NonNull::new(variable).ok_or(RegistrationFailed)?.as_mut();
-                variable.get_handler = Some(evaluate::<Self>);
-                variable.data = number;
-            }
+            // SAFETY: nginx copies the name.
+            let variable = unsafe { ngx_http_add_variable(parser.as_ptr(), &raw mut name, flags) };
+            // SAFETY: the variable is NULL, or lives as long as the configuration.
+            let variable = unsafe { variable.as_mut() }.ok_or(RegistrationFailed)?;
+            variable.get_handler = Some(evaluate::<Self>);
+            variable.data = number;
         }
         Ok(())
     }
@@ -67,13 +66,9 @@ unsafe extern "C" fn evaluate<T: Variables>(
     guard(name, process_log(), NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx calls variable handlers with a valid request and a valid place for the
         // value.
-        let (request, value) = unsafe {
-            (
-                Request::from_ptr(NonNull::new_unchecked(r)),
-                Value(NonNull::new_unchecked(value), PhantomData),
-            )
-        };
-        match evaluate(request, value) {
+        let (request, place) =
+            unsafe { (Request::from_ptr(NonNull::new_unchecked(r)), &*value.cast()) };
+        match evaluate(request, Value { place, request: PhantomData }) {
             Ok(()) => NGX_OK as ngx_int_t,
             Err(VariableFailed) => NGX_ERROR as ngx_int_t,
         }
@@ -81,34 +76,34 @@ unsafe extern "C" fn evaluate<T: Variables>(
 }
 
 /// The place for a variable's value, for a request that lives for `'a`.
-pub struct Value<'a>(NonNull<ngx_http_variable_value_t>, PhantomData<fn(&'a [u8])>);
+pub struct Value<'a> {
+    place: &'a Cell<ngx_http_variable_value_t>,
+    request: PhantomData<fn(&'a [u8])>,
+}
 
 impl<'a> Value<'a> {
     /// Sets the value to `text`, which lives as long as the request.
     pub fn set(self, text: &'a [u8]) {
-        let place = self.0.as_ptr();
-        // SAFETY: nginx passes a valid place for the value.
+        bitfields::set_variable_no_cacheable(self.place, false);
+        // SAFETY: the text has this length, and lives as long as the request.
         unsafe {
-            bitfields::set_variable_len(place, text.len() as u32);
-            bitfields::set_variable_valid(place, 1);
-            bitfields::set_variable_no_cacheable(place, 0);
-            bitfields::set_variable_not_found(place, 0);
-            (*place).data = text.as_ptr().cast_mut();
+            bitfields::set_variable_len(self.place, text.len() as u32);
+            bitfields::set_variable_valid(self.place, true);
+            bitfields::set_variable_not_found(self.place, false);
+            (*self.place.as_ptr()).data = text.as_ptr().cast_mut();
         }
     }
 
     /// Sets the value to a copy of `text` in the request's pool.
     pub fn set_text(self, request: Request<'a>, text: &str) -> Result<(), VariableFailed> {
-        let text = request.pool().copy_bytes(text.as_bytes()).map_err(|_| VariableFailed)?;
-        // SAFETY: the copy is in the request's pool, which lives for `'a`.
-        self.set(unsafe { text.as_ref() });
+        self.set(request.pool().copy_bytes(text.as_bytes()).map_err(|_| VariableFailed)?);
         Ok(())
     }
 
     /// Marks the variable as having no value.
     pub fn set_not_found(self) {
-        // SAFETY: nginx passes a valid place for the value.
-        unsafe { bitfields::set_variable_not_found(self.0.as_ptr(), 1) }
+        // SAFETY: nginx does not look at the text of a variable that is not found.
+        unsafe { bitfields::set_variable_not_found(self.place, true) }
     }
 
     /// Sets the value to that of another variable.
@@ -117,17 +112,11 @@ impl<'a> Value<'a> {
         request: Request<'_>,
         other: VariableIndex,
     ) -> Result<(), VariableFailed> {
-        let place = self.0.as_ptr();
-        // SAFETY: the request and the place are valid, and `VariableIndex::of` got the index from
-        // nginx.
-        unsafe {
-            let value = ngx_http_get_indexed_variable(request.as_ptr(), other.0);
-            if value.is_null() {
-                return Err(VariableFailed);
-            }
-            ptr::copy_nonoverlapping(value, place, 1);
-            bitfields::set_variable_no_cacheable(place, 0);
-        }
+        // SAFETY: `VariableIndex::of` got the index from nginx, and the value that nginx returns
+        // is NULL, or in the request's pool.
+        let value = unsafe { ngx_http_get_indexed_variable(request.as_ptr(), other.0).as_ref() };
+        self.place.set(*value.ok_or(VariableFailed)?);
+        bitfields::set_variable_no_cacheable(self.place, false);
         Ok(())
     }
 }

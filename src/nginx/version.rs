@@ -21,6 +21,8 @@
 //!   keep any connection (`upstream/peer/keepalive.rs`).
 //! * 1.30: the bitfields of a request begin in the middle of a word (`bitfields.c`).
 
+use std::cell::Cell;
+
 use ngx::ffi::{nginx_version, ngx_http_addr_conf_t};
 
 use crate::nginx::bitfields;
@@ -29,10 +31,6 @@ use crate::nginx::bitfields;
 pub const KEEPS_BY_LOCATION: bool = nginx_version >= 1_029_007;
 
 /// Returns whether an address is for QUIC; always `false` before nginx 1.25.0.
-///
-/// # Safety
-/// `address` must be valid.
-pub unsafe fn is_quic(address: *const ngx_http_addr_conf_t) -> bool {
-    // SAFETY: the caller ensures that `address` is valid.
-    unsafe { bitfields::address_quic(address) != 0 }
+pub fn is_quic(address: &Cell<ngx_http_addr_conf_t>) -> bool {
+    bitfields::address_quic(address)
 }

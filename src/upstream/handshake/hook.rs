@@ -279,7 +279,8 @@ fn identify(
             Resumption { cache, key: SessionKey { identity, peer }, not_after, may_resume }
         });
     if resumption.is_some() {
-        tls.save_sessions_by(connection::save_session);
+        // SAFETY: the function can handle any connection to a service.
+        unsafe { tls.save_sessions_by(connection::save_session) };
     }
     let verified_name = upstream.verifies().then(|| upstream.ssl_name().into());
     let is_passing = state.is_some_and(|state| {

@@ -185,7 +185,7 @@ pub fn set_verify(
             if verify == upstream.verifies() {
                 return Ok(());
             }
-            adopt(upstream, state, pool.copy(upstream.configuration().as_ref())?);
+            adopt(upstream, state, pool.copy(upstream.configuration().as_ref())?.into());
         }
         (*upstream.configuration().as_ptr()).ssl_verify = isize::from(verify);
     }

@@ -234,7 +234,7 @@ impl<'a> Overridden<'a> {
             };
             let own = request.pool().copy(shared.as_ref())?;
             set(own, forwarding);
-            Ok(Some(Self { request, state, shared, own }))
+            Ok(Some(Self { request, state, shared, own: own.into() }))
         }
     }
 
@@ -256,13 +256,8 @@ impl<'a> Overridden<'a> {
 }
 
 /// Writes the request's retries and timeouts into `configuration`.
-///
-/// # Safety
-/// `configuration` must be valid, and nothing else may refer to it.
-unsafe fn set(configuration: NonNull<ngx_http_upstream_conf_t>, forwarding: Forwarding) {
+fn set(configuration: &mut ngx_http_upstream_conf_t, forwarding: Forwarding) {
     let Forwarding { target: _, tries, timeouts } = forwarding;
-    // SAFETY: `configuration` is valid and not shared, as this function's caller ensures.
-    let configuration = unsafe { &mut *configuration.as_ptr() };
     if let Some(tries) = tries {
         configuration.next_upstream_tries = tries;
     }

@@ -314,7 +314,7 @@ fn put_aside(choice: &PeerChoice, upstream: Upstream<'_>) {
         counters::count(Counter::IdleConnectionClosed);
         // SAFETY: nothing else refers to the connection: it was taken out of nginx's cache and of
         // the peer.
-        unsafe { close_upstream_connection(connection.as_ptr()) };
+        unsafe { close_upstream_connection(connection) };
     }
 }
 
@@ -497,12 +497,8 @@ fn once_more(request: Request<'_>, upstream: Upstream<'_>) -> Option<Attempt> {
         return None;
     }
     let configuration = upstream.configuration();
-    // SAFETY: the upstream's current configuration is valid. The copy is in the request's pool, and
-    // no other request follows it.
-    unsafe {
-        let own = request.pool().copy(configuration.as_ref()).ok()?;
-        upstream.follow_with_another_attempt(own);
-    }
+    // SAFETY: `PeerChoice` has the request that it chooses a peer of `upstream` for.
+    unsafe { upstream.follow_with_another_attempt(request) }.ok()?;
     let attempt = Attempt { chosen: upstream.peer().chosen(), configuration };
     upstream.peer().have_another_try();
     Some(attempt)

@@ -96,7 +96,7 @@ impl Keepalive {
             counters::count(Counter::IdleConnectionClosed);
             // SAFETY: the connection was idle and was just taken out of the cache, so nothing else
             // uses it.
-            unsafe { close_upstream_connection(oldest.as_ptr()) };
+            unsafe { close_upstream_connection(oldest) };
         }
         // SAFETY: the connection was taken from the peer, so nothing else uses it. This block's
         // configuration, which holds `self`, outlives the connection.
@@ -148,7 +148,7 @@ unsafe extern "C" fn on_read(event: *mut ngx_event_t) {
             let keepalive: &Keepalive = &*(*connection.as_ptr()).data.cast();
             keepalive.idle.borrow_mut().remove(connection);
             counters::count(Counter::IdleConnectionClosed);
-            close_upstream_connection(connection.as_ptr());
+            close_upstream_connection(connection);
         }
     });
 }

@@ -173,7 +173,8 @@ impl RequestState {
 
     /// Keeps `text` under `name` for the life of the request, across internal redirects.
     pub fn keep_text(&self, pool: Pool<'_>, name: &[u8], text: &[u8]) -> Result<(), OutOfMemory> {
-        let kept = KeptText { name: pool.copy_bytes(name)?, text: pool.copy_bytes(text)? };
+        let kept =
+            KeptText { name: pool.copy_bytes(name)?.into(), text: pool.copy_bytes(text)?.into() };
         let mut texts = self.texts.borrow_mut();
         texts.retain(|other| !other.is_named(name));
         texts.push(kept);

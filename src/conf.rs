@@ -2,9 +2,8 @@
 
 //! What the module keeps for a configuration, and how it is found.
 
-#![allow(unsafe_code, reason = "what a module keeps has no type for nginx")]
+#![allow(unsafe_code, reason = "which type nginx has where, is said here")]
 
-use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
@@ -15,13 +14,10 @@ use crate::client::binding;
 use crate::client::header_names::Stripping;
 use crate::client::protocols::Protocols;
 use crate::client::session_source::Sessions;
-use crate::nginx::conf_parser::{ConfParser, Level};
-use crate::nginx::cycle::Cycle;
 use crate::nginx::directive::ConfLevel;
+use crate::nginx::own_conf::OwnConf;
 use crate::nginx::request::Request;
 use crate::nginx::round_robin::Balancer;
-use crate::nginx::server::Server;
-use crate::nginx::this_module;
 use crate::nginx::upstream_block::UpstreamBlock;
 use crate::nginx::variable::VariableIndex;
 use crate::status::zone::Zone;
@@ -38,8 +34,6 @@ use crate::upstream::peer::keepalive::Keepalive;
 /// The module's configuration of `http {}`.
 #[derive(Default)]
 pub struct MainConf {
-    /// Counts the configurations that load the module: dropped with this configuration.
-    pub loaded: OnceCell<Box<dyn Any>>,
     /// `kong_tls_session_cache`; `None` for `off`.
     pub session_cache: OnceCell<Option<SessionCacheSettings>>,
     sessions: OnceCell<SharedSessionCache>,
@@ -121,100 +115,26 @@ impl LocationConf {
     }
 }
 
-// SAFETY: `module.rs` creates a `MainConf` as the module's main configuration.
+// SAFETY: it is what `HttpModule` of `module.rs` has as its main configuration.
 unsafe impl ConfLevel for MainConf {
     const OFFSET: usize = NGX_HTTP_MAIN_CONF_OFFSET;
 }
 
-// SAFETY: `module.rs` creates a `ServerConf` as each of the module's server configurations.
+// SAFETY: it is what `HttpModule` of `module.rs` has as its server configurations.
 unsafe impl ConfLevel for ServerConf {
     const OFFSET: usize = NGX_HTTP_SRV_CONF_OFFSET;
 }
 
-// SAFETY: `module.rs` creates a `LocationConf` as each of the module's location configurations.
+// SAFETY: it is what `HttpModule` of `module.rs` has as its location configurations.
 unsafe impl ConfLevel for LocationConf {
     const OFFSET: usize = NGX_HTTP_LOC_CONF_OFFSET;
 }
 
-// ---- while a configuration is read --------------------------------------------------------------
-
-/// Returns the module's configuration of the `http {}` that is being read.
-pub fn main_conf(parser: ConfParser<'_>) -> Option<&MainConf> {
-    // SAFETY: the module's main configuration is a `MainConf`, in the configuration's pool.
-    unsafe { Some(parser.configuration(Level::Main, this_module::index())?.as_ref()) }
-}
-
-/// Returns the module's configuration of the `upstream {}` block or the server that is being read.
-pub fn server_conf(parser: ConfParser<'_>) -> Option<&ServerConf> {
-    // SAFETY: the module's server configurations are `ServerConf`s, in the configuration's pool.
-    unsafe { Some(parser.configuration(Level::Server, this_module::index())?.as_ref()) }
-}
-
-/// Returns the module's configuration of the location that is being read or merged.
-pub fn location_conf(parser: ConfParser<'_>) -> Option<&LocationConf> {
-    // SAFETY: the module's location configurations are `LocationConf`s, in the configuration's
-    // pool.
-    unsafe { Some(parser.configuration(Level::Location, this_module::index())?.as_ref()) }
-}
-
-// ---- of a server, a block or a cycle ------------------------------------------------------------
-
-impl MainConf {
-    /// Returns the module's main configuration that `server` belongs to.
-    pub fn of_server(server: Server<'_>) -> Option<&Self> {
-        // SAFETY: the module's main configuration is a `MainConf`.
-        unsafe { server.main_configuration(this_module::index()) }
-    }
-
-    /// Returns the module's main configuration in `cycle`, which has been read, if it has `http
-    /// {}`.
-    pub fn of_cycle(cycle: Cycle<'_>) -> Option<&Self> {
-        // SAFETY: the module's main configuration is a `MainConf`.
-        unsafe { cycle.main_configuration(this_module::index()) }
-    }
-}
-
-impl ServerConf {
-    /// Returns the module's configuration of `server`.
-    pub fn of_server(server: Server<'_>) -> Option<&Self> {
-        // SAFETY: the module's server configurations are `ServerConf`s.
-        unsafe { server.configuration(this_module::index()) }
-    }
-
-    /// Returns the module's configuration of `block`, or `None` for a block that nginx has made
-    /// implicitly.
-    fn of_block<'a>(block: UpstreamBlock) -> Option<&'a Self> {
-        // SAFETY: the module's server configurations are `ServerConf`s.
-        unsafe { block.configuration(this_module::index()) }
-    }
-}
-
 // ---- of a request -------------------------------------------------------------------------------
-
-/// Returns the module's main configuration for `request`.
-pub fn main_conf_of(request: Request<'_>) -> Option<&MainConf> {
-    // SAFETY: the module's main configuration is a `MainConf`, and the configuration of a request
-    // outlives it.
-    unsafe { Some(request.main_configuration(this_module::index())?.as_ref()) }
-}
-
-/// Returns the module's configuration of the location of `request`.
-pub fn location_conf_of(request: Request<'_>) -> Option<&LocationConf> {
-    // SAFETY: the module's location configurations are `LocationConf`s, and the configuration of a
-    // request outlives it.
-    unsafe { Some(request.location_configuration(this_module::index())?.as_ref()) }
-}
-
-/// Returns the module's configuration of the server of `request`.
-pub fn server_conf_of(request: Request<'_>) -> Option<&ServerConf> {
-    // SAFETY: the module's server configurations are `ServerConf`s, and the configuration of a
-    // request outlives it.
-    unsafe { Some(request.server_configuration(this_module::index())?.as_ref()) }
-}
 
 /// Returns the `upstream {}` blocks of the configuration of `request`.
 pub fn blocks(request: Request<'_>) -> Option<&Blocks> {
-    main_conf_of(request)?.blocks.get()
+    MainConf::of_request(request)?.blocks.get()
 }
 
 /// Returns whether the configuration of `request` has an `upstream {}` block named `name`.
@@ -228,14 +148,14 @@ pub fn has_block(request: Request<'_>, name: &[u8]) -> bool {
 /// The location may not have that directive: a request that moves from one `if` block to the next
 /// keeps the handler of the first, and nginx calls it in the location where the request ends up.
 pub fn pass_of(request: Request<'_>, number: usize) -> Option<(Option<Rc<Pass>>, Handler)> {
-    let pass = location_conf_of(request)?.passes.borrow().get(number)?.clone();
-    let handler = main_conf_of(request)?.pass_handlers.0.get(number)?.get()?;
+    let pass = LocationConf::of_request(request)?.passes.borrow().get(number)?.clone();
+    let handler = MainConf::of_request(request)?.pass_handlers.0.get(number)?.get()?;
     Some((pass, handler))
 }
 
 /// Returns the worker's cache of upstream sessions; `None` if it is off.
 pub fn session_cache(request: Request<'_>) -> Option<SharedSessionCache> {
-    let main_conf = main_conf_of(request)?;
+    let main_conf = MainConf::of_request(request)?;
 
     let settings = *main_conf.session_cache.get_or_init(|| Some(SessionCacheSettings::DEFAULT));
     let SessionCacheSettings { entries, timeout } = settings?;
@@ -247,18 +167,18 @@ pub fn session_cache(request: Request<'_>) -> Option<SharedSessionCache> {
 
 /// Returns whether Lua code may ask clients of the server of `request` for a certificate.
 pub fn may_be_asked(request: Request<'_>) -> bool {
-    main_conf_of(request).is_some_and(|main_conf| main_conf.asking.is_possible())
-        && server_conf_of(request).is_some_and(|server| server.certificate_by_lua.get())
+    MainConf::of_request(request).is_some_and(|main_conf| main_conf.asking.is_possible())
+        && ServerConf::of_request(request).is_some_and(|server| server.certificate_by_lua.get())
 }
 
 /// Returns whether the service of `request` is verified, whatever the request asks for.
 pub fn enforces_verification(request: Request<'_>) -> bool {
-    location_conf_of(request).is_some_and(|location| location.enforcement.is_enforced())
+    LocationConf::of_request(request).is_some_and(|location| location.enforcement.is_enforced())
 }
 
 /// Returns what Lua code does in handshakes with the service of `request`, if it takes part.
 pub fn lua_handshake(request: Request<'_>) -> Option<LuaHandshake> {
-    location_conf_of(request)?.lua_handshake.get()
+    LocationConf::of_request(request)?.lua_handshake.get()
 }
 
 // ---- of a block ---------------------------------------------------------------------------------

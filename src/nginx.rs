@@ -26,6 +26,8 @@ pub mod cycle;
 #[cfg(not(any(test, fuzzing)))]
 pub mod directive;
 #[cfg(not(any(test, fuzzing)))]
+pub mod http_module;
+#[cfg(not(any(test, fuzzing)))]
 pub mod layout;
 #[cfg(not(any(test, fuzzing)))]
 pub mod log;
@@ -33,6 +35,8 @@ pub mod log;
 pub mod lua;
 #[cfg(not(any(test, fuzzing)))]
 pub mod ocsp;
+#[cfg(not(any(test, fuzzing)))]
+pub mod own_conf;
 #[cfg(not(any(test, fuzzing)))]
 pub mod panic;
 #[cfg(not(any(test, fuzzing)))]

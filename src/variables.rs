@@ -5,8 +5,9 @@
 use std::fmt::Write;
 
 use crate::client::{client_verify as overrides, objection};
-use crate::conf;
+use crate::conf::MainConf;
 use crate::nginx::conf_parser::ConfParser;
+use crate::nginx::own_conf::OwnConf;
 use crate::nginx::peer_choice::PeerChooser;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
@@ -39,7 +40,7 @@ impl Variables for OurVariables {
 /// Registers the variables. To be called in *preconfiguration*.
 pub fn preconfiguration(parser: ConfParser<'_>) -> Result<(), RegistrationFailed> {
     let original = VariableIndex::of(parser, "ssl_client_verify")?;
-    if let Some(main_conf) = conf::main_conf(parser) {
+    if let Some(main_conf) = MainConf::of_parser(parser) {
         main_conf.ssl_client_verify.get_or_init(|| original);
     }
     OurVariables::register(parser)
@@ -58,7 +59,7 @@ fn client_verify<'a>(request: Request<'a>, value: Value<'a>) -> Result<(), Varia
             Ok(())
         }
         None => {
-            let original = conf::main_conf_of(request)
+            let original = MainConf::of_request(request)
                 .and_then(|main_conf| main_conf.ssl_client_verify.get())
                 .ok_or(VariableFailed)?;
             value.set_other(request, *original)

@@ -21,6 +21,7 @@ use crate::client::protocols::Protocols;
 use crate::conf::MainConf;
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::connection::process_log;
+use crate::nginx::own_conf::OwnConf;
 use crate::nginx::panic::guard;
 use crate::nginx::request::Request;
 use crate::nginx::server::{ClientConnection, Servers};

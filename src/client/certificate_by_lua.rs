@@ -3,9 +3,10 @@
 //! Detects which servers have `ssl_certificate_by_lua*`.
 
 use crate::client::asking;
-use crate::conf::{self, MainConf, ServerConf};
+use crate::conf::{MainConf, ServerConf};
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::directive::{ForeignDirective, Read, ReadAlong};
+use crate::nginx::own_conf::OwnConf;
 use crate::nginx::server::Servers;
 
 struct CertificateByLua;
@@ -22,7 +23,7 @@ impl ReadAlong for CertificateByLua {
     fn read(parser: ConfParser<'_>, _number: usize, read: impl FnOnce() -> Read) -> Read {
         // Get the server before that: for a block, the Lua module reads on past the directive's
         // name.
-        let server = conf::server_conf(parser);
+        let server = ServerConf::of_parser(parser);
         let result = read();
         if let (Read::Done, Some(server)) = (result, server) {
             server.certificate_by_lua.set(true);

@@ -12,7 +12,8 @@ use crate::client::connection::{ClientError, ClientState, client_ssl};
 use crate::client::header_names::{Stripping, is_guarded};
 use crate::client::hook;
 use crate::client::session_data::SessionData;
-use crate::conf;
+use crate::conf::ServerConf;
+use crate::nginx::own_conf::OwnConf;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::openssl::ssl;
@@ -20,7 +21,7 @@ use crate::openssl::ssl;
 /// Marks the server of `request`, which may be in its handshake, as the gateway: on this
 /// connection, and on those that resume its session, clients may not set the guarded headers.
 pub fn guard(request: Request<'_>) -> Result<(), ClientError> {
-    if let Some(server) = conf::server_conf_of(request) {
+    if let Some(server) = ServerConf::of_request(request) {
         server.is_gateway.set(true);
     }
     let ssl = client_ssl(request)?;
@@ -31,7 +32,7 @@ pub fn guard(request: Request<'_>) -> Result<(), ClientError> {
 
 /// Removes the guarded headers from `request`, whose server is the gateway.
 pub fn strip(request: Request<'_>) -> Result<(), OutOfMemory> {
-    if let Some(server) = conf::server_conf_of(request) {
+    if let Some(server) = ServerConf::of_request(request) {
         server.is_gateway.set(true);
     }
     request.remove_headers(|name| is_guarded(name, &[]))
@@ -41,7 +42,7 @@ pub fn strip(request: Request<'_>) -> Result<(), OutOfMemory> {
 /// connection is already known to be the gateway's, or if it has `kong_tls_strip_headers on`.
 /// Removes nothing with `kong_tls_strip_headers off`.
 pub fn strip_early(request: Request<'_>) -> Result<(), OutOfMemory> {
-    let Some(server) = conf::server_conf_of(request) else {
+    let Some(server) = ServerConf::of_request(request) else {
         return Ok(());
     };
     let others = match server.strip_headers.get().map(Rc::as_ref) {

@@ -16,6 +16,7 @@ use crate::client::{guarded_headers, misdirected};
 use crate::conf::{MainConf, ServerConf};
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::connection::process_log;
+use crate::nginx::own_conf::OwnConf;
 use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;

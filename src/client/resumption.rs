@@ -34,6 +34,7 @@ use crate::client::{hook, names};
 use crate::conf::{MainConf, ServerConf};
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::connection::process_log;
+use crate::nginx::own_conf::OwnConf;
 use crate::nginx::panic::guard;
 use crate::nginx::server::{ClientConnection, Servers};
 use crate::openssl::error::SslError;

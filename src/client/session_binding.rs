@@ -14,6 +14,7 @@ use crate::client::intermediates::{self, Intermediates, NotKept};
 use crate::client::names::KnownNames;
 use crate::client::session_data::{Asked, Presented, SessionData};
 use crate::conf::MainConf;
+use crate::nginx::own_conf::OwnConf;
 use crate::nginx::server::ClientConnection;
 use crate::openssl::error::SslError;
 use crate::openssl::{session, ssl};

@@ -4,9 +4,10 @@
 
 use std::ffi::CStr;
 
-use crate::conf;
+use crate::conf::LocationConf;
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::directive::{ForeignDirective, Read, ReadAlong};
+use crate::nginx::own_conf::OwnConf;
 
 const MODULE: &CStr = c"ngx_http_lua_module";
 
@@ -28,7 +29,7 @@ impl ReadAlong for LuaDirectives {
 
     fn read(parser: ConfParser<'_>, number: usize, read: impl FnOnce() -> Read) -> Read {
         let result = read();
-        if let (Read::Done, Some(location)) = (result, conf::location_conf(parser)) {
+        if let (Read::Done, Some(location)) = (result, LocationConf::of_parser(parser)) {
             let lua_handshake = &location.lua_handshake;
             let flag = if number < OF_CERTIFICATE {
                 &lua_handshake.certificate

@@ -13,10 +13,11 @@ use ngx::ffi::{
     ngx_http_upstream_conf_t, ngx_int_t,
 };
 
-use crate::conf;
+use crate::conf::{self, LocationConf};
 use crate::nginx::complex_value::EvaluationFailed;
 use crate::nginx::connection::process_log;
 use crate::nginx::log::LogLevel;
+use crate::nginx::own_conf::OwnConf;
 use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
@@ -148,7 +149,7 @@ impl Refusal {
 /// Makes the checks that can't be made later: where the URL of a location has variables, nginx may
 /// choose a peer without an `upstream {}` block, and so without calling this module.
 fn check(request: Request<'_>, pass: &Pass) -> Result<(), Refusal> {
-    let location = conf::location_conf_of(request);
+    let location = LocationConf::of_request(request);
     let state = RequestState::find_or_inherit(request)?;
     if let Some(state) = state {
         state.pass_in(location);

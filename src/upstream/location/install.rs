@@ -18,11 +18,12 @@ use std::rc::Rc;
 use ngx::ffi::{ngx_http_handler_pt, ngx_http_upstream_conf_t, ngx_str_t, ngx_uint_t};
 use openssl::x509::store::X509Store;
 
-use crate::conf::{self, LocationConf, MainConf};
+use crate::conf::{LocationConf, MainConf};
 use crate::nginx::complex_value::{CompilationFailed, ComplexValue};
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::configuration::{Module, bytes};
 use crate::nginx::directive::{ForeignDirective, Read, ReadAlong};
+use crate::nginx::own_conf::OwnConf;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::upstream::tls_context;
 use crate::openssl::error::SslError;
@@ -82,8 +83,8 @@ pub fn postconfiguration(parser: ConfParser<'_>) {
 fn note(parser: ConfParser<'_>, number: usize) -> Result<(), CompilationFailed> {
     let directive = &PASS_DIRECTIVES[number];
     let (Some(main_conf), Some(location), Some(core), Some(module)) = (
-        conf::main_conf(parser),
-        conf::location_conf(parser),
+        MainConf::of_parser(parser),
+        LocationConf::of_parser(parser),
         parser.location(),
         parser.module(directive.module).map(Module::index),
     ) else {
@@ -122,7 +123,7 @@ pub fn merge_loc_conf(
     around: &LocationConf,
     location: &LocationConf,
 ) -> Result<(), InvalidLocation> {
-    let Some(main_conf) = conf::main_conf(parser) else {
+    let Some(main_conf) = MainConf::of_parser(parser) else {
         return Ok(());
     };
     location.enforcement.merge(&around.enforcement).map_err(InvalidLocation::Violation)?;

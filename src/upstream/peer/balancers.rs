@@ -3,9 +3,10 @@
 //! Detects the directives that give an `upstream {}` block one of nginx's balancers other than the
 //! default one, and `keepalive`.
 
-use crate::conf;
+use crate::conf::ServerConf;
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::directive::{ForeignDirective, Read, ReadAlong};
+use crate::nginx::own_conf::OwnConf;
 use crate::nginx::round_robin;
 
 /// The number of `keepalive` in the list below. It is detected while parsing: since nginx 1.29.7
@@ -31,7 +32,7 @@ impl ReadAlong for Balancers {
     fn read(parser: ConfParser<'_>, number: usize, read: impl FnOnce() -> Read) -> Read {
         let before = round_robin::current(parser);
         let result = read();
-        if let (Read::Done, Some(block)) = (result, conf::server_conf(parser)) {
+        if let (Read::Done, Some(block)) = (result, ServerConf::of_parser(parser)) {
             let balancer = block.balancer.get();
             block.balancer.set(balancer.after_directive(before, round_robin::current(parser)));
             if number == KEEPALIVE {

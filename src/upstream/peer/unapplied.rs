@@ -6,7 +6,8 @@
 //! everything, including a balancer in Lua, has made its settings. If no peer is chosen for a
 //! request, its settings have no effect, and that is no error.
 
-use crate::conf::{self, LocationConf};
+use crate::conf::LocationConf;
+use crate::nginx::own_conf::OwnConf;
 use crate::nginx::request::Request;
 use crate::status::counters::Counter;
 use crate::upstream::settings::request_state::RequestState;
@@ -60,7 +61,7 @@ pub fn check(
     state: Option<&RequestState>,
     uses_tls: bool,
 ) -> Result<(), Unapplied> {
-    let location = conf::location_conf_of(request);
+    let location = LocationConf::of_request(request);
     let has_settings = state.is_some_and(|state| !state.upstream_tls.borrow().is_empty());
     let is_on = |flag: fn(&LocationConf) -> bool| location.is_some_and(flag);
 

@@ -62,6 +62,8 @@ pub mod this_module;
 #[cfg(not(any(test, fuzzing)))]
 pub mod time;
 #[cfg(not(any(test, fuzzing)))]
+pub mod tls_callbacks;
+#[cfg(not(any(test, fuzzing)))]
 pub mod upstream;
 #[cfg(not(any(test, fuzzing)))]
 pub mod upstream_block;

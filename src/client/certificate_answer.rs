@@ -2,18 +2,12 @@
 
 //! The client's answer to a certificate request, and its verification.
 
-#![allow(unsafe_code, reason = "OpenSSL calls it")]
-
-use std::ffi::c_int;
-
 use openssl::error::ErrorStack;
 use openssl::ssl::{SslRef, SslVerifyMode};
 use openssl::x509::X509VerifyResult;
-use openssl_sys::X509_STORE_CTX;
 
 use crate::client::connection::ClientState;
-use crate::nginx::connection::process_log;
-use crate::nginx::panic::guard;
+use crate::nginx::tls_callbacks::VerifyPeer;
 use crate::openssl::revocation::Found;
 use crate::openssl::ssl::{self, Verification};
 use crate::openssl::{store, verification};
@@ -21,41 +15,41 @@ use crate::status::counters::{self, Counter};
 
 /// Asks the client for a certificate.
 pub fn ask(ssl: &SslRef, state: &ClientState) {
-    // SAFETY: `judge` lets the handshake continue whatever the client presents; without memory it
-    // returns 0, which ends the handshake.
-    unsafe { ssl::verify_peer(ssl, judge) };
+    Answer::verify(ssl);
     let depth = state.verification.borrow().as_ref().and_then(|verification| verification.depth);
     ssl::set_verify_depth(ssl, depth.unwrap_or_else(|| ssl::context_verify_depth(ssl)));
 }
 
-/// Called by OpenSSL for each error found in the client's chain, and for each certificate that is
-/// good, the client's own certificate last. The handshake continues in any case, and the
-/// verification result records errors; only without memory for that, it ends.
-extern "C" fn judge(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int {
-    guard("client verification", process_log(), 0, || {
-        // SAFETY: OpenSSL calls its verify callback with the valid context of a verification.
-        let Some(verification) = (unsafe { Verification::from_ptr(context) }) else {
-            // OpenSSL verifies the issuer of a revocation list in a context of its own. A failure
-            // there is reported as an error of the outer verification.
-            return preverified;
+/// The client's answer. The handshake continues in any case, and the verification result records
+/// errors; only without memory for that, it ends.
+struct Answer;
+
+impl VerifyPeer for Answer {
+    const NAME: &'static str = "client verification";
+
+    fn judge(verification: Option<&Verification<'_>>, is_good: bool) -> bool {
+        let Some(verification) = verification else {
+            // A failure to verify the issuer of a revocation list is reported as an error of the
+            // outer verification.
+            return is_good;
         };
-        let found = verification.found(preverified == 1);
+        let found = verification.found(is_good);
         if found == Found::Lost {
-            return 0;
+            return false;
         }
         if found == Found::Good
             && verification.is_at_leaf()
             && verification.error() == X509VerifyResult::OK
         {
-            let result = by_lists_of_server(&verification);
+            let result = by_lists_of_server(verification);
             if result != X509VerifyResult::OK {
                 verification.fail(result);
             }
         }
         // nginx would find errors left in the queue, and attribute them to a later call.
         drop(ErrorStack::get());
-        1
-    })
+        true
+    }
 }
 
 /// Checks a chain that is good by a plugin's store against the server's own revocation lists.

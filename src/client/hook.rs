@@ -3,26 +3,19 @@
 //! The hook into the handshakes of clients for which one of the module's functions was called, or
 //! which offer a session of such a handshake.
 
-#![allow(unsafe_code, reason = "OpenSSL calls it")]
-
-use std::ffi::c_int;
-
-use foreign_types::ForeignTypeRef;
 use openssl::ssl::{SslRef, SslVersion};
-use openssl_sys::SSL;
 
 use crate::client::connection::{ClientError, ClientState, HandshakeError};
 use crate::client::{binding, certificate_answer, ocsp, session_binding};
 use crate::nginx::connection::{Connection, process_log};
-use crate::nginx::panic::guard;
+use crate::nginx::tls_callbacks::{FollowHandshake, Step};
 use crate::openssl::ssl::{self, HandshakeEvent};
 
 /// Installs the hook on `ssl`, whose client asks for `name` (SNI).
 pub fn watch<'a>(ssl: &'a SslRef, name: Option<&[u8]>) -> Result<&'a ClientState, ClientError> {
     let state = ClientState::find_or_make(ssl)?;
     state.server_name.get_or_init(|| name.map(Box::from));
-    // SAFETY: `info_callback` calls the context's info callback.
-    unsafe { ssl::set_connection_info_callback(ssl, info_callback) };
+    Hook::follow(ssl);
     Ok(state)
 }
 
@@ -31,32 +24,25 @@ fn is_first(ssl: &SslRef) -> bool {
     Connection::from_ssl(ssl).and_then(Connection::tls).is_some_and(|tls| !tls.handshaked())
 }
 
-/// The info callback of one connection, which replaces the context's.
-unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) {
-    // SAFETY: OpenSSL calls its info callback with a valid SSL.
-    let ssl = unsafe { SslRef::from_ptr(ssl.cast_mut()) };
-    let handled = guard("client handshake", process_log(), false, || {
-        if let Some(of_context) = ssl::info_callback(ssl.ssl_context()) {
-            // SAFETY: `of_context` is the context's info callback, and gets the arguments that
-            // OpenSSL would have passed to it.
-            unsafe { of_context(ssl.as_ptr(), r#where, ret) };
-        }
+struct Hook;
+
+impl FollowHandshake for Hook {
+    const NAME: &'static str = "client handshake";
+
+    fn step(step: Step<'_>) {
+        let ssl = step.ssl;
         let Some(state) = ClientState::find(ssl).filter(|_| is_first(ssl)) else {
-            return true;
+            return;
         };
         if let Err(error) = go_on(ssl, state) {
             refuse(ssl, &error);
         }
-        if HandshakeEvent::of(ssl, r#where, ret) == Some(HandshakeEvent::Done) {
+        if step.event() == Some(HandshakeEvent::Done) {
             certificate_answer::count_answer(ssl, state);
             if let Err(error) = ocsp::trust(ssl, state) {
                 refuse(ssl, &error.into());
             }
         }
-        true
-    });
-    if !handled {
-        ssl::refuse_handshake(ssl);
     }
 }
 

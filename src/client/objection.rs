@@ -8,15 +8,14 @@
 
 use openssl::x509::X509VerifyResult;
 
-use crate::client::ocsp;
 use crate::nginx::connection::Connection;
-use crate::nginx::ocsp as nginx_ocsp;
+use crate::nginx::ocsp;
 use crate::openssl::{revocation, store};
 
 /// Returns the objection in nginx's words, as in `$ssl_client_verify`; `None` if there is none.
 pub fn of(connection: Connection<'_>) -> Option<&'static str> {
     let ssl = connection.tls()?.ssl();
-    if let Some(words) = nginx_ocsp::refusal(connection) {
+    if let Some(words) = ocsp::refusal(connection) {
         return Some(words);
     }
     let result = ssl.verify_result();

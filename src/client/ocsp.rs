@@ -11,13 +11,7 @@
 //! For a resumed session, nginx would have to build the chain again, without the intermediates. So
 //! these clients get no session to resume.
 
-#![allow(unsafe_code, reason = "nginx's settings have no type")]
-
-use std::ffi::c_void;
-use std::ptr::NonNull;
-
-use foreign_types::ForeignTypeRef;
-use openssl::ssl::{SslContextRef, SslRef};
+use openssl::ssl::SslRef;
 use openssl::x509::X509VerifyResult;
 
 use crate::client::connection::ClientState;
@@ -25,39 +19,22 @@ use crate::nginx::ocsp;
 use crate::openssl::error::SslError;
 use crate::openssl::{ssl, store};
 
-/// Returns nginx's OCSP settings of a context.
-fn settings(context: &SslContextRef) -> Option<NonNull<c_void>> {
-    // SAFETY: the context is valid, and the index is nginx's.
-    NonNull::new(unsafe {
-        openssl_sys::SSL_CTX_get_ex_data(context.as_ptr(), ocsp::context_index()?)
-    })
-}
-
-/// Returns whether a server has `ssl_ocsp on` or `ssl_ocsp leaf`.
-pub fn is_on(context: &SslContextRef) -> bool {
-    settings(context).is_some()
-}
-
 /// Disables session reuse for a client that is asked, if nginx queries an OCSP responder. Phase:
 /// certificate.
 pub fn prepare(ssl: &SslRef) -> Result<(), SslError> {
-    if is_on(ssl.ssl_context()) { ssl::disable_session_reuse(ssl) } else { Ok(()) }
+    if ocsp::is_on(ssl.ssl_context()) { ssl::disable_session_reuse(ssl) } else { Ok(()) }
 }
 
 /// Makes nginx verify the OCSP response with what the client was verified with. To be called at the
 /// end of the handshake.
 pub fn trust(ssl: &SslRef, state: &ClientState) -> Result<(), SslError> {
     let verification = state.verification.borrow();
-    let (Some(verification), Some(settings), Some(index)) =
-        (verification.as_ref(), settings(ssl.ssl_context()), ocsp::context_index())
+    let Some(verification) = verification.as_ref().filter(|_| ocsp::is_on(ssl.ssl_context()))
     else {
         return Ok(());
     };
     if ssl.verify_result() != X509VerifyResult::OK || ssl.session_reused() {
         return Ok(());
     }
-    let store = store::reference(&verification.store)?;
-    // SAFETY: `settings` is what nginx keeps at `index` of contexts. It is in the configuration's
-    // pool, and a configuration outlives its connections.
-    unsafe { ssl::replace_context(ssl, store, index, settings) }
+    ocsp::trust(ssl, store::reference(&verification.store)?)
 }

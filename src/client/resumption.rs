@@ -15,28 +15,22 @@
 //!
 //! [`Binding`]: crate::client::binding::Binding
 
-#![allow(unsafe_code, reason = "OpenSSL calls it")]
+#![allow(unsafe_code, reason = "which callback was replaced, is said here")]
 
-use std::ffi::{c_int, c_uchar, c_void};
-use std::mem::ManuallyDrop;
-
-use foreign_types::ForeignTypeRef;
 use openssl::ssl::{SslRef, SslSessionRef};
-use openssl_sys::{SSL, SSL_SESSION};
 
 use crate::client::binding::{Configuration, is_same_name};
 use crate::client::first_handshake::FirstHandshake;
 use crate::client::intermediates::{self, Intermediates};
-use crate::client::session_binding::{binding_of, client};
+use crate::client::session_binding::binding_of;
 use crate::client::session_data::{Presented, SessionData};
 use crate::client::session_source::Sessions;
 use crate::client::{hook, names};
 use crate::conf::{MainConf, ServerConf};
 use crate::nginx::conf_parser::ConfParser;
-use crate::nginx::connection::process_log;
 use crate::nginx::own_conf::OwnConf;
-use crate::nginx::panic::guard;
 use crate::nginx::server::{ClientConnection, Servers};
+use crate::nginx::tls_callbacks::{Lookup, OfferedSessions};
 use crate::openssl::error::SslError;
 use crate::openssl::session::{self, Offered};
 
@@ -59,19 +53,12 @@ fn may_be_asked(client: ClientConnection<'_>, name: Option<&[u8]>) -> Option<boo
     Some(ServerConf::of_server(server)?.certificate_by_lua.get())
 }
 
-/// Decides whether a client may resume the session it offers, while OpenSSL reads the
-/// `ClientHello`.
-fn judge(ssl: &SslRef, session: &SslSessionRef) -> Offered {
-    match may_resume(ssl, session) {
-        Some(true) => Offered::Resume,
-        Some(false) | None => Offered::Ignore,
-    }
-}
-
 fn may_resume(ssl: &SslRef, session: &SslSessionRef) -> Option<bool> {
     let name = session::server_name_of_client_hello(ssl).ok()?;
     let Some(asked) = SessionData::of(session)?.asked else {
-        return Some(!may_be_asked(client(ssl)?, name)? || is_for_name(session, name));
+        return Some(
+            !may_be_asked(ClientConnection::find(ssl)?, name)? || is_for_name(session, name),
+        );
     };
 
     let binding = binding_of(ssl, name)?;
@@ -94,67 +81,30 @@ fn may_resume(ssl: &SslRef, session: &SslSessionRef) -> Option<bool> {
     Some(true)
 }
 
-unsafe extern "C" fn decrypt_ticket(
-    ssl: *mut SSL,
-    session: *mut SSL_SESSION,
-    _key_name: *const c_uchar,
-    _key_name_length: usize,
-    status: c_int,
-    _argument: *mut c_void,
-) -> c_int {
-    session::judge_ticket(status, || {
-        guard("session ticket", process_log(), Offered::Ignore, || {
-            // SAFETY: OpenSSL calls its ticket callback with a valid SSL and, if the ticket was
-            // decrypted, with its valid session; `judge_ticket` calls this only then.
-            unsafe { judge(SslRef::from_ptr(ssl), SslSessionRef::from_ptr(session)) }
-        })
-    })
-}
+struct Resumption;
 
-unsafe extern "C" fn get_session(
-    ssl: *mut SSL,
-    id: *const c_uchar,
-    length: c_int,
-    copy: *mut c_int,
-) -> *mut SSL_SESSION {
-    const NONE: *mut SSL_SESSION = std::ptr::null_mut();
-
-    guard("session cache", process_log(), NONE, || {
-        // SAFETY: OpenSSL calls this with a valid SSL, an id of `length` bytes, and a valid output
-        // pointer. The former callback gets the arguments that OpenSSL would have passed to it.
-        // With `*copy` set to 0, OpenSSL takes over the returned reference.
-        unsafe {
-            let ssl_ref = SslRef::from_ptr(ssl);
-            let server_conf =
-                client(ssl_ref).and_then(|client| ServerConf::of_server(client.default_server()));
-            let Some(sessions) = server_conf.and_then(|server_conf| server_conf.sessions.get())
-            else {
-                return NONE;
-            };
-            let id_bytes = std::slice::from_raw_parts(id, usize::try_from(length).unwrap_or(0));
-            // Out of memory counts as not found, as in OpenSSL.
-            if let Ok(Some(session)) = sessions.find_in_internal_cache(ssl_ref, id_bytes) {
-                if judge(ssl_ref, &session) == Offered::Ignore {
-                    return NONE;
-                }
-                *copy = 0;
-                return ManuallyDrop::new(session).as_ptr();
-            }
-            let Some(get) = sessions.callback else {
-                return NONE;
-            };
-            let found = get(ssl, id, length, copy);
-            if let Some(session) = session::found(found) {
-                if judge(ssl_ref, session) == Offered::Ignore {
-                    if *copy == 0 {
-                        openssl_sys::SSL_SESSION_free(found);
-                    }
-                    return NONE;
-                }
-            }
-            found
+// SAFETY: `postconfiguration` keeps the callback of a server's context with the server, and a
+// handshake begins with the context of the default server of its address.
+unsafe impl OfferedSessions for Resumption {
+    fn judge(ssl: &SslRef, session: &SslSessionRef) -> Offered {
+        match may_resume(ssl, session) {
+            Some(true) => Offered::Resume,
+            Some(false) | None => Offered::Ignore,
         }
-    })
+    }
+
+    fn find(ssl: &SslRef, id: &[u8]) -> Lookup {
+        let server_conf = ClientConnection::find(ssl)
+            .and_then(|client| ServerConf::of_server(client.default_server()));
+        let Some(sessions) = server_conf.and_then(|server_conf| server_conf.sessions.get()) else {
+            return Lookup::Nowhere;
+        };
+        // Out of memory counts as not found, as in OpenSSL.
+        if let Ok(Some(session)) = sessions.find_in_internal_cache(ssl, id) {
+            return Lookup::Found(session);
+        }
+        sessions.callback.map_or(Lookup::Nowhere, Lookup::Ask)
+    }
 }
 
 /// Installs the callbacks on the contexts of all servers, if Lua code may ask clients of any of
@@ -173,15 +123,13 @@ pub fn postconfiguration(parser: ConfParser<'_>, main_conf: &MainConf) -> Result
         else {
             continue;
         };
-        session::set_decrypt_ticket_callback(context, decrypt_ticket)?;
+        Resumption::judge_tickets_of(context)?;
         let callback = session::get_session_callback(context);
         let has_internal_cache = session::take_over_internal_cache(context);
         if has_internal_cache || callback.is_some() {
             let internal = has_internal_cache.then(|| context.to_owned());
             let _ = server_conf.sessions.set(Sessions { internal, callback });
-            // SAFETY: `get_session` searches OpenSSL's own cache and calls the callback that it
-            // replaces.
-            unsafe { session::set_get_session_callback(context, get_session) };
+            Resumption::find_for(context);
         }
     }
     Ok(())

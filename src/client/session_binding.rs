@@ -2,8 +2,6 @@
 
 //! Binds the sessions of clients that Lua code has asked for a certificate: see `resumption.rs`.
 
-#![allow(unsafe_code, reason = "that it is in its handshake, only a callback knows")]
-
 use openssl::ssl::SslRef;
 use openssl::x509::X509VerifyResult;
 
@@ -21,15 +19,9 @@ use crate::openssl::{session, ssl};
 
 /// Returns the binding for the client of `ssl`, which is in its handshake.
 pub fn binding_of(ssl: &SslRef, name: Option<&[u8]>) -> Option<Binding> {
-    let client = client(ssl)?;
+    let client = ClientConnection::find(ssl)?;
     let main_conf = MainConf::of_server(client.default_server())?;
     Some(Binding::new(main_conf.resumption.get()?, client.address(), name))
-}
-
-pub fn client(ssl: &SslRef) -> Option<ClientConnection<'_>> {
-    // SAFETY: the module's callbacks run in the first handshake of clients of HTTP servers. nginx
-    // rejects renegotiation.
-    unsafe { ClientConnection::in_handshake(ssl) }
 }
 
 /// Returns what the client of `ssl` has presented in this handshake.

@@ -10,9 +10,14 @@ use std::mem::transmute;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
+use foreign_types::ForeignTypeRef;
 use ngx::ffi::{NGX_OK, ngx_connection_t, ngx_int_t};
+use openssl::ssl::{SslContextRef, SslRef};
+use openssl::x509::store::X509Store;
 
 use crate::nginx::connection::Connection;
+use crate::openssl::error::SslError;
+use crate::openssl::ssl;
 
 /// `ngx_ssl_ocsp_get_status()`
 type GetStatus = unsafe extern "C" fn(*mut ngx_connection_t, *mut *const c_char) -> ngx_int_t;
@@ -56,4 +61,26 @@ pub fn context_index() -> Option<c_int> {
         // SAFETY: nginx sets the index at its start, before it loads a module.
         Some(unsafe { *index.as_ref() })
     })
+}
+
+/// Returns nginx's OCSP settings of a context.
+fn settings(context: &SslContextRef) -> Option<NonNull<c_void>> {
+    // SAFETY: the context is valid, and the index is that of nginx for contexts.
+    NonNull::new(unsafe { openssl_sys::SSL_CTX_get_ex_data(context.as_ptr(), context_index()?) })
+}
+
+/// Returns whether a server has `ssl_ocsp on` or `ssl_ocsp leaf`.
+pub fn is_on(context: &SslContextRef) -> bool {
+    settings(context).is_some()
+}
+
+/// Makes nginx verify the OCSP response for the client of `ssl` with `store`, if it queries a
+/// responder at all: gives `ssl` a context of its own, after its handshake.
+pub fn trust(ssl: &SslRef, store: X509Store) -> Result<(), SslError> {
+    let (Some(settings), Some(index)) = (settings(ssl.ssl_context()), context_index()) else {
+        return Ok(());
+    };
+    // SAFETY: `settings` is what nginx keeps at `index` of contexts. It is in the configuration's
+    // pool, and a configuration outlives its connections.
+    unsafe { ssl::replace_context(ssl, store, index, settings) }
 }

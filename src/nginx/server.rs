@@ -18,6 +18,7 @@ use crate::nginx::conf_parser::{ConfParser, Level};
 use crate::nginx::configuration::{self, ModuleIndex, ServerFlag};
 use crate::nginx::connection::Connection;
 use crate::nginx::pool::OutOfMemory;
+use crate::nginx::request::Request;
 use crate::nginx::upstream::context_of;
 use crate::nginx::{bitfields, version};
 
@@ -198,5 +199,20 @@ impl<'a> ClientConnection<'a> {
     pub fn default_server(self) -> Server<'a> {
         // SAFETY: an address has a default server, which lives as long as the configuration.
         Server(unsafe { &*self.address_conf().get().default_server })
+    }
+}
+
+impl<'a> ClientConnection<'a> {
+    /// Returns the connection of `ssl`, if its first handshake is not over.
+    pub fn find(ssl: &'a SslRef) -> Option<Self> {
+        let connection = Connection::from_ssl(ssl)?;
+        if connection.tls()?.handshaked() || Request::from_upstream_connection(connection).is_some()
+        {
+            return None;
+        }
+        // SAFETY: the module gets SSL objects from requests, and from callbacks on the contexts of
+        // servers and locations. That of a service belongs to a request, and it is excluded here:
+        // so is everything after the first handshake, in which nginx allows no other.
+        unsafe { Self::in_handshake(ssl) }
     }
 }

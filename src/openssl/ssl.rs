@@ -156,11 +156,6 @@ pub unsafe fn verify_peer(ssl: &SslRef, callback: VerifyCallback) {
     unsafe { sys::SSL_set_verify(ssl, openssl_sys::SSL_VERIFY_PEER, Some(callback)) }
 }
 
-/// Returns the verify callback of the context of `ssl`.
-pub fn context_verify_callback(ssl: &SslRef) -> Option<VerifyCallback> {
-    sys::SSL_CTX_get_verify_callback(ssl.ssl_context())
-}
-
 /// A running verification of a peer.
 pub struct Verification<'a> {
     context: &'a X509StoreContextRef,
@@ -183,6 +178,17 @@ impl<'a> Verification<'a> {
     /// call.
     pub fn found(&self, preverified: bool) -> Found {
         revocation::found(self.context, preverified)
+    }
+
+    /// Returns the verdict of the callback of the context of `ssl`, which a callback of the
+    /// connection has replaced; `preverified` if there is none.
+    pub fn verdict_of_context(&self, preverified: bool) -> bool {
+        let callback = sys::SSL_CTX_get_verify_callback(self.ssl.ssl_context());
+        callback.map_or(preverified, |callback| {
+            // SAFETY: the callback is that of the connection's context, and gets the context of a
+            // running verification, as OpenSSL would pass it.
+            unsafe { callback(preverified.into(), self.context.as_ptr()) == 1 }
+        })
     }
 
     /// Returns OpenSSL's context of the verification.

@@ -11,17 +11,12 @@ use openssl::ssl::SslContextRef;
 use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::openssl::error::SslError;
 use crate::openssl::slot::PointerSlot;
-use crate::openssl::ssl::{ClientCertificateCallback, InfoCallback};
 use crate::upstream::handshake::trust::LocationTrust;
 use crate::upstream::identity::ContextId;
 
 /// The state of a TLS context. Lives in the configuration's pool, as does the context.
 pub struct ContextState {
     pub id: ContextId,
-    /// The info callback installed before this module's.
-    pub previous: Option<InfoCallback>,
-    /// The client certificate callback installed before this module's.
-    pub previous_client_certificate: Option<ClientCertificateCallback>,
     /// What the location trusts, for a request that turns verification on.
     pub trust: LocationTrust,
 }
@@ -36,16 +31,12 @@ pub enum InstallError {
 }
 
 impl ContextState {
-    pub fn new(
-        previous: Option<InfoCallback>,
-        previous_client_certificate: Option<ClientCertificateCallback>,
-        trust: LocationTrust,
-    ) -> Self {
+    pub fn new(trust: LocationTrust) -> Self {
         // An address would not be unique: a context of an earlier configuration may have had the
         // same.
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let id = ContextId(COUNT.fetch_add(1, Ordering::Relaxed));
-        Self { id, previous, previous_client_certificate, trust }
+        Self { id, trust }
     }
 
     /// Attaches the state to `context`.

@@ -7,19 +7,15 @@
 //! request's own settings are applied there. The callback can't return an error: to refuse, it
 //! disables all versions of the protocol, and OpenSSL fails the handshake at once.
 
-#![allow(unsafe_code, reason = "OpenSSL calls it")]
-
-use std::ffi::{c_int, c_void};
 use std::rc::Rc;
 
-use foreign_types::ForeignTypeRef;
 use openssl::ssl::{SslContextRef, SslRef, SslVersion};
-use openssl_sys::{EVP_PKEY, SSL, X509};
 
 use crate::conf;
-use crate::nginx::connection::{Connection, process_log};
-use crate::nginx::panic::guard;
 use crate::nginx::pool::{OutOfMemory, Pool};
+use crate::nginx::tls_callbacks::{
+    self, ChooseCertificate, FollowHandshake, LackOfCertificate, Step,
+};
 use crate::openssl::client_certificate::ClientCertificate;
 use crate::openssl::error::SslError;
 use crate::openssl::recent::Seen;
@@ -47,38 +43,19 @@ pub fn install(
     context: &SslContextRef,
     trust: LocationTrust,
 ) -> Result<(), InstallError> {
-    let previous = ssl::info_callback(context);
-    let previous_client_certificate = ssl::client_certificate_callback(context);
-    let state = ContextState::new(previous, previous_client_certificate, trust);
-    state.keep(pool, context)?;
-    // SAFETY: `info_callback` and `client_certificate_callback` call the callbacks that they
-    // replace.
-    unsafe {
-        ssl::set_info_callback(context, info_callback);
-        ssl::set_client_certificate_callback(context, client_certificate_callback);
-    }
-    Ok(())
+    ContextState::new(trust).keep(pool, context)?;
+    tls_callbacks::follow_context::<Hook>(context).map_err(InstallError::Ssl)
 }
 
-unsafe extern "C" fn info_callback(ssl: *const SSL, r#where: c_int, ret: c_int) {
-    // SAFETY: OpenSSL calls its info callback with a valid SSL.
-    let ssl = unsafe { SslRef::from_ptr(ssl.cast_mut()) };
+struct Hook;
 
-    if let Some(previous) = ContextState::of(ssl.ssl_context()).and_then(|state| state.previous) {
-        // SAFETY: `previous` is the context's former info callback, and gets the arguments that
-        // OpenSSL would have passed to it.
-        unsafe { previous(ssl.as_ptr(), r#where, ret) };
-    }
-    let Some(event) = HandshakeEvent::of(ssl, r#where, ret) else {
-        return;
-    };
-    let log = Connection::from_ssl(ssl).map_or_else(process_log, Connection::log);
-    let handled = guard("upstream handshake", log, false, || {
-        on_event(ssl, event);
-        true
-    });
-    if !handled {
-        ssl::refuse_handshake(ssl);
+impl FollowHandshake for Hook {
+    const NAME: &'static str = "upstream handshake";
+
+    fn step(step: Step<'_>) {
+        if let Some(event) = step.event() {
+            on_event(step.ssl, event);
+        }
     }
 }
 
@@ -196,60 +173,47 @@ fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), A
             }
             // A service that resumes the session asks for no certificate: load it only if asked.
             (Offer::Session, Some(_)) => {
-                ssl::set_certificate_callback(handshake.ssl, Some(present_if_asked));
+                PresentIfAsked::choose_for(handshake.ssl);
             }
         }
     }
     Ok(())
 }
 
-/// Called by OpenSSL when the peer asks for a certificate and OpenSSL has none that can be used: it
-/// would continue the handshake without one.
-unsafe extern "C" fn client_certificate_callback(
-    ssl: *mut SSL,
-    certificate: *mut *mut X509,
-    key: *mut *mut EVP_PKEY,
-) -> c_int {
-    /// No certificate is returned.
-    const NONE: c_int = 0;
-
-    // SAFETY: OpenSSL calls its client certificate callback with a valid SSL.
-    let ssl = unsafe { SslRef::from_ptr(ssl) };
-    if let Some(set) = UpstreamConnection::of(ssl).and_then(UpstreamConnection::client_certificate)
-    {
-        ssl::break_off(ssl);
-        guard("upstream client certificate", process_log(), (), || {
+/// Without a certificate that can be used, OpenSSL would continue the handshake without one.
+impl LackOfCertificate for Hook {
+    fn has_refused(ssl: &SslRef) -> bool {
+        let set = UpstreamConnection::of(ssl).and_then(UpstreamConnection::client_certificate);
+        if let Some(set) = set {
+            ssl::break_off(ssl);
             if let Some(handshake) = Handshake::of(ssl) {
                 refuse(handshake, &ApplyError::not_presentable(ssl, set));
             }
-        });
-        return NONE;
+        }
+        set.is_some()
     }
-    ContextState::of(ssl.ssl_context())
-        .and_then(|state| state.previous_client_certificate)
-        // SAFETY: `previous` is the context's former callback, and gets the arguments that OpenSSL
-        // would have passed to it.
-        .map_or(NONE, |previous| unsafe { previous(ssl.as_ptr(), certificate, key) })
 }
 
-/// Called by OpenSSL when the peer asks for a certificate in a handshake that has offered a
+/// Presents the client certificate if the peer asks for one in a handshake that has offered a
 /// session: because the peer has not resumed that session, and in renegotiations.
-extern "C" fn present_if_asked(ssl: &SslRef, _argument: *mut c_void) -> c_int {
-    guard("upstream client certificate", process_log(), 0, || {
+struct PresentIfAsked;
+
+impl ChooseCertificate for PresentIfAsked {
+    fn choose(ssl: &SslRef) -> bool {
         let presented = UpstreamConnection::of(ssl)
             .and_then(UpstreamConnection::client_certificate)
             .map(|certificate| certificate.present(ssl));
         match presented {
-            Some(Ok(())) => 1,
+            Some(Ok(())) => true,
             Some(Err(error)) => {
                 if let Some(handshake) = Handshake::of(ssl) {
                     refuse(handshake, &ApplyError::ClientCertificate(error));
                 }
-                0
+                false
             }
-            None => 0,
+            None => false,
         }
-    })
+    }
 }
 
 /// Attaches an identity to the connection, and offers a cached session of that identity, if there
@@ -280,7 +244,10 @@ fn identify(
         });
     if resumption.is_some() {
         // SAFETY: the function can handle any connection to a service.
-        unsafe { tls.save_sessions_by(connection::save_session) };
+        #[allow(unsafe_code, reason = "nginx calls the function")]
+        unsafe {
+            tls.save_sessions_by(connection::save_session)
+        };
     }
     let verified_name = upstream.verifies().then(|| upstream.ssl_name().into());
     let is_passing = state.is_some_and(|state| {

@@ -10,21 +10,16 @@
 //! module ends the handshake as soon as verification fails, before that, with the line that nginx
 //! would have logged.
 
-#![allow(unsafe_code, reason = "OpenSSL calls it")]
-
-use std::ffi::c_int;
 use std::rc::Rc;
 
 use openssl::error::ErrorStack;
 use openssl::x509::{X509Ref, X509VerifyResult};
-use openssl_sys::X509_STORE_CTX;
 
 use crate::conf;
 use crate::nginx::complex_value::EvaluationFailed;
-use crate::nginx::connection::process_log;
-use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
+use crate::nginx::tls_callbacks::VerifyPeer;
 use crate::nginx::upstream::Upstream;
 use crate::openssl::revocation::Found;
 use crate::openssl::san::RequiredNames;
@@ -92,30 +87,27 @@ pub fn set(handshake: Handshake<'_>, state: &RequestState) -> Result<(), VerifyE
     }
     upstream.set_ssl_name(host_of(upstream.ssl_name()));
     state.leaf_accepted.set(false);
-    // SAFETY: `verify_callback` calls the context's verify callback.
-    unsafe { ssl::verify_peer(ssl, verify_callback) };
+    Service::verify(ssl);
     Ok(())
 }
 
-/// Called by OpenSSL for each error found in the service's chain, and then for each certificate
-/// that is good, the service's own certificate last.
-extern "C" fn verify_callback(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int {
-    guard("upstream verification", process_log(), 0, || {
-        // SAFETY: OpenSSL calls its verify callback with the valid context of a verification.
-        let Some(verification) = (unsafe { Verification::from_ptr(context) }) else {
-            return 0;
+struct Service;
+
+impl VerifyPeer for Service {
+    const NAME: &'static str = "upstream verification";
+
+    fn judge(verification: Option<&Verification<'_>>, is_good: bool) -> bool {
+        let Some(verification) = verification else {
+            return false;
         };
-        match verification.found(preverified == 1) {
-            Found::Nothing => return 1,
-            Found::Lost => return 0,
+        match verification.found(is_good) {
+            Found::Nothing => return true,
+            Found::Lost => return false,
             Found::Good | Found::Bad => {}
         }
         // nginx's own callback continues after an error, so that the last error is reported.
-        let goes_on = ssl::context_verify_callback(verification.ssl)
-            // SAFETY: the context's callback gets what OpenSSL would have passed to it.
-            .map_or(preverified, |previous| unsafe { previous(preverified, context) });
-        decide(&verification, preverified == 1, goes_on == 1).into()
-    })
+        decide(verification, is_good, verification.verdict_of_context(is_good))
+    }
 }
 
 /// Returns whether the handshake may continue: `is_good` is OpenSSL's verdict on the current

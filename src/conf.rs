@@ -17,17 +17,19 @@ use crate::client::session_source::Sessions;
 use crate::nginx::directive::ConfLevel;
 use crate::nginx::own_conf::OwnConf;
 use crate::nginx::request::Request;
+use crate::nginx::request_handler::Handler;
 use crate::nginx::round_robin::Balancer;
+use crate::nginx::shared_zone::Zone;
 use crate::nginx::upstream_block::UpstreamBlock;
 use crate::nginx::variable::VariableIndex;
-use crate::status::zone::Zone;
+use crate::status::counters::Counters;
 use crate::upstream::handshake::connection::SharedSessionCache;
 use crate::upstream::handshake::lua_handshake::{LuaHandshake, LuaHandshakeConf};
 use crate::upstream::handshake::session_cache::{SessionCache, SessionCacheSettings};
 use crate::upstream::handshake::trust::TrustedFiles;
 use crate::upstream::location::enforcement::LocationEnforcement;
 use crate::upstream::location::inherited::Inherited;
-use crate::upstream::location::pass::{self, Handler, Pass};
+use crate::upstream::location::pass::{self, Pass};
 use crate::upstream::peer::blocks::Blocks;
 use crate::upstream::peer::keepalive::Keepalive;
 
@@ -40,7 +42,7 @@ pub struct MainConf {
     /// The `upstream {}` blocks.
     pub blocks: OnceCell<Blocks>,
     /// The shared memory zone of the counters that `kong_tls_status` shows.
-    pub status: OnceCell<Zone>,
+    pub status: OnceCell<Zone<Counters>>,
     /// The trusted stores of locations.
     pub trusted_files: RefCell<TrustedFiles>,
     /// nginx's own content handlers for the pass directives.

@@ -16,9 +16,9 @@ use crate::conf::{LocationConf, MainConf, ServerConf};
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::configuration::milliseconds;
 use crate::nginx::directive::{Directive, command};
-use crate::nginx::server;
-use crate::status::location;
-use crate::status::zone::{Zone, ZoneError};
+use crate::nginx::shared_zone::{Zone, ZoneError};
+use crate::nginx::{request_handler, server};
+use crate::status::location::StatusPage;
 use crate::upstream::handshake::session_cache::SessionCacheSettings;
 use crate::upstream::location::enforcement::Enforcement;
 use crate::upstream::location::inherited::{Duplicate, Inherited};
@@ -296,7 +296,7 @@ impl Directive for Status {
         let zone = Zone::add(parser)?;
         conf.status.get_or_init(|| zone);
         if let Some(location) = parser.location() {
-            location.set_handler(Some(location::handle));
+            location.set_handler(Some(request_handler::handle::<StatusPage>));
         }
         Ok(())
     }

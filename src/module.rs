@@ -17,6 +17,7 @@ use crate::nginx::http_module::{self, HttpModule, Reported};
 use crate::nginx::layout;
 use crate::nginx::own_conf::OwnConf;
 use crate::openssl::{folder, version};
+use crate::status::zone;
 use crate::upstream::handshake::lua_directives;
 use crate::upstream::location::enforcement::Violation;
 use crate::upstream::location::install::{self, InvalidLocation};
@@ -122,7 +123,7 @@ impl HttpModule for KongTls {
     fn start_process(cycle: Cycle<'_>) {
         let main_conf = MainConf::of_cycle(cycle);
         if let Some(zone) = main_conf.and_then(|main_conf| main_conf.status.get()) {
-            zone.count_there();
+            zone::count_in(zone);
         }
     }
 

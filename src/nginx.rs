@@ -51,11 +51,15 @@ pub mod process;
 #[cfg(not(any(test, fuzzing)))]
 pub mod request;
 #[cfg(not(any(test, fuzzing)))]
+pub mod request_handler;
+#[cfg(not(any(test, fuzzing)))]
 pub mod response;
 #[cfg(not(any(test, fuzzing)))]
 pub mod round_robin;
 #[cfg(not(any(test, fuzzing)))]
 pub mod server;
+#[cfg(not(any(test, fuzzing)))]
+pub mod shared_zone;
 pub mod sockaddr;
 #[cfg(not(any(test, fuzzing)))]
 pub mod this_module;

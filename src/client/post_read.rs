@@ -3,28 +3,21 @@
 //! Handles a client's request before any of its phases: see `misdirected.rs` and
 //! `guarded_headers.rs`.
 
-#![allow(unsafe_code, reason = "nginx calls it")]
-
-use std::ptr::NonNull;
-
 use ngx::ffi::{
-    NGX_DECLINED, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MISDIRECTED_REQUEST, ngx_http_request_t,
-    ngx_int_t,
+    NGX_DECLINED, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MISDIRECTED_REQUEST, ngx_int_t,
 };
 
 use crate::client::{guarded_headers, misdirected};
 use crate::conf::{MainConf, ServerConf};
 use crate::nginx::conf_parser::ConfParser;
-use crate::nginx::connection::process_log;
 use crate::nginx::own_conf::OwnConf;
-use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
+use crate::nginx::request_handler::RequestHandler;
 use crate::nginx::server::Servers;
 
-/// Makes nginx call `handle` for each request, if any server needs it. To be called in
-/// *postconfiguration*: nginx calls the handlers of a phase in the reverse order of their
-/// registration.
+/// Makes nginx call the handler for each request, if any server needs it. To be called in
+/// *postconfiguration*.
 pub fn postconfiguration(parser: ConfParser<'_>, main_conf: &MainConf) -> Result<(), OutOfMemory> {
     let Some(servers) = Servers::new(parser) else {
         return Ok(());
@@ -33,20 +26,17 @@ pub fn postconfiguration(parser: ConfParser<'_>, main_conf: &MainConf) -> Result
         .all()
         .any(|server| ServerConf::of_server(server).is_some_and(ServerConf::strips_headers));
     if main_conf.asking.has_phase() || is_stripped {
-        // SAFETY: *postconfiguration* comes before nginx makes its table of handlers, and `handle`
-        // is a phase handler.
-        unsafe { servers.add_post_read_handler(handle)? };
+        servers.handle_each_request::<PostRead>()?;
     }
     Ok(())
 }
 
-unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
-    guard("request", process_log(), NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
-        let Some(r) = NonNull::new(r) else {
-            return NGX_DECLINED as ngx_int_t;
-        };
-        // SAFETY: nginx calls phase handlers with a valid request.
-        let request = unsafe { Request::from_ptr(r) };
+struct PostRead;
+
+impl RequestHandler for PostRead {
+    const NAME: &'static str = "request";
+
+    fn handle(request: Request<'_>) -> ngx_int_t {
         let misdirected = misdirected::check(request);
         if let Some(misdirected) = &misdirected {
             request.log().info(format_args!("misdirected request: {misdirected}"));
@@ -61,5 +51,5 @@ unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
             return NGX_HTTP_MISDIRECTED_REQUEST as ngx_int_t;
         }
         NGX_DECLINED as ngx_int_t
-    })
+    }
 }

@@ -3,14 +3,13 @@
 //! Servers of the configuration, and connections of their clients.
 
 use std::cell::Cell;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 
 use ngx::ffi::{
     ngx_array_push, ngx_hash_find_combined, ngx_hash_key, ngx_http_addr_conf_t,
     ngx_http_conf_ctx_t, ngx_http_connection_t, ngx_http_core_main_conf_t,
     ngx_http_core_srv_conf_t, ngx_http_handler_pt, ngx_http_header_t, ngx_http_headers_in,
-    ngx_http_phases_NGX_HTTP_POST_READ_PHASE, ngx_http_request_t, ngx_http_ssl_srv_conf_t,
-    ngx_int_t,
+    ngx_http_phases_NGX_HTTP_POST_READ_PHASE, ngx_http_ssl_srv_conf_t,
 };
 use openssl::ssl::{SslContextRef, SslRef};
 
@@ -19,6 +18,7 @@ use crate::nginx::configuration::{self, ModuleIndex, ServerFlag};
 use crate::nginx::connection::Connection;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
+use crate::nginx::request_handler::{RequestHandler, handle};
 use crate::nginx::upstream::context_of;
 use crate::nginx::{bitfields, version};
 
@@ -86,25 +86,6 @@ impl<'a> Servers<'a> {
     }
 }
 
-impl Servers<'_> {
-    /// Registers `handler` for the post-read phase, the first phase of each request.
-    ///
-    /// # Safety
-    /// Must be called in *postconfiguration*, before nginx makes its table of handlers. `handler`
-    /// must be a valid phase handler.
-    pub unsafe fn add_post_read_handler(&self, handler: Handler) -> Result<(), OutOfMemory> {
-        let phase = ngx_http_phases_NGX_HTTP_POST_READ_PHASE as usize;
-        let handlers = ptr::from_ref(&self.main.phases[phase].handlers).cast_mut();
-        // SAFETY: in *postconfiguration* modules add to these arrays, and nginx has a single
-        // thread.
-        let place = unsafe { ngx_array_push(handlers) }.cast::<ngx_http_handler_pt>();
-        let place = NonNull::new(place).ok_or(OutOfMemory)?;
-        // SAFETY: nginx has just made the place, for an element of this type.
-        unsafe { place.write(Some(handler)) };
-        Ok(())
-    }
-}
-
 /// Returns whether nginx itself parses the request header `name` and keeps a pointer to it.
 pub fn reads_header(name: &[u8]) -> bool {
     let first = (&raw mut ngx_http_headers_in).cast::<ngx_http_header_t>();
@@ -113,9 +94,6 @@ pub fn reads_header(name: &[u8]) -> bool {
     // SAFETY: the names of the list are static.
     known.any(|known| unsafe { configuration::bytes(known.get().name) }.eq_ignore_ascii_case(name))
 }
-
-/// A phase handler.
-pub type Handler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
 
 /// A client's connection that has not made a request yet.
 #[derive(Clone, Copy)]
@@ -214,5 +192,26 @@ impl<'a> ClientConnection<'a> {
         // servers and locations. That of a service belongs to a request, and it is excluded here:
         // so is everything after the first handshake, in which nginx allows no other.
         unsafe { Self::in_handshake(ssl) }
+    }
+}
+
+impl Servers<'_> {
+    /// Makes nginx call `T` for each request, before all other phases. To be called in
+    /// *postconfiguration*: nginx calls the handlers of a phase in the reverse order of their
+    /// registration.
+    pub fn handle_each_request<T: RequestHandler>(&self) -> Result<(), OutOfMemory> {
+        let phase = ngx_http_phases_NGX_HTTP_POST_READ_PHASE as usize;
+        let handlers = &raw const self.main.phases[phase].handlers;
+        if self.main.phases[phase].handlers.elts.is_null() {
+            // nginx has not yet read `http {}`.
+            return Err(OutOfMemory);
+        }
+        // SAFETY: nginx has made the array, in the pool of the configuration, and has a single
+        // thread. It reads the array once, after *postconfiguration*.
+        let place = unsafe { ngx_array_push(handlers.cast_mut()) };
+        let place = NonNull::new(place.cast::<ngx_http_handler_pt>()).ok_or(OutOfMemory)?;
+        // SAFETY: `place` is a new element of the array, of this type.
+        unsafe { place.write(Some(handle::<T>)) };
+        Ok(())
     }
 }

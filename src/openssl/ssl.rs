@@ -218,10 +218,15 @@ impl<'a> Verification<'a> {
     }
 }
 
+/// Returns the verification result with this number.
+pub fn verify_result(number: c_int) -> X509VerifyResult {
+    // SAFETY: a result is nothing but its number, and OpenSSL has a text for any.
+    unsafe { X509VerifyResult::from_raw(number) }
+}
+
 /// Returns the result for a certificate of another host, which the `openssl` crate does not define.
 pub fn hostname_mismatch() -> X509VerifyResult {
-    // SAFETY: this is one of OpenSSL's result numbers.
-    unsafe { X509VerifyResult::from_raw(openssl_sys::X509_V_ERR_HOSTNAME_MISMATCH) }
+    verify_result(openssl_sys::X509_V_ERR_HOSTNAME_MISMATCH)
 }
 
 /// Returns OpenSSL's text for a verification result, or the module's own for missing names: see

@@ -182,8 +182,7 @@ impl Counters {
 }
 
 fn reason(number: i32) -> &'static str {
-    // SAFETY: OpenSSL has a text for any number.
-    ssl::reason(unsafe { X509VerifyResult::from_raw(number) })
+    ssl::reason(ssl::verify_result(number))
 }
 
 /// A group of related counters.

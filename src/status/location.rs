@@ -2,28 +2,23 @@
 
 //! The content handler of locations with `kong_tls_status`.
 
-#![allow(unsafe_code, reason = "nginx calls it")]
-
-use std::ptr::NonNull;
-
 use ngx::ffi::{
-    NGX_HTTP_BAD_REQUEST, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED, ngx_http_request_t,
-    ngx_int_t,
+    NGX_HTTP_BAD_REQUEST, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED, ngx_int_t,
 };
 
-use crate::nginx::connection::process_log;
-use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
+use crate::nginx::request_handler::RequestHandler;
 use crate::nginx::response;
 use crate::status::counters;
 use crate::status::format::Format;
 
-pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
-    let failed = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
-    guard("kong_tls_status", process_log(), failed, || {
-        // SAFETY: nginx calls content handlers with a valid request.
-        let request = unsafe { Request::from_ptr(NonNull::new_unchecked(r)) };
+pub struct StatusPage;
+
+impl RequestHandler for StatusPage {
+    const NAME: &'static str = "kong_tls_status";
+
+    fn handle(request: Request<'_>) -> ngx_int_t {
         if !request.is_get_or_head() {
             return NGX_HTTP_NOT_ALLOWED as ngx_int_t;
         }
@@ -35,9 +30,9 @@ pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
         };
         let body = format.render(counters::current());
         let status = response::send(request, format.content_type(), body.as_bytes());
-        if status == failed {
+        if status == NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t {
             request.log().error(format_args!("kong_tls_status: {OutOfMemory}"));
         }
         status
-    })
+    }
 }

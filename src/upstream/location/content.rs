@@ -15,16 +15,15 @@ use ngx::ffi::{
 
 use crate::conf::{self, LocationConf};
 use crate::nginx::complex_value::EvaluationFailed;
-use crate::nginx::connection::process_log;
 use crate::nginx::log::LogLevel;
 use crate::nginx::own_conf::OwnConf;
-use crate::nginx::panic::guard;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
+use crate::nginx::request_handler::RequestHandler;
 use crate::nginx::url;
 use crate::status::counters::{self, Counter};
 use crate::upstream::location::conf_copy;
-use crate::upstream::location::pass::{Handler, Pass};
+use crate::upstream::location::pass::Pass;
 use crate::upstream::location::pass_url::Scheme;
 use crate::upstream::peer::unapplied::{self, Unapplied};
 use crate::upstream::settings::forwarding::{Forwarding, Timeouts};
@@ -73,47 +72,58 @@ pub fn refuse_missing_target(request: Request<'_>, missing: MissingTarget) -> &'
     b":-"
 }
 
+const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+
 /// The content handler for the pass directive with this number: calls nginx's handler for that
 /// directive, which starts the upstream request.
-pub unsafe extern "C" fn handle<const DIRECTIVE: usize>(r: *mut ngx_http_request_t) -> ngx_int_t {
-    const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+pub struct Content<const DIRECTIVE: usize>;
 
-    guard("content handler", process_log(), FAILED, || {
-        // SAFETY: nginx calls a content handler with a valid request, whose location has this
-        // handler. Even if nginx's own handler returns `NGX_DONE`, the request lives until this
-        // handler has returned: nginx drops the reference for it only then.
-        unsafe {
-            let request = Request::from_ptr(NonNull::new_unchecked(r));
-            let Some((pass, handler)) = conf::pass_of(request, DIRECTIVE) else {
-                request.log().error(format_args!("content handler: unknown location"));
-                return FAILED;
-            };
+impl<const DIRECTIVE: usize> RequestHandler for Content<DIRECTIVE> {
+    const NAME: &'static str = "content handler";
+
+    fn handle(request: Request<'_>) -> ngx_int_t {
+        let Some((pass, handler)) = conf::pass_of(request, DIRECTIVE) else {
+            request.log().error(format_args!("content handler: unknown location"));
+            return FAILED;
+        };
+        // SAFETY: nginx has called this handler for the request, and would have called `handler`,
+        // in whose place the module has put it.
+        let original = || unsafe { handler(request.as_ptr()) };
+        match pass {
+            Some(pass) => pass_on(request, &pass, original),
             // The location of the request has no such directive: there is nothing to check.
-            let Some(pass) = pass else {
-                return handler(r);
-            };
-            if let Err(refusal) = check(request, &pass) {
-                return refusal.finish(request);
-            }
-            let status = match Overridden::of(request, &pass) {
-                Ok(None) => choose_upstream(request, handler),
-                Ok(Some(overridden)) => {
-                    overridden.while_it_holds(|| choose_upstream(request, handler))
-                }
-                Err(error) => {
-                    request.log().error(format_args!("retries and timeouts: {error}"));
-                    return FAILED;
-                }
-            };
-            if let Some((missing, level)) = TARGET_MISSING.take() {
-                request.log().set_level(level);
-                if status == FAILED {
-                    return Refusal::MissingTarget(missing).finish(request);
-                }
-            }
-            status
+            None => original(),
         }
-    })
+    }
+}
+
+/// Passes the request on to nginx's own handler, `original`, with what it asked for.
+fn pass_on(request: Request<'_>, pass: &Pass, original: impl FnOnce() -> ngx_int_t) -> ngx_int_t {
+    if let Err(refusal) = check(request, pass) {
+        return refusal.finish(request);
+    }
+    let original = || {
+        // A redirect inside the handler may re-enter this function.
+        let outer = CHOOSING.replace(request.as_ptr());
+        let status = original();
+        CHOOSING.set(outer);
+        status
+    };
+    let status = match Overridden::of(request, pass) {
+        Ok(None) => original(),
+        Ok(Some(overridden)) => overridden.while_it_holds(original),
+        Err(error) => {
+            request.log().error(format_args!("retries and timeouts: {error}"));
+            return FAILED;
+        }
+    };
+    if let Some((missing, level)) = TARGET_MISSING.take() {
+        request.log().set_level(level);
+        if status == FAILED {
+            return Refusal::MissingTarget(missing).finish(request);
+        }
+    }
+    status
 }
 
 /// Why a request is not passed on to nginx.
@@ -191,19 +201,6 @@ fn check(request: Request<'_>, pass: &Pass) -> Result<(), Refusal> {
         return Ok(());
     }
     Ok(unapplied::check(request, state, destination.uses_tls)?)
-}
-
-/// Calls nginx's own content handler.
-///
-/// # Safety
-/// `handler` must be nginx's content handler for a pass directive of the request's location.
-unsafe fn choose_upstream(request: Request<'_>, handler: Handler) -> ngx_int_t {
-    // A redirect inside the handler may re-enter this function.
-    let outer = CHOOSING.replace(request.as_ptr());
-    // SAFETY: `handler` is nginx's handler for this location, called as nginx would call it.
-    let status = unsafe { handler(request.as_ptr()) };
-    CHOOSING.set(outer);
-    status
 }
 
 /// A location's configuration, and the request's copy that overrides it.

@@ -25,6 +25,7 @@ use crate::nginx::configuration::{Module, bytes};
 use crate::nginx::directive::{ForeignDirective, Read, ReadAlong};
 use crate::nginx::own_conf::OwnConf;
 use crate::nginx::pool::OutOfMemory;
+use crate::nginx::request_handler::{Handler, handle};
 use crate::nginx::upstream::tls_context;
 use crate::openssl::error::SslError;
 use crate::openssl::store::InvalidFile;
@@ -33,19 +34,19 @@ use crate::upstream::handshake::hook;
 use crate::upstream::handshake::trust::{
     Files, LocationTrust, ReadFiles, TrustedFiles, UnreadableFiles,
 };
-use crate::upstream::location::content;
+use crate::upstream::location::content::Content;
 use crate::upstream::location::enforcement::Violation;
-use crate::upstream::location::pass::{COUNT, Handler, PASS_DIRECTIVES, Pass};
+use crate::upstream::location::pass::{COUNT, PASS_DIRECTIVES, Pass};
 use crate::upstream::location::pass_url::{Scheme, has_variable};
 
 /// The content handlers that replace those of [`PASS_DIRECTIVES`].
 const HANDLERS: [Handler; COUNT] = [
-    content::handle::<0>,
-    content::handle::<1>,
-    content::handle::<2>,
-    content::handle::<3>,
-    content::handle::<4>,
-    content::handle::<5>,
+    handle::<Content<0>>,
+    handle::<Content<1>>,
+    handle::<Content<2>>,
+    handle::<Content<3>>,
+    handle::<Content<4>>,
+    handle::<Content<5>>,
 ];
 
 struct PassDirectives;

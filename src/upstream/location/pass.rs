@@ -5,11 +5,10 @@
 use std::cell::Cell;
 use std::ffi::CStr;
 
-use ngx::ffi::{ngx_http_request_t, ngx_int_t};
-
 use crate::nginx::complex_value::{ComplexValue, EvaluationFailed};
 use crate::nginx::configuration::{ModuleIndex, Place};
 use crate::nginx::request::Request;
+use crate::nginx::request_handler::Handler;
 use crate::upstream::location::pass_url::{Destination, Scheme, Schemes};
 
 /// A directive of nginx whose module's location configuration begins with an
@@ -80,9 +79,6 @@ pub struct Pass {
     /// The module whose location configuration belongs to the directive.
     pub module: ModuleIndex,
 }
-
-/// A content handler.
-pub type Handler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
 
 /// nginx's own content handlers for the pass directives.
 #[derive(Default)]

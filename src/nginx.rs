@@ -51,6 +51,8 @@ pub mod process;
 #[cfg(not(any(test, fuzzing)))]
 pub mod request;
 #[cfg(not(any(test, fuzzing)))]
+pub mod request_context;
+#[cfg(not(any(test, fuzzing)))]
 pub mod request_handler;
 #[cfg(not(any(test, fuzzing)))]
 pub mod response;

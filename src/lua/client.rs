@@ -81,16 +81,11 @@ pub use certificate_chain::get_full_client_certificate_chain;
 
 pub fn set_client_verify(request: Request<'_>, value: &[u8]) -> Result<(), String> {
     client_verify::check(value).map_err(|error| error.to_string())?;
-    RequestState::find_or_make(request)
-        .and_then(|state| {
-            state.client_verify.set(Some(request.pool().copy_bytes(value)?.into()));
-            Ok(())
-        })
-        .map_err(|error| error.to_string())
+    RequestState::set_client_verify(request, value).map_err(|error| error.to_string())
 }
 
 pub fn keep_text(request: Request<'_>, name: &[u8], value: &[u8]) -> Result<(), OutOfMemory> {
-    RequestState::find_or_make(request)?.keep_text(request.pool(), name, value)
+    RequestState::keep_text(request, name, value)
 }
 
 pub fn kept_text(request: Request<'_>, name: &[u8]) -> Option<Vec<u8>> {

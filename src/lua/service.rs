@@ -3,7 +3,6 @@
 //! Lua functions for the service's side.
 
 use std::fmt::Display;
-use std::ptr::NonNull;
 use std::rc::Rc;
 
 use openssl::x509::store::X509StoreRef;
@@ -18,21 +17,21 @@ use crate::upstream::handshake::verify::VerificationEnforced;
 use crate::upstream::settings::forwarding::{
     Forwarding, InvalidArgument, Target, is_block_name, timeouts, tries,
 };
-use crate::upstream::settings::request_state::RequestState;
+use crate::upstream::settings::request_state::{NotSet, RequestState};
 use crate::upstream::settings::tls::{
     InvalidDepth, InvalidNames, UpstreamTls, depth_from_number, required_names,
 };
 
-/// Changes the target of the request, its timeouts or its number of tries.
-fn change_forwarding<T, E: Display>(
+/// Changes the timeouts of the request, or its number of tries.
+fn change_forwarding(
     request: Request<'_>,
-    change: impl FnOnce(&mut Forwarding) -> Result<T, E>,
-) -> Result<T, String> {
-    let state = RequestState::find_or_make(request).map_err(|error| error.to_string())?;
+    change: impl FnOnce(&mut Forwarding) -> Result<(), InvalidArgument>,
+) -> Result<(), NotSet> {
+    let state = RequestState::find_or_make(request)?;
     let mut forwarding = state.forwarding.get();
-    let changed = change(&mut forwarding).map_err(|error| error.to_string())?;
+    change(&mut forwarding)?;
     state.forwarding.set(forwarding);
-    Ok(changed)
+    Ok(())
 }
 
 /// Changes the TLS settings of the connection to the service.
@@ -44,38 +43,24 @@ fn change_tls<E: Display>(
     change(&mut state.upstream_tls.borrow_mut()).map_err(|error| error.to_string())
 }
 
-pub fn set_upstream(request: Request<'_>, host: &[u8]) -> Result<Answer, String> {
-    change_forwarding(request, |forwarding| {
-        let found = match conf::blocks(request) {
-            Some(blocks) => blocks.names.find(host)?,
-            None => None,
-        };
-        Ok::<_, InvalidArgument>(match found {
-            Some(name) => {
-                forwarding.target = Some(NonNull::from(name));
-                Answer::Done
-            }
-            None => {
-                let host = String::from_utf8_lossy(host);
-                Answer::Missing(format!("could not find an Upstream named '{host}'"))
-            }
-        })
+pub fn set_upstream(request: Request<'_>, host: &[u8]) -> Result<Answer, NotSet> {
+    Ok(if RequestState::set_upstream(request, host)? {
+        Answer::Done
+    } else {
+        let host = String::from_utf8_lossy(host);
+        Answer::Missing(format!("could not find an Upstream named '{host}'"))
     })
 }
 
-pub fn set_target(request: Request<'_>, host: &[u8], port: f64) -> Result<(), String> {
-    change_forwarding(request, |forwarding| {
-        let target = Target::new(host, port).map_err(|error| error.to_string())?;
-        let target = request.pool().copy_bytes(target.to_string().as_bytes());
-        forwarding.target = Some(target.map_err(|error| error.to_string())?.into());
-        Ok::<_, String>(())
-    })
+pub fn set_target(request: Request<'_>, host: &[u8], port: f64) -> Result<(), NotSet> {
+    let target = Target::new(host, port)?.to_string();
+    Ok(RequestState::set_target(request, target.as_bytes())?)
 }
 
-pub fn set_retries(request: Request<'_>, retries: f64) -> Result<(), String> {
+pub fn set_retries(request: Request<'_>, retries: f64) -> Result<(), NotSet> {
     change_forwarding(request, |forwarding| {
         forwarding.tries = Some(tries(retries)?);
-        Ok::<_, InvalidArgument>(())
+        Ok(())
     })
 }
 
@@ -84,18 +69,17 @@ pub fn set_timeouts(
     connect: f64,
     write: f64,
     read: f64,
-) -> Result<(), String> {
+) -> Result<(), NotSet> {
     change_forwarding(request, |forwarding| {
         forwarding.timeouts = Some(timeouts(connect, write, read)?);
-        Ok::<_, InvalidArgument>(())
+        Ok(())
     })
 }
 
 /// Resets the target of the request, its timeouts and tries, and all TLS settings for the service.
 pub fn forget_service(request: Request<'_>) {
     if let Some(state) = RequestState::find(request) {
-        state.upstream_tls.take();
-        state.forwarding.set(Forwarding::default());
+        state.forget_service();
     }
 }
 

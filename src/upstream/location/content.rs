@@ -164,7 +164,7 @@ fn check(request: Request<'_>, pass: &Pass) -> Result<(), Refusal> {
     if let Some(state) = state {
         state.pass_in(location);
     }
-    let target = state.and_then(|state| state.forwarding.get().target);
+    let target = state.and_then(RequestState::target);
     if pass.names_target {
         if target.is_none() {
             return Err(Refusal::MissingTarget(MissingTarget::NotSet));
@@ -190,9 +190,7 @@ fn check(request: Request<'_>, pass: &Pass) -> Result<(), Refusal> {
     };
     // If the variable was evaluated before, its cached value was used: compare the destination.
     if let (Some(state), Some(target)) = (state, target) {
-        // SAFETY: a target is in the request's pool or in its configuration, so it outlives this
-        // call.
-        if destination.is(unsafe { target.as_ref() }) {
+        if destination.is(target) {
             state.target_is_used.set(true);
         }
     }
@@ -255,7 +253,7 @@ impl<'a> Overridden<'a> {
 
 /// Writes the request's retries and timeouts into `configuration`.
 fn set(configuration: &mut ngx_http_upstream_conf_t, forwarding: Forwarding) {
-    let Forwarding { target: _, tries, timeouts } = forwarding;
+    let Forwarding { tries, timeouts } = forwarding;
     if let Some(tries) = tries {
         configuration.next_upstream_tries = tries;
     }

@@ -74,11 +74,10 @@ pub fn check(
     let Some(state) = state else {
         return Ok(());
     };
-    let forwarding = state.forwarding.get();
-    if forwarding.target.is_some() && !state.target_is_used.get() {
+    if state.target().is_some() && !state.target_is_used.get() {
         return Err(Unapplied::Target);
     }
-    if forwarding.overrides_location() && !state.is_passed_in(location) {
+    if state.forwarding.get().overrides_location() && !state.is_passed_in(location) {
         return Err(Unapplied::Forwarding);
     }
     Ok(())

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The target that a request asked for, and its retries and timeouts.
+//! The target that a request may ask for, and its retries and timeouts.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::ptr::NonNull;
 
 /// Settings that override those of the location. `None` keeps the location's.
 #[derive(Clone, Copy, Default)]
 pub struct Forwarding {
-    /// `$kong_upstream_target`, in the request's pool or in its configuration.
-    pub target: Option<NonNull<[u8]>>,
     /// `proxy_next_upstream_tries`
     pub tries: Option<usize>,
     /// `proxy_connect_timeout`, `proxy_send_timeout` and `proxy_read_timeout`
@@ -20,7 +17,7 @@ pub struct Forwarding {
 impl Forwarding {
     /// Returns whether the location's retries or timeouts are overridden.
     pub fn overrides_location(&self) -> bool {
-        let Self { target: _, tries, timeouts } = self;
+        let Self { tries, timeouts } = self;
         tries.is_some() || timeouts.is_some()
     }
 }

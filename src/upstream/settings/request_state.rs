@@ -5,26 +5,16 @@
 #![allow(unsafe_code, reason = "it is in the pool of its request")]
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::ptr::{self, NonNull};
-
-use ngx::ffi::ngx_http_request_t;
 
 use crate::conf::{self, LocationConf};
 use crate::nginx::log::{Log, LogLevel};
-use crate::nginx::pool::{OutOfMemory, Pool};
+use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
-use crate::nginx::this_module;
+use crate::nginx::request_context::RequestContext;
 use crate::upstream::location::conf_copy::{self, ConfCopy};
-use crate::upstream::settings::forwarding::Forwarding;
+use crate::upstream::settings::forwarding::{Forwarding, InvalidArgument};
 use crate::upstream::settings::tls::UpstreamTls;
-
-thread_local! {
-    /// The states of all requests that have one. Searching the cleanup handlers of the request's
-    /// pool instead would also search those of all its subrequests, which share the pool.
-    static KNOWN: RefCell<HashMap<*const ngx_http_request_t, NonNull<RequestState>>> =
-        RefCell::default();
-}
 
 /// The state of a request that used one of the module's functions. It lives in the request's pool;
 /// the references it holds are released with that pool.
@@ -32,16 +22,15 @@ thread_local! {
 /// It is shared and mutated through cells: evaluating a variable in one function may call another
 /// function of the module.
 pub struct RequestState {
-    /// The request. Subrequests share the pool of their parent, but not its state.
-    request: NonNull<ngx_http_request_t>,
     /// The location of the URI ([`Request::uri_location`]) for which a setting was last made.
     uri: Cell<(*const u8, usize)>,
-    /// The value given to `set_client_verify`, in the request's pool: an evaluated variable keeps
-    /// pointing at it.
-    pub client_verify: Cell<Option<NonNull<[u8]>>>,
+    /// The value given to `set_client_verify`: an evaluated variable keeps pointing at it.
+    client_verify: Cell<Option<Text>>,
     /// The TLS settings for the upstream connection.
     pub upstream_tls: RefCell<UpstreamTls>,
-    /// The target, retries and timeouts.
+    /// `$kong_upstream_target`
+    target: Cell<Option<Text>>,
+    /// The retries and timeouts.
     pub forwarding: Cell<Forwarding>,
     /// The configuration that the upstream follows instead of the location's.
     pub conf_copy: Cell<Option<ConfCopy>>,
@@ -57,54 +46,43 @@ pub struct RequestState {
     /// The location in which this module's content handler last handled the request, or NULL.
     /// Retries and timeouts are applied there.
     passed_in: Cell<*const LocationConf>,
-    /// Texts kept by the module's plugins.
-    texts: RefCell<Vec<KeptText>>,
+    /// Texts kept by the module's plugins, with their names.
+    texts: RefCell<Vec<(Text, Text)>>,
 }
 
-/// A text that one of the module's plugins keeps for a request, in the request's pool.
+/// A text in the pool of a request, or in its configuration. Only the state of that request, or of
+/// a clone of it, holds one.
 #[derive(Clone, Copy)]
-struct KeptText {
-    name: NonNull<[u8]>,
-    text: NonNull<[u8]>,
-}
+struct Text(NonNull<[u8]>);
 
-impl KeptText {
-    fn is_named(self, name: &[u8]) -> bool {
-        // SAFETY: the name lives in the request's pool, as does the state that holds it.
-        unsafe { self.name.as_ref() == name }
+impl Text {
+    fn copy(request: Request<'_>, text: &[u8]) -> Result<Self, OutOfMemory> {
+        request.pool().copy_bytes(text).map(|text| Self(text.into()))
     }
 }
 
+/// What a cloned subrequest takes over.
+#[derive(Default)]
+struct Settings {
+    upstream_tls: UpstreamTls,
+    target: Option<Text>,
+    forwarding: Forwarding,
+}
+
+// SAFETY: no other type implements the trait.
+unsafe impl RequestContext for RequestState {}
+
 impl RequestState {
     /// Returns the state of `request`, if it has any.
-    ///
-    /// An internal redirect zeroes the module contexts of a request: the state is then found in the
-    /// map `KNOWN` by the address of the request.
     pub fn find(request: Request<'_>) -> Option<&Self> {
-        // SAFETY: only `remember` sets this module's request context, to a `RequestState` in the
-        // request's pool.
-        let state =
-            unsafe { request.module_context(this_module::index()).map(|state| state.as_ref()) };
-        if state.is_some() || !request.may_have_lost_contexts() {
-            return state;
-        }
-        let known =
-            KNOWN.with_borrow(|known| known.get(&request.as_ptr().cast_const()).copied())?;
-        // SAFETY: an entry points at a `RequestState` in the request's pool; dropping it with the
-        // pool removes the entry.
-        let state = unsafe { known.as_ref() };
-        Self::remember(request, state);
-        Some(state)
+        Self::of(request)
     }
 
     /// Returns the state of `request`, and makes one if there is none.
     pub fn find_or_make(request: Request<'_>) -> Result<&Self, OutOfMemory> {
         let state = match Self::find(request) {
             Some(state) => state,
-            None => {
-                let (upstream_tls, forwarding) = Self::inherited(request).unwrap_or_default();
-                Self::make(request, upstream_tls, forwarding)?
-            }
+            None => Self::make(request, Self::inherited(request).unwrap_or_default())?,
         };
         state.uri.set(request.uri_location());
         Ok(state)
@@ -115,9 +93,9 @@ impl RequestState {
     pub fn find_or_inherit(request: Request<'_>) -> Result<Option<&Self>, OutOfMemory> {
         match Self::find(request) {
             Some(state) => Ok(Some(state)),
-            None => Self::inherited(request)
-                .map(|(upstream_tls, forwarding)| Self::make(request, upstream_tls, forwarding))
-                .transpose(),
+            None => {
+                Self::inherited(request).map(|settings| Self::make(request, settings)).transpose()
+            }
         }
     }
 
@@ -133,7 +111,7 @@ impl RequestState {
             }
             Some(state) => Ok(Some(state)),
             None if lacks_enforced_verification(request, None) => {
-                Self::make(request, UpstreamTls::default(), Forwarding::default()).map(Some)
+                Self::make(request, Settings::default()).map(Some)
             }
             None => Ok(None),
         }
@@ -153,11 +131,48 @@ impl RequestState {
         }
     }
 
+    fn text(&self, Text(text): Text) -> &[u8] {
+        // SAFETY: a text of this state is in the pool of its request, as is the state, or in the
+        // configuration, which outlives the request.
+        unsafe { text.as_ref() }
+    }
+
     /// Returns the target that was set for the request.
     pub fn target(&self) -> Option<&[u8]> {
-        // SAFETY: the target is in the request's pool, as is this state, or in the configuration,
-        // which outlives the request.
-        self.forwarding.get().target.map(|target| unsafe { target.as_ref() })
+        self.target.get().map(|target| self.text(target))
+    }
+
+    /// Sets the target of `request`.
+    pub fn set_target(request: Request<'_>, target: &[u8]) -> Result<(), OutOfMemory> {
+        Self::find_or_make(request)?.target.set(Some(Text::copy(request, target)?));
+        Ok(())
+    }
+
+    /// Makes the `upstream {}` block named `host` the target of the request. Returns whether there
+    /// is one.
+    pub fn set_upstream(request: Request<'_>, host: &[u8]) -> Result<bool, NotSet> {
+        let state = Self::find_or_make(request)?;
+        let Some(blocks) = conf::blocks(request) else {
+            return Ok(false);
+        };
+        let found = blocks.names.find(host)?;
+        if let Some(name) = found {
+            state.target.set(Some(Text(NonNull::from(name))));
+        }
+        Ok(found.is_some())
+    }
+
+    /// Resets the target, timeouts and tries, and all TLS settings for the service.
+    pub fn forget_service(&self) {
+        self.upstream_tls.take();
+        self.target.take();
+        self.forwarding.take();
+    }
+
+    /// Sets the value of `set_client_verify` for `request`.
+    pub fn set_client_verify(request: Request<'_>, value: &[u8]) -> Result<(), OutOfMemory> {
+        Self::find_or_make(request)?.client_verify.set(Some(Text::copy(request, value)?));
+        Ok(())
     }
 
     /// Notes that the content handler of a pass directive of `location` handles the request.
@@ -171,21 +186,21 @@ impl RequestState {
         location.is_some_and(|location| ptr::eq(self.passed_in.get(), location))
     }
 
-    /// Keeps `text` under `name` for the life of the request, across internal redirects.
-    pub fn keep_text(&self, pool: Pool<'_>, name: &[u8], text: &[u8]) -> Result<(), OutOfMemory> {
-        let kept =
-            KeptText { name: pool.copy_bytes(name)?.into(), text: pool.copy_bytes(text)?.into() };
-        let mut texts = self.texts.borrow_mut();
-        texts.retain(|other| !other.is_named(name));
+    /// Keeps `text` under `name` for the life of `request`, across internal redirects.
+    pub fn keep_text(request: Request<'_>, name: &[u8], text: &[u8]) -> Result<(), OutOfMemory> {
+        let state = Self::find_or_make(request)?;
+        let kept = (Text::copy(request, name)?, Text::copy(request, text)?);
+        let mut texts = state.texts.borrow_mut();
+        texts.retain(|(other, _)| state.text(*other) != name);
         texts.push(kept);
         Ok(())
     }
 
     /// Returns the text that was last kept under `name`.
     pub fn kept_text(&self, name: &[u8]) -> Option<&[u8]> {
-        let kept = self.texts.borrow().iter().copied().find(|kept| kept.is_named(name))?;
-        // SAFETY: the text lives in the request's pool, as does this state.
-        Some(unsafe { kept.text.as_ref() })
+        let texts = self.texts.borrow();
+        let (_, text) = texts.iter().find(|(other, _)| self.text(*other) == name)?;
+        Some(self.text(*text))
     }
 
     /// Returns the value given to `set_client_verify` for `request` or the nearest of its parents:
@@ -194,10 +209,9 @@ impl RequestState {
         let mut request = Some(request);
         while let Some(current) = request {
             let state = Self::find(current);
-            if let Some(value) = state.and_then(|state| state.client_verify.get()) {
-                // SAFETY: the value is in the pool of the main request, which its subrequests
-                // share.
-                return Some(unsafe { value.as_ref() });
+            let value = state.and_then(|state| Some(state.text(state.client_verify.get()?)));
+            if value.is_some() {
+                return value;
             }
             request = current.parent();
         }
@@ -211,7 +225,7 @@ impl RequestState {
     ///
     /// nginx does not mark clones, but only a clone shares the URI of its parent in memory: any
     /// other subrequest has a URI of its own. The parent may have moved on to another URI since.
-    fn inherited(request: Request<'_>) -> Option<(UpstreamTls, Forwarding)> {
+    fn inherited(request: Request<'_>) -> Option<Settings> {
         let mut request = request;
         while let Some(parent) = request.parent() {
             let state = Self::find(parent);
@@ -220,24 +234,24 @@ impl RequestState {
                 return None;
             }
             if let Some(state) = state {
-                return Some((state.upstream_tls.borrow().clone(), state.forwarding.get()));
+                return Some(Settings {
+                    upstream_tls: state.upstream_tls.borrow().clone(),
+                    target: state.target.get(),
+                    forwarding: state.forwarding.get(),
+                });
             }
             request = parent;
         }
         None
     }
 
-    fn make(
-        request: Request<'_>,
-        upstream_tls: UpstreamTls,
-        forwarding: Forwarding,
-    ) -> Result<&Self, OutOfMemory> {
-        let state = request.pool().keep(Self {
-            // SAFETY: a `Request` is made of a non-NULL pointer.
-            request: unsafe { NonNull::new_unchecked(request.as_ptr()) },
+    fn make(request: Request<'_>, settings: Settings) -> Result<&Self, OutOfMemory> {
+        let Settings { upstream_tls, target, forwarding } = settings;
+        let state = Self {
             uri: Cell::new(request.uri_location()),
             client_verify: Cell::new(None),
             upstream_tls: RefCell::new(upstream_tls),
+            target: Cell::new(target),
             forwarding: Cell::new(forwarding),
             conf_copy: Cell::new(None),
             leaf_accepted: Cell::new(false),
@@ -246,25 +260,18 @@ impl RequestState {
             target_is_used: Cell::new(false),
             passed_in: Cell::new(ptr::null()),
             texts: RefCell::default(),
-        })?;
-        KNOWN.with_borrow_mut(|known| {
-            known.insert(request.as_ptr().cast_const(), NonNull::from(state));
-        });
-        Self::remember(request, state);
-        Ok(state)
-    }
-
-    fn remember(request: Request<'_>, state: &Self) {
-        // SAFETY: this module's request context is always a `RequestState`; `state` lives in the
-        // request's pool.
-        unsafe { request.set_module_context(this_module::index(), NonNull::from(state)) }
+        };
+        state.keep_for(request)
     }
 }
 
-impl Drop for RequestState {
-    fn drop(&mut self) {
-        KNOWN.with_borrow_mut(|known| known.remove(&self.request.as_ptr().cast_const()));
-    }
+/// Why a target could not be set.
+#[derive(Debug, thiserror::Error)]
+pub enum NotSet {
+    #[error(transparent)]
+    InvalidArgument(#[from] InvalidArgument),
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
 }
 
 /// Returns whether the location of `request` enforces verification and its upstream uses TLS, but

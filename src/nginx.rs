@@ -74,6 +74,8 @@ pub mod upstream;
 #[cfg(not(any(test, fuzzing)))]
 pub mod upstream_block;
 #[cfg(not(any(test, fuzzing)))]
+pub mod upstream_conf;
+#[cfg(not(any(test, fuzzing)))]
 pub mod url;
 #[cfg(not(any(test, fuzzing)))]
 pub mod variable;

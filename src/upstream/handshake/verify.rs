@@ -73,7 +73,7 @@ pub fn set(handshake: Handshake<'_>, state: &RequestState) -> Result<(), VerifyE
     let has_name = upstream.verifies() || upstream.sends_server_name();
     let verify = is_wanted(request, upstream, Some(state))?;
 
-    conf_copy::set_verify(upstream, state, request.pool(), verify)?;
+    conf_copy::set_verify(request, verify)?;
     if !verify {
         return Ok(());
     }
@@ -199,7 +199,7 @@ fn reject(handshake: Handshake<'_>, state: &RequestState, reason: &str) {
 /// Checks that the service's certificate carries the names that the request requires. The verify
 /// callback does not do so for a resumed session, or for a service that is not verified otherwise.
 pub fn check_names(handshake: Handshake<'_>, state: &RequestState) {
-    let Handshake { ssl, connection, request, upstream, .. } = handshake;
+    let Handshake { ssl, connection, request, .. } = handshake;
     let certificate = ssl.peer_certificate();
     let missing = missing_names(certificate.as_deref(), &state.upstream_tls.borrow());
     let Some(reason) = missing else {
@@ -209,7 +209,7 @@ pub fn check_names(handshake: Handshake<'_>, state: &RequestState) {
 
     // nginx checks the verification result next, and closes the connection: make sure that it does.
     ssl::set_verify_result(ssl, X509VerifyResult::APPLICATION_VERIFICATION);
-    if conf_copy::set_verify(upstream, state, request.pool(), true).is_err() {
+    if conf_copy::set_verify(request, true).is_err() {
         ssl::shut_down(ssl);
     }
 }

@@ -6,11 +6,10 @@
 #![allow(unsafe_code, reason = "nginx calls it")]
 
 use std::cell::Cell;
-use std::ptr::{self, NonNull};
+use std::ptr;
 
 use ngx::ffi::{
-    NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SERVICE_UNAVAILABLE, ngx_http_request_t,
-    ngx_http_upstream_conf_t, ngx_int_t,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SERVICE_UNAVAILABLE, ngx_http_request_t, ngx_int_t,
 };
 
 use crate::conf::{self, LocationConf};
@@ -26,7 +25,7 @@ use crate::upstream::location::conf_copy;
 use crate::upstream::location::pass::Pass;
 use crate::upstream::location::pass_url::Scheme;
 use crate::upstream::peer::unapplied::{self, Unapplied};
-use crate::upstream::settings::forwarding::{Forwarding, Timeouts};
+use crate::upstream::settings::forwarding::Forwarding;
 use crate::upstream::settings::request_state::RequestState;
 
 thread_local! {
@@ -109,9 +108,13 @@ fn pass_on(request: Request<'_>, pass: &Pass, original: impl FnOnce() -> ngx_int
         CHOOSING.set(outer);
         status
     };
-    let status = match Overridden::of(request, pass) {
-        Ok(None) => original(),
-        Ok(Some(overridden)) => overridden.while_it_holds(original),
+    let forwarding = RequestState::find(request).map(|state| state.forwarding.get());
+    let status = match forwarding.filter(Forwarding::overrides_location) {
+        None => Ok(original()),
+        Some(forwarding) => conf_copy::while_overridden(request, pass.module, forwarding, original),
+    };
+    let status = match status {
+        Ok(status) => status,
         Err(error) => {
             request.log().error(format_args!("retries and timeouts: {error}"));
             return FAILED;
@@ -199,67 +202,4 @@ fn check(request: Request<'_>, pass: &Pass) -> Result<(), Refusal> {
         return Ok(());
     }
     Ok(unapplied::check(request, state, destination.uses_tls)?)
-}
-
-/// A location's configuration, and the request's copy that overrides it.
-///
-/// nginx reads the configuration as soon as its handler has chosen the upstream, and may have
-/// connected before the handler returns: there is no time to replace the pointer in between. So the
-/// values are swapped while the handler runs; afterwards the upstream follows the request's copy.
-struct Overridden<'a> {
-    request: Request<'a>,
-    state: &'a RequestState,
-    shared: NonNull<ngx_http_upstream_conf_t>,
-    own: NonNull<ngx_http_upstream_conf_t>,
-}
-
-impl<'a> Overridden<'a> {
-    fn of(request: Request<'a>, pass: &Pass) -> Result<Option<Self>, OutOfMemory> {
-        let Some(state) = RequestState::find_or_inherit(request)? else {
-            return Ok(None);
-        };
-        let forwarding = state.forwarding.get();
-        if !forwarding.overrides_location() {
-            return Ok(None);
-        }
-        // SAFETY: the location configuration of a pass directive's module begins with an
-        // `ngx_http_upstream_conf_t`. `own` was just made, so nothing else refers to it.
-        unsafe {
-            let Some(shared) = request.location_configuration(pass.module) else {
-                return Ok(None);
-            };
-            let own = request.pool().copy(shared.as_ref())?;
-            set(own, forwarding);
-            Ok(Some(Self { request, state, shared, own: own.into() }))
-        }
-    }
-
-    fn while_it_holds(self, body: impl FnOnce() -> ngx_int_t) -> ngx_int_t {
-        let Self { request, state, shared, own } = self;
-        // SAFETY: both configurations are valid: `shared` outlives the request, `own` is in its
-        // pool. nginx processes one request at a time, so no other request reads the swapped
-        // values.
-        unsafe {
-            let status = conf_copy::in_place(shared, own, body);
-
-            let upstream = request.upstream().filter(|_| status == NGX_DONE as ngx_int_t);
-            if let Some(upstream) = upstream.filter(|upstream| upstream.configuration() == shared) {
-                conf_copy::adopt(upstream, state, own);
-            }
-            status
-        }
-    }
-}
-
-/// Writes the request's retries and timeouts into `configuration`.
-fn set(configuration: &mut ngx_http_upstream_conf_t, forwarding: Forwarding) {
-    let Forwarding { tries, timeouts } = forwarding;
-    if let Some(tries) = tries {
-        configuration.next_upstream_tries = tries;
-    }
-    if let Some(Timeouts { connect, send, read }) = timeouts {
-        configuration.connect_timeout = connect;
-        configuration.send_timeout = send;
-        configuration.read_timeout = read;
-    }
 }

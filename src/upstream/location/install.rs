@@ -8,25 +8,23 @@
 //! is read, records their arguments, and replaces the content handler that they give to the
 //! location.
 
-#![allow(unsafe_code, reason = "what a module keeps has no type for nginx")]
-
 use std::ffi::CStr;
 use std::path::PathBuf;
 use std::ptr;
 use std::rc::Rc;
 
-use ngx::ffi::{ngx_http_handler_pt, ngx_http_upstream_conf_t, ngx_str_t, ngx_uint_t};
+use ngx::ffi::ngx_http_handler_pt;
 use openssl::x509::store::X509Store;
 
 use crate::conf::{LocationConf, MainConf};
 use crate::nginx::complex_value::{CompilationFailed, ComplexValue};
 use crate::nginx::conf_parser::ConfParser;
-use crate::nginx::configuration::{Module, bytes};
 use crate::nginx::directive::{ForeignDirective, Read, ReadAlong};
 use crate::nginx::own_conf::OwnConf;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request_handler::{Handler, handle};
 use crate::nginx::upstream::tls_context;
+use crate::nginx::upstream_conf::{PassModule, TRUST_DIRECTIVES, TrustDirectives, WrittenTrust};
 use crate::openssl::error::SslError;
 use crate::openssl::store::InvalidFile;
 use crate::upstream::handshake::context::{self, InstallError};
@@ -87,7 +85,7 @@ fn note(parser: ConfParser<'_>, number: usize) -> Result<(), CompilationFailed> 
         MainConf::of_parser(parser),
         LocationConf::of_parser(parser),
         parser.location(),
-        parser.module(directive.module).map(Module::index),
+        PassModule::find(parser, directive.module),
     ) else {
         return Ok(());
     };
@@ -160,9 +158,7 @@ fn merge_passes(
             core.set_handler(Some(handler));
         }
         if is_same(core.handler(), Some(handler)) {
-            // SAFETY: the configuration of a pass directive's module begins with an
-            // `ngx_http_upstream_conf_t`.
-            let upstream = unsafe { parser.upstream_conf(pass.module) };
+            let upstream = pass.module.of_parser(parser);
             let verifies = upstream.is_some_and(|upstream| upstream.ssl_verify == 1);
             let name = String::from_utf8_lossy(core.name());
             location.enforcement.check(&name, pass, verifies)?;
@@ -174,36 +170,6 @@ fn merge_passes(
 fn is_same(one: ngx_http_handler_pt, other: ngx_http_handler_pt) -> bool {
     one.zip(other).is_some_and(|(one, other)| ptr::fn_addr_eq(one, other))
 }
-
-/// An nginx module that speaks TLS to an upstream. Its location configuration begins with an
-/// `ngx_http_upstream_conf_t`; the offsets of the other fields come from its directives.
-struct UpstreamModule {
-    name: &'static CStr,
-    trusted_certificate: &'static str,
-    crl: &'static str,
-    verify_depth: &'static str,
-}
-
-const UPSTREAM_MODULES: &[UpstreamModule] = &[
-    UpstreamModule {
-        name: c"ngx_http_proxy_module",
-        trusted_certificate: "proxy_ssl_trusted_certificate",
-        crl: "proxy_ssl_crl",
-        verify_depth: "proxy_ssl_verify_depth",
-    },
-    UpstreamModule {
-        name: c"ngx_http_grpc_module",
-        trusted_certificate: "grpc_ssl_trusted_certificate",
-        crl: "grpc_ssl_crl",
-        verify_depth: "grpc_ssl_verify_depth",
-    },
-    UpstreamModule {
-        name: c"ngx_http_uwsgi_module",
-        trusted_certificate: "uwsgi_ssl_trusted_certificate",
-        crl: "uwsgi_ssl_crl",
-        verify_depth: "uwsgi_ssl_verify_depth",
-    },
-];
 
 /// Why a location could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -228,13 +194,9 @@ fn hook_handshakes(
     files: &mut TrustedFiles,
     is_enforced: bool,
 ) -> Result<(), LocationError> {
-    for upstream_module in UPSTREAM_MODULES {
-        let Some(module) = parser.module(upstream_module.name) else {
-            continue;
-        };
-        // SAFETY: the location configuration of these modules begins with an
-        // `ngx_http_upstream_conf_t`.
-        let Some(upstream) = (unsafe { parser.upstream_conf(module.index()) }) else {
+    for directives in &TRUST_DIRECTIVES {
+        let module = PassModule::find(parser, directives.module);
+        let Some(upstream) = module.and_then(|module| module.of_parser(parser)) else {
             continue;
         };
         let Some(context) = tls_context(upstream) else {
@@ -246,7 +208,7 @@ fn hook_handshakes(
             continue;
         }
         let trust = if upstream.ssl_verify == 0 {
-            let (files, verify_depth) = trust(parser, files, module, upstream_module, upstream)?;
+            let (files, verify_depth) = trust(parser, files, directives)?;
             let files = match files {
                 Ok(None) => ReadFiles::None,
                 Ok(Some(store)) => ReadFiles::Store(store),
@@ -258,9 +220,7 @@ fn hook_handshakes(
             LocationTrust::default()
         };
         hook::install(parser.pool(), context, trust).map_err(|error| match error {
-            InstallError::Ssl(error) => {
-                LocationError::Context { module: upstream_module.name, error }
-            }
+            InstallError::Ssl(error) => LocationError::Context { module: directives.module, error },
             InstallError::OutOfMemory(error) => LocationError::OutOfMemory(error),
         })?;
     }
@@ -277,40 +237,24 @@ fn unreadable(parser: ConfParser<'_>, error: &LocationError) -> UnreadableFiles 
 /// The store made of a location's files, `None` if it has none, or why they can't be read.
 type ReadStore = Result<Option<Rc<X509Store>>, LocationError>;
 
-/// Returns the store of the location with the configuration `upstream`, and its verification depth.
+/// Returns the store of the location that is being merged, and its verification depth.
 fn trust(
     parser: ConfParser<'_>,
     files: &mut TrustedFiles,
-    module: Module<'_>,
-    upstream_module: &UpstreamModule,
-    upstream: &ngx_http_upstream_conf_t,
+    directives: &TrustDirectives,
 ) -> Result<(ReadStore, Option<u32>), LocationError> {
-    let UpstreamModule { name: _, trusted_certificate, crl, verify_depth } = *upstream_module;
-
-    // SAFETY: nginx's file directives have an `ngx_str_t` at their offset, and the depth directive
-    // an `ngx_uint_t`, in the location configuration that begins at `upstream`. Both are already
-    // merged.
-    let (named, verify_depth) = unsafe {
-        let beginning = ptr::from_ref(upstream);
-        let file = |directive: &str| {
-            let name = module
-                .location_offset(directive.as_bytes())
-                .map(|offset| bytes(beginning.byte_add(offset).cast::<ngx_str_t>().read()))
-                .filter(|name| !name.is_empty());
-            name.map(|name| parser.full_name(name).ok_or(LocationError::OutOfMemory(OutOfMemory)))
-                .transpose()
-        };
-        let depth = module
-            .location_offset(verify_depth.as_bytes())
-            .map(|offset| beginning.byte_add(offset).cast::<ngx_uint_t>().read());
-        (Files { trusted: file(trusted_certificate)?, revoked: file(crl)? }, depth)
+    let WrittenTrust { trusted_certificate, crl, verify_depth } = directives.read(parser);
+    let file = |name: Option<&[u8]>| {
+        name.map(|name| parser.full_name(name).ok_or(LocationError::OutOfMemory(OutOfMemory)))
+            .transpose()
     };
+    let named = Files { trusted: file(trusted_certificate)?, revoked: file(crl)? };
 
     let has_lists = named.revoked.is_some();
     let store = files.store(named.clone()).map_err(|error| {
         let (directive, file, error) = match error {
-            InvalidFile::Trusted(error) => (trusted_certificate, named.trusted, error),
-            InvalidFile::Revoked(error) => (crl, named.revoked, error),
+            InvalidFile::Trusted(error) => (directives.trusted_certificate, named.trusted, error),
+            InvalidFile::Revoked(error) => (directives.crl, named.revoked, error),
         };
         LocationError::Trust { directive, file: file.unwrap_or_default(), error, has_lists }
     });

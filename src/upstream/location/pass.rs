@@ -6,9 +6,10 @@ use std::cell::Cell;
 use std::ffi::CStr;
 
 use crate::nginx::complex_value::{ComplexValue, EvaluationFailed};
-use crate::nginx::configuration::{ModuleIndex, Place};
+use crate::nginx::configuration::Place;
 use crate::nginx::request::Request;
 use crate::nginx::request_handler::Handler;
+use crate::nginx::upstream_conf::PassModule;
 use crate::upstream::location::pass_url::{Destination, Scheme, Schemes};
 
 /// A directive of nginx whose module's location configuration begins with an
@@ -77,7 +78,7 @@ pub struct Pass {
     pub value: Option<ComplexValue>,
     pub place: Place,
     /// The module whose location configuration belongs to the directive.
-    pub module: ModuleIndex,
+    pub module: PassModule,
 }
 
 /// nginx's own content handlers for the pass directives.

@@ -11,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::ptr::NonNull;
 
-use ngx::ffi::{ngx_http_request_t, ngx_http_upstream_conf_t};
+use ngx::ffi::ngx_http_request_t;
 use openssl::x509::X509VerifyResult;
 
 use crate::conf;
@@ -33,7 +33,7 @@ use crate::upstream::handshake::connection::UpstreamConnection;
 use crate::upstream::handshake::context;
 use crate::upstream::identity::IdentityDigest;
 use crate::upstream::identity::lookup;
-use crate::upstream::location::conf_copy;
+use crate::upstream::location::conf_copy::{self, Conf};
 use crate::upstream::peer::blocks::Blocks;
 use crate::upstream::peer::keepalive::{self, Keepalive};
 use crate::upstream::peer::outcome::{Outcome, Verified};
@@ -63,7 +63,7 @@ pub struct PeerChoice {
     /// `None` if nginx made the choice for this request alone, from an address in a variable.
     block: Option<UpstreamBlock>,
     /// The configuration of the location, even while the request follows a copy.
-    configuration: NonNull<ngx_http_upstream_conf_t>,
+    configuration: Conf,
     /// Whether Lua code chose the current peer.
     is_lua_balanced: Cell<bool>,
     /// The outcome of the last connection, once nginx has released it.
@@ -81,7 +81,7 @@ pub struct PeerChoice {
 struct Attempt {
     chosen: Chosen,
     /// The configuration that the upstream followed.
-    configuration: NonNull<ngx_http_upstream_conf_t>,
+    configuration: Conf,
 }
 
 impl InitUpstream for PeerChoice {
@@ -187,10 +187,8 @@ impl PeerChooser for PeerChoice {
             return PeerFound::Peer;
         }
         // A balancer in Lua runs here, and may override settings.
-        // SAFETY: `original` only chooses a peer for `upstream`; `configuration` is the location's.
-        let found = unsafe {
-            conf_copy::while_choosing(self.request(), upstream, self.configuration, original)
-        };
+        let found =
+            conf_copy::while_choosing(self.request(), upstream, self.configuration, original);
         self.is_lua_balanced.set(current_phase(Some(self.request())) == Phases::BALANCER);
         choose(self, upstream, found)
     }
@@ -204,12 +202,9 @@ impl PeerChooser for PeerChoice {
 fn begin_once_more(choice: &PeerChoice, upstream: Upstream<'_>, attempt: Attempt) {
     let Attempt { chosen, configuration } = attempt;
     // SAFETY: the attempt was made at the peer that this upstream's balancer chose last, and the
-    // balancer was not told of its release. `configuration` was valid for the first attempt, so it
-    // is for the life of the request.
-    unsafe {
-        upstream.peer().choose_again(chosen);
-        upstream.set_configuration(configuration);
-    }
+    // balancer was not told of its release.
+    unsafe { upstream.peer().choose_again(chosen) };
+    configuration.let_follow(upstream);
     upstream.forget_former_attempt(choice.request());
 }
 
@@ -374,15 +369,12 @@ fn release(
     if is_alone && upstream.uses_tls() {
         upstream.do_not_keep_alive();
     }
-    let followed = upstream.configuration();
-    // SAFETY: the configuration that the request has followed stays valid for the life of the
-    // request, and that of the location outlives it: nginx may record its address for an idle
-    // connection.
-    unsafe {
-        upstream.set_configuration(choice.configuration);
-        original(state);
-        upstream.set_configuration(followed);
-    }
+    // nginx may record the address of the location's configuration for an idle connection: it
+    // outlives the request.
+    let followed = Conf::followed_by(upstream);
+    choice.configuration.let_follow(upstream);
+    original(state);
+    followed.let_follow(upstream);
     last.inspect(|keepalive| keep(keepalive));
     if let Ending::OfRequest { is_final: true } = ending {
         upstream.peer().set_not_cached();
@@ -496,9 +488,7 @@ fn once_more(request: Request<'_>, upstream: Upstream<'_>) -> Option<Attempt> {
     if upstream.request_sent() && !(upstream.goes_on_after_error() && request.may_be_sent_again()) {
         return None;
     }
-    let configuration = upstream.configuration();
-    // SAFETY: `PeerChoice` has the request that it chooses a peer of `upstream` for.
-    unsafe { upstream.follow_with_another_attempt(request) }.ok()?;
+    let configuration = conf_copy::allow_another_attempt(request).ok()?;
     let attempt = Attempt { chosen: upstream.peer().chosen(), configuration };
     upstream.peer().have_another_try();
     Some(attempt)

@@ -28,6 +28,8 @@ pub mod directive;
 #[cfg(not(any(test, fuzzing)))]
 pub mod http_module;
 #[cfg(not(any(test, fuzzing)))]
+pub mod idle;
+#[cfg(not(any(test, fuzzing)))]
 pub mod layout;
 #[cfg(not(any(test, fuzzing)))]
 pub mod log;

@@ -2,8 +2,6 @@
 
 //! The state kept for a client's connection.
 
-#![allow(unsafe_code, reason = "it is in the pool of the connection")]
-
 use std::cell::{Cell, OnceCell, RefCell};
 
 use openssl::ssl::SslRef;
@@ -104,12 +102,8 @@ impl ClientState {
         }
         // Don't use the connection of the request: during the handshake that is a fake connection
         // of the Lua module, which is freed after the phase.
-        let pool =
-            Connection::from_ssl(ssl).and_then(Connection::pool).ok_or(ClientError::NotTls)?;
-        let state = pool.keep(Self::default())?;
-        // SAFETY: the state is in the connection's pool, which outlives nginx's use of the SSL.
-        unsafe { SLOT.set(ssl, state)? };
-        Ok(state)
+        let connection = Connection::from_ssl(ssl).ok_or(ClientError::NotTls)?;
+        connection.keep_with_tls(&SLOT, Self::default())
     }
 }
 

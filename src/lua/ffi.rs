@@ -371,27 +371,43 @@ pub unsafe fn call(
             Arguments { request, frame: arguments, texts: 0, numbers: 0, pointers: 0 };
         Some(body(&mut arguments))
     });
-    let (code, text) = match answer {
-        Some(Ok(Answer::Done)) => return OK,
-        Some(Ok(Answer::None)) => return NONE,
-        Some(Ok(Answer::Text(text))) => (OK, text),
-        Some(Ok(Answer::Missing(reason))) => (NONE, reason.into_bytes()),
-        Some(Ok(Answer::Pointer(pointer))) => {
-            // SAFETY: the caller ensures that `frame` is valid.
-            unsafe { (*frame).pointer = pointer };
-            return OK;
+    // SAFETY: the caller ensures that `frame` is valid, and no Lua code runs before this returns.
+    let frame = unsafe { &mut *frame };
+    match answer {
+        Some(Ok(answer)) => frame.answer(answer),
+        Some(Err(CallFailure::WrongPhase(text))) => frame.say(WRONG_PHASE, text.into_bytes()),
+        Some(Err(CallFailure::Error(text))) => frame.say(ERROR, text.into_bytes()),
+        None => frame.say(ERROR, INTERNAL_ERROR.into()),
+    }
+}
+
+impl Frame {
+    /// Writes an answer, and returns its code.
+    fn answer(&mut self, answer: Answer) -> c_int {
+        match answer {
+            Answer::Done => OK,
+            Answer::None => NONE,
+            Answer::Text(text) => self.say(OK, text),
+            Answer::Missing(reason) => self.say(NONE, reason.into_bytes()),
+            Answer::Pointer(pointer) => {
+                self.pointer = pointer;
+                OK
+            }
+            Answer::Clocks(clocks) => {
+                self.clocks = clocks;
+                OK
+            }
         }
-        Some(Ok(Answer::Clocks(clocks))) => {
-            // SAFETY: the caller ensures that `frame` is valid.
-            unsafe { (*frame).clocks = clocks };
-            return OK;
-        }
-        Some(Err(CallFailure::WrongPhase(text))) => (WRONG_PHASE, text.into_bytes()),
-        Some(Err(CallFailure::Error(text))) => (ERROR, text.into_bytes()),
-        None => (ERROR, INTERNAL_ERROR.into()),
-    };
-    // SAFETY: the caller ensures that `frame` is valid.
-    unsafe { say(&raw mut (*frame).text, text, code) }
+    }
+
+    /// Writes the text of an answer, which is kept until the next text, and returns `code`.
+    fn say(&mut self, code: c_int, bytes: Vec<u8>) -> c_int {
+        TEXT.with_borrow_mut(|kept| {
+            *kept = bytes;
+            self.text = Bytes { data: kept.as_ptr().cast(), length: kept.len() };
+        });
+        code
+    }
 }
 
 /// A row of the table of functions.
@@ -441,20 +457,6 @@ pub(super) use functions;
 
 thread_local! {
     static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Stores an answer's text, and returns `code`.
-///
-/// # Safety
-/// `text` must be valid.
-unsafe fn say(text: *mut Bytes, bytes: Vec<u8>, code: c_int) -> c_int {
-    TEXT.with_borrow_mut(|kept| {
-        *kept = bytes;
-        // SAFETY: the caller ensures that `text` is valid. `TEXT` keeps the bytes until the next
-        // text.
-        unsafe { *text = Bytes { data: kept.as_ptr().cast(), length: kept.len() } }
-    });
-    code
 }
 
 /// The error for a function that panicked.

@@ -18,7 +18,9 @@ use openssl::ssl::{SslRef, SslSessionRef};
 use crate::nginx::bitfields;
 use crate::nginx::log::Log;
 use crate::nginx::peer::Peer;
-use crate::nginx::pool::Pool;
+use crate::nginx::pool::{OutOfMemory, Pool};
+use crate::openssl::error::SslError;
+use crate::openssl::slot::PointerSlot;
 use crate::openssl::ssl;
 
 /// A connection to a client or to an upstream server.
@@ -323,4 +325,24 @@ pub fn process_log() -> Log<'static> {
     // SAFETY: `ngx_cycle` is set before any module is loaded and always has a log, which outlives
     // the callback that writes to it.
     unsafe { Log::from_ptr(NonNull::new_unchecked((*ngx::ffi::ngx_cycle).log)) }
+}
+
+impl<'a> Connection<'a> {
+    /// Keeps `value` in the pool of the connection, and attaches it to its SSL object.
+    pub fn keep_with_tls<T: 'static, E>(
+        self,
+        slot: &PointerSlot<SslRef, T>,
+        value: T,
+    ) -> Result<&'a T, E>
+    where
+        E: From<OutOfMemory> + From<SslError>,
+    {
+        let (Some(tls), Some(pool)) = (self.tls(), self.pool()) else {
+            return Err(OutOfMemory.into());
+        };
+        let kept = pool.keep(value)?;
+        // SAFETY: nginx frees the SSL object of a connection before the pool, in its only thread.
+        unsafe { slot.set(tls.ssl(), kept)? };
+        Ok(kept)
+    }
 }

@@ -5,13 +5,15 @@
 
 use std::ffi::{c_int, c_uchar, c_uint, c_void};
 use std::mem::ManuallyDrop;
-use std::{ptr, slice};
+use std::ptr::{self, NonNull};
+use std::slice;
 
 use foreign_types::{ForeignType, ForeignTypeRef};
+use ngx::ffi::ngx_connection_t;
 use openssl::ssl::{SslContextRef, SslRef, SslSession, SslSessionRef};
 use openssl_sys::{EVP_PKEY, SSL, SSL_SESSION, X509, X509_STORE_CTX};
 
-use crate::nginx::connection::{Connection, process_log};
+use crate::nginx::connection::{Connection, Tls, process_log};
 use crate::nginx::panic::guard;
 use crate::openssl::error::SslError;
 use crate::openssl::session::{self, GetSessionCallback, Offered};
@@ -343,4 +345,31 @@ unsafe extern "C" fn get_session<T: OfferedSessions>(
             }
         }
     })
+}
+
+// ---- sessions of services -----------------------------------------------------------------------
+
+/// Saves the sessions that services give.
+pub trait SaveSession {
+    /// Saves a session of the connection with this TLS.
+    fn save(tls: Tls<'_>, session: &SslSessionRef);
+
+    /// Makes nginx call this for each session that the peer gives, instead of its own function.
+    fn save_for(tls: Tls<'_>)
+    where
+        Self: Sized,
+    {
+        // SAFETY: the function handles any connection with TLS.
+        unsafe { tls.save_sessions_by(save_session::<Self>) };
+    }
+}
+
+unsafe extern "C" fn save_session<T: SaveSession>(connection: *mut ngx_connection_t) {
+    guard("upstream TLS session", process_log(), (), || {
+        // SAFETY: nginx calls this with the valid connection that the function was set for.
+        let connection = unsafe { Connection::from_ptr(NonNull::new_unchecked(connection)) };
+        if let Some((tls, session)) = connection.tls().and_then(|tls| Some((tls, tls.session()?))) {
+            T::save(tls, session);
+        }
+    });
 }

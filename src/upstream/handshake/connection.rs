@@ -6,19 +6,15 @@
 //! It belongs to the connection, not to the request: with TLS 1.3 a session arrives after the
 //! handshake, when the connection may serve another request, or none.
 
-#![allow(unsafe_code, reason = "nginx calls it")]
-
 use std::cell::{Cell, RefCell};
-use std::ptr::NonNull;
 use std::rc::Rc;
 
-use ngx::ffi::ngx_connection_t;
-use openssl::ssl::{SslRef, SslSession, SslVersion};
+use openssl::ssl::{SslRef, SslSession, SslSessionRef, SslVersion};
 
-use crate::nginx::connection::{Connection, process_log};
-use crate::nginx::panic::guard;
-use crate::nginx::pool::{OutOfMemory, Pool};
+use crate::nginx::connection::{Connection, Tls};
+use crate::nginx::pool::OutOfMemory;
 use crate::nginx::time;
+use crate::nginx::tls_callbacks::SaveSession;
 use crate::openssl::client_certificate::ClientCertificate;
 use crate::openssl::error::SslError;
 use crate::openssl::slot::PointerSlot;
@@ -106,12 +102,12 @@ pub struct Resumption {
     pub may_resume: bool,
 }
 
-/// Attaches the identity to the handshake of `ssl`, which is about to begin, and sets a session to
-/// resume, if one is cached for it.
+/// Attaches the identity to the connection of `ssl`, whose handshake is about to begin, and sets a
+/// session to resume, if one is cached for it.
 pub fn identify(
-    pool: Pool<'_>,
+    connection: Connection<'_>,
     ssl: &SslRef,
-    connection: UpstreamConnection,
+    identified: UpstreamConnection,
     resumption: Option<Resumption>,
 ) -> Result<Offer, IdentifyError> {
     let mut sessions = None;
@@ -125,16 +121,15 @@ pub fn identify(
             ssl::set_session(ssl, &session)?;
             resumed = Some(validity);
             offer = Offer::Session;
-            connection.session_is_pending.set(true);
+            identified.session_is_pending.set(true);
         } else {
             counters::count(Counter::SessionCacheMiss);
         }
         let validity = Validity { first_handshake: now.monotonic, not_after };
         sessions = Some(Sessions { cache, key, validity, resumed });
     }
-    let connection = pool.keep(UpstreamConnection { sessions, ..connection })?;
-    // SAFETY: the state is in the connection's pool, and nginx frees the SSL before that pool.
-    unsafe { SLOT.set(ssl, connection)? };
+    connection
+        .keep_with_tls::<_, IdentifyError>(&SLOT, UpstreamConnection { sessions, ..identified })?;
     Ok(offer)
 }
 
@@ -270,33 +265,28 @@ impl UpstreamConnection {
     }
 }
 
-/// Caches a session that the peer has given. Replaces nginx's own function for saving sessions.
-pub unsafe extern "C" fn save_session(connection: *mut ngx_connection_t) {
-    guard("upstream TLS session", process_log(), (), || {
-        // SAFETY: nginx calls this with a valid connection that has TLS.
-        let connection = unsafe { Connection::from_ptr(NonNull::new_unchecked(connection)) };
-        let Some(tls) = connection.tls() else {
+/// Caches the sessions that the peer gives, unless it was given no cache for them.
+pub struct CacheSession;
+
+impl SaveSession for CacheSession {
+    fn save(tls: Tls<'_>, session: &SslSessionRef) {
+        let ssl = tls.ssl();
+        let Some(known) = UpstreamConnection::of(ssl) else {
             return;
         };
-        let Some(known) = UpstreamConnection::of(tls.ssl()) else {
-            return;
-        };
-        let Some(sessions) = known.sessions.as_ref() else {
-            return;
-        };
-        let Some(session) = tls.session().filter(|session| ssl::is_resumable(session)) else {
+        let Some(sessions) = known.sessions.as_ref().filter(|_| ssl::is_resumable(session)) else {
             return;
         };
         let Sessions { cache, key, validity, resumed } = sessions;
         let validity = match resumed {
-            Some(resumed) if tls.ssl().session_reused() => *resumed,
+            Some(resumed) if ssl.session_reused() => *resumed,
             _ => *validity,
         };
         // Inserting frees the session that it replaces. Nothing else borrows the cache meanwhile.
-        let size = ssl::size_of_session(tls.ssl());
+        let size = ssl::size_of_session(ssl);
         let put = if known.is_passing() { SessionCache::put_passing } else { SessionCache::put };
         let evicted =
             put(&mut cache.borrow_mut(), *key, session.to_owned(), size, validity, time::now());
         counters::count_times(Counter::SessionCacheEviction, evicted);
-    });
+    }
 }

@@ -14,7 +14,7 @@ use openssl::ssl::{SslContextRef, SslRef, SslVersion};
 use crate::conf;
 use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::tls_callbacks::{
-    self, ChooseCertificate, FollowHandshake, LackOfCertificate, Step,
+    self, ChooseCertificate, FollowHandshake, LackOfCertificate, SaveSession, Step,
 };
 use crate::openssl::client_certificate::ClientCertificate;
 use crate::openssl::error::SslError;
@@ -24,7 +24,7 @@ use crate::openssl::store::{self, TrustedStore};
 use crate::openssl::{certificate, signature_algorithms};
 use crate::status::counters::{self, Counter};
 use crate::upstream::handshake::connection::{
-    self, IdentifyError, Offer, Resumption, UpstreamConnection,
+    self, CacheSession, IdentifyError, Offer, Resumption, UpstreamConnection,
 };
 use crate::upstream::handshake::context::{ContextState, InstallError};
 use crate::upstream::handshake::in_progress::Handshake;
@@ -232,7 +232,6 @@ fn identify(
     ssl::forget_session(ssl).map_err(ApplyError::Session)?;
 
     let identity = lookup::of_handshake(ssl, request, upstream, state);
-    let pool = connection.pool().ok_or(ApplyError::OutOfMemory(OutOfMemory))?;
 
     let resumption = identity
         .filter(|_| upstream.reuses_sessions())
@@ -243,11 +242,7 @@ fn identify(
             Resumption { cache, key: SessionKey { identity, peer }, not_after, may_resume }
         });
     if resumption.is_some() {
-        // SAFETY: the function can handle any connection to a service.
-        #[allow(unsafe_code, reason = "nginx calls the function")]
-        unsafe {
-            tls.save_sessions_by(connection::save_session)
-        };
+        CacheSession::save_for(tls);
     }
     let verified_name = upstream.verifies().then(|| upstream.ssl_name().into());
     let is_passing = state.is_some_and(|state| {
@@ -255,7 +250,7 @@ fn identify(
         settings.trusted_store.as_ref().is_some_and(|store| store.seen() == Seen::First)
     });
     let identified = UpstreamConnection::new(identity, verified_name, certificate, is_passing);
-    let offer = connection::identify(pool, ssl, identified, resumption)?;
+    let offer = connection::identify(connection, ssl, identified, resumption)?;
     if matches!(offer, Offer::Session) {
         // If this attempt fails because of the session it is repeated without one: don't log
         // errors.

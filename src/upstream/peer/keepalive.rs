@@ -4,16 +4,16 @@
 //! and TLS identity. Its numbers mean the same as those of nginx's `keepalive` and related
 //! directives.
 
-#![allow(unsafe_code, reason = "nginx calls it")]
+#![allow(unsafe_code, reason = "who uses a connection, has no type")]
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
-use ngx::ffi::{ngx_connection_t, ngx_event_t};
+use ngx::ffi::ngx_connection_t;
 
-use crate::nginx::connection::{Connection, close_upstream_connection, process_log};
-use crate::nginx::panic::guard;
+use crate::nginx::connection::{Connection, close_upstream_connection};
+use crate::nginx::idle::{self, HoldIdle};
 use crate::nginx::peer::Peer;
 use crate::nginx::sockaddr::Address;
 use crate::nginx::{process, time};
@@ -58,16 +58,14 @@ impl Keepalive {
         let connection = self.idle.borrow_mut().take(&key)?;
         counters::count(Counter::IdleConnectionReused);
 
-        // SAFETY: an idle connection is closed only when it is removed from here, so it is valid;
-        // it was just taken out, so nothing else uses it.
-        unsafe {
-            let connection = Connection::from_ptr(connection);
-            connection.unpark(peer);
-            if let Some(known) = known(connection) {
-                known.came_back();
-            }
-            Some(connection)
+        // SAFETY: an idle connection is closed only when it is removed from here, so it is valid.
+        let connection = unsafe { Connection::from_ptr(connection) };
+        // SAFETY: the connection was just taken out, so nothing else uses it.
+        unsafe { connection.unpark(peer) };
+        if let Some(known) = known(connection) {
+            known.came_back();
         }
+        Some(connection)
     }
 
     /// Returns whether there is an idle connection to the address of `peer`, of any identity.
@@ -99,13 +97,9 @@ impl Keepalive {
             unsafe { close_upstream_connection(oldest) };
         }
         // SAFETY: the connection was taken from the peer, so nothing else uses it. This block's
-        // configuration, which holds `self`, outlives the connection.
-        unsafe { connection.park(NonNull::from(self).cast(), self.settings.timeout, on_read) };
-        if connection.has_something_to_read() {
-            // SAFETY: the read event belongs to a connection whose `data` is this `Keepalive`, as
-            // `on_read` requires.
-            unsafe { on_read(connection.read_event()) };
-        }
+        // configuration, which holds `self`, outlives the connection. `no_signature` is no
+        // signature.
+        unsafe { idle::park(connection, self, self.settings.timeout) };
     }
 
     fn is_reusable(&self, connection: Connection<'_>) -> bool {
@@ -133,22 +127,9 @@ fn known(connection: Connection<'_>) -> Option<&UpstreamConnection> {
     UpstreamConnection::of(connection.tls()?.ssl())
 }
 
-/// Called by nginx when something arrives on an idle connection, when its timeout expires, and when
-/// the process is about to exit.
-unsafe extern "C" fn on_read(event: *mut ngx_event_t) {
-    guard("idle upstream connection", process_log(), (), || {
-        // SAFETY: nginx calls this with the read event of a connection that `put` has made idle:
-        // the event's `data` is the connection, whose `data` is the `Keepalive` that holds it.
-        unsafe {
-            let connection = NonNull::new_unchecked((*event).data.cast::<ngx_connection_t>());
-            let handle = Connection::from_ptr(connection);
-            if !handle.must_close() && handle.is_silent() {
-                return;
-            }
-            let keepalive: &Keepalive = &*(*connection.as_ptr()).data.cast();
-            keepalive.idle.borrow_mut().remove(connection);
-            counters::count(Counter::IdleConnectionClosed);
-            close_upstream_connection(connection);
-        }
-    });
+impl HoldIdle for Keepalive {
+    fn take_out(&self, connection: NonNull<ngx_connection_t>) {
+        self.idle.borrow_mut().remove(connection);
+        counters::count(Counter::IdleConnectionClosed);
+    }
 }

@@ -19,6 +19,6 @@ unsafe impl Shared for Counters {
 
 /// Makes this process count in the zone of its configuration.
 pub fn count_in(zone: &Zone<Counters>) {
-    // SAFETY: the zone stays mapped until the worker ends.
+    // SAFETY: a worker serves one configuration until it ends, and the zone stays mapped as long.
     unsafe { counters::set_current(zone.value()) }
 }

@@ -100,15 +100,19 @@ pub fn reads_header(name: &[u8]) -> bool {
 pub struct ClientConnection<'a>(&'a ngx_http_connection_t);
 
 impl<'a> ClientConnection<'a> {
-    /// Returns the connection of `ssl`.
-    ///
-    /// # Safety
-    /// `ssl` must be in the first handshake of a client's connection to one of [`Servers`].
-    pub unsafe fn in_handshake(ssl: &'a SslRef) -> Option<Self> {
-        let data = Connection::from_ssl(ssl)?.data()?;
+    /// Returns the connection of `ssl`, if its first handshake is not over.
+    pub fn find(ssl: &'a SslRef) -> Option<Self> {
+        let connection = Connection::from_ssl(ssl)?;
+        if connection.tls()?.handshaked() || Request::from_upstream_connection(connection).is_some()
+        {
+            return None;
+        }
         // SAFETY: until the first request is made, the owner of a client's connection is an
-        // `ngx_http_connection_t`. nginx's own callbacks rely on it too.
-        Some(Self(unsafe { data.cast().as_ref() }))
+        // `ngx_http_connection_t`; nginx's own callbacks rely on it too. The module gets SSL
+        // objects only from requests, and from callbacks on the contexts of servers and locations.
+        // The connection to a service belongs to a request, and is excluded here, and so is
+        // everything after the first handshake, in which nginx allows no other.
+        Some(Self(unsafe { connection.data()?.cast().as_ref() }))
     }
 
     /// Returns an identifier of the listening address. It is the same in all workers of a
@@ -177,21 +181,6 @@ impl<'a> ClientConnection<'a> {
     pub fn default_server(self) -> Server<'a> {
         // SAFETY: an address has a default server, which lives as long as the configuration.
         Server(unsafe { &*self.address_conf().get().default_server })
-    }
-}
-
-impl<'a> ClientConnection<'a> {
-    /// Returns the connection of `ssl`, if its first handshake is not over.
-    pub fn find(ssl: &'a SslRef) -> Option<Self> {
-        let connection = Connection::from_ssl(ssl)?;
-        if connection.tls()?.handshaked() || Request::from_upstream_connection(connection).is_some()
-        {
-            return None;
-        }
-        // SAFETY: the module gets SSL objects from requests, and from callbacks on the contexts of
-        // servers and locations. That of a service belongs to a request, and it is excluded here:
-        // so is everything after the first handshake, in which nginx allows no other.
-        unsafe { Self::in_handshake(ssl) }
     }
 }
 

@@ -373,33 +373,27 @@ pub unsafe fn call(
     });
     // SAFETY: the caller ensures that `frame` is valid, and no Lua code runs before this returns.
     let frame = unsafe { &mut *frame };
-    match answer {
-        Some(Ok(answer)) => frame.answer(answer),
-        Some(Err(CallFailure::WrongPhase(text))) => frame.say(WRONG_PHASE, text.into_bytes()),
-        Some(Err(CallFailure::Error(text))) => frame.say(ERROR, text.into_bytes()),
-        None => frame.say(ERROR, INTERNAL_ERROR.into()),
-    }
+    let (code, text) = match answer {
+        Some(Ok(Answer::Done)) => return OK,
+        Some(Ok(Answer::None)) => return NONE,
+        Some(Ok(Answer::Text(text))) => (OK, text),
+        Some(Ok(Answer::Missing(reason))) => (NONE, reason.into_bytes()),
+        Some(Ok(Answer::Pointer(pointer))) => {
+            frame.pointer = pointer;
+            return OK;
+        }
+        Some(Ok(Answer::Clocks(clocks))) => {
+            frame.clocks = clocks;
+            return OK;
+        }
+        Some(Err(CallFailure::WrongPhase(text))) => (WRONG_PHASE, text.into_bytes()),
+        Some(Err(CallFailure::Error(text))) => (ERROR, text.into_bytes()),
+        None => (ERROR, INTERNAL_ERROR.into()),
+    };
+    frame.say(code, text)
 }
 
 impl Frame {
-    /// Writes an answer, and returns its code.
-    fn answer(&mut self, answer: Answer) -> c_int {
-        match answer {
-            Answer::Done => OK,
-            Answer::None => NONE,
-            Answer::Text(text) => self.say(OK, text),
-            Answer::Missing(reason) => self.say(NONE, reason.into_bytes()),
-            Answer::Pointer(pointer) => {
-                self.pointer = pointer;
-                OK
-            }
-            Answer::Clocks(clocks) => {
-                self.clocks = clocks;
-                OK
-            }
-        }
-    }
-
     /// Writes the text of an answer, which is kept until the next text, and returns `code`.
     fn say(&mut self, code: c_int, bytes: Vec<u8>) -> c_int {
         TEXT.with_borrow_mut(|kept| {

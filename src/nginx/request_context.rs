@@ -28,6 +28,7 @@ pub unsafe trait RequestContext: Sized + 'static {
     ///
     /// An internal redirect zeroes the contexts of a request: the context is then found by the
     /// address of the request.
+    #[inline]
     fn of(request: Request<'_>) -> Option<&Self> {
         // SAFETY: only `remember` sets this module's context, to a `Self` in the request's pool.
         let context: Option<&Self> =
@@ -35,13 +36,7 @@ pub unsafe trait RequestContext: Sized + 'static {
         if context.is_some() || !request.may_have_lost_contexts() {
             return context;
         }
-        let known =
-            KNOWN.with_borrow(|known| known.get(&request.as_ptr().cast_const()).copied())?;
-        // SAFETY: an entry points at a `Self` in the request's pool; dropping that with the pool
-        // removes the entry.
-        let context = unsafe { known.cast::<Self>().as_ref() };
-        remember(request, context);
-        Some(context)
+        find_again(request)
     }
 
     /// Keeps the context for `request`.
@@ -53,6 +48,16 @@ pub unsafe trait RequestContext: Sized + 'static {
         remember(request, context);
         Ok(context)
     }
+}
+
+#[cold]
+fn find_again<T: RequestContext>(request: Request<'_>) -> Option<&T> {
+    let known = KNOWN.with_borrow(|known| known.get(&request.as_ptr().cast_const()).copied())?;
+    // SAFETY: an entry points at a `T` in the request's pool; dropping that with the pool removes
+    // the entry.
+    let context = unsafe { known.cast::<T>().as_ref() };
+    remember(request, context);
+    Some(context)
 }
 
 fn remember<'a, T: RequestContext>(request: Request<'a>, context: &'a T) {

@@ -82,7 +82,7 @@ impl RequestState {
     pub fn find_or_make(request: Request<'_>) -> Result<&Self, OutOfMemory> {
         let state = match Self::find(request) {
             Some(state) => state,
-            None => Self::make(request, Self::inherited(request).unwrap_or_default())?,
+            None => Self::begin(request)?,
         };
         state.uri.set(request.uri_location());
         Ok(state)
@@ -243,6 +243,11 @@ impl RequestState {
             request = parent;
         }
         None
+    }
+
+    #[cold]
+    fn begin(request: Request<'_>) -> Result<&Self, OutOfMemory> {
+        Self::make(request, Self::inherited(request).unwrap_or_default())
     }
 
     fn make(request: Request<'_>, settings: Settings) -> Result<&Self, OutOfMemory> {

@@ -19,7 +19,7 @@ const STEP: i64 = 1_000;
 
 /// Returns whether a result of the time `found` is still valid `now`, where `ends`, in seconds
 /// since the epoch, is the next date on which the result may change.
-pub fn counts(found: Moment, ends: f64, now: Moment) -> bool {
+pub fn still_holds(found: Moment, ends: f64, now: Moment) -> bool {
     let passed = now.monotonic.saturating_sub(found.monotonic);
     let by_date = now.date.saturating_sub(found.date);
     let is_before_end = (now.date as f64) < ends * 1000.0;
@@ -36,7 +36,7 @@ mod tests {
 
     fn after(passed: i64, by_date: i64, ends: f64) -> bool {
         let now = Moment { monotonic: 5_000 + passed, date: 1_000_000 + by_date };
-        counts(FOUND, ends, now)
+        still_holds(FOUND, ends, now)
     }
 
     #[test]

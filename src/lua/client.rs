@@ -79,31 +79,34 @@ pub fn client_objection(request: Request<'_>) -> Option<Vec<u8>> {
 
 pub use certificate_chain::get_full_client_certificate_chain;
 
+/// Overrides `$kong_client_verify`.
 pub fn set_client_verify(request: Request<'_>, value: &[u8]) -> Result<(), String> {
     client_verify::check(value).map_err(|error| error.to_string())?;
     RequestState::set_client_verify(request, value).map_err(|error| error.to_string())
 }
 
+/// Keeps a text under a name for the life of the request.
 pub fn keep_text(request: Request<'_>, name: &[u8], value: &[u8]) -> Result<(), OutOfMemory> {
     RequestState::keep_text(request, name, value)
 }
 
+/// Returns the text that was kept under a name.
 pub fn kept_text(request: Request<'_>, name: &[u8]) -> Option<Vec<u8>> {
     RequestState::find(request)?.kept_text(name).map(<[u8]>::to_vec)
 }
 
 /// Returns the time of the monotonic clock and the date, in milliseconds.
-pub fn moment() -> Answer {
+pub fn clocks() -> Answer {
     let Moment { monotonic, date } = time::moment();
     Answer::Clocks([monotonic as f64, date as f64])
 }
 
 /// Returns whether a verdict from a [`moment`] is still valid; `ends` is the date at which it may
 /// change.
-pub fn counts(monotonic: f64, date: f64, ends: f64) -> Option<()> {
+pub fn still_holds(monotonic: f64, date: f64, ends: f64) -> Option<()> {
     // Both are whole numbers, made from integers.
     let found = Moment { monotonic: monotonic as i64, date: date as i64 };
-    finding::counts(found, ends, time::moment()).then_some(())
+    finding::still_holds(found, ends, time::moment()).then_some(())
 }
 
 /// Counts an event in a cache of the plugins: 0 for a hit, 1 for a miss, 2 for an eviction.
@@ -125,6 +128,7 @@ pub fn decode_base64(value: &[u8]) -> Result<Vec<u8>, InvalidText> {
     header_certificate::from_base64(value)
 }
 
+/// Returns the SSL object of the client's connection.
 pub fn get_request_ssl_pointer(request: Request<'_>) -> Result<Answer, ClientError> {
     client_ssl(request).map(|ssl| Answer::Pointer(ssl.as_ptr().cast()))
 }

@@ -72,8 +72,8 @@ functions! {
     client_objection: OURS, client::client_objection, (Request<'_>);
     keep_text: OURS, client::keep_text, (Request<'_>, &[u8], &[u8]);
     kept_text: OURS, client::kept_text, (Request<'_>, &[u8]);
-    moment: OURS, client::moment, ();
-    counts: OURS, client::counts, (f64, f64, f64);
+    clocks: OURS, client::clocks, ();
+    still_holds: OURS, client::still_holds, (f64, f64, f64);
     count_cache: OURS, client::count_cache, (&[u8], f64);
     decode_url: OURS, client::decode_url, (&[u8]);
     decode_base64: OURS, client::decode_base64, (&[u8]);

@@ -43,6 +43,7 @@ fn change_tls<E: Display>(
     change(&mut state.upstream_tls.borrow_mut()).map_err(|error| error.to_string())
 }
 
+/// Sends the request to the `upstream {}` block of this name. Returns no result if there is none.
 pub fn set_upstream(request: Request<'_>, host: &[u8]) -> Result<Answer, NotSet> {
     Ok(if RequestState::set_upstream(request, host)? {
         Answer::Done
@@ -52,11 +53,13 @@ pub fn set_upstream(request: Request<'_>, host: &[u8]) -> Result<Answer, NotSet>
     })
 }
 
+/// Sends the request to an address, or to a name that nginx's `resolver` looks up.
 pub fn set_target(request: Request<'_>, host: &[u8], port: f64) -> Result<(), NotSet> {
     let target = Target::new(host, port)?.to_string();
     Ok(RequestState::set_target(request, target.as_bytes())?)
 }
 
+/// Sets how many attempts may follow the first, over `proxy_next_upstream_tries`.
 pub fn set_retries(request: Request<'_>, retries: f64) -> Result<(), NotSet> {
     change_forwarding(request, |forwarding| {
         forwarding.tries = Some(tries(retries)?);
@@ -64,6 +67,8 @@ pub fn set_retries(request: Request<'_>, retries: f64) -> Result<(), NotSet> {
     })
 }
 
+/// Sets the timeouts in milliseconds, over `proxy_connect_timeout`, `proxy_send_timeout` and
+/// `proxy_read_timeout`.
 pub fn set_timeouts(
     request: Request<'_>,
     connect: f64,
@@ -101,6 +106,7 @@ pub fn check_names(names: NameList<'_>) -> Result<(), InvalidNames> {
     required_names(names.iter()).map(drop)
 }
 
+/// Sets the client certificate and its key, over `proxy_ssl_certificate`.
 pub fn set_tls_cert_key(
     request: Request<'_>,
     chain: ChainOrKey<'_>,
@@ -112,6 +118,7 @@ pub fn set_tls_cert_key(
     })
 }
 
+/// Turns verification of the service on or off, over `proxy_ssl_verify`.
 pub fn set_tls_verify(request: Request<'_>, on: bool) -> Result<(), String> {
     change_tls(request, |settings| {
         if !on && conf::enforces_verification(request) {
@@ -122,6 +129,7 @@ pub fn set_tls_verify(request: Request<'_>, on: bool) -> Result<(), String> {
     })
 }
 
+/// Sets the verification depth, over `proxy_ssl_verify_depth`.
 pub fn set_tls_verify_depth(request: Request<'_>, depth: f64) -> Result<(), String> {
     change_tls(request, |settings| {
         settings.verify_depth = Some(depth_from_number(depth)?);
@@ -129,6 +137,7 @@ pub fn set_tls_verify_depth(request: Request<'_>, depth: f64) -> Result<(), Stri
     })
 }
 
+/// Sets the trusted certificates, over `proxy_ssl_trusted_certificate`.
 pub fn set_tls_verify_store(request: Request<'_>, store: &X509StoreRef) -> Result<(), String> {
     change_tls(request, |settings| {
         // OpenSSL can't take a reference to a store whose reference count has reached 0.
@@ -151,12 +160,14 @@ fn require_names(
     })
 }
 
+/// Sets DNS names of which the service's certificate must have one.
 pub fn set_sans_dnsnames(request: Request<'_>, names: NameList<'_>) -> Result<(), String> {
     require_names(request, names, |settings, names| {
         settings.dns_names = Some(Rc::new(RequiredNames::dns(names)));
     })
 }
 
+/// Sets URIs of which the service's certificate must have one.
 pub fn set_sans_uris(request: Request<'_>, names: NameList<'_>) -> Result<(), String> {
     require_names(request, names, |settings, names| {
         settings.uris = Some(Rc::new(RequiredNames::Uri(names)));

@@ -15,7 +15,7 @@ local pairs = pairs
 local ipairs = ipairs
 local setmetatable = setmetatable
 local is_given, is_list = values.is_given, values.is_list
-local moment, counts = functions.moment, functions.counts
+local clocks, still_holds = functions.clocks, functions.still_holds
 local client_objection = functions.client_objection
 local set_client_verify = pdk.client.tls.set_client_verify
 
@@ -181,7 +181,7 @@ end
 local function known(judgements, presented, policy)
     local by_policy = judgements:get(presented)
     local judged = by_policy and by_policy[policy]
-    return judged and counts(judged.monotonic, judged.date, judged.ends) and judged
+    return judged and still_holds(judged.monotonic, judged.date, judged.ends) and judged
 end
 
 
@@ -202,7 +202,7 @@ function methods:accept(presented, parse)
     local judged = known(accepted, presented, self) or known(refused, presented, self)
     functions.count_cache(CACHE, judged and functions.HIT or functions.MISS)
     if not judged then
-        local monotonic, date = moment()
+        local monotonic, date = clocks()
         local ends
         judged, ends = judge(self, presented, parse)
         judged.monotonic, judged.date, judged.ends = monotonic, date, ends

@@ -440,17 +440,17 @@ function M.kept_text(name)
 end
 
 
--- Returns the time of the monotonic clock and the date, in milliseconds. Only for `counts`.
-function M.moment()
-    raw.moment(nil)
+-- Returns the time of the monotonic clock and the date, in milliseconds. Only for `still_holds`.
+function M.clocks()
+    raw.clocks(nil)
     return frame.clocks[0], frame.clocks[1]
 end
 
 
 -- Returns whether a verdict from a moment is still valid; `ends` is the date at which it may
 -- change.
-function M.counts(monotonic, date, ends)
-    return raw.counts(nil, monotonic, date, ends) == OK
+function M.still_holds(monotonic, date, ends)
+    return raw.still_holds(nil, monotonic, date, ends) == OK
 end
 
 

@@ -162,7 +162,19 @@ local right = {
     verify = { one_of { x509.chain(pem) }, one_of { {}, { purpose = "clientAuth" } } },
     belongs_to = { some_chain },
     contain = { one_of { "10.1.2.3", "192.0.2.1" } },
+    chain = { one_of { pem } },
+    key = { one_of { key_pem } },
+    chain_from_der = { one_of { der } },
+    store = { one_of { { pem = authority } } },
+    addresses = { one_of { { "10.0.0.0/8" } } },
+    certificate = { one_of { 1, 2 } },
+    fingerprint = { one_of { "sha256" } },
 }
+-- Functions without arguments, and those of plugins, whose arguments are tables of options.
+for name in ([[disable_session_reuse disable_http2_alpn get_full_client_certificate_chain get_request_ssl_pointer count
+               to_pem new]]):gmatch("%S+") do
+    right[name] = {}
+end
 
 -- Returns the argument `position` of a function: a right one half of the time, where one is known.
 local function argument(called, position)
@@ -178,7 +190,8 @@ end
 local functions = {}
 
 local function list(name, call)
-    functions[#functions + 1] = { name = name, call = call, right = right[name:match("[%w_]+$")] or {} }
+    local known = right[name:match("[%w_%[%]]+$")]
+    functions[#functions + 1] = { name = name, call = call, right = assert(known, name .. " has no right arguments") }
 end
 
 local function add(prefix, interface)
@@ -215,6 +228,7 @@ for _, object in ipairs(objects) do
             return make()[method](...)
         end)
     end
+    right["[]"] = {}
     list(prefix .. "[]", function(name)
         return make()[name]
     end)

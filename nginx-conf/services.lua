@@ -1,4 +1,4 @@
--- What each service is shown, how it is verified, and where it is; read by services.conf.
+-- The client certificate for each service, its verification, and its address. services.conf reads this file.
 
 return {
     orders = {

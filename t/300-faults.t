@@ -52,7 +52,7 @@ SSL_get0_param SSL_get1_peer_certificate SSL_get_SSL_CTX SSL_get_certificate SSL
 SSL_get_current_cipher SSL_get_ex_data SSL_get_ex_data_X509_STORE_CTX_idx SSL_get_peer_cert_chain
 SSL_get_servername SSL_get_session SSL_get_shutdown SSL_get_sigalgs SSL_peek SSL_set0_wbio
 SSL_set_post_handshake_auth SSL_state_string SSL_get_verify_mode SSL_get_verify_result
-SSL_get_version SSL_has_pending SSL_session_reused SSL_set0_CA_list SSL_set_cert_cb SSL_set_client_CA_list
+SSL_get_version SSL_has_pending SSL_is_server SSL_session_reused SSL_set0_CA_list SSL_set_cert_cb SSL_set_client_CA_list
 SSL_set_info_callback SSL_set_not_resumable_session_callback SSL_set_options SSL_set_shutdown
 SSL_set_verify SSL_set_verify_depth SSL_set_verify_result SSL_version TLS_method X509_CRL_free X509_CRL_get0_lastUpdate X509_CRL_get0_nextUpdate X509_LOOKUP_file
 X509_NAME_ENTRY_get_data X509_NAME_free X509_NAME_get_entry
@@ -123,7 +123,8 @@ die $said if $?;
 my @http2 = http2_server();
 
 # Each request creates everything anew, so that nothing is found in a cache.
-my %environment = (LD_PRELOAD => "$folder/faults.so", FAULTS => "$folder/control");
+# glibc fills memory with this byte when it is allocated and when it is freed, so that nothing uninitialised looks valid.
+my %environment = (LD_PRELOAD => "$folder/faults.so", FAULTS => "$folder/control", MALLOC_PERTURB_ => 85);
 start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', environment => \%environment, http => <<"_EOC_");
     lua_ssl_verify_depth 3;
     # Soon full: what is kept on purpose is no leak.

@@ -29,10 +29,13 @@ pub fn send(request: Request<'_>, content_type: &'static str, body: &[u8]) -> ng
     // Allocate before the header is sent: afterwards there is no way to answer with an error.
     // SAFETY: the pool is valid. The buffer is NULL, or in the pool.
     let buffer = unsafe { ngx_create_temp_buf(request.pool().as_ptr(), body.len()).as_mut() };
+    let Some(buffer) = buffer else {
+        return FAILED;
+    };
+    // From here on, the header is part of the response: it must be written at once.
     // SAFETY: this is a list of headers, and a new one is NULL, or in the pool.
     let header = unsafe { ngx_list_push(&raw mut (*r).headers_out.headers) };
-    let header = NonNull::new(header.cast::<ngx_table_elt_t>());
-    let (Some(buffer), Some(mut header)) = (buffer, header) else {
+    let Some(mut header) = NonNull::new(header.cast::<ngx_table_elt_t>()) else {
         return FAILED;
     };
     // SAFETY: nothing else refers to the new header, and zero is a value of all its fields.

@@ -252,5 +252,9 @@ const struct {
     FIELD(ngx_http_upstream_srv_conf_t, peer)
     FIELD(ngx_http_upstream_peer_t, init_upstream)
     { "sizeof(ngx_http_upstream_conf_t)", sizeof(ngx_http_upstream_conf_t) },
+    { "sizeof(ngx_http_request_t)", sizeof(ngx_http_request_t) },
+    { "sizeof(ngx_http_upstream_t)", sizeof(ngx_http_upstream_t) },
+    { "sizeof(ngx_http_upstream_state_t)", sizeof(ngx_http_upstream_state_t) },
+    { "sizeof(ngx_variable_value_t)", sizeof(ngx_variable_value_t) },
     { NULL, 0 },
 };

@@ -84,7 +84,12 @@ pub fn check() -> Result<(), WrongLayout> {
         // SAFETY: the names are static C strings.
         let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
         let found = match name.as_ref() {
+            // Structures that Rust code copies, or that are in arrays.
             "sizeof(ngx_http_upstream_conf_t)" => Some(size_of::<ngx_http_upstream_conf_t>()),
+            "sizeof(ngx_http_request_t)" => Some(size_of::<ngx_http_request_t>()),
+            "sizeof(ngx_http_upstream_t)" => Some(size_of::<ngx_http_upstream_t>()),
+            "sizeof(ngx_http_upstream_state_t)" => Some(size_of::<ngx_http_upstream_state_t>()),
+            "sizeof(ngx_variable_value_t)" => Some(size_of::<ngx_variable_value_t>()),
             name => FIELDS.iter().find(|(known, _)| *known == name).map(|(_, offset)| *offset),
         };
         if found != Some(expected) {

@@ -116,7 +116,11 @@ impl<'a> Peer<'a> {
     }
 
     /// Takes the connection away from the peer, so that nginx does not close it.
-    pub fn take_connection(self) -> Option<NonNull<ngx_connection_t>> {
+    ///
+    /// # Safety
+    /// The request must be done with the peer, or about to get another connection: nginx uses the
+    /// connection of a peer in between.
+    pub unsafe fn take_connection(self) -> Option<NonNull<ngx_connection_t>> {
         let connection = NonNull::new(self.0.get().connection);
         // SAFETY: nginx takes NULL for a peer without a connection.
         unsafe { (*self.as_ptr()).connection = ptr::null_mut() };
@@ -125,7 +129,10 @@ impl<'a> Peer<'a> {
     }
 
     /// Gives the peer an idle connection to reuse.
-    pub fn reuse(self, connection: Connection<'a>) {
+    ///
+    /// # Safety
+    /// Nothing else may use the connection: nginx closes it with the request.
+    pub unsafe fn reuse(self, connection: Connection<'a>) {
         // SAFETY: the connection is open, and from now on nginx closes it.
         unsafe { (*self.as_ptr()).connection = connection.as_ptr() };
         bitfields::set_peer_cached(self.0, true);

@@ -17,7 +17,6 @@ use crate::nginx::conf_parser::{ConfParser, Level};
 use crate::nginx::configuration::{self, ModuleIndex, ServerFlag};
 use crate::nginx::connection::Connection;
 use crate::nginx::pool::OutOfMemory;
-use crate::nginx::request::Request;
 use crate::nginx::request_handler::{RequestHandler, handle};
 use crate::nginx::upstream::context_of;
 use crate::nginx::{bitfields, version};
@@ -103,14 +102,13 @@ impl<'a> ClientConnection<'a> {
     /// Returns the connection of `ssl`, if its first handshake is not over.
     pub fn find(ssl: &'a SslRef) -> Option<Self> {
         let connection = Connection::from_ssl(ssl)?;
-        if connection.tls()?.handshaked() || Request::from_upstream_connection(connection).is_some()
-        {
+        if !ssl.is_server() || connection.tls()?.handshaked() {
             return None;
         }
         // SAFETY: until the first request is made, the owner of a client's connection is an
         // `ngx_http_connection_t`; nginx's own callbacks rely on it too. The module gets SSL
         // objects only from requests, and from callbacks on the contexts of servers and locations.
-        // The connection to a service belongs to a request, and is excluded here, and so is
+        // In a connection to a service, nginx is the client: it is excluded here, and so is
         // everything after the first handshake, in which nginx allows no other.
         Some(Self(unsafe { connection.data()?.cast().as_ref() }))
     }

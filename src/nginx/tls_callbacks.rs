@@ -96,10 +96,11 @@ unsafe extern "C" fn info<T: FollowHandshake>(ssl: *const SSL, r#where: c_int, v
     // SAFETY: OpenSSL calls its info callback with a valid SSL object.
     let ssl = unsafe { SslRef::from_ptr(ssl.cast_mut()) };
     let context = ssl.ssl_context();
+    let own: InfoCallback = info::<T>;
     let replaced = match REPLACED.get(context) {
         Some(replaced) => replaced.info,
-        // This is the callback of a connection.
-        None => ssl::info_callback(context),
+        // This is the callback of a connection, which must not call itself.
+        None => ssl::info_callback(context).filter(|other| *other as usize != own as usize),
     };
     if let Some(replaced) = replaced {
         // SAFETY: this is the callback of the context of `ssl`, and gets OpenSSL's arguments.
@@ -125,7 +126,13 @@ unsafe extern "C" fn client_certificate<T: LackOfCertificate>(
 
     // SAFETY: OpenSSL calls its client certificate callback with a valid SSL object.
     let ssl = unsafe { SslRef::from_ptr(ssl) };
-    if guard("upstream client certificate", process_log(), true, || T::has_refused(ssl)) {
+    let refused =
+        guard("upstream client certificate", process_log(), None, || Some(T::has_refused(ssl)));
+    if refused.is_none() {
+        // OpenSSL would continue the handshake without a certificate.
+        ssl::break_off(ssl);
+    }
+    if refused.unwrap_or(true) {
         return NONE;
     }
     let replaced = REPLACED.get(ssl.ssl_context());

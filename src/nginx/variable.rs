@@ -109,7 +109,7 @@ impl<'a> Value<'a> {
     /// Sets the value to that of another variable.
     pub fn set_other(
         self,
-        request: Request<'_>,
+        request: Request<'a>,
         other: VariableIndex,
     ) -> Result<(), VariableFailed> {
         // SAFETY: `VariableIndex::of` got the index from nginx, and the value that nginx returns

@@ -8,7 +8,7 @@ use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
 use foreign_types::{ForeignType, ForeignTypeRef};
-use openssl::ssl::{Ssl, SslRef};
+use openssl::ssl::SslRef;
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::store::{X509Store, X509StoreRef};
 use openssl::x509::{X509, X509Name, X509Ref};
@@ -127,7 +127,7 @@ impl HoldsItsObjects for CertificateAuthorities {
 /// that is emptied when this value is dropped. This value holds a reference to the SSL object, so
 /// the list is emptied before the SSL object is freed.
 pub struct AnnouncedAuthorities {
-    _ssl: Ssl,
+    _ssl: ssl::Reference,
     list: *mut OPENSSL_STACK,
     // Keeps the names alive that `list` points at.
     _authorities: Rc<CertificateAuthorities>,
@@ -147,7 +147,7 @@ impl AnnouncedAuthorities {
         announce_no_names(ssl)?;
         ssl::set_verify_store(ssl, Some(&authorities.store))?;
 
-        let owner = ssl::reference(ssl)?;
+        let owner = ssl::Reference::to(ssl)?;
         // SAFETY: the names are a valid stack, of which this makes a shallow copy.
         let list = unsafe { sys::OPENSSL_sk_dup(authorities.names.as_ptr().cast()) };
         if list.is_null() {

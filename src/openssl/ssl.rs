@@ -28,11 +28,16 @@ pub use crate::openssl::sys::{
     verify_callback as VerifyCallback,
 };
 
-/// Returns another reference to the same SSL object; the `openssl` crate has no function for it.
-pub fn reference(ssl: &SslRef) -> Result<Ssl, SslError> {
-    SslError::check("SSL_up_ref", sys::SSL_up_ref(ssl))?;
-    // SAFETY: the returned value owns the reference just taken.
-    Ok(unsafe { Ssl::from_ptr(ssl.as_ptr()) })
+/// A reference to an SSL object, which keeps it from being freed. The object can't be used by it:
+/// nginx's connection, which callbacks find by the object, may be gone before.
+pub struct Reference(#[expect(dead_code, reason = "it is held, not used")] Ssl);
+
+impl Reference {
+    pub fn to(ssl: &SslRef) -> Result<Self, SslError> {
+        SslError::check("SSL_up_ref", sys::SSL_up_ref(ssl))?;
+        // SAFETY: the returned value owns the reference just taken.
+        Ok(Self(unsafe { Ssl::from_ptr(ssl.as_ptr()) }))
+    }
 }
 
 /// Removes the certificates and keys of the SSL object.

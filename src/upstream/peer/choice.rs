@@ -250,7 +250,8 @@ fn find_own(
     let own = keepalive
         .and_then(|keepalive| identity().and_then(|identity| keepalive.take(peer, identity)));
     if let Some(connection) = own {
-        peer.reuse(connection);
+        // SAFETY: the connection was just taken out of the cache, which alone had it.
+        unsafe { peer.reuse(connection) };
         return PeerFound::IdleConnection;
     }
     if has_foreign || keepalive.is_some_and(|keepalive| keepalive.has_peer(peer)) {
@@ -305,7 +306,8 @@ fn put_aside(choice: &PeerChoice, upstream: Upstream<'_>) {
     if let Some(keepalive) = choice.keepalive() {
         keepalive.put(peer, peer.address());
     }
-    if let Some(connection) = peer.take_connection() {
+    // SAFETY: nginx is choosing a peer, and has not used the connection yet.
+    if let Some(connection) = unsafe { peer.take_connection() } {
         counters::count(Counter::IdleConnectionClosed);
         // SAFETY: nothing else refers to the connection: it was taken out of nginx's cache and of
         // the peer.

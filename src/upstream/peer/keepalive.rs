@@ -85,7 +85,8 @@ impl Keepalive {
             return;
         };
         let key = IdleKey { identity, peer: peer_address };
-        let Some(taken) = peer.take_connection() else {
+        // SAFETY: the peer is being released, or chosen: nginx does not use its connection.
+        let Some(taken) = (unsafe { peer.take_connection() }) else {
             return;
         };
 

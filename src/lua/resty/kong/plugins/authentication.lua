@@ -59,7 +59,7 @@ local ACCEPTED, REFUSED, BYTES = 16384, 1024, 4 * 1024 * 1024
 -- The estimated size of an entry besides its texts, in bytes.
 local ENTRY = 400
 -- The maximum length of a reason that is kept and reported.
-local LONGEST_REASON = 1024
+local MAX_REASON_LENGTH = 1024
 
 -- The verdicts, by the key of the chain, and then by policy.
 local CACHE = "verdicts"
@@ -132,7 +132,7 @@ end
 -- `verified` is the value of $kong_client_verify.
 function methods:refuse(reason, verified)
     -- Fields of a certificate may have any length.
-    reason = reason:sub(1, LONGEST_REASON)
+    reason = reason:sub(1, MAX_REASON_LENGTH)
     set_client_verify(verified or "FAILED:" .. reason:gsub("%c", " "))
     if self.anonymous then
         ngx.log(ngx.INFO, self.name, ": anonymous, ", reason)
@@ -206,7 +206,7 @@ function methods:accept(presented, parse)
         local ends
         judged, ends = judge(self, presented, parse)
         judged.monotonic, judged.date, judged.ends = monotonic, date, ends
-        judged.reason = judged.reason and judged.reason:sub(1, LONGEST_REASON)
+        judged.reason = judged.reason and judged.reason:sub(1, MAX_REASON_LENGTH)
         keep(presented, self, judged)
     end
     if judged.reason then

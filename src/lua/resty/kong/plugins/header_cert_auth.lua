@@ -18,7 +18,7 @@ local setmetatable = setmetatable
 local keep_text, kept_text = functions.keep_text, functions.kept_text
 
 -- The maximum length of the header's value, in bytes.
-local LONGEST = 32 * 1024
+local MAX_LENGTH = 32 * 1024
 
 local methods = {}
 
@@ -52,8 +52,8 @@ function methods:access()
         return common:refuse("there is no certificate", "NONE")
     end
     -- A trusted proxy may forward what its client has sent.
-    if #text > LONGEST then
-        return common:refuse("header " .. self.header .. " is longer than " .. LONGEST .. " bytes")
+    if #text > MAX_LENGTH then
+        return common:refuse("header " .. self.header .. " is longer than " .. MAX_LENGTH .. " bytes")
     end
     return common:accept(text, self.decode)
 end

@@ -25,6 +25,7 @@ use crate::address_ranges::AddressRanges;
 use crate::lua::ffi::{ChainOrKey, INTERNAL_ERROR};
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
+use crate::openssl::certificate;
 use crate::openssl::error::SslError;
 use crate::openssl::lua_object::InvalidObject;
 
@@ -188,15 +189,10 @@ pub enum ChainNotPassed {
     Ssl(#[from] SslError),
 }
 
-/// Keeps another library's chain for `passed_chain`, which makes an object of it: natives can't take
-/// a pointer from Lua code, which only the functions for requests do.
+/// Keeps another library's chain for `passed_chain`, which makes an object of it: natives can't
+/// take a pointer from Lua code, which only the functions for requests do.
 pub fn pass_chain(chain: ChainOrKey<'_>) -> Result<(), ChainNotPassed> {
-    let error = |function| move |errors| SslError::new(function, errors);
-    let mut passed = Stack::new().map_err(error("OPENSSL_sk_new"))?;
-    for certificate in chain.chain()? {
-        passed.push(X509Ref::to_owned(certificate)).map_err(error("OPENSSL_sk_push"))?;
-    }
-    PASSED.set(Some(passed));
+    PASSED.set(Some(certificate::chain(chain.chain()?.iter().map(X509Ref::to_owned))?));
     Ok(())
 }
 

@@ -63,11 +63,7 @@ fn add_chains(natives: &Natives<'_>) -> mlua::Result<()> {
 }
 
 fn chain_from_der(der: &[u8]) -> Result<Stack<X509>, InvalidDer> {
-    let failed = |function| move |errors| SslError::new(function, errors);
-    let leaf = certificate::from_der(der)?;
-    let mut chain = Stack::new().map_err(failed("OPENSSL_sk_new"))?;
-    chain.push(leaf).map_err(failed("OPENSSL_sk_push"))?;
-    Ok(chain)
+    Ok(certificate::chain([certificate::from_der(der)?])?)
 }
 
 fn add_certificates(natives: &Natives<'_>) -> mlua::Result<()> {

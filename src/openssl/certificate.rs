@@ -34,6 +34,16 @@ pub fn from_der(der: &[u8]) -> Result<X509, InvalidDer> {
     if encoded == der { Ok(certificate) } else { Err(InvalidDer::NotAlone) }
 }
 
+/// Returns a chain of these certificates.
+pub fn chain(certificates: impl IntoIterator<Item = X509>) -> Result<Stack<X509>, SslError> {
+    let error = |function| move |errors| SslError::new(function, errors);
+    let mut chain = Stack::new().map_err(error("OPENSSL_sk_new"))?;
+    for certificate in certificates {
+        chain.push(certificate).map_err(error("OPENSSL_sk_push"))?;
+    }
+    Ok(chain)
+}
+
 /// Returns the subject in the format of `$ssl_client_s_dn` (RFC 2253).
 pub fn subject(certificate: &X509Ref) -> Result<String, SslError> {
     print(certificate.subject_name())

@@ -14,7 +14,7 @@ use openssl::ssl::SslRef;
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::{X509, X509Ref};
 
-use crate::openssl::certificate::{has_key, not_after};
+use crate::openssl::certificate::{self, has_key, not_after};
 use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Fingerprint;
 use crate::openssl::lua_object::InvalidObject;
@@ -210,12 +210,7 @@ impl Rest {
 
 /// Returns the certificates of a chain without the leaf.
 pub fn intermediates(chain: &StackRef<X509>) -> Result<Stack<X509>, SslError> {
-    let references = |errors| SslError::new("OPENSSL_sk_push", errors);
-    let mut intermediates = Stack::new().map_err(references)?;
-    for certificate in chain.iter().skip(1).map(X509Ref::to_owned) {
-        intermediates.push(certificate).map_err(references)?;
-    }
-    Ok(intermediates)
+    certificate::chain(chain.iter().skip(1).map(X509Ref::to_owned))
 }
 
 /// Returns the fingerprint of a chain and its key. The public key represents the private one.

@@ -14,6 +14,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::stack::Stack;
 use openssl::x509::{X509, X509Crl};
 
+use crate::openssl::certificate;
 use crate::openssl::error::SslError;
 use crate::openssl::memory::{Allocated, Bio, owned};
 use crate::openssl::sys;
@@ -191,12 +192,7 @@ pub fn certificates(text: &[u8]) -> Result<Vec<X509>, InvalidPem> {
 
 /// Returns the certificates in `text` as an OpenSSL stack.
 pub fn chain(text: &[u8]) -> Result<Stack<X509>, InvalidPem> {
-    let error = |errors| SslError::new("OPENSSL_sk_push", errors);
-    let mut chain = Stack::new().map_err(error)?;
-    for certificate in certificates(text)? {
-        chain.push(certificate).map_err(error)?;
-    }
-    Ok(chain)
+    Ok(certificate::chain(certificates(text)?)?)
 }
 
 /// Returns the revocation lists in `text`.

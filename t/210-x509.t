@@ -508,7 +508,7 @@ GET /t x 20 => 200
         proxy_pass https://service;
     }
 --- exchanges
-GET /t => client=CN=client-1,O=Test reused=. TLSv1.2
+GET /t => client=CN=client-1,O=Test reused=.
 --- error_log
 left: 2 0
 --- no_error_log

@@ -73,16 +73,16 @@ free_port() {
     '
 }
 
-# replace_in_readme MARKER: puts its input between the markers of this name in README.md
-replace_in_readme() {
-    local readme
-    readme=$(project_root)/README.md
-    grep -q "^<!-- $1 -->$" "$readme" || fail "README.md has no place for $1"
+# replace_in PAGE MARKER: puts its input between the markers of this name in a page
+replace_in() {
+    local page
+    page=$(project_root)/$1
+    grep -q "^<!-- $2 -->$" "$page" || fail "$1 has no place for $2"
     perl -0pi -e '
         BEGIN { ($marker, $text) = (shift, do { local $/; <STDIN> }) }
         s/^<!-- $marker -->\n.*?^<!-- \/$marker -->$/<!-- $marker -->\n$text<!-- \/$marker -->/ms
-    ' "$1" "$readme"
-    say "updated README.md"
+    ' "$2" "$page"
+    say "updated $1"
 }
 
 # ---- Debians in folders --------------------------------------------------------------------------
@@ -195,4 +195,17 @@ require_rust() {
     version=${version#rustc }
     version=${version%% *}
     printf '%s\n' "$needed" "$version" | sort -C -V || fail "this is Rust $version. $advice"
+}
+
+# install_tool CRATE VERSION
+#
+# Installs the programs of a crate in target/tools, and lets them be found. Compiling one takes some minutes.
+install_tool() {
+    local tools
+    tools=$(project_root)/target/tools
+    PATH=$tools/bin:$PATH
+    if ! cargo install --root "$tools" --list | grep -qx "$1 v$2:"; then
+        say "installing $1 $2"
+        logged "$tools/$1.log" cargo install --locked --root "$tools" --version "$2" "$1"
+    fi
 }

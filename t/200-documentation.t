@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+
+# What the README and the book show is true: their commands are executed.
+
+use strict;
+use warnings;
+
+use lib 't/support';
+use TestKong;
+
+use File::Temp qw(tempdir);
+use IO::Socket::INET;
+use Test::More;
+
+my $root = project_root();
+my $readme = slurp('README.md');
+
+my ($configuration) = $readme =~ /^```nginx\n(.*?)^```$/ms;
+is $configuration, slurp('nginx-conf/first.conf'), 'the configuration in the README is nginx-conf/first.conf';
+
+# Uses a folder of its own that looks like this one, and free ports.
+my $folder = tempdir(CLEANUP => 1);
+for my $name (qw(objs scripts)) {
+    symlink "$root/$name", "$folder/$name" or die "$name: $!\n";
+}
+mkdir "$folder/nginx-conf" or die $!;
+my @ports = (8080, 8443, 8444, 8445);
+my @sockets = map { IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die $@ } @ports;
+my %port;
+@port{@ports} = map { $_->sockport } @sockets;
+close $_ for @sockets;
+my $ports = join '|', @ports;
+my $with_free_ports = sub { $_[0] =~ s/(127\.0\.0\.1:|port[ =]+)($ports)/$1$port{$2}/gr };
+
+sub write_file {
+    my ($name, $text) = @_;
+    open my $file, '>', "$folder/$name" or die "$name: $!\n";
+    print $file $with_free_ports->($text);
+    close $file or die "$name: $!\n";
+    return;
+}
+write_file($_, slurp($_)) for glob 'nginx-conf/*.{conf,lua}';
+write_file('first.conf', $configuration);
+
+# Executes each command of a page, in order, and compares what it prints.
+my $executed = 0;
+for my $page ('README.md', glob 'docs/{*,*/*}.md') {
+    my @consoles = slurp($page) =~ /executed by t\/200-documentation\.t -->\n```console\n(.*?)^```$/msg;
+    for my $step (map { /^\$ (.*\n(?:[^\$].*\n)*)/mg } @consoles) {
+        my ($command, $expected) = split /\n/, $step, 2;
+        $executed++;
+        # Whoever runs the tests has built the module already.
+        next if $command eq './scripts/build';
+        my $real = $with_free_ports->($command);
+        # A server that stays behind must not hold our pipe open.
+        my $said = $command =~ /^nginx.*conf$/
+            ? `cd $folder && { $real; } >start.log 2>&1; cat start.log`
+            : `cd $folder && { $real; } 2>&1`;
+        my $status = $? >> 8;
+        # Removes "signal process started", which `nginx -s` prints.
+        $said =~ s/^.* \[notice\] .*\n//mg;
+        # Removes a warning of nginx 1.25.1 and later; earlier versions don't know the http2 directive.
+        $said =~ s/^.* \[warn\] .*the "listen \.\.\. http2" directive is deprecated.*\n//mg;
+        is $status, 0, "$page: \$ $command succeeds";
+        is $said, $with_free_ports->($expected // ''), 'the command prints what the page shows';
+    }
+}
+ok $executed >= 20, 'at least 20 commands are executed';
+
+END {
+    for my $name ($folder ? glob "$folder/*.pid" : ()) {
+        open my $pid, '<', $name or next;
+        kill 'TERM', <$pid>;
+    }
+}
+
+# Each file names its licence.
+{
+    my @files = map { glob } qw(.ci/run scripts/* build.rs bench/* t/*.t t/support/* t/support/lua/*);
+    my @folders = ('src', 't/lib');
+    require File::Find;
+    File::Find::find({ no_chdir => 1, wanted => sub { push @files, $_ if -f && /\.(?:rs|c|lua|pm)$/ } }, @folders);
+    my @without = grep { -f && slurp($_) !~ /\A(?:#!.*\n#\n)?\S+ SPDX-License-Identifier: Apache-2\.0$/m } @files;
+    is_deeply \@without, [], 'each file names its licence';
+    cmp_ok @files, '>', 200, 'more than 200 files are checked';
+}
+
+done_testing();

@@ -505,10 +505,11 @@ GET /t x 20 => 200
             end
             ngx.log(ngx.WARN, "left: ", use(), " ", left(objects))
         }
+        proxy_ssl_protocols TLSv1.2;
         proxy_pass https://service;
     }
 --- exchanges
-GET /t => client=CN=client-1,O=Test reused=.
+GET /t => client=CN=client-1,O=Test reused=. TLSv1.2
 --- error_log
 left: 2 0
 --- no_error_log

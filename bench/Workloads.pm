@@ -53,8 +53,7 @@ my %KEPT = (at_once => 100);
 my %STOCK = (modules => 'none', plugin => 'none');
 
 # Each entry is a table. In a column, all rows get the same load, and differ in their own settings; `ratios` are the
-# rows that compare two of these. `bar` is the column's name in the chart, in two lines, and `chart` is the half of
-# the chart that a ratio is in. A `target` is the least ratio.
+# rows that compare two of these. `chart` is the half of the chart that a ratio is in. A `target` is the least ratio.
 our @RATES = (
     {
         part => 'connections',
@@ -62,19 +61,19 @@ our @RATES = (
         with => \%NEW,
         columns => [
             {
-                name => 'connections-rsa-1.2', title => 'RSA-2048, TLS 1.2', bar => 'RSA|TLS 1.2',
+                name => 'connections-rsa-1.2', title => 'RSA-2048, TLS 1.2',
                 with => { key => 'rsa', tls => '1.2' },
             },
             {
-                name => 'connections-rsa-1.3', title => 'RSA-2048, TLS 1.3', bar => 'RSA|TLS 1.3',
+                name => 'connections-rsa-1.3', title => 'RSA-2048, TLS 1.3',
                 with => { key => 'rsa' },
             },
             {
-                name => 'connections-ec-1.2', title => 'P-256, TLS 1.2', bar => 'P-256|TLS 1.2',
+                name => 'connections-ec-1.2', title => 'P-256, TLS 1.2',
                 with => { tls => '1.2' },
             },
             {
-                name => 'connections-ec-1.3', title => 'P-256, TLS 1.3', bar => 'P-256|TLS 1.3',
+                name => 'connections-ec-1.3', title => 'P-256, TLS 1.3',
             },
         ],
         rows => [
@@ -119,9 +118,9 @@ our @RATES = (
         title => 'Requests a second over kept connections',
         with => \%KEPT,
         columns => [
-            { name => 'requests-1', title => '1 certificate', bar => 'kept|1 client' },
+            { name => 'requests-1', title => '1 certificate' },
             {
-                name => 'requests-100', title => '100 certificates', bar => 'kept|100 clients',
+                name => 'requests-100', title => '100 certificates',
                 with => { certificates => 100 },
             },
         ],
@@ -155,13 +154,13 @@ our @RATES = (
         # The clients are all alike; the servers in front of them are measured.
         with => { %NEW, %STOCK, reuse => 'off' },
         columns => [
-            { name => 'clients-1', title => '1 authority', bar => 'clients|1 CA' },
+            { name => 'clients-1', title => '1 authority' },
             {
-                name => 'clients-100', title => '100 authorities', bar => 'clients|100 CAs',
+                name => 'clients-100', title => '100 authorities',
                 with => { authorities => 100 },
             },
             {
-                name => 'clients-300', title => '300 authorities', bar => 'clients|300 CAs',
+                name => 'clients-300', title => '300 authorities',
                 with => { authorities => 300 },
             },
         ],
@@ -196,11 +195,11 @@ our @RATES = (
         with => { plugin => 'none' },
         columns => [
             {
-                name => 'unused-requests', title => 'kept connections', bar => 'unused|kept',
+                name => 'unused-requests', title => 'kept connections',
                 with => \%KEPT,
             },
             {
-                name => 'unused-connections', title => 'new connections', bar => 'unused|new',
+                name => 'unused-connections', title => 'new connections',
                 with => \%NEW,
             },
         ],

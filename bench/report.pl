@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# Prints what measure.pl has measured: as tables in Markdown, or as a chart in SVG of the ratios that say what the
-# module costs.
+# Prints what measure.pl has measured.
 #
-#     perl report.pl [--chart] RESULTS
+#     perl report.pl RESULTS              tables in Markdown
+#     perl report.pl --headlines RESULTS  the most important figures, as a list in Markdown
+#     perl report.pl --chart RESULTS      a chart in SVG of the ratios that say what the module costs
 
 use strict;
 use warnings;
@@ -18,8 +19,8 @@ use JSON::PP;
 use List::Util qw(max min);
 use POSIX qw(ceil);
 
-my $wants_chart = @ARGV && $ARGV[0] eq '--chart' && shift @ARGV;
-@ARGV == 1 or die "usage: report.pl [--chart] RESULTS\n";
+my $form = @ARGV && $ARGV[0] =~ /^--(chart|headlines)$/ && shift @ARGV ? $1 : 'tables';
+@ARGV == 1 or die "usage: report.pl [--chart|--headlines] RESULTS\n";
 open my $file, '<:raw', $ARGV[0] or die "$ARGV[0]: $!\n";
 my $results = decode_json(do { local $/; <$file> });
 
@@ -78,20 +79,49 @@ sub compared {
     };
 }
 
-# ---- tables --------------------------------------------------------------------------------------
+# Returns what is compared by a ratio of a table, for each column that was measured.
+sub comparisons {
+    my ($table, $ratio) = @_;
+    return map { { column => $_, %{ compared($ratio, $_) } } } columns_of($table);
+}
 
-# "0.98 (0.97–1.01)"
-sub with_spread {
+# ---- headlines -----------------------------------------------------------------------------------
+
+# Returns the medians of a ratio, which compares two rows of a part, from the least to the greatest.
+sub medians_of {
+    my ($part, $row, $over) = @_;
+    my ($table) = grep { $_->{part} eq $part } @RATES;
+    my ($ratio) = grep { "@{ $_->{of} }" eq "$row $over" } @{ $table->{ratios} };
+    return sort { $a <=> $b } map { median(@{ $_->{rates} }) } comparisons($table, $ratio);
+}
+
+# "0.93 to 0.98"
+sub from_to {
     my ($format, @values) = @_;
-    return sprintf "$format ($format–$format)", median(@values), quartiles(@values);
+    my ($from, $to) = map { sprintf $format, $_ } min(@values), max(@values);
+    return $from eq $to ? $from : "$from to $to";
 }
 
-# "**0.95** reached"
-sub verdict {
-    my ($target, $reached) = @_;
-    return '' if !defined $target;
-    return "**$target** " . ($reached ? 'reached' : 'missed');
+sub print_headlines {
+    my @near = medians_of(qw(connections lua static));
+    my @far = medians_of(qw(connections lua lua-full));
+    my @kept = medians_of(qw(requests lua static));
+    my @unused = medians_of(qw(unused with without));
+    my %call = map { $_ => median(@{ $results->{calls}{on}{$_} }) } qw(set_tls_verify set_tls_cert_key);
+    print
+        "* **A certificate for each tenant costs what one static certificate costs**: new connections at\n  ",
+        from_to('%.2f', @near), " of the rate.\n",
+        '* **', from_to('%.1f', @far), " times the new connections** of full handshakes, the only safe setting of a\n",
+        "  patched nginx.\n",
+        '* **Kept connections of its own for each tenant**: requests at ', from_to('%.2f', @kept),
+        " of the rate of connections that\n  all share.\n",
+        '* **Nothing for who asks nothing**: requests that set nothing at ', from_to('%.2f', @unused),
+        " of the rate without the module.\n",
+        sprintf("  A call that sets something takes %.0f to %.0f ns.\n", min(values %call), max(values %call));
+    return;
 }
+
+# ---- tables --------------------------------------------------------------------------------------
 
 # Prints rows as a table. The first is the heading; the columns after the first are right aligned.
 sub print_table {
@@ -110,82 +140,127 @@ sub print_table {
     return;
 }
 
-# "8052 (124 µs, 100 % resumed)"
-sub rate_cell {
+# The share of the connections that were resumed, or of the requests whose connection was kept.
+sub share_of {
     my ($table, $column, $row) = @_;
-    my @names = ($column->{name}, $row->{name});
     my $seen = $results->{seen}{ $column->{name} }{ $row->{name} };
-    my $kept = connections_of(settings_of($table, $column, $row)) eq 'kept';
-    my $share = $kept ? 1 - $seen->{connections} / $seen->{requests} : $seen->{resumed} / $seen->{connections};
-    return sprintf '%.0f (%.0f µs, %.0f %% %s)', median(rates_of(@names)), median(costs_of(@names)),
-        $share * 100, $kept ? 'kept' : 'resumed';
+    return connections_of(settings_of($table, $column, $row)) eq 'kept'
+        ? 1 - $seen->{connections} / $seen->{requests}
+        : $seen->{resumed} / $seen->{connections};
 }
 
-sub ratio_rows {
-    my ($ratio, @columns) = @_;
-    my @compared = map { compared($ratio, $_) } @columns;
-    my @verdicts = map { verdict($_->{target}, median(@{ $_->{rates} }) >= ($_->{target} // 0)) } @compared;
-    my @rows = (["**$ratio->{title}**", map { with_spread('%.2f', @{ $_->{rates} }) } @compared]);
-    push @rows, ['… target', @verdicts] if grep {length} @verdicts;
-    push @rows, ['… by processor time of the gateway',
-        map { sprintf '%.2f', median(@{ $_->{costs} }) } @compared];
-    return @rows;
+# Prints a table with a row for each row of a table of rates, and one number a cell.
+sub print_rows {
+    my ($table, $title, $format, $number) = @_;
+    my @columns = columns_of($table);
+    print_table([$title, map { $_->{title} } @columns], map {
+        my $row = $_;
+        [$row->{title}, map { sprintf $format, $number->($_, $row) } @columns]
+    } @{ $table->{rows} });
+    return;
+}
+
+# Prints which connections were what they should be.
+sub print_shares {
+    my ($table) = @_;
+    my %words = (
+        kept => 'Of the requests, %s %% found a kept connection.',
+        resumed => 'Of the connections that may be resumed, %s %% were.',
+        full => 'Of those with full handshakes, %s %% were resumed.',
+    );
+    my %shares;
+    for my $column (columns_of($table)) {
+        push @{ $shares{ connections_of(settings_of($table, $column, $_)) } }, 100 * share_of($table, $column, $_)
+            for @{ $table->{rows} };
+    }
+    my @kinds = sort { $b cmp $a } keys %shares;
+    print join(' ', map { sprintf $words{$_}, from_to('%.0f', @{ $shares{$_} }) } @kinds), "\n\n";
+    return;
+}
+
+sub print_ratios {
+    my ($table) = @_;
+    my @rows = (['Ratio', map { $_->{title} } columns_of($table)]);
+    for my $ratio (@{ $table->{ratios} }) {
+        my @compared = comparisons($table, $ratio);
+        push @rows, ["**$ratio->{title}**", map { sprintf '%.2f', median(@{ $_->{rates} }) } @compared];
+        push @rows, ['its target', map { $_->{target} // '' } @compared] if grep { defined $_->{target} } @compared;
+        push @rows, ['the same by processor time', map { sprintf '%.2f', median(@{ $_->{costs} }) } @compared];
+    }
+    print_table(@rows);
+    return;
 }
 
 sub print_rates {
     my ($table) = @_;
-    my @columns = columns_of($table) or return;
-    my @rows = ([map { $_->{title} } $table, @columns]);
-    for my $row (@{ $table->{rows} }) {
-        push @rows, [$row->{title}, map { rate_cell($table, $_, $row) } @columns];
-    }
-    push @rows, ratio_rows($_, @columns) for @{ $table->{ratios} };
-    print_table(@rows);
+    columns_of($table) or return;
+    print "## $table->{title}\n\n";
+    print_ratios($table);
+    print_rows($table, 'A second', '%.0f', sub { median(rates_of(map { $_->{name} } @_)) });
+    print_rows($table, 'Processor time of the gateway, µs', '%.0f', sub { median(costs_of(map { $_->{name} } @_)) });
+    print_shares($table);
     return;
 }
 
 sub print_calls {
     return if !$results->{calls};
-    my @rows = (['One call from Lua', 'nanoseconds', 'with the JIT compiler off', 'target']);
-    for my $call (@CALLS) {
-        my ($on, $off) = map { $results->{calls}{$_}{ $call->{name} } } qw(on off);
-        push @rows, [
-            $call->{title}, with_spread('%.0f', @$on), with_spread('%.0f', @$off),
-            verdict($call->{target}, median(@$on) <= ($call->{target} // 0))
-        ];
-    }
-    print_table(@rows);
+    print "## Calls from Lua\n\n";
+    my $median = sub { my ($jit, $call) = @_; sprintf '%.0f', median(@{ $results->{calls}{$jit}{ $call->{name} } }) };
+    print_table(
+        ['Nanoseconds', 'compiled', 'JIT compiler off', 'target'],
+        map { [$_->{title}, $median->('on', $_), $median->('off', $_), $_->{target} // ''] } @CALLS
+    );
     return;
 }
 
 sub print_memory {
     return if !$results->{memory};
-    my @rows = (['Memory for one, bytes', 'with', 'without', 'more']);
+    my @rows = (['Bytes for one', 'with', 'without', 'more']);
     for my $row (@MEMORY) {
         my ($with, $without) = map { $results->{memory}{ $row->{name} }{ $row->{$_}{name} } } qw(with without);
-        push @rows, [
-            $row->{title}, map({ sprintf '%.0f', median(@$_) } $with, $without),
-            with_spread('%.0f', map { $with->[$_] - $without->[$_] } 0 .. $#$with)
-        ];
+        push @rows, [$row->{title}, map { sprintf '%.0f', median(@$_) } $with, $without,
+            [map { $with->[$_] - $without->[$_] } 0 .. $#$with]];
     }
+    print "## Memory\n\n";
     print_table(@rows);
     return;
 }
 
+# Prints what is below its target: once, and in words.
+sub print_misses {
+    my @misses;
+    for my $table (@RATES) {
+        for my $ratio (@{ $table->{ratios} }) {
+            push @misses, map {
+                sprintf "* %s, %s (%s): %.2f; the target is %.2f.\n", $table->{title} =~ s/ a second//r,
+                    $_->{column}{title}, $ratio->{title}, median(@{ $_->{rates} }), $_->{target}
+            } grep { defined $_->{target} && median(@{ $_->{rates} }) < $_->{target} } comparisons($table, $ratio);
+        }
+    }
+    for my $call (grep { $results->{calls} && $_->{target} } @CALLS) {
+        my $median = median(@{ $results->{calls}{on}{ $call->{name} } });
+        push @misses, sprintf "* %s: %.0f ns; the target is %d.\n", $call->{title}, $median, $call->{target}
+            if $median > $call->{target};
+    }
+    print "## Targets\n\n", @misses ? ("These figures miss their targets:\n\n", @misses) : "All targets are reached.\n";
+    return;
+}
+
 sub print_tables {
-    print "Measured with $results->{versions}. Medians of $results->{rounds} rounds of a second, of memory"
-        . " $results->{memory_rounds}; in brackets after a ratio, the middle half of the rounds. In"
-        . " brackets after a rate, the time that a request takes of the gateway's processor. Other programs"
-        . " took $results->{others} % of the processors meanwhile.\n\n";
+    print "Measured with $results->{versions}.\n",
+        "All figures are medians of $results->{rounds} rounds of a second; those of memory, of",
+        " $results->{memory_rounds} rounds.\nOther programs took $results->{others} % of the processors meanwhile.\n\n";
     print_rates($_) for @RATES;
     print_calls();
     print_memory();
+    print_misses();
     return;
 }
 
 # ---- chart ---------------------------------------------------------------------------------------
 
-my ($TOP, $BOTTOM) = (64, 336);
+# Bars lie, one below the other, so that a narrow screen can show them.
+my ($WIDTH, $LEFT, $RIGHT, $LINE) = (540, 168, 500, 24);
 my %COLOUR = (axis => '#444444', bar => '#4a7fb5', grid => '#dddddd', spread => '#222222', target => '#c0392b');
 
 sub svg_line {
@@ -195,94 +270,86 @@ sub svg_line {
 }
 
 sub svg_text {
-    my ($x, $y, $colour, $anchor, $text) = @_;
-    return sprintf qq(<text x="%.1f" y="%.1f" fill="%s" text-anchor="%s">%s</text>\n), $x, $y, $colour,
-        $anchor, $text;
+    my ($x, $y, $colour, $anchor, $text, @more) = @_;
+    return sprintf qq(<text x="%.1f" y="%.1f" fill="%s" text-anchor="%s"%s>%s</text>\n), $x, $y, $colour,
+        $anchor, join('', map {" $_"} @more), $text;
 }
 
 # Draws what lies between two values, with an end at each.
 sub svg_spread {
-    my ($x, $from, $to, $end) = @_;
-    return join '', svg_line('spread', 1.3, $x, $from, $x, $to),
-        map { svg_line('spread', 1.3, $x - $end, $_, $x + $end, $_) } $from, $to;
+    my ($y, $from, $to) = @_;
+    return join '', svg_line('spread', 1.3, $from, $y, $to, $y),
+        map { svg_line('spread', 1.3, $_, $y - 4.5, $_, $y + 4.5) } $from, $to;
 }
 
-# Returns the ratios of one half of the chart, with the columns that they are in.
-sub charted {
-    my ($half) = @_;
-    my @bars;
-    for my $table (@RATES) {
-        for my $ratio (grep { ($_->{chart} // '') eq $half } @{ $table->{ratios} }) {
-            push @bars, map { { name => $_->{bar}, %{ compared($ratio, $_) } } } columns_of($table);
+# Draws one bar below `top`. `x_of` returns where a ratio is.
+sub svg_bar {
+    my ($bar, $top, $format, $x_of) = @_;
+    my $middle = $top + $LINE / 2;
+    my ($median, $target) = (median(@{ $bar->{rates} }), $bar->{target});
+    my $svg = sprintf qq(<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>\n),
+        $LEFT, $top + 3, $x_of->($median) - $LEFT, $LINE - 6, $COLOUR{bar};
+    $svg .= svg_text($LEFT - 8, $middle + 4, $COLOUR{axis}, 'end', $bar->{column}{title});
+    $svg .= svg_text($LEFT + 8, $middle + 4, 'white', 'start', sprintf $format, $median);
+    $svg .= svg_spread($middle, map { $x_of->($_) } quartiles(@{ $bar->{rates} }));
+    $svg .= svg_line('target', 2.5, $x_of->($target), $top + 1, $x_of->($target), $top + $LINE - 1)
+        if defined $target;
+    return $svg;
+}
+
+# Draws the ratios of one half of the chart, below `top`; returns where it ends, and the drawing.
+sub svg_half {
+    my ($half, $top, %with) = @_;
+    my @groups = grep { @{ $_->{bars} } } map {
+        my $table = $_;
+        map { { title => $table->{title} =~ s/ a second//r, bars => [comparisons($table, $_)] } }
+            grep { ($_->{chart} // '') eq $half } @{ $table->{ratios} };
+    } @RATES;
+    return $top, '' if !@groups;
+
+    my $most = max(map { my $bar = $_; median(@{ $bar->{rates} }), quartiles(@{ $bar->{rates} }), $bar->{target} // 0 }
+        map { @{ $_->{bars} } } @groups);
+    my $scale = max($with{least}, ceil($most / $with{step}) * $with{step});
+    my $x_of = sub { my ($value) = @_; $LEFT + $value / $scale * ($RIGHT - $LEFT) };
+
+    my $y = $top + 40;
+    my $bars = '';
+    for my $group (@groups) {
+        $bars .= svg_text(8, $y + 16, 'black', 'start', $group->{title}, 'font-weight="bold"') if @groups > 1;
+        $y += $LINE if @groups > 1;
+        for my $bar (@{ $group->{bars} }) {
+            $bars .= svg_bar($bar, $y, $with{format}, $x_of);
+            $y += $LINE;
         }
     }
-    return @bars;
-}
-
-# Draws one bar, in a slot from `left` on. `y_of` returns where a ratio is.
-sub svg_bar {
-    my ($bar, %with) = @_;
-    my ($left, $slot, $y_of) = @with{qw(left slot y_of)};
-    my $middle = $left + $slot / 2;
-    my @rates = @{ $bar->{rates} };
-    my ($median, $target) = (median(@rates), $bar->{target});
-    my @lines = split /\|/, $bar->{name};
-    my $svg = sprintf qq(<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>\n),
-        $left + 0.2 * $slot, $y_of->($median), 0.6 * $slot, $BOTTOM - $y_of->($median), $COLOUR{bar};
-    $svg .= svg_spread($middle, (map { $y_of->($_) } quartiles(@rates)), 4.5);
-    $svg .= svg_line('target', 2, $left + 0.1 * $slot, $y_of->($target), $left + 0.9 * $slot, $y_of->($target))
-        if defined $target;
-    $svg .= svg_text($middle, $BOTTOM - 9, 'white', 'middle', sprintf $with{format}, $median);
-    $svg .= svg_text($middle, $BOTTOM + 22 + 18 * $_, $COLOUR{axis}, 'middle', $lines[$_]) for 0 .. $#lines;
-    return $svg;
-}
-
-# Draws one half of the chart, between `left` and `right`.
-sub svg_half {
-    my ($half, %with) = @_;
-    my ($left, $right, $step) = @with{qw(left right step)};
-    my @bars = charted($half) or return '';
-    my $most = max(map { median(@{ $_->{rates} }), quartiles(@{ $_->{rates} }), $_->{target} // 0 } @bars);
-    my $height = max($with{height}, ceil($most / $step) * $step);
-    my $y_of = sub { my ($value) = @_; $BOTTOM - $value / $height * ($BOTTOM - $TOP) };
-    my $slot = ($right - $left) / @bars;
-
-    my $svg = svg_text(($left + $right) / 2, 19, 'black', 'middle', $with{title});
-    for my $number (0 .. $height / $step + 1e-6) {
-        my $y = $y_of->($number * $step);
-        $svg .= svg_line('grid', 1, $left, $y, $right, $y);
-        $svg .= svg_text($left - 8, $y + 4, $COLOUR{axis}, 'end', $number * $step);
+    my $svg = svg_text(8, $top + 14, 'black', 'start', $with{title}, 'font-size="15"');
+    for my $number (0 .. $scale / $with{step} + 1e-6) {
+        my $x = $x_of->($number * $with{step});
+        $svg .= svg_line('grid', 1, $x, $top + 36, $x, $y);
+        $svg .= svg_text($x, $top + 31, $COLOUR{axis}, 'middle', $number * $with{step});
     }
-    for my $number (0 .. $#bars) {
-        $svg .= svg_bar($bars[$number], left => $left + $slot * $number, slot => $slot, y_of => $y_of,
-            format => $with{format});
-    }
-    $svg .= svg_line('axis', 1.3, $left, $TOP, $left, $BOTTOM);
-    $svg .= svg_line('axis', 1.3, $left, $BOTTOM, $right, $BOTTOM);
-    return $svg;
+    return $y + 16, $svg . $bars . svg_line('axis', 1.3, $LEFT, $top + 36, $LEFT, $y);
 }
 
 sub svg_legend {
-    my ($right) = @_;
-    my $y = 47;
-    return svg_text($right - 40, $y, 'black', 'end', 'target')
-        . svg_line('target', 2, $right - 34, $y - 4, $right - 8, $y - 4)
-        . svg_text($right - 148, $y, 'black', 'end', 'the middle half of the rounds')
-        . svg_spread($right - 136, $y - 10, $y + 2, 4.5);
+    my ($y) = @_;
+    return svg_line('target', 2.5, 12, $y - 10, 12, $y + 4) . svg_text(24, $y + 1, 'black', 'start', 'target')
+        . svg_spread($y - 3, 90, 114)
+        . svg_text(122, $y + 1, 'black', 'start', 'the middle half of the rounds');
 }
 
 sub print_chart {
+    my ($middle, $near) = svg_half('near', 8, least => 1.2, step => 0.2, format => '%.2f',
+        title => 'Rate with the module, relative to the same without it');
+    my ($bottom, $far) = svg_half('far', $middle, least => 1, step => 1, format => '%.1f',
+        title => 'Resumed, relative to full handshakes');
+    my $height = $bottom + 20;
     # Has a background of its own, because a page may be dark.
-    print qq(<svg xmlns="http://www.w3.org/2000/svg" width="1080" height="400" viewBox="0 0 1080 400"),
-        qq( font-family="sans-serif" font-size="12" fill="none">\n),
-        qq(<rect width="1080" height="400" fill="white"/>\n),
-        svg_half('near', left => 54, right => 713, height => 1.3, step => 0.2, format => '%.2f',
-            title => 'Rate with the module, relative to the same without it'),
-        svg_legend(713),
-        svg_half('far', left => 767, right => 1069, height => 1, step => 1, format => '%.1f',
-            title => 'Resumed, relative to full handshakes'),
-        "</svg>\n";
+    print qq(<svg xmlns="http://www.w3.org/2000/svg" width="$WIDTH" height="$height" viewBox="0 0 $WIDTH $height"),
+        qq( font-family="sans-serif" font-size="13" fill="none">\n),
+        qq(<rect width="$WIDTH" height="$height" fill="white"/>\n), $near, $far, svg_legend($bottom + 8), "</svg>\n";
     return;
 }
 
-$wants_chart ? print_chart() : print_tables();
+my %print = (chart => \&print_chart, headlines => \&print_headlines, tables => \&print_tables);
+$print{$form}->();

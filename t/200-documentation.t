@@ -42,6 +42,12 @@ sub write_file {
 write_file($_, slurp($_)) for glob 'nginx-conf/*.{conf,lua}';
 write_file('first.conf', $configuration);
 
+# Checks that the text matches. Unlike "like", it doesn't print the whole text of a file if it doesn't.
+sub contains {
+    my ($text, $pattern, $what) = @_;
+    return ok $text =~ $pattern, $what;
+}
+
 # Executes each command of a page, in order, and compares what it prints.
 my $executed = 0;
 for my $page ('README.md', glob 'docs/{*,*/*}.md') {
@@ -73,6 +79,29 @@ END {
         kill 'TERM', <$pid>;
     }
 }
+
+# The links of the pages that are not in the book lead somewhere. scripts/book checks those of the book.
+sub anchors_of {
+    my ($page) = @_;
+    my $text = slurp($page) =~ s/^```.*?^```$//gmsr;
+    return map { lc($_) =~ s/[^\w\- ]//gr =~ tr/ /-/r } $text =~ /^#+ (.+)$/mg;
+}
+for my $page (qw(README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md)) {
+    my $text = slurp($page);
+    my @links = grep { !/^[a-z]+:/ } $text =~ /\]\(([^)\s]+)\)/g, $text =~ /^\[[^\]]+\]: (\S+)$/mg;
+    my %defined = map { $_ => 1 } $text =~ /^\[([^\]]+)\]: /mg;
+    ok $defined{$_}, "$page defines [$_]" for $text =~ /\]\[([^\]]+)\]/g;
+    for my $link (@links) {
+        my ($file, $anchor) = $link =~ /^([^#]*)#?(.*)$/;
+        $file = $page if $file eq '';
+        ok -e $file && ($anchor eq '' || grep { $_ eq $anchor } anchors_of($file)), "$page: $link leads somewhere";
+    }
+}
+
+# The first page is short, and has the figures of the last measurement.
+cmp_ok $readme =~ tr/\n//, '<=', 150, 'README.md has at most 150 lines';
+my ($headlines) = $readme =~ /^<!-- headlines -->\n(.+?)^<!-- \/headlines -->$/ms;
+contains(slurp('docs/performance.md'), qr/\Q$headlines\E/, 'README.md has the headlines of docs/performance.md');
 
 # Each file names its licence.
 {

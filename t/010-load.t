@@ -92,13 +92,13 @@ set_upstream_ssl_verify_depth
 --- request
 GET /t
 --- response_body
-false string function cannot be called in content phase (only in: rewrite, access, balancer)
-false string function cannot be called in content phase (only in: rewrite, access, balancer)
-false string function cannot be called in content phase (only in: rewrite, access, balancer)
-false string function cannot be called in content phase (only in: rewrite, access, balancer)
-false string function cannot be called in content phase (only in: certificate)
-false string function cannot be called in content phase (only in: certificate)
-false string function cannot be called in content phase (only in: client_hello)
+false string function cannot be called in content phase (only in: rewrite, access, balancer): kong.service.set_tls_verify
+false string function cannot be called in content phase (only in: rewrite, access, balancer): kong.service.set_tls_verify_depth
+false string function cannot be called in content phase (only in: rewrite, access, balancer): kong.service.set_tls_verify_store
+false string function cannot be called in content phase (only in: rewrite, access, balancer): kong.service.set_tls_cert_key
+false string function cannot be called in content phase (only in: certificate): kong.client.tls.request_client_certificate (call it in ssl_certificate_by_lua*)
+false string function cannot be called in content phase (only in: certificate): kong.client.tls.disable_session_reuse (call it in ssl_certificate_by_lua*)
+false string function cannot be called in content phase (only in: client_hello): kong.client.tls.disable_http2_alpn (call it in ssl_client_hello_by_lua*)
 --- no_error_log
 [error]
 
@@ -109,6 +109,18 @@ false string function cannot be called in content phase (only in: client_hello)
     init_worker_by_lua_block {
         local ok, err = pcall(kong.service.set_tls_verify, true)
         ngx.log(ngx.WARN, err)
+    }
+    gateway {
+        ssl_client_hello_by_lua_block {
+            local ok, err = pcall(kong.client.tls.request_client_certificate)
+            ngx.log(ngx.WARN, err)
+        }
+        ssl_certificate_by_lua_block {
+            local ok, err = pcall(kong.client.tls.disable_http2_alpn)
+            ngx.log(ngx.WARN, err)
+            ok, err = pcall(kong.service.set_tls_verify_depth, 1)
+            ngx.log(ngx.WARN, err)
+        }
     }
 --- config
     location = /t {
@@ -121,6 +133,7 @@ false string function cannot be called in content phase (only in: client_hello)
             end)
         }
         content_by_lua_block {
+            require("client").s_client { unix = "$TEST_NGINX_HTML_DIR/gateway.sock" }
             ngx.say("done")
         }
         header_filter_by_lua_block {
@@ -141,18 +154,21 @@ GET /t
 --- response_body
 done
 --- error_log
-function cannot be called in init_worker phase (only in: rewrite, access, balancer)
-function cannot be called in access phase (only in: certificate)
-function cannot be called in timer phase (only in: rewrite, access, content, balancer, header_filter, body_filter, log)
-function cannot be called in header_filter phase (only in: rewrite, access, content, balancer)
-function cannot be called in body_filter phase (only in: rewrite, access, balancer)
-function cannot be called in log phase (only in: rewrite, access, balancer)
+function cannot be called in init_worker phase (only in: rewrite, access, balancer): kong.service.set_tls_verify (there is no request in this phase)
+function cannot be called in client_hello phase (only in: certificate): kong.client.tls.request_client_certificate (call it in ssl_certificate_by_lua*)
+function cannot be called in certificate phase (only in: client_hello): kong.client.tls.disable_http2_alpn (call it in ssl_client_hello_by_lua*)
+function cannot be called in certificate phase (only in: rewrite, access, balancer): kong.service.set_tls_verify_depth (there is no request in this phase)
+function cannot be called in access phase (only in: certificate): kong.client.tls.disable_session_reuse (call it in ssl_certificate_by_lua*)
+function cannot be called in timer phase (only in: rewrite, access, content, balancer, header_filter, body_filter, log): kong.client.tls.get_full_client_certificate_chain (there is no request in this phase)
+function cannot be called in header_filter phase (only in: rewrite, access, content, balancer): kong.client.tls.set_client_verify
+function cannot be called in body_filter phase (only in: rewrite, access, balancer): kong.service.set_tls_verify_depth
+function cannot be called in log phase (only in: rewrite, access, balancer): kong.service.set_tls_verify
 --- no_error_log
 [error]
 
 
 
-=== TEST 5: a low-level function called in the content phase fails with "API disabled in the current context"
+=== TEST 5: a low-level function called in the content phase fails with "API disabled in the current context" and its name
 --- config
     location = /t {
         content_by_lua_block {
@@ -161,18 +177,21 @@ function cannot be called in log phase (only in: rewrite, access, balancer)
                    and name ~= "get_request_ssl_pointer"
                 then
                     local ok, err = pcall(function() local ok = call() end)
-                    if ok or not err:find(": API disabled in the current context$") then
+                    local label = tostring(err):match("^.-%):%d+: API disabled in the current context: "
+                        .. "function cannot be called in content phase %(only in: [^)]+%): (%S+)")
+                    if ok or label ~= "resty.kong.tls." .. name then
                         ngx.say(name, " ", ok, " ", err)
                     end
                 end
             end
-            ngx.say("done")
+            local ok, err = pcall(function() local ok = tls.set_upstream_ssl_verify(1) end)
+            ngx.say((err:gsub("^.-:%d+: ", "")))
         }
     }
 --- request
 GET /t
 --- response_body
-done
+API disabled in the current context: function cannot be called in content phase (only in: rewrite, access, balancer): resty.kong.tls.set_upstream_ssl_verify
 --- no_error_log
 [error]
 
@@ -198,8 +217,8 @@ end
 --- request
 GET /t
 --- response_body
-plugin.lua:2: argument must be a boolean
-access_by_lua(nginx.conf):5: argument must be a table of strings
+plugin.lua:2: argument must be a boolean: given the string "yes": kong.service.set_tls_verify
+access_by_lua(nginx.conf):5: argument must be a table of strings: given a table that holds something else: resty.kong.tls.set_upstream_ssl_sans_uris
 --- no_error_log
 [error]
 
@@ -222,4 +241,3 @@ GET /t
 lua_code_cache is off
 --- no_error_log
 [error]
-

@@ -33,7 +33,8 @@ __DATA__
                     return kong.service.set_tls_cert_key(pair[1], pair[2])
                 end)
                 local expected = i <= 17 and "chain" or "key"
-                if ok or not tostring(err):find(expected .. " must be a parsed cdata object", 1, true) then
+                err = tostring(err):gsub("^.-:%d+: ", "")
+                if ok or not err:find("^" .. expected .. " must be a parsed cdata object: given .*: kong.service.set_tls_cert_key$") then
                     ngx.say(i, ": ", ok, " ", err)
                 end
             end
@@ -143,7 +144,7 @@ nil key cannot sign: EVP_DigestSign() failed
 --- request
 GET /t
 --- response_body
-falsekey must be a parsed cdata object
+falsekey must be a parsed cdata object: given nil (does it come from a call that failed?): kong.service.set_tls_cert_key
 --- no_error_log
 [error]
 
@@ -165,14 +166,14 @@ falsekey must be a parsed cdata object
 --- request
 GET /t
 --- response_body
-falseargument must be a boolean
-falseargument must be a boolean
-falseargument must be a boolean
-falseargument must be a boolean
-falseargument must be a boolean
-falseargument must be a boolean
-falseargument must be a boolean
-falseargument must be a boolean
+falseargument must be a boolean: given the string "on": kong.service.set_tls_verify
+falseargument must be a boolean: given 1: kong.service.set_tls_verify
+falseargument must be a boolean: given 0: kong.service.set_tls_verify
+falseargument must be a boolean: given a table: kong.service.set_tls_verify
+falseargument must be a boolean: given a function: kong.service.set_tls_verify
+falseargument must be a boolean: given ngx.null: kong.service.set_tls_verify
+falseargument must be a boolean: given nil: kong.service.set_tls_verify
+falseargument must be a boolean: given the string "true": resty.kong.tls.set_upstream_ssl_verify
 true
 true
 --- no_error_log
@@ -200,11 +201,11 @@ true
 --- request
 GET /t
 --- response_body
-falseargument must be a number
-falseargument must be a number
-falseargument must be a number
-falseargument must be a number
-falseargument must be a number
+falseargument must be a number: given the string "1": kong.service.set_tls_verify_depth
+falseargument must be a number: given true: kong.service.set_tls_verify_depth
+falseargument must be a number: given a table: kong.service.set_tls_verify_depth
+falseargument must be a number: given a cdata of type "int64_t": kong.service.set_tls_verify_depth
+falseargument must be a number: given nil: kong.service.set_tls_verify_depth
 nildepth must be an integer between 0 and 100: given -1
 nildepth must be an integer between 0 and 100: given 0.5
 nildepth must be an integer between 0 and 100: given NaN
@@ -233,7 +234,7 @@ nildepth must be an integer between 0 and 100: given -1
                             { ctx = ffi.cast("void *", store.ctx) }, store.ctx, ngx.null }
             for i = 1, #wrong + 1 do
                 local ok, err = pcall(kong.service.set_tls_verify_store, wrong[i])
-                if ok or err ~= "argument must be a resty.openssl.x509.store object" then
+                if ok or not err:find("^argument must be a resty.openssl.x509.store object: given .*: kong.service.set_tls_verify_store$") then
                     ngx.say(i, ": ", ok, " ", err)
                 end
             end
@@ -266,7 +267,7 @@ true
                     err = err or reason
                     if ok and err == "names must hold at least one name" then
                         -- The table is empty; its metatable is ignored.
-                    elseif ok or err ~= "argument must be a table of strings" then
+                    elseif ok or not err:find("^argument must be a table of strings: given .*: resty.kong.tls." .. f .. "$") then
                         ngx.say(f, ": ", ok, " ", err)
                     end
                 end
@@ -323,13 +324,13 @@ GET /t
 true nil
 true nil
 true nil
-false unknown client verify value: "FAILED:", accepted values are: "SUCCESS", "NONE" or "FAILED:<reason>"
-false unknown client verify value: "success", accepted values are: "SUCCESS", "NONE" or "FAILED:<reason>"
-false unknown client verify value: "SUCCESS\x00", accepted values are: "SUCCESS", "NONE" or "FAILED:<reason>"
-false the reason of client verify value "FAILED:a\r\nSet-Cookie: a=b" must not hold control characters
-false client verify value must be a string
-false client verify value must be a string
-false client verify value must be a string
+false unknown client verify value: "FAILED:", accepted values are: "SUCCESS", "NONE" or "FAILED:<reason>": kong.client.tls.set_client_verify
+false unknown client verify value: "success", accepted values are: "SUCCESS", "NONE" or "FAILED:<reason>": kong.client.tls.set_client_verify
+false unknown client verify value: "SUCCESS\x00", accepted values are: "SUCCESS", "NONE" or "FAILED:<reason>": kong.client.tls.set_client_verify
+false the reason of client verify value "FAILED:a\r\nSet-Cookie: a=b" must not hold control characters: kong.client.tls.set_client_verify
+false client verify value must be a string: given nil: kong.client.tls.set_client_verify
+false client verify value must be a string: given 1: kong.client.tls.set_client_verify
+false client verify value must be a string: given a table: kong.client.tls.set_client_verify
 0
 --- no_error_log
 [error]
@@ -370,7 +371,7 @@ FAILED:no TLS
 GET /t
 --- error_code: 500
 --- error_log eval
-qr/\[error\] .*lua entry thread aborted: runtime error: access_by_lua\(nginx\.conf:\d+\):2: argument must be a boolean/
+qr/\[error\] .*lua entry thread aborted: runtime error: access_by_lua\(nginx\.conf:\d+\):2: argument must be a boolean: given the string "on": kong\.service\.set_tls_verify/
 --- no_error_log
 unknown reason
 
@@ -394,5 +395,147 @@ unknown reason
 GET /t
 --- response_body
 nilstore was freed: X509_STORE_up_ref() failed
+--- no_error_log
+[error]
+
+
+
+=== TEST 13: an error says what was given, and how to make what is expected
+--- http_config
+    init_worker_by_lua_block {
+        pcall(require("ffi").cdef, "typedef struct evp_pkey_st EVP_PKEY;")
+    }
+--- config
+    location /t {
+        access_by_lua_block {
+            local ffi, x509 = require "ffi", require "resty.kong.x509"
+            local pem, key_pem = pki.read("client1"), pki.read("client1", ".key")
+            local chain, private, store = x509.chain(pem), x509.key(key_pem), x509.store { pem = pem }
+            local s = kong.service
+            local function try(f, ...)
+                local ok, err = pcall(f, ...)
+                ngx.say((tostring(err):gsub("%d%d%d+ bytes", "N bytes")))
+            end
+            try(s.set_tls_cert_key, pem, private)
+            try(s.set_tls_cert_key, chain, key_pem)
+            try(s.set_tls_cert_key, "client1.crt", private)
+            try(s.set_tls_cert_key, ngx.decode_base64("MA=="):rep(1000), private)
+            try(s.set_tls_cert_key, nil, private)
+            try(s.set_tls_cert_key, private, chain)
+            try(s.set_tls_cert_key, chain[1], private)
+            try(s.set_tls_cert_key, { ctx = chain.ctx }, private)
+            try(s.set_tls_cert_key, chain, { ctx = private.ctx })
+            try(s.set_tls_cert_key, { ctx = "text" }, private)
+            try(s.set_tls_cert_key, ffi.new("void *"), private)
+            try(s.set_tls_cert_key, store.ctx, private)
+            try(s.set_tls_cert_key, x509.addresses {}, private)
+            try(s.set_tls_cert_key, io.stdout, private)
+            try(s.set_tls_cert_key, coroutine.create(function() end), private)
+            try(s.set_tls_verify_store, pem)
+            try(s.set_tls_verify_store, store.ctx)
+            try(s.set_tls_verify_store, { ctx = chain.ctx })
+            try(s.set_tls_verify_store, chain)
+            try(s.set_tls_verify_store)
+            try(tls.set_upstream_ssl_sans_dnsnames, "a.test")
+            try(s.set_tls_verify, "a \" quote")
+            try(s.set_tls_verify, "a\nline")
+            try(s.set_tls_verify, setmetatable({}, { __index = error, __tostring = error, __len = error }))
+        }
+    }
+--- request
+GET /t
+--- response_body
+chain must be a parsed cdata object: given a string with PEM text (parse it with resty.kong.x509's x509.chain): kong.service.set_tls_cert_key
+key must be a parsed cdata object: given a string with PEM text (parse it with resty.kong.x509's x509.key): kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given the string "client1.crt" (parse PEM text with resty.kong.x509's x509.chain): kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given a string of N bytes (parse PEM text with resty.kong.x509's x509.chain): kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given nil (does it come from a call that failed?): kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given a key of resty.kong.x509: kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given a certificate of resty.kong.x509: kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given a table with .ctx of type "struct stack_st_X509 *" (pass its .ctx): kong.service.set_tls_cert_key
+key must be a parsed cdata object: given a table with .ctx of type "struct evp_pkey_st *" (pass its .ctx): kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given a table: kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given a NULL pointer: kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given a cdata of type "struct x509_store_st *": kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given addresses of resty.kong.x509: kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given a userdata: kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given a thread: kong.service.set_tls_cert_key
+argument must be a resty.openssl.x509.store object: given a string with PEM text (make one with resty.kong.x509's x509.store { pem = ... }): kong.service.set_tls_verify_store
+argument must be a resty.openssl.x509.store object: given a cdata of type "struct x509_store_st *" (pass the object that has it as .ctx): kong.service.set_tls_verify_store
+argument must be a resty.openssl.x509.store object: given a table with .ctx of type "struct stack_st_X509 *": kong.service.set_tls_verify_store
+argument must be a resty.openssl.x509.store object: given a chain of resty.kong.x509 (make one with resty.kong.x509's x509.store { pem = ... }): kong.service.set_tls_verify_store
+argument must be a resty.openssl.x509.store object: given nil (does it come from a call that failed?): kong.service.set_tls_verify_store
+argument must be a table of strings: given the string "a.test": resty.kong.tls.set_upstream_ssl_sans_dnsnames
+argument must be a boolean: given a string of 9 bytes: kong.service.set_tls_verify
+argument must be a boolean: given a string of 6 bytes: kong.service.set_tls_verify
+argument must be a boolean: given a table: kong.service.set_tls_verify
+--- no_error_log
+[error]
+
+
+
+=== TEST 14: a call with a colon in place of a dot is recognized
+--- http_config
+    gateway {
+        ssl_certificate_by_lua_block {
+            local function try(f)
+                local ok, err = pcall(f)
+                ngx.log(ngx.WARN, "try: ", (tostring(err):gsub("^.-%(.-%):%d+: ", "here: ")), ";")
+            end
+            try(function() local ok = kong.client.tls:disable_session_reuse() end)
+            try(function() local ok = kong.client.tls:request_client_certificate() end)
+            try(function() local ok = tls:request_client_certificate(ca.root, {}) end)
+        }
+    }
+--- config
+    location /t {
+        access_by_lua_block {
+            for _, call in ipairs {
+                function() local ok = kong.service:set_upstream("service") end,
+                function() local ok = kong.service:set_target("127.0.0.1", 443) end,
+                function() local ok = kong.service:set_retries(1) end,
+                function() local ok = kong.service:set_timeouts(1, 1, 1) end,
+                function() local ok = kong.service:set_tls_cert_key(cert.client1, key.client1) end,
+                function() local ok = kong.service:set_tls_verify(true) end,
+                function() local ok = kong.service:set_tls_verify_depth(1) end,
+                function() local ok = kong.service:set_tls_verify_store(pki.store("ca")) end,
+                function() local ok = kong.client.tls:set_client_verify("NONE") end,
+                function() local ok = kong.client.tls:get_full_client_certificate_chain() end,
+                function() local ok = tls:get_request_ssl_pointer() end,
+                function() local ok = tls:set_upstream_ssl_sans_uris { "a:b" } end,
+                -- In a wrong phase, that comes first.
+                function() local ok = kong.client.tls:disable_session_reuse() end,
+            } do
+                local ok, err = pcall(call)
+                ngx.say((tostring(err):gsub("^access_by_lua%(nginx.conf:%d+%):%d+: ", "here: ")))
+            end
+            require("client").s_client { unix = "$TEST_NGINX_HTML_DIR/gateway.sock" }
+        }
+    }
+--- request
+GET /t
+--- response_body eval
+my $colon = 'called with ":" in place of ".": use';
+<<"_EOC_"
+here: host must be a string: $colon kong.service.set_upstream(...)
+here: host must be a string: $colon kong.service.set_target(...)
+here: retries must be an integer: $colon kong.service.set_retries(...)
+here: connect_timeout must be an integer: $colon kong.service.set_timeouts(...)
+here: chain must be a parsed cdata object: $colon kong.service.set_tls_cert_key(...)
+here: argument must be a boolean: $colon kong.service.set_tls_verify(...)
+here: argument must be a number: $colon kong.service.set_tls_verify_depth(...)
+here: argument must be a resty.openssl.x509.store object: $colon kong.service.set_tls_verify_store(...)
+here: client verify value must be a string: $colon kong.client.tls.set_client_verify(...)
+here: function takes no argument: $colon kong.client.tls.get_full_client_certificate_chain(...)
+here: function takes no argument: $colon resty.kong.tls.get_request_ssl_pointer(...)
+here: argument must be a table of strings: $colon resty.kong.tls.set_upstream_ssl_sans_uris(...)
+here: function cannot be called in access phase (only in: certificate): kong.client.tls.disable_session_reuse (call it in ssl_certificate_by_lua*)
+_EOC_
+--- grep_error_log eval
+qr/try: [^;]*/
+--- grep_error_log_out
+try: here: function takes no argument: called with ":" in place of ".": use kong.client.tls.disable_session_reuse(...)
+try: here: ca_certs must be a parsed cdata object: called with ":" in place of ".": use kong.client.tls.request_client_certificate(...)
+try: here: ca_certs must be a parsed cdata object: called with ":" in place of ".": use resty.kong.tls.request_client_certificate(...)
 --- no_error_log
 [error]

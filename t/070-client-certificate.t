@@ -284,7 +284,7 @@ O=Test, CN=Other Root CA FAILED:unable to verify the first certificate, 1 certif
                 local ok, result, err = pcall(function()
                     return kong.client.tls.request_client_certificate(unpack(arguments, 1, 2))
                 end)
-                ngx.log(ngx.WARN, "try: ", tostring(ok), ", ", tostring(result), ", ", tostring(err))
+                ngx.log(ngx.WARN, "try: ", tostring(ok), ", ", tostring(result), ", ", tostring(err), ";")
             end
             try("PEM")
             try({})
@@ -310,18 +310,18 @@ GET /t
 --- response_body
 false NONE, no certificates
 --- grep_error_log eval
-qr/try: [^,]*, [^,]*, [^,]*/
+qr/try: [^;]*(?:; options[^;]*)?/
 --- grep_error_log_out
-try: false, ca_certs must be a parsed cdata object, nil
-try: false, ca_certs must be a parsed cdata object, nil
-try: false, ca_certs must be a parsed cdata object, nil
-try: false, ca_certs must be a parsed cdata object, nil
+try: false, ca_certs must be a parsed cdata object: given the string "PEM" (parse PEM text with resty.kong.x509's x509.chain): kong.client.tls.request_client_certificate, nil
+try: false, ca_certs must be a parsed cdata object: given a table: kong.client.tls.request_client_certificate, nil
+try: false, ca_certs must be a parsed cdata object: given a cdata of type "int [2]": kong.client.tls.request_client_certificate, nil
+try: false, ca_certs must be a parsed cdata object: given a NULL pointer: kong.client.tls.request_client_certificate, nil
 try: true, nil, ca_certs: chain is not a certificate chain
-try: false, ca_certs must be a parsed cdata object, nil
-try: false, options must be a table, nil
-try: false, partial_chain must be a boolean, nil
-try: false, unknown option "partial", nil
-try: false, unknown option "1", nil
+try: false, ca_certs must be a parsed cdata object: given false: kong.client.tls.request_client_certificate, nil
+try: false, options must be a table: given 1: kong.client.tls.request_client_certificate, nil
+try: false, partial_chain must be a boolean: given 1: kong.client.tls.request_client_certificate, nil
+try: false, unknown option "partial"; options are names, partial_chain: kong.client.tls.request_client_certificate, nil
+try: false, unknown option "1"; options are names, partial_chain: kong.client.tls.request_client_certificate, nil
 --- no_error_log
 [error]
 [alert]

@@ -383,13 +383,16 @@ a.test GET / HTTP/1.1 Host: n.test -> 421
 --- response_body
 false
 --- grep_error_log eval
-qr/try: [^;]*/
+qr/try: [^;]*(?:; options[^;]*)?/
 --- grep_error_log_out eval
-CORE::join '', map {"try: $_\n" x 2} (
-    'false, options must be a table, nil', 'false, options must be a table, nil',
-    'false, unknown option "name", nil', 'false, unknown option "1", nil',
-    ('false, names must be a table of strings, nil') x 4,
-    map {qq(true, nil, names: "$_" is not the name of a host)} '*', 'https://b.test', 'b.test:443', '', 'b.test\x00')
+my @thrown = ('options must be a table: given the string "b.test"', 'options must be a table: given false',
+    'unknown option "name"; options are names, partial_chain', 'unknown option "1"; options are names, partial_chain',
+    'names must be a table of strings: given the string "b.test"',
+    ('names must be a table of strings: given a table that holds something else') x 3);
+CORE::join '',
+    map({ ("try: false, $_: kong.client.tls.request_client_certificate, nil\n",
+           "try: false, $_: resty.kong.tls.request_client_certificate, nil\n") } @thrown),
+    map {qq(try: true, nil, names: "$_" is not the name of a host\n) x 2} '*', 'https://b.test', 'b.test:443', '', 'b.test\x00'
 --- no_error_log
 [error]
 

@@ -681,27 +681,31 @@ GET /sliced.txt
 --- request
 GET /t
 --- response_body eval
+sub of { my ($function, @errors) = @_; return map {"$_: kong.service.$function"} @errors }
 CORE::join '', map({ my $error = $_; "false $error\n" }
-    ('host must be a string') x 3,
-    map({ qq{host must be a host name or an IP address: given "$_"} }
-        'a/b', 'a?b', 'a#b', 'a@service', 'service ', 'service\x00', 'service\r\n'),
-    ('host must be a string') x 2, ('port must be an integer') x 4,
-    map({ "port must be an integer between 0 and 65535: given $_" } -1, 65536, 'inf'),
-    map({ qq{host must be a host name or an IP address: given "$_"} }
-        '', 'a/b', 'a?b', 'a#b', 'u@a', 'a b', 'a\x00b', 'a\r\nX: y', 'a:80', 'a\x7f', 'unix', 'UniX',
-        'unix:/s', '[::1', '[a]', '::1%lo', '\xc3\xa9', 'a%2f', '$host'),
-    ('retries must be an integer') x 3,
-    map({ "retries must be an integer between 0 and 32767: given $_" } -1, 32768),
-    'retries must be an integer',
-    'connect_timeout must be an integer', 'read_timeout must be an integer',
-    'write_timeout must be an integer',
-    'connect_timeout must be an integer between 1 and 2147483646: given 0',
-    'write_timeout must be an integer between 1 and 2147483646: given 2147483647',
-    'read_timeout must be an integer',
-    'read_timeout must be an integer between 1 and 2147483646: given -1',
-    'read_timeout must be an integer between 1 and 2147483646: given inf',
+    of('set_upstream', map({"host must be a string: given $_"} 'nil', '1', 'a table'),
+        map { qq{host must be a host name or an IP address: given "$_"} }
+            'a/b', 'a?b', 'a#b', 'a@service', 'service ', 'service\x00', 'service\r\n'),
+    of('set_target', map({"host must be a string: given $_"} 'nil', '1'),
+        map({"port must be an integer: given $_"} 'nil', 'the string "443"', '1.5', 'NaN'),
+        map({ "port must be an integer between 0 and 65535: given $_" } -1, 65536, 'inf'),
+        map { qq{host must be a host name or an IP address: given "$_"} }
+            '', 'a/b', 'a?b', 'a#b', 'u@a', 'a b', 'a\x00b', 'a\r\nX: y', 'a:80', 'a\x7f', 'unix', 'UniX',
+            'unix:/s', '[::1', '[a]', '::1%lo', '\xc3\xa9', 'a%2f', '$host'),
+    of('set_retries', map({"retries must be an integer: given $_"} 'nil', 'the string "1"', '1.5'),
+        map({ "retries must be an integer between 0 and 32767: given $_" } -1, 32768),
+        'retries must be an integer: given NaN'),
+    of('set_timeouts',
+        'connect_timeout must be an integer: given nil', 'read_timeout must be an integer: given nil',
+        'write_timeout must be an integer: given the string "1"',
+        'connect_timeout must be an integer between 1 and 2147483646: given 0',
+        'write_timeout must be an integer between 1 and 2147483646: given 2147483647',
+        'read_timeout must be an integer: given 0.5',
+        'read_timeout must be an integer between 1 and 2147483646: given -1',
+        'read_timeout must be an integer between 1 and 2147483646: given inf'),
 ), map { "here: $_\n" }
-    'host must be a host name or an IP address: given "a/b"', 'retries must be an integer'
+    of('set_target', 'host must be a host name or an IP address: given "a/b"'),
+    of('set_retries', 'retries must be an integer: given the string "1"')
 --- no_error_log
 [error]
 
@@ -728,11 +732,11 @@ CORE::join '', map({ my $error = $_; "false $error\n" }
 --- request
 GET /t
 --- response_body
-function cannot be called in rewrite phase (only in: access)
-function cannot be called in content phase (only in: access)
-function cannot be called in content phase (only in: rewrite, access)
-function cannot be called in content phase (only in: rewrite, access)
-function cannot be called in content phase (only in: rewrite, access)
+function cannot be called in rewrite phase (only in: access): kong.service.set_upstream
+function cannot be called in content phase (only in: access): kong.service.set_upstream
+function cannot be called in content phase (only in: rewrite, access): kong.service.set_target
+function cannot be called in content phase (only in: rewrite, access): kong.service.set_retries
+function cannot be called in content phase (only in: rewrite, access): kong.service.set_timeouts
 --- no_error_log
 [error]
 
@@ -875,13 +879,13 @@ GET /t
 --- response_body
 service.test:443
 192.0.2.1:443
-host must be an IPv4 address of four decimal numbers: given "0177.0.0.1"
-host must be an IPv4 address of four decimal numbers: given "127.1"
-host must be an IPv4 address of four decimal numbers: given "2130706433"
-host must be an IPv4 address of four decimal numbers: given "0x7f000001"
-host must be an IPv4 address of four decimal numbers: given "1.2.3.256"
-host must be a host name or an IP address: given "service.test.."
-host must be a host name or an IP address: given "."
-true host must not be longer than 255 bytes: given 256
+host must be an IPv4 address of four decimal numbers: given "0177.0.0.1": kong.service.set_target
+host must be an IPv4 address of four decimal numbers: given "127.1": kong.service.set_target
+host must be an IPv4 address of four decimal numbers: given "2130706433": kong.service.set_target
+host must be an IPv4 address of four decimal numbers: given "0x7f000001": kong.service.set_target
+host must be an IPv4 address of four decimal numbers: given "1.2.3.256": kong.service.set_target
+host must be a host name or an IP address: given "service.test..": kong.service.set_target
+host must be a host name or an IP address: given ".": kong.service.set_target
+true host must not be longer than 255 bytes: given 256: kong.service.set_target
 --- no_error_log
 [error]

@@ -36,7 +36,7 @@ pub const NONE: c_int = 1;
 /// Failure; the text says why.
 pub const ERROR: c_int = -1;
 
-/// The call is not allowed in the current phase; the text lists the phases in which it is.
+/// The call is not allowed in the current phase.
 pub const WRONG_PHASE: c_int = -2;
 
 /// A Rust type with a C declaration.
@@ -282,7 +282,7 @@ pub enum Answer {
 /// Why a call has failed.
 pub enum CallFailure {
     /// The call is not allowed in the current phase.
-    WrongPhase(String),
+    WrongPhase,
     Error(String),
 }
 
@@ -292,24 +292,9 @@ impl<E: Display> From<E> for CallFailure {
     }
 }
 
-/// A call is not allowed in the current phase; the text lists the phases in which it is.
-pub struct WrongPhase(String);
-
-/// Checks whether a function for `phases` may be called for `request` now.
-pub fn check_phase(phases: Phases, request: Option<Request<'_>>) -> Result<(), WrongPhase> {
-    let current = current_phase(request);
-    if phases.contains(current) { Ok(()) } else { Err(WrongPhase(phases.refusal(current))) }
-}
-
 /// A return type of a function, converted to its answer.
 pub trait IntoAnswer {
     fn into_answer(self) -> Result<Answer, CallFailure>;
-}
-
-impl IntoAnswer for Result<(), WrongPhase> {
-    fn into_answer(self) -> Result<Answer, CallFailure> {
-        self.map(|()| Answer::Done).map_err(|WrongPhase(text)| CallFailure::WrongPhase(text))
-    }
 }
 
 impl IntoAnswer for () {
@@ -364,8 +349,8 @@ pub unsafe fn call(
     let (request, arguments) = unsafe { (NonNull::new(r).map(|r| Request::from_ptr(r)), *frame) };
     let log = request.map_or_else(process_log, Request::log);
     let answer = guard(name, log, None, || {
-        if let Some(Err(WrongPhase(text))) = phases.map(|phases| check_phase(phases, request)) {
-            return Some(Err(CallFailure::WrongPhase(text)));
+        if phases.is_some_and(|phases| !phases.contains(current_phase(request))) {
+            return Some(Err(CallFailure::WrongPhase));
         }
         let mut arguments =
             Arguments { request, frame: arguments, texts: 0, numbers: 0, pointers: 0 };
@@ -386,7 +371,7 @@ pub unsafe fn call(
             frame.clocks = clocks;
             return OK;
         }
-        Some(Err(CallFailure::WrongPhase(text))) => (WRONG_PHASE, text.into_bytes()),
+        Some(Err(CallFailure::WrongPhase)) => return WRONG_PHASE,
         Some(Err(CallFailure::Error(text))) => (ERROR, text.into_bytes()),
         None => (ERROR, INTERNAL_ERROR.into()),
     };

@@ -8,8 +8,9 @@ use std::fmt::Write;
 use mlua::{LightUserData, Lua, Value};
 use openssl::x509::store::X509StoreRef;
 
-use crate::lua::ffi::{self, CType, ChainOrKey, Frame, Function, NameList, WrongPhase, functions};
+use crate::lua::ffi::{CType, ChainOrKey, Frame, Function, NameList, functions};
 use crate::lua::{client, objects, service};
+use crate::nginx::lua::current_phase;
 use crate::nginx::phases::Phases;
 use crate::nginx::request::Request;
 
@@ -62,7 +63,7 @@ functions! {
         service::set_sans_dnsnames, (Request<'_>, NameList<'_>);
     set_sans_uris: REWRITE_ACCESS_BALANCER, service::set_sans_uris, (Request<'_>, NameList<'_>);
 
-    check_phase: OURS, check_phase, (Option<Request<'_>>, &[u8]);
+    refusal: OURS, refusal, (Option<Request<'_>>, &[u8], &[u8]);
     pass_chain: OURS, objects::pass_chain, (ChainOrKey<'_>);
     library_is_loaded: OURS, client::library_is_loaded, ();
     guard_headers: OURS, client::guard_headers, (Request<'_>);
@@ -83,13 +84,13 @@ functions! {
     check_names: OURS, service::check_names, (NameList<'_>);
 }
 
-/// Returns an error if the function `name` may not be called in the current phase of `request`.
-fn check_phase(request: Option<Request<'_>>, name: &[u8]) -> Result<(), WrongPhase> {
-    let function = FUNCTIONS.iter().find(|function| function.name.as_bytes() == name);
-    match function.and_then(|function| function.phases) {
-        Some(phases) => ffi::check_phase(phases, request),
-        None => Ok(()),
-    }
+/// Returns the error for a call of the function `name`, which users know as `label`, in the current
+/// phase of `request`; `None` if the phase allows it.
+fn refusal(request: Option<Request<'_>>, name: &[u8], label: &[u8]) -> Option<Vec<u8>> {
+    let function = FUNCTIONS.iter().find(|function| function.name.as_bytes() == name)?;
+    let (allowed, current) = (function.phases?, current_phase(request));
+    let refused = !allowed.contains(current);
+    refused.then(|| allowed.refusal(current, &String::from_utf8_lossy(label)).into())
 }
 
 /// The functions, in the order of [`describe`].

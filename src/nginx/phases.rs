@@ -37,6 +37,16 @@ const ORDER: &[Phases] = &[
     Phases::LOG,
 ];
 
+/// The phases in which no request is there, or not yet.
+const WITHOUT_REQUEST: Phases = Phases::INIT
+    .or(Phases::INIT_WORKER)
+    .or(Phases::EXIT_WORKER)
+    .or(Phases::TIMER)
+    .or(Phases::CLIENT_HELLO)
+    .or(Phases::CERTIFICATE)
+    .or(Phases::SSL_SESSION_FETCH)
+    .or(Phases::SSL_SESSION_STORE);
+
 /// A set of phases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Phases(u32);
@@ -83,10 +93,24 @@ impl Phases {
         PHASES.iter().find(|(phase, _)| *phase == self.0).map_or("unknown", |(_, name)| name)
     }
 
-    /// Returns the error for a call in the phase `current` of a function that is for these phases.
-    pub fn refusal(self, current: Self) -> String {
-        let (current, allowed) = (current.name(), self.names());
-        format!("function cannot be called in {current} phase (only in: {allowed})")
+    /// Returns the error for a call in the phase `current` of `function`, which is for these phases.
+    pub fn refusal(self, current: Self, function: &str) -> String {
+        let (name, allowed) = (current.name(), self.names());
+        let remedy = self.remedy(current);
+        format!(
+            "function cannot be called in {name} phase (only in: {allowed}): {function}{remedy}"
+        )
+    }
+
+    /// Returns what to do about a call in the phase `current`, if the names of the phases don't
+    /// say it.
+    fn remedy(self, current: Self) -> &'static str {
+        match self {
+            Self::CERTIFICATE => " (call it in ssl_certificate_by_lua*)",
+            Self::CLIENT_HELLO => " (call it in ssl_client_hello_by_lua*)",
+            _ if WITHOUT_REQUEST.contains(current) => " (there is no request in this phase)",
+            _ => "",
+        }
     }
 
     /// Returns the names of the phases in the set, in the order of a request's life.
@@ -114,13 +138,35 @@ mod tests {
     #[test]
     fn a_wrong_phase_is_named() {
         let allowed = Phases::REWRITE.or(Phases::ACCESS).or(Phases::BALANCER);
-        let refused = |current| allowed.refusal(current);
+        let refused = |current| allowed.refusal(current, "kong.service.set_tls_verify");
+        let words = |phase| {
+            format!(
+                "function cannot be called in {phase} phase (only in: rewrite, access, balancer): \
+                 kong.service.set_tls_verify"
+            )
+        };
+        assert_eq!(refused(Phases::LOG), words("log"));
+        assert_eq!(refused(Phases::NONE), words("unknown"));
+        for phase in ["init", "init_worker", "exit_worker", "timer", "client_hello", "certificate"]
+        {
+            let (number, _) = PHASES.iter().find(|(_, name)| *name == phase).unwrap();
+            let expected = words(phase) + " (there is no request in this phase)";
+            assert_eq!(refused(Phases(*number)), expected);
+        }
+    }
+
+    #[test]
+    fn the_directive_of_a_phase_in_the_handshake_is_named() {
         assert_eq!(
-            refused(Phases::LOG),
-            "function cannot be called in log phase (only in: rewrite, access, balancer)"
+            Phases::CERTIFICATE.refusal(Phases::TIMER, "f"),
+            "function cannot be called in timer phase (only in: certificate): f \
+             (call it in ssl_certificate_by_lua*)"
         );
-        assert!(refused(Phases::INIT).starts_with("function cannot be called in init phase"));
-        assert!(refused(Phases::NONE).starts_with("function cannot be called in unknown phase"));
+        assert_eq!(
+            Phases::CLIENT_HELLO.refusal(Phases::CERTIFICATE, "f"),
+            "function cannot be called in certificate phase (only in: client_hello): f \
+             (call it in ssl_client_hello_by_lua*)"
+        );
     }
 
     #[test]

@@ -37,8 +37,8 @@ pub enum InvalidArgument {
     /// A number outside of the allowed range.
     #[error("{name} must be an integer between {least} and {greatest}: given {given}")]
     OutOfRange { name: &'static str, least: u32, greatest: u32, given: f64 },
-    #[error("{name} must be an integer")]
-    NotInteger { name: &'static str },
+    #[error("{name} must be an integer: given {given}")]
+    NotInteger { name: &'static str, given: f64 },
     /// Contains a byte that ends the host in a URL, or is not a host name or an address.
     #[error("host must be a host name or an IP address: given \"{}\"", .0.escape_ascii())]
     Host(Vec<u8>),
@@ -60,7 +60,7 @@ fn integer(
     greatest: u32,
 ) -> Result<u32, InvalidArgument> {
     if given.is_nan() || given.is_finite() && given.fract() != 0.0 {
-        return Err(InvalidArgument::NotInteger { name });
+        return Err(InvalidArgument::NotInteger { name, given });
     }
     if (f64::from(least)..=f64::from(greatest)).contains(&given) {
         // The value is whole and in range: the conversion is exact.
@@ -294,8 +294,8 @@ mod tests {
             (65536.0, "port must be an integer between 0 and 65535: given 65536"),
             (-1.0, "port must be an integer between 0 and 65535: given -1"),
             (f64::INFINITY, "port must be an integer between 0 and 65535: given inf"),
-            (0.5, "port must be an integer"),
-            (f64::NAN, "port must be an integer"),
+            (0.5, "port must be an integer: given 0.5"),
+            (f64::NAN, "port must be an integer: given NaN"),
         ] {
             assert_eq!(target("a", port).unwrap_err().to_string(), error);
         }
@@ -307,7 +307,8 @@ mod tests {
         assert_eq!(tries(32767.0), Ok(32768));
         assert!(tries(32768.0).is_err());
         assert!(tries(-1.0).is_err());
-        assert_eq!(tries(0.1), Err(InvalidArgument::NotInteger { name: "retries" }));
+        let error = tries(0.1).unwrap_err().to_string();
+        assert_eq!(error, "retries must be an integer: given 0.1");
     }
 
     #[test]
@@ -322,7 +323,7 @@ mod tests {
                 (0.0, 1.0, 1.0),
                 "connect_timeout must be an integer between 1 and 2147483646: given 0",
             ),
-            ((1.0, 1.5, 1.0), "write_timeout must be an integer"),
+            ((1.0, 1.5, 1.0), "write_timeout must be an integer: given 1.5"),
             (
                 (1.0, 1.0, greatest + 1.0),
                 "read_timeout must be an integer between 1 and 2147483646: given 2147483647",

@@ -2,20 +2,22 @@
 
 -- The part of Kong's PDK that this module implements: kong.client.tls and kong.service.
 
-local public = require("resty.kong.tls.functions").public
+local functions = require "resty.kong.tls.functions"
+
+local interface, public = functions.interface, functions.public
 
 
 return {
     client = {
-        tls = {
+        tls = interface("kong.client.tls", {
             request_client_certificate = public("request_client_certificate"),
             disable_session_reuse = public("disable_session_reuse"),
             get_full_client_certificate_chain = public("get_full_client_certificate_chain"),
             set_client_verify = public("set_client_verify"),
             disable_http2_alpn = public("disable_http2_alpn"),
-        },
+        }),
     },
-    service = {
+    service = interface("kong.service", {
         set_upstream = public("set_upstream"),
         set_target = public("set_target"),
         set_retries = public("set_retries"),
@@ -24,5 +26,5 @@ return {
         set_tls_verify = public("set_tls_verify"),
         set_tls_verify_depth = public("set_tls_verify_depth"),
         set_tls_verify_store = public("set_tls_verify_store"),
-    },
+    }),
 }

@@ -2,12 +2,14 @@
 
 -- The low-level interface, call-compatible with the Lua library of lua-kong-nginx-module.
 
-local public = require("resty.kong.tls.functions").public
+local functions = require "resty.kong.tls.functions"
+
+local interface, public = functions.interface, functions.public
 
 local WRONG_PHASE = "API disabled in the current context"
 
 
-return {
+return interface("resty.kong.tls", {
     request_client_certificate = public("request_client_certificate", WRONG_PHASE),
     disable_session_reuse = public("disable_session_reuse", WRONG_PHASE),
     get_full_client_certificate_chain = public("get_full_client_certificate_chain", WRONG_PHASE),
@@ -19,4 +21,4 @@ return {
     set_upstream_ssl_trusted_store = public("set_tls_verify_store", WRONG_PHASE),
     set_upstream_ssl_sans_dnsnames = public("set_sans_dnsnames", WRONG_PHASE),
     set_upstream_ssl_sans_uris = public("set_sans_uris", WRONG_PHASE),
-}
+})

@@ -10,6 +10,7 @@ local natives = ...
 
 local ffi = require "ffi"
 local ctypes = require "resty.kong.tls.ctypes"
+local mistakes = require "resty.kong.tls.mistakes"
 local objects = require "resty.kong.tls.objects"
 local is_given = require("resty.kong.tls.values").is_given
 local get_request = require("resty.core.base").get_request
@@ -147,6 +148,16 @@ local function texts_of(list, count)
 end
 
 
+-- Throws if a function may not be called in the current phase. `called` is the entry in `calls` of
+-- the function, and `level` that of `error`, seen from the caller.
+local function check_phase(called, level)
+    local refusal = text_result(raw.refusal(get_request(), called.name, called.label))
+    if refusal then
+        error(called.wrong_phase and called.wrong_phase .. ": " .. refusal or refusal, level + 1)
+    end
+end
+
+
 -- The conversions of the arguments of each function. A wrong argument throws at the user's line. A
 -- conversion may run foreign code (a metamethod), which may yield; so the request, or its phase,
 -- may change during a conversion.
@@ -154,44 +165,68 @@ end
 local convert = {}
 
 
--- Throws an error about an argument at the user's line; if the phase is wrong, `check` throws that
--- error instead. `deeper` is the number of functions between this one and that in `convert`.
-local function reject(check, message, deeper)
-    deeper = deeper or 0
-    check(2 + deeper)
+-- Throws an error at the user's line, about the phase if that is wrong, else `message`. `deeper` is
+-- the number of functions between this one and that in `convert`.
+local function fail(called, message, deeper)
+    check_phase(called, 4 + deeper)
     error(message, 4 + deeper)
 end
 
 
--- The conversions of the code that a function returns, other than `result`.
+-- Throws an error about an argument that is not what it must be; `words` say what that is.
+local function reject(called, words, value, remedy, deeper)
+    deeper = deeper or 0
+    fail(called, mistakes.about(words, value, called.label, called.owner, remedy), 1 + deeper)
+end
+
+
+-- Throws an error about an argument that is no object of a kind (chain, key, store).
+local function reject_object(called, words, kind, value, is_pointer)
+    reject(called, words, value, mistakes.remedy(kind, value, is_pointer), 1)
+end
+
+
+-- Throws an error about an argument that is no list of strings.
+local function reject_strings(called, words, value)
+    if type(value) == "table" and value ~= called.owner then
+        fail(called, words .. ": given a table that holds something else: " .. called.label, 1)
+    end
+    reject(called, words, value, nil, 1)
+end
+
+
+-- The conversions of the code that a function returns, other than `result`. They also get the
+-- function's entry in `calls`.
 local finish = {}
 
 
-function convert.request_client_certificate(check, ca_certs, options)
+local ASKING_OPTIONS = { names = true, partial_chain = true }
+
+function convert.request_client_certificate(called, ca_certs, options)
     local chain = pointer_of(ca_certs)
     if is_given(ca_certs) and not is_chain(chain) then
-        reject(check, "ca_certs must be a parsed cdata object")
+        reject_object(called, "ca_certs must be a parsed cdata object", "chain", ca_certs, is_chain)
     end
     local texts, count = nil, 0
     local partial_chain = false
     if is_given(options) then
         if type(options) ~= "table" then
-            reject(check, "options must be a table")
+            reject(called, "options must be a table", options)
         end
         for name, value in pairs(options) do
             if name == "partial_chain" then
                 if type(value) ~= "boolean" then
-                    reject(check, "partial_chain must be a boolean")
+                    reject(called, "partial_chain must be a boolean", value)
                 end
                 partial_chain = value
             elseif name == "names" then
                 count = count_of_strings(value)
                 if not count then
-                    reject(check, "names must be a table of strings")
+                    reject_strings(called, "names must be a table of strings", value)
                 end
                 texts = texts_of(value, count)
             else
-                reject(check, "unknown option \"" .. tostring(name) .. "\"")
+                fail(called, mistakes.unknown("option", name, ASKING_OPTIONS) .. ": " .. called.label, 0)
             end
         end
     end
@@ -203,22 +238,22 @@ finish.get_full_client_certificate_chain = text_result
 
 
 -- For functions that return nothing. Error level 2 is the user's line.
-local function throw_error(code)
+local function throw_error(code, called)
     if code ~= OK then
-        error(read_text(), 2)
+        error(read_text() .. ": " .. called.label, 2)
     end
 end
 
 
-local function check_string(check, name, value)
+local function check_string(called, name, value)
     if type(value) ~= "string" then
-        reject(check, name .. " must be a string", 1)
+        reject(called, name .. " must be a string", value, nil, 1)
     end
 end
 
 
-function convert.set_client_verify(check, value)
-    check_string(check, "client verify value", value)
+function convert.set_client_verify(called, value)
+    check_string(called, "client verify value", value)
     return value
 end
 
@@ -234,33 +269,33 @@ function finish.get_request_ssl_pointer(code)
 end
 
 
-function convert.set_upstream(check, host)
-    check_string(check, "host", host)
+function convert.set_upstream(called, host)
+    check_string(called, "host", host)
     return host
 end
 
 
-function finish.set_upstream(code)
+function finish.set_upstream(code, called)
     if code == OK then
         return true
     end
     if code == NONE then
         return nil, read_text()
     end
-    error(read_text(), 2)
+    error(read_text() .. ": " .. called.label, 2)
 end
 
 
-local function check_integer(check, name, value)
+local function check_integer(called, name, value)
     if type(value) ~= "number" then
-        reject(check, name .. " must be an integer", 1)
+        reject(called, name .. " must be an integer", value, nil, 1)
     end
 end
 
 
-function convert.set_target(check, host, port)
-    check_string(check, "host", host)
-    check_integer(check, "port", port)
+function convert.set_target(called, host, port)
+    check_string(called, "host", host)
+    check_integer(called, "port", port)
     return host, port
 end
 
@@ -268,8 +303,8 @@ end
 finish.set_target = throw_error
 
 
-function convert.set_retries(check, retries)
-    check_integer(check, "retries", retries)
+function convert.set_retries(called, retries)
+    check_integer(called, "retries", retries)
     return retries
 end
 
@@ -277,10 +312,10 @@ end
 finish.set_retries = throw_error
 
 
-function convert.set_timeouts(check, connect, write, read)
-    check_integer(check, "connect_timeout", connect)
-    check_integer(check, "write_timeout", write)
-    check_integer(check, "read_timeout", read)
+function convert.set_timeouts(called, connect, write, read)
+    check_integer(called, "connect_timeout", connect)
+    check_integer(called, "write_timeout", write)
+    check_integer(called, "read_timeout", read)
     return connect, write, read
 end
 
@@ -288,53 +323,52 @@ end
 finish.set_timeouts = throw_error
 
 
-function convert.set_tls_cert_key(check, chain, key)
-    chain, key = pointer_of(chain), pointer_of(key)
-    if not is_chain(chain) then
-        reject(check, "chain must be a parsed cdata object")
+function convert.set_tls_cert_key(called, chain, key)
+    local chain_pointer, key_pointer = pointer_of(chain), pointer_of(key)
+    if not is_chain(chain_pointer) then
+        reject_object(called, "chain must be a parsed cdata object", "chain", chain, is_chain)
     end
-    if not is_key(key) then
-        reject(check, "key must be a parsed cdata object")
+    if not is_key(key_pointer) then
+        reject_object(called, "key must be a parsed cdata object", "key", key, is_key)
     end
-    return chain, key
+    return chain_pointer, key_pointer
 end
 
 
-function convert.set_tls_verify(check, on)
+function convert.set_tls_verify(called, on)
     if type(on) ~= "boolean" then
-        reject(check, "argument must be a boolean")
+        reject(called, "argument must be a boolean", on)
     end
     return on and 1 or 0
 end
 
 
-function convert.set_tls_verify_depth(check, depth)
+function convert.set_tls_verify_depth(called, depth)
     if type(depth) ~= "number" then
-        reject(check, "argument must be a number")
+        reject(called, "argument must be a number", depth)
     end
     return depth
 end
 
 
-function convert.set_tls_verify_store(check, store)
+function convert.set_tls_verify_store(called, store)
+    local pointer
     if type(store) == "table" then
-        store = store.ctx
+        pointer = store.ctx
     elseif objects.kind_of(store) then
-        store = pointer_of(store)
-    else
-        store = nil
+        pointer = pointer_of(store)
     end
-    if not is_store(store) then
-        reject(check, "argument must be a resty.openssl.x509.store object")
+    if not is_store(pointer) then
+        reject_object(called, "argument must be a resty.openssl.x509.store object", "store", store, is_store)
     end
-    return store
+    return pointer
 end
 
 
-local function convert_names(check, names)
+local function convert_names(called, names)
     local count = count_of_strings(names)
     if not count then
-        reject(check, "argument must be a table of strings")
+        reject_strings(called, "argument must be a table of strings", names)
     end
     return texts_of(names, count), count
 end
@@ -470,9 +504,14 @@ M.decode_url = decoder(raw.decode_url)
 M.decode_base64 = decoder(raw.decode_base64)
 
 
+-- What errors say about each function that users call, by function: `name` is the name in Rust,
+-- `label` that by which users call it, and `owner` the table that has it.
+local calls = {}
+
+
 -- Returns the function `name` as users call it: without the request. The request and its phase are
 -- determined after the arguments were converted; a wrong phase is reported before a wrong argument.
--- `wrong_phase` replaces the error text for a wrong phase.
+-- `wrong_phase` begins the error for a wrong phase.
 function M.public(name, wrong_phase)
     local convert_arguments, finish_call, invoke = convert[name], finish[name] or result, raw[name]
     if not invoke then
@@ -481,39 +520,43 @@ function M.public(name, wrong_phase)
     if name == "request_client_certificate" then
         raw.library_is_loaded(nil)
     end
-
-    -- Throws at the user's line. `deeper` is the number of functions between the returned function
-    -- and this one's caller.
-    local function refuse(deeper)
-        error(wrong_phase or read_text(), 3 + deeper)
-    end
-
-    -- Throws if the phase is wrong, before an argument is reported.
-    local function check(deeper)
-        if raw.check_phase(get_request(), name) == WRONG_PHASE then
-            refuse(deeper + 1)
+    local called = { name = name, wrong_phase = wrong_phase }
+    local call
+    if convert_arguments then
+        function call(a, b, c)
+            local v, w, x, y = convert_arguments(called, a, b, c)
+            local code = invoke(get_request(), v, w, x, y)
+            if code == WRONG_PHASE then
+                check_phase(called, 2)
+            end
+            -- With the arguments, which are used until here: LuaJIT may free what is not used any
+            -- more, and the call has pointers to it.
+            return finish_call(code, called, a, b, c)
         end
-    end
-
-    if not convert_arguments then
-        return function()
+    else
+        function call(first)
+            if first ~= nil and first == called.owner then
+                reject(called, "function takes no argument", first, nil, -1)
+            end
             local code = invoke(get_request())
             if code == WRONG_PHASE then
-                refuse(0)
+                check_phase(called, 2)
             end
-            return finish_call(code)
+            return finish_call(code, called)
         end
     end
-    return function(a, b, c)
-        local v, w, x, y = convert_arguments(check, a, b, c)
-        local code = invoke(get_request(), v, w, x, y)
-        if code == WRONG_PHASE then
-            refuse(0)
-        end
-        -- With the arguments, which are used until here: LuaJIT may free what is not used any more,
-        -- and the call has pointers to it.
-        return finish_call(code, a, b, c)
+    calls[call] = called
+    return call
+end
+
+
+-- Returns a table of such functions, which users know as `label`, for errors.
+function M.interface(label, functions)
+    for name, call in pairs(functions) do
+        local called = calls[call]
+        called.label, called.owner = label .. "." .. name, functions
     end
+    return functions
 end
 
 

@@ -139,6 +139,10 @@ nil: crl: no revocation list in PEM format found
                 function() chain[1].fingerprint("sha1") end, function() chain.count(chain[1]) end,
                 function() chain.count() end, function() store:verify(chain[1]) end,
                 function() chain:certificate("1") end, function() chain[1]:fingerprint(1) end,
+                function() store:verify(chain, { at = 0 / 0 }) end, function() store:verify(nil) end,
+                function() x509.key(pki.read("client1", ".key")):belongs_to(pki.read("client1")) end,
+                function() x509:chain("") end, function() x509:key("") end, function() x509:chain_from_der("") end,
+                function() x509:store { pem = "" } end, function() x509:addresses { "10.0.0.0/8" } end,
             } do
                 local ok, err = pcall(call)
                 ngx.say(ok, " ", type(err), " ", (tostring(err):gsub("^content_by_lua%(nginx.conf:%d+%):%d+: ", "here: ")))
@@ -148,13 +152,31 @@ nil: crl: no revocation list in PEM format found
 --- request
 GET /t
 --- response_body eval
+my $options = 'options are check_revocation, crl, dir, file, partial_chain, pem, system';
+my $colon = 'called with ":" in place of ".": use resty.kong.x509';
 CORE::join '', map { "false string here: $_\n" }
-    ('pem must be a string') x 3, 'password must be a string', 'options must be a table',
-    'pem must be a string', 'system must be a boolean', 'unknown option "path"',
-    ('chain must be a chain or a string') x 3, 'options must be a table', 'purpose must be a string',
-    'depth must be a number', ('depth must not be negative') x 2, 'unknown option "when"',
-    'fingerprint must be called with a colon, as a method', ('count must be called with a colon, as a method') x 2,
-    'chain must be a chain or a string', 'index must be a number', 'digest must be a string'
+    'pem must be a string: given nil: resty.kong.x509.chain', 'pem must be a string: given 1: resty.kong.x509.chain',
+    'pem must be a string: given a table: resty.kong.x509.key', 'password must be a string: given 1: resty.kong.x509.key',
+    'options must be a table: given nil: resty.kong.x509.store', 'pem must be a string: given 1: resty.kong.x509.store',
+    'system must be a boolean: given the string "yes": resty.kong.x509.store',
+    qq{unknown option "path"; $options: resty.kong.x509.store},
+    'chain must be a chain or a string: given nil (does it come from a call that failed?): store:verify',
+    'chain must be a chain or a string: given a table: store:verify',
+    q{chain must be a chain or a string: given a store of resty.kong.x509 (make one with resty.kong.x509's x509.chain): store:verify},
+    'options must be a table: given 1: store:verify', 'purpose must be a string: given 1: store:verify',
+    'depth must be a number: given the string "1": store:verify', 'depth must not be negative: given -1: store:verify',
+    'depth must not be negative: given NaN: store:verify',
+    'unknown option "when"; options are at, depth, purpose: store:verify',
+    'fingerprint must be called with a colon, as a method: certificate:fingerprint(...)',
+    ('count must be called with a colon, as a method: chain:count(...)') x 2,
+    'chain must be a chain or a string: given a certificate of resty.kong.x509: store:verify',
+    'index must be a number: given the string "1": chain:certificate', 'digest must be a string: given 1: certificate:fingerprint',
+    'at must not be NaN: store:verify',
+    'chain must be a chain or a string: given nil (does it come from a call that failed?): store:verify',
+    q{chain must be a chain: given a string with PEM text (parse it with resty.kong.x509's x509.chain): key:belongs_to},
+    "pem must be a string: $colon.chain(...)", "pem must be a string: $colon.key(...)",
+    "der must be a string: $colon.chain_from_der(...)", "options must be a table: $colon.store(...)",
+    "ranges must be a list: $colon.addresses(...)"
 --- no_error_log
 [error]
 
@@ -334,10 +356,10 @@ GET /t?ca=ca       => /^client=CN=client-1,O=Test reused=\./
 GET /t?ca=ca       => /^client=CN=client-1,O=Test reused=r/
 GET /t?ca=other-ca => 502 /502 Bad/
 GET /wrong =>
-    chain must be a parsed cdata object
-    key must be a parsed cdata object
-    chain must be a parsed cdata object
-    chain must be a parsed cdata object
+    chain must be a parsed cdata object: given a key of resty.kong.x509: kong.service.set_tls_cert_key
+    key must be a parsed cdata object: given a chain of resty.kong.x509: kong.service.set_tls_cert_key
+    chain must be a parsed cdata object: given a certificate of resty.kong.x509: kong.service.set_tls_cert_key
+    chain must be a parsed cdata object: given a table with .ctx of type "struct stack_st_X509 *" (pass its .ctx): kong.service.set_tls_cert_key
 GET /client => SUCCESS, 1 certificates
 --- no_error_log
 [alert]
@@ -432,11 +454,11 @@ my $wrong = CORE::join ', ', ('must be called with a colon') x 5;
 [CORE::join('', map { my $package = $_ eq 'addresses' ? 'resty.kong.addresses' : 'resty.kong.x509';
     "$_: an object of $package can't be changed: ctx, ok, ok, $wrong\n" } qw(chain key store addresses certificate)) . "nil nil nil\n",
  <<'_EOC_']
-argument must be a resty.openssl.x509.store object
-argument must be a resty.openssl.x509.store object
-chain must be a parsed cdata object
-key must be a parsed cdata object
-chain must be a parsed cdata object
+argument must be a resty.openssl.x509.store object: given a table: kong.service.set_tls_verify_store
+argument must be a resty.openssl.x509.store object: given addresses of resty.kong.x509: kong.service.set_tls_verify_store
+chain must be a parsed cdata object: given addresses of resty.kong.x509: kong.service.set_tls_cert_key
+key must be a parsed cdata object: given a chain of resty.kong.x509: kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given a certificate of resty.kong.x509: kong.service.set_tls_cert_key
 _EOC_
 --- no_error_log
 [error]
@@ -564,6 +586,8 @@ left: 2 0
             for _, call in ipairs {
                 function() local r = addresses.new("10.0.0.0/8") return r end,
                 function() local r = addresses.new { {} } return r end,
+                function() local r = addresses.new { allow = "10.0.0.0/8" } return r end,
+                function() local r = addresses:new { "10.0.0.0/8" } return r end,
                 function() return addresses.new(setmetatable({}, { __index = function() return "::/0" end })):contain("::1") end,
                 function() local r = list:contain(5) return r end,
                 function() local r = list.contain("10.1.2.3") return r end,
@@ -578,10 +602,12 @@ GET /t
 --- response_body
 true true false true nil
 nil: "10.0.0.0/33" is no address, and no network
-false here: ranges must be a table
-false here: each of ranges must be a string
+false here: ranges must be a table: given the string "10.0.0.0/8": resty.kong.addresses.new
+false here: each of ranges must be a string: given a table: resty.kong.addresses.new
+false here: ranges must be a list: given a table: resty.kong.addresses.new
+false here: ranges must be a list: called with ":" in place of ".": use resty.kong.addresses.new(...)
 true false
-false here: address must be a string
-false here: contain must be called with a colon, as a method
+false here: address must be a string: given 5: addresses:contain
+false here: contain must be called with a colon, as a method: addresses:contain(...)
 --- no_error_log
 [error]

@@ -6,15 +6,16 @@
 local natives = ...
 
 local functions = require "resty.kong.tls.functions"
+local mistakes = require "resty.kong.tls.mistakes"
 local objects = require "resty.kong.tls.objects"
-local values = require "resty.kong.tls.values"
-local check_type, is_given = values.check_type, values.is_given
+local is_given = require("resty.kong.tls.values").is_given
+local about, check_type, unknown = mistakes.about, mistakes.check_type, mistakes.unknown
 local class, kind_of = objects.class, objects.kind_of
 
 local type = type
 local error = error
 local pairs = pairs
-local tostring = tostring
+local rawequal = rawequal
 
 -- ---- certificates -------------------------------------------------------------------------------
 
@@ -24,7 +25,7 @@ local certificate_methods = {}
 -- Returns the digest of the whole certificate in lower-case hexadecimal, by default SHA-256.
 function certificate_methods:fingerprint(digest)
     digest = digest or "sha256"
-    check_type("digest", digest, "string", 2)
+    check_type("digest", digest, "string", 2, "certificate:fingerprint")
     return natives.fingerprint(self, digest)
 end
 
@@ -72,7 +73,7 @@ function chain_methods:certificate(index)
     if not is_given(index) then
         index = 1
     end
-    check_type("index", index, "number", 2)
+    check_type("index", index, "number", 2, "chain:certificate")
     return natives.chain_certificate(self, index)
 end
 
@@ -85,14 +86,15 @@ end)
 
 
 -- Returns an object for a chain, which may be another library's; nil and an error if there is none
--- behind the pointer. Throws for other values, at the `level` of `error`
--- seen from the caller.
-local function chain_of(value, expected, level)
+-- behind the pointer. Throws for other values, at the `level` of `error` seen from the caller, which
+-- is the method `label`.
+local function chain_of(value, expected, level, label)
     if kind_of(value) == "chain" then
         return value
     end
     if not functions.is_chain(value) then
-        error("chain must be a " .. expected, level + 1)
+        local remedy = mistakes.remedy("chain", value, functions.is_chain)
+        error(about("chain must be a " .. expected, value, label, nil, remedy), level + 1)
     end
     return functions.adopt_chain(value)
 end
@@ -105,7 +107,7 @@ local key_methods = {}
 
 -- Returns whether the key belongs to a chain's first certificate.
 function key_methods:belongs_to(chain)
-    chain = chain_of(chain, "chain", 2)
+    chain = chain_of(chain, "chain", 2, "key:belongs_to")
     return chain ~= nil and natives.key_belongs_to(self, chain)
 end
 
@@ -117,9 +119,12 @@ class("key", "resty.kong.x509", key_methods)
 
 local store_methods = {}
 
+local VERIFY = "store:verify"
+local VERIFY_OPTIONS = { purpose = true, depth = true, at = true }
 
--- Implements `verify` and `verify_until`. Wrong arguments throw at `level`, as of `error`. Also returns the date,
--- in seconds, from which the result may change.
+
+-- Implements `verify` and `verify_until`. Wrong arguments throw at `level`, as of `error`. Also
+-- returns the date, in seconds, from which the result may change.
 local function verify(self, chain, options, level)
     local err
     local changes = -1 / 0
@@ -127,31 +132,31 @@ local function verify(self, chain, options, level)
         chain, err = natives.chain(chain)
         changes = 1 / 0
     else
-        chain, err = chain_of(chain, "chain or a string", level)
+        chain, err = chain_of(chain, "chain or a string", level, VERIFY)
     end
     local purpose, depth, at
     if is_given(options) then
-        check_type("options", options, "table", level)
+        check_type("options", options, "table", level, VERIFY)
         for name in pairs(options) do
-            if name ~= "purpose" and name ~= "depth" and name ~= "at" then
-                error("unknown option \"" .. tostring(name) .. "\"", level)
+            if not VERIFY_OPTIONS[name] then
+                error(unknown("option", name, VERIFY_OPTIONS) .. ": " .. VERIFY, level)
             end
         end
         purpose, depth, at = options.purpose, options.depth, options.at
         if is_given(purpose) then
-            check_type("purpose", purpose, "string", level)
+            check_type("purpose", purpose, "string", level, VERIFY)
         end
         if is_given(depth) then
-            check_type("depth", depth, "number", level)
+            check_type("depth", depth, "number", level, VERIFY)
             -- This also rejects NaN.
             if not (depth >= 0) then  -- luacheck: ignore 581
-                error("depth must not be negative", level)
+                error(about("depth must not be negative", depth, VERIFY), level)
             end
         end
         if is_given(at) then
-            check_type("at", at, "number", level)
+            check_type("at", at, "number", level, VERIFY)
             if at ~= at then
-                error("at must not be NaN", level)
+                error("at must not be NaN: " .. VERIFY, level)
             end
         end
     end
@@ -188,23 +193,25 @@ local M = { addresses = require("resty.kong.addresses").new }
 
 -- Parses the certificates in a text, the leaf first.
 function M.chain(pem)
-    check_type("pem", pem, "string", 2)
+    check_type("pem", pem, "string", 2, "resty.kong.x509.chain", M)
     return natives.chain(pem)
 end
 
 
 -- Makes a chain of a single certificate in DER.
 function M.chain_from_der(der)
-    check_type("der", der, "string", 2)
+    check_type("der", der, "string", 2, "resty.kong.x509.chain_from_der", M)
     return natives.chain_from_der(der)
 end
 
 
+local KEY = "resty.kong.x509.key"
+
 -- Parses the first private key in a text.
 function M.key(pem, password)
-    check_type("pem", pem, "string", 2)
+    check_type("pem", pem, "string", 2, KEY, M)
     if is_given(password) then
-        check_type("password", password, "string", 2)
+        check_type("password", password, "string", 2, KEY)
     end
     return natives.key(pem, password)
 end
@@ -216,22 +223,42 @@ local STORE_OPTIONS = {
 }
 
 
--- Makes a store of trusted certificates: from one or more of pem, file, dir and system, and with
--- crl also revocation lists.
-function M.store(options)
-    check_type("options", options, "table", 2)
+-- Returns the given options of a store, or nil and what is wrong with them. Each is read only once:
+-- a metamethod could give another value the next time.
+local function store_options(options)
     for name in pairs(options) do
         if not STORE_OPTIONS[name] then
-            error("unknown option \"" .. tostring(name) .. "\"", 2)
+            return nil, unknown("option", name, STORE_OPTIONS)
         end
     end
     local given = {}
     for name, expected in pairs(STORE_OPTIONS) do
         local value = options[name]
         if is_given(value) then
-            check_type(name, value, expected, 2)
+            if type(value) ~= expected then
+                return nil, about(name .. " must be a " .. expected, value)
+            end
             given[name] = value
         end
+    end
+    return given
+end
+
+-- For this module's plugins, which have such options among theirs.
+functions.store_options = store_options
+
+
+local STORE = "resty.kong.x509.store"
+
+-- Makes a store of trusted certificates: from one or more of pem, file, dir and system, and with
+-- crl also revocation lists.
+function M.store(options)
+    if type(options) ~= "table" or rawequal(options, M) then
+        error(about("options must be a table", options, STORE, M), 2)
+    end
+    local given, mistake = store_options(options)
+    if not given then
+        error(mistake .. ": " .. STORE, 2)
     end
     return natives.store(given.pem, given.file, given.dir, given.crl, given.system, given.partial_chain,
                          given.check_revocation)

@@ -50,7 +50,9 @@ end
 -- key. Calls no metamethod, which might throw or yield.
 local function described(value)
     local kind = type(value)
-    if kind == "nil" or kind == "boolean" or kind == "number" then
+    if value ~= value and kind == "number" then
+        return "NaN"
+    elseif kind == "nil" or kind == "boolean" or kind == "number" then
         return tostring(value)
     elseif kind == "string" then
         if is_pem(value) then
@@ -82,12 +84,14 @@ end
 
 -- Returns the error about an argument that is not what it must be, in the call of a function that
 -- users know as `label`. `owner` is the table that has the function, and is given in place of the
--- first argument in a call with a colon. `remedy` says what to do.
+-- first argument in a call with a colon. `remedy` says what to do. All but the first two arguments
+-- may be nil.
 function M.about(words, value, label, owner, remedy)
     if owner and rawequal(value, owner) then
         return words .. ": called with \":\" in place of \".\": use " .. label .. "(...)"
     end
-    return words .. ": given " .. described(value) .. (remedy and " (" .. remedy .. ")" or "") .. ": " .. label
+    return words .. ": given " .. described(value) .. (remedy and " (" .. remedy .. ")" or "")
+        .. (label and ": " .. label or "")
 end
 
 

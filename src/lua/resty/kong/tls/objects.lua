@@ -71,7 +71,7 @@ function M.class(kind, package, methods, field)
         -- object.
         methods[name] = function(self, ...)
             if kind_of(self) ~= kind then
-                error(name .. " must be called with a colon, as a method", 2)
+                error(name .. " must be called with a colon, as a method: " .. kind .. ":" .. name .. "(...)", 2)
             end
             return method(self, ...)
         end

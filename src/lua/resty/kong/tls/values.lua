@@ -3,7 +3,6 @@
 -- resty.kong.tls.values: checks of values.
 
 local type = type
-local error = error
 local pairs = pairs
 
 local M = {}
@@ -13,15 +12,6 @@ local M = {}
 -- treats it as equal to nil: it is a wrong value.
 function M.is_given(value)
     return type(value) ~= "nil"
-end
-
-
--- Throws an error about an argument or field that is of another type than expected. `level` is that
--- of `error`, seen from the caller.
-function M.check_type(name, value, expected, level)
-    if type(value) ~= expected then
-        error(name .. " must be a " .. expected, level + 1)
-    end
 end
 
 

@@ -169,7 +169,7 @@ GET /t
 falseargument must be a boolean: given the string "on": kong.service.set_tls_verify
 falseargument must be a boolean: given 1: kong.service.set_tls_verify
 falseargument must be a boolean: given 0: kong.service.set_tls_verify
-falseargument must be a boolean: given a table: kong.service.set_tls_verify
+falseargument must be a boolean: given an empty table: kong.service.set_tls_verify
 falseargument must be a boolean: given a function: kong.service.set_tls_verify
 falseargument must be a boolean: given ngx.null: kong.service.set_tls_verify
 falseargument must be a boolean: given nil: kong.service.set_tls_verify
@@ -203,7 +203,7 @@ GET /t
 --- response_body
 falseargument must be a number: given the string "1": kong.service.set_tls_verify_depth
 falseargument must be a number: given true: kong.service.set_tls_verify_depth
-falseargument must be a number: given a table: kong.service.set_tls_verify_depth
+falseargument must be a number: given an empty table: kong.service.set_tls_verify_depth
 falseargument must be a number: given a cdata of type "int64_t": kong.service.set_tls_verify_depth
 falseargument must be a number: given nil: kong.service.set_tls_verify_depth
 nildepth must be an integer between 0 and 100: given -1
@@ -330,7 +330,7 @@ false unknown client verify value: "SUCCESS\x00", accepted values are: "SUCCESS"
 false the reason of client verify value "FAILED:a\r\nSet-Cookie: a=b" must not hold control characters: kong.client.tls.set_client_verify
 false client verify value must be a string: given nil: kong.client.tls.set_client_verify
 false client verify value must be a string: given 1: kong.client.tls.set_client_verify
-false client verify value must be a string: given a table: kong.client.tls.set_client_verify
+false client verify value must be a string: given an empty table: kong.client.tls.set_client_verify
 0
 --- no_error_log
 [error]
@@ -468,7 +468,7 @@ argument must be a resty.openssl.x509.store object: given nil (does it come from
 argument must be a table of strings: given the string "a.test": resty.kong.tls.set_upstream_ssl_sans_dnsnames
 argument must be a boolean: given a string of 9 bytes: kong.service.set_tls_verify
 argument must be a boolean: given a string of 6 bytes: kong.service.set_tls_verify
-argument must be a boolean: given a table: kong.service.set_tls_verify
+argument must be a boolean: given an empty table: kong.service.set_tls_verify
 --- no_error_log
 [error]
 

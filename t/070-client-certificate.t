@@ -313,7 +313,7 @@ false NONE, no certificates
 qr/try: [^;]*(?:; options[^;]*)?/
 --- grep_error_log_out
 try: false, ca_certs must be a parsed cdata object: given the string "PEM" (parse PEM text with resty.kong.x509's x509.chain): kong.client.tls.request_client_certificate, nil
-try: false, ca_certs must be a parsed cdata object: given a table: kong.client.tls.request_client_certificate, nil
+try: false, ca_certs must be a parsed cdata object: given an empty table: kong.client.tls.request_client_certificate, nil
 try: false, ca_certs must be a parsed cdata object: given a cdata of type "int [2]": kong.client.tls.request_client_certificate, nil
 try: false, ca_certs must be a parsed cdata object: given a NULL pointer: kong.client.tls.request_client_certificate, nil
 try: true, nil, ca_certs: chain is not a certificate chain

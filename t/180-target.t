@@ -683,7 +683,7 @@ GET /t
 --- response_body eval
 sub of { my ($function, @errors) = @_; return map {"$_: kong.service.$function"} @errors }
 CORE::join '', map({ my $error = $_; "false $error\n" }
-    of('set_upstream', map({"host must be a string: given $_"} 'nil', '1', 'a table'),
+    of('set_upstream', map({"host must be a string: given $_"} 'nil', '1', 'an empty table'),
         map { qq{host must be a host name or an IP address: given "$_"} }
             'a/b', 'a?b', 'a#b', 'a@service', 'service ', 'service\x00', 'service\r\n'),
     of('set_target', map({"host must be a string: given $_"} 'nil', '1'),

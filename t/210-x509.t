@@ -156,12 +156,12 @@ my $options = 'options are check_revocation, crl, dir, file, partial_chain, pem,
 my $colon = 'called with ":" in place of ".": use resty.kong.x509';
 CORE::join '', map { "false string here: $_\n" }
     'pem must be a string: given nil: resty.kong.x509.chain', 'pem must be a string: given 1: resty.kong.x509.chain',
-    'pem must be a string: given a table: resty.kong.x509.key', 'password must be a string: given 1: resty.kong.x509.key',
+    'pem must be a string: given an empty table: resty.kong.x509.key', 'password must be a string: given 1: resty.kong.x509.key',
     'options must be a table: given nil: resty.kong.x509.store', 'pem must be a string: given 1: resty.kong.x509.store',
     'system must be a boolean: given the string "yes": resty.kong.x509.store',
     qq{unknown option "path"; $options: resty.kong.x509.store},
     'chain must be a chain or a string: given nil (does it come from a call that failed?): store:verify',
-    'chain must be a chain or a string: given a table: store:verify',
+    'chain must be a chain or a string: given an empty table: store:verify',
     q{chain must be a chain or a string: given a store of resty.kong.x509 (make one with resty.kong.x509's x509.chain): store:verify},
     'options must be a table: given 1: store:verify', 'purpose must be a string: given 1: store:verify',
     'depth must be a number: given the string "1": store:verify', 'depth must not be negative: given -1: store:verify',
@@ -454,7 +454,7 @@ my $wrong = CORE::join ', ', ('must be called with a colon') x 5;
 [CORE::join('', map { my $package = $_ eq 'addresses' ? 'resty.kong.addresses' : 'resty.kong.x509';
     "$_: an object of $package can't be changed: ctx, ok, ok, $wrong\n" } qw(chain key store addresses certificate)) . "nil nil nil\n",
  <<'_EOC_']
-argument must be a resty.openssl.x509.store object: given a table: kong.service.set_tls_verify_store
+argument must be a resty.openssl.x509.store object: given an empty table: kong.service.set_tls_verify_store
 argument must be a resty.openssl.x509.store object: given addresses of resty.kong.x509: kong.service.set_tls_verify_store
 chain must be a parsed cdata object: given addresses of resty.kong.x509: kong.service.set_tls_cert_key
 key must be a parsed cdata object: given a chain of resty.kong.x509: kong.service.set_tls_cert_key
@@ -603,7 +603,7 @@ GET /t
 true true false true nil
 nil: "10.0.0.0/33" is no address, and no network
 false here: ranges must be a table: given the string "10.0.0.0/8": resty.kong.addresses.new
-false here: each of ranges must be a string: given a table: resty.kong.addresses.new
+false here: each of ranges must be a string: given an empty table: resty.kong.addresses.new
 false here: ranges must be a list: given a table: resty.kong.addresses.new
 false here: ranges must be a list: called with ":" in place of ".": use resty.kong.addresses.new(...)
 true false

@@ -234,6 +234,11 @@ a.test: no certificate in PEM format found
                 function() certificates:set("a.test") end, function() certificates:set("a.test", {}) end,
                 function() certificates:set("a.test", { 1 }) end, function() certificates:remove(1) end,
                 function() certificates:find(1) end,
+                function() local r = certificates.set("a.test", "") end, function() local r = certificates.select() end,
+                function() local r = certificates.remove("a.test") end, function() local r = certificates.find("a.test") end,
+                function() local r = certificates.set_all {} end,
+                function() local plugin = require "resty.kong.plugins.sni"; local r = plugin:new { dict = "certificates" } end,
+                function() new { dict = "certificates", name = "a.test" } end,
             } do
                 local ok, err = pcall(call)
                 ngx.say(ok, " ", (tostring(err):gsub("^content_by_lua%(nginx.conf:%d+%):%d+: ", "here: "):gsub("%z", "\\0")))
@@ -245,9 +250,15 @@ GET /t
 --- response_body eval
 my $name = 'here: name must be a host name, "*." and a host name, or "default": given ';
 CORE::join '', "there is no lua_shared_dict \"none\"\n", map { "false $_\n" }
-    ('here: options.dict must be the name of a lua_shared_dict') x 2, 'here: name must be a string',
-    map({ qq{$name"$_"} } 'a b', '*', 'a.*.test', 'a..test', '', 'a\0'),
-    ('here: pem must be a string, or a list of strings') x 3, ('here: name must be a string') x 2
+    map({"here: options.dict must be the name of a lua_shared_dict: given $_: sni.new"} 'nil', 'an empty table'),
+    'here: name must be a string: given nil: sni:set',
+    map({ qq{$name"$_": sni:set} } 'a b', '*', 'a.*.test', 'a..test', '', 'a\0'),
+    map({"here: pem must be a string, or a list of strings: given $_: sni:set"} 'nil', 'an empty table',
+        'a table that holds something else'),
+    'here: name must be a string: given 1: sni:remove', 'here: name must be a string: given 1: sni:find',
+    map({"here: $_ must be called with a colon, as a method: sni:$_(...)"} qw(set select remove find set_all)),
+    'here: options.dict must be the name of a lua_shared_dict: called with ":" in place of ".": use sni.new(...)',
+    'here: unknown option "name"; options are dict: sni.new'
 --- no_error_log
 [error]
 
@@ -347,7 +358,7 @@ nil
             end
             ngx.say(tostring(other:find("n1.test")), " ", other:find("n601.test") and parsed.count)
             ngx.say((select(2, many:set_all { ["a.test"] = text, ["b.test"] = "nothing" })))
-            ngx.say((select(2, pcall(many.set_all, many, "x")):gsub("^.-: ", "")))
+            ngx.say((select(2, pcall(many.set_all, many, "x"))))
         }
     }
 --- request
@@ -358,7 +369,7 @@ bounded
 nil 1
 nil 1
 b.test, 1: no certificate in PEM format found
-certificates must be a table, by names
+certificates must be a table, by names: given the string "x": sni:set_all
 --- no_error_log
 [error]
 

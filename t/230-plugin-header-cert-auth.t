@@ -476,27 +476,36 @@ consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200, 4 verified
             try { crl = "x" }
             try { depth = "1" }
             try { depth = 0.5 }
-            ngx.say((select(2, pcall(new)):gsub("^.-: ", "")))
+            ngx.say((select(2, pcall(new))))
+            try { trusted = { 1 } }
+            try { ca = { files = "x" } }
+            local plugin = require "resty.kong.plugins.header_cert_auth"
+            local made = plugin.new(options())
+            for _, call in ipairs {
+                function() local made = plugin:new(options()) end, function() local ok = made.access() end,
+            } do
+                ngx.say((select(2, pcall(call)):gsub("^content_by_lua%(nginx.conf:%d+%):%d+: ", "here: ")))
+            end
         }
     }
 --- request
 GET /t
 --- response_body
-here: ca must be a table
+here: ca must be a table: given 1: header_cert_auth.new
 nil ca: nothing to trust: one of pem, file, dir and system is needed
 nil ca: pem: no certificate in PEM format found
-here: consumers must be a list
+here: consumers must be a list: given the string "alice": header_cert_auth.new
 nil consumer 1: name must be a string
-nil consumer 1: unknown field "cn"
+nil consumer 1: unknown field "cn"; fields are common_name, dns, email, fingerprint, name, uri
 nil consumer 1: dns must be a string
 nil consumer 2: dns is that of another consumer
-here: header must be the name of a header
-here: encoding must be "url" or "base64"
-here: trusted must be a list
+here: header must be the name of a header: given the string "a b": header_cert_auth.new
+here: encoding must be "url" or "base64": given the string "pem": header_cert_auth.new
+here: trusted must be a list of strings: given the string "127.0.0.1": header_cert_auth.new
 nil trusted: "localhost" is no address, and no network
-here: anonymous must be a string
-here: anonymous must be a string
-here: consumers must be a list
+here: anonymous must be a string: given 1: header_cert_auth.new
+here: anonymous must be a string: given the string "": header_cert_auth.new
+here: consumers must be a list: given a table: header_cert_auth.new
 nil consumer 1: it has nothing to be known by
 nil consumer 1: fingerprint must be that of SHA-256, in hexadecimal
 nil consumer 1: fingerprint must be that of SHA-256, in hexadecimal
@@ -505,10 +514,14 @@ nil consumer 1: fingerprint must be that of SHA-256, in hexadecimal
 nil consumer 1: fingerprint must be that of SHA-256, in hexadecimal
 nil trusted: "010.0.0.0/8" is no address, and no network
 nil consumer 1: dns must be a string
-here: unknown option "crl"
-here: depth must be an integer, and not negative
-here: depth must be an integer, and not negative
-options must be a table
+here: unknown option "crl"; options are anonymous, ca, consumers, depth, encoding, header, trusted: header_cert_auth.new
+here: depth must be an integer, and not negative: given the string "1": header_cert_auth.new
+here: depth must be an integer, and not negative: given 0.5: header_cert_auth.new
+options must be a table: given nil: header_cert_auth.new
+here: trusted must be a list of strings: given a table that holds something else: header_cert_auth.new
+here: ca: unknown option "files"; options are check_revocation, crl, dir, file, partial_chain, pem, system: header_cert_auth.new
+here: options must be a table: called with ":" in place of ".": use header_cert_auth.new(...)
+here: access must be called with a colon, as a method: header_cert_auth:access(...)
 --- no_error_log
 [error]
 

@@ -263,9 +263,17 @@ file: cannot open.*No such file or directory
             try({}, 1)
             ngx.say(select(2, new { services = { {} } }))
             for _, options in ipairs { {}, { services = {}, file = "x" }, { file = 1 }, { service = {} } } do
-                ngx.say((select(2, pcall(new, options)):gsub("^.-: ", "")))
+                ngx.say((select(2, pcall(new, options))))
             end
-            ngx.say((select(2, pcall(new)):gsub("^.-: ", "")))
+            ngx.say((select(2, pcall(new))))
+            ngx.say(select(2, new { services = { one = { ca = { pem = 1 } } } }))
+            local plugin = require "resty.kong.plugins.services"
+            local made = plugin.new { services = {} }
+            for _, call in ipairs {
+                function() local made = plugin:new { services = {} } end, function() local ok = made.access("one") end,
+            } do
+                ngx.say((select(2, pcall(call)):gsub("^content_by_lua%(nginx.conf:%d+%):%d+: ", "here: ")))
+            end
         }
     }
 --- request
@@ -273,7 +281,7 @@ GET /t
 --- response_body_like eval
 my $text = quotemeta <<'_EOC_';
 service "one": it must be a table
-service "one": unknown field "cert"
+service "one": unknown field "cert"; fields are ca, certificate, depth, dns_names, host, key, password, port, upstream, uris, verify
 service "one": host and port need each other
 service "one": host and port need each other
 service "one": port must be an integer between 1 and 65535
@@ -297,7 +305,7 @@ service "one": certificate: SSL_use_certificate() failed (ee key too small)
 service "one": ca must be a table
 service "one": ca: nothing to trust: one of pem, file, dir and system is needed
 service "one": ca: file "none.crt": No such file or directory (os error 2)
-service "one": ca: WORDSunknown option "files"
+service "one": ca: unknown option "files"; options are check_revocation, crl, dir, file, partial_chain, pem, system
 service "one": verify must be a boolean
 service "one": ca says how to verify it, and verify is false
 service "one": depth says how to verify it, and verify is false
@@ -307,11 +315,14 @@ service "one": uris must be a list of strings
 defaults: depth must be an integer between 0 and 100
 defaults: it must be a table
 service "1": its name must be a string
-either services must be a table, or file the name of one
-either services must be a table, or file the name of one
-either services must be a table, or file the name of one
-unknown option "service"
-options must be a table
+either services must be a table, or file the name of one: services.new
+either services must be a table, or file the name of one: services.new
+either services must be a table, or file the name of one: services.new
+unknown option "service"; options are check, defaults, file, services: services.new
+options must be a table: given nil: services.new
+service "one": ca: pem must be a string: given 1
+here: options must be a table: called with ":" in place of ".": use services.new(...)
+here: access must be called with a colon, as a method: services:access(...)
 _EOC_
 $text =~ s/WORDS/.*/g;
 qr/\A$text\z/
@@ -531,8 +542,8 @@ for $name (good same)
 for $name (garbled other weak authority)
     GET /call?name=$name x 2 => 503 /503/
 GET /made =>
-    falsecheck must be "all" or "used"
-    falsecheck must be "all" or "used"
+    falsecheck must be "all" or "used": given the string "none": services.new
+    falsecheck must be "all" or "used": given ngx.null: services.new
     true true true
     nil nil
 --- error_log

@@ -94,6 +94,11 @@ local kinds = {
     function() return setmetatable({}, { __metatable = random(2) == 1 and 5 or "locked" }) end,
     function() return setmetatable({}, { __name = "resty.kong.x509.chain" }) end,
     function() return setmetatable({ ctx = 1 }, { __name = "resty.kong.x509.key" }) end,
+    -- What a call with a colon in place of a dot gives.
+    function() return kong.service end,
+    function() return kong.client.tls end,
+    function() return tls end,
+    function() return x509 end,
 }
 
 local value

@@ -5,6 +5,7 @@
 
 local bounded = require "resty.kong.plugins.bounded"
 local functions = require "resty.kong.tls.functions"
+local mistakes = require "resty.kong.tls.mistakes"
 local values = require "resty.kong.tls.values"
 local x509 = require "resty.kong.x509"
 local pdk = require "resty.kong.pdk"
@@ -227,6 +228,8 @@ local meta = { __index = methods }
 local OPTIONS = { ca = true, depth = true, consumers = true, anonymous = true }
 
 
+local NAME = { name = true }
+
 local function consumers_of(list)
     local consumers = {}
     for field in pairs(FIELDS) do
@@ -241,7 +244,7 @@ local function consumers_of(list)
             local normalize = FIELDS[field]
             if field ~= "name" then
                 if not normalize then
-                    return nil, "consumer " .. index .. ": unknown field \"" .. tostring(field) .. "\""
+                    return nil, "consumer " .. index .. ": " .. mistakes.unknown("field", field, FIELDS, NAME)
                 end
                 if type(value) ~= "string" or value == "" then
                     return nil, "consumer " .. index .. ": " .. field .. " must be a string"
@@ -272,30 +275,34 @@ end
 --     consumers   a list of { name =, fingerprint =, uri =, dns =, email =, common_name = }
 --     anonymous   the name of the consumer for all other clients; without it, they are rejected
 --
--- and those in the set `others`. Returns nil and an error if an option can't be used.
-function M.new(name, options, others)
-    if type(options) ~= "table" then
-        error("options must be a table", 3)
-    end
-    if type(options.ca) ~= "table" then
-        error("ca must be a table", 3)
-    end
-    if not is_list(options.consumers) then
-        error("consumers must be a list", 3)
-    end
-    if is_given(options.anonymous) and (type(options.anonymous) ~= "string" or options.anonymous == "") then
-        error("anonymous must be a string", 3)
-    end
-    local depth = options.depth
-    if is_given(depth) and not (type(depth) == "number" and depth >= 0 and depth % 1 == 0) then
-        error("depth must be an integer, and not negative", 3)
-    end
-    for option in pairs(options) do
-        if not OPTIONS[option] and not others[option] then
-            error("unknown option \"" .. tostring(option) .. "\"", 3)
+-- and those in the set `others`. `plugin` is the package of the plugin, and `place` begins the errors
+-- that this function throws. Returns nil and an error if an option can't be used.
+function M.new(name, options, others, plugin, place)
+    local label = name .. ".new"
+    local function check(is_right, words, value, remedy)
+        if not is_right then
+            error(place .. mistakes.about(words, value, label, plugin, remedy), 4)
         end
     end
-    local store, err = x509.store(options.ca)
+    check(type(options) == "table" and options ~= plugin, "options must be a table", options)
+    for option in pairs(options) do
+        if not OPTIONS[option] and not others[option] then
+            error(place .. mistakes.unknown("option", option, OPTIONS, others) .. ": " .. label, 3)
+        end
+    end
+    local ca, anonymous, depth = options.ca, options.anonymous, options.depth
+    check(type(ca) == "table", "ca must be a table", ca, type(ca) == "string" and "write { pem = ... }")
+    check(is_list(options.consumers), "consumers must be a list", options.consumers)
+    check(not is_given(anonymous) or type(anonymous) == "string" and anonymous ~= "",
+          "anonymous must be a string", anonymous)
+    check(not is_given(depth) or type(depth) == "number" and depth >= 0 and depth % 1 == 0,
+          "depth must be an integer, and not negative", depth)
+    local wrong
+    ca, wrong = functions.store_options(ca)
+    if not ca then
+        error(place .. "ca: " .. wrong .. ": " .. label, 3)
+    end
+    local store, err = x509.store(ca)
     if not store then
         return nil, "ca: " .. err
     end
@@ -308,8 +315,8 @@ function M.new(name, options, others)
         name = name,
         store = store,
         known = consumers,
-        anonymous = options.anonymous,
-        terms = { purpose = "clientAuth", depth = options.depth },
+        anonymous = anonymous,
+        terms = { purpose = "clientAuth", depth = depth },
     }, meta)
 end
 

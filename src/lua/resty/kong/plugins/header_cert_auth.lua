@@ -9,8 +9,9 @@
 local addresses = require "resty.kong.addresses"
 local authentication = require "resty.kong.plugins.authentication"
 local functions = require "resty.kong.tls.functions"
+local mistakes = require "resty.kong.tls.mistakes"
 local x509 = require "resty.kong.x509"
-local is_list = require("resty.kong.tls.values").is_list
+local is_list_of_strings = require("resty.kong.tls.values").is_list_of_strings
 
 local type = type
 local error = error
@@ -19,6 +20,9 @@ local keep_text, kept_text = functions.keep_text, functions.kept_text
 
 -- The maximum length of the header's value, in bytes.
 local MAX_LENGTH = 32 * 1024
+
+local CLASS = "header_cert_auth"
+local NEW = "header_cert_auth.new"
 
 local methods = {}
 
@@ -29,6 +33,7 @@ local ENCODINGS = { url = functions.decode_url, base64 = functions.decode_base64
 
 -- Authenticates the client. To be called in access_by_lua*.
 function methods:access()
+    mistakes.check_object(self, "common", CLASS, "access")
     local common = self.common
     local text = ngx.req.get_headers(0)[self.header]
     authentication.strip(self.header)
@@ -74,16 +79,16 @@ local M = {}
 --
 -- Returns nil and an error if an option can't be used.
 function M.new(options)
-    local common, err = authentication.new("header_cert_auth", options, OPTIONS)
+    local common, err = authentication.new(CLASS, options, OPTIONS, M, "")
     if not common then
         return nil, err
     end
     if type(options.header) ~= "string" or not options.header:find("^[%w-]+$") then
-        error("header must be the name of a header", 2)
+        error(mistakes.about("header must be the name of a header", options.header, NEW), 2)
     end
     local encoding = ENCODINGS[options.encoding]
     if not encoding then
-        error("encoding must be \"url\" or \"base64\"", 2)
+        error(mistakes.about("encoding must be \"url\" or \"base64\"", options.encoding, NEW), 2)
     end
     local function decode(text)
         local chain
@@ -96,8 +101,8 @@ function M.new(options)
         end
         return chain
     end
-    if not is_list(options.trusted) then
-        error("trusted must be a list", 2)
+    if not is_list_of_strings(options.trusted) then
+        error(mistakes.about_strings("trusted must be a list of strings", options.trusted, NEW), 2)
     end
     local trusted
     trusted, err = addresses.new(options.trusted)

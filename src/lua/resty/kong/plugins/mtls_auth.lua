@@ -9,6 +9,7 @@
 
 local authentication = require "resty.kong.plugins.authentication"
 local functions = require "resty.kong.tls.functions"
+local mistakes = require "resty.kong.tls.mistakes"
 local names = require "resty.kong.plugins.names"
 local pdk = require "resty.kong.pdk"
 local ssl = require "ngx.ssl"
@@ -20,7 +21,12 @@ local ipairs = ipairs
 local pairs = pairs
 local setmetatable = setmetatable
 local tls = pdk.client.tls
-local is_list = require("resty.kong.tls.values").is_list
+local values = require "resty.kong.tls.values"
+local is_list, is_list_of_strings = values.is_list, values.is_list_of_strings
+local check_object = mistakes.check_object
+
+local CLASS = "mtls_auth"
+local NEW = "mtls_auth.new"
 
 local methods = {}
 
@@ -60,6 +66,7 @@ end
 -- Asks the client for a certificate. To be called in ssl_certificate_by_lua*. An error ends the
 -- handshake.
 function methods:certificate()
+    check_object(self, "exact", CLASS, "certificate")
     assert(functions.guard_headers())
     local policy = policy_of(self, ssl.server_name())
     if policy then
@@ -89,6 +96,7 @@ end
 
 -- Authenticates the client. To be called in access_by_lua*, for all requests of the server.
 function methods:access()
+    check_object(self, "exact", CLASS, "access")
     authentication.strip()
 
     local var = ngx.var
@@ -194,37 +202,36 @@ local M = {}
 -- Returns nil and an error if an option can't be used.
 function M.new(policies)
     if not is_list(policies) or #policies == 0 then
-        error("policies must be a list", 2)
+        local remedy = type(policies) == "table" and policies.names and "write { policy }" or nil
+        error(mistakes.about("policies must be a list", policies, NEW, M, remedy), 2)
     end
     local self = { exact = {}, wildcard = {} }
     local made = {}
     for index, options in ipairs(policies) do
-        local common, err = authentication.new("mtls_auth", options, OPTIONS)
+        local place = "policy " .. index .. ": "
+        local common, err = authentication.new(CLASS, options, OPTIONS, M, place)
         if not common then
-            return nil, "policy " .. index .. ": " .. err
+            return nil, place .. err
         end
         local policy = { common = common, options = { names = {} } }
         made[index] = policy
         if type(options.send_ca_dn) ~= "nil" and type(options.send_ca_dn) ~= "boolean" then
-            error("send_ca_dn must be a boolean", 2)
+            error(place .. mistakes.about("send_ca_dn must be a boolean", options.send_ca_dn, NEW), 2)
         end
         if options.send_ca_dn ~= false then
             policy.authorities, err = authorities_of(options.ca)
             if err then
-                return nil, "policy " .. index .. ": " .. err
+                return nil, place .. err
             end
         end
-        if not is_list(options.names) or #options.names == 0 then
-            error("names must be a list of names", 2)
+        if not is_list_of_strings(options.names) or #options.names == 0 then
+            error(place .. mistakes.about_strings("names must be a list of names", options.names, NEW), 2)
         end
         for _, name in ipairs(options.names) do
-            if type(name) ~= "string" then
-                error("names must be a list of names", 2)
-            end
             local given = name
             name = names.check(given)
             if not name then
-                return nil, "policy " .. index .. ": \"" .. given .. "\" is not the name of a host"
+                return nil, place .. "\"" .. given .. "\" is not the name of a host"
             end
             local list, key = self.exact, name
             if name == "default" then
@@ -233,7 +240,7 @@ function M.new(policies)
                 list, key = self.wildcard, name:sub(2)
             end
             if list[key] then
-                return nil, "policy " .. index .. ": \"" .. name .. "\" has a policy already"
+                return nil, place .. "\"" .. name .. "\" has a policy already"
             end
             list[key] = policy
         end

@@ -13,6 +13,7 @@
 
 local functions = require "resty.kong.tls.functions"
 local low_level = require "resty.kong.tls"
+local mistakes = require "resty.kong.tls.mistakes"
 local names = require "resty.kong.plugins.names"
 local pdk = require "resty.kong.pdk"
 local values = require "resty.kong.tls.values"
@@ -23,7 +24,7 @@ local error = error
 local pairs = pairs
 local ipairs = ipairs
 local setmetatable = setmetatable
-local is_given, is_list = values.is_given, values.is_list
+local is_given, is_list_of_strings = values.is_given, values.is_list_of_strings
 local service = pdk.service
 
 local methods = {}
@@ -80,15 +81,7 @@ end
 
 
 local function list_of_strings(value)
-    if not is_list(value) or #value == 0 then
-        return false
-    end
-    for _, text in ipairs(value) do
-        if type(text) ~= "string" then
-            return false
-        end
-    end
-    return true
+    return is_list_of_strings(value) and #value > 0
 end
 
 
@@ -120,7 +113,7 @@ local function mistake(fields)
     for field, value in pairs(fields) do
         local expected = FIELDS[field]
         if not expected then
-            return "unknown field \"" .. tostring(field) .. "\""
+            return mistakes.unknown("field", field, FIELDS)
         end
         if value ~= false and not expected[1](value) then
             return field .. " must be " .. expected[2]
@@ -172,12 +165,12 @@ local function store_of(options, known)
     table.sort(list)
     local key = table.concat(list, "\0")
     if not known[key] then
-        local ok, store, err = pcall(x509.store, options)
-        if not ok then
-            return nil, store
+        local given, err = functions.store_options(options)
+        if not given then
+            return nil, err
         end
-        known[key] = store
-        return store, err
+        known[key], err = x509.store(given)
+        return known[key], err
     end
     return known[key]
 end
@@ -302,6 +295,7 @@ end
 -- for another service. To be called in access_by_lua*. Requests for an unknown service, or for one
 -- whose settings can't be applied, get 503.
 function methods:access(name)
+    mistakes.check_object(self, "settings", "services", "access")
     assert(functions.forget_service())
     local settings = self.settings[name]
     local ok, err
@@ -357,6 +351,7 @@ local function load_table(name)
 end
 
 
+local NEW = "services.new"
 local OPTIONS = { services = true, file = true, defaults = true, check = true }
 
 local M = {}
@@ -379,12 +374,12 @@ local M = {}
 --
 -- Returns nil and an error if the options can't be used.
 function M.new(options)
-    if type(options) ~= "table" then
-        error("options must be a table", 2)
+    if type(options) ~= "table" or options == M then
+        error(mistakes.about("options must be a table", options, NEW, M), 2)
     end
     for option in pairs(options) do
         if not OPTIONS[option] then
-            error("unknown option \"" .. tostring(option) .. "\"", 2)
+            error(mistakes.unknown("option", option, OPTIONS) .. ": " .. NEW, 2)
         end
     end
     local services = options.services
@@ -395,12 +390,12 @@ function M.new(options)
             return nil, err
         end
     elseif type(services) ~= "table" or is_given(options.file) then
-        error("either services must be a table, or file the name of one", 2)
+        error("either services must be a table, or file the name of one: " .. NEW, 2)
     end
 
     local check = options.check
     if is_given(check) and check ~= "all" and check ~= "used" then
-        error("check must be \"all\" or \"used\"", 2)
+        error(mistakes.about("check must be \"all\" or \"used\"", check, NEW), 2)
     end
 
     local defaults = options.defaults or {}

@@ -15,6 +15,7 @@
 
 local bounded = require "resty.kong.plugins.bounded"
 local functions = require "resty.kong.tls.functions"
+local mistakes = require "resty.kong.tls.mistakes"
 local ssl = require "ngx.ssl"
 local names = require "resty.kong.plugins.names"
 local x509 = require "resty.kong.x509"
@@ -25,6 +26,8 @@ local pairs = pairs
 local ipairs = ipairs
 local setmetatable = setmetatable
 local count_cache = functions.count_cache
+local check_object = mistakes.check_object
+local is_list_of_strings = require("resty.kong.tls.values").is_list_of_strings
 
 -- The name of the certificates for clients that send no server name, or an unknown one.
 local DEFAULT = "default"
@@ -125,13 +128,11 @@ local function parsed(self, name)
 end
 
 
-local function check_name(name)
-    if type(name) ~= "string" then
-        error("name must be a string", 3)
-    end
+local function check_name(name, label)
+    mistakes.check_type("name", name, "string", 3, label)
     local normalized = names.check(name)
     if not normalized then
-        error("name must be a host name, \"*.\" and a host name, or \"default\": given \"" .. name .. "\"", 3)
+        error("name must be a host name, \"*.\" and a host name, or \"default\": given \"" .. name .. "\": " .. label, 3)
     end
     return normalized
 end
@@ -141,16 +142,14 @@ end
 -- list of such texts with keys of different types. Returns true, or nil and an error; in that case
 -- nothing changes.
 function methods:set(name, pem)
-    name = check_name(name)
+    check_object(self, "dict", "sni", "set")
+    name = check_name(name, "sni:set")
     local list = type(pem) == "table" and pem or { pem }
-    if #list == 0 then
-        error("pem must be a string, or a list of strings", 2)
+    if not is_list_of_strings(list) or #list == 0 then
+        error(mistakes.about_strings("pem must be a string, or a list of strings", pem, "sni:set"), 2)
     end
     local kinds = {}
     for index, text in ipairs(list) do
-        if type(text) ~= "string" then
-            error("pem must be a string, or a list of strings", 2)
-        end
         if text:find(SEPARATOR, 1, true) then
             return nil, name .. ", " .. index .. ": there is a NUL in it"
         end
@@ -186,12 +185,13 @@ end
 -- if the phase allows it (rewrite, access, content, timers). Returns true, or nil and the first
 -- error; other names may have been set.
 function methods:set_all(certificates)
+    check_object(self, "dict", "sni", "set_all")
     if type(certificates) ~= "table" then
-        error("certificates must be a table, by names", 2)
+        error(mistakes.about("certificates must be a table, by names", certificates, "sni:set_all"), 2)
     end
     local all = {}
     for name in pairs(certificates) do
-        all[#all + 1] = check_name(name) and name
+        all[#all + 1] = check_name(name, "sni:set_all") and name
     end
     local may_yield = MAY_YIELD[ngx.get_phase()]
     for number, name in ipairs(all) do
@@ -210,7 +210,8 @@ end
 -- Removes the certificates of a name. This worker forgets them now, others when they next look up
 -- any name.
 function methods:remove(name)
-    name = check_name(name)
+    check_object(self, "dict", "sni", "remove")
+    name = check_name(name, "sni:remove")
     self.dict:delete(name)
     local number = self.dict:incr(REMOVALS, 1)
     if number then
@@ -227,8 +228,9 @@ end
 -- Returns the certificates for a name: its own, else those of the longest matching "*." name, else
 -- the default. As in nginx's server_name, "*." matches any number of labels.
 function methods:find(name)
-    if type(name) ~= "string" and type(name) ~= "nil" then
-        error("name must be a string", 2)
+    check_object(self, "dict", "sni", "find")
+    if type(name) ~= "nil" then
+        mistakes.check_type("name", name, "string", 2, "sni:find")
     end
     forget_removed(self)
     name = name and names.check(name)
@@ -254,6 +256,7 @@ end
 -- If there are none, and no default, those of the configuration are used. An error ends the
 -- handshake.
 function methods:select()
+    check_object(self, "dict", "sni", "select")
     local name, err = ssl.server_name()
     if err then
         error("server name: " .. err)
@@ -276,13 +279,25 @@ end
 
 local meta = { __index = methods }
 
+local NEW = "sni.new"
+local OPTIONS = { dict = true }
+
 local M = {}
 
 
 -- Makes the plugin. Options: dict, the name of a lua_shared_dict with room for all certificates.
 function M.new(options)
-    if type(options) ~= "table" or type(options.dict) ~= "string" then
-        error("options.dict must be the name of a lua_shared_dict", 2)
+    local is_table = type(options) == "table" and options ~= M
+    if is_table then
+        for option in pairs(options) do
+            if not OPTIONS[option] then
+                error(mistakes.unknown("option", option, OPTIONS) .. ": " .. NEW, 2)
+            end
+        end
+    end
+    if not is_table or type(options.dict) ~= "string" then
+        local given = is_table and options.dict or options
+        error(mistakes.about("options.dict must be the name of a lua_shared_dict", given, NEW, M), 2)
     end
     local dict = ngx.shared[options.dict]
     if not dict then

@@ -188,10 +188,7 @@ end
 
 -- Throws an error about an argument that is no list of strings.
 local function reject_strings(called, words, value)
-    if type(value) == "table" and value ~= called.owner then
-        fail(called, words .. ": given a table that holds something else: " .. called.label, 1)
-    end
-    reject(called, words, value, nil, 1)
+    fail(called, mistakes.about_strings(words, value, called.label, called.owner), 1)
 end
 
 

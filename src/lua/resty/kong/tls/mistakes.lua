@@ -8,6 +8,7 @@ local objects = require "resty.kong.tls.objects"
 
 local type = type
 local error = error
+local next = next
 local pairs = pairs
 local rawequal = rawequal
 local rawget = rawget
@@ -71,6 +72,8 @@ local function described(value)
         local ctx = rawget(value, "ctx")
         if type(ctx) == "cdata" then
             return "a table with .ctx of type \"" .. ctype_of(ctx) .. "\""
+        elseif next(value) == nil then
+            return "an empty table"
         end
     elseif kind == "userdata" then
         if value == ngx.null then
@@ -92,6 +95,24 @@ function M.about(words, value, label, owner, remedy)
     end
     return words .. ": given " .. described(value) .. (remedy and " (" .. remedy .. ")" or "")
         .. (label and ": " .. label or "")
+end
+
+
+-- Returns the error about an argument or field that is no list of strings.
+function M.about_strings(words, value, label, owner, remedy)
+    if type(value) == "table" and next(value) ~= nil and not (owner and rawequal(value, owner)) then
+        return words .. ": given a table that holds something else: " .. label
+    end
+    return M.about(words, value, label, owner, remedy)
+end
+
+
+-- Throws if a method was called with a dot in place of a colon: then its first argument is no
+-- object. All objects of the class have `field`.
+function M.check_object(self, field, class, method)
+    if type(self) ~= "table" or self[field] == nil then
+        error(method .. " must be called with a colon, as a method: " .. class .. ":" .. method .. "(...)", 3)
+    end
 end
 
 

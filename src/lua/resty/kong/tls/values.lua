@@ -3,6 +3,7 @@
 -- resty.kong.tls.values: checks of values.
 
 local type = type
+local ipairs = ipairs
 local pairs = pairs
 
 local M = {}
@@ -25,6 +26,20 @@ function M.is_list(value)
         count = count + 1
     end
     return count == #value
+end
+
+
+-- Returns whether a value is a list of strings without holes.
+function M.is_list_of_strings(value)
+    if not M.is_list(value) then
+        return false
+    end
+    for _, text in ipairs(value) do
+        if type(text) ~= "string" then
+            return false
+        end
+    end
+    return true
 end
 
 

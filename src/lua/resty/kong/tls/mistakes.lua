@@ -51,7 +51,7 @@ end
 -- key. Calls no metamethod, which might throw or yield.
 local function described(value)
     local kind = type(value)
-    if value ~= value and kind == "number" then
+    if kind == "number" and value ~= value then
         return "NaN"
     elseif kind == "nil" or kind == "boolean" or kind == "number" then
         return tostring(value)
@@ -99,11 +99,11 @@ end
 
 
 -- Returns the error about an argument or field that is no list of strings.
-function M.about_strings(words, value, label, owner, remedy)
+function M.about_strings(words, value, label, owner)
     if type(value) == "table" and next(value) ~= nil and not (owner and rawequal(value, owner)) then
         return words .. ": given a table that holds something else: " .. label
     end
-    return M.about(words, value, label, owner, remedy)
+    return M.about(words, value, label, owner)
 end
 
 

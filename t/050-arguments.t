@@ -479,10 +479,11 @@ argument must be a boolean: given an empty table: kong.service.set_tls_verify
     gateway {
         ssl_certificate_by_lua_block {
             local function try(f)
-                local ok, err = pcall(f)
+                local _, err = pcall(f)
                 ngx.log(ngx.WARN, "try: ", (tostring(err):gsub("^.-%(.-%):%d+: ", "here: ")), ";")
             end
-            try(function() local ok = kong.client.tls:disable_session_reuse() end)
+            -- Functions without arguments work.
+            try(function() return kong.client.tls:disable_session_reuse() end)
             try(function() local ok = kong.client.tls:request_client_certificate() end)
             try(function() local ok = tls:request_client_certificate(ca.root, {}) end)
         }
@@ -500,8 +501,9 @@ argument must be a boolean: given an empty table: kong.service.set_tls_verify
                 function() local ok = kong.service:set_tls_verify_depth(1) end,
                 function() local ok = kong.service:set_tls_verify_store(pki.store("ca")) end,
                 function() local ok = kong.client.tls:set_client_verify("NONE") end,
-                function() local ok = kong.client.tls:get_full_client_certificate_chain() end,
-                function() local ok = tls:get_request_ssl_pointer() end,
+                -- These take no argument, and work.
+                function() return (kong.client.tls:get_full_client_certificate_chain()) end,
+                function() return tls:get_request_ssl_pointer() and nil end,
                 function() local ok = tls:set_upstream_ssl_sans_uris { "a:b" } end,
                 -- In a wrong phase, that comes first.
                 function() local ok = kong.client.tls:disable_session_reuse() end,
@@ -526,15 +528,15 @@ here: argument must be a boolean: $colon kong.service.set_tls_verify(...)
 here: argument must be a number: $colon kong.service.set_tls_verify_depth(...)
 here: argument must be a resty.openssl.x509.store object: $colon kong.service.set_tls_verify_store(...)
 here: client verify value must be a string: $colon kong.client.tls.set_client_verify(...)
-here: function takes no argument: $colon kong.client.tls.get_full_client_certificate_chain(...)
-here: function takes no argument: $colon resty.kong.tls.get_request_ssl_pointer(...)
+nil
+nil
 here: argument must be a table of strings: $colon resty.kong.tls.set_upstream_ssl_sans_uris(...)
 here: function cannot be called in access phase (only in: certificate): kong.client.tls.disable_session_reuse (call it in ssl_certificate_by_lua*)
 _EOC_
 --- grep_error_log eval
 qr/try: [^;]*/
 --- grep_error_log_out
-try: here: function takes no argument: called with ":" in place of ".": use kong.client.tls.disable_session_reuse(...)
+try: true
 try: here: ca_certs must be a parsed cdata object: called with ":" in place of ".": use kong.client.tls.request_client_certificate(...)
 try: here: ca_certs must be a parsed cdata object: called with ":" in place of ".": use resty.kong.tls.request_client_certificate(...)
 --- no_error_log

@@ -531,10 +531,7 @@ function M.public(name, wrong_phase)
             return finish_call(code, called, a, b, c)
         end
     else
-        function call(first)
-            if first ~= nil and first == called.owner then
-                reject(called, "function takes no argument", first, nil, -1)
-            end
+        function call()
             local code = invoke(get_request())
             if code == WRONG_PHASE then
                 check_phase(called, 2)

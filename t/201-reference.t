@@ -125,7 +125,7 @@ has_headings('resty.kong.x509', 3, [@fields, map {"$_->[0]:$_->[1]"} grep { $_->
 for (@of_x509, ['', 'addresses']) {
     my ($object, $name) = @$_;
     describes_function('resty.kong.x509', $object eq '' ? $name : "$object:$name",
-        $object eq '' ? "x509.$name" : "$object:$name", "\\w+[.:]$name");
+        $object eq '' ? "x509.$name" : "$object:$name", $object eq '' ? "x509\\.$name" : "$object:$name");
 }
 for my $name (@fields) {
     contains($types, qr/^---\@field $name\?? /m, "types/ has the field $name of a certificate");

@@ -145,7 +145,7 @@ sub _phases {
     return \%found;
 }
 
-# Returns the description of each metric, its type, and the values of its label, by its name.
+# Returns the description of each metric, its type, its labels, and the values of its only label, by its name.
 sub _metrics {
     my ($text) = @_;
     my %found;
@@ -154,9 +154,11 @@ sub _metrics {
     }
     for my $name (keys %found) {
         $found{$name}{values} = [];
-        while ($text =~ /^$name\{(\w+)="(\w+)"\}/mg) {
-            $found{$name}{Label} = "`$1`";
-            push @{ $found{$name}{values} }, $2;
+        while ($text =~ /^$name\{(.*)\}/mg) {
+            my @labels = $1 =~ /(\w+)="((?:[^"\\]|\\.)*)"/g;
+            my @names = @labels[grep { $_ % 2 == 0 } 0 .. $#labels];
+            $found{$name}{Label} = join ', ', map {"`$_`"} @names;
+            push @{ $found{$name}{values} }, $labels[1] if @names == 1;
         }
     }
     return \%found;

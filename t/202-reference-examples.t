@@ -50,6 +50,29 @@ for my $page (reference_pages()) {
 Test::More::cmp_ok($right, '>=', 8, 'configurations are read');
 Test::More::cmp_ok($wrong, '>=', 15, 'wrong lines are read');
 
+# ---- errors that no example makes ----------------------------------------------------------------
+
+# "* `nil` and `words`" quotes an error whose cause no example has, such as a pointer to freed memory. Its words are in
+# the sources; "..." and "<n>" stand for what differs.
+my $sources = join '', map { slurp($_) } split /\n/, `find src -name '*.rs'`;
+my @formats;
+while ($sources =~ /(?:#\[error|format!)\(\s*"((?:[^"\\]|\\.)*)"/gs) {
+    my $format = $1 =~ s/\\\n\s*//gr;
+    push @formats, join '.*', map {quotemeta} split /\{[^}]*\}/, $format, -1;
+}
+my $formats = join '|', grep {/\w{4}/} @formats;
+my $quoted = 0;
+for my $page (reference_pages()) {
+    for my $item (slurp(reference_page($page)) =~ /^\* `nil` and (`.*(?:\n  .*)*)/mg) {
+        for my $words ($item =~ /(?:\A|or )`([^`]+)`/g) {
+            $quoted++;
+            my $text = $words =~ s/\s+/ /gr =~ s/<n>/1/gr =~ s/\.\.\./x/gr;
+            Test::More::ok($text =~ /\A(?:$formats)\z/, "$page: \"$words\" is an error of the sources");
+        }
+    }
+}
+Test::More::cmp_ok($quoted, '>=', 7, 'errors are looked up');
+
 # ---- Lua code ------------------------------------------------------------------------------------
 
 my $values = code_of(section_of(lua => 'Examples'));

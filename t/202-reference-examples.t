@@ -84,7 +84,7 @@ for my $page (grep { $_ ne 'resty.kong.testing' } reference_pages()) {
         next if "$page $section->{title}" eq 'lua Examples';
         my $code = code_of($section->{text}) or next;
         my ($phases) = $section->{text} =~ /^\* \*\*Phases:\*\* (.*)/m;
-        my ($phase) = (($phases // "") =~ /\b(certificate|client_hello|access)\b/, "content");
+        my ($phase) = (($phases // '') =~ /\b(certificate|client_hello)\b/, 'access');
         my $number = @examples;
         $files{"$number.lua"} = $code;
         push @examples, { id => $number, phase => $phase, name => "$page $section->{title}" };
@@ -98,10 +98,10 @@ for my $example (@examples) {
     my ($id, $phase) = @$example{qw(id phase)};
     my $file = qq{"\$TEST_NGINX_HTML_DIR/$id.lua"};
     $exchanges .= "# $example->{name}\nGET /$id => ok\n";
-    if ($phase eq 'access' || $phase eq 'content') {
+    if ($phase eq 'access') {
         $locations .= <<"_EOC_";
     location = /$id {
-        ${phase}_by_lua_block {
+        access_by_lua_block {
             ngx.say(examples.run($file))
             ngx.exit(200)
         }

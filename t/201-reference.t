@@ -206,13 +206,13 @@ for my $name (@directives) {
     # The defaults are also directives that nginx accepts.
     my ($default) = $text =~ /^\* \*\*Default:\*\* `([^`]*)`/m;
     next unless defined $default;
-    unlike nginx_says("http { $default }"), qr/emerg/, "$name: nginx accepts its default";
+    unlike nginx_says($default), qr/emerg/, "$name: nginx accepts its default";
 }
 
 # A location without verification is refused with "on", and not by default.
 for my $with ('', 'kong_tls_certificate_verify off;', 'kong_tls_certificate_verify on;') {
     my $location = "location / { proxy_pass https://127.0.0.1; $with }";
-    my $said = nginx_says("http { server { $location } }");
+    my $said = nginx_says("server { $location }");
     is $said =~ /emerg/ ? 1 : 0, $with =~ / on/ ? 1 : 0, "with \"$with\", an unverified location is as its page says";
 }
 
@@ -242,7 +242,7 @@ has_headings('variables', 2, \@variables);
 for my $name (titles('variables', 2)) {
     my $text = section_of('variables', $name) // '';
     contains($text, qr/^\* \*\*Since:\*\* \d+\.\d+$/m, "$name: it says since when");
-    unlike nginx_says("http { server { return 200 $name; } }"), qr/emerg/, "$name: nginx knows it";
+    unlike nginx_says("server { return 200 $name; }"), qr/emerg/, "$name: nginx knows it";
 }
 
 # ---- metrics -------------------------------------------------------------------------------------

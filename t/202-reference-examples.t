@@ -33,14 +33,14 @@ for my $page (reference_pages()) {
             my @pairs = $block =~ /^(.*)\n#> (.*)\n/mg;
             if (!@pairs) {
                 $right++;
-                Test::More::unlike(nginx_says("http {\n$block}"), qr/emerg|warn/,
+                Test::More::unlike(nginx_says($block), qr/emerg|warn/,
                     "$page $title: nginx accepts the example");
             }
             while (my ($line, $message) = splice @pairs, 0, 2) {
                 $wrong++;
                 my $in = $line =~ /^kong_tls_keepalive/ ? 'upstream u { server 127.0.0.1; %s }'
                     : $line =~ /^kong_tls_status/ ? 'server { %s }' : '%s';
-                my $said = nginx_says('http { ' . sprintf($in, $line) . ' }');
+                my $said = nginx_says(sprintf $in, $line);
                 Test::More::ok(index($said, "[emerg] ") >= 0 && index($said, $message) >= 0,
                     "$page $title: what nginx says about $line") or Test::More::diag($said);
             }

@@ -15,7 +15,7 @@ use Text::Wrap  ();
 use TestHarness ();
 use TestKong;
 
-our @EXPORT = qw(reference_page reference_pages sections section_of facts generated nginx_says nginx_modules);
+our @EXPORT = qw(reference_page reference_pages sections section_of facts generated nginx_says);
 
 my $FOLDER  = 'docs/reference';
 my $COLUMNS = 120;
@@ -56,15 +56,32 @@ sub section_of {
 
 sub _nginx { return $ENV{TEST_NGINX_BINARY} || 'nginx' }
 
-sub nginx_modules {
+sub _modules {
     return join '', map {"load_module $_;\n"} split ' ', $ENV{TEST_NGINX_LOAD_MODULES};
 }
 
-# Returns what `nginx -t` prints about a configuration. It is for events {} and all that is around it.
+# Writes a configuration with this content of http {}, and returns the name of the file. It needs no access to nginx's
+# usual folders.
+sub _configure {
+    my ($folder, $http) = @_;
+    my $temp = join '', map {"    ${_}_temp_path temp/$_;\n"} qw(client_body proxy fastcgi uwsgi scgi);
+    mkdir "$folder/temp";
+    return write_to("$folder/nginx.conf", _modules() . <<"_EOC_");
+pid nginx.pid;
+events {}
+http {
+    access_log off;
+$temp
+$http
+}
+_EOC_
+}
+
+# Returns what `nginx -t` prints about a configuration with this content of http {}.
 sub nginx_says {
-    my ($text, $folder) = @_;
-    $folder //= File::Temp->newdir;
-    my $name = write_to("$folder/nginx.conf", nginx_modules() . "pid nginx.pid;\nevents {}\n$text\n");
+    my ($http) = @_;
+    my $folder = File::Temp->newdir;
+    my $name = _configure($folder, $http);
     local $ENV{PATH} = "$ENV{PATH}:/usr/local/sbin:/usr/sbin:/sbin";
     my $nginx = _nginx();
     return scalar `'$nginx' -t -p '$folder' -e stderr -c '$name' 2>&1`;
@@ -112,18 +129,13 @@ sub _facts {
     my %low_level = _low_level();
     my $pairs     = join ' ', map {"$_=$low_level{$_}"} sort keys %low_level;
     my $init      = $INIT =~ s/FOLDER/$folder/r =~ s/LOW_LEVEL/$pairs/r;
-    my $name      = write_to("$folder/nginx.conf", nginx_modules() . <<"_EOC_");
-pid nginx.pid;
-events {}
-http {
-    access_log off;
+    my $name      = _configure($folder, <<"_EOC_");
     init_by_lua_block {
 $init    }
     server {
         listen unix:$folder/status.sock;
         location / { kong_tls_status; }
     }
-}
 _EOC_
     local $ENV{PATH} = "$ENV{PATH}:/usr/local/sbin:/usr/sbin:/sbin";
     my $nginx = _nginx();
@@ -168,11 +180,11 @@ sub _metrics {
 
 # The contexts that nginx accepts each directive in.
 my @CONTEXTS = (
-    ['`http`',           'http { %s }'],
-    ['`server`',         'http { server { %s } }'],
-    ['`location`',       'http { server { location / { %s } } }'],
-    ['`if in location`', 'http { server { location / { if ($arg_a) { %s } } } }'],
-    ['`upstream`',       'http { upstream u { server 127.0.0.1; %s } }'],
+    ['`http`',           '%s'],
+    ['`server`',         'server { %s }'],
+    ['`location`',       'server { location / { %s } }'],
+    ['`if in location`', 'server { location / { if ($arg_a) { %s } } }'],
+    ['`upstream`',       'upstream u { server 127.0.0.1; %s }'],
 );
 my %ARGUMENTS = (kong_tls_session_cache => '8', kong_tls_keepalive => '8', kong_tls_status => '');
 

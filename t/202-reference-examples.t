@@ -63,7 +63,7 @@ while ($sources =~ /(?:#\[error|format!)\(\s*"((?:[^"\\]|\\.)*)"/gs) {
 my $formats = join '|', grep {/\w{4}/} @formats;
 my $quoted = 0;
 for my $page (reference_pages()) {
-    for my $item (slurp(reference_page($page)) =~ /^\* `nil` and (`.*(?:\n  .*)*)/mg) {
+    for my $item (slurp(reference_page($page)) =~ /^\* (?:.* returns )?`nil` and (`.*(?:\n  .*)*)/mg) {
         for my $words ($item =~ /(?:\A|or )`([^`]+)`/g) {
             $quoted++;
             my $text = $words =~ s/\s+/ /gr =~ s/<n>/1/gr =~ s/\.\.\./x/gr;

@@ -197,6 +197,17 @@ require_rust() {
     printf '%s\n' "$needed" "$version" | sort -C -V || fail "this is Rust $version. $advice"
 }
 
+# Fails unless there is a Rust that is new enough for the tools of install_tool: mdbook 0.5.4 says that it needs this
+# one, and emmylua_check 0.25.1 uses its syntax (let chains).
+require_rust_for_tools() {
+    local needed=1.88.0 version
+    version=$(rustc --version)
+    version=${version#rustc }
+    version=${version%% *}
+    printf '%s\n' "$needed" "$version" | sort -C -V ||
+        fail "the tools of the checks need Rust $needed or later, and this is Rust $version. scripts/build works with it"
+}
+
 # install_tool CRATE VERSION
 #
 # Installs the programs of a crate in target/tools, and lets them be found. Compiling one takes some minutes.
@@ -205,6 +216,7 @@ install_tool() {
     tools=$(project_root)/target/tools
     PATH=$tools/bin:$PATH
     if ! cargo install --root "$tools" --list | grep -qx "$1 v$2:"; then
+        require_rust_for_tools
         say "installing $1 $2"
         logged "$tools/$1.log" cargo install --locked --root "$tools" --version "$2" "$1"
     fi

@@ -1,0 +1,129 @@
+-- SPDX-License-Identifier: Apache-2.0
+
+-- Right uses of everything in types/library: t/205-types.t expects that a type checker finds nothing here.
+
+local pdk = require "resty.kong.pdk"
+local tls = require "resty.kong.tls"
+local x509 = require "resty.kong.x509"
+local addresses = require "resty.kong.addresses"
+local services = require "resty.kong.plugins.services"
+local sni = require "resty.kong.plugins.sni"
+local mtls_auth = require "resty.kong.plugins.mtls_auth"
+local header_cert_auth = require "resty.kong.plugins.header_cert_auth"
+
+local pem = "-----BEGIN CERTIFICATE-----"
+
+-- ---- resty.kong.x509, resty.kong.addresses
+
+local chain = assert(x509.chain(pem))
+local from_der = assert(x509.chain_from_der("0"))
+local key = assert(x509.key(pem))
+local with_password = assert(x509.key(pem, "secret"))
+local store = assert(x509.store { pem = pem, crl = pem, partial_chain = true })
+local of_system = assert(x509.store { system = true, file = "ca.crt", dir = "/etc/ca", check_revocation = true })
+print(key:belongs_to(chain), with_password:belongs_to(from_der), from_der:count(), chain:to_pem())
+print(store:verify(chain), store:verify(pem, { purpose = "clientAuth", depth = 1, at = 0 }))
+
+local leaf = assert(chain[1])
+local same = assert(chain:certificate())
+local next_one = chain:certificate(2)
+print(same.issuer, same.serial, same.not_before, same.not_after, next_one and next_one.subject)
+print(leaf.subject and leaf.subject:upper(), leaf.common_name or "none", leaf:fingerprint(), leaf:to_pem())
+print(leaf:fingerprint("sha1"))
+if leaf.sans then
+    print(#leaf.sans.dns, #leaf.sans.email, #leaf.sans.uri, leaf.sans.ip[1])
+end
+
+local list = assert(addresses.new { "10.0.0.0/8" })
+print(list:contain("10.0.0.1"), assert(x509.addresses { "unix:" }):contain("unix:"))
+
+-- ---- kong.client.tls and kong.service, by a local variable and by the global one
+
+assert(pdk.client.tls.request_client_certificate())
+assert(pdk.client.tls.request_client_certificate(chain))
+assert(pdk.client.tls.request_client_certificate(chain, { partial_chain = true, names = { "*.a.test" } }))
+assert(pdk.client.tls.request_client_certificate(chain.ctx))
+assert(pdk.client.tls.disable_session_reuse())
+assert(pdk.client.tls.disable_http2_alpn())
+local presented, err = kong.client.tls.get_full_client_certificate_chain()
+if presented then
+    print(presented:sub(1, 5))
+elseif err then
+    print(err:sub(1, 5))
+end
+kong.client.tls.set_client_verify("SUCCESS")
+kong.client.tls.set_client_verify("FAILED:expired")
+
+local ok, no_upstream = kong.service.set_upstream("orders")
+print(ok, no_upstream)
+kong.service.set_target("service.test", 443)
+kong.service.set_retries(3)
+kong.service.set_timeouts(1000, 5000, 5000)
+assert(kong.service.set_tls_cert_key(chain, key))
+assert(kong.service.set_tls_cert_key(chain.ctx, key.ctx))
+assert(kong.service.set_tls_verify(true))
+assert(kong.service.set_tls_verify_depth(2))
+assert(kong.service.set_tls_verify_store(store))
+assert(kong.service.set_tls_verify_store({ ctx = of_system.ctx }))
+
+-- ---- resty.kong.tls
+
+assert(tls.request_client_certificate(chain, {}))
+assert(tls.disable_session_reuse())
+assert(tls.disable_http2_alpn())
+print(tls.get_full_client_certificate_chain(), tls.get_request_ssl_pointer())
+assert(tls.set_upstream_cert_and_key(chain, key))
+assert(tls.set_upstream_ssl_verify(false))
+assert(tls.set_upstream_ssl_verify_depth(1))
+assert(tls.set_upstream_ssl_trusted_store(store))
+assert(tls.set_upstream_ssl_sans_dnsnames { "a.test", "b.test" })
+assert(tls.set_upstream_ssl_sans_uris { "spiffe://a.test/b" })
+
+-- ---- plugins
+
+local by_service = assert(services.new {
+    services = {
+        orders = { upstream = "orders", certificate = "a.crt", key = "a.key", password = "secret" },
+        billing = { host = "127.0.0.1", port = 8444, depth = 2, dns_names = { "a.test" }, uris = { "a:b" } },
+        open = { verify = false, ca = false },
+    },
+    defaults = { ca = { file = "ca.crt" }, depth = 0 },
+    check = "used",
+})
+by_service:access("orders")
+assert(services.new { file = "services.lua" }):access("billing")
+
+local certificates = assert(sni.new { dict = "certificates" })
+assert(certificates:set("a.test", pem))
+assert(certificates:set_all { ["*.a.test"] = { pem, pem } })
+certificates:remove("a.test")
+local found = certificates:find("b.test")
+for _, certificate in ipairs(found or {}) do
+    print(certificate.chain:count(), certificate.key:belongs_to(certificate.chain))
+end
+certificates:select()
+
+local clients = assert(mtls_auth.new {
+    {
+        names = { "a.test", "*.b.test", "default" },
+        ca = { file = "ca.crt" },
+        depth = 1,
+        send_ca_dn = false,
+        consumers = {
+            { name = "alice", common_name = "client-1" },
+            { name = "bob", fingerprint = "00", uri = "a:b", dns = "a.test", email = "a@b.test" },
+        },
+    },
+    { names = { "c.test" }, ca = { pem = pem }, consumers = {}, anonymous = "guest" },
+})
+clients:certificate()
+clients:access()
+
+local by_header = assert(header_cert_auth.new {
+    ca = { file = "ca.crt" },
+    consumers = {},
+    header = "X-Client-Cert",
+    encoding = "url",
+    trusted = { "10.0.0.0/8" },
+})
+by_header:access()

@@ -1,0 +1,303 @@
+-- SPDX-License-Identifier: Apache-2.0
+
+-- resty.kong.testing.functions: stand-ins for the functions for requests, which the module has in
+-- Rust (src/lua/functions.rs). They keep what is set in the state of the test.
+
+local ipairs, table = ipairs, table
+local checks = require "resty.kong.testing.checks"
+local state = require "resty.kong.testing.state"
+local values = require "resty.kong.testing.values"
+
+local escaped, not_integer, printed = checks.escaped, checks.not_integer, checks.printed
+local is_host, target_of = checks.is_host, checks.target_of
+local objects, pointers = values.objects, values.pointers
+
+-- The codes of answers.
+local OK, NONE, ERROR, WRONG_PHASE = 0, 1, -1, -2
+
+-- The functions: for each, the phases in which users may call it, the kinds of its arguments, and
+-- what it does. It gets the frame of arguments, and returns a code and a text.
+local rust = {}
+
+local UNTIL_BALANCER = { "rewrite", "access", "balancer" }
+local OF_REQUEST = { "rewrite", "access", "content", "balancer", "header_filter", "body_filter", "log" }
+local OF_CONNECTION = {
+    "client_hello", "certificate", "rewrite", "access", "content", "balancer", "header_filter", "body_filter", "log",
+}
+
+
+local function text_in(frame, index)
+    local text = frame.texts[index]
+    return text.data:sub(1, text.length)
+end
+
+
+local function names_in(frame)
+    local names = {}
+    for index = 1, frame.name_count or 0 do
+        names[index] = frame.names[index - 1].data
+    end
+    return names
+end
+
+
+-- Returns an object of this kind that an argument points to, or nil.
+local function object_in(frame, index, kind)
+    local pointer = frame.pointers[index]
+    local object = pointer and pointers[pointer].object
+    return object and objects[object].kind == kind and object or nil
+end
+
+
+local function function_of(name, phases, kinds, body)
+    rust[#rust + 1] = { name = name, phases = phases, kinds = kinds, body = body }
+    rust[name] = rust[#rust]
+end
+
+
+function_of("request_client_certificate", { "certificate" }, "pointer number names", function(frame)
+    local ca_certs = object_in(frame, 0, "chain")
+    if frame.pointers[0] and not ca_certs then
+        return ERROR, "ca_certs: chain is not a certificate chain"
+    end
+    local names = names_in(frame)
+    for _, name in ipairs(names) do
+        if not is_host((name:gsub("%.$", ""):gsub("^%*%.", ""))) then
+            return ERROR, "names: \"" .. escaped(name) .. "\" is not the name of a host"
+        end
+    end
+    state.settings.client_certificate =
+        { ca_certs = ca_certs, partial_chain = frame.numbers[0] == 1, names = names }
+    return OK
+end)
+
+
+function_of("disable_session_reuse", { "certificate" }, "", function()
+    state.settings.session_reuse = false
+    return OK
+end)
+
+
+function_of("disable_http2_alpn", { "client_hello" }, "", function()
+    state.settings.http2 = false
+    return OK
+end)
+
+
+function_of("get_full_client_certificate_chain", OF_REQUEST, "", function()
+    local options = state.options
+    if options.client_certificate_error then
+        return ERROR, options.client_certificate_error
+    end
+    return options.client_certificate and OK or NONE, options.client_certificate
+end)
+
+
+function_of("set_client_verify", { "rewrite", "access", "content", "balancer" }, "text", function(frame)
+    local value = text_in(frame, 0)
+    if #value > 4096 then
+        return ERROR, "client verify value must not be longer than 4096 bytes: given " .. #value
+    elseif value:find("^FAILED:.") and value:find("%c") then
+        return ERROR, "the reason of client verify value \"" .. escaped(value) .. "\" must not hold control characters"
+    elseif value ~= "SUCCESS" and value ~= "NONE" and not value:find("^FAILED:.") then
+        return ERROR, "unknown client verify value: \"" .. escaped(value)
+            .. "\", accepted values are: \"SUCCESS\", \"NONE\" or \"FAILED:<reason>\""
+    end
+    state.settings.client_verify = value
+    return OK
+end)
+
+
+function_of("get_request_ssl_pointer", OF_CONNECTION, "", function(frame)
+    frame.pointer = {}
+    return OK
+end)
+
+
+function_of("set_upstream", { "access" }, "text", function(frame)
+    local host = text_in(frame, 0)
+    if host:find("[%c /?#@%[%]\\]") then
+        return ERROR, "host must be a host name or an IP address: given \"" .. escaped(host) .. "\""
+    end
+    local upstreams = state.options.upstreams
+    local found = not upstreams and host ~= "" and not host:find(":", 1, true) and host
+    for _, name in ipairs(upstreams or {}) do
+        found = found or name:lower() == host:lower() and name
+    end
+    if not found then
+        return NONE, "could not find an Upstream named '" .. host .. "'"
+    end
+    state.settings.target = found
+    return OK
+end)
+
+
+function_of("set_target", { "rewrite", "access" }, "text number", function(frame)
+    local target, mistake = target_of(text_in(frame, 0), frame.numbers[0])
+    if mistake then
+        return ERROR, mistake
+    end
+    state.settings.target = target
+    return OK
+end)
+
+
+function_of("set_retries", { "rewrite", "access" }, "number", function(frame)
+    local mistake = not_integer("retries", frame.numbers[0], 0, 32767)
+    if mistake then
+        return ERROR, mistake
+    end
+    state.settings.retries = frame.numbers[0]
+    return OK
+end)
+
+
+function_of("set_timeouts", { "rewrite", "access" }, "number number number", function(frame)
+    local timeouts = {}
+    for index, name in ipairs { "connect", "write", "read" } do
+        local value = frame.numbers[index - 1]
+        local mistake = not_integer(name .. "_timeout", value, 1, 2147483646)
+        if mistake then
+            return ERROR, mistake
+        end
+        timeouts[name] = value
+    end
+    state.settings.timeouts = timeouts
+    return OK
+end)
+
+
+function_of("set_tls_cert_key", UNTIL_BALANCER, "pointer pointer", function(frame)
+    local chain, key = object_in(frame, 0, "chain"), object_in(frame, 1, "key")
+    if not chain then
+        return ERROR, "chain is not a certificate chain"
+    elseif not key then
+        return ERROR, "key is not a private key"
+    elseif objects[objects[chain][1]].name ~= objects[key].name then
+        return ERROR, "key does not belong to the first certificate of chain"
+    end
+    state.settings.certificate, state.settings.key = chain, key
+    return OK
+end)
+
+
+function_of("set_tls_verify", UNTIL_BALANCER, "number", function(frame)
+    local on = frame.numbers[0] == 1
+    if not on and state.options.enforce_verification then
+        return ERROR, "TLS certificate verification is enforced"
+    end
+    state.settings.verify = on
+    return OK
+end)
+
+
+function_of("set_tls_verify_depth", UNTIL_BALANCER, "number", function(frame)
+    local depth = frame.numbers[0]
+    if not_integer("depth", depth, 0, 100) then
+        return ERROR, "depth must be an integer between 0 and 100: given " .. printed(depth)
+    end
+    state.settings.depth = depth
+    return OK
+end)
+
+
+function_of("set_tls_verify_store", UNTIL_BALANCER, "pointer", function(frame)
+    local store = object_in(frame, 0, "store")
+    if not store then
+        return ERROR, "store is not a certificate store"
+    end
+    state.settings.store = store
+    return OK
+end)
+
+
+-- Makes a function that requires names of the service's certificate.
+local function require_names(setting)
+    return function(frame)
+        local names = names_in(frame)
+        for _, name in ipairs(names) do
+            if name == "" then
+                return ERROR, "names must not hold an empty name"
+            elseif name:find("[^!-~]") then
+                return ERROR, "names must hold printable ASCII: given \"" .. escaped(name) .. "\""
+            end
+        end
+        if #names == 0 then
+            return ERROR, "names must hold at least one name"
+        end
+        state.settings[setting] = names
+        return OK
+    end
+end
+
+function_of("set_sans_dnsnames", UNTIL_BALANCER, "names", require_names("dns_names"))
+function_of("set_sans_uris", UNTIL_BALANCER, "names", require_names("uris"))
+
+
+local WITHOUT_REQUEST = {
+    init = true, init_worker = true, exit_worker = true, timer = true, client_hello = true, certificate = true,
+    ssl_session_fetch = true, ssl_session_store = true,
+}
+
+
+-- Returns whether the current phase allows a call of a function.
+local function is_allowed(row)
+    for _, phase in ipairs(row.phases or { state.phase }) do
+        if phase == state.phase then
+            return true
+        end
+    end
+    return false
+end
+
+
+-- Says what to do about a call in a wrong phase, if the names of the phases don't say it.
+local function remedy(phases)
+    if phases[1] == "certificate" then
+        return " (call it in ssl_certificate_by_lua*)"
+    elseif phases[1] == "client_hello" and not phases[2] then
+        return " (call it in ssl_client_hello_by_lua*)"
+    end
+    return WITHOUT_REQUEST[state.phase] and " (there is no request in this phase)" or ""
+end
+
+
+function_of("refusal", nil, "text text", function(frame)
+    local row, label = rust[text_in(frame, 0)], text_in(frame, 1)
+    if is_allowed(row) then
+        return NONE
+    end
+    return OK, ("function cannot be called in %s phase (only in: %s): %s%s"):format(
+        state.phase, table.concat(row.phases, ", "), label, remedy(row.phases))
+end)
+
+
+-- Keeps the chain of a pointer, for resty.kong.tls.objects.
+function_of("pass_chain", nil, "pointer", function(frame)
+    state.passed = object_in(frame, 0, "chain")
+    if not state.passed then
+        return ERROR, "chain is not a certificate chain"
+    end
+    return OK
+end)
+
+
+function_of("library_is_loaded", nil, "", function() return OK end)
+
+
+-- Returns the natives of resty.kong.tls.functions.
+return function()
+    local calls, lines = {}, { "struct" }
+    for number, row in ipairs(rust) do
+        lines[#lines + 1] = row.name .. " " .. row.kinds
+        calls[number - 1] = function(_, frame)
+            local code, text = WRONG_PHASE, nil
+            if is_allowed(row) then
+                code, text = row.body(frame)
+            end
+            frame.text.data, frame.text.length = text, text and #text
+            return code
+        end
+    end
+    return { description = table.concat(lines, "\n"), pointers = calls }
+end

@@ -10,4 +10,5 @@ self = false
 files["bench"] = { globals = { "kong", "identities", "authorities", "read_authorities", "read_identities" } }
 files["bench/load.lua"] = { globals = { "wrk", "init", "request", "done" } }
 files["nginx-conf"] = { globals = { "kong" } }
+files["nginx-conf/*_spec.lua"] = { std = "+busted" }
 files["t/support/lua"] = { globals = { "kong", "tls", "cert", "key" } }

@@ -133,8 +133,8 @@ in_debian() {
 build_packages=(ca-certificates gcc libc6-dev libclang-dev libssl-dev make pkg-config)
 # For the tests, in addition to what they load into nginx. procps: a small Debian has only the kill of its shells.
 # shellcheck disable=SC2034
-test_packages=(apache2-bin binutils curl dnsmasq-base faketime gcc haproxy libtest-base-perl nghttp2-client openssl perl
-    procps prometheus valgrind wrk)
+test_packages=(apache2-bin binutils curl dnsmasq-base faketime gcc haproxy libtest-base-perl lua-busted lua5.1
+    nghttp2-client openssl perl procps prometheus valgrind wrk)
 
 as_root() {
     if ((EUID == 0)); then

@@ -20,7 +20,7 @@ is $configuration, slurp('nginx-conf/first.conf'), 'the configuration in the REA
 
 # Uses a folder of its own that looks like this one, and free ports.
 my $folder = tempdir(CLEANUP => 1);
-for my $name (qw(objs scripts)) {
+for my $name (qw(objs scripts src)) {
     symlink "$root/$name", "$folder/$name" or die "$name: $!\n";
 }
 mkdir "$folder/nginx-conf" or die $!;

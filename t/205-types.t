@@ -72,6 +72,13 @@ for my $file (glob 'types/library/*.lua types/library/resty/kong/*.lua types/lib
     }
 }
 
+# The example of the guide. The checker does not know "ngx".
+{
+    my $ngx = "---\@meta _\n---\@type any\nngx = nil\n";
+    my $example = check('tenant.lua' => slurp('nginx-conf/tenant.lua'), 'ngx.lua' => $ngx);
+    is_deeply $example->{'tenant.lua'}, [], 'the example of the guide has no findings';
+}
+
 # Mistakes: each is found at its line, and nothing else.
 {
     my $wrong = slurp('t/support/types/wrong.lua');

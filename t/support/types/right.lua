@@ -10,6 +10,7 @@ local services = require "resty.kong.plugins.services"
 local sni = require "resty.kong.plugins.sni"
 local mtls_auth = require "resty.kong.plugins.mtls_auth"
 local header_cert_auth = require "resty.kong.plugins.header_cert_auth"
+local testing = require "resty.kong.testing"
 
 local pem = "-----BEGIN CERTIFICATE-----"
 
@@ -127,3 +128,17 @@ local by_header = assert(header_cert_auth.new {
     trusted = { "10.0.0.0/8" },
 })
 by_header:access()
+
+-- ---- resty.kong.testing
+
+testing.install()
+testing.request()
+testing.request { headers = { ["X-Tenant"] = "a" }, client_certificate = testing.certificate("a"), upstreams = {} }
+testing.phase("certificate")
+print(testing.run("access", by_service.access, by_service, "orders"), testing.key("a"))
+local settings = testing.settings()
+print(settings.certificate and settings.certificate:count(), settings.verify, settings.target)
+for _, line in ipairs(testing.log()) do
+    print(line.level, line.message:upper())
+end
+print(testing.certificate("b", { issuer = "CN=ca", sans = { dns = { "a.test" } } }), testing.kong.service)

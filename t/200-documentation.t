@@ -20,6 +20,8 @@ is $configuration, slurp('nginx-conf/first.conf'), 'the configuration in the REA
 
 # Uses a folder of its own that looks like this one, and free ports.
 my $folder = tempdir(CLEANUP => 1);
+# As in a checkout, workers of another user may read it.
+chmod 0755, $folder or die "$folder: $!\n";
 for my $name (qw(objs scripts src)) {
     symlink "$root/$name", "$folder/$name" or die "$name: $!\n";
 }

@@ -11,6 +11,7 @@ use TestKong;
 use File::Temp qw(tempdir);
 use IO::Socket::INET;
 use Test::More;
+use Time::HiRes ();
 
 my $root = project_root();
 my $readme = slurp('README.md');
@@ -50,6 +51,15 @@ sub contains {
     return ok $text =~ $pattern, $what;
 }
 
+# Waits for the end of the nginx that a configuration has started, which holds the ports until then.
+sub wait_for_end {
+    my ($configuration) = @_;
+    my ($pid) = slurp("$folder/$configuration") =~ /^pid\s+(\S+);/m or return;
+    my $until = time + 10;
+    Time::HiRes::sleep(0.01) while -e "$folder/$pid" && time < $until;
+    return;
+}
+
 # Executes each command of a page, in order, and compares what it prints.
 my $executed = 0;
 for my $page ('README.md', glob 'docs/{*,*/*}.md') {
@@ -65,6 +75,7 @@ for my $page ('README.md', glob 'docs/{*,*/*}.md') {
             ? `cd $folder && { $real; } >start.log 2>&1; cat start.log`
             : `cd $folder && { $real; } 2>&1`;
         my $status = $? >> 8;
+        wait_for_end($1) if $command =~ /^nginx .*-c (\S+) -s quit$/;
         # Removes "signal process started", which `nginx -s` prints.
         $said =~ s/^.* \[notice\] .*\n//mg;
         # Removes a warning of nginx 1.25.1 and later; earlier versions don't know the http2 directive.

@@ -51,7 +51,8 @@ my %on_dashboard = %queries;
     print $rules "groups:\n  - name: dashboard\n    rules:\n";
     for my $name (sort keys %queries) {
         my $query = $queries{$name} =~ s/\$__rate_interval/5m/gr =~ s/\$instance/.*/gr;
-        printf $rules "      - record: a:%s\n        expr: %s\n", $name =~ s/\W/_/gr, encode_json([$query]) =~ s/\A\[|\]\z//gr;
+        my $quoted = encode_json([$query]) =~ s/\A\[|\]\z//gr;
+        printf $rules "      - record: a:%s\n        expr: %s\n", $name =~ s/\W/_/gr, $quoted;
     }
     close $rules or die $!;
     my ($status, $said) = promtool("check rules $rules");

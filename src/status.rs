@@ -2,10 +2,31 @@
 
 //! `kong_tls_status`: counters of what the module has done, summed over all workers.
 
+pub mod about;
 pub mod counters;
 pub mod format;
+pub mod history;
 #[cfg(not(any(test, fuzzing)))]
 pub mod location;
 pub mod page;
 #[cfg(not(any(test, fuzzing)))]
 pub mod zone;
+
+use counters::Counters;
+use history::Window;
+
+/// What is shown.
+pub struct Status<'a> {
+    pub counters: &'a Counters,
+    /// The time, in seconds since the Unix epoch.
+    pub now: u64,
+    /// The recent past, for rates.
+    pub recent: Option<Window<'a>>,
+}
+
+impl<'a> Status<'a> {
+    /// Returns the status without rates.
+    pub fn of(counters: &'a Counters, now: u64) -> Self {
+        Self { counters, now, recent: None }
+    }
+}

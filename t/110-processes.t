@@ -317,10 +317,22 @@ ended
                 file:close()
             end
 
-            local served = serve()
+            local function started()
+                return tonumber(client.curl({ base .. "/status" }).out:match('"start_time_seconds": (%d+)'))
+            end
+            -- Lets the clock go on, so that another start would have another time.
+            local function wait()
+                local now = ngx.time()
+                repeat
+                    ngx.sleep(0.02)
+                until ngx.time() > now
+            end
+
+            local served, first = serve(), started()
             ngx.say("all: ", counted() == served)
+            wait()
             reload()
-            ngx.say("after a reload: ", counted() == served)
+            ngx.say("after a reload: ", counted() == served, " ", started() == first)
             served = served + serve()
             ngx.say("and on: ", counted() == served)
 
@@ -332,17 +344,17 @@ ended
             edit("\n        return 204;", "\n        kong_tls_status;")
             reload()
             served = serve()
-            ngx.say("anew: ", counted() == served)
+            ngx.say("anew: ", counted() == served, " ", started() > first)
         }
     }
 --- request
 GET /count
 --- response_body
 all: true
-after a reload: true
+after a reload: true true
 and on: true
 without: nil
-anew: true
+anew: true true
 --- no_error_log eval
 # With OpenSSL 3.5, nginx logs an error when a service has closed the connection first.
 [qr/\[error\](?!.*SSL_shutdown\(\) failed)/, "[alert]"]

@@ -9,6 +9,7 @@ use TestHarness 'no_plan';
 
 repeat_each(1);
 require_program('promtool');
+($ENV{TEST_NGINX_MODULE_VERSION}) = slurp('Cargo.toml') =~ /^version = "(.*)"$/m;
 
 # "status" adds the location /status with all counters, and /numbers with those that are not 0, one in a line.
 add_block_preprocessor(sub {
@@ -67,7 +68,7 @@ GET /numbers =>
     upstream_handshakes{type="full"} 2
     upstream_session_cache_lookups{result="miss"} 2
     upstream_idle_connections{event="reused"} 1
-    upstream_idle_connections{event="refused"} 1
+    upstream_idle_connections{event="other_identity"} 1
 # The first connection is used and closed; a new connection resumes its session.
 GET /t?client=client1&connection=close => client=CN=client-1,O=Test reused=. TLSv1.2
 GET /t?client=client1&connection=close => client=CN=client-1,O=Test reused=r TLSv1.2
@@ -77,7 +78,7 @@ GET /numbers =>
     upstream_session_cache_lookups{result="hit"} 1
     upstream_session_cache_lookups{result="miss"} 2
     upstream_idle_connections{event="reused"} 2
-    upstream_idle_connections{event="refused"} 2
+    upstream_idle_connections{event="other_identity"} 2
 # A third identity: its session evicts the least recently used one, its connection evicts none.
 GET /t?client=rsa => client=CN=client-rsa,O=Test reused=. TLSv1.2
 GET /numbers =>
@@ -87,7 +88,7 @@ GET /numbers =>
     upstream_session_cache_lookups{result="miss"} 3
     upstream_session_cache_evictions 1
     upstream_idle_connections{event="reused"} 2
-    upstream_idle_connections{event="refused"} 3
+    upstream_idle_connections{event="other_identity"} 3
 # A fourth identity: its connection evicts the oldest one.
 GET /t?client=intermediate => client=CN=client-intermediate,O=Test reused=. TLSv1.2
 GET /numbers =>
@@ -97,14 +98,14 @@ GET /numbers =>
     upstream_session_cache_lookups{result="miss"} 4
     upstream_session_cache_evictions 2
     upstream_idle_connections{event="reused"} 2
-    upstream_idle_connections{event="refused"} 4
+    upstream_idle_connections{event="other_identity"} 4
     upstream_idle_connections{event="closed"} 1
 --- no_error_log
 [error]
 
 
 
-=== TEST 2: a connection of keepalive that a request with settings does not use is counted as refused
+=== TEST 2: a connection of keepalive that a request with settings does not use is counted as of another identity
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -128,14 +129,14 @@ GET /t     => /^client=CN=client-1,/
 GET /numbers =>
     upstream_handshakes{type="full"} 2
     upstream_session_cache_lookups{result="miss"} 1
-    upstream_idle_connections{event="refused"} 1
+    upstream_idle_connections{event="other_identity"} 1
     upstream_idle_connections{event="closed"} 1
 --- no_error_log
 [error]
 
 
 
-=== TEST 3: with kong_tls_keepalive beside keepalive, a request that reuses a connection is not counted as refused
+=== TEST 3: with kong_tls_keepalive beside keepalive, a request that reuses a connection is not counted as of another identity
 --- http_config
     upstream kept {
         server unix:$TEST_NGINX_HTML_DIR/service.sock;
@@ -159,7 +160,7 @@ GET /plain   => /^client= /
 GET /t       => /^client=CN=client-1,/
 GET /plain   => /^client= /
 GET /t       => /^client=CN=client-1,/
-GET /numbers => /idle_connections\{event="reused"\} 2\nupstream_idle_connections\{event="refused"\} 1\n\z/
+GET /numbers => /idle_connections\{event="reused"\} 2\nupstream_idle_connections\{event="other_identity"\} 1\n\z/
 --- no_error_log
 [error]
 
@@ -263,67 +264,91 @@ GET /numbers =>
 === TEST 6: the default format is JSON
 --- config
     status;
+    location /masked {
+        content_by_lua_block {
+            local text = ngx.location.capture("/status").body
+            local function mask(name, value, is_right)
+                text = text:gsub('"' .. name .. '": ("?)' .. value .. '"?', '"' .. name .. '": %1' .. is_right .. '%1')
+            end
+            local nginx = ngx.config.nginx_version
+            nginx = ("%d.%d.%d"):format(nginx / 1000000, nginx / 1000 % 1000, nginx % 1000)
+            mask("nginx_version", nginx, "as it is")
+            local ffi = require "ffi"
+            ffi.cdef "const char *OpenSSL_version(int)"
+            mask("openssl_version", ffi.string(ffi.C.OpenSSL_version(0)):match("OpenSSL (%S+)"), "as it is")
+            local started = tonumber(text:match('"start_time_seconds": (%d+)'))
+            mask("start_time_seconds", "%d+", math.abs(ngx.time() - started) < 60 and "now" or "wrong")
+            ngx.print(text)
+        }
+    }
 --- exchanges
 for $request (/status  "/status?format=json {Accept: text/html}")
-    GET $request => {Content-Type: application/json} {Cache-Control: no-store}
-        {
-          "cache_evictions": {
-            "authorities": 0,
-            "client_chains": 0,
-            "client_names": 0,
-            "server_certificates": 0,
-            "stores": 0,
-            "verdicts": 0
-          },
-          "cache_hits": {
-            "authorities": 0,
-            "client_chains": 0,
-            "client_names": 0,
-            "server_certificates": 0,
-            "stores": 0,
-            "verdicts": 0
-          },
-          "cache_misses": {
-            "authorities": 0,
-            "client_chains": 0,
-            "client_names": 0,
-            "server_certificates": 0,
-            "stores": 0,
-            "verdicts": 0
-          },
-          "client_certificates": {
-            "absent": 0,
-            "presented": 0,
-            "requested": 0
-          },
-          "refusals": {
-            "client_certificate": 0,
-            "identity": 0,
-            "memory": 0,
-            "module": 0,
-            "plaintext": 0,
-            "required": 0,
-            "session": 0,
-            "target": 0,
-            "trusted_store": 0,
-            "verification": 0
-          },
-          "upstream_handshakes": {
-            "full": 0,
-            "resumed": 0
-          },
-          "upstream_idle_connections": {
-            "closed": 0,
-            "refused": 0,
-            "reused": 0
-          },
-          "upstream_session_cache_evictions": 0,
-          "upstream_session_cache_lookups": {
-            "hit": 0,
-            "miss": 0
-          },
-          "upstream_verification_failures": {}
-        }
+    GET $request => {Content-Type: application/json} {Cache-Control: no-store} /\A\{.*\}\n\z/s
+GET /masked =>
+    {
+      "build_info": {
+        "nginx_version": "as it is",
+        "openssl_version": "as it is",
+        "version": "$TEST_NGINX_MODULE_VERSION"
+      },
+      "cache_evictions": {
+        "authorities": 0,
+        "client_chains": 0,
+        "client_names": 0,
+        "server_certificates": 0,
+        "stores": 0,
+        "verdicts": 0
+      },
+      "cache_hits": {
+        "authorities": 0,
+        "client_chains": 0,
+        "client_names": 0,
+        "server_certificates": 0,
+        "stores": 0,
+        "verdicts": 0
+      },
+      "cache_misses": {
+        "authorities": 0,
+        "client_chains": 0,
+        "client_names": 0,
+        "server_certificates": 0,
+        "stores": 0,
+        "verdicts": 0
+      },
+      "client_certificates": {
+        "absent": 0,
+        "presented": 0,
+        "requested": 0
+      },
+      "refusals": {
+        "client_certificate": 0,
+        "identity": 0,
+        "memory": 0,
+        "module": 0,
+        "plaintext": 0,
+        "required": 0,
+        "session": 0,
+        "target": 0,
+        "trusted_store": 0,
+        "verification": 0
+      },
+      "start_time_seconds": now,
+      "upstream_handshakes": {
+        "full": 0,
+        "resumed": 0
+      },
+      "upstream_idle_connections": {
+        "closed": 0,
+        "other_identity": 0,
+        "reused": 0
+      },
+      "upstream_session_cache_evictions": 0,
+      "upstream_session_cache_lookups": {
+        "hit": 0,
+        "miss": 0
+      },
+      "upstream_verification_failures": {}
+    }
 HEAD /status => {Content-Type: application/json} {Cache-Control: no-store} ""
 --- no_error_log
 [error]
@@ -350,33 +375,51 @@ HEAD /status => {Content-Type: application/json} {Cache-Control: no-store} ""
             ngx.say(text == ngx.location.capture("/status?format=prometheus").body)
             local check = client.run({ "promtool", "check", "metrics" }, { stdin = text })
             ngx.say(check.code, check.out, check.err)
-            local families, help, type = 0, 0, 0
+            local help, counters, gauges = 0, 0, 0
             for line in text:gmatch("[^\n]+") do
-                help = help + (line:find("^# HELP kong_tls_[a-z_]+_total %u.+%.$") and 1 or 0)
-                type = type + (line:find("^# TYPE kong_tls_[a-z_]+_total counter$") and 1 or 0)
+                help = help + (line:find("^# HELP kong_tls_[a-z_]+ %u.+%.$") and 1 or 0)
+                counters = counters + (line:find("^# TYPE kong_tls_[a-z_]+_total counter$") and 1 or 0)
+                gauges = gauges + (line:find("^# TYPE kong_tls_[a-z_]+ gauge$") and 1 or 0)
             end
-            ngx.say(help, " ", type)
+            ngx.say(help, " ", counters, " ", gauges)
+            ngx.say((text:match('kong_tls_build_info{version="(.-)",nginx_version="%d+%.%d+%.%d+",openssl_version="[^" ]+"} 1\n')))
+            ngx.say(math.abs(ngx.time() - text:match("\nkong_tls_start_time_seconds (%d+)\n")) < 60)
         }
     }
 --- exchanges
 GET /t                        => 502 {Content-Type: text/html} /502 Bad/
-GET /check                    => /^true\n0\n10 10\n$/
+GET /check                    => /^true\n0\n12 10 2\n\d+\.\d+\.\d+\ntrue\n$/
 GET /status?format=prometheus => {Content-Type: text/plain; version=0.0.4; charset=utf-8} /reason="unable to get local issuer certificate"/
 
 
 
-=== TEST 8: a browser gets an HTML page
+=== TEST 8: a browser gets an HTML page, which marks failures and has rates
 --- config
     status;
     location /t {
         proxy_pass https://service/;
     }
+    location /target {
+        proxy_pass https://$kong_upstream_target;
+    }
+    # Rates are over a second at least.
+    location /later {
+        content_by_lua_block {
+            local before = ngx.now()
+            repeat
+                ngx.sleep(0.05)
+            until ngx.now() > before + 1.1
+        }
+    }
 --- exchanges
 GET /t => /^client=/
 for $request ("/status {Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8}"  /status?format=html)
-    GET $request => {Content-Type: text/html; charset=utf-8} /\A<!doctype html>.*<h2>handshakes</h2>.*<th scope="row">full</th><td>1</td>.*</html>\n\z/s
+    GET $request => {Content-Type: text/html; charset=utf-8} /\A<!doctype html>.*<p>No failures\.<\/p>.*Rates appear when.*<h2>upstream handshakes<\/h2>.*<th scope="row">full<\/th><td>1<\/td><td>&ndash;<.*<\/html>\n\z/s
+GET /target  => 503 /503 Service/
+GET /later   => ""
+GET /status?format=html => /<p class="failed"><b[^>]*>!<\/b> refusals: 1<.*Rates are over the last [1-9]\d* s\..*>full<\/th><td>1<\/td><td>0<.*<tr class="failed".*!<\/b> target<\/th><td>1<\/td><td>[\d.]+\/(?:s|min)</s
 --- no_error_log
-[error]
+[alert]
 
 
 

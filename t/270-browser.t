@@ -53,7 +53,8 @@ open my $policy, '>', "$folder/etc/policies/managed/policy.json" or die $!;
 print {$policy} '{ "AutoSelectCertificateForUrls": ["{\"pattern\":\"*\",\"filter\":{}}"] }';
 close $policy or die $!;
 
-# browse URL: prints the page when it has been loaded. All names resolve to this machine.
+# browse URL [SCHEME]: prints the page when it has been loaded. All names resolve to this machine. The scheme of its
+# colours is light or dark.
 open my $browse, '>', "$folder/browse" or die $!;
 print {$browse} <<"_EOC_";
 set -e
@@ -61,6 +62,7 @@ mount --bind $folder/etc /etc/chromium
 export HOME=$folder/home DBUS_SESSION_BUS_ADDRESS=disabled:
 profile=\$(mktemp -d $folder/profile-XXXXXXXX)
 timeout 50 chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-background-networking \\
+    --blink-settings=preferredColorScheme=\$([ "\$2" = dark ] && echo 0 || echo 1) \\
     --user-data-dir="\$profile" --host-resolver-rules="MAP * 127.0.0.1" --dump-dom "\$1"
 _EOC_
 close $browse or die $!;
@@ -87,12 +89,13 @@ $1    }
             { names = { "a.wild.test" }, ca = { pem = require("pki").read("ca") },
               consumers = { { name = "alice", common_name = "client-1" } } },
         })
-        function browse(name)
+        function browse(name, scheme)
             local words = {}
             for word in os.getenv("TEST_NGINX_BROWSE"):gmatch("%S+") do
                 words[#words + 1] = word
             end
             words[#words + 1] = "https://" .. name .. ":\$TEST_NGINX_TLS_PORT/"
+            words[#words + 1] = scheme
             local run = require("client").run(words, { timeout = 55 })
             local text = run.out:match("<pre[^>]*>(.-)%s*</pre>") or run.out:match("<body>(.-)%s*</body>")
             return text or (run.out .. run.err)
@@ -245,5 +248,68 @@ mtls_auth: the connection is for "none.wild.test", which has another policy
 GET /t
 --- response_body
 r 1 alice;r 1 alice;r 1 alice;
+--- no_error_log
+[alert]
+
+
+
+=== TEST 5: the status page fits the narrowest telephone, in a light and a dark scheme; what failed is red, and marked
+--- http_config
+    browser {
+        location / {
+            default_type text/html;
+            content_by_lua_block {
+                ngx.print("<body><iframe width='320' height='5000' src='/status?format=html'></iframe><script>", [[
+                    document.querySelector("iframe").onload = function () {
+                        const page = this.contentDocument;
+                        const color = (selector) => {
+                            const [red, green, blue] =
+                                page.defaultView.getComputedStyle(page.querySelector(selector)).color.match(/\d+/g);
+                            return red - green > 60 && red - blue > 60 ? "red" : "not red";
+                        };
+                        document.body.textContent = [
+                            page.documentElement.clientWidth, page.documentElement.scrollWidth,
+                            page.defaultView.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light",
+                            color("tr.failed th"), page.querySelector("tr.failed th").textContent,
+                            color("p.failed"), page.querySelector("p.failed").textContent,
+                            color("tr.none th"), color("tr.some th"),
+                        ].join(", ");
+                    };
+                ]], "</script></body>")
+            }
+        }
+        location /status {
+            kong_tls_status;
+        }
+    }
+--- config
+    location /target {
+        proxy_pass https://$kong_upstream_target;
+    }
+    location /service {
+        access_by_lua_block { assert(kong.service.set_tls_verify(true)) }
+        proxy_ssl_name service.test;
+        proxy_pass https://other;
+    }
+    location /plain {
+        proxy_pass https://service;
+    }
+    location /t {
+        content_by_lua_block {
+            local client = require "client"
+            for _, path in ipairs { "target", "service", "plain" } do
+                client.curl { "http://127.0.0.1:$TEST_NGINX_SERVER_PORT/" .. path }
+            end
+            for _, scheme in ipairs { "light", "dark" } do
+                ngx.say(browse("a.wild.test", scheme))
+            end
+        }
+    }
+--- request
+GET /t
+--- timeout: 120
+--- response_body
+320, 320, light, red, ! unable to get local issuer certificate, red, ! upstream verification failures: 1, not red, not red
+320, 320, dark, red, ! unable to get local issuer certificate, red, ! upstream verification failures: 1, not red, not red
 --- no_error_log
 [alert]

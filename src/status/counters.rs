@@ -20,7 +20,7 @@ pub enum Counter {
     SessionCacheMiss,
     SessionCacheEviction,
     IdleConnectionReused,
-    IdleConnectionRefused,
+    IdleConnectionOtherIdentity,
     IdleConnectionClosed,
     ClientCertificateRequested,
     ClientCertificatePresented,
@@ -96,13 +96,15 @@ const REASONS: usize = 128;
 /// The counters. With a zone, they are in memory that all workers share.
 #[repr(C)]
 pub struct Counters {
+    /// When they began, in seconds since the Unix epoch.
+    pub start_time: u64,
     counters: [AtomicU64; COUNTERS],
     caches: [[AtomicU64; CACHE_EVENTS]; CACHES],
     reasons: [AtomicU64; REASONS],
 }
 
 /// Fallback counters used when no `kong_tls_status` zone exists.
-static UNSHARED: Counters = Counters::new();
+static UNSHARED: Counters = Counters::new(0);
 
 static CURRENT: AtomicPtr<Counters> = AtomicPtr::new((&raw const UNSHARED).cast_mut());
 
@@ -143,15 +145,27 @@ pub fn count_verification_failure(reason: X509VerifyResult) {
 }
 
 impl Counters {
-    pub const fn new() -> Self {
+    pub const fn new(start_time: u64) -> Self {
         Self {
+            start_time,
             counters: [const { AtomicU64::new(0) }; COUNTERS],
             caches: [const { [const { AtomicU64::new(0) }; CACHE_EVENTS] }; CACHES],
             reasons: [const { AtomicU64::new(0) }; REASONS],
         }
     }
 
-    fn count(&self, counter: Counter) {
+    /// Returns a copy, which is not shared.
+    pub fn snapshot(&self) -> Self {
+        let copy = |counter: &AtomicU64| AtomicU64::new(counter.load(Ordering::Relaxed));
+        Self {
+            start_time: self.start_time,
+            counters: self.counters.each_ref().map(copy),
+            caches: self.caches.each_ref().map(|events| events.each_ref().map(copy)),
+            reasons: self.reasons.each_ref().map(copy),
+        }
+    }
+
+    pub fn count(&self, counter: Counter) {
         self.counters[counter as usize].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -191,6 +205,8 @@ pub struct Family {
     pub name: &'static str,
     /// The description of the counters.
     pub help: &'static str,
+    /// Whether each event is a failure, so that people should look when there are any.
+    pub is_failure: bool,
     pub values: Values,
 }
 
@@ -210,6 +226,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "upstream_handshakes",
         help: "TLS handshakes with services that were completed.",
+        is_failure: false,
         values: Values::Labelled(
             "type",
             &[("full", Counter::HandshakeFull), ("resumed", Counter::HandshakeResumed)],
@@ -218,6 +235,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "upstream_session_cache_lookups",
         help: "New connections for which kong_tls_session_cache was asked for a session.",
+        is_failure: false,
         values: Values::Labelled(
             "result",
             &[("hit", Counter::SessionCacheHit), ("miss", Counter::SessionCacheMiss)],
@@ -226,17 +244,20 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "upstream_session_cache_evictions",
         help: "Entries of kong_tls_session_cache that made room for others.",
+        is_failure: false,
         values: Values::One(Counter::SessionCacheEviction),
     },
     Family {
         name: "upstream_idle_connections",
-        help: "Idle connections that served another request, that did not because they were of \
-               another TLS identity, and that were closed while idle.",
+        help: "Requests that an idle connection served (reused), requests that got none because \
+               those to that server were of another TLS identity (other_identity), and idle \
+               connections that were closed (closed).",
+        is_failure: false,
         values: Values::Labelled(
             "event",
             &[
                 ("reused", Counter::IdleConnectionReused),
-                ("refused", Counter::IdleConnectionRefused),
+                ("other_identity", Counter::IdleConnectionOtherIdentity),
                 ("closed", Counter::IdleConnectionClosed),
             ],
         ),
@@ -244,12 +265,14 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "upstream_verification_failures",
         help: "Services that failed verification.",
+        is_failure: true,
         values: Values::VerificationFailures,
     },
     Family {
         name: "client_certificates",
         help: "Certificates that clients were asked for by request_client_certificate, that they \
                presented then, and that they did not.",
+        is_failure: false,
         values: Values::Labelled(
             "event",
             &[
@@ -262,22 +285,26 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "cache_hits",
         help: "What was found in a cache of a worker.",
+        is_failure: false,
         values: Values::OfCaches(CacheEvent::Hit),
     },
     Family {
         name: "cache_misses",
         help: "What was not found in a cache of a worker, and made anew.",
+        is_failure: false,
         values: Values::OfCaches(CacheEvent::Miss),
     },
     Family {
         name: "cache_evictions",
         help: "Entries of a cache of a worker that made room for others.",
+        is_failure: false,
         values: Values::OfCaches(CacheEvent::Eviction),
     },
     Family {
         name: "refusals",
         help: "Attempts to reach a service that were refused because a setting of the request could \
                not be applied.",
+        is_failure: true,
         values: Values::Labelled(
             "setting",
             &[
@@ -301,6 +328,26 @@ pub enum Totals {
     One(u64),
     /// The name of the label, and the count for each of its values.
     Labelled(&'static str, Vec<(&'static str, u64)>),
+}
+
+impl Totals {
+    pub fn sum(&self) -> u64 {
+        match self {
+            Self::One(total) => *total,
+            Self::Labelled(_, totals) => totals.iter().map(|(_, total)| total).sum(),
+        }
+    }
+
+    /// Returns the count for a value of the label, or the only one.
+    pub fn of(&self, value: &str) -> u64 {
+        match self {
+            Self::One(total) => *total,
+            Self::Labelled(_, totals) => totals
+                .iter()
+                .find_map(|(known, total)| (*known == value).then_some(*total))
+                .unwrap_or_default(),
+        }
+    }
 }
 
 impl Family {
@@ -330,10 +377,15 @@ impl Family {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::status::Status;
+    use crate::status::format::Format;
+
+    /// 2026-03-01 00:00:59.
+    pub const EXAMPLE_START: u64 = 1_772_323_259;
 
     /// Returns counters with different values.
     pub fn example() -> Counters {
-        let counters = Counters::new();
+        let counters = Counters::new(EXAMPLE_START);
         for (number, counter) in (1..).zip(&counters.counters) {
             counter.store(number, Ordering::Relaxed);
         }
@@ -366,6 +418,18 @@ pub mod tests {
         for (place, (_, cache)) in Cache::ALL.iter().enumerate() {
             assert_eq!(*cache as usize, place);
         }
+    }
+
+    #[test]
+    fn a_snapshot_has_all_counters_and_does_not_change() {
+        let counters = example();
+        let shown = |counters: &Counters| Format::Json.render(&Status::of(counters, 0));
+        let snapshot = counters.snapshot();
+        let before = shown(&counters);
+        assert_eq!(shown(&snapshot), before);
+        counters.count(Counter::HandshakeFull);
+        assert_eq!(shown(&snapshot), before);
+        assert_ne!(shown(&counters), before);
     }
 
     #[test]

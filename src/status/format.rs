@@ -6,8 +6,9 @@ use std::fmt::{self, Write};
 
 use serde_json::{Map, Value};
 
-use crate::status::counters::{Counters, FAMILIES, Totals};
-use crate::status::page;
+use crate::status::about::{BUILD_INFO, START_TIME, build};
+use crate::status::counters::{FAMILIES, Totals};
+use crate::status::{Status, page};
 
 /// A format of the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +61,11 @@ impl Format {
     }
 
     /// Renders the status.
-    pub fn render(self, counters: &Counters) -> String {
+    pub fn render(self, status: &Status<'_>) -> String {
         match self {
-            Self::Json => format!("{:#}\n", json(counters)),
-            Self::Prometheus => Prometheus(counters).to_string(),
-            Self::Html => page::render(counters),
+            Self::Json => format!("{:#}\n", json(status)),
+            Self::Prometheus => Prometheus(status).to_string(),
+            Self::Html => page::render(status),
         }
     }
 }
@@ -109,9 +110,16 @@ fn weight(text: &str) -> Option<f32> {
     text.parse().ok().filter(|weight| *weight <= 1.0)
 }
 
-fn json(counters: &Counters) -> Value {
+/// Names are those of Prometheus, without what all have in common.
+fn json(status: &Status<'_>) -> Value {
+    let build = build().into_iter().map(|(name, version)| (name.to_owned(), version.into()));
+    let about = [
+        (BUILD_INFO.name, Value::Object(build.collect())),
+        (START_TIME.name, status.counters.start_time.into()),
+    ];
+    let about = about.into_iter().map(|(name, value)| (name.to_owned(), value));
     let families = FAMILIES.iter().map(|family| {
-        let value = match family.totals(counters) {
+        let value = match family.totals(status.counters) {
             Totals::One(total) => total.into(),
             Totals::Labelled(_, totals) => {
                 let totals =
@@ -121,19 +129,25 @@ fn json(counters: &Counters) -> Value {
         };
         (family.name.to_owned(), value)
     });
-    Value::Object(families.collect())
+    Value::Object(about.chain(families).collect())
 }
 
 /// The Prometheus text format: <https://prometheus.io/docs/instrumenting/exposition_formats/>
-struct Prometheus<'a>(&'a Counters);
+struct Prometheus<'a>(&'a Status<'a>);
 
 impl fmt::Display for Prometheus<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let labels = build().map(|(name, version)| format!("{name}=\"{}\"", LabelValue(version)));
+        BUILD_INFO.fmt_head(f)?;
+        writeln!(f, "kong_tls_{}{{{}}} 1", BUILD_INFO.name, labels.join(","))?;
+        START_TIME.fmt_head(f)?;
+        writeln!(f, "kong_tls_{} {}", START_TIME.name, self.0.counters.start_time)?;
+
         for family in FAMILIES {
             let name = format_args!("kong_tls_{}_total", family.name).to_string();
             writeln!(f, "# HELP {name} {}", family.help)?;
             writeln!(f, "# TYPE {name} counter")?;
-            match family.totals(self.0) {
+            match family.totals(self.0.counters) {
                 Totals::One(total) => writeln!(f, "{name} {total}")?,
                 Totals::Labelled(label, totals) => {
                     for (value, total) in totals {
@@ -162,7 +176,7 @@ impl fmt::Display for LabelValue<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::counters::tests::example;
+    use crate::status::counters::tests::{EXAMPLE_START, example};
 
     #[test]
     fn the_argument_decides_and_then_the_header() {
@@ -204,7 +218,7 @@ mod tests {
 
     #[test]
     fn json_has_each_family() {
-        let text = Format::Json.render(&example());
+        let text = Format::Json.render(&Status::of(&example(), 0));
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["upstream_handshakes"]["full"], 1);
         assert_eq!(value["upstream_session_cache_evictions"], 5);
@@ -212,20 +226,28 @@ mod tests {
             value["upstream_verification_failures"]["unable to get local issuer certificate"],
             2
         );
-        assert_eq!(value.as_object().unwrap().len(), FAMILIES.len());
+        assert_eq!(value["start_time_seconds"], EXAMPLE_START);
+        assert_eq!(value["build_info"]["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(value.as_object().unwrap().len(), FAMILIES.len() + 2);
         assert!(text.ends_with("}\n"));
     }
 
     #[test]
     fn prometheus_has_each_family() {
-        let text = Format::Prometheus.render(&example());
+        let text = Format::Prometheus.render(&Status::of(&example(), 0));
         assert!(text.contains(
             "# HELP kong_tls_upstream_handshakes_total TLS handshakes with services that were \
              completed.\n# TYPE kong_tls_upstream_handshakes_total counter\n\
              kong_tls_upstream_handshakes_total{type=\"full\"} 1\n"
         ));
         assert!(text.contains("\nkong_tls_upstream_session_cache_evictions_total 5\n"));
-        assert_eq!(text.matches("# TYPE").count(), FAMILIES.len());
+        assert!(text.contains("\nkong_tls_start_time_seconds 1772323259\n"));
+        assert!(text.contains(concat!(
+            "# TYPE kong_tls_build_info gauge\nkong_tls_build_info{version=\"",
+            env!("CARGO_PKG_VERSION"),
+            "\",nginx_version=\"1."
+        )));
+        assert_eq!(text.matches("# TYPE").count(), FAMILIES.len() + 2);
     }
 
     #[test]

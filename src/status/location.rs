@@ -2,6 +2,8 @@
 
 //! The content handler of locations with `kong_tls_status`.
 
+use std::cell::RefCell;
+
 use ngx::ffi::{
     NGX_HTTP_BAD_REQUEST, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED, ngx_int_t,
 };
@@ -9,9 +11,15 @@ use ngx::ffi::{
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::request_handler::RequestHandler;
-use crate::nginx::response;
-use crate::status::counters;
+use crate::nginx::{response, time};
 use crate::status::format::Format;
+use crate::status::history::History;
+use crate::status::{Status, counters};
+
+thread_local! {
+    /// What this worker has shown before.
+    static HISTORY: RefCell<History> = const { RefCell::new(History::new()) };
+}
 
 pub struct StatusPage;
 
@@ -28,7 +36,15 @@ impl RequestHandler for StatusPage {
         let Ok(format) = Format::negotiate(request.argument("format"), accept.as_deref()) else {
             return NGX_HTTP_BAD_REQUEST as ngx_int_t;
         };
-        let body = format.render(counters::current());
+        let counters = counters::current();
+        let now = u64::try_from(time::now().date).unwrap_or_default();
+        let body = HISTORY.with_borrow_mut(|history| {
+            let recent = match format {
+                Format::Html => history.advance(time::monotonic(), counters),
+                Format::Json | Format::Prometheus => None,
+            };
+            format.render(&Status { recent, ..Status::of(counters, now) })
+        });
         let status = response::send(request, format.content_type(), body.as_bytes());
         if status == NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t {
             request.log().error(format_args!("kong_tls_status: {OutOfMemory}"));

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "it is in memory that processes share")]
 
 use crate::nginx::shared_zone::{Shared, Zone};
+use crate::nginx::time;
 use crate::status::counters::{self, Counters};
 
 // SAFETY: this is the module's only zone, and counters are atomic integers.
@@ -13,7 +14,7 @@ unsafe impl Shared for Counters {
     const PAGES: usize = 8;
 
     fn new() -> Self {
-        Self::new()
+        Self::new(u64::try_from(time::now().date).unwrap_or_default())
     }
 }
 

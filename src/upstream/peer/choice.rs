@@ -255,7 +255,7 @@ fn find_own(
         return PeerFound::IdleConnection;
     }
     if has_foreign || keepalive.is_some_and(|keepalive| keepalive.has_peer(peer)) {
-        counters::count(Counter::IdleConnectionRefused);
+        counters::count(Counter::IdleConnectionOtherIdentity);
     }
     PeerFound::Peer
 }

@@ -3,6 +3,9 @@
 #
 # Shared by the scripts. To be sourced by a script that has set -euo pipefail.
 
+# What the caller's shell finds programs by.
+# shellcheck disable=SC2034
+caller_path=$PATH
 # Debian keeps nginx where only root's PATH looks, and rustup's installer leaves cargo where the
 # PATH of a shell that was open before does not look.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
@@ -162,6 +165,17 @@ apt_update_and_install() {
     as_root apt-get update && apt_install "$@"
 }
 
+# require_root_rights MESSAGE: fails with this message if nothing can be done as root
+require_root_rights() {
+    ((EUID == 0)) || command -v sudo >/dev/null || fail "$1"
+}
+
+update_package_lists() {
+    require_root_rights "packages may have to be installed, and that needs root or sudo"
+    say "fetching the lists of packages"
+    logged "$(project_root)/target/apt.log" as_root apt-get update
+}
+
 # install_packages PACKAGE...
 #
 # Installs those that are missing.
@@ -176,36 +190,92 @@ install_packages() {
     done
     ((${#missing[@]} > 0)) || return 0
 
-    if ((EUID != 0)) && ! command -v sudo >/dev/null; then
-        fail "these packages are missing, and installing them needs root or sudo: ${missing[*]}"
-    fi
+    require_root_rights "these packages are missing, and installing them needs root or sudo: ${missing[*]}"
     say "installing ${missing[*]}"
     logged "$(project_root)/target/apt.log" apt_update_and_install "${missing[@]}"
 }
 
-# Fails unless there is a Rust that is new enough.
-require_rust() {
-    local needed version
-    needed=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$(project_root)/Cargo.toml")
-    local advice="Rust $needed or later is needed: https://rustup.rs says how to get it"
+# ---- Rust ----------------------------------------------------------------------------------------
 
-    command -v cargo >/dev/null || fail "cargo is not installed. $advice"
-    # "rustc 1.85.0 (4d91de4e4 2025-02-17)"
-    version=$(rustc --version) || fail "rustc is not installed, or does not work. $advice"
-    version=${version#rustc }
-    version=${version%% *}
-    printf '%s\n' "$needed" "$version" | sort -C -V || fail "this is Rust $version. $advice"
+# Prints the version of cargo or of rustc, whichever is older. Prints nothing if one of them is missing.
+rust_version() {
+    local program versions=()
+    for program in cargo rustc; do
+        # "rustc 1.85.0 (4d91de4e4 2025-02-17)"
+        versions+=("$({ "$program" --version 2>/dev/null || true; } | cut -d ' ' -f 2)")
+    done
+    [[ " ${versions[*]} " == *'  '* ]] || printf '%s\n' "${versions[@]}" | sort -V | head -n 1
 }
 
-# Fails unless there is a Rust that is new enough for the tools of install_tool: mdbook 0.5.4 says that it needs this
-# one, and emmylua_check 0.25.1 uses its syntax (let chains).
+# has_rust VERSION: whether there is this version of Rust or a later one
+has_rust() {
+    local version
+    version=$(rust_version)
+    [[ -n $version ]] && printf '%s\n' "$1" "$version" | sort -C -V
+}
+
+# rust_packages VERSION
+#
+# Prints the packages with this version of Rust or a later one. Debian 12 has a newer Rust beside its own, in packages
+# of other names. They contain /usr/bin/cargo and /usr/bin/rustc too, and replace Debian's own.
+rust_packages() {
+    local suffix candidate
+    for suffix in '' -web; do
+        candidate=$(LC_ALL=C apt-cache policy "rustc$suffix" 2>/dev/null | sed -n 's/^  Candidate: //p')
+        if [[ $candidate == [0-9]* ]] && dpkg --compare-versions "$candidate" ge "$1"; then
+            printf '%s\n' "cargo$suffix" "rustc$suffix"
+            return
+        fi
+    done
+    return 1
+}
+
+# Makes sure that there is the Rust that the module needs.
+require_rust() {
+    require_rust_version "$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$(project_root)/Cargo.toml")"
+}
+
+# require_rust_version VERSION
+#
+# Makes sure that there is this version of Rust or a later one, and installs Debian's if there is none.
+require_rust_version() {
+    local needed=$1 version old packages=()
+    ! has_rust "$needed" || return 0
+
+    version=$(rust_version)
+    say "Rust $needed or later is needed, and here is ${version:-none}"
+    # What rustup has installed comes first in PATH, and its owner updates it.
+    ! command -v rustup >/dev/null || fail '"rustup default stable && rustup update stable" gets it'
+    if command -v apt-get >/dev/null; then
+        rust_packages "$needed" >/dev/null || update_package_lists
+        mapfile -t packages < <(rust_packages "$needed")
+        for old in cargo rustc; do
+            [[ " ${packages[*]} " != *" $old-web "* ]] || ! is_installed "$old" ||
+                say "$old-web replaces the package $old, which will be removed"
+        done
+        ((${#packages[@]} == 0)) || install_packages "${packages[@]}"
+    fi
+    has_rust "$needed" || fail "no package has it: https://rustup.rs says how to get it"
+}
+
+# require_component COMMAND COMPONENT PACKAGE WEB-PACKAGE
+#
+# Makes sure that cargo has this command. COMPONENT is rustup's name for it, the others are Debian's.
+require_component() {
+    ! cargo "$1" --version >/dev/null 2>&1 || return 0
+    if is_installed rustc-web; then
+        install_packages "$4"
+    elif is_installed rustc; then
+        install_packages "$3"
+    fi
+    cargo "$1" --version >/dev/null 2>&1 ||
+        fail "cargo $1 is not installed: \"rustup component add $2\" installs it"
+}
+
+# Makes sure that there is the Rust that the tools of install_tool need: mdbook 0.5.4 says that it needs this one, and
+# emmylua_check 0.25.1 uses its syntax (let chains).
 require_rust_for_tools() {
-    local needed=1.88.0 version
-    version=$(rustc --version)
-    version=${version#rustc }
-    version=${version%% *}
-    printf '%s\n' "$needed" "$version" | sort -C -V ||
-        fail "the tools of the checks need Rust $needed or later, and this is Rust $version. scripts/build works with it"
+    require_rust_version 1.88
 }
 
 # install_tool CRATE VERSION

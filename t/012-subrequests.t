@@ -21,6 +21,10 @@ my $folder = test_folder();
 # More than the module adds to a subrequest, and far less than a visit of some hundreds of others would take.
 my $MOST = 3000;
 
+# Visits of so many others would show. And a request with so many is answered in time when the machine is busy: under
+# valgrind, 16,000 take 14 seconds of the processor, and send nothing before.
+my $MANY = 4000;
+
 # The number of bytes in a slice.
 my $SLICE = 64;
 
@@ -112,7 +116,7 @@ sub of_one {
 
 for my $kind (qw(slice ssi capture_multi mirror)) {
     my %first = map { ($_ => instructions($kind, 1, $_)) } 1, 'others';
-    for my $count (1000, 16000) {
+    for my $count (1000, $MANY) {
         my $more = of_one($kind, $count, 1, $first{1}) - of_one($kind, $count, 'others', $first{others});
         cmp_ok $more, '<', $MOST,
             sprintf '%s, %d subrequests: the module adds %.0f instructions to each', $kind, $count, $more;
@@ -123,6 +127,6 @@ for my $kind (qw(slice ssi capture_multi mirror)) {
 my $first = instructions('slice_with_settings', 1, 1);
 my ($few, $many) = map { of_one('slice_with_settings', $_, 1, $first) } 1000, 16000;
 cmp_ok $many, '<', $few * 1.2,
-    sprintf 'slices with settings: %.0f instructions each for 1000, %.0f for 16000', $few, $many;
+    sprintf 'slices with settings: %.0f instructions each for 1000, %.0f for %d', $few, $many, $MANY;
 
 done_testing();

@@ -113,6 +113,12 @@ for my $page (qw(README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md)) {
     }
 }
 
+# No page is only a title. Those that include a file of the project have that.
+for my $page (glob 'docs/{*,*/*}.md') {
+    my $text = slurp($page);
+    ok $text =~ /^\{\{#include /m || ($text =~ tr/\n//) > 10, "$page has text";
+}
+
 # The first page is short, and has the figures of the last measurement.
 cmp_ok $readme =~ tr/\n//, '<=', 150, 'README.md has at most 150 lines';
 my ($headlines) = $readme =~ /^<!-- headlines -->\n(.+?)^<!-- \/headlines -->$/ms;

@@ -228,21 +228,22 @@ sub print_memory {
 
 # Prints what is below its target: once, and in words.
 sub print_misses {
-    my @misses;
+    my $misses = '';
     for my $table (@RATES) {
-        for my $ratio (@{ $table->{ratios} }) {
-            push @misses, map {
-                sprintf "* %s, %s (%s): %.2f; the target is %.2f.\n", $table->{title} =~ s/ a second//r,
-                    $_->{column}{title}, $ratio->{title}, median(@{ $_->{rates} }), $_->{target}
-            } grep { defined $_->{target} && median(@{ $_->{rates} }) < $_->{target} } comparisons($table, $ratio);
-        }
+        my @missed = map {
+            my $ratio = $_;
+            map {
+                sprintf "* %s: %.2f in place of %s (%s)\n", $_->{column}{title}, median(@{ $_->{rates} }),
+                    $_->{target}, $ratio->{title}
+            }
+                grep { defined $_->{target} && median(@{ $_->{rates} }) < $_->{target} } comparisons($table, $ratio);
+        } @{ $table->{ratios} };
+        $misses .= join '', $table->{title} =~ s/ a second//r, ":\n\n", @missed, "\n" if @missed;
     }
-    for my $call (grep { $results->{calls} && $_->{target} } @CALLS) {
-        my $median = median(@{ $results->{calls}{on}{ $call->{name} } });
-        push @misses, sprintf "* %s: %.0f ns; the target is %d.\n", $call->{title}, $median, $call->{target}
-            if $median > $call->{target};
-    }
-    print "## Targets\n\n", @misses ? ("These figures miss their targets:\n\n", @misses) : "All targets are reached.\n";
+    my @slow = grep { $_->{target} && median(@{ $results->{calls}{on}{ $_->{name} } }) > $_->{target} }
+        $results->{calls} ? @CALLS : ();
+    $misses .= join '', "Calls from Lua:\n\n", map {"* $_->{title}\n"} @slow if @slow;
+    print "## Targets\n\n", $misses ? "These ratios miss their targets.\n\n$misses" : "All targets are reached.\n";
     return;
 }
 

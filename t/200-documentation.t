@@ -6,6 +6,7 @@ use strict;
 use warnings;
 
 use lib 't/support';
+use TestConsoles qw(steps);
 use TestKong;
 
 use File::Temp qw(tempdir);
@@ -63,9 +64,8 @@ sub wait_for_end {
 # Executes each command of a page, in order, and compares what it prints.
 my $executed = 0;
 for my $page ('README.md', glob 'docs/{*,*/*}.md') {
-    my @consoles = slurp($page) =~ /executed by t\/200-documentation\.t -->\n```console\n(.*?)^```$/msg;
-    for my $step (map { /^\$ (.*\n(?:[^\$].*\n)*)/mg } @consoles) {
-        my ($command, $expected) = split /\n/, $step, 2;
+    for my $step (steps(slurp($page), 't/200-documentation.t')) {
+        my ($command, $expected) = @$step;
         $executed++;
         # Whoever runs the tests has built the module already.
         next if $command eq './scripts/build';

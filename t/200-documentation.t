@@ -113,6 +113,15 @@ for my $page (qw(README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md)) {
     }
 }
 
+# Each console is executed, or its page says why not.
+for my $page ('README.md', glob 'docs/{*,*/*}.md') {
+    my @lines = split /\n/, slurp($page);
+    for my $number (grep { $lines[$_] =~ /^ *```console$/ } 0 .. $#lines) {
+        my $before = $number > 0 ? $lines[$number - 1] : '';
+        ok $before =~ /^ *<!-- (?:executed by \S+|not executed: .+) -->$/, "$page, line $number: executed, or not for a reason";
+    }
+}
+
 # No page is only a title. Those that include a file of the project have that.
 for my $page (glob 'docs/{*,*/*}.md') {
     my $text = slurp($page);

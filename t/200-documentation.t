@@ -118,7 +118,8 @@ for my $page ('README.md', glob 'docs/{*,*/*}.md') {
     my @lines = split /\n/, slurp($page);
     for my $number (grep { $lines[$_] =~ /^ *```console$/ } 0 .. $#lines) {
         my $before = $number > 0 ? $lines[$number - 1] : '';
-        ok $before =~ /^ *<!-- (?:executed by \S+|not executed: .+) -->$/, "$page, line $number: executed, or not for a reason";
+        ok $before =~ /^ *<!-- (?:executed by \S+|not executed: .+) -->$/,
+            "$page, line $number: executed, or not for a reason";
     }
 }
 

@@ -39,6 +39,7 @@ typedef long (*function)(long, long, long, long, long, long);
 #define FUNCTIONS \
     FUNCTION(ASN1_STRING_to_UTF8, -1) \
     FUNCTION(ASN1_TIME_diff, 0) \
+    FUNCTION(ASN1_TIME_print, 0) \
     FUNCTION(ASN1_TIME_set, 0) \
     FUNCTION(BIO_new, 0) \
     FUNCTION(BIO_new_mem_buf, 0) \

@@ -11,11 +11,21 @@ local x509 = require "resty.kong.x509"
 local methods = {}
 
 
--- Chooses the certificate for the current request. To be called in access_by_lua*.
+-- Returns the name of the consumer that mtls_auth has found; nil for an anonymous request.
+local function consumer()
+    if ngx.var.http_x_anonymous_consumer then
+        return nil
+    end
+    return ngx.var.http_x_consumer_username
+end
+
+
+-- Chooses the certificate for the current request. To be called in access_by_lua*, after
+-- mtls_auth:access().
 function methods:access()
-    local tenant = self.tenants[ngx.var.arg_tenant]
+    local tenant = self.tenants[consumer()]
     if not tenant then
-        ngx.log(ngx.INFO, "tenant: there is no such tenant")
+        ngx.log(ngx.INFO, "tenant: the consumer is not a tenant")
         return ngx.exit(403)
     end
     assert(pdk.service.set_tls_cert_key(tenant.chain, tenant.key))
@@ -24,7 +34,24 @@ function methods:access()
 end
 
 
+local OPTIONS = { ca = "string", tenants = "table" }
+
 local M = {}
+
+
+-- Throws at the line that has called `new`, if an option is unknown, missing or of a wrong type.
+local function check(options)
+    for name in pairs(options) do
+        if not OPTIONS[name] then
+            error("tenant.new: unknown option \"" .. tostring(name) .. "\"", 3)
+        end
+    end
+    for name, expected in pairs(OPTIONS) do
+        if type(options[name]) ~= expected then
+            error("tenant.new: " .. name .. " must be a " .. expected, 3)
+        end
+    end
+end
 
 
 -- Parses the certificate and the key of a tenant.
@@ -48,10 +75,11 @@ end
 -- Makes the plugin. To be called in init_by_lua*. Options:
 --
 --     ca        the authorities of the service, in PEM
---     tenants   for each name, its certificate and key, in PEM
+--     tenants   for each consumer, the certificate and key that the service sees, in PEM
 --
 -- Returns nil and an error if an option can't be used.
 function M.new(options)
+    check(options)
     local store, err = x509.store { pem = options.ca }
     if not store then
         return nil, "ca: " .. err

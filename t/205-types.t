@@ -21,17 +21,19 @@ my $root = project_root();
 my $addon = JSON::PP->new->decode(slurp('types/config.json'));
 ok $addon->{words} && $addon->{settings}, 'types/config.json has what an addon needs';
 
-# Runs the checker in a folder with these files, and with the settings that docs/guides/writing-a-plugin.md shows.
-# Returns the findings by file: "line code message".
+# Runs the checker in a folder with these files, with the command and the settings that docs/guides/writing-a-plugin.md
+# shows. Returns the findings by file: "line code message".
 sub check {
     my (%files) = @_;
     my $folder = File::Temp::tempdir(CLEANUP => 1);
-    my ($settings) = slurp('docs/guides/writing-a-plugin.md') =~ /^```json\n(.*?)^```$/ms;
+    my $guide = slurp('docs/guides/writing-a-plugin.md');
+    my ($settings) = $guide =~ /^```json\n(.*?)^```$/ms;
     $settings =~ s{"[^"]*(/types/library")}{"$root$1} or die "there are no settings for an editor in the guide\n";
+    my ($command) = $guide =~ /^\$ (emmylua_check .*) \.$/m or die "there is no command of the checker in the guide\n";
     write_to("$folder/.luarc.json", $settings);
     write_to("$folder/$_", $files{$_}) for keys %files;
     my $output = "$folder/output.json";
-    my $said = `cd $folder && emmylua_check --severity warn -f json --output $output . 2>&1`;
+    my $said = `cd $folder && $command --severity warn -f json --output $output . 2>&1`;
     my %found;
     for my $file (@{ JSON::PP->new->decode(slurp($output)) }) {
         my $name = $file->{file} =~ s{.*/}{}r;
@@ -72,11 +74,21 @@ for my $file (glob 'types/library/*.lua types/library/resty/kong/*.lua types/lib
     }
 }
 
-# The example of the guide. The checker does not know "ngx".
+# The example of the guide, with its tests.
 {
-    my $ngx = "---\@meta _\n---\@type any\nngx = nil\n";
-    my $example = check('tenant.lua' => slurp('nginx-conf/tenant.lua'), 'ngx.lua' => $ngx);
-    is_deeply $example->{'tenant.lua'}, [], 'the example of the guide has no findings';
+    my $plugin = slurp('nginx-conf/tenant.lua');
+    my %tests = ('tenant_spec.lua' => slurp('nginx-conf/tenant_spec.lua'));
+    my $example = check('tenant.lua' => $plugin, %tests);
+    is_deeply $example, { 'tenant.lua' => [] }, 'the example of the guide has no findings, and its tests are left out'
+        or diag explain $example;
+    $example = check('tenant.lua' => $plugin =~ s/set_tls_verify\(true\)/set_tls_verify("on")/r, %tests);
+    like "@{ $example->{'tenant.lua'} }", qr/param-type-mismatch/, 'a mistake in it is found';
+}
+
+# What the guide says is not found.
+{
+    my $unseen = slurp('t/support/types/unseen.lua');
+    is_deeply check('unseen.lua' => $unseen)->{'unseen.lua'}, [], 'some mistakes are not found';
 }
 
 # Mistakes: each is found at its line, and nothing else.

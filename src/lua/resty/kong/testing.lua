@@ -9,7 +9,7 @@
 -- compares the rest with the module.
 
 local debug, error, io, ipairs, pairs = debug, error, io, ipairs, pairs
-local setmetatable, tostring, real_require = setmetatable, tostring, require
+local setmetatable, real_require = setmetatable, require
 local load_string = loadstring or load
 
 local certificates = require "resty.kong.testing.certificates"
@@ -96,6 +96,17 @@ local M = {
 
 M.ssl = nginx.ssl(M.x509)
 
+local mistakes = environment.require "resty.kong.tls.mistakes"
+
+-- The packages of the module that have no stand-in, and what to do without them.
+local MISSING = {
+    ["resty.kong.addresses"] = "put your own into package.loaded",
+    ["resty.kong.plugins.header_cert_auth"] = "say who the client is by testing.request { consumer = ... }",
+    ["resty.kong.plugins.mtls_auth"] = "say who the client is by testing.request { consumer = ... }",
+    ["resty.kong.plugins.services"] = "put your own into package.loaded",
+    ["resty.kong.plugins.sni"] = "put your own into package.loaded",
+}
+
 
 -- Makes the stand-ins what plugins get: the globals kong and ngx, and the packages of the module.
 function M.install()
@@ -106,20 +117,25 @@ function M.install()
     for name, package_of in pairs(packages) do
         package.loaded[name] = package_of
     end
+    for name, remedy in pairs(MISSING) do
+        package.preload[name] = package.preload[name] or function()
+            error(name .. " has no stand-in in resty.kong.testing: " .. remedy, 0)
+        end
+    end
 end
 
 
 local function check_phase_name(phase, level)
     if not state.PHASES[phase] then
-        error("there is no phase \"" .. tostring(phase) .. "\"", level + 1)
+        error(mistakes.unknown("phase", phase, state.PHASES), level + 1)
     end
 end
 
 
 local REQUEST_OPTIONS = {
-    args = true, client_certificate = true, client_certificate_error = true, client_verify = true,
+    args = true, client_certificate = true, client_certificate_error = true, client_verify = true, consumer = true,
     enforce_verification = true, headers = true, method = true, phase = true, server_name = true,
-    upstreams = true, var = true,
+    upstreams = true, uri = true, var = true,
 }
 
 
@@ -127,6 +143,8 @@ local REQUEST_OPTIONS = {
 --
 --     phase                     the phase; default: "access"
 --     headers, args, method     of the request
+--     uri                       its path; default: "/"
+--     consumer                  whom mtls_auth or header_cert_auth has found
 --     var                       values of ngx.var
 --     server_name               what the client asks for (SNI)
 --     client_certificate        the client's chain in PEM, made by testing.certificate
@@ -138,7 +156,7 @@ function M.request(options)
     options = options or {}
     for option in pairs(options) do
         if not REQUEST_OPTIONS[option] then
-            error("unknown option \"" .. tostring(option) .. "\"", 2)
+            error(mistakes.unknown("option", option, REQUEST_OPTIONS) .. ": testing.request", 2)
         end
     end
     local phase = options.phase or "access"

@@ -34,7 +34,9 @@ local testing = {}
 ---@class (exact) resty.kong.testing.request_options
 ---@field phase? resty.kong.testing.phase default: `"access"`
 ---@field method? string default: `"GET"`
+---@field uri? string the path; default: `"/"`
 ---@field headers? table<string, string>
+---@field consumer? string whom `mtls_auth` or `header_cert_auth` has found: `X-Consumer-Username`
 ---@field args? table<string, string>
 ---@field var? table<string, any> values of `ngx.var`
 ---@field server_name? string what the client asks for (SNI)

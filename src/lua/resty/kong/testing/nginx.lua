@@ -46,7 +46,14 @@ local Headers = {
 local function variable(name)
     local options, settings = state.options, state.settings
     local verified = options.client_verify or options.client_certificate and "SUCCESS" or "NONE"
-    if name == "ssl_server_name" then
+    if name == "host" then
+        local host = state.headers.host or options.server_name or "localhost"
+        return (host:lower():gsub(":%d*$", ""):gsub("%.$", ""))
+    elseif name == "uri" then
+        return options.uri or "/"
+    elseif name == "request_method" then
+        return options.method or "GET"
+    elseif name == "ssl_server_name" then
         return options.server_name
     elseif name == "ssl_client_verify" then
         return verified

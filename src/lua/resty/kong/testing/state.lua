@@ -21,6 +21,8 @@ function state.begin(phase, options)
     state.phase, state.options = phase, options
     state.headers, state.var, state.settings, state.log = {}, {}, {}, {}
     state.exit, state.passed = nil, nil
+    -- As mtls_auth and header_cert_auth tell the service.
+    state.headers["x-consumer-username"] = options.consumer
     for name, value in pairs(options.headers or {}) do
         state.headers[name:lower()] = value
     end

@@ -450,14 +450,14 @@ key must be a parsed cdata object: given a string with PEM text (parse it with r
 chain must be a parsed cdata object: given the string "client1.crt" (parse PEM text with resty.kong.x509's x509.chain): kong.service.set_tls_cert_key
 chain must be a parsed cdata object: given a string of N bytes (parse PEM text with resty.kong.x509's x509.chain): kong.service.set_tls_cert_key
 chain must be a parsed cdata object: given nil (does it come from a call that failed?): kong.service.set_tls_cert_key
-chain must be a parsed cdata object: given a key of resty.kong.x509: kong.service.set_tls_cert_key
-chain must be a parsed cdata object: given a certificate of resty.kong.x509: kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given a key of resty.kong.x509 (make one with resty.kong.x509's x509.chain): kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given a certificate of resty.kong.x509 (pass the chain itself, or resty.kong.x509's x509.chain(certificate:to_pem())): kong.service.set_tls_cert_key
 chain must be a parsed cdata object: given a table with .ctx of type "struct stack_st_X509 *" (pass its .ctx): kong.service.set_tls_cert_key
 key must be a parsed cdata object: given a table with .ctx of type "struct evp_pkey_st *" (pass its .ctx): kong.service.set_tls_cert_key
 chain must be a parsed cdata object: given a table: kong.service.set_tls_cert_key
 chain must be a parsed cdata object: given a NULL pointer: kong.service.set_tls_cert_key
 chain must be a parsed cdata object: given a cdata of type "struct x509_store_st *": kong.service.set_tls_cert_key
-chain must be a parsed cdata object: given addresses of resty.kong.x509: kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given addresses of resty.kong.x509 (make one with resty.kong.x509's x509.chain): kong.service.set_tls_cert_key
 chain must be a parsed cdata object: given a userdata: kong.service.set_tls_cert_key
 chain must be a parsed cdata object: given a thread: kong.service.set_tls_cert_key
 argument must be a resty.openssl.x509.store object: given a string with PEM text (make one with resty.kong.x509's x509.store { pem = ... }): kong.service.set_tls_verify_store

@@ -76,6 +76,10 @@ CN=client-intermediate,O=Test
             local _, lines = one:gsub("\n", "")
             ngx.say(said(x509.chain("")))
             ngx.say(said(x509.chain(key)))
+            ngx.say(said(x509.chain(pki.path("client1"))))
+            ngx.say(said(x509.key("client1.key")))
+            ngx.say(said(x509.store { pem = "ca.pem" }))
+            ngx.say(said(x509.store { pem = one, crl = "/a/b" }))
             local _, err = x509.chain(one .. "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n")
             ngx.say(err:gsub("line " .. lines + 1, "line n"):match("^.-%)"))
             ngx.say((select(2, x509.chain(one:sub(1, 200)))))
@@ -100,6 +104,10 @@ GET /t
 --- response_body
 nil: no certificate in PEM format found
 nil: no certificate in PEM format found
+nil: no certificate in PEM format found: give the text of the file, not its name
+nil: no key in PEM format found: give the text of the file, not its name
+nil: pem: no certificate in PEM format found: give the text of the file, not its name
+nil: crl: no revocation list in PEM format found: give the text of the file, not its name
 certificate 2 (line n)
 line 1: "-----END CERTIFICATE-----" is missing for what begins here
 nil: no key in PEM format found
@@ -169,7 +177,7 @@ CORE::join '', map { "false string here: $_\n" }
     'unknown option "when"; options are at, depth, purpose: store:verify',
     'fingerprint must be called with a colon, as a method: certificate:fingerprint(...)',
     ('count must be called with a colon, as a method: chain:count(...)') x 2,
-    'chain must be a chain or a string: given a certificate of resty.kong.x509: store:verify',
+    q{chain must be a chain or a string: given a certificate of resty.kong.x509 (pass the chain itself, or resty.kong.x509's x509.chain(certificate:to_pem())): store:verify},
     'index must be a number: given the string "1": chain:certificate', 'digest must be a string: given 1: certificate:fingerprint',
     'at must not be NaN: store:verify',
     'chain must be a chain or a string: given nil (does it come from a call that failed?): store:verify',
@@ -356,9 +364,9 @@ GET /t?ca=ca       => /^client=CN=client-1,O=Test reused=\./
 GET /t?ca=ca       => /^client=CN=client-1,O=Test reused=r/
 GET /t?ca=other-ca => 502 /502 Bad/
 GET /wrong =>
-    chain must be a parsed cdata object: given a key of resty.kong.x509: kong.service.set_tls_cert_key
-    key must be a parsed cdata object: given a chain of resty.kong.x509: kong.service.set_tls_cert_key
-    chain must be a parsed cdata object: given a certificate of resty.kong.x509: kong.service.set_tls_cert_key
+    chain must be a parsed cdata object: given a key of resty.kong.x509 (make one with resty.kong.x509's x509.chain): kong.service.set_tls_cert_key
+    key must be a parsed cdata object: given a chain of resty.kong.x509 (make one with resty.kong.x509's x509.key): kong.service.set_tls_cert_key
+    chain must be a parsed cdata object: given a certificate of resty.kong.x509 (pass the chain itself, or resty.kong.x509's x509.chain(certificate:to_pem())): kong.service.set_tls_cert_key
     chain must be a parsed cdata object: given a table with .ctx of type "struct stack_st_X509 *" (pass its .ctx): kong.service.set_tls_cert_key
 GET /client => SUCCESS, 1 certificates
 --- no_error_log
@@ -455,10 +463,10 @@ my $wrong = CORE::join ', ', ('must be called with a colon') x 5;
     "$_: an object of $package can't be changed: ctx, ok, ok, $wrong\n" } qw(chain key store addresses certificate)) . "nil nil nil\n",
  <<'_EOC_']
 argument must be a resty.openssl.x509.store object: given an empty table: kong.service.set_tls_verify_store
-argument must be a resty.openssl.x509.store object: given addresses of resty.kong.x509: kong.service.set_tls_verify_store
-chain must be a parsed cdata object: given addresses of resty.kong.x509: kong.service.set_tls_cert_key
-key must be a parsed cdata object: given a chain of resty.kong.x509: kong.service.set_tls_cert_key
-chain must be a parsed cdata object: given a certificate of resty.kong.x509: kong.service.set_tls_cert_key
+argument must be a resty.openssl.x509.store object: given addresses of resty.kong.x509 (make one with resty.kong.x509's x509.store { pem = ... }): kong.service.set_tls_verify_store
+chain must be a parsed cdata object: given addresses of resty.kong.x509 (make one with resty.kong.x509's x509.chain): kong.service.set_tls_cert_key
+key must be a parsed cdata object: given a chain of resty.kong.x509 (make one with resty.kong.x509's x509.key): kong.service.set_tls_cert_key
+chain must be a parsed cdata object: given a certificate of resty.kong.x509 (pass the chain itself, or resty.kong.x509's x509.chain(certificate:to_pem())): kong.service.set_tls_cert_key
 _EOC_
 --- no_error_log
 [error]

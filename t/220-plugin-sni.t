@@ -239,6 +239,7 @@ a.test: no certificate in PEM format found
                 function() local r = certificates.set_all {} end,
                 function() local plugin = require "resty.kong.plugins.sni"; local r = plugin:new { dict = "certificates" } end,
                 function() new { dict = "certificates", name = "a.test" } end,
+                function() certificates:select() end,
             } do
                 local ok, err = pcall(call)
                 ngx.say(ok, " ", (tostring(err):gsub("^content_by_lua%(nginx.conf:%d+%):%d+: ", "here: "):gsub("%z", "\\0")))
@@ -258,7 +259,9 @@ CORE::join '', "there is no lua_shared_dict \"none\"\n", map { "false $_\n" }
     'here: name must be a string: given 1: sni:remove', 'here: name must be a string: given 1: sni:find',
     map({"here: $_ must be called with a colon, as a method: sni:$_(...)"} qw(set select remove find set_all)),
     'here: options.dict must be the name of a lua_shared_dict: called with ":" in place of ".": use sni.new(...)',
-    'here: unknown option "name"; options are dict: sni.new'
+    'here: unknown option "name"; options are dict: sni.new',
+    'here: function cannot be called in content phase (only in: certificate): sni:select '
+        . '(call it in ssl_certificate_by_lua*)'
 --- no_error_log
 [error]
 

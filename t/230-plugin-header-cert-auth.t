@@ -483,6 +483,8 @@ consumer=alice anonymous= dn=CN=client-1,O=Test cert= 200, 4 verified
             local made = plugin.new(options())
             for _, call in ipairs {
                 function() local made = plugin:new(options()) end, function() local ok = made.access() end,
+                -- In a wrong phase.
+                function() made:access() end,
             } do
                 ngx.say((select(2, pcall(call)):gsub("^content_by_lua%(nginx.conf:%d+%):%d+: ", "here: ")))
             end
@@ -522,6 +524,7 @@ here: trusted must be a list of strings: given a table that holds something else
 here: ca: unknown option "files"; options are check_revocation, crl, dir, file, partial_chain, pem, system: header_cert_auth.new
 here: options must be a table: called with ":" in place of ".": use header_cert_auth.new(...)
 here: access must be called with a colon, as a method: header_cert_auth:access(...)
+here: function cannot be called in content phase (only in: rewrite, access): header_cert_auth:access
 --- no_error_log
 [error]
 

@@ -305,6 +305,8 @@ mtls_auth: certificate chain too long
             for _, call in ipairs {
                 function() local made = plugin:new { policy { "a.test" } } end,
                 function() local ok = made.access() end, function() local ok = made.certificate(plugin) end,
+                -- In a wrong phase.
+                function() made:certificate() end, function() made:access() end,
             } do
                 ngx.say((select(2, pcall(call)):gsub("^content_by_lua%(nginx.conf:%d+%):%d+: ", "here: ")))
             end
@@ -345,6 +347,8 @@ policy 2: options must be a table: given 1: mtls_auth.new
 here: policies must be a list: called with ":" in place of ".": use mtls_auth.new(...)
 here: access must be called with a colon, as a method: mtls_auth:access(...)
 here: certificate must be called with a colon, as a method: mtls_auth:certificate(...)
+here: function cannot be called in content phase (only in: certificate): mtls_auth:certificate (call it in ssl_certificate_by_lua*)
+here: function cannot be called in content phase (only in: rewrite, access): mtls_auth:access
 --- no_error_log
 [error]
 

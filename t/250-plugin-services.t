@@ -271,6 +271,8 @@ file: cannot open.*No such file or directory
             local made = plugin.new { services = {} }
             for _, call in ipairs {
                 function() local made = plugin:new { services = {} } end, function() local ok = made.access("one") end,
+                -- In a wrong phase.
+                function() made:access("one") end,
             } do
                 ngx.say((select(2, pcall(call)):gsub("^content_by_lua%(nginx.conf:%d+%):%d+: ", "here: ")))
             end
@@ -323,6 +325,7 @@ options must be a table: given nil: services.new
 service "one": ca: pem must be a string: given 1
 here: options must be a table: called with ":" in place of ".": use services.new(...)
 here: access must be called with a colon, as a method: services:access(...)
+here: function cannot be called in content phase (only in: rewrite, access): services:access
 _EOC_
 $text =~ s/WORDS/.*/g;
 qr/\A$text\z/

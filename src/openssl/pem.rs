@@ -25,6 +25,9 @@ pub enum InvalidPem {
     /// The text has no block of the wanted kind.
     #[error("no {0} in PEM format found")]
     Nothing(&'static str),
+    /// The same, and the text seems to be the name of a file.
+    #[error("no {0} in PEM format found: give the text of the file, not its name")]
+    FileName(&'static str),
     /// The text is not a sequence of blocks with text between them.
     #[error("line {line}: {problem}")]
     Structure { line: usize, problem: Structure },
@@ -74,6 +77,8 @@ const CERTIFICATES: &[&str] = &["CERTIFICATE", "X509 CERTIFICATE", TRUSTED_CERTI
 /// A certificate with OpenSSL's trust settings.
 const TRUSTED_CERTIFICATE: &str = "TRUSTED CERTIFICATE";
 const REVOCATION_LISTS: &[&str] = &["X509 CRL"];
+/// The length up to which a text may be the name of a file.
+const MAX_FILE_NAME: usize = 255;
 /// The end of the label of every kind of private key.
 const PRIVATE_KEY: &str = "PRIVATE KEY";
 /// Other known labels, which are skipped.
@@ -175,7 +180,16 @@ fn all<T>(
             read(block).map_err(|problem| InvalidPem::Block { what, number, line, problem })
         })
         .collect::<Result<_, _>>()?;
-    if all.is_empty() { Err(InvalidPem::Nothing(what)) } else { Ok(all) }
+    if all.is_empty() { Err(nothing(text, what)) } else { Ok(all) }
+}
+
+/// Returns the error for a text without a block of the wanted kind. A short line with a `/` or `.`
+/// is probably the name of a file.
+fn nothing(text: &[u8], what: &'static str) -> InvalidPem {
+    let is_file_name = text.len() <= MAX_FILE_NAME
+        && text.iter().any(|byte| matches!(byte, b'/' | b'.'))
+        && !text.iter().any(u8::is_ascii_control);
+    if is_file_name { InvalidPem::FileName(what) } else { InvalidPem::Nothing(what) }
 }
 
 /// Returns the certificates in `text`, in order.
@@ -237,11 +251,8 @@ fn whole<T: ForeignType>(
 
 /// Returns the first private key in `text`.
 pub fn key(text: &[u8], password: Option<&[u8]>) -> Result<PKey<Private>, InvalidPem> {
-    let blocks = blocks(text)?;
-    let Some(&Block { text, line, .. }) = blocks.iter().find(|block| is_private_key(block.label))
-    else {
-        return Err(InvalidPem::Nothing("key"));
-    };
+    let found = blocks(text)?.into_iter().find(|block| is_private_key(block.label));
+    let Block { text, line, .. } = found.ok_or_else(|| nothing(text, "key"))?;
     // Without a callback, OpenSSL would prompt for the password on the terminal.
     let mut was_asked = false;
     let key = PKey::private_key_from_pem_callback(text, |buffer| {
@@ -325,6 +336,23 @@ mod tests {
             assert_eq!(error, "no certificate in PEM format found");
         }
         assert_eq!(key(&one, None).unwrap_err().to_string(), "no key in PEM format found");
+    }
+
+    #[test]
+    fn the_name_of_a_file_is_recognized() {
+        let long = [b'.'; MAX_FILE_NAME + 1];
+        for name in [&b"a.pem"[..], b"/etc/ssl/my key", b"\xc3\xa4/a", &long[1..]] {
+            let expected = "in PEM format found: give the text of the file, not its name";
+            assert_eq!(
+                certificates(name).unwrap_err().to_string(),
+                format!("no certificate {expected}")
+            );
+            assert_eq!(key(name, None).unwrap_err().to_string(), format!("no key {expected}"));
+        }
+        for other in [&long[..], b"", b"pem", b"/a\n", b"0\x82\0.", b"two\nlines."] {
+            let error = certificates(other).unwrap_err().to_string();
+            assert_eq!(error, "no certificate in PEM format found");
+        }
     }
 
     #[test]

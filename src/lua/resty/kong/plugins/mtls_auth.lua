@@ -24,6 +24,7 @@ local tls = pdk.client.tls
 local values = require "resty.kong.tls.values"
 local is_list, is_list_of_strings = values.is_list, values.is_list_of_strings
 local check_object = mistakes.check_object
+local check_method = functions.check_method
 
 local CLASS = "mtls_auth"
 local NEW = "mtls_auth.new"
@@ -67,6 +68,7 @@ end
 -- handshake.
 function methods:certificate()
     check_object(self, "exact", CLASS, "certificate")
+    check_method("request_client_certificate", "mtls_auth:certificate")
     assert(functions.guard_headers())
     local policy = policy_of(self, ssl.server_name())
     if policy then
@@ -97,6 +99,7 @@ end
 -- Authenticates the client. To be called in access_by_lua*, for all requests of the server.
 function methods:access()
     check_object(self, "exact", CLASS, "access")
+    check_method("set_target", "mtls_auth:access")
     authentication.strip()
 
     local var = ngx.var

@@ -257,6 +257,7 @@ end
 -- handshake.
 function methods:select()
     check_object(self, "dict", "sni", "select")
+    functions.check_method("request_client_certificate", "sni:select")
     local name, err = ssl.server_name()
     if err then
         error("server name: " .. err)

@@ -79,6 +79,13 @@ local function blocks_of(pem, label)
 end
 
 
+-- Returns the error about a text that has no block of a kind (src/openssl/pem.rs).
+local function nothing(what, text)
+    local is_file_name = #text <= 255 and text:find("[/.]") and not text:find("%c")
+    return "no " .. what .. " in PEM format found" .. (is_file_name and ": give the text of the file, not its name" or "")
+end
+
+
 local function chain_of(pem)
     local chain = {}
     for number, block in ipairs(blocks_of(pem, "CERTIFICATE")) do
@@ -88,7 +95,7 @@ local function chain_of(pem)
         chain[number] = new_object("certificate", { name = block.name, fields = certificates[block.name] })
     end
     if not chain[1] then
-        return nil, "no certificate in PEM format found"
+        return nil, nothing("certificate", pem)
     end
     return new_object("chain", chain)
 end
@@ -175,7 +182,7 @@ end
 function x509.key(pem)
     local block = blocks_of(pem, "PRIVATE KEY")[1]
     if not block then
-        return nil, "no key in PEM format found"
+        return nil, nothing("key", pem)
     end
     return new_object("key", { name = block.name })
 end

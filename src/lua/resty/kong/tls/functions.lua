@@ -377,6 +377,17 @@ convert.set_sans_uris = convert_names
 local M = { is_chain = is_chain }
 
 
+-- Throws at the line that has called a plugin's method if that may not be called in the current
+-- phase. `label` is the method, and `name` a function of requests that may be called in the same
+-- phases.
+function M.check_method(name, label)
+    local refusal = text_result(raw.refusal(get_request(), name, label))
+    if refusal then
+        error(refusal, 3)
+    end
+end
+
+
 -- Resets the target of the current request, its timeouts and retries, and all TLS settings for the
 -- service.
 function M.forget_service()

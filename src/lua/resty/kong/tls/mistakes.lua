@@ -128,7 +128,7 @@ end
 -- Says how to get an object of a kind (chain, key, store) from a value that is none. `is_pointer`
 -- is the check of a cdata of this kind.
 function M.remedy(kind, value, is_pointer)
-    local given = type(value)
+    local given, object = type(value), objects.kind_of(value)
     if given == "nil" then
         return "does it come from a call that failed?"
     elseif given == "string" and kind ~= "store" then
@@ -137,9 +137,9 @@ function M.remedy(kind, value, is_pointer)
         return "pass its .ctx"
     elseif kind == "store" and is_pointer(value) then
         return "pass the object that has it as .ctx"
-    elseif kind == "store" and (given == "string" or objects.kind_of(value) == "chain")
-           or kind == "chain" and objects.kind_of(value) == "store"
-    then
+    elseif kind == "chain" and object == "certificate" then
+        return "pass the chain itself, or resty.kong.x509's x509.chain(certificate:to_pem())"
+    elseif kind == "store" and given == "string" or object then
         return "make one with " .. MAKERS[kind]
     end
 end

@@ -109,15 +109,14 @@ sub print_headlines {
     my @unused = medians_of(qw(unused with without));
     my %call = map { $_ => median(@{ $results->{calls}{on}{$_} }) } qw(set_tls_verify set_tls_cert_key);
     print
-        "* **A certificate for each tenant costs what one static certificate costs**: new connections at\n  ",
+        "* **A certificate for each tenant costs about what one static certificate costs**: new connections at\n  ",
         from_to('%.2f', @near), " of the rate.\n",
-        '* **', from_to('%.1f', @far), " times the new connections** of full handshakes, the only safe setting of a\n",
-        "  patched nginx.\n",
-        '* **Kept connections of its own for each tenant**: requests at ', from_to('%.2f', @kept),
-        " of the rate of connections that\n  all share.\n",
-        '* **Nothing for who asks nothing**: requests that set nothing at ', from_to('%.2f', @unused),
-        " of the rate without the module.\n",
-        sprintf("  A call that sets something takes %.0f to %.0f ns.\n", min(values %call), max(values %call));
+        '* **', from_to('%.1f', @far), " times as many new connections** as with full handshakes, which are all that\n",
+        "  a patched nginx can do safely.\n",
+        "* **Each tenant keeps connections of its own**: requests at ", from_to('%.2f', @kept),
+        " of the rate over connections that\n  all tenants share.\n",
+        '* **Requests that set nothing** run at ', from_to('%.2f', @unused), " of the rate without the module.\n",
+        sprintf("* **A call that sets something** takes %.0f to %.0f ns.\n", min(values %call), max(values %call));
     return;
 }
 

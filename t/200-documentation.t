@@ -19,6 +19,9 @@ my $readme = slurp('README.md');
 
 my ($configuration) = $readme =~ /^```nginx\n(.*?)^```$/ms;
 is $configuration, slurp('nginx-conf/first.conf'), 'the configuration in the README is nginx-conf/first.conf';
+my $without_comment = $configuration =~ s/\A(?:#.*\n)+\n//r;
+contains(slurp('docs/start/first-gateway.md'), qr/^```nginx\n\Q$without_comment\E```$/m,
+    'so is that of the first gateway');
 
 # Uses a folder of its own that looks like this one, and free ports.
 my $folder = tempdir(CLEANUP => 1);

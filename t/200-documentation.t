@@ -91,6 +91,21 @@ for my $page ('README.md', glob 'docs/{*,*/*}.md') {
 }
 ok $executed >= 20, 'at least 20 commands are executed';
 
+# The commands that try a service without nginx, with the values of an example.
+{
+    my ($script) = slurp('docs/operations/bad-gateway.md') =~ /executed by \S+ -->\n```sh\n(.*?)^```$/ms
+        or BAIL_OUT('docs/operations/bad-gateway.md has no commands in sh');
+    write_file('try-service.sh', $script);
+    is system("cd $folder && nginx -p . -c bad-gateway.conf"), 0, 'the example starts';
+    my $said = `cd $folder && sh -e try-service.sh 2>&1`;
+    is $?, 0, 'the commands in docs/operations/bad-gateway.md succeed';
+    contains($said, qr/^hello \[CN=client-1,O=Test\]$/m, 'curl sends a request with the certificate');
+    contains($said, qr/^\s*Verify return code: 0 \(ok\)$/m, 's_client verifies the service');
+    contains($said, qr/^Requested Signature Algorithms: /m, 's_client shows the signatures that the service takes');
+    system "cd $folder && nginx -p . -c bad-gateway.conf -s quit 2>/dev/null";
+    wait_for_end('bad-gateway.conf');
+}
+
 END {
     for my $name ($folder ? glob "$folder/*.pid" : ()) {
         open my $pid, '<', $name or next;

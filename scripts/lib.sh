@@ -280,7 +280,8 @@ require_rust_for_tools() {
 
 # install_tool CRATE VERSION
 #
-# Installs the programs of a crate in target/tools, and lets them be found. Compiling one takes some minutes.
+# Installs the programs of a crate in target/tools, and lets them be found. Compiles them without optimization, which is
+# fast enough here: that takes a minute each.
 install_tool() {
     local tools
     tools=$(project_root)/target/tools
@@ -288,6 +289,6 @@ install_tool() {
     if ! cargo install --root "$tools" --list | grep -qx "$1 v$2:"; then
         require_rust_for_tools
         say "installing $1 $2"
-        logged "$tools/$1.log" cargo install --locked --root "$tools" --version "$2" "$1"
+        logged "$tools/$1.log" cargo install --debug --locked --root "$tools" --version "$2" "$1"
     fi
 }

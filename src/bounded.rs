@@ -13,6 +13,8 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::num::NonZeroUsize;
 
+use foldhash::fast::RandomState;
+
 use crate::status::counters::{self, Cache, CacheEvent};
 
 struct Entry<K, V> {
@@ -25,8 +27,9 @@ struct Entry<K, V> {
 
 /// A bounded cache.
 pub struct BoundedCache<K, V> {
-    /// The index in `entries` for each key.
-    places: HashMap<K, usize>,
+    /// The index in `entries` for each key. Keys are digests and addresses of objects, which nobody
+    /// can choose so that they collide: a faster hash than the standard one will do.
+    places: HashMap<K, usize, RandomState>,
     entries: Vec<Entry<K, V>>,
     most: NonZeroUsize,
     most_bytes: usize,
@@ -40,7 +43,7 @@ impl<K: Clone + Eq + Hash, V> BoundedCache<K, V> {
     /// Returns a cache of at most `most` entries, which take at most `most_bytes`.
     pub fn new(most: NonZeroUsize, most_bytes: usize) -> Self {
         Self {
-            places: HashMap::new(),
+            places: HashMap::default(),
             entries: Vec::new(),
             most,
             most_bytes,

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
+use foldhash::fast::RandomState;
 use ngx::ffi::ngx_http_request_t;
 
 use crate::nginx::pool::OutOfMemory;
@@ -16,7 +17,8 @@ use crate::nginx::this_module;
 thread_local! {
     /// The contexts of all requests that have one. Searching the cleanup handlers of the request's
     /// pool instead would also search those of all its subrequests, which share the pool.
-    static KNOWN: RefCell<HashMap<*const ngx_http_request_t, NonNull<c_void>>> = RefCell::default();
+    static KNOWN: RefCell<HashMap<*const ngx_http_request_t, NonNull<c_void>, RandomState>> =
+        RefCell::default();
 }
 
 /// What this module keeps for a request, in the request's pool.

@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
+use foldhash::fast::RandomState;
+
 use crate::bounded::two_of;
 use crate::nginx::sockaddr::Address;
 use crate::upstream::identity::IdentityDigest;
@@ -32,8 +34,9 @@ const PART_OF_PASSING: usize = 16;
 /// Taking a connection and putting it back allocates nothing. All connections are searched only
 /// where one is closed.
 pub struct IdleConnections<C> {
-    /// The connections of each key, the oldest first.
-    by_key: HashMap<IdleKey, Vec<Idle<C>>>,
+    /// The connections of each key, the oldest first. Keys are digests and addresses: see
+    /// [`crate::bounded`].
+    by_key: HashMap<IdleKey, Vec<Idle<C>>, RandomState>,
     count: usize,
     /// How many of them are passing.
     passing: usize,
@@ -44,7 +47,7 @@ pub struct IdleConnections<C> {
 
 impl<C: Copy + Eq> IdleConnections<C> {
     pub fn new(capacity: NonZeroUsize) -> Self {
-        Self { by_key: HashMap::new(), count: 0, passing: 0, capacity, time: 0 }
+        Self { by_key: HashMap::default(), count: 0, passing: 0, capacity, time: 0 }
     }
 
     /// Takes out the connection for `key` that was put in last.

@@ -54,11 +54,13 @@ pub struct Encoding {
     /// the hashing.
     pending: [u8; 256],
     length: usize,
+    /// Whether there were more bytes than are pending.
+    is_flushed: bool,
 }
 
 impl Encoding {
     pub fn new() -> Self {
-        Self { hash: Sha256::new(), pending: [0; 256], length: 0 }
+        Self { hash: Sha256::new(), pending: [0; 256], length: 0, is_flushed: false }
     }
 
     pub fn flag(&mut self, flag: bool) {
@@ -85,6 +87,11 @@ impl Encoding {
         self.write(&digest);
     }
 
+    /// Returns the encoding as a whole, if it is short: equal encodings have equal digests.
+    pub fn whole(&self) -> Option<&[u8]> {
+        (!self.is_flushed).then(|| &self.pending[..self.length])
+    }
+
     pub fn digest(mut self) -> [u8; 32] {
         self.flush();
         self.hash.finish()
@@ -92,6 +99,7 @@ impl Encoding {
 
     fn write(&mut self, bytes: &[u8]) {
         if bytes.len() > self.pending.len() - self.length {
+            self.is_flushed = true;
             self.flush();
         }
         match self.pending.get_mut(self.length..self.length + bytes.len()) {
@@ -99,7 +107,10 @@ impl Encoding {
                 place.copy_from_slice(bytes);
                 self.length += bytes.len();
             }
-            None => self.hash.update(bytes),
+            None => {
+                self.is_flushed = true;
+                self.hash.update(bytes);
+            }
         }
     }
 

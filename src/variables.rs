@@ -129,14 +129,14 @@ fn service_text(
 /// `$kong_upstream_ssl_protocol`, in the format of `$ssl_protocol`.
 fn protocol(outcome: &Outcome, text: &mut String) -> Option<()> {
     let Negotiated { protocol, .. } = outcome.negotiated?;
-    text.push_str(protocol);
+    text.push_str(protocol.to_str().ok()?);
     Some(())
 }
 
 /// `$kong_upstream_ssl_cipher`, in the format of `$ssl_cipher`.
 fn cipher(outcome: &Outcome, text: &mut String) -> Option<()> {
     let Negotiated { cipher, .. } = outcome.negotiated?;
-    text.push_str(cipher);
+    text.push_str(cipher.to_str().ok()?);
     Some(())
 }
 

@@ -3,15 +3,14 @@
 //! Operations on SSL objects that nginx made, for which the `openssl` crate has no function, or one
 //! that relies on data that only its own SSL objects have.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::ptr::{self, NonNull};
 
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKeyRef, Private};
 use openssl::ssl::{
-    NameType, Ssl, SslCipherRef, SslContext, SslContextRef, SslMethod, SslRef, SslSessionRef,
-    SslVersion,
+    NameType, Ssl, SslContext, SslContextRef, SslMethod, SslRef, SslSessionRef, SslVersion,
 };
 use openssl::stack::StackRef;
 use openssl::x509::store::{X509Store, X509StoreRef};
@@ -145,9 +144,16 @@ pub fn has_pending(ssl: &SslRef) -> bool {
     sys::SSL_has_pending(ssl) == 1
 }
 
+/// Returns the name of the negotiated version of TLS.
+pub fn version_name(ssl: &SslRef) -> &'static CStr {
+    // SAFETY: the names of versions are static.
+    unsafe { CStr::from_ptr(sys::SSL_get_version(ssl)) }
+}
+
 /// Returns the name of the negotiated cipher.
-pub fn cipher_name(ssl: &SslRef) -> &'static str {
-    ssl.current_cipher().map_or("(none)", SslCipherRef::name)
+pub fn cipher_name(ssl: &SslRef) -> &'static CStr {
+    // SAFETY: the names of ciphers are static.
+    unsafe { CStr::from_ptr(sys::SSL_CIPHER_get_name(sys::SSL_get_current_cipher(ssl))) }
 }
 
 /// Verifies the peer with `callback`, which decides whether an error ends the handshake. A server

@@ -24,7 +24,7 @@ use foreign_types::{ForeignTypeRef, Opaque};
 use libc::time_t;
 use openssl::asn1::Asn1IntegerRef;
 use openssl::pkey::{PKeyRef, Private};
-use openssl::ssl::{SslContextRef, SslRef, SslSessionRef};
+use openssl::ssl::{SslCipherRef, SslContextRef, SslRef, SslSessionRef};
 use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreRef;
 use openssl::x509::verify::X509VerifyParamRef;
@@ -194,6 +194,10 @@ unsafe extern "C" {
     pub fn SSL_get_client_CA_list(ssl: &SslRef) -> Option<&StackRef<X509Name>>;
     pub fn SSL_set_client_CA_list(ssl: &SslRef, names: *mut stack_st_X509_NAME);
     pub safe fn SSL_has_pending(ssl: &SslRef) -> c_int;
+    pub safe fn SSL_get_version(ssl: &SslRef) -> *const c_char;
+    pub safe fn SSL_get_current_cipher(ssl: &SslRef) -> Option<&SslCipherRef>;
+    /// `SSL_CIPHER_get_name(3)`: "(NONE)" for a null pointer.
+    pub safe fn SSL_CIPHER_get_name(cipher: Option<&SslCipherRef>) -> *const c_char;
     pub safe fn SSL_get_shutdown(ssl: &SslRef) -> c_int;
     pub safe fn SSL_set_shutdown(ssl: &SslRef, mode: c_int);
     pub safe fn SSL_up_ref(ssl: &SslRef) -> c_int;

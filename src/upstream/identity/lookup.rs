@@ -122,7 +122,12 @@ fn identity(
 /// Returns whether nginx sends `name` as SNI: it does not if `name` is a literal address (RFC 6066,
 /// section 3).
 fn is_server_name(name: &[u8]) -> bool {
-    !name.is_empty()
-        && name[0] != b'['
-        && !std::str::from_utf8(name).is_ok_and(|name| name.parse::<Ipv4Addr>().is_ok())
+    let is_address = match name {
+        [] | [b'[', ..] => true,
+        [b'0'..=b'9', ..] => {
+            std::str::from_utf8(name).is_ok_and(|name| name.parse::<Ipv4Addr>().is_ok())
+        }
+        _ => false,
+    };
+    !is_address
 }

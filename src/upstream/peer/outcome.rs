@@ -2,6 +2,8 @@
 
 //! The outcome of the TLS connection to the service, for variables.
 
+use std::ffi::CStr;
+
 use openssl::ssl::SslRef;
 use openssl::x509::{X509, X509VerifyResult};
 
@@ -31,8 +33,9 @@ pub struct Outcome {
 /// What a handshake has negotiated.
 #[derive(Clone, Copy)]
 pub struct Negotiated {
-    pub protocol: &'static str,
-    pub cipher: &'static str,
+    /// Names as OpenSSL has them: they are not read unless a variable needs them.
+    pub protocol: &'static CStr,
+    pub cipher: &'static CStr,
     pub session_reused: bool,
 }
 
@@ -43,7 +46,7 @@ impl Outcome {
     /// the connection because of that verification.
     pub fn of(ssl: &SslRef, is_done: bool, verifies: bool, has_failed: bool) -> Self {
         let negotiated = is_done.then(|| Negotiated {
-            protocol: ssl.version_str(),
+            protocol: ssl::version_name(ssl),
             cipher: ssl::cipher_name(ssl),
             session_reused: ssl.session_reused(),
         });

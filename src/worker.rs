@@ -5,7 +5,7 @@
 use crate::client::{certificate_request, intermediates, names};
 use crate::lua::x509;
 use crate::openssl::{client_certificate, store};
-use crate::upstream::identity;
+use crate::upstream::identity::digests;
 
 /// Clears all of them.
 pub fn clear_caches() {
@@ -15,5 +15,5 @@ pub fn clear_caches() {
     certificate_request::clear_cache();
     intermediates::clear_cache();
     names::clear_cache();
-    identity::clear_cache();
+    digests::clear_cache();
 }

@@ -17,6 +17,12 @@ impl Fingerprint {
         }
         Self::from(encoding)
     }
+
+    /// Returns the first eight bytes, which are as good as random.
+    pub fn prefix(self) -> u64 {
+        let Self([a, b, c, d, e, f, g, h, ..]) = self;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
 }
 
 impl From<Encoding> for Fingerprint {
@@ -54,13 +60,11 @@ pub struct Encoding {
     /// the hashing.
     pending: [u8; 256],
     length: usize,
-    /// Whether there were more bytes than are pending.
-    is_flushed: bool,
 }
 
 impl Encoding {
     pub fn new() -> Self {
-        Self { hash: Sha256::new(), pending: [0; 256], length: 0, is_flushed: false }
+        Self { hash: Sha256::new(), pending: [0; 256], length: 0 }
     }
 
     pub fn flag(&mut self, flag: bool) {
@@ -87,11 +91,6 @@ impl Encoding {
         self.write(&digest);
     }
 
-    /// Returns the encoding as a whole, if it is short: equal encodings have equal digests.
-    pub fn whole(&self) -> Option<&[u8]> {
-        (!self.is_flushed).then(|| &self.pending[..self.length])
-    }
-
     pub fn digest(mut self) -> [u8; 32] {
         self.flush();
         self.hash.finish()
@@ -99,7 +98,6 @@ impl Encoding {
 
     fn write(&mut self, bytes: &[u8]) {
         if bytes.len() > self.pending.len() - self.length {
-            self.is_flushed = true;
             self.flush();
         }
         match self.pending.get_mut(self.length..self.length + bytes.len()) {
@@ -107,10 +105,7 @@ impl Encoding {
                 place.copy_from_slice(bytes);
                 self.length += bytes.len();
             }
-            None => {
-                self.is_flushed = true;
-                self.hash.update(bytes);
-            }
+            None => self.hash.update(bytes),
         }
     }
 

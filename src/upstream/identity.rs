@@ -6,23 +6,21 @@
 //! An existing connection or TLS session may serve another request only if that request has the
 //! same identity. Identities are compared as a whole, by their digests.
 
+pub mod digests;
 #[cfg(not(any(test, fuzzing)))]
 pub mod lookup;
 
-use std::cell::RefCell;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::num::NonZeroUsize;
 
-use crate::bounded::BoundedCache;
 use crate::nginx::sockaddr::Address;
 use crate::openssl::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
 use crate::openssl::san::RequiredNames;
 
 /// Everything that makes one upstream connection differ from another.
 ///
-/// No new field can be forgotten: [`Identity::digest`] destructures all of them.
-#[derive(Clone, Copy)]
+/// No new field can be forgotten: [`Identity::hashed`] destructures all of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Identity<'a> {
     /// The TLS context of the location, with everything its directives set: protocols, ciphers,
     /// ALPN, the certificate, the trusted store, the verification depth.
@@ -56,6 +54,11 @@ pub struct Identity<'a> {
 impl Identity<'_> {
     /// Returns the SHA-256 digest that represents the identity.
     pub fn digest(&self) -> IdentityDigest {
+        digests::of(self)
+    }
+
+    /// Makes the digest anew.
+    fn hashed(&self) -> IdentityDigest {
         let Self {
             context: ContextId(context),
             overridden,
@@ -101,38 +104,8 @@ impl Identity<'_> {
             encoding.optional(bytes, Encoding::bytes);
         }
         encoding.optional(source, |encoding, source| encoding.bytes(source.as_bytes()));
-        digest_of(encoding)
+        IdentityDigest(encoding.digest())
     }
-}
-
-/// The number of identities whose digests a worker remembers. One takes about 300 bytes.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
-
-thread_local! {
-    /// The digests of short encodings. To compare an encoding takes a tenth of the time that it
-    /// takes to hash it with SHA-256.
-    static DIGESTS: RefCell<BoundedCache<Box<[u8]>, IdentityDigest>> =
-        RefCell::new(BoundedCache::new(REMEMBERED, usize::MAX));
-}
-
-fn digest_of(encoding: Encoding) -> IdentityDigest {
-    DIGESTS.with_borrow_mut(|digests| {
-        let Some(whole) = encoding.whole() else {
-            return IdentityDigest(encoding.digest());
-        };
-        if let Some(digest) = digests.get(whole) {
-            return *digest;
-        }
-        let whole = Box::from(whole);
-        let digest = IdentityDigest(encoding.digest());
-        digests.insert(whole, digest, 0);
-        digest
-    })
-}
-
-/// Forgets the digests that are remembered.
-pub fn clear_cache() {
-    DIGESTS.with_borrow_mut(BoundedCache::clear);
 }
 
 /// The SHA-256 digest of an [`Identity`].
@@ -259,7 +232,8 @@ mod tests {
             Identity { source: address(b"\x02\0b"), ..base },
         ];
         for (index, one) in all.iter().enumerate() {
-            assert_eq!(one.digest(), one.digest());
+            // The first time, and from memory.
+            assert_eq!([one.digest(), one.digest()], [one.hashed(); 2]);
             for (other_index, other) in all.iter().enumerate() {
                 assert_eq!(
                     one.digest() == other.digest(),
@@ -268,31 +242,6 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn a_remembered_digest_is_that_of_the_encoding() {
-        for length in [0, 1, 100, 200, 255, 256, 1000] {
-            let name = vec![b'a'; length];
-            let other = [&name[..], b"b"].concat();
-            let [one, another] = [&name, &other]
-                .map(|name| Identity { verified_name: Some(name), ..Identity::in_context(1) });
-            clear_cache();
-            let digests = [one.digest(), another.digest()];
-            assert_ne!(digests[0], digests[1]);
-            // Now from memory, and in another order.
-            assert_eq!([another.digest(), one.digest()], [digests[1], digests[0]]);
-            clear_cache();
-            assert_eq!([another.digest(), one.digest()], [digests[1], digests[0]]);
-        }
-    }
-
-    #[test]
-    fn so_many_digests_are_remembered() {
-        for context in 0..=REMEMBERED.get() as u64 {
-            Identity::in_context(context).digest();
-        }
-        assert_eq!(DIGESTS.with_borrow(BoundedCache::len), REMEMBERED.get());
     }
 
     #[test]

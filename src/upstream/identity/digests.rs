@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The digests of the identities that a worker has used last. To compare an identity with one of
+//! them takes a twentieth of the time that it takes to hash it.
+
+use std::cell::RefCell;
+use std::mem;
+
+use crate::openssl::fingerprint::Fingerprint;
+use crate::openssl::san::RequiredNames;
+use crate::upstream::identity::{ContextId, Identity, IdentityDigest};
+
+/// The number of places for identities. Each has room for two.
+const PLACES: usize = 1024;
+
+/// The most bytes of names that are copied for an identity.
+const MOST_BYTES: usize = 4096;
+
+thread_local! {
+    static DIGESTS: RefCell<Digests> = const { RefCell::new(Digests(Vec::new())) };
+}
+
+/// Returns the digest of `identity`.
+pub fn of(identity: &Identity<'_>) -> IdentityDigest {
+    DIGESTS.with_borrow_mut(|digests| digests.of(identity))
+}
+
+/// Forgets all of them.
+pub fn clear_cache() {
+    DIGESTS.with_borrow_mut(|digests| digests.0.clear());
+}
+
+/// An identity whose digest is remembered.
+struct Remembered {
+    /// The identity without what it borrows.
+    rest: Identity<'static>,
+    dns_names: Option<RequiredNames>,
+    uris: Option<RequiredNames>,
+    protocols: Option<Box<[u8]>>,
+    server_name: Option<Box<[u8]>>,
+    verified_name: Option<Box<[u8]>>,
+    digest: IdentityDigest,
+}
+
+impl Remembered {
+    fn new(identity: &Identity<'_>, digest: IdentityDigest) -> Self {
+        let Identity { dns_names, uris, protocols, server_name, verified_name, .. } = *identity;
+        let rest = Identity {
+            dns_names: None,
+            uris: None,
+            protocols: None,
+            server_name: None,
+            verified_name: None,
+            ..*identity
+        };
+        Self {
+            rest,
+            dns_names: dns_names.cloned(),
+            uris: uris.cloned(),
+            protocols: protocols.map(Box::from),
+            server_name: server_name.map(Box::from),
+            verified_name: verified_name.map(Box::from),
+            digest,
+        }
+    }
+
+    fn is_of(&self, identity: &Identity<'_>) -> bool {
+        let remembered = Identity {
+            dns_names: self.dns_names.as_ref(),
+            uris: self.uris.as_ref(),
+            protocols: self.protocols.as_deref(),
+            server_name: self.server_name.as_deref(),
+            verified_name: self.verified_name.as_deref(),
+            ..self.rest
+        };
+        remembered == *identity
+    }
+}
+
+/// Two identities for each place, of which the first was used last.
+struct Digests(Vec<[Option<Box<Remembered>>; 2]>);
+
+impl Digests {
+    fn of(&mut self, identity: &Identity<'_>) -> IdentityDigest {
+        if self.0.is_empty() {
+            self.0.resize_with(PLACES, Default::default);
+        }
+        let [newer, older] = &mut self.0[place(identity)];
+        if let Some(found) = newer.as_ref().filter(|one| one.is_of(identity)) {
+            return found.digest;
+        }
+        mem::swap(newer, older);
+        if let Some(found) = newer.as_ref().filter(|one| one.is_of(identity)) {
+            return found.digest;
+        }
+        let digest = identity.hashed();
+        if bytes(identity) <= MOST_BYTES {
+            *newer = Some(Box::new(Remembered::new(identity, digest)));
+        }
+        digest
+    }
+}
+
+/// Returns the place of `identity`, by what differs most.
+fn place(identity: &Identity<'_>) -> usize {
+    let ContextId(context) = identity.context;
+    let certificate = identity.client_certificate.map_or(0, Fingerprint::prefix);
+    let store = identity.trusted_store.map_or(0, |store| store.store);
+    let depth = identity.verify_depth.map_or(0, u64::from);
+    let name = identity.verified_name.or(identity.server_name).unwrap_or_default();
+    let name =
+        name.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add((*byte).into()));
+    let mixed = [store, depth, context, name].iter().fold(certificate, |mixed, part| {
+        (mixed ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    });
+    mixed as usize % PLACES
+}
+
+/// Returns the size of what `identity` borrows.
+fn bytes(identity: &Identity<'_>) -> usize {
+    let names = [identity.dns_names, identity.uris];
+    let names = names.iter().flatten().flat_map(|names| names.names()).map(|name| name.len());
+    let texts = [identity.protocols, identity.server_name, identity.verified_name];
+    names.chain(texts.iter().flatten().map(|text| text.len())).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_a_place_from_others_is_not_taken_for_them() {
+        clear_cache();
+        for _ in 0..2 {
+            for context in 0..4 * PLACES as u64 {
+                let one = Identity::in_context(context);
+                assert_eq!(one.digest(), one.hashed());
+            }
+        }
+        let places = DIGESTS.with_borrow(|digests| digests.0.iter().flatten().flatten().count());
+        assert!((PLACES..=2 * PLACES).contains(&places), "{places}");
+    }
+
+    #[test]
+    fn a_remembered_digest_is_that_of_the_identity() {
+        for length in [0, 1, 100, 200, 255, 256, 1000] {
+            let name = vec![b'a'; length];
+            let other = [&name[..], b"b"].concat();
+            let [one, another] = [&name, &other]
+                .map(|name| Identity { verified_name: Some(name), ..Identity::in_context(1) });
+            clear_cache();
+            let digests = [one.digest(), another.digest()];
+            assert_ne!(digests[0], digests[1]);
+            // Now from memory, and in another order.
+            assert_eq!([another.digest(), one.digest()], [digests[1], digests[0]]);
+            clear_cache();
+            assert_eq!([another.digest(), one.digest()], [digests[1], digests[0]]);
+        }
+    }
+
+    #[test]
+    fn long_lists_of_names_are_not_kept() {
+        clear_cache();
+        let names = |count: u32| {
+            RequiredNames::Dns(
+                (0..count).map(|name| name.to_string().into_bytes().into()).collect(),
+            )
+        };
+        let (short, long) = (names(100), names(10_000));
+        for dns_names in [Some(&short), Some(&long)] {
+            let one = Identity { dns_names, ..Identity::in_context(1) };
+            assert_eq!([one.digest(), one.digest()], [one.hashed(); 2]);
+        }
+        let kept = DIGESTS.with_borrow(|digests| digests.0.iter().flatten().flatten().count());
+        assert_eq!(kept, 1);
+    }
+}

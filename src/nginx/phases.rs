@@ -93,7 +93,8 @@ impl Phases {
         PHASES.iter().find(|(phase, _)| *phase == self.0).map_or("unknown", |(_, name)| name)
     }
 
-    /// Returns the error for a call in the phase `current` of `function`, which is for these phases.
+    /// Returns the error for a call of `function`, which is for these phases, in the phase
+    /// `current`.
     pub fn refusal(self, current: Self, function: &str) -> String {
         let (name, allowed) = (current.name(), self.names());
         let remedy = self.remedy(current);

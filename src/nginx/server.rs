@@ -95,6 +95,9 @@ pub fn reads_header(name: &[u8]) -> bool {
 }
 
 /// A client's connection that has not made a request yet.
+///
+/// nginx makes an `ngx_http_connection_t` the owner of such a connection; its own callbacks rely on
+/// it too. After the first handshake of a connection, nginx allows no other.
 #[derive(Clone, Copy)]
 pub struct ClientConnection<'a>(&'a ngx_http_connection_t);
 
@@ -105,11 +108,9 @@ impl<'a> ClientConnection<'a> {
         if !ssl.is_server() || connection.tls()?.handshaked() {
             return None;
         }
-        // SAFETY: until the first request is made, the owner of a client's connection is an
-        // `ngx_http_connection_t`; nginx's own callbacks rely on it too. The module gets SSL
-        // objects only from requests, and from callbacks on the contexts of servers and locations.
-        // In a connection to a service, nginx is the client: it is excluded here, and so is
-        // everything after the first handshake, in which nginx allows no other.
+        // SAFETY: the module gets SSL objects only from requests, and from callbacks on the contexts
+        // of servers and locations. Excluded above are connections to services, in which nginx is
+        // the client, and those that may have made a request.
         Some(Self(unsafe { connection.data()?.cast().as_ref() }))
     }
 

@@ -285,11 +285,7 @@ function M.new(name, options, others, plugin, place)
         end
     end
     check(type(options) == "table" and options ~= plugin, "options must be a table", options)
-    for option in pairs(options) do
-        if not OPTIONS[option] and not others[option] then
-            error(place .. mistakes.unknown("option", option, OPTIONS, others) .. ": " .. label, 3)
-        end
-    end
+    mistakes.check_options(options, OPTIONS, 3, label, others, place)
     local ca, anonymous, depth = options.ca, options.anonymous, options.depth
     check(type(ca) == "table", "ca must be a table", ca, type(ca) == "string" and "write { pem = ... }")
     check(is_list(options.consumers), "consumers must be a list", options.consumers)

@@ -378,11 +378,7 @@ function M.new(options)
     if type(options) ~= "table" or options == M then
         error(mistakes.about("options must be a table", options, NEW, M), 2)
     end
-    for option in pairs(options) do
-        if not OPTIONS[option] then
-            error(mistakes.unknown("option", option, OPTIONS) .. ": " .. NEW, 2)
-        end
-    end
+    mistakes.check_options(options, OPTIONS, 2, NEW)
     local services = options.services
     local err
     if type(options.file) == "string" and not is_given(services) then

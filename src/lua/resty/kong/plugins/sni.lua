@@ -290,11 +290,7 @@ local M = {}
 function M.new(options)
     local is_table = type(options) == "table" and options ~= M
     if is_table then
-        for option in pairs(options) do
-            if not OPTIONS[option] then
-                error(mistakes.unknown("option", option, OPTIONS) .. ": " .. NEW, 2)
-            end
-        end
+        mistakes.check_options(options, OPTIONS, 2, NEW)
     end
     if not is_table or type(options.dict) ~= "string" then
         local given = is_table and options.dict or options

@@ -148,10 +148,17 @@ local function texts_of(list, count)
 end
 
 
+-- Returns the error for a call of a function in the current phase; nil if the phase allows it.
+-- `label` is what users call.
+local function refusal_of(name, label)
+    return (text_result(raw.refusal(get_request(), name, label)))
+end
+
+
 -- Throws if a function may not be called in the current phase. `called` is the entry in `calls` of
 -- the function, and `level` that of `error`, seen from the caller.
 local function check_phase(called, level)
-    local refusal = text_result(raw.refusal(get_request(), called.name, called.label))
+    local refusal = refusal_of(called.name, called.label)
     if refusal then
         error(called.wrong_phase and called.wrong_phase .. ": " .. refusal or refusal, level + 1)
     end
@@ -381,7 +388,7 @@ local M = { is_chain = is_chain }
 -- phase. `label` is the method, and `name` a function of requests that may be called in the same
 -- phases.
 function M.check_method(name, label)
-    local refusal = text_result(raw.refusal(get_request(), name, label))
+    local refusal = refusal_of(name, label)
     if refusal then
         error(refusal, 3)
     end

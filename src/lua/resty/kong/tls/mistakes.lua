@@ -159,4 +159,15 @@ function M.unknown(what, name, known, others)
 end
 
 
+-- Throws if a table has an option that is none of the keys of `known`, nor of `others`. `level` is
+-- that of `error`, seen from the caller; `place` begins the error.
+function M.check_options(options, known, level, label, others, place)
+    for option in pairs(options) do
+        if not known[option] and not (others and others[option]) then
+            error((place or "") .. M.unknown("option", option, known, others) .. ": " .. label, level + 1)
+        end
+    end
+end
+
+
 return M

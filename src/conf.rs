@@ -14,18 +14,20 @@ use crate::client::binding;
 use crate::client::header_names::Stripping;
 use crate::client::protocols::Protocols;
 use crate::client::session_source::Sessions;
+use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::directive::ConfLevel;
 use crate::nginx::own_conf::OwnConf;
 use crate::nginx::request::Request;
 use crate::nginx::request_handler::Handler;
 use crate::nginx::round_robin::Balancer;
-use crate::nginx::shared_zone::Zone;
+use crate::nginx::shared_zone::{Zone, ZoneError};
 use crate::nginx::upstream_block::UpstreamBlock;
 use crate::nginx::variable::VariableIndex;
+use crate::session_zone::zone::SessionZone;
 use crate::status::counters::Counters;
-use crate::upstream::handshake::connection::SharedSessionCache;
 use crate::upstream::handshake::lua_handshake::{LuaHandshake, LuaHandshakeConf};
-use crate::upstream::handshake::session_cache::{SessionCache, SessionCacheSettings};
+use crate::upstream::handshake::session_cache::SessionCacheSettings;
+use crate::upstream::handshake::sessions::ServiceSessions;
 use crate::upstream::handshake::trust::TrustedFiles;
 use crate::upstream::location::enforcement::LocationEnforcement;
 use crate::upstream::location::inherited::Inherited;
@@ -33,12 +35,22 @@ use crate::upstream::location::pass::{self, Pass};
 use crate::upstream::peer::blocks::Blocks;
 use crate::upstream::peer::keepalive::Keepalive;
 
+/// The value of `kong_tls_session_cache`.
+#[derive(Clone, Copy)]
+pub enum SessionCacheConf {
+    Off,
+    /// Each worker has its own sessions.
+    OfWorkers(SessionCacheSettings),
+    /// All workers share them.
+    Shared(SessionZone, SessionCacheSettings),
+}
+
 /// The module's configuration of `http {}`.
 #[derive(Default)]
 pub struct MainConf {
-    /// `kong_tls_session_cache`; `None` for `off`.
-    pub session_cache: OnceCell<Option<SessionCacheSettings>>,
-    sessions: OnceCell<SharedSessionCache>,
+    /// `kong_tls_session_cache`
+    pub session_cache: OnceCell<SessionCacheConf>,
+    service_sessions: OnceCell<Rc<ServiceSessions>>,
     /// The `upstream {}` blocks.
     pub blocks: OnceCell<Blocks>,
     /// The shared memory zone of the counters that `kong_tls_status` shows.
@@ -117,6 +129,41 @@ impl LocationConf {
     }
 }
 
+impl MainConf {
+    /// Completes the configuration, once all of `http {}` was read.
+    pub fn complete_session_cache(&self, parser: ConfParser<'_>) -> Result<(), ZoneError> {
+        if self.session_cache.get().is_none() {
+            let settings = SessionCacheSettings::DEFAULT;
+            let conf = match SessionZone::add_default(parser)? {
+                Some(zone) => SessionCacheConf::Shared(zone, settings),
+                None => SessionCacheConf::OfWorkers(settings),
+            };
+            self.session_cache.get_or_init(|| conf);
+        }
+        Ok(())
+    }
+
+    /// Returns the sessions with services; `None` if they are not kept.
+    pub fn sessions(&self) -> Option<Rc<ServiceSessions>> {
+        let (zone, settings) = match *self.session_cache.get()? {
+            SessionCacheConf::Off => return None,
+            SessionCacheConf::OfWorkers(settings) => (None, settings),
+            SessionCacheConf::Shared(zone, settings) => (Some(zone), settings),
+        };
+        Some(Rc::clone(
+            self.service_sessions.get_or_init(|| Rc::new(ServiceSessions::new(settings, zone))),
+        ))
+    }
+
+    /// Returns the zone that all workers share, if there is one.
+    pub fn session_zone(&self) -> Option<SessionZone> {
+        match *self.session_cache.get()? {
+            SessionCacheConf::Shared(zone, _) => Some(zone),
+            SessionCacheConf::Off | SessionCacheConf::OfWorkers(_) => None,
+        }
+    }
+}
+
 // SAFETY: it is what `HttpModule` of `module.rs` has as its main configuration.
 unsafe impl ConfLevel for MainConf {
     const OFFSET: usize = NGX_HTTP_MAIN_CONF_OFFSET;
@@ -155,16 +202,9 @@ pub fn pass_of(request: Request<'_>, number: usize) -> Option<(Option<Rc<Pass>>,
     Some((pass, handler))
 }
 
-/// Returns the worker's cache of upstream sessions; `None` if it is off.
-pub fn session_cache(request: Request<'_>) -> Option<SharedSessionCache> {
-    let main_conf = MainConf::of_request(request)?;
-
-    let settings = *main_conf.session_cache.get_or_init(|| Some(SessionCacheSettings::DEFAULT));
-    let SessionCacheSettings { entries, timeout } = settings?;
-    let cache = main_conf
-        .sessions
-        .get_or_init(|| Rc::new(RefCell::new(SessionCache::new(entries, timeout as u64))));
-    Some(Rc::clone(cache))
+/// Returns the sessions with services; `None` if they are not kept.
+pub fn sessions(request: Request<'_>) -> Option<Rc<ServiceSessions>> {
+    MainConf::of_request(request)?.sessions()
 }
 
 /// Returns whether Lua code may ask clients of the server of `request` for a certificate.

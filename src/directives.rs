@@ -12,12 +12,14 @@ use ngx::ffi::{
 };
 
 use crate::client::header_names::Stripping;
-use crate::conf::{LocationConf, MainConf, ServerConf};
+use crate::conf::{LocationConf, MainConf, ServerConf, SessionCacheConf};
 use crate::nginx::conf_parser::ConfParser;
-use crate::nginx::configuration::milliseconds;
+use crate::nginx::configuration::{milliseconds, size_in_bytes};
 use crate::nginx::directive::{Directive, command};
+use crate::nginx::locked_zone::LockedZone;
 use crate::nginx::shared_zone::{Zone, ZoneError};
 use crate::nginx::{request_handler, server};
+use crate::session_zone::zone::SessionZone;
 use crate::status::location::StatusPage;
 use crate::upstream::handshake::session_cache::SessionCacheSettings;
 use crate::upstream::location::enforcement::Enforcement;
@@ -156,34 +158,74 @@ impl Directive for SessionCache {
     type Error = InvalidDirective;
 
     fn read(
-        _parser: ConfParser<'_>,
+        parser: ConfParser<'_>,
         conf: &MainConf,
-        entries: &[u8],
+        value: &[u8],
         parameters: &[&[u8]],
     ) -> Result<(), InvalidDirective> {
-        let parsed = parse_session_cache(entries, parameters)?;
+        if conf.session_cache.get().is_some() {
+            return Err(InvalidDirective::Duplicate);
+        }
+        let conf_of = |cache| match cache {
+            ParsedSessionCache::Off => Ok(SessionCacheConf::Off),
+            ParsedSessionCache::OfWorkers(settings) => Ok(SessionCacheConf::OfWorkers(settings)),
+            ParsedSessionCache::Shared { name, size, settings } => {
+                let zone = SessionZone::add(parser, name, size)?;
+                Ok(SessionCacheConf::Shared(zone, settings))
+            }
+        };
+        let parsed = parse_session_cache(value, parameters).and_then(conf_of)?;
         conf.session_cache.set(parsed).map_err(|_| InvalidDirective::Duplicate)
     }
 }
 
-fn parse_session_cache(
-    entries: &[u8],
+/// The value of `kong_tls_session_cache` as it is written.
+enum ParsedSessionCache<'a> {
+    Off,
+    OfWorkers(SessionCacheSettings),
+    Shared { name: &'a [u8], size: usize, settings: SessionCacheSettings },
+}
+
+fn parse_session_cache<'a>(
+    value: &'a [u8],
     parameters: &[&[u8]],
-) -> Result<Option<SessionCacheSettings>, InvalidDirective> {
-    if entries == b"off" && parameters.is_empty() {
-        return Ok(None);
+) -> Result<ParsedSessionCache<'a>, InvalidDirective> {
+    const VALUES: &str = "\"shared:name:size\", \"off\" or a number greater than 0";
+
+    if value == b"off" && parameters.is_empty() {
+        return Ok(ParsedSessionCache::Off);
     }
-    let mut settings = SessionCacheSettings {
-        entries: positive("number of entries", entries, "\"off\" or a number greater than 0")?,
-        ..SessionCacheSettings::DEFAULT
-    };
+    let zone = value.strip_prefix(b"shared:").map(|zone| parse_zone(zone, value)).transpose()?;
+    let mut settings = SessionCacheSettings::DEFAULT;
+    if zone.is_none() {
+        settings.entries = positive("value", value, VALUES)?;
+    }
     for parameter in parameters {
         match split(parameter) {
             Some((b"timeout", value)) => settings.timeout = time("timeout", value)?,
             _ => return Err(InvalidDirective::Parameter { given: parameter.to_vec() }),
         }
     }
-    Ok(Some(settings))
+    Ok(match zone {
+        Some((name, size)) => ParsedSessionCache::Shared { name, size, settings },
+        None => ParsedSessionCache::OfWorkers(settings),
+    })
+}
+
+/// Parses `name:size`, which `value` ends with.
+fn parse_zone<'a>(zone: &'a [u8], value: &[u8]) -> Result<(&'a [u8], usize), InvalidDirective> {
+    let invalid =
+        |expected| InvalidDirective::Value { name: "value", given: value.to_vec(), expected };
+    let colon = zone.iter().position(|byte| *byte == b':');
+    let (name, size) = colon.map_or((zone, &[][..]), |at| (&zone[..at], &zone[at + 1..]));
+    if name.is_empty() {
+        return Err(invalid("\"shared:name:size\""));
+    }
+    let size = size_in_bytes(size).ok_or_else(|| invalid("a size, such as 8m, after the name"))?;
+    if size < LockedZone::least_size() {
+        return Err(invalid("a size of at least 8 pages of memory"));
+    }
+    Ok((name, size))
 }
 
 /// `kong_tls_keepalive`

@@ -28,6 +28,7 @@ mod lua;
 pub mod module;
 mod nginx;
 mod openssl;
+mod session_zone;
 mod status;
 mod upstream;
 #[cfg(not(any(test, fuzzing)))]

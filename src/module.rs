@@ -56,6 +56,8 @@ enum ConfigurationError {
     Ssl(#[from] crate::openssl::error::SslError),
     #[error(transparent)]
     OutOfMemory(#[from] crate::nginx::pool::OutOfMemory),
+    #[error("kong_tls_session_cache: could not make its shared memory zone: {0}")]
+    Zone(#[from] crate::nginx::shared_zone::ZoneError),
     #[error("the configuration of http {{}} is missing")]
     NoMainConf,
 }
@@ -90,6 +92,7 @@ impl HttpModule for KongTls {
         alpn::postconfiguration(parser, main_conf);
         resumption::postconfiguration(parser, main_conf)?;
         post_read::postconfiguration(parser, main_conf)?;
+        main_conf.complete_session_cache(parser)?;
         main_conf.blocks.get_or_init(|| choice::postconfiguration(parser));
         Ok(())
     }

@@ -32,6 +32,8 @@ pub mod idle;
 #[cfg(not(any(test, fuzzing)))]
 pub mod layout;
 #[cfg(not(any(test, fuzzing)))]
+pub mod locked_zone;
+#[cfg(not(any(test, fuzzing)))]
 pub mod log;
 #[cfg(not(any(test, fuzzing)))]
 pub mod lua;

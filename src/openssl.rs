@@ -19,6 +19,7 @@ pub mod recent;
 pub mod revocation;
 pub mod san;
 pub mod session;
+pub mod session_text;
 pub mod signature_algorithms;
 pub mod slot;
 pub mod ssl;

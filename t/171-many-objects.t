@@ -16,6 +16,7 @@ require_program('nginx');
 
 my $pki    = $ENV{TEST_NGINX_PKI};
 my $folder = test_folder();
+mkdir "$folder/none" or die "$folder/none: $!\n";
 
 # The number of stores, and of certificates.
 my $MANY = 1100;
@@ -31,11 +32,13 @@ start_nginx('gateway', modules => 1, connections => 8192, main => 'worker_rlimit
             file:close()
             return text
         end
-        stores, chains = {}, {}
+        stores, texts, chains = {}, {}, {}
         key = assert(ssl.parse_pem_priv_key(read("client1.key")))
         for number = 0, $MANY - 1 do
-            -- The same contents in another object.
-            stores[number] = assert(x509.store { file = "$pki/ca.crt" })
+            -- The same contents in another object. What a store finds in a folder is not known before: so each of
+            -- them is another one.
+            stores[number] = assert(x509.store { file = "$pki/ca.crt", dir = "$folder/none" })
+            texts[number] = assert(x509.store { file = "$pki/ca.crt", pem = read("ca.crt") })
             chains[number] = assert(ssl.parse_pem_cert(read("client1.crt")))
         end
     }
@@ -59,6 +62,13 @@ start_nginx('gateway', modules => 1, connections => 8192, main => 'worker_rlimit
             }
             proxy_pass https://service/;
         }
+        location /text {
+            rewrite_by_lua_block {
+                assert(kong.service.set_tls_verify_store(texts[tonumber(ngx.var.arg_n)]))
+                assert(kong.service.set_tls_verify(true))
+            }
+            proxy_pass https://service/;
+        }
         location /certificate {
             rewrite_by_lua_block {
                 assert(kong.service.set_tls_cert_key(chains[tonumber(ngx.var.arg_n)], key))
@@ -75,7 +85,8 @@ start_nginx('gateway', modules => 1, connections => 8192, main => 'worker_rlimit
         location /anew {
             rewrite_by_lua_block {
                 local x509 = require "resty.kong.x509"
-                assert(kong.service.set_tls_verify_store(assert(x509.store { file = "$pki/ca.crt" })))
+                local store = assert(x509.store { file = "$pki/ca.crt", dir = "$folder/none" })
+                assert(kong.service.set_tls_verify_store(store))
                 assert(kong.service.set_tls_verify(true))
             }
             proxy_pass https://small/;
@@ -135,11 +146,13 @@ is_deeply [round('store')], [$MANY, 2000 / 16, $first[2]],
     'the identities are the same, and the connections of a sixteenth were kept';
 is_deeply [round('store')], [$MANY, $MANY, $first[2]], 'all connections are kept from the second time on';
 
-# Certificates with the same contents have one identity, whatever the object.
+# Certificates with the same contents have one identity, whatever the object; and so have stores of texts.
 
-my ($different, $kept, $identities) = round('certificate');
-is $different, 1, 'many objects with the same certificate have one identity';
-is $kept, $MANY - 1, 'many objects with the same certificate share one connection';
+for my $of (qw(certificate text)) {
+    my ($different, $kept) = round($of);
+    is $different, 1, "many objects with the same $of have one identity";
+    is $kept, $MANY - 1, "many objects with the same $of share one connection";
+}
 
 # Stores that are created for each request get one sixteenth of the room, and replace each other there.
 is +(round('small', 20))[1], 0,  'the first requests with 20 stores open 20 connections';

@@ -77,14 +77,6 @@ sub is_lossless {
 
 # ---- reload --------------------------------------------------------------------------------------
 
-sub reload {
-    my ($name) = @_;
-    my %old = map { $_ => 1 } workers($name);
-    kill 'HUP', master($name);
-    wait_until("new workers of $name", sub { my @now = workers($name); @now && !grep { $old{$_} } @now });
-    return;
-}
-
 {
     my (undef, %seen) = disturbed(sub { reload('gateway'); serve('gateway') });
     is_lossless('reloads of the gateway', %seen);

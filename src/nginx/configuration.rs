@@ -12,7 +12,8 @@ use std::ptr::NonNull;
 
 use ngx::ffi::{
     NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE, NGX_HTTP_SRV_CONF_OFFSET, ngx_array_t,
-    ngx_command_t, ngx_flag_t, ngx_module_t, ngx_parse_time, ngx_str_t, ngx_uint_t,
+    ngx_command_t, ngx_flag_t, ngx_list_part_t, ngx_list_t, ngx_module_t, ngx_parse_size,
+    ngx_parse_time, ngx_str_t, ngx_uint_t,
 };
 
 /// An HTTP module.
@@ -161,6 +162,14 @@ pub fn milliseconds(value: &[u8]) -> Option<usize> {
     usize::try_from(parsed).ok()
 }
 
+/// Parses a size in nginx's notation, and returns it in bytes.
+pub fn size_in_bytes(value: &[u8]) -> Option<usize> {
+    let mut value = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
+    // SAFETY: `ngx_parse_size` only reads the string, which outlives the call.
+    let parsed = unsafe { ngx_parse_size(&raw mut value) };
+    usize::try_from(parsed).ok().filter(|size| *size > 0)
+}
+
 /// Returns the elements of an `ngx_array_t`.
 ///
 /// # Safety
@@ -168,6 +177,22 @@ pub fn milliseconds(value: &[u8]) -> Option<usize> {
 pub unsafe fn elements<T>(array: &ngx_array_t) -> &[T] {
     // SAFETY: the array has `nelts` elements at `elts`, which the caller ensures to be of type `T`.
     unsafe { slice(array.elts.cast(), array.nelts) }
+}
+
+/// Returns the elements of an `ngx_list_t`.
+///
+/// # Safety
+/// `list` must hold elements of type `T`, and must not change while they are used.
+pub unsafe fn list_elements<'a, T: 'a>(list: &'a ngx_list_t) -> impl Iterator<Item = &'a T> {
+    let mut next: *const ngx_list_part_t = &raw const list.part;
+    let parts = iter::from_fn(move || {
+        // SAFETY: the parts of a list are linked; the last one has no next one.
+        let part = unsafe { next.as_ref()? };
+        next = part.next;
+        Some(part)
+    });
+    // SAFETY: a part has `nelts` elements at `elts`, which the caller ensures to be of type `T`.
+    parts.flat_map(|part| unsafe { slice(part.elts.cast::<T>(), part.nelts) })
 }
 
 /// Returns the bytes of an nginx string.

@@ -18,6 +18,10 @@ impl Fingerprint {
         Self::from(encoding)
     }
 
+    pub fn digest(self) -> [u8; 32] {
+        self.0
+    }
+
     /// Returns the first eight bytes, which are as good as random.
     pub fn prefix(self) -> u64 {
         let Self([a, b, c, d, e, f, g, h, ..]) = self;
@@ -36,7 +40,8 @@ impl From<Encoding> for Fingerprint {
 pub struct StoreFingerprint {
     /// The store's number, unique in the life of the process. OpenSSL does not expose everything
     /// that a store has, such as a purpose or folders; so two stores that look equal may differ.
-    pub store: u64,
+    /// `None` for a store that this module has made without folders: what follows says it all.
+    pub store: Option<u64>,
     /// Digest of the certificates and revocation lists.
     pub content: Fingerprint,
     /// Number of objects: a store can grow.

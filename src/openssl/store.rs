@@ -39,7 +39,8 @@ pub fn reference(store: &X509StoreRef) -> Result<X509Store, SslError> {
 
 /// Data attached to a store.
 struct Known {
-    number: u64,
+    /// The store's number; `None` if its content and parameters say everything about it.
+    number: Option<u64>,
     /// Whether a plugin has used the store before.
     is_seen: Cell<bool>,
     content: Cell<Option<(usize, Fingerprint)>>,
@@ -47,15 +48,27 @@ struct Known {
 
 impl Known {
     fn of(store: &X509StoreRef) -> Result<&Self, SslError> {
-        // SAFETY: Lua code, and so its stores, runs in one thread per worker.
-        static SLOT: Slot<X509StoreRef, Known> = unsafe { Slot::new() };
         // A number, because the address of a freed store may be reused while connections still have
         // an identity with that store.
         static COUNT: AtomicU64 = AtomicU64::new(0);
 
+        Self::of_numbered(store, || Some(COUNT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Returns the data of a new store, whose content and parameters say everything about it.
+    fn of_content(store: &X509StoreRef) -> Result<&Self, SslError> {
+        Self::of_numbered(store, || None)
+    }
+
+    fn of_numbered(
+        store: &X509StoreRef,
+        number: impl FnOnce() -> Option<u64>,
+    ) -> Result<&Self, SslError> {
+        // SAFETY: Lua code, and so its stores, runs in one thread per worker.
+        static SLOT: Slot<X509StoreRef, Known> = unsafe { Slot::new() };
+
         SLOT.get_or_make(store, || {
-            let number = COUNT.fetch_add(1, Ordering::Relaxed);
-            Ok(Self { number, is_seen: Cell::new(false), content: Cell::new(None) })
+            Ok(Self { number: number(), is_seen: Cell::new(false), content: Cell::new(None) })
         })
     }
 }
@@ -108,6 +121,11 @@ impl TrustedStore {
 
     pub fn store(&self) -> &X509StoreRef {
         &self.store
+    }
+
+    /// Returns whether the store's fingerprint means something to this process only.
+    pub fn is_of_worker(&self) -> bool {
+        Known::of(&self.store).map_or(true, |known| known.number.is_some())
     }
 
     /// Returns the fingerprint of the store's current content and parameters. The objects are read
@@ -325,7 +343,12 @@ pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
         flags |= X509VerifyFlags::PARTIAL_CHAIN;
     }
     builder.set_flags(flags).map_err(failed("X509_STORE_set_flags"))?;
-    Ok(finished(builder))
+    let store = finished(builder);
+    // What is found in a folder does not show before it is needed.
+    if folder.is_none() && !system {
+        Known::of_content(&store)?;
+    }
+    Ok(store)
 }
 
 /// Returns the certificates in a file.

@@ -18,6 +18,8 @@ pub enum Counter {
     HandshakeResumed,
     SessionCacheHit,
     SessionCacheMiss,
+    SessionCacheHitWorker,
+    SessionCacheHitShared,
     SessionCacheEviction,
     IdleConnectionReused,
     IdleConnectionOtherIdentity,
@@ -239,6 +241,19 @@ pub const FAMILIES: &[Family] = &[
         values: Values::Labelled(
             "result",
             &[("hit", Counter::SessionCacheHit), ("miss", Counter::SessionCacheMiss)],
+        ),
+    },
+    Family {
+        name: "session_cache_hits",
+        help: "Sessions found by a new connection that the worker had itself (worker), and that it \
+               had to decode from memory that all workers share (shared).",
+        is_failure: false,
+        values: Values::Labelled(
+            "where",
+            &[
+                ("worker", Counter::SessionCacheHitWorker),
+                ("shared", Counter::SessionCacheHitShared),
+            ],
         ),
     },
     Family {

@@ -16,6 +16,9 @@ pub mod lua_directives;
 pub mod lua_handshake;
 pub mod session_cache;
 #[cfg(not(any(test, fuzzing)))]
+pub mod sessions;
+pub mod shared_sessions;
+#[cfg(not(any(test, fuzzing)))]
 pub mod trust;
 #[cfg(not(any(test, fuzzing)))]
 pub mod verify;

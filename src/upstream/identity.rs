@@ -83,7 +83,7 @@ impl Identity<'_> {
         encoding.optional(trusted_store, |encoding, store| {
             let StoreFingerprint { store, content, objects, flags, depth, time, level, host_flags } =
                 store;
-            encoding.number(store);
+            encoding.optional(store, Encoding::number);
             encoding.fingerprint(content);
             encoding.number(objects);
             encoding.number(flags);
@@ -115,6 +115,16 @@ pub struct IdentityDigest([u8; 32]);
 impl IdentityDigest {
     /// The number of hexadecimal digits shown of an [`IdentityDigest`].
     pub const DIGITS: usize = 16;
+
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Returns what is shown of the digest, as a number.
+    pub fn shown(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
 }
 
 /// Hashes the first eight bytes only: they are uniformly distributed already. Equality compares the
@@ -176,7 +186,7 @@ mod tests {
 
     fn store(content: &[u8]) -> StoreFingerprint {
         StoreFingerprint {
-            store: 0,
+            store: Some(0),
             content: fingerprint(content),
             objects: 1,
             flags: 0,
@@ -202,7 +212,14 @@ mod tests {
             Identity { verify_depth: Some(0), ..base },
             Identity { verify_depth: Some(1), ..base },
             Identity { trusted_store: Some(store(b"1")), ..base },
-            Identity { trusted_store: Some(StoreFingerprint { store: 1, ..store(b"1") }), ..base },
+            Identity {
+                trusted_store: Some(StoreFingerprint { store: Some(1), ..store(b"1") }),
+                ..base
+            },
+            Identity {
+                trusted_store: Some(StoreFingerprint { store: None, ..store(b"1") }),
+                ..base
+            },
             Identity { trusted_store: Some(store(b"2")), ..base },
             Identity {
                 trusted_store: Some(StoreFingerprint { objects: 2, ..store(b"1") }),

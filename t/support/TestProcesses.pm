@@ -22,7 +22,7 @@ use IO::Socket::INET ();
 use IO::Socket::UNIX ();
 use Time::HiRes ();
 
-our @EXPORT = qw(free_ports has_ended http_get master may_be_gone resident start_nginx stop_nginx test_folder
+our @EXPORT = qw(alone free_ports has_ended http_get master may_be_gone reload resident start_nginx stop_nginx test_folder
     test_nginx wait_until workers);
 
 $ENV{PATH} .= ':/usr/local/sbin:/usr/sbin:/sbin';
@@ -167,6 +167,28 @@ sub http_get {
         sysread $socket, $answer, 65536, length $answer or last;
     }
     return $answer =~ m{\AHTTP/\S+ (\d+)(.*?)\r\n\r\n(.*)\z}s ? ($1, $2, $3) : "no answer: $answer";
+}
+
+# Makes the workers of an nginx other than this one wait while `what` runs: this one serves its requests. (Linux does not
+# wake a worker up for a connection that has been stopped: it no longer waits in epoll_wait.)
+sub alone {
+    my ($name, $worker, $what) = @_;
+    my @others = grep { $_ != $worker } workers($name);
+    kill 'STOP', @others;
+    wait_until('workers that wait', sub { !grep { may_be_gone("/proc/$_/stat") !~ /\) T/ } @others });
+    my @result = $what->();
+    kill 'CONT', @others;
+    return wantarray ? @result : $result[0];
+}
+
+# Loads the configuration again, and waits until only new workers are there.
+sub reload {
+    my ($name) = @_;
+    my %old = map { $_ => 1 } workers($name);
+    my $count = keys %old;
+    kill 'HUP', master($name);
+    wait_until("new workers of $name", sub { my @now = workers($name); @now == $count && !grep { $old{$_} } @now });
+    return;
 }
 
 # Waits until the condition holds, and dies if that takes too long.

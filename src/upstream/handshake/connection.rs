@@ -6,10 +6,10 @@
 //! It belongs to the connection, not to the request: with TLS 1.3 a session arrives after the
 //! handshake, when the connection may serve another request, or none.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
-use openssl::ssl::{SslRef, SslSession, SslSessionRef, SslVersion};
+use openssl::ssl::{SslRef, SslSessionRef};
 
 use crate::nginx::connection::{Connection, Tls};
 use crate::nginx::pool::OutOfMemory;
@@ -20,21 +20,9 @@ use crate::openssl::error::SslError;
 use crate::openssl::slot::PointerSlot;
 use crate::openssl::ssl;
 use crate::status::counters::{self, Counter};
-use crate::upstream::handshake::session_cache::{Session, SessionCache, SessionKey, Validity};
+use crate::upstream::handshake::session_cache::Validity;
+use crate::upstream::handshake::sessions::{Offered, PeerSessions};
 use crate::upstream::identity::IdentityDigest;
-
-/// The session cache of a configuration. Connections may outlive the request that made them.
-pub type SharedSessionCache = Rc<RefCell<SessionCache<SslSession>>>;
-
-impl Session for SslSession {
-    fn is_resumable(&self) -> bool {
-        ssl::is_resumable(self)
-    }
-
-    fn is_single_use(&self) -> bool {
-        self.protocol_version() == SslVersion::TLS1_3
-    }
-}
 
 /// The state of an upstream connection. Lives in the connection's pool, as long as its SSL.
 pub struct UpstreamConnection {
@@ -62,12 +50,11 @@ pub struct UpstreamConnection {
 
 /// The TLS sessions that this connection resumes and receives.
 struct Sessions {
-    cache: SharedSessionCache,
-    key: SessionKey,
+    of_peer: PeerSessions,
     /// The validity of a session made by a full handshake of this connection.
     validity: Validity,
-    /// The validity of the session that this connection offered to resume.
-    resumed: Option<Validity>,
+    /// What else is known of the session that this connection offered to resume.
+    offered: Option<Offered>,
 }
 
 /// How far the presentation of a client certificate has come.
@@ -94,8 +81,8 @@ pub enum IdentifyError {
 
 /// What a handshake needs to resume a session of its identity, and to cache a new one.
 pub struct Resumption {
-    pub cache: SharedSessionCache,
-    pub key: SessionKey,
+    /// Where the sessions of the identity are.
+    pub of_peer: PeerSessions,
     /// When the presented client certificate expires, if there is one.
     pub not_after: Option<i64>,
     /// Whether the handshake may offer a session. Its own session is cached in any case.
@@ -112,21 +99,20 @@ pub fn identify(
 ) -> Result<Offer, IdentifyError> {
     let mut sessions = None;
     let mut offer = Offer::None;
-    if let Some(Resumption { cache, key, not_after, may_resume }) = resumption {
+    if let Some(Resumption { of_peer, not_after, may_resume }) = resumption {
         let now = time::now();
-        let mut resumed = None;
-        let found = may_resume.then(|| cache.borrow_mut().get(&key, now)).flatten();
-        if let Some((session, validity)) = found {
+        let mut offered = None;
+        if let Some((session, known)) = may_resume.then(|| of_peer.get(now)).flatten() {
             counters::count(Counter::SessionCacheHit);
             ssl::set_session(ssl, &session)?;
-            resumed = Some(validity);
+            offered = Some(known);
             offer = Offer::Session;
             identified.session_is_pending.set(true);
         } else {
             counters::count(Counter::SessionCacheMiss);
         }
         let validity = Validity { first_handshake: now.monotonic, not_after };
-        sessions = Some(Sessions { cache, key, validity, resumed });
+        sessions = Some(Sessions { of_peer, validity, offered });
     }
     connection
         .keep_with_tls::<_, IdentifyError>(&SLOT, UpstreamConnection { sessions, ..identified })?;
@@ -195,10 +181,10 @@ impl UpstreamConnection {
     /// the certificate and the session.
     pub fn note_answered(&self) {
         self.note_accepted();
-        if let (true, Some(Sessions { cache, key, .. })) =
+        if let (true, Some(Sessions { of_peer, offered: Some(offered), .. })) =
             (self.session_is_pending.replace(false), &self.sessions)
         {
-            cache.borrow_mut().accepted(key);
+            of_peer.accepted(offered);
         }
     }
 
@@ -223,6 +209,11 @@ impl UpstreamConnection {
     pub fn note_handshake_done(&self, resumed: bool) -> bool {
         let had_offered = self.session_is_pending.get();
         self.session_is_pending.set(had_offered && resumed);
+        if let (true, Some(Sessions { of_peer, offered: Some(offered), .. })) =
+            (had_offered && resumed, &self.sessions)
+        {
+            of_peer.used(offered);
+        }
         had_offered
     }
 
@@ -231,9 +222,8 @@ impl UpstreamConnection {
     pub fn forget_offered(&self) -> bool {
         let has_failed = self.session_is_pending.replace(false);
         if has_failed {
-            if let Some(Sessions { cache, key, .. }) = &self.sessions {
-                let evicted = cache.borrow_mut().refused(key, time::now());
-                counters::count_times(Counter::SessionCacheEviction, evicted);
+            if let Some(Sessions { of_peer, .. }) = &self.sessions {
+                of_peer.refused(time::now());
             }
         }
         has_failed
@@ -277,16 +267,12 @@ impl SaveSession for CacheSession {
         let Some(sessions) = known.sessions.as_ref().filter(|_| ssl::is_resumable(session)) else {
             return;
         };
-        let Sessions { cache, key, validity, resumed } = sessions;
-        let validity = match resumed {
-            Some(resumed) if ssl.session_reused() => *resumed,
+        let Sessions { of_peer, validity, offered } = sessions;
+        let validity = match offered {
+            Some(offered) if ssl.session_reused() => offered.validity(),
             _ => *validity,
         };
-        // Inserting frees the session that it replaces. Nothing else borrows the cache meanwhile.
         let size = ssl::size_of_session(ssl);
-        let put = if known.is_passing() { SessionCache::put_passing } else { SessionCache::put };
-        let evicted =
-            put(&mut cache.borrow_mut(), *key, session.to_owned(), size, validity, time::now());
-        counters::count_times(Counter::SessionCacheEviction, evicted);
+        of_peer.put(session, size, validity, time::now(), known.is_passing());
     }
 }

@@ -30,6 +30,7 @@ use crate::upstream::handshake::context::{ContextState, InstallError};
 use crate::upstream::handshake::in_progress::Handshake;
 use crate::upstream::handshake::lua_handshake::LuaHandshake;
 use crate::upstream::handshake::session_cache::SessionKey;
+use crate::upstream::handshake::sessions::PeerSessions;
 use crate::upstream::handshake::trust::LocationTrust;
 use crate::upstream::handshake::verify::{self, VerifyError};
 use crate::upstream::identity::lookup;
@@ -235,11 +236,13 @@ fn identify(
 
     let resumption = identity
         .filter(|_| upstream.reuses_sessions())
-        .zip(conf::session_cache(request))
+        .zip(conf::sessions(request))
         .zip(upstream.peer().address())
-        .map(|((identity, cache), peer)| {
+        .map(|((identity, sessions), peer)| {
+            let key = SessionKey { identity, peer };
+            let of_peer = PeerSessions::new(sessions, key, !is_of_worker(state));
             let not_after = not_after(ssl, certificate.as_deref());
-            Resumption { cache, key: SessionKey { identity, peer }, not_after, may_resume }
+            Resumption { of_peer, not_after, may_resume }
         });
     if resumption.is_some() {
         CacheSession::save_for(tls);
@@ -257,6 +260,15 @@ fn identify(
         connection.demote_errors();
     }
     Ok(offer)
+}
+
+/// Returns whether the identity that the settings of `state` are part of means something to this
+/// worker only.
+fn is_of_worker(state: Option<&RequestState>) -> bool {
+    state.is_some_and(|state| {
+        let settings = state.upstream_tls.borrow();
+        settings.trusted_store.as_ref().is_some_and(|store| store.is_of_worker())
+    })
 }
 
 /// Returns when the certificate that `ssl` presents expires: `certificate`, or else the location's.

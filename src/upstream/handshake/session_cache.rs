@@ -11,7 +11,7 @@ use crate::upstream::identity::IdentityDigest;
 /// `kong_tls_session_cache`
 #[derive(Clone, Copy, Debug)]
 pub struct SessionCacheSettings {
-    /// The maximum number of entries of a worker's cache.
+    /// The maximum number of entries of a worker's own cache.
     pub entries: NonZeroUsize,
     /// How long a session may be resumed, in milliseconds from the start of its first handshake.
     pub timeout: usize,
@@ -69,11 +69,12 @@ const REFUSALS: u32 = 2;
 const WITHHELD: u64 = 60 * 1000;
 
 /// A cached session.
-struct Kept<S> {
-    session: S,
-    validity: Validity,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept<S> {
+    pub session: S,
+    pub validity: Validity,
     /// Its approximate size in bytes.
-    size: usize,
+    pub size: usize,
 }
 
 /// The memory budget for each entry that the cache may hold: four sessions with a typical chain of
@@ -84,17 +85,18 @@ const BYTES_OF_AN_ENTRY: usize = 64 * 1024;
 const PART_OF_PASSING: usize = 16;
 
 /// The entry for a key.
-struct Entry<S> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry<S> {
     /// The sessions, the newest last.
-    sessions: Vec<Kept<S>>,
+    pub sessions: Vec<Kept<S>>,
     /// How many handshakes in a row have failed after they offered a session.
-    refusals: u32,
+    pub refusals: u32,
     /// Until when no session is offered, by the monotonic clock.
-    withheld_until: u64,
+    pub withheld_until: u64,
 }
 
 impl<S: Session> Entry<S> {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { sessions: Vec::new(), refusals: 0, withheld_until: 0 }
     }
 
@@ -102,8 +104,27 @@ impl<S: Session> Entry<S> {
         self.sessions.iter().map(|kept| kept.size).sum()
     }
 
+    /// Returns whether the peer is offered no session.
+    pub fn is_withheld(&self, now: Now) -> bool {
+        now.monotonic < self.withheld_until
+    }
+
+    /// Returns whether nothing is known of the peer.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.refusals == 0
+    }
+
+    /// Removes all sessions: see [`SessionCache::refused`].
+    pub fn refuse(&mut self, now: Now) {
+        self.sessions.clear();
+        self.refusals = self.refusals.saturating_add(1);
+        if self.refusals >= REFUSALS {
+            self.withheld_until = now.monotonic + WITHHELD;
+        }
+    }
+
     /// Returns the newest session that has not expired. See [`SessionCache::get`].
-    fn take(&mut self, lifetime: u64, now: Now) -> Option<(S, Validity)> {
+    pub fn take(&mut self, lifetime: u64, now: Now) -> Option<(S, Validity)> {
         while let Some(kept) = self.sessions.pop() {
             let Kept { session, validity, size } = kept;
             if is_over(validity, lifetime, now) || !session.is_resumable() {
@@ -119,7 +140,7 @@ impl<S: Session> Entry<S> {
 
     /// Adds a session and drops the oldest beyond the limits: a reusable session replaces all
     /// others. Does not keep a session larger than `most_bytes`.
-    fn put(&mut self, kept: Kept<S>, most_bytes: usize) {
+    pub fn put(&mut self, kept: Kept<S>, most_bytes: usize) {
         if kept.size > most_bytes {
             return;
         }
@@ -162,11 +183,11 @@ impl<S: Session> SessionCache<S> {
         let lifetime = self.lifetime;
         let cache = self.cache_of(key);
         let entry = cache.get(key)?;
-        if now.monotonic < entry.withheld_until {
+        if entry.is_withheld(now) {
             return None;
         }
         let found = entry.take(lifetime, now);
-        if entry.sessions.is_empty() && entry.refusals == 0 {
+        if entry.is_empty() {
             cache.remove(key);
         } else {
             let bytes = entry.bytes();
@@ -218,11 +239,7 @@ impl<S: Session> SessionCache<S> {
     pub fn refused(&mut self, key: &SessionKey, now: Now) -> usize {
         let cache = self.cache_of(key);
         let mut entry = cache.remove(key).unwrap_or_else(Entry::new);
-        entry.sessions.clear();
-        entry.refusals = entry.refusals.saturating_add(1);
-        if entry.refusals >= REFUSALS {
-            entry.withheld_until = now.monotonic + WITHHELD;
-        }
+        entry.refuse(now);
         cache.insert(*key, entry, 0)
     }
 
@@ -231,6 +248,12 @@ impl<S: Session> SessionCache<S> {
         if let Some(entry) = self.cache_of(key).get(key) {
             entry.refusals = 0;
         }
+    }
+
+    /// Removes all sessions.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.passing.clear();
     }
 
     /// Returns the cache that holds `key`, or the main cache if neither does.
@@ -248,14 +271,15 @@ fn put<S: Session>(
     now: Now,
 ) -> usize {
     let mut entry = before.unwrap_or_else(Entry::new);
-    if now.monotonic >= entry.withheld_until {
+    if !entry.is_withheld(now) {
         entry.put(kept, cache.most_bytes());
     }
     let bytes = entry.bytes();
     cache.insert(key, entry, bytes)
 }
 
-fn is_over(validity: Validity, lifetime: u64, now: Now) -> bool {
+/// Returns whether a session must not be resumed any more.
+pub fn is_over(validity: Validity, lifetime: u64, now: Now) -> bool {
     let Validity { first_handshake, not_after } = validity;
     now.monotonic.saturating_sub(first_handshake) >= lifetime
         || not_after.is_some_and(|not_after| now.date >= not_after)

@@ -105,7 +105,7 @@ impl Digests {
 fn place(identity: &Identity<'_>) -> usize {
     let ContextId(context) = identity.context;
     let certificate = identity.client_certificate.map_or(0, Fingerprint::prefix);
-    let store = identity.trusted_store.map_or(0, |store| store.store);
+    let store = identity.trusted_store.map_or(0, |store| store.content.prefix());
     let depth = identity.verify_depth.map_or(0, u64::from);
     let name = identity.verified_name.or(identity.server_name).unwrap_or_default();
     let name =

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The sessions of a configuration with services, as a worker sees them: those that all workers
+//! share, and those of this worker alone.
+
+use std::cell::{Cell, RefCell};
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+
+use openssl::ssl::{SslSession, SslSessionRef, SslVersion};
+
+use crate::bounded::BoundedCache;
+use crate::openssl::session_text::{self, SessionText};
+use crate::openssl::ssl;
+use crate::session_zone::records::Kind;
+use crate::session_zone::zone::SessionZone;
+use crate::status::counters::{self, Counter};
+use crate::upstream::handshake::session_cache::{
+    Now, Session, SessionCache, SessionCacheSettings, SessionKey, Validity,
+};
+use crate::upstream::handshake::shared_sessions::{self, FoundText, PeerKey, Text};
+
+impl Session for SslSession {
+    fn is_resumable(&self) -> bool {
+        ssl::is_resumable(self)
+    }
+
+    fn is_single_use(&self) -> bool {
+        self.protocol_version() == SslVersion::TLS1_3
+    }
+}
+
+/// The sessions. Connections may outlive the request that made them.
+pub struct ServiceSessions {
+    /// How long a session may be resumed, in milliseconds from its first handshake.
+    lifetime: u64,
+    /// The sessions of this worker alone.
+    of_worker: RefCell<SessionCache<SslSession>>,
+    shared: Option<Shared>,
+    /// The generation of the zone that the worker has seen last.
+    generation: Cell<u64>,
+}
+
+/// The sessions that all workers share.
+struct Shared {
+    zone: SessionZone,
+    /// Those that this worker has used or made last, by number: to decode one takes longer than the
+    /// rest of the lookup.
+    decoded: RefCell<BoundedCache<u64, SslSession>>,
+}
+
+/// The most shared sessions that a worker keeps in decoded form, and the most bytes of them.
+const DECODED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+const DECODED_BYTES: usize = 16 * 1024 * 1024;
+
+impl ServiceSessions {
+    pub fn new(settings: SessionCacheSettings, zone: Option<SessionZone>) -> Self {
+        let lifetime = settings.timeout as u64;
+        Self {
+            lifetime,
+            of_worker: RefCell::new(SessionCache::new(settings.entries, lifetime)),
+            shared: zone.map(|zone| Shared {
+                zone,
+                decoded: RefCell::new(BoundedCache::new(DECODED, DECODED_BYTES)),
+            }),
+            generation: Cell::new(zone.map_or(0, SessionZone::generation)),
+        }
+    }
+
+    /// Forgets what this worker has if sessions were dropped, and returns the zone's generation.
+    fn renew(&self) -> u64 {
+        let generation = self.shared.as_ref().map_or(0, |shared| shared.zone.generation());
+        if self.generation.replace(generation) != generation {
+            self.of_worker.borrow_mut().clear();
+            if let Some(shared) = &self.shared {
+                shared.decoded.borrow_mut().clear();
+            }
+        }
+        generation
+    }
+}
+
+/// The sessions of an identity with an address.
+pub struct PeerSessions {
+    sessions: Rc<ServiceSessions>,
+    key: SessionKey,
+    /// How they are found in the zone, if they are shared.
+    shared: Option<PeerKey>,
+    /// The zone's generation when the handshake began. What is dropped later must not come back.
+    generation: u64,
+}
+
+/// What is known of a session that was offered.
+pub struct Offered {
+    validity: Validity,
+    /// Its number, if it is a ticket that others may be offered as well until it was used.
+    shared_ticket: Option<u64>,
+    /// Whether the peer has refused sessions before.
+    was_refused: bool,
+}
+
+impl Offered {
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+}
+
+impl PeerSessions {
+    /// `is_shared` says whether the identity means the same to all workers.
+    pub fn new(sessions: Rc<ServiceSessions>, key: SessionKey, is_shared: bool) -> Self {
+        let shared = (is_shared && sessions.shared.is_some()).then(|| PeerKey::of(&key));
+        let generation = sessions.renew();
+        Self { sessions, key, shared, generation }
+    }
+
+    /// Returns the session to offer, if there is one: see [`SessionCache::get`].
+    pub fn get(&self, now: Now) -> Option<(SslSession, Offered)> {
+        let Some((shared, peer)) = self.shared() else {
+            let (session, validity) = self.sessions.of_worker.borrow_mut().get(&self.key, now)?;
+            counters::count(Counter::SessionCacheHitWorker);
+            let offered = Offered { validity, shared_ticket: None, was_refused: true };
+            return Some((session, offered));
+        };
+        let mut decoded = shared.decoded.borrow_mut();
+        let found = shared.zone.with(|records| {
+            shared_sessions::take(records, peer, self.sessions.lifetime, now, |number| {
+                decoded.get(&number).is_some_and(|session| session.is_resumable())
+            })
+        })??;
+        let number = found.number;
+        counters::count(match &found.text {
+            None => Counter::SessionCacheHitWorker,
+            Some(_) => Counter::SessionCacheHitShared,
+        });
+        let session = match found.text {
+            None if found.is_shared_ticket => decoded.get(&number)?.clone(),
+            None => {
+                let session = decoded.get(&number)?.clone();
+                if session.is_single_use() {
+                    decoded.remove(&number);
+                }
+                session
+            }
+            Some(FoundText { before, peer, after }) => {
+                let size = ssl::WITHOUT_CHAIN + 3 * peer.len();
+                let session = session_text::session(&before, &peer, &after).ok()?;
+                if found.is_shared_ticket || !session.is_single_use() {
+                    decoded.insert(number, session.clone(), size);
+                }
+                session
+            }
+        };
+        let shared_ticket = found.is_shared_ticket.then_some(number);
+        let validity = found.validity;
+        Some((session, Offered { validity, shared_ticket, was_refused: found.was_refused }))
+    }
+
+    /// Keeps a session that the peer has given, which takes `size` bytes. See
+    /// [`SessionCache::put_passing`] for `is_passing`.
+    pub fn put(
+        &self,
+        session: &SslSessionRef,
+        size: usize,
+        validity: Validity,
+        now: Now,
+        is_passing: bool,
+    ) {
+        if self.sessions.renew() != self.generation {
+            return;
+        }
+        // Inserting frees sessions that are replaced. Nothing else borrows the caches meanwhile.
+        let session = session.to_owned();
+        let Some((shared, peer)) = self.shared() else {
+            let put = if is_passing { SessionCache::put_passing } else { SessionCache::put };
+            let mut of_worker = self.sessions.of_worker.borrow_mut();
+            let evicted = put(&mut of_worker, self.key, session, size, validity, now);
+            counters::count_times(Counter::SessionCacheEviction, evicted);
+            return;
+        };
+        // What can't be encoded is not kept: the next handshake is a full one.
+        let Ok(Some(encoded)) = SessionText::of(&session) else {
+            return;
+        };
+        let [before, after] = encoded.others();
+        let text = Text { before, peer: encoded.peer(), after };
+        let kept = shared.zone.with(|records| {
+            // Whether sessions were dropped meanwhile, is certain only here.
+            if shared.zone.generation() != self.generation {
+                return None;
+            }
+            let evictions = records.totals()[Kind::Peer as usize].evictions;
+            let lifetime = self.sessions.lifetime;
+            let is_single_use = session.is_single_use();
+            let number =
+                shared_sessions::put(records, peer, text, is_single_use, validity, lifetime, now)?;
+            Some((number, records.totals()[Kind::Peer as usize].evictions - evictions))
+        });
+        if let Some((number, evicted)) = kept.flatten() {
+            counters::count_times(Counter::SessionCacheEviction, evicted as usize);
+            shared.decoded.borrow_mut().insert(number, session, size);
+        }
+    }
+
+    /// Notes that the session was resumed.
+    pub fn used(&self, offered: &Offered) {
+        if let (Some((shared, peer)), Some(number)) = (self.shared(), offered.shared_ticket) {
+            shared.zone.with(|records| shared_sessions::used(records, peer, number));
+            shared.decoded.borrow_mut().remove(&number);
+        }
+    }
+
+    /// Removes the sessions, after the peer has refused one: see [`SessionCache::refused`].
+    pub fn refused(&self, now: Now) {
+        if let Some((shared, peer)) = self.shared() {
+            shared.zone.with(|records| shared_sessions::refused(records, peer, now));
+        } else {
+            let evicted = self.sessions.of_worker.borrow_mut().refused(&self.key, now);
+            counters::count_times(Counter::SessionCacheEviction, evicted);
+        }
+    }
+
+    /// Notes that the peer has accepted a session.
+    pub fn accepted(&self, offered: &Offered) {
+        if !offered.was_refused {
+            return;
+        }
+        if let Some((shared, peer)) = self.shared() {
+            shared.zone.with(|records| shared_sessions::accepted(records, peer));
+        } else {
+            self.sessions.of_worker.borrow_mut().accepted(&self.key);
+        }
+    }
+
+    fn shared(&self) -> Option<(&Shared, &PeerKey)> {
+        self.sessions.shared.as_ref().zip(self.shared.as_ref())
+    }
+}

@@ -15,4 +15,5 @@ pub mod functions;
 mod objects;
 pub mod preload;
 pub mod service;
+mod sessions;
 pub mod x509;

@@ -80,13 +80,53 @@ _EOC_
         proxy_ssl_trusted_certificate $pki/ca.crt;
         add_header X-Reused \$kong_upstream_ssl_session_reused;
         add_header X-Worker \$pid;
+        add_header X-Identity \$kong_upstream_ssl_identity;
 $locations
+        location = /drop {
+            content_by_lua_block {
+                local done, result, err = pcall(require("resty.kong.sessions").drop, ngx.var.arg_identity)
+                ngx.print(tostring(result), err and " " .. err or "")
+            }
+        }
+        # Takes the lock of the zone as nginx does, marks the zone as being changed, and dies.
+        location = /die {
+            content_by_lua_block {
+                local ffi = require "ffi"
+                ffi.cdef "int kill(int pid, int signal);"
+                for line in io.lines("/proc/self/maps") do
+                    local from, to = line:match("^(%x+)%-(%x+) rw%-s .*/dev/zero")
+                    from, to = tonumber(from or 0, 16), tonumber(to or 0, 16)
+                    if to - from == 8 * 1024 * 1024 then
+                        -- The zone begins with a slab pool, which begins with the lock: the process that holds it. The
+                        -- first page behind the pool is the lowest address of a page in the pool.
+                        local words, first = ffi.cast("uintptr_t *", from), to
+                        for index = 1, 40 do
+                            local word = tonumber(words[index])
+                            if word > from and word < first and word % 4096 == 0 then
+                                first = word
+                            end
+                        end
+                        ffi.cast("uint32_t *", first)[0] = 1
+                        words[0] = ngx.worker.pid()
+                        ffi.C.kill(ngx.worker.pid(), 9)
+                    end
+                end
+                ngx.print("no zone")
+            }
+        }
     }
     server {
         listen unix:$folder/status.sock;
         kong_tls_status;
     }
 _EOC_
+}
+
+# Returns what the status says of a metric.
+sub metric {
+    my ($name) = @_;
+    my (undef, undef, $text) = http_get("$folder/status.sock", '/?format=prometheus');
+    return $text =~ /^kong_tls_\Q$name\E (\d+)$/m ? $1 : "no $name";
 }
 
 mkdir "$folder/none" or die "$folder/none: $!\n";
@@ -145,7 +185,137 @@ for my $of (qw(tls12 tls13)) {
 is request('/tls12?store=text',   $second), "r $NONE", 'a store of a text means the same after a reload';
 is request('/tls12?store=folder', $first),  ". $NONE", 'a store with a folder does not';
 
+# ---- dropped sessions ----------------------------------------------------------------------------
+
+sub drop {
+    my ($identity) = @_;
+    return (http_get("$folder/gateway.sock", '/drop' . (defined $identity ? "?identity=$identity" : '')))[2];
+}
+
+sub identity {
+    my ($uri) = @_;
+    my ($identity) = (http_get("$folder/gateway.sock", $uri))[1] =~ /^X-Identity: (\w+)/m;
+    return $identity;
+}
+
+for my $of (qw(tls12 tls13)) {
+    request("/$of?client=$_", $first) for qw(client1 client2);
+    my $one = identity("/$of?client=client1");
+    is drop($one), 1, "$of: the sessions of an identity are dropped";
+    is request("/$of?client=client1", $second), ". $ONE", "$of: the other worker does not resume them";
+    is request("/$of?client=client2", $second), "r $TWO", "$of: those of another identity are kept";
+    is drop('0123456789abcdef'), 0, "$of: an identity without sessions has none";
+}
+cmp_ok drop(), '>=', 4, 'all sessions are dropped';
+is drop(), 0, 'then there are none';
+is request("/$_", $first), ". $NONE", "$_: nothing is resumed" for qw(tls12 tls13);
+is request('/tls12?store=folder', $second), ". $NONE", 'not what is a worker\'s own either';
+like drop($_), qr/identity must be a value of \$kong_upstream_ssl_identity: given the string "\Q$_\E": resty.kong.sessions.drop/,
+    "\"$_\" is no identity" for '-', '0123', '0123456789ABCDEF';
+
+# ---- a worker that is killed ---------------------------------------------------------------------
+
+request("/$_?client=client1", $first) for qw(tls12 tls13);
+is metric('session_cache_entries{kind="peer"}'), 4, 'there are sessions';
+sub another_worker {
+    my ($victim) = @_;
+    return wait_until('another worker', sub { my @now = workers('gateway'); @now == 2 && !grep { $_ == $victim } @now });
+}
+($first, $second) = workers('gateway');
+kill 'KILL', $first;
+another_worker($first);
+is metric('session_cache_entries{kind="peer"}'), 4, 'a worker that is killed takes no sessions with it';
+
+($first, $second) = workers('gateway');
+alone('gateway', $first, sub { http_get("$folder/gateway.sock", '/die') });
+another_worker($first);
+($first, $second) = workers('gateway');
+is request('/tls12', $first), ". $NONE", 'the next request finds this out';
+is request("/$_?client=client1", $second), ". $ONE", "$_: after a worker has died in a change, the zone is empty"
+    for qw(tls12 tls13);
+is request("/$_?client=client1", $first), "r $ONE", "$_: and is used again" for qw(tls12 tls13);
+my $log = slurp("$folder/gateway.log");
+is +(() = $log =~ /\[error\] .*a process has ended while it changed the zone of kong_tls_session_cache: the zone was emptied/g), 1,
+    'this is said once';
+
+# ---- metrics -------------------------------------------------------------------------------------
+
+is metric('session_cache_size_bytes'), 8 * 1024 * 1024, 'the size of the zone';
+is metric('session_cache_entries{kind="peer"}'), 2, 'two identities with an address';
+cmp_ok metric('session_cache_entries{kind="session"}'), '>=', 2, 'each has a session';
+is metric('session_cache_entries{kind="service_certificate"}'), 1, 'the service has one certificate';
+my $bytes = metric('session_cache_bytes{kind="session"}') / metric('session_cache_entries{kind="session"}');
+cmp_ok $bytes, '<=', 3 * 1024, "a session takes $bytes bytes";
+cmp_ok metric('session_cache_hits_total{from="shared"}'), '>', 0, 'sessions were read from the zone';
+cmp_ok metric('session_cache_hits_total{from="worker"}'), '>', 0, 'others were those of the worker';
 stop_nginx('gateway');
+
+# ---- other sizes ---------------------------------------------------------------------------------
+
+# Returns how often each of these clients resumed a session, in two rounds.
+sub rounds {
+    my @clients = @_;
+    my $resumed = 0;
+    for my $client ((@clients) x 2) {
+        my $said = request("/tls13?client=$client");
+        $said =~ /^([r.]) client=CN=/ or fail("$client: $said");
+        $resumed++ if $1 eq 'r';
+    }
+    return $resumed;
+}
+
+# Certificates of different names; and one so large that its session, which the service keeps in the ticket, is too.
+my @MANY = map {"many$_"} 1 .. 60;
+my $sans = join ',', map {"DNS:" . ('n' x 50) . "$_.test"} 1 .. 200;
+for my $name (@MANY, 'large') {
+    my $more = $name eq 'large' ? "-addext 'subjectAltName=$sans'" : '';
+    my $said = `openssl req -x509 -new -key $pki/client1.key -CA $pki/ca.crt -CAkey $pki/ca.key -days 30 $more \\
+        -subj /CN=$name -out $folder/$name.crt 2>&1`;
+    die $said if $?;
+}
+sub more_clients {
+    my ($gateway) = @_;
+    my $names = join ', ', map {qq("$_")} @MANY, 'large';
+    $gateway =~ s{^(?=        stores.text =)}{<<"_EOC_"}em;
+        for _, name in ipairs { $names } do
+            local file = assert(io.open("$folder/" .. name .. ".crt"))
+            cert[name] = assert(ssl.parse_pem_cert(file:read("*a")))
+            key[name] = key.client1
+            file:close()
+        end
+_EOC_
+    return $gateway;
+}
+
+start_nginx('gateway', modules => 1, workers => 2,
+    http => more_clients(gateway('kong_tls_session_cache shared:small:64k;')));
+cmp_ok rounds(@MANY), '<', @MANY / 2, 'a zone of 64 KB is too small for 60 clients';
+cmp_ok metric('session_cache_evictions_total{kind="session"}'), '>', 50, 'sessions were evicted';
+cmp_ok metric('session_cache_entries{kind="session"}'), '<', 60, 'there are fewer sessions than clients';
+is rounds('many1'), 1, 'but the last one is there';
+is rounds('large'), 1, 'a session of 16 KB has room in it';
+cmp_ok rounds('many1', 'many2'), '>=', 2, 'and so have others after it';
+stop_nginx('gateway');
+
+start_nginx('gateway', modules => 1, workers => 2,
+    http => more_clients(gateway('kong_tls_session_cache shared:large:64m timeout=1h;')));
+is rounds(@MANY), @MANY, 'a zone of 64 MB is large enough';
+is rounds('large'), 1, 'also for a session of 16 KB';
+is metric('session_cache_evictions_total{kind="session"}'), 0, 'nothing is evicted';
+stop_nginx('gateway');
+
+# ---- no zone -------------------------------------------------------------------------------------
+
+for my $cache ('8', 'off') {
+    start("kong_tls_session_cache $cache;");
+    ($first, $second) = workers('gateway');
+    my $again = $cache eq 'off' ? '.' : 'r';
+    is request('/tls12?client=client1', $first),  ". $ONE",      "$cache: the first request";
+    is request('/tls12?client=client1', $first),  "$again $ONE", "$cache: the same worker";
+    is request('/tls12?client=client1', $second), ". $ONE",      "$cache: the other worker";
+    like drop(), qr/^nil the workers share no sessions: kong_tls_session_cache has no zone/, "$cache: there is nothing to drop";
+    stop_nginx('gateway');
+}
 
 # ---- another zone of that name -------------------------------------------------------------------
 

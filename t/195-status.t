@@ -77,6 +77,7 @@ GET /numbers =>
     upstream_handshakes{type="resumed"} 1
     upstream_session_cache_lookups{result="hit"} 1
     upstream_session_cache_lookups{result="miss"} 2
+    session_cache_hits{from="worker"} 1
     upstream_idle_connections{event="reused"} 2
     upstream_idle_connections{event="other_identity"} 2
 # A third identity: its session evicts the least recently used one, its connection evicts none.
@@ -86,6 +87,7 @@ GET /numbers =>
     upstream_handshakes{type="resumed"} 1
     upstream_session_cache_lookups{result="hit"} 1
     upstream_session_cache_lookups{result="miss"} 3
+    session_cache_hits{from="worker"} 1
     upstream_session_cache_evictions 1
     upstream_idle_connections{event="reused"} 2
     upstream_idle_connections{event="other_identity"} 3
@@ -96,6 +98,7 @@ GET /numbers =>
     upstream_handshakes{type="resumed"} 1
     upstream_session_cache_lookups{result="hit"} 1
     upstream_session_cache_lookups{result="miss"} 4
+    session_cache_hits{from="worker"} 1
     upstream_session_cache_evictions 2
     upstream_idle_connections{event="reused"} 2
     upstream_idle_connections{event="other_identity"} 4
@@ -332,6 +335,35 @@ GET /masked =>
         "trusted_store": 0,
         "verification": 0
       },
+      "session_cache_bytes": {
+        "client_chain": 0,
+        "client_names": 0,
+        "peer": 0,
+        "service_certificate": 0,
+        "session": 0,
+        "verdict": 0
+      },
+      "session_cache_entries": {
+        "client_chain": 0,
+        "client_names": 0,
+        "peer": 0,
+        "service_certificate": 0,
+        "session": 0,
+        "verdict": 0
+      },
+      "session_cache_evictions": {
+        "client_chain": 0,
+        "client_names": 0,
+        "peer": 0,
+        "service_certificate": 0,
+        "session": 0,
+        "verdict": 0
+      },
+      "session_cache_hits": {
+        "shared": 0,
+        "worker": 0
+      },
+      "session_cache_size_bytes": 8388608,
       "start_time_seconds": now,
       "upstream_handshakes": {
         "full": 0,
@@ -388,7 +420,7 @@ HEAD /status => {Content-Type: application/json} {Cache-Control: no-store} ""
     }
 --- exchanges
 GET /t                        => 502 {Content-Type: text/html} /502 Bad/
-GET /check                    => /^true\n0\n12 10 2\n\d+\.\d+\.\d+\ntrue\n$/
+GET /check                    => /^true\n0\n17 12 5\n\d+\.\d+\.\d+\ntrue\n$/
 GET /status?format=prometheus => {Content-Type: text/plain; version=0.0.4; charset=utf-8} /reason="unable to get local issuer certificate"/
 
 

@@ -9,7 +9,7 @@ use std::ffi::{CStr, c_int};
 use mlua::ffi::{LUA_OK, lua_State, lua_call, lua_error, lua_pushcfunction, luaL_loadbuffer};
 use mlua::{Lua, Value};
 
-use crate::lua::{addresses, functions, objects, x509};
+use crate::lua::{addresses, functions, objects, sessions, x509};
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::lua::{self, PackageNotRegistered};
 
@@ -57,6 +57,7 @@ packages! {
     c"resty.kong.pdk", "resty/kong/pdk.lua", none;
     c"resty.kong.x509", "resty/kong/x509.lua", x509::natives;
     c"resty.kong.addresses", "resty/kong/addresses.lua", addresses::natives;
+    c"resty.kong.sessions", "resty/kong/sessions.lua", sessions::natives;
     c"resty.kong.plugins.names", "resty/kong/plugins/names.lua", none;
     c"resty.kong.plugins.bounded", "resty/kong/plugins/bounded.lua", none;
     c"resty.kong.plugins.sni", "resty/kong/plugins/sni.lua", none;

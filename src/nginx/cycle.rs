@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 
-use ngx::ffi::{ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module};
+use ngx::ffi::{ngx_cycle, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module};
 
 use crate::nginx::configuration::ModuleIndex;
 
@@ -18,6 +18,18 @@ impl<'a> Cycle<'a> {
     pub unsafe fn from_ptr(cycle: *mut ngx_cycle_t) -> Self {
         // SAFETY: the caller ensures that `cycle` is valid for `'a`.
         Self(unsafe { &*cycle.cast() })
+    }
+
+    /// Returns the cycle that this process serves; `None` while nginx starts.
+    pub fn current() -> Option<Cycle<'static>> {
+        // SAFETY: nginx sets `ngx_cycle` to a cycle whose configuration has been read, and keeps
+        // that one as long as the process serves it; while nginx starts, that one has no
+        // configuration. Callers use it within a callback.
+        unsafe {
+            let cycle = ngx_cycle;
+            let is_read = !cycle.is_null() && !(*cycle).conf_ctx.is_null();
+            is_read.then(|| Cycle::from_ptr(cycle))
+        }
     }
 
     /// Returns a module's configuration for `http {}`, if there is one.

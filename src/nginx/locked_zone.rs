@@ -77,6 +77,12 @@ impl LockedZone {
         LEAST_PAGES * unsafe { ngx_pagesize }
     }
 
+    /// Returns the size in bytes, as it was configured.
+    pub fn size(self) -> usize {
+        // SAFETY: the zone lives as long as its configuration.
+        unsafe { self.0.as_ref().shm.size }
+    }
+
     /// Returns a number that every process can change: see [`Locked::next_generation`]. `None`
     /// before nginx has made the zone.
     pub fn generation(self) -> Option<u64> {

@@ -7,6 +7,7 @@ use crate::nginx::connection::process_log;
 use crate::nginx::locked_zone::LockedZone;
 use crate::nginx::shared_zone::ZoneError;
 use crate::session_zone::records::{Kind, Records};
+use crate::status::session_zone::ZoneTotals;
 
 /// The name and the size in bytes of the zone that there is without a directive.
 const DEFAULT_NAME: &[u8] = b"kong_tls";
@@ -71,6 +72,12 @@ impl SessionZone {
             records.set_secret(None);
             usize::try_from(dropped).unwrap_or(usize::MAX)
         })
+    }
+
+    /// Returns the totals of the records.
+    pub fn totals(self) -> Option<ZoneTotals> {
+        let size = self.0.size() as u64;
+        self.with(|records| ZoneTotals { size, kinds: records.totals() })
     }
 
     fn change<T>(self, kept: Kept, change: impl FnOnce(&mut Records<'_>) -> T) -> Option<T> {

@@ -18,8 +18,6 @@ pub enum Counter {
     HandshakeResumed,
     SessionCacheHit,
     SessionCacheMiss,
-    SessionCacheHitWorker,
-    SessionCacheHitShared,
     SessionCacheEviction,
     IdleConnectionReused,
     IdleConnectionOtherIdentity,
@@ -37,10 +35,12 @@ pub enum Counter {
     RefusedTarget,
     RefusedPlaintext,
     RefusedRequired,
+    SessionCacheHitWorker,
+    SessionCacheHitShared,
 }
 
 /// The number of counters.
-const COUNTERS: usize = Counter::RefusedRequired as usize + 1;
+const COUNTERS: usize = Counter::SessionCacheHitShared as usize + 1;
 
 /// A cache of a worker, whose entries can be made again and may be evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,11 +245,12 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         name: "session_cache_hits",
-        help: "Sessions found by a new connection that the worker had itself (worker), and that it \
-               had to decode from memory that all workers share (shared).",
+        help: "Sessions of kong_tls_session_cache that new connections found: those that the \
+               worker had (worker), and those that it had to read from memory that all workers \
+               share (shared).",
         is_failure: false,
         values: Values::Labelled(
-            "where",
+            "from",
             &[
                 ("worker", Counter::SessionCacheHitWorker),
                 ("shared", Counter::SessionCacheHitShared),

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::status::about::{BUILD_INFO, START_TIME, build};
 use crate::status::counters::{FAMILIES, Totals};
+use crate::status::session_zone::{LABEL, SIZE_HELP, SIZE_NAME, ZONE_FAMILIES};
 use crate::status::{Status, page};
 
 /// A format of the status.
@@ -129,7 +130,14 @@ fn json(status: &Status<'_>) -> Value {
         };
         (family.name.to_owned(), value)
     });
-    Value::Object(about.chain(families).collect())
+    let zone = status.session_zone.iter().flat_map(|zone| {
+        let families = ZONE_FAMILIES.iter().map(|family| {
+            let values = family.values(zone).map(|(kind, value)| (kind.to_owned(), value.into()));
+            (family.name.to_owned(), Value::Object(values.collect()))
+        });
+        families.chain([(SIZE_NAME.to_owned(), zone.size.into())])
+    });
+    Value::Object(about.chain(families).chain(zone).collect())
 }
 
 /// The Prometheus text format: <https://prometheus.io/docs/instrumenting/exposition_formats/>
@@ -156,7 +164,22 @@ impl fmt::Display for Prometheus<'_> {
                 }
             }
         }
-        Ok(())
+        let Some(zone) = &self.0.session_zone else {
+            return Ok(());
+        };
+        for family in ZONE_FAMILIES {
+            let (suffix, kind) =
+                if family.is_counter { ("_total", "counter") } else { ("", "gauge") };
+            let name = format!("kong_tls_{}{suffix}", family.name);
+            writeln!(f, "# HELP {name} {}", family.help)?;
+            writeln!(f, "# TYPE {name} {kind}")?;
+            for (value, number) in family.values(zone) {
+                writeln!(f, "{name}{{{LABEL}=\"{value}\"}} {number}")?;
+            }
+        }
+        writeln!(f, "# HELP kong_tls_{SIZE_NAME} {SIZE_HELP}")?;
+        writeln!(f, "# TYPE kong_tls_{SIZE_NAME} gauge")?;
+        writeln!(f, "kong_tls_{SIZE_NAME} {}", zone.size)
     }
 }
 
@@ -176,7 +199,9 @@ impl fmt::Display for LabelValue<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session_zone::records::{Kind, KindTotals};
     use crate::status::counters::tests::{EXAMPLE_START, example};
+    use crate::status::session_zone::ZoneTotals;
 
     #[test]
     fn the_argument_decides_and_then_the_header() {
@@ -216,6 +241,14 @@ mod tests {
         assert_eq!(Format::negotiate(Some(b"xml"), None), Err(UnknownFormat));
     }
 
+    /// Returns a status with a zone that has a session.
+    fn with_zone() -> Status<'static> {
+        let mut kinds = [KindTotals::default(); Kind::ALL.len()];
+        kinds[Kind::Session as usize] = KindTotals { records: 1, bytes: 2, evictions: 3 };
+        let counters = Box::leak(Box::new(example()));
+        Status { session_zone: Some(ZoneTotals { size: 7, kinds }), ..Status::of(counters, 0) }
+    }
+
     #[test]
     fn json_has_each_family() {
         let text = Format::Json.render(&Status::of(&example(), 0));
@@ -230,6 +263,15 @@ mod tests {
         assert_eq!(value["build_info"]["version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(value.as_object().unwrap().len(), FAMILIES.len() + 2);
         assert!(text.ends_with("}\n"));
+
+        let value: Value = serde_json::from_str(&Format::Json.render(&with_zone())).unwrap();
+        let families = FAMILIES.len() + ZONE_FAMILIES.len();
+        assert_eq!(value.as_object().unwrap().len(), families + 3);
+        assert_eq!(value["session_cache_entries"]["session"], 1);
+        assert_eq!(value["session_cache_bytes"]["session"], 2);
+        assert_eq!(value["session_cache_evictions"]["session"], 3);
+        assert_eq!(value["session_cache_entries"]["verdict"], 0);
+        assert_eq!(value["session_cache_size_bytes"], 7);
     }
 
     #[test]
@@ -248,6 +290,16 @@ mod tests {
             "\",nginx_version=\"1."
         )));
         assert_eq!(text.matches("# TYPE").count(), FAMILIES.len() + 2);
+
+        let text = Format::Prometheus.render(&with_zone());
+        for line in [
+            "kong_tls_session_cache_entries{kind=\"session\"} 1",
+            "kong_tls_session_cache_bytes{kind=\"session\"} 2",
+            "kong_tls_session_cache_evictions_total{kind=\"session\"} 3",
+            "# TYPE kong_tls_session_cache_size_bytes gauge\nkong_tls_session_cache_size_bytes 7",
+        ] {
+            assert!(text.contains(&format!("\n{line}\n")), "{line}");
+        }
     }
 
     #[test]

@@ -8,10 +8,13 @@ use ngx::ffi::{
     NGX_HTTP_BAD_REQUEST, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED, ngx_int_t,
 };
 
+use crate::conf::MainConf;
+use crate::nginx::own_conf::OwnConf;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::request_handler::RequestHandler;
 use crate::nginx::{response, time};
+use crate::session_zone::zone::SessionZone;
 use crate::status::format::Format;
 use crate::status::history::History;
 use crate::status::{Status, counters};
@@ -38,12 +41,14 @@ impl RequestHandler for StatusPage {
         };
         let counters = counters::current();
         let now = u64::try_from(time::now().date).unwrap_or_default();
+        let zone = MainConf::of_request(request).and_then(MainConf::session_zone);
+        let session_zone = zone.and_then(SessionZone::totals);
         let body = HISTORY.with_borrow_mut(|history| {
             let recent = match format {
                 Format::Html => history.advance(time::monotonic(), counters),
                 Format::Json | Format::Prometheus => None,
             };
-            format.render(&Status { recent, ..Status::of(counters, now) })
+            format.render(&Status { recent, session_zone, ..Status::of(counters, now) })
         });
         let status = response::send(request, format.content_type(), body.as_bytes());
         if status == NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t {

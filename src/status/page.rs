@@ -6,9 +6,11 @@ use std::fmt::{self, Write};
 
 use openssl::asn1::Asn1Time;
 
+use crate::session_zone::records::Kind;
 use crate::status::Status;
 use crate::status::about::build;
 use crate::status::counters::{FAMILIES, Family, Totals};
+use crate::status::session_zone::ZoneTotals;
 
 const HEAD: &str = include_str!("page_head.html");
 
@@ -26,6 +28,9 @@ pub fn render(status: &Status<'_>) -> String {
     for family in FAMILIES {
         let _ = write!(page, "{}", Section(family, status));
     }
+    if let Some(zone) = &status.session_zone {
+        let _ = write!(page, "{}", ZoneSection(zone));
+    }
     page.push_str("</main>\n</html>\n");
     page
 }
@@ -35,7 +40,7 @@ struct Header<'a>(&'a Status<'a>);
 
 impl fmt::Display for Header<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Status { counters, now, recent } = self.0;
+        let Status { counters, now, recent, session_zone: _ } = self.0;
         writeln!(f, "<header>\n<h1>TLS of this gateway</h1>")?;
 
         let mut has_failures = false;
@@ -65,6 +70,41 @@ impl fmt::Display for Header<'_> {
             None => f.write_str("<p>Rates appear when the page is renewed. ")?,
         }
         writeln!(f, "The page renews itself every 5 s.</p>\n</header>")
+    }
+}
+
+/// The zone of `kong_tls_session_cache` as a table.
+struct ZoneSection<'a>(&'a ZoneTotals);
+
+impl fmt::Display for ZoneSection<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(zone) = self;
+        let used = zone.kinds.iter().map(|totals| totals.bytes).sum();
+        writeln!(f, "<section>\n<h2>session cache</h2>")?;
+        writeln!(
+            f,
+            "<p>Records in the zone of kong_tls_session_cache. They take {} of {} bytes.</p>",
+            Number(used),
+            Number(zone.size)
+        )?;
+        writeln!(
+            f,
+            "<table>\n<thead><tr><th scope=\"col\">kind</th><th scope=\"col\">count</th>\
+             <th scope=\"col\">evicted</th></tr></thead>"
+        )?;
+        for ((name, _), totals) in Kind::ALL.iter().zip(&zone.kinds) {
+            let class = if totals.records == 0 { "none" } else { "some" };
+            // The width in percent: the whole zone fills the bar.
+            let share = u128::from(totals.bytes) * 100 / u128::from(zone.size.max(1));
+            writeln!(
+                f,
+                "<tr class=\"{class}\" style=\"--share: {share}%\"><th scope=\"row\">{name}</th>\
+                 <td>{}</td><td>{}</td></tr>",
+                Number(totals.records),
+                Number(totals.evictions)
+            )?;
+        }
+        writeln!(f, "</table>\n</section>")
     }
 }
 
@@ -221,6 +261,7 @@ impl fmt::Display for Escaped<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session_zone::records::KindTotals;
     use crate::status::counters::tests::{EXAMPLE_START, example};
     use crate::status::counters::{Counter, Counters};
     use crate::status::history::Window;
@@ -283,6 +324,19 @@ mod tests {
         let shown = render(&Status::of(&counters, 0));
         assert!(shown.contains("Rates appear when the page is renewed."));
         assert!(shown.contains("full</th><td>91</td><td>&ndash;</td>"));
+    }
+
+    #[test]
+    fn the_zone_has_a_section_if_there_is_one() {
+        let mut kinds = [KindTotals::default(); Kind::ALL.len()];
+        kinds[Kind::Session as usize] = KindTotals { records: 1_234, bytes: 40_000, evictions: 5 };
+        let session_zone = Some(ZoneTotals { size: 80_000, kinds });
+        let page = render(&Status { session_zone, ..Status::of(&Counters::new(0), 0) });
+        assert!(page.contains("They take 40,000 of 80,000 bytes."));
+        assert!(page.contains(
+            "<tr class=\"some\" style=\"--share: 50%\"><th scope=\"row\">session</th><td>1,234</td>\
+             <td>5</td></tr>"
+        ));
     }
 
     #[test]

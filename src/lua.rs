@@ -16,4 +16,5 @@ mod objects;
 pub mod preload;
 pub mod service;
 mod sessions;
+pub mod verdicts;
 pub mod x509;

@@ -9,7 +9,7 @@ use mlua::{LightUserData, Lua, Value};
 use openssl::x509::store::X509StoreRef;
 
 use crate::lua::ffi::{CType, ChainOrKey, Frame, Function, NameList, functions};
-use crate::lua::{client, objects, service};
+use crate::lua::{client, objects, service, verdicts};
 use crate::nginx::lua::current_phase;
 use crate::nginx::phases::Phases;
 use crate::nginx::request::Request;
@@ -75,6 +75,10 @@ functions! {
     kept_text: OURS, client::kept_text, (Request<'_>, &[u8]);
     clocks: OURS, client::clocks, ();
     still_holds: OURS, client::still_holds, (f64, f64, f64);
+    policy_digest: OURS, verdicts::policy_digest, (&[u8]);
+    shared_verdict: OURS, verdicts::shared, (Request<'_>, &X509StoreRef, &[u8]);
+    share_verdict: OURS,
+        verdicts::share, (Request<'_>, &X509StoreRef, &[u8], &[u8], bool);
     count_cache: OURS, client::count_cache, (&[u8], f64);
     decode_url: OURS, client::decode_url, (&[u8]);
     decode_base64: OURS, client::decode_base64, (&[u8]);

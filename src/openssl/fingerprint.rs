@@ -96,6 +96,19 @@ impl Encoding {
         self.write(&digest);
     }
 
+    pub fn store(&mut self, fingerprint: StoreFingerprint) {
+        let StoreFingerprint { store, content, objects, flags, depth, time, level, host_flags } =
+            fingerprint;
+        self.optional(store, Self::number);
+        self.fingerprint(content);
+        self.number(objects);
+        self.number(flags);
+        self.number(depth);
+        self.number(time as u64);
+        self.number(level);
+        self.number(host_flags);
+    }
+
     pub fn digest(mut self) -> [u8; 32] {
         self.flush();
         self.hash.finish()

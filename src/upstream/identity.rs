@@ -80,18 +80,7 @@ impl Identity<'_> {
         encoding.optional(client_certificate, Encoding::fingerprint);
         encoding.flag(verify);
         encoding.optional(verify_depth, |encoding, depth| encoding.number(depth.into()));
-        encoding.optional(trusted_store, |encoding, store| {
-            let StoreFingerprint { store, content, objects, flags, depth, time, level, host_flags } =
-                store;
-            encoding.optional(store, Encoding::number);
-            encoding.fingerprint(content);
-            encoding.number(objects);
-            encoding.number(flags);
-            encoding.number(depth);
-            encoding.number(time as u64);
-            encoding.number(level);
-            encoding.number(host_flags);
-        });
+        encoding.optional(trusted_store, Encoding::store);
         for names in [dns_names, uris] {
             encoding.optional(names, |encoding, names| {
                 encoding.number(names.names().len() as u64);

@@ -197,18 +197,56 @@ local function keep(presented, policy, judged)
 end
 
 
+-- A verdict as a text, which all workers share.
+
+local function encode(judged)
+    local first, second = judged.reason or judged.consumer, judged.subject or ""
+    return ("%s %.17g %.17g %.17g %d "):format(judged.reason and "refused" or "accepted", judged.monotonic,
+        judged.date, judged.ends, #first) .. first .. second
+end
+
+
+local function decode(text)
+    local kind, monotonic, date, ends, length, from = text:match("^(%l+) (%S+) (%S+) (%S+) (%d+) ()")
+    local first, second = text:sub(from, from + length - 1), text:sub(from + length)
+    local judged = { monotonic = tonumber(monotonic), date = tonumber(date), ends = tonumber(ends) }
+    if kind == "refused" then
+        judged.reason = first
+    else
+        judged.consumer, judged.subject = first, second
+    end
+    return judged
+end
+
+
+-- Returns the verdict of this policy that a worker has shared, if there is one that is still valid.
+local function shared(self, presented)
+    local text = functions.shared_verdict(self.store, self.digest .. presented)
+    local judged = text and decode(text)
+    return judged and still_holds(judged.monotonic, judged.date, judged.ends) and judged
+end
+
+
 -- Accepts the request of a client with a chain that is valid and has a consumer, and refuses
 -- others. `presented` is the key of the chain, and `parse` makes the chain from it.
 function methods:accept(presented, parse)
     local judged = known(accepted, presented, self) or known(refused, presented, self)
-    functions.count_cache(CACHE, judged and functions.HIT or functions.MISS)
     if not judged then
-        local monotonic, date = clocks()
-        local ends
-        judged, ends = judge(self, presented, parse)
-        judged.monotonic, judged.date, judged.ends = monotonic, date, ends
-        judged.reason = judged.reason and judged.reason:sub(1, MAX_REASON_LENGTH)
+        judged = shared(self, presented)
+        functions.count_cache(CACHE, judged and functions.HIT or functions.MISS)
+        if not judged then
+            local monotonic, date = clocks()
+            local ends
+            judged, ends = judge(self, presented, parse)
+            judged.monotonic, judged.date, judged.ends = monotonic, date, ends
+            judged.reason = judged.reason and judged.reason:sub(1, MAX_REASON_LENGTH)
+            if ends > -1 / 0 then
+                functions.share_verdict(self.store, self.digest .. presented, encode(judged), not judged.reason)
+            end
+        end
         keep(presented, self, judged)
+    else
+        functions.count_cache(CACHE, functions.HIT)
     end
     if judged.reason then
         return self:refuse(judged.reason)
@@ -268,6 +306,26 @@ local function consumers_of(list)
 end
 
 
+-- Returns a text that says everything about a policy but its store: the same in all workers.
+-- How the chain is read from a header, is part of it.
+local function policy_text(name, options, consumers)
+    local parts = { name }
+    for _, option in ipairs { "depth", "header", "encoding" } do
+        parts[#parts + 1] = option .. " " .. tostring(options[option])
+    end
+    for field, known in pairs(consumers) do
+        for value, consumer in pairs(known) do
+            parts[#parts + 1] = field .. " " .. #value .. " " .. value .. " " .. consumer
+        end
+    end
+    table.sort(parts)
+    for index, part in ipairs(parts) do
+        parts[index] = #part .. " " .. part
+    end
+    return table.concat(parts)
+end
+
+
 -- Makes the common part of the plugin `name`. Options:
 --
 --     ca          what is trusted: see x509.store
@@ -310,6 +368,7 @@ function M.new(name, options, others, plugin, place)
     return setmetatable({
         name = name,
         store = store,
+        digest = functions.policy_digest(policy_text(name, options, consumers)),
         known = consumers,
         anonymous = anonymous,
         terms = { purpose = "clientAuth", depth = depth },

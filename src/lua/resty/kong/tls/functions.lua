@@ -503,6 +503,27 @@ function M.still_holds(monotonic, date, ends)
 end
 
 
+-- Returns the digest of a text that says everything about a policy but its store.
+function M.policy_digest(policy)
+    raw.policy_digest(nil, policy)
+    return read_text()
+end
+
+
+-- Returns the verdict on a chain that a worker has shared for a store and a key, or nil.
+function M.shared_verdict(store, key)
+    if raw.shared_verdict(get_request(), pointer_of(store), key) == OK then
+        return read_text()
+    end
+end
+
+
+-- Shares a verdict with all workers.
+function M.share_verdict(store, key, verdict, is_accepted)
+    raw.share_verdict(get_request(), pointer_of(store), key, verdict, is_accepted and 1 or 0)
+end
+
+
 -- Decode a certificate that a proxy has sent in a header to DER; return nil and an error if the
 -- text is invalid.
 

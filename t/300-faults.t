@@ -77,13 +77,13 @@ ngx_cycle ngx_destroy_pool ngx_event_timer_rbtree ngx_exiting ngx_hash_find_comb
 ngx_http_add_variable ngx_http_compile_complex_value ngx_http_discard_request_body ngx_http_headers_in
 ngx_http_upstream_init_round_robin ngx_rwlock_rlock ngx_rwlock_unlock ngx_rwlock_wlock
 ngx_http_get_variable_index ngx_http_lua_add_package_preload ngx_http_lua_ffi_get_phase ngx_http_module
-ngx_log_error_core ngx_pagesize ngx_parse_time ngx_rbtree_delete ngx_rbtree_insert ngx_shared_memory_add
-ngx_slab_alloc ngx_ssl_connection_index ngx_ssl_shutdown ngx_terminate
+ngx_log_error_core ngx_pagesize ngx_parse_size ngx_parse_time ngx_rbtree_delete ngx_rbtree_insert ngx_shared_memory_add
+ngx_shmtx_lock ngx_shmtx_unlock ngx_slab_alloc ngx_ssl_connection_index ngx_ssl_shutdown ngx_terminate
 END
 
 my %can_fail = map { $_ => 1 } @functions;
 my @called = map { (split)[1] =~ s/@.*//r } split /^/, `nm -D --undefined-only $module`;
-my @unknown = grep { /^(?:ngx_|[A-Z])/ && !$can_fail{$_} && !$cannot_fail{$_} } @called;
+my @unknown = grep { /^(?:ngx_|[A-Z]|[id]2[aid]_)/ && !$can_fail{$_} && !$cannot_fail{$_} } @called;
 is "@unknown", '', q{each function that the module calls is listed as one that can fail, or can't};
 
 # ---- a gateway with faults -----------------------------------------------------------------------
@@ -128,7 +128,7 @@ my %environment = (LD_PRELOAD => "$folder/faults.so", FAULTS => "$folder/control
 start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', environment => \%environment, http => <<"_EOC_");
     lua_ssl_verify_depth 3;
     # Soon full: what is kept on purpose is no leak.
-    kong_tls_session_cache 4;
+    kong_tls_session_cache shared:kong_tls:32k;
     init_by_lua_block {
         kong, tls, x509 = require "resty.kong.pdk", require "resty.kong.tls", require "resty.kong.x509"
         ssl = require "ngx.ssl"
@@ -196,6 +196,12 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
         location /nothing { proxy_pass https://right; }
         location /rsa {
             access_by_lua_block { must(kong.service.set_tls_cert_key(chain("client1"), key("client1"))) }
+            proxy_pass https://rsa;
+        }
+        # Each depth is another identity. There are more of them than sessions that a worker keeps decoded.
+        location /depth {
+            access_by_lua_block { must(kong.service.set_tls_verify_depth(tonumber(ngx.var.arg_depth))) }
+            add_header X-Reused \$kong_upstream_ssl_session_reused always;
             proxy_pass https://rsa;
         }
         location /required {
@@ -319,6 +325,8 @@ my @scenarios = (
     ['set_upstream, set_timeouts, variables', "--unix-socket $folder/gateway.sock http://x/target",
         qr/\Aclient=CN=client-2,O=Test\n200 /],
     ['a certificate that can not be presented', "--unix-socket $folder/gateway.sock http://x/rsa", undef],
+    ['sessions that are read from the zone',
+        CORE::join(' ', "--unix-socket $folder/gateway.sock", map {"http://y/depth?depth=$_"} 1 .. 6), qr/\Aclient=\n200 /],
     ['kong_tls_required, with settings', "--unix-socket $folder/gateway.sock http://x/required?set=1",
         qr/\Aclient=CN=client-1,O=Test\n200 /],
     ['kong_tls_required, without settings', "--unix-socket $folder/gateway.sock http://x/required", undef],

@@ -74,9 +74,14 @@ impl SessionZone {
         })
     }
 
+    /// Returns the size in bytes, as it was configured.
+    pub fn size(self) -> usize {
+        self.0.size()
+    }
+
     /// Returns the totals of the records.
     pub fn totals(self) -> Option<ZoneTotals> {
-        let size = self.0.size() as u64;
+        let size = self.size() as u64;
         self.with(|records| ZoneTotals { size, kinds: records.totals() })
     }
 

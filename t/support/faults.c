@@ -105,11 +105,13 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(X509_up_ref, 0) \
     FUNCTION(X509_verify_cert, -1) \
     FUNCTION(calloc, 0) \
+    FUNCTION(d2i_SSL_SESSION, 0) \
     FUNCTION(d2i_X509, 0) \
     FUNCTION(d2i_X509_AUX, 0) \
     FUNCTION(d2i_X509_CRL, 0) \
     FUNCTION(i2a_ASN1_INTEGER, -1) \
     FUNCTION(i2d_PUBKEY, -1) \
+    FUNCTION(i2d_SSL_SESSION, 0) \
     FUNCTION(i2d_X509, -1) \
     FUNCTION(i2d_X509_CRL, -1) \
     FUNCTION(i2d_X509_NAME, -1) \

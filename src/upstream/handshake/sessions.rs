@@ -49,9 +49,11 @@ struct Shared {
     decoded: RefCell<BoundedCache<u64, SslSession>>,
 }
 
-/// The most shared sessions that a worker keeps in decoded form, and the most bytes of them.
-const DECODED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// The most shared sessions that a worker keeps in decoded form, and the most bytes of them. In a
+/// small zone there are fewer: one for each of so many bytes.
+const DECODED: usize = 1024;
 const DECODED_BYTES: usize = 16 * 1024 * 1024;
+const BYTES_OF_A_DECODED: usize = 8 * 1024;
 
 impl ServiceSessions {
     pub fn new(settings: SessionCacheSettings, zone: Option<SessionZone>) -> Self {
@@ -59,9 +61,10 @@ impl ServiceSessions {
         Self {
             lifetime,
             of_worker: RefCell::new(SessionCache::new(settings.entries, lifetime)),
-            shared: zone.map(|zone| Shared {
-                zone,
-                decoded: RefCell::new(BoundedCache::new(DECODED, DECODED_BYTES)),
+            shared: zone.map(|zone| {
+                let most = (zone.size() / BYTES_OF_A_DECODED).min(DECODED);
+                let most = NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN);
+                Shared { zone, decoded: RefCell::new(BoundedCache::new(most, DECODED_BYTES)) }
             }),
             generation: Cell::new(zone.map_or(0, SessionZone::generation)),
         }

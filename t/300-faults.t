@@ -155,11 +155,15 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
                 ngx.exit(ngx.ERROR)
             end
         end
-        -- Makes a text unique, so that no other object is equal.
-        local number = 0
+        -- Returns another number each time.
+        local last = 0
+        function number()
+            last = last + 1
+            return last
+        end
+        -- Makes a text unique, so that no other object is made of it.
         function anew(text)
-            number = number + 1
-            return text .. "\\n" .. number .. "\\n"
+            return text .. "\\n" .. number() .. "\\n"
         end
         package.loaded["resty.kong.plugins.bounded"] = { new = function()
             return { get = function() end, set = function() end }
@@ -188,7 +192,8 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
                 must(kong.service.set_tls_verify_depth(3))
                 must(kong.service.set_tls_verify_store(must(x509.store {
                     pem = anew(read("ca.crt")), crl = read("empty.crl") })))
-                must(tls.set_upstream_ssl_sans_dnsnames { "service.test" })
+                -- Another identity each time, and so another connection and session.
+                must(tls.set_upstream_ssl_sans_dnsnames { "service.test", "n" .. number() .. ".test" })
             }
             location /set/right { proxy_pass https://right; }
             location /set/wrong { proxy_pass https://wrong; }

@@ -22,7 +22,7 @@ use IO::Socket::INET ();
 use IO::Socket::UNIX ();
 use Time::HiRes ();
 
-our @EXPORT = qw(alone free_ports has_ended http_get master may_be_gone reload resident start_nginx stop_nginx test_folder
+our @EXPORT = qw(alone configure_nginx free_ports has_ended http_get master may_be_gone reload resident start_nginx stop_nginx test_folder
     test_nginx wait_until workers);
 
 $ENV{PATH} .= ':/usr/local/sbin:/usr/sbin:/sbin';

@@ -66,9 +66,16 @@ impl<C: Copy + Eq> IdleConnections<C> {
     /// the caller to close: the oldest passing connection if there is one, or else the older of two
     /// chosen at random (see [`crate::bounded`]).
     #[must_use]
-    pub fn put(&mut self, key: IdleKey, connection: C, is_passing: bool) -> Option<C> {
+    pub fn put(&mut self, key: &IdleKey, connection: C, is_passing: bool) -> Option<C> {
         self.time += 1;
-        self.by_key.entry(key).or_default().push(Idle { time: self.time, connection, is_passing });
+        let idle = Idle { time: self.time, connection, is_passing };
+        // The key is usually there: its connection was taken.
+        match self.by_key.get_mut(key) {
+            Some(connections) => connections.push(idle),
+            None => {
+                self.by_key.insert(*key, vec![idle]);
+            }
+        }
         self.count += 1;
         self.passing += usize::from(is_passing);
         self.forget_unused_keys();
@@ -142,7 +149,7 @@ mod tests {
         let mut idle = connections(8);
         let keys = [key(1, b"a"), key(2, b"a"), key(1, b"b")];
         for (connection, key) in (0..).zip(keys) {
-            assert_eq!(idle.put(key, connection, false), None);
+            assert_eq!(idle.put(&key, connection, false), None);
         }
         for (connection, key) in (0..).zip(keys) {
             assert!(idle.has_peer(&key.peer));
@@ -157,7 +164,7 @@ mod tests {
         let mut idle = connections(8);
         let key = key(1, b"a");
         for connection in 1..=3 {
-            assert_eq!(idle.put(key, connection, false), None);
+            assert_eq!(idle.put(&key, connection, false), None);
         }
         assert_eq!(idle.take(&key), Some(3));
         assert_eq!(idle.take(&key), Some(2));
@@ -169,10 +176,10 @@ mod tests {
     fn keys_without_connections_are_forgotten() {
         let mut idle = connections(4);
         let kept = key(0, b"a");
-        assert_eq!(idle.put(kept, 0, false), None);
+        assert_eq!(idle.put(&kept, 0, false), None);
         for context in 1..100 {
             let key = key(context, b"a");
-            assert_eq!(idle.put(key, 1, false), None);
+            assert_eq!(idle.put(&key, 1, false), None);
             assert_eq!(idle.take(&key), Some(1));
             assert!(idle.by_key.len() <= 8);
         }
@@ -184,11 +191,11 @@ mod tests {
     fn the_oldest_makes_room_whatever_its_key() {
         let mut idle = connections(2);
         let (one, two) = (key(1, b"a"), key(2, b"a"));
-        assert_eq!(idle.put(one, 1, false), None);
-        assert_eq!(idle.put(two, 2, false), None);
-        assert_eq!(idle.put(two, 3, false), Some(1));
+        assert_eq!(idle.put(&one, 1, false), None);
+        assert_eq!(idle.put(&two, 2, false), None);
+        assert_eq!(idle.put(&two, 3, false), Some(1));
         assert_eq!(idle.take(&one), None);
-        assert_eq!(idle.put(one, 4, false), Some(2));
+        assert_eq!(idle.put(&one, 4, false), Some(2));
         assert_eq!(idle.take(&two), Some(3));
     }
 
@@ -197,7 +204,7 @@ mod tests {
         let mut idle = connections(8);
         let key = key(1, b"a");
         for connection in 1..=3 {
-            assert_eq!(idle.put(key, connection, false), None);
+            assert_eq!(idle.put(&key, connection, false), None);
         }
         idle.remove(3);
         idle.remove(1);
@@ -214,7 +221,7 @@ mod tests {
             for context in 0..257 {
                 let key = key(context, b"a");
                 found += usize::from(idle.take(&key).is_some());
-                let _ = idle.put(key, context as u32, false);
+                let _ = idle.put(&key, context as u32, false);
             }
         }
         // Of 5,140 uses, the first 257 find nothing.
@@ -225,23 +232,23 @@ mod tests {
     fn those_that_pass_make_room_for_each_other() {
         let mut idle = connections(32);
         for context in 0..32 {
-            assert_eq!(idle.put(key(context, b"a"), context as u32, false), None);
+            assert_eq!(idle.put(&key(context, b"a"), context as u32, false), None);
         }
         let mut closed = Vec::new();
         for context in 100..200 {
-            closed.extend(idle.put(key(context, b"a"), context as u32, true));
+            closed.extend(idle.put(&key(context, b"a"), context as u32, true));
         }
         assert_eq!(closed.len(), 100);
         assert_eq!(closed.iter().filter(|connection| **connection < 32).count(), 1);
         assert_eq!((idle.count, idle.passing), (32, 1));
         // The last one is there, and is evicted first.
-        assert_eq!(idle.put(key(0, b"a"), 300, false), Some(199));
+        assert_eq!(idle.put(&key(0, b"a"), 300, false), Some(199));
         assert_eq!((idle.count, idle.passing), (32, 0));
         // With spare capacity, only a few of them are kept.
         let stay: Vec<_> = idle.by_key.values().flatten().map(|idle| idle.connection).collect();
         stay[..10].iter().for_each(|connection| idle.remove(*connection));
         for context in 100..200 {
-            let closed = idle.put(key(context, b"a"), context as u32, true);
+            let closed = idle.put(&key(context, b"a"), context as u32, true);
             assert_eq!(closed, (context >= 102).then(|| context as u32 - 2));
         }
         assert_eq!((idle.count, idle.passing), (24, 2));

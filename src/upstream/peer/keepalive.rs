@@ -81,16 +81,20 @@ impl Keepalive {
         else {
             return;
         };
-        let Some((identity, peer_address)) = made_under(connection).zip(address) else {
+        let known = known(connection).filter(|_| is_shaken(connection));
+        let Some((identity, peer_address)) =
+            known.and_then(UpstreamConnection::identity).zip(address)
+        else {
             return;
         };
+        let is_passing = known.is_some_and(UpstreamConnection::is_passing);
         let key = IdleKey { identity, peer: peer_address };
         // SAFETY: the peer is being released, or chosen: nginx does not use its connection.
         let Some(taken) = (unsafe { peer.take_connection() }) else {
             return;
         };
 
-        let oldest = self.idle.borrow_mut().put(key, taken, is_passing(connection));
+        let oldest = self.idle.borrow_mut().put(&key, taken, is_passing);
         if let Some(oldest) = oldest {
             counters::count(Counter::IdleConnectionClosed);
             // SAFETY: the connection was idle and was just taken out of the cache, so nothing else
@@ -116,12 +120,13 @@ impl Keepalive {
 
 /// Returns the identity of a connection whose handshake is done.
 pub fn made_under(connection: Connection<'_>) -> Option<IdentityDigest> {
-    let tls = connection.tls().filter(|tls| tls.handshaked())?;
-    UpstreamConnection::of(tls.ssl()).and_then(UpstreamConnection::identity)
+    let known = known(connection).filter(|_| is_shaken(connection))?;
+    known.identity()
 }
 
-fn is_passing(connection: Connection<'_>) -> bool {
-    known(connection).is_some_and(UpstreamConnection::is_passing)
+/// Returns whether the handshake of a connection is done.
+fn is_shaken(connection: Connection<'_>) -> bool {
+    connection.tls().is_some_and(|tls| tls.handshaked())
 }
 
 fn known(connection: Connection<'_>) -> Option<&UpstreamConnection> {

@@ -107,7 +107,11 @@ pub fn without_port(name: &[u8]) -> &[u8] {
 /// Returns the name of an upstream in the form used in certificates: without a port and without a
 /// trailing dot.
 pub fn host_of(name: &[u8]) -> &[u8] {
-    let name = without_port(name);
+    without_dot(without_port(name))
+}
+
+/// Removes the trailing dot of a name.
+pub fn without_dot(name: &[u8]) -> &[u8] {
     name.strip_suffix(b".").unwrap_or(name)
 }
 

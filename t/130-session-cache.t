@@ -564,3 +564,47 @@ for $version (1.2 1.3)
     GET /$version?forgets=1 => client=CN=client-1,O=Test reused=.
 --- no_error_log
 [error]
+
+
+
+=== TEST 15: a ticket of a connection that was made before sessions were dropped is not kept
+--- http_config
+    steered {
+        ssl_certificate_by_lua_block {
+            local ffi = require "ffi"
+            pcall(ffi.cdef, [[
+                int SSL_set_num_tickets(void *, size_t);
+                int SSL_new_session_ticket(void *);
+            ]])
+            ffi.C.SSL_set_num_tickets(tls.get_request_ssl_pointer(), 0)
+        }
+        location / {
+            content_by_lua_block {
+                local identity = ngx.req.get_headers()["X-Identity"]
+                if identity then
+                    pki.dropped = require("resty.kong.sessions").drop(identity ~= "all" and identity or nil)
+                end
+                assert(require("ffi").C.SSL_new_session_ticket(tls.get_request_ssl_pointer()) == 1)
+                ngx.say("reused=", ngx.var.ssl_session_reused)
+            }
+        }
+    }
+--- config
+    location /t {
+        client_argument;
+        proxy_ssl_protocols TLSv1.3;
+        proxy_set_header X-Identity $arg_drop;
+        proxy_pass https://unix:$TEST_NGINX_HTML_DIR/steered.sock:/;
+    }
+--- exchanges
+GET /t?client=client1                       => reused=.
+GET /t?client=client1                       => reused=r
+GET /t?client=client1&drop=all              => reused=r
+GET /t?client=client1                       => reused=.
+GET /t?client=client1                       => reused=r
+# Those of another identity: the ticket that comes meanwhile is lost, no other.
+GET /t?client=client1&drop=0123456789abcdef => reused=r
+GET /t?client=client1                       => reused=.
+GET /t?client=client1                       => reused=r
+--- no_error_log
+[error]

@@ -18,7 +18,7 @@ use crate::status::counters::{self, Counter};
 use crate::upstream::handshake::session_cache::{
     Now, Session, SessionCache, SessionCacheSettings, SessionKey, Validity,
 };
-use crate::upstream::handshake::shared_sessions::{self, FoundText, PeerKey, Text};
+use crate::upstream::handshake::shared_sessions::{self, Decoded, FoundText, PeerKey, Text};
 
 impl Session for SslSession {
     fn is_resumable(&self) -> bool {
@@ -125,11 +125,16 @@ impl PeerSessions {
             return Some((session, offered));
         };
         let mut decoded = shared.decoded.borrow_mut();
-        let found = shared.zone.with(|records| {
-            shared_sessions::take(records, peer, self.sessions.lifetime, now, |number| {
-                decoded.get(&number).is_some_and(|session| session.is_resumable())
-            })
-        })??;
+        let found =
+            shared.zone.with(|records| {
+                shared_sessions::take(records, peer, self.sessions.lifetime, now, |number| {
+                    match decoded.get(&number) {
+                        Some(session) if session.is_resumable() => Decoded::Session,
+                        Some(_) => Decoded::Unusable,
+                        None => Decoded::Nothing,
+                    }
+                })
+            })??;
         let number = found.number;
         counters::count(match &found.text {
             None => Counter::SessionCacheHitWorker,

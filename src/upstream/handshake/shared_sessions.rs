@@ -88,14 +88,24 @@ pub struct Found {
     pub was_refused: bool,
 }
 
-/// Returns the session for a peer that may be offered now. `is_kept` says of a number whether the
-/// worker has that session.
+/// What a worker has of the session with a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// The session.
+    Session,
+    /// A session that may not be offered any more.
+    Unusable,
+    Nothing,
+}
+
+/// Returns the session for a peer that may be offered now. `decoded` says of a number what the
+/// worker has.
 pub fn take(
     records: &mut Records<'_>,
     peer: &PeerKey,
     lifetime: u64,
     now: Now,
-    mut is_kept: impl FnMut(u64) -> bool,
+    mut decoded: impl FnMut(u64) -> Decoded,
 ) -> Option<Found> {
     let before = read(records, peer)?;
     if before.is_withheld(now) {
@@ -107,10 +117,10 @@ pub fn take(
         let Numbered { number, is_single_use } = session;
         let stays = entry.sessions.iter().any(|kept| kept.session == session);
         let key = key_of(number);
-        let text = if is_kept(number) {
-            records.touch(Kind::Session, &key).then_some(None)
-        } else {
-            text_of(records, &key).map(Some)
+        let text = match decoded(number) {
+            Decoded::Session => records.touch(Kind::Session, &key).then_some(None),
+            Decoded::Unusable => None,
+            Decoded::Nothing => text_of(records, &key).map(Some),
         };
         if let Some(text) = text {
             found = Some(Found {
@@ -122,7 +132,7 @@ pub fn take(
             });
             break;
         }
-        // It was evicted.
+        // It was evicted, or is of no use.
         entry.sessions.retain(|kept| kept.session != session);
     }
     write(records, peer, &before, &entry);
@@ -327,7 +337,7 @@ mod tests {
     }
 
     fn get(records: &mut Records<'_>, peer: &PeerKey, now: u64) -> Option<Found> {
-        take(records, peer, LIFETIME, at(now), |_| false)
+        take(records, peer, LIFETIME, at(now), |_| Decoded::Nothing)
     }
 
     fn with_records(bytes: usize, test: impl FnOnce(&mut Records<'_>)) {
@@ -395,12 +405,25 @@ mod tests {
         with_records(64 * 1024, |records| {
             let key = peer(1, b"a");
             let number = add(records, &key, "session", false);
-            let found = take(records, &key, LIFETIME, at(0), |known| known == number).unwrap();
+            let has = |known| if known == number { Decoded::Session } else { Decoded::Nothing };
+            let found = take(records, &key, LIFETIME, at(0), has).unwrap();
             assert_eq!((found.number, found.text), (number, None));
             // But only as long as the records have it.
             assert!(records.remove(Kind::Session, &key_of(number)));
-            assert_eq!(take(records, &key, LIFETIME, at(0), |_| true), None);
+            assert_eq!(take(records, &key, LIFETIME, at(0), |_| Decoded::Session), None);
             assert_eq!(count(records, Kind::Peer), 0);
+        });
+    }
+
+    #[test]
+    fn a_session_that_is_of_no_use_is_removed_everywhere() {
+        with_records(64 * 1024, |records| {
+            let key = peer(1, b"a");
+            let older = add(records, &key, "older", true);
+            let newer = add(records, &key, "newer", true);
+            let has = |known| if known == newer { Decoded::Unusable } else { Decoded::Nothing };
+            assert_eq!(take(records, &key, LIFETIME, at(0), has).unwrap().number, older);
+            assert_eq!(count(records, Kind::Session), 1);
         });
     }
 
@@ -417,9 +440,9 @@ mod tests {
             let before = Now { date: 9, monotonic: 0 };
             let kept = put(records, &key, text("ends"), false, validity, LIFETIME, before);
             assert!(kept.is_some());
-            assert!(take(records, &key, LIFETIME, before, |_| false).is_some());
+            assert!(take(records, &key, LIFETIME, before, |_| Decoded::Nothing).is_some());
             let after = Now { date: 10, monotonic: 0 };
-            assert_eq!(take(records, &key, LIFETIME, after, |_| false), None);
+            assert_eq!(take(records, &key, LIFETIME, after, |_| Decoded::Nothing), None);
             let late = put(records, &key, text("late"), false, validity, LIFETIME, after);
             assert_eq!(late, None);
         });

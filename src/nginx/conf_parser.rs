@@ -98,14 +98,23 @@ impl<'a> ConfParser<'a> {
         unsafe { self.configuration(Level::Location, core).map(|of| CoreLocation(of.as_ref())) }
     }
 
+    /// Returns the name of the directive that is being read.
+    pub fn directive(self) -> &'a [u8] {
+        self.words().next().unwrap_or_default()
+    }
+
     /// Returns the arguments of the directive that is being read.
     pub fn arguments(self) -> Vec<&'a [u8]> {
+        self.words().skip(1).collect()
+    }
+
+    fn words(self) -> impl Iterator<Item = &'a [u8]> {
         // SAFETY: `args` is NULL before the first directive. Then it is an array of strings, the
         // words of a directive, which nginx does not change before it has handled that.
         let words: &[ngx_str_t] =
             unsafe { self.0.get().args.as_ref().map_or(&[], |words| elements(words)) };
         // SAFETY: the words are in the pool of the configuration.
-        words.iter().skip(1).map(|word| unsafe { bytes(*word) }).collect()
+        words.iter().map(|word| unsafe { bytes(*word) })
     }
 
     /// Returns the current line of the configuration.

@@ -62,17 +62,24 @@ impl<'a> Module<'a> {
             .then_some(ServerFlag { module: self.index(), offset: command.offset })
     }
 
-    /// Returns the module's directive `name`, if it has one.
-    pub fn directive(self, name: &[u8]) -> Option<NonNull<ngx_command_t>> {
-        self.command(name).map(|command| NonNull::from(command).cast())
+    /// Returns the module's directives, with their names.
+    pub fn directives(self) -> impl Iterator<Item = (&'a [u8], NonNull<ngx_command_t>)> {
+        // SAFETY: the names of directives are static.
+        self.commands()
+            .map(|command| (unsafe { bytes(command.get().name) }, NonNull::from(command).cast()))
     }
 
     fn command(self, name: &[u8]) -> Option<&'a Cell<ngx_command_t>> {
-        let first = NonNull::new(self.0.commands)?;
-        // SAFETY: a module's array of directives is static, and ends with an empty name.
-        let mut commands = unsafe { until(first.as_ptr(), |command| command.name.len == 0) };
         // SAFETY: the names of directives are static.
-        commands.find(|command| unsafe { bytes(command.get().name) } == name)
+        self.commands().find(|command| unsafe { bytes(command.get().name) } == name)
+    }
+
+    fn commands(self) -> impl Iterator<Item = &'a Cell<ngx_command_t>> {
+        let first = NonNull::new(self.0.commands);
+        first.into_iter().flat_map(|first| {
+            // SAFETY: a module's array of directives is static, and ends with an empty name.
+            unsafe { until(first.as_ptr(), |command| command.name.len == 0) }
+        })
     }
 
     pub fn as_ptr(self) -> *const ngx_module_t {

@@ -4,13 +4,13 @@
 
 use std::ffi::{CStr, c_char, c_void};
 use std::fmt::Display;
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::ptr::{self, NonNull};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ngx::ffi::{ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t};
 
 use crate::nginx::conf_parser::{ConfParser, NGX_CONF_ERROR, NGX_CONF_OK};
-use crate::nginx::configuration::bytes;
+use crate::nginx::configuration::{Module, bytes};
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::this_module;
@@ -85,12 +85,18 @@ unsafe extern "C" fn set_own<T: Directive>(
 pub type SetDirective =
     unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
 
-/// A directive of another module.
+/// A directive of another module, or several whose names begin alike.
 pub struct ForeignDirective {
-    pub module: &'static CStr,
-    pub name: &'static str,
-    /// nginx's own `set` of the directive, before it was wrapped.
-    original: AtomicPtr<c_void>,
+    module: &'static CStr,
+    names: Names,
+    /// nginx's own `set` of each directive, before it was wrapped, by the name of the directive.
+    originals: Mutex<Vec<(Box<[u8]>, SetDirective)>>,
+}
+
+#[derive(Clone, Copy)]
+enum Names {
+    One(&'static str),
+    BeginningWith(&'static str),
 }
 
 /// The result of a directive's original `set`.
@@ -116,8 +122,8 @@ pub trait ReadAlong {
         Self: Sized,
     {
         for directive in Self::directives() {
-            // SAFETY: `set::<Self>` looks its directive up in `Self::directives()`, which has this
-            // one.
+            // SAFETY: `set::<Self>` looks its directives up in `Self::directives()`, which has
+            // these.
             unsafe { directive.wrap(parser, set::<Self>) };
         }
     }
@@ -141,10 +147,8 @@ unsafe extern "C" fn set<T: ReadAlong>(
         // parser and the directive that it reads, whose name is a constant of its module.
         let (parser, name) = unsafe { (ConfParser::from_ptr(cf), bytes((*command).name)) };
         let mut known = T::directives().iter().enumerate();
-        let known = known.find(|(_, directive)| directive.name.as_bytes() == name);
-        let Some((number, original)) =
-            known.and_then(|(number, directive)| Some((number, directive.original()?)))
-        else {
+        let known = known.find_map(|(number, one)| Some((number, one.original(name)?)));
+        let Some((number, original)) = known else {
             return NGX_CONF_ERROR;
         };
         let mut status = NGX_CONF_ERROR;
@@ -169,43 +173,66 @@ unsafe extern "C" fn set<T: ReadAlong>(
 }
 
 impl ForeignDirective {
+    /// The directive `name` of `module`.
     pub const fn new(module: &'static CStr, name: &'static str) -> Self {
-        Self { module, name, original: AtomicPtr::new(ptr::null_mut()) }
+        Self { module, names: Names::One(name), originals: Mutex::new(Vec::new()) }
     }
 
-    /// Replaces the directive's `set` by `ours`, if this nginx has the directive.
+    /// All directives of `module` whose names begin with `beginning`.
+    pub const fn beginning_with(module: &'static CStr, beginning: &'static str) -> Self {
+        let names = Names::BeginningWith(beginning);
+        Self { module, names, originals: Mutex::new(Vec::new()) }
+    }
+
+    /// Replaces the `set` of the directives by `ours`, if this nginx has them.
     ///
     /// # Safety
-    /// `ours` must be able to handle this directive, by calling its original `set`.
+    /// `ours` must be able to handle these directives, by calling the original `set`.
     unsafe fn wrap(&self, parser: ConfParser<'_>, ours: SetDirective) {
-        let module = parser.module(self.module);
-        let Some(command) = module.and_then(|module| module.directive(self.name.as_bytes())) else {
-            return;
-        };
-        // SAFETY: a module's array of directives is writable, and only nginx's single thread uses
-        // it.
-        let command = unsafe { &mut *command.as_ptr() };
-        // A configuration that fails before postconfiguration leaves the wrapper in place.
-        if let Some(set) = command.set.filter(|set| !ptr::fn_addr_eq(*set, ours)) {
-            self.original.store(set as *mut c_void, Ordering::Relaxed);
-            command.set = Some(ours);
-        }
-    }
-
-    /// Restores the directive's original `set`.
-    fn restore(&self, parser: ConfParser<'_>) {
-        let module = parser.module(self.module);
-        let command = module.and_then(|module| module.directive(self.name.as_bytes()));
-        if let (Some(command), Some(set)) = (command, self.original()) {
+        for (name, command) in self.found(parser) {
             // SAFETY: a module's array of directives is writable, and only nginx's single thread
             // uses it.
-            unsafe { (*command.as_ptr()).set = Some(set) }
+            let command = unsafe { &mut *command.as_ptr() };
+            // A configuration that fails before postconfiguration leaves the wrapper in place.
+            if let Some(set) = command.set.filter(|set| !ptr::fn_addr_eq(*set, ours)) {
+                let mut originals = self.originals();
+                originals.retain(|(known, _)| **known != *name);
+                originals.push((name.into(), set));
+                command.set = Some(ours);
+            }
         }
     }
 
-    fn original(&self) -> Option<SetDirective> {
-        let set = self.original.load(Ordering::Relaxed);
-        // SAFETY: only `wrap` stores here, and it stores a function of this type.
-        (!set.is_null()).then(|| unsafe { std::mem::transmute::<*mut c_void, SetDirective>(set) })
+    /// Restores the original `set` of the directives.
+    fn restore(&self, parser: ConfParser<'_>) {
+        for (name, command) in self.found(parser) {
+            if let Some(set) = self.original(name) {
+                // SAFETY: a module's array of directives is writable, and only nginx's single
+                // thread uses it.
+                unsafe { (*command.as_ptr()).set = Some(set) }
+            }
+        }
+    }
+
+    /// Returns those of the directives that this nginx has.
+    fn found<'a>(
+        &self,
+        parser: ConfParser<'a>,
+    ) -> impl Iterator<Item = (&'a [u8], NonNull<ngx_command_t>)> {
+        let names = self.names;
+        let all = parser.module(self.module).into_iter().flat_map(Module::directives);
+        all.filter(move |(name, _)| match names {
+            Names::One(one) => one.as_bytes() == *name,
+            Names::BeginningWith(beginning) => name.starts_with(beginning.as_bytes()),
+        })
+    }
+
+    fn original(&self, name: &[u8]) -> Option<SetDirective> {
+        let originals = self.originals();
+        originals.iter().find(|(known, _)| **known == *name).map(|(_, set)| *set)
+    }
+
+    fn originals(&self) -> MutexGuard<'_, Vec<(Box<[u8]>, SetDirective)>> {
+        self.originals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

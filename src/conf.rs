@@ -8,6 +8,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use ngx::ffi::{NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF_OFFSET};
+use openssl::ssl::SslContextRef;
 
 use crate::client::asking::Asking;
 use crate::client::binding;
@@ -22,16 +23,20 @@ use crate::nginx::request_handler::Handler;
 use crate::nginx::round_robin::Balancer;
 use crate::nginx::shared_zone::{Zone, ZoneError};
 use crate::nginx::upstream_block::UpstreamBlock;
+use crate::nginx::upstream_conf::TLS_MODULES;
 use crate::nginx::variable::VariableIndex;
 use crate::session_zone::zone::SessionZone;
 use crate::status::counters::Counters;
+use crate::upstream::handshake::context::LocationContexts;
 use crate::upstream::handshake::lua_handshake::{LuaHandshake, LuaHandshakeConf};
 use crate::upstream::handshake::session_cache::SessionCacheSettings;
 use crate::upstream::handshake::sessions::ServiceSessions;
 use crate::upstream::handshake::trust::TrustedFiles;
+use crate::upstream::identity::ContextId;
 use crate::upstream::location::enforcement::LocationEnforcement;
 use crate::upstream::location::inherited::Inherited;
 use crate::upstream::location::pass::{self, Pass};
+use crate::upstream::location::written_tls::WrittenTls;
 use crate::upstream::peer::blocks::Blocks;
 use crate::upstream::peer::keepalive::Keepalive;
 
@@ -116,6 +121,10 @@ pub struct LocationConf {
     pub allow_plaintext: Inherited,
     /// Lua code in the handshakes of the location.
     pub lua_handshake: LuaHandshakeConf,
+    /// What is written in the TLS directives, for each of nginx's modules that have any.
+    pub written_tls: [WrittenTls; TLS_MODULES.len()],
+    /// The TLS contexts of the location.
+    pub contexts: LocationContexts,
     /// For each pass directive, the last one in the location: nginx uses the last one too.
     pub passes: RefCell<[Option<Rc<Pass>>; pass::COUNT]>,
 }
@@ -126,6 +135,9 @@ impl LocationConf {
         self.required.merge(&around.required);
         self.allow_plaintext.merge(&around.allow_plaintext);
         self.lua_handshake.merge(&around.lua_handshake);
+        for (written, around) in self.written_tls.iter().zip(&around.written_tls) {
+            written.merge(around);
+        }
     }
 }
 
@@ -216,6 +228,11 @@ pub fn may_be_asked(request: Request<'_>) -> bool {
 /// Returns whether the service of `request` is verified, whatever the request asks for.
 pub fn enforces_verification(request: Request<'_>) -> bool {
     LocationConf::of_request(request).is_some_and(|location| location.enforcement.is_enforced())
+}
+
+/// Returns what decides `context`, if it is one of the location of `request`.
+pub fn context_id(request: Request<'_>, context: &SslContextRef) -> Option<ContextId> {
+    LocationConf::of_request(request)?.contexts.id(context)
 }
 
 /// Returns what Lua code does in handshakes with the service of `request`, if it takes part.

@@ -21,6 +21,7 @@ use crate::status::zone;
 use crate::upstream::handshake::lua_directives;
 use crate::upstream::location::enforcement::Violation;
 use crate::upstream::location::install::{self, InvalidLocation};
+use crate::upstream::location::tls_directives;
 use crate::upstream::peer::{balancers, choice};
 use crate::{variables, worker};
 
@@ -78,6 +79,7 @@ impl HttpModule for KongTls {
         install::preconfiguration(parser);
         balancers::preconfiguration(parser);
         lua_directives::preconfiguration(parser);
+        tls_directives::preconfiguration(parser);
         certificate_by_lua::preconfiguration(parser);
         variables::preconfiguration(parser)?;
         Ok(())
@@ -87,6 +89,7 @@ impl HttpModule for KongTls {
         install::postconfiguration(parser);
         balancers::postconfiguration(parser);
         lua_directives::postconfiguration(parser);
+        tls_directives::postconfiguration(parser);
         let main_conf = MainConf::of_parser(parser).ok_or(ConfigurationError::NoMainConf)?;
         certificate_by_lua::postconfiguration(parser, main_conf);
         alpn::postconfiguration(parser, main_conf);

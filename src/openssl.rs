@@ -7,6 +7,8 @@
 pub mod certificate;
 pub mod certificate_authorities;
 pub mod client_certificate;
+#[cfg(not(fuzzing))]
+pub mod context;
 pub mod error;
 pub mod fingerprint;
 pub mod folder;

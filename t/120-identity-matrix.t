@@ -171,7 +171,7 @@ my %INTERMEDIATES = ('grpc' => 0, 'grpc-deep' => 2);
 # Returns an identity: its settings, and what follows from them.
 #
 # `is` has the effective settings, with those of the location. Identities with equal `same` must share sessions and
-# connections: their certificates have the same contents. Identities with equal `alike` may share them: their stores
+# connections: their certificates have the same contents, and their locations the same directives. Identities with equal `alike` may share them: their stores
 # have the same contents, or their settings repeat those of the location.
 sub identity {
     my ($service, %set) = @_;
@@ -188,13 +188,16 @@ sub identity {
     $is{store} =~ s{-(?:again|turned)\z|/\d}{};
     $is{store} = $is{store} eq 'directory:ca' ? 'root' : 'other' if $is{store} =~ /\Adirectory/;
 
+    # These two have the same directives.
+    my %location = (location => $set{location} eq 'two' ? 'one' : $set{location});
+
     return {
         set        => \%set,
         is         => \%is,
         overridden => $overridden,
         text       => text_of(\%set),
-        same       => text_of({%set, cert => ($set{cert} // '') =~ s/-again\z//r}),
-        alike      => ($overridden ? 'overridden ' : '') . text_of(\%is),
+        same       => text_of({%set, %location, cert => ($set{cert} // '') =~ s/-again\z//r}),
+        alike      => ($overridden ? 'overridden ' : '') . text_of({%is, %location}),
         refusal    => refusal($service, \%is),
     };
 }

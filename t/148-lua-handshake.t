@@ -101,6 +101,7 @@ $s_servers
         proxy_ssl_name service.test;
         proxy_ssl_trusted_certificate $pki/ca.crt;
         proxy_next_upstream off;
+        add_header X-Identity \$kong_upstream_ssl_identity;
         access_by_lua_block {
             if ngx.var.arg_set then
                 assert(kong.service.set_tls_cert_key(chain, key))
@@ -176,6 +177,23 @@ for my $version (@VERSIONS) {
         "TLS $version: the accepted service is no 502");
     ok($shown->(), "TLS $version: the accepted service gets the certificate");
 }
+
+# ---- a reload ------------------------------------------------------------------------------------
+
+# What Lua code does can't be told, so the next configuration has another context.
+sub identity_in {
+    my ($location) = @_;
+    my (undef, $headers) = http_get("$folder/gateway.sock", "$location?set=1");
+    return $headers =~ /^X-Identity: ([0-9a-f]{16})\r?$/m ? $1 : die "no identity: $headers\n";
+}
+
+my %before = map { $_ => identity_in($_) } '/chosen/none-1.3', '/plain/none-1.3';
+my ($worker) = workers('gateway');
+kill 'HUP', master('gateway');
+wait_until('a new worker', sub { my @now = workers('gateway'); return @now == 1 && $now[0] != $worker });
+isnt(identity_in('/chosen/none-1.3'), $before{'/chosen/none-1.3'}, 'a location with Lua code has another identity after a reload');
+is(identity_in('/plain/none-1.3'), $before{'/plain/none-1.3'}, 'a location without Lua code has the same identity');
+
 my $log = slurp("$folder/gateway.log");
 like($log, qr/upstream SSL certificate verify error: \(50:application verification failure\)/,
     'a rejection is logged as a failed verification of nginx');

@@ -47,45 +47,50 @@ impl PassModule {
     }
 }
 
-/// The directives that say what a module trusts.
-pub struct TrustDirectives {
-    pub module: &'static CStr,
+/// A module that speaks TLS to an upstream.
+pub struct TlsModule {
+    pub name: &'static CStr,
+    /// What the names of its TLS directives begin with.
+    pub prefix: &'static str,
     pub trusted_certificate: &'static str,
     pub crl: &'static str,
     verify_depth: &'static str,
 }
 
-/// Those of all modules that speak TLS to an upstream.
-pub static TRUST_DIRECTIVES: [TrustDirectives; 3] = [
-    TrustDirectives {
-        module: c"ngx_http_proxy_module",
+/// All modules that speak TLS to an upstream.
+pub static TLS_MODULES: [TlsModule; 3] = [
+    TlsModule {
+        name: c"ngx_http_proxy_module",
+        prefix: "proxy_ssl_",
         trusted_certificate: "proxy_ssl_trusted_certificate",
         crl: "proxy_ssl_crl",
         verify_depth: "proxy_ssl_verify_depth",
     },
-    TrustDirectives {
-        module: c"ngx_http_grpc_module",
+    TlsModule {
+        name: c"ngx_http_grpc_module",
+        prefix: "grpc_ssl_",
         trusted_certificate: "grpc_ssl_trusted_certificate",
         crl: "grpc_ssl_crl",
         verify_depth: "grpc_ssl_verify_depth",
     },
-    TrustDirectives {
-        module: c"ngx_http_uwsgi_module",
+    TlsModule {
+        name: c"ngx_http_uwsgi_module",
+        prefix: "uwsgi_ssl_",
         trusted_certificate: "uwsgi_ssl_trusted_certificate",
         crl: "uwsgi_ssl_crl",
         verify_depth: "uwsgi_ssl_verify_depth",
     },
 ];
 
-/// What the location that is being merged says in these directives.
+/// What the location that is being merged says about whom it trusts.
 pub struct WrittenTrust<'a> {
     pub trusted_certificate: Option<&'a [u8]>,
     pub crl: Option<&'a [u8]>,
     pub verify_depth: Option<usize>,
 }
 
-impl TrustDirectives {
-    /// Returns the values of the directives in the location that is being merged.
+impl TlsModule {
+    /// Returns whom the location that is being merged trusts.
     pub fn read<'a>(&self, parser: ConfParser<'a>) -> WrittenTrust<'a> {
         let file = |directive| {
             // SAFETY: nginx keeps the name of a file in an `ngx_str_t`, whose bytes live as long as
@@ -106,7 +111,7 @@ impl TrustDirectives {
     /// # Safety
     /// `T` must be what nginx keeps the value in.
     unsafe fn value<T: Copy>(&self, parser: ConfParser<'_>, directive: &str) -> Option<T> {
-        let module = parser.module(self.module)?;
+        let module = parser.module(self.name)?;
         let offset = module.location_offset(directive.as_bytes())?;
         // SAFETY: the value is at this offset of the module's configuration of the location, and
         // the caller ensures its type.

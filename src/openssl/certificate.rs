@@ -14,7 +14,8 @@ use openssl::stack::Stack;
 use openssl::x509::{GeneralName, GeneralNameRef, X509, X509NameRef, X509Ref};
 
 use crate::openssl::error::SslError;
-use crate::openssl::memory::{Bio, BioRef, owned};
+use crate::openssl::fingerprint::Encoding;
+use crate::openssl::memory::{Allocated, Bio, BioRef, owned};
 use crate::openssl::sys;
 
 /// Why bytes are not a DER certificate.
@@ -32,6 +33,19 @@ pub fn from_der(der: &[u8]) -> Result<X509, InvalidDer> {
     let certificate = X509::from_der(der).map_err(|errors| SslError::new("d2i_X509", errors))?;
     let encoded = certificate.to_der().map_err(|errors| SslError::new("i2d_X509", errors))?;
     if encoded == der { Ok(certificate) } else { Err(InvalidDer::NotAlone) }
+}
+
+/// Encodes a certificate with what OpenSSL keeps beside it: for which purposes it is trusted
+/// (`BEGIN TRUSTED CERTIFICATE`).
+pub fn encode(encoding: &mut Encoding, certificate: &X509Ref) -> Result<(), SslError> {
+    let mut der = Allocated::none();
+    // SAFETY: there is no memory yet, so the function allocates it.
+    let length = unsafe { sys::i2d_X509_AUX(certificate, &mut der) };
+    let length = usize::try_from(length).ok().filter(|length| *length > 0);
+    let length = length.ok_or_else(|| SslError::take("i2d_X509_AUX"))?;
+    // SAFETY: the function has allocated as many bytes as it returns.
+    encoding.bytes(unsafe { der.bytes(length) });
+    Ok(())
 }
 
 /// Returns a chain of these certificates.

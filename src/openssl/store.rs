@@ -18,7 +18,7 @@ use openssl::stack::StackRef;
 use openssl::x509::store::{
     X509Lookup, X509Store, X509StoreBuilder, X509StoreBuilderRef, X509StoreRef,
 };
-use openssl::x509::verify::X509VerifyFlags;
+use openssl::x509::verify::{X509VerifyFlags, X509VerifyParamRef};
 use openssl::x509::{X509, X509CrlRef, X509ObjectRef};
 use openssl_sys::OPENSSL_STACK;
 
@@ -28,7 +28,7 @@ use crate::openssl::memory::Text;
 use crate::openssl::pem::{self, InvalidPem};
 use crate::openssl::recent::{Recent, Seen};
 use crate::openssl::slot::Slot;
-use crate::openssl::{folder, revocation, sys};
+use crate::openssl::{certificate, folder, revocation, sys};
 
 /// Returns another reference to the same store; the `openssl` crate has no function for it.
 pub fn reference(store: &X509StoreRef) -> Result<X509Store, SslError> {
@@ -132,15 +132,12 @@ impl TrustedStore {
     /// again only if their number has changed: OpenSSL can't remove any.
     pub fn fingerprint(&self) -> Result<StoreFingerprint, SslError> {
         let known = Known::of(&self.store)?;
-        let objects = sys::X509_STORE_get0_objects(&self.store);
-        let count = objects.len();
+        let count = sys::X509_STORE_get0_objects(&self.store).len();
         let content = match known.content.get() {
             Some((known, content)) if known == count => content,
             _ => {
                 let mut encoding = Encoding::new();
-                for object in objects {
-                    encode_object(&mut encoding, object)?;
-                }
+                encode_objects(&mut encoding, &self.store)?;
                 let content = Fingerprint::from(encoding);
                 known.content.set(Some((count, content)));
                 content
@@ -160,13 +157,43 @@ impl TrustedStore {
     }
 }
 
+/// Encodes what is in a store, and how it verifies. OpenSSL does not tell a purpose, or folders to
+/// look in: nginx sets neither on the stores of its contexts.
+pub fn encode(encoding: &mut Encoding, store: &X509StoreRef) -> Result<(), SslError> {
+    encode_objects(encoding, store)?;
+    encode_parameters(encoding, sys::X509_STORE_get0_param(store));
+    Ok(())
+}
+
+/// Encodes how certificates are verified.
+pub fn encode_parameters(encoding: &mut Encoding, parameters: &X509VerifyParamRef) {
+    encoding.number(sys::X509_VERIFY_PARAM_get_flags(parameters));
+    encoding.number(sys::X509_VERIFY_PARAM_get_depth(parameters) as u64);
+    encoding.number(sys::X509_VERIFY_PARAM_get_time(parameters) as u64);
+    encoding.number(sys::X509_VERIFY_PARAM_get_auth_level(parameters) as u64);
+    encoding.number(sys::X509_VERIFY_PARAM_get_hostflags(parameters).into());
+}
+
+/// Encodes the certificates and revocation lists of a store.
+fn encode_objects(encoding: &mut Encoding, store: &X509StoreRef) -> Result<(), SslError> {
+    let objects = sys::X509_STORE_get0_objects(store);
+    encoding.number(objects.len() as u64);
+    for object in objects {
+        encode_object(encoding, object)?;
+    }
+    Ok(())
+}
+
 fn encode_object(encoding: &mut Encoding, object: &X509ObjectRef) -> Result<(), SslError> {
-    let certificate = || Some((sys::X509_LU_X509, sys::X509_OBJECT_get0_X509(object)?.to_der()));
-    let list = || Some((sys::X509_LU_CRL, sys::X509_OBJECT_get0_X509_CRL(object)?.to_der()));
+    if let Some(certificate) = sys::X509_OBJECT_get0_X509(object) {
+        encoding.number(sys::X509_LU_X509 as u64);
+        return certificate::encode(encoding, certificate);
+    }
     // OpenSSL has no other types.
-    let (r#type, der) = certificate().or_else(list).ok_or_else(|| SslError::take("i2d_X509"))?;
-    encoding.number(r#type as u64);
-    encoding.bytes(&der.map_err(|errors| SslError::new("i2d_X509", errors))?);
+    let list = sys::X509_OBJECT_get0_X509_CRL(object);
+    let der = list.ok_or_else(|| SslError::take("X509_OBJECT_get0_X509_CRL"))?.to_der();
+    encoding.number(sys::X509_LU_CRL as u64);
+    encoding.bytes(&der.map_err(|errors| SslError::new("i2d_X509_CRL", errors))?);
     Ok(())
 }
 

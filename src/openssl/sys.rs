@@ -24,7 +24,7 @@ use foreign_types::{ForeignTypeRef, Opaque};
 use libc::time_t;
 use openssl::asn1::Asn1IntegerRef;
 use openssl::pkey::{PKeyRef, Private};
-use openssl::ssl::{SslCipherRef, SslContextRef, SslRef, SslSessionRef};
+use openssl::ssl::{SslCipher, SslCipherRef, SslContextRef, SslRef, SslSessionRef};
 use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreRef;
 use openssl::x509::verify::X509VerifyParamRef;
@@ -288,6 +288,13 @@ unsafe extern "C" {
     pub fn X509_STORE_CTX_get0_store(context: &X509StoreContextRef) -> Option<&X509StoreRef>;
     pub fn X509_STORE_CTX_get0_untrusted(context: &X509StoreContextRef) -> Option<&StackRef<X509>>;
     pub safe fn SSL_CTX_get_verify_depth(ctx: &SslContextRef) -> c_int;
+    pub safe fn SSL_CTX_get_verify_mode(ctx: &SslContextRef) -> c_int;
+    pub safe fn SSL_CTX_get_options(ctx: &SslContextRef) -> u64;
+    pub safe fn SSL_CTX_get_security_level(ctx: &SslContextRef) -> c_int;
+    pub safe fn SSL_CTX_get_ciphers(ctx: &SslContextRef) -> Option<&StackRef<SslCipher>>;
+    pub safe fn SSL_CTX_get0_param(ctx: &SslContextRef) -> &X509VerifyParamRef;
+    pub safe fn SSL_CTX_get0_certificate(ctx: &SslContextRef) -> Option<&X509Ref>;
+    pub safe fn SSL_CIPHER_get_id(cipher: &SslCipherRef) -> u32;
     pub safe fn X509_STORE_CTX_get0_param(
         context: &X509StoreContextRef,
     ) -> Option<&X509VerifyParamRef>;
@@ -299,6 +306,8 @@ unsafe extern "C" {
     ) -> c_int;
     pub safe fn i2a_ASN1_INTEGER(out: &BioRef, number: &Asn1IntegerRef) -> c_int;
     pub fn i2d_X509(certificate: &X509Ref, into: *mut *mut c_uchar) -> c_int;
+    /// `d2i_X509(3)`: allocates memory if there is none yet.
+    pub fn i2d_X509_AUX(certificate: &X509Ref, into: &mut Allocated<c_uchar>) -> c_int;
     pub safe fn X509_check_private_key(certificate: &X509Ref, key: &PKeyRef<Private>) -> c_int;
     pub fn X509_check_host(
         certificate: &X509Ref,
@@ -381,6 +390,26 @@ unsafe extern "C" {
 pub fn SSL_set1_chain(ssl: &SslRef, chain: &StackRef<X509>) -> c_long {
     // SAFETY: both are valid, and this control takes a stack of certificates.
     unsafe { openssl_sys::SSL_ctrl(ssl.as_ptr(), SSL_CTRL_CHAIN, 1, chain.as_ptr().cast()) }
+}
+
+/// `SSL_CTX_get_extra_chain_certs(3)`: the intermediates of the context's certificate.
+pub fn SSL_CTX_get_extra_chain_certs(ctx: &SslContextRef) -> Option<&StackRef<X509>> {
+    let mut chain = std::ptr::null_mut();
+    // SAFETY: the context is valid, and `chain` a place for the address of what it has.
+    unsafe { openssl_sys::SSL_CTX_get_extra_chain_certs(ctx.as_ptr(), &raw mut chain) };
+    // SAFETY: the chain is NULL, or part of the context.
+    (!chain.is_null()).then(|| unsafe { StackRef::from_ptr(chain) })
+}
+
+/// `SSL_CTX_get_min_proto_version(3)` and `SSL_CTX_get_max_proto_version(3)`
+pub fn SSL_CTX_get_proto_versions(ctx: &SslContextRef) -> [c_int; 2] {
+    // SAFETY: the context is valid.
+    unsafe {
+        [
+            openssl_sys::SSL_CTX_get_min_proto_version(ctx.as_ptr()),
+            openssl_sys::SSL_CTX_get_max_proto_version(ctx.as_ptr()),
+        ]
+    }
 }
 
 /// `SSL_set1_verify_cert_store(3)`: the SSL object takes its own reference.

@@ -10,6 +10,7 @@ pub mod digests;
 #[cfg(not(any(test, fuzzing)))]
 pub mod lookup;
 
+use std::ffi::CStr;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -75,7 +76,7 @@ impl Identity<'_> {
         } = *self;
 
         let mut encoding = Encoding::new();
-        encoding.number(context);
+        encoding.fingerprint(context);
         encoding.flag(overridden);
         encoding.optional(client_certificate, Encoding::fingerprint);
         encoding.flag(verify);
@@ -137,9 +138,37 @@ impl fmt::Debug for IdentityDigest {
     }
 }
 
-/// The number of a TLS context, unique within the life of the process.
+/// What decides the TLS context of a location, as a digest: equal in all workers, and in the next
+/// configuration, if nothing of it has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ContextId(pub u64);
+pub struct ContextId(Fingerprint);
+
+impl ContextId {
+    /// A context that is the same as any other of this `module`, these `directives` and this
+    /// `content`.
+    pub fn of_content(module: &CStr, directives: Fingerprint, content: Fingerprint) -> Self {
+        let mut encoding = Encoding::new();
+        encoding.flag(true);
+        encoding.bytes(module.to_bytes());
+        encoding.fingerprint(directives);
+        encoding.fingerprint(content);
+        Self(encoding.into())
+    }
+
+    /// A context that is the same as no other: not all that decides it can be told.
+    pub fn of_number(number: u64) -> Self {
+        let mut encoding = Encoding::new();
+        // Keeps it apart from every content.
+        encoding.flag(false);
+        encoding.number(number);
+        Self(encoding.into())
+    }
+
+    /// Returns eight bytes, which are as good as random.
+    pub fn prefix(self) -> u64 {
+        self.0.prefix()
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -149,7 +178,7 @@ mod tests {
         /// Returns an identity with the context of this number, and no other field set.
         pub fn in_context(context: u64) -> Self {
             Self {
-                context: ContextId(context),
+                context: ContextId::of_number(context),
                 overridden: true,
                 client_certificate: None,
                 verify: false,
@@ -193,7 +222,7 @@ mod tests {
         let address = |bytes| Address::new(bytes);
         let all = [
             base,
-            Identity { context: ContextId(2), ..base },
+            Identity { context: ContextId::of_number(2), ..base },
             Identity { overridden: false, ..base },
             Identity { client_certificate: Some(fingerprint(b"1")), ..base },
             Identity { client_certificate: Some(fingerprint(b"2")), ..base },
@@ -247,6 +276,24 @@ mod tests {
                     "{index} {other_index}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_context_is_its_module_its_directives_and_its_content() {
+        let [one, two] = [fingerprint(b"1"), fingerprint(b"2")];
+        let context = ContextId::of_content(c"proxy", one, two);
+        assert_eq!(context, ContextId::of_content(c"proxy", one, two));
+        let mut others = vec![
+            ContextId::of_content(c"grpc", one, two),
+            ContextId::of_content(c"proxy", two, two),
+            ContextId::of_content(c"proxy", one, one),
+            ContextId::of_content(c"proxy", two, one),
+        ];
+        others.extend((0..10).map(ContextId::of_number));
+        for (index, other) in others.iter().enumerate() {
+            assert_ne!(context, *other);
+            assert!(!others[..index].contains(other));
         }
     }
 

@@ -14,3 +14,6 @@ pub mod install;
 #[cfg(not(any(test, fuzzing)))]
 pub mod pass;
 pub mod pass_url;
+#[cfg(not(any(test, fuzzing)))]
+pub mod tls_directives;
+pub mod written_tls;

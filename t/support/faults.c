@@ -113,6 +113,7 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(i2d_PUBKEY, -1) \
     FUNCTION(i2d_SSL_SESSION, 0) \
     FUNCTION(i2d_X509, -1) \
+    FUNCTION(i2d_X509_AUX, -1) \
     FUNCTION(i2d_X509_CRL, -1) \
     FUNCTION(i2d_X509_NAME, -1) \
     FUNCTION(malloc, 0) \

@@ -44,7 +44,7 @@ pub fn install(
     context: &SslContextRef,
     trust: LocationTrust,
 ) -> Result<(), InstallError> {
-    ContextState::new(trust).keep(pool, context)?;
+    ContextState::new(context, trust).keep(pool, context)?;
     tls_callbacks::follow_context::<Hook>(context).map_err(InstallError::Ssl)
 }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use openssl::x509::store::{X509Store, X509StoreRef};
 
+use crate::openssl::fingerprint::{Encoding, Fingerprint};
 use crate::openssl::store::{self, InvalidFile};
 
 /// What a location trusts. nginx sets it on the TLS context only if the location verifies; a
@@ -25,10 +26,18 @@ pub enum ReadFiles {
     /// The location names no files.
     #[default]
     None,
-    Store(Rc<X509Store>),
+    Store(Rc<FileStore>),
     /// The files can't be read. nginx does not read them either if the location does not verify;
     /// only requests that turn verification on are refused.
     Unreadable(UnreadableFiles),
+}
+
+/// A store that was read from files.
+pub struct FileStore {
+    store: X509Store,
+    /// Digest of what is in it, and of how it verifies; `None` if it can't be read back. The files
+    /// may have been replaced since.
+    content: Option<Fingerprint>,
 }
 
 /// Files that could not be read.
@@ -47,12 +56,34 @@ impl LocationTrust {
     pub fn store(&self, has_own_store: bool) -> Result<Option<&X509StoreRef>, &UnreadableFiles> {
         match &self.files {
             ReadFiles::None => Ok(None),
-            ReadFiles::Store(store) => Ok(Some(store)),
+            ReadFiles::Store(files) => Ok(Some(&files.store)),
             ReadFiles::Unreadable(UnreadableFiles { has_lists: false, .. }) if has_own_store => {
                 Ok(None)
             }
             ReadFiles::Unreadable(unreadable) => Err(unreadable),
         }
+    }
+}
+
+impl LocationTrust {
+    /// Encodes what is trusted. Returns `None` if it can't be told.
+    pub fn encode(&self, encoding: &mut Encoding) -> Option<()> {
+        let Self { files, verify_depth } = self;
+        match files {
+            ReadFiles::None => encoding.number(0),
+            ReadFiles::Store(files) => {
+                encoding.number(1);
+                encoding.fingerprint(files.content?);
+            }
+            // No connection is verified by these: a request that wants it verified is refused, or
+            // has its own store.
+            ReadFiles::Unreadable(UnreadableFiles { error: _, has_lists }) => {
+                encoding.number(2);
+                encoding.flag(*has_lists);
+            }
+        }
+        encoding.optional(*verify_depth, |encoding, depth| encoding.number(depth.into()));
+        Some(())
     }
 }
 
@@ -65,11 +96,11 @@ pub struct Files {
 
 /// The stores read for this configuration, shared between locations that name the same files.
 #[derive(Default)]
-pub struct TrustedFiles(Vec<(Files, Rc<X509Store>)>);
+pub struct TrustedFiles(Vec<(Files, Rc<FileStore>)>);
 
 impl TrustedFiles {
     /// Returns the store read from `files`, or `None` if no files are named.
-    pub fn store(&mut self, files: Files) -> Result<Option<Rc<X509Store>>, InvalidFile> {
+    pub fn store(&mut self, files: Files) -> Result<Option<Rc<FileStore>>, InvalidFile> {
         let Files { trusted, revoked } = &files;
         // Revocation lists alone make a store too: their flags apply to a store set by a request.
         if trusted.is_none() && revoked.is_none() {
@@ -78,7 +109,10 @@ impl TrustedFiles {
         if let Some((_, store)) = self.0.iter().find(|(known, _)| *known == files) {
             return Ok(Some(Rc::clone(store)));
         }
-        let store = Rc::new(store::from_files(trusted.as_deref(), revoked.as_deref())?);
+        let store = store::from_files(trusted.as_deref(), revoked.as_deref())?;
+        let mut encoding = Encoding::new();
+        let content = store::encode(&mut encoding, &store).ok().map(|()| encoding.into());
+        let store = Rc::new(FileStore { store, content });
         self.0.push((files, Rc::clone(&store)));
         Ok(Some(store))
     }

@@ -8,7 +8,7 @@ use std::mem;
 
 use crate::openssl::fingerprint::Fingerprint;
 use crate::openssl::san::RequiredNames;
-use crate::upstream::identity::{ContextId, Identity, IdentityDigest};
+use crate::upstream::identity::{Identity, IdentityDigest};
 
 /// The number of places for identities. Each has room for two.
 const PLACES: usize = 1024;
@@ -103,7 +103,7 @@ impl Digests {
 
 /// Returns the place of `identity`, by what differs most.
 fn place(identity: &Identity<'_>) -> usize {
-    let ContextId(context) = identity.context;
+    let context = identity.context.prefix();
     let certificate = identity.client_certificate.map_or(0, Fingerprint::prefix);
     let store = identity.trusted_store.map_or(0, |store| store.content.prefix());
     let depth = identity.verify_depth.map_or(0, u64::from);

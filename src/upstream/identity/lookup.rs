@@ -12,7 +12,7 @@ use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
 use crate::openssl::ssl;
 use crate::upstream::handshake::lua_handshake::LuaHandshake;
-use crate::upstream::handshake::{context, verify};
+use crate::upstream::handshake::verify;
 use crate::upstream::identity::{Identity, IdentityDigest};
 use crate::upstream::settings::request_state::RequestState;
 use crate::upstream::settings::tls::{UpstreamTls, host_of, without_port};
@@ -78,7 +78,7 @@ fn identity(
     verify: bool,
     names: Names<'_>,
 ) -> Option<IdentityDigest> {
-    let context = upstream.tls_context().and_then(context::id)?;
+    let context = conf::context_id(request, upstream.tls_context()?)?;
     let none = UpstreamTls::default();
     let settings = state.map(|state| state.upstream_tls.borrow());
     let UpstreamTls {

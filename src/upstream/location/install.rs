@@ -14,7 +14,6 @@ use std::ptr;
 use std::rc::Rc;
 
 use ngx::ffi::ngx_http_handler_pt;
-use openssl::x509::store::X509Store;
 
 use crate::conf::{LocationConf, MainConf};
 use crate::nginx::complex_value::{CompilationFailed, ComplexValue};
@@ -24,13 +23,13 @@ use crate::nginx::own_conf::OwnConf;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request_handler::{Handler, handle};
 use crate::nginx::upstream::tls_context;
-use crate::nginx::upstream_conf::{PassModule, TRUST_DIRECTIVES, TrustDirectives, WrittenTrust};
+use crate::nginx::upstream_conf::{PassModule, TLS_MODULES, TlsModule, WrittenTrust};
 use crate::openssl::error::SslError;
 use crate::openssl::store::InvalidFile;
-use crate::upstream::handshake::context::{self, InstallError};
+use crate::upstream::handshake::context::{ContextState, InstallError};
 use crate::upstream::handshake::hook;
 use crate::upstream::handshake::trust::{
-    Files, LocationTrust, ReadFiles, TrustedFiles, UnreadableFiles,
+    FileStore, Files, LocationTrust, ReadFiles, TrustedFiles, UnreadableFiles,
 };
 use crate::upstream::location::content::Content;
 use crate::upstream::location::enforcement::Violation;
@@ -128,8 +127,7 @@ pub fn merge_loc_conf(
     location.enforcement.merge(&around.enforcement).map_err(InvalidLocation::Violation)?;
     location.inherit(around);
     merge_passes(parser, main_conf, around, location).map_err(InvalidLocation::Violation)?;
-    let is_enforced = location.enforcement.is_enforced();
-    hook_handshakes(parser, &mut main_conf.trusted_files.borrow_mut(), is_enforced)
+    hook_handshakes(parser, &mut main_conf.trusted_files.borrow_mut(), location)
         .map_err(InvalidLocation::Error)
 }
 
@@ -185,44 +183,44 @@ pub enum LocationError {
     OutOfMemory(#[from] OutOfMemory),
 }
 
-/// Hooks into the handshakes of the location that is being merged. Where verification is enforced,
-/// unreadable files are a configuration error. nginx calls this for every location, including `if`
-/// blocks, after the modules above have made their TLS contexts: they are built into nginx, and
-/// loaded modules come after built-in ones.
+/// Hooks into the handshakes of the location that is being merged, and notes what decides its TLS
+/// contexts. nginx calls this for every location, including `if` blocks, after the modules above
+/// have made their contexts: they are built into nginx, and loaded modules come after built-in ones.
 fn hook_handshakes(
     parser: ConfParser<'_>,
     files: &mut TrustedFiles,
-    is_enforced: bool,
+    location: &LocationConf,
 ) -> Result<(), LocationError> {
-    for directives in &TRUST_DIRECTIVES {
-        let module = PassModule::find(parser, directives.module);
+    let is_enforced = location.enforcement.is_enforced();
+    let has_lua = location.lua_handshake.get().is_some();
+    for (tls_module, written) in TLS_MODULES.iter().zip(&location.written_tls) {
+        let module = PassModule::find(parser, tls_module.name);
         let Some(upstream) = module.and_then(|module| module.of_parser(parser)) else {
             continue;
         };
         let Some(context) = tls_context(upstream) else {
             continue;
         };
-        if context::is_known(context) {
-            // An `if` block shares the context of its enclosing location. Since nginx 1.23.0, all
-            // locations without TLS directives share one.
-            continue;
-        }
-        let trust = if upstream.ssl_verify == 0 {
-            let (files, verify_depth) = trust(parser, files, directives)?;
-            let files = match files {
-                Ok(None) => ReadFiles::None,
-                Ok(Some(store)) => ReadFiles::Store(store),
-                Err(error) if is_enforced => return Err(error),
-                Err(error) => ReadFiles::Unreadable(unreadable(parser, &error)),
+        // An `if` block shares the context of its enclosing location. Since nginx 1.23.0, all
+        // locations without TLS directives share one.
+        if ContextState::of(context).is_none() {
+            let verifies = upstream.ssl_verify != 0;
+            let trust = if verifies {
+                LocationTrust::default()
+            } else {
+                trust(parser, files, tls_module, is_enforced)?
             };
-            LocationTrust { files, verify_depth }
-        } else {
-            LocationTrust::default()
-        };
-        hook::install(parser.pool(), context, trust).map_err(|error| match error {
-            InstallError::Ssl(error) => LocationError::Context { module: directives.module, error },
-            InstallError::OutOfMemory(error) => LocationError::OutOfMemory(error),
-        })?;
+            hook::install(parser.pool(), context, trust).map_err(|error| match error {
+                InstallError::Ssl(error) => {
+                    LocationError::Context { module: tls_module.name, error }
+                }
+                InstallError::OutOfMemory(error) => LocationError::OutOfMemory(error),
+            })?;
+        }
+        if let Some(state) = ContextState::of(context) {
+            let id = state.id(tls_module.name, written.in_effect(), has_lua);
+            location.contexts.note(context, id);
+        }
     }
     Ok(())
 }
@@ -234,16 +232,37 @@ fn unreadable(parser: ConfParser<'_>, error: &LocationError) -> UnreadableFiles 
     UnreadableFiles { error: error.to_string(), has_lists }
 }
 
-/// The store made of a location's files, `None` if it has none, or why they can't be read.
-type ReadStore = Result<Option<Rc<X509Store>>, LocationError>;
-
-/// Returns the store of the location that is being merged, and its verification depth.
+/// Returns what the location that is being merged trusts. Where verification is enforced,
+/// unreadable files are an error.
 fn trust(
     parser: ConfParser<'_>,
     files: &mut TrustedFiles,
-    directives: &TrustDirectives,
-) -> Result<(ReadStore, Option<u32>), LocationError> {
-    let WrittenTrust { trusted_certificate, crl, verify_depth } = directives.read(parser);
+    module: &TlsModule,
+    is_enforced: bool,
+) -> Result<LocationTrust, LocationError> {
+    let written = module.read(parser);
+    let verify_depth = written.verify_depth;
+    let files = match store(parser, files, module, written)? {
+        Ok(None) => ReadFiles::None,
+        Ok(Some(store)) => ReadFiles::Store(store),
+        Err(error) if is_enforced => return Err(error),
+        Err(error) => ReadFiles::Unreadable(unreadable(parser, &error)),
+    };
+    let verify_depth = verify_depth.map(|depth| u32::try_from(depth).unwrap_or(u32::MAX));
+    Ok(LocationTrust { files, verify_depth })
+}
+
+/// The store made of a location's files, `None` if it has none, or why they can't be read.
+type ReadStore = Result<Option<Rc<FileStore>>, LocationError>;
+
+/// Returns the store of the location that is being merged.
+fn store(
+    parser: ConfParser<'_>,
+    files: &mut TrustedFiles,
+    module: &TlsModule,
+    written: WrittenTrust<'_>,
+) -> Result<ReadStore, LocationError> {
+    let WrittenTrust { trusted_certificate, crl, verify_depth: _ } = written;
     let file = |name: Option<&[u8]>| {
         name.map(|name| parser.full_name(name).ok_or(LocationError::OutOfMemory(OutOfMemory)))
             .transpose()
@@ -251,13 +270,11 @@ fn trust(
     let named = Files { trusted: file(trusted_certificate)?, revoked: file(crl)? };
 
     let has_lists = named.revoked.is_some();
-    let store = files.store(named.clone()).map_err(|error| {
+    Ok(files.store(named.clone()).map_err(|error| {
         let (directive, file, error) = match error {
-            InvalidFile::Trusted(error) => (directives.trusted_certificate, named.trusted, error),
-            InvalidFile::Revoked(error) => (directives.crl, named.revoked, error),
+            InvalidFile::Trusted(error) => (module.trusted_certificate, named.trusted, error),
+            InvalidFile::Revoked(error) => (module.crl, named.revoked, error),
         };
         LocationError::Trust { directive, file: file.unwrap_or_default(), error, has_lists }
-    });
-    let verify_depth = verify_depth.map(|depth| u32::try_from(depth).unwrap_or(u32::MAX));
-    Ok((store, verify_depth))
+    }))
 }

@@ -60,6 +60,9 @@ sub identity {
         ($given{$setting}, $same{$setting}) = ($value, $like // $value);
     }
     my $location = delete $given{location};
+    # Beside another setting, one that repeats the location's changes nothing.
+    my $verify = $location eq 'strict' ? 'on' : 'off';
+    delete $same{verify} if ($same{verify} // '') eq $verify && grep { defined $same{$_} } qw(cert depth store dns uri);
     my $cert = $same{cert} // ($location eq 'static' ? 'client2' : '');
     return {
         uri  => "/$location?" . join('&', map {"$_=$given{$_}"} sort keys %given),

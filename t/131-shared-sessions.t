@@ -201,7 +201,8 @@ sub identity {
 for my $of (qw(tls12 tls13)) {
     request("/$of?client=$_", $first) for qw(client1 client2);
     my $one = identity("/$of?client=client1");
-    is drop($one), 1, "$of: the sessions of an identity are dropped";
+    # The locations have the same directives.
+    is drop($one), 2, "$of: the sessions of an identity are dropped, at both addresses";
     is request("/$of?client=client1", $second), ". $ONE", "$of: the other worker does not resume them";
     is request("/$of?client=client2", $second), "r $TWO", "$of: those of another identity are kept";
     is drop('0123456789abcdef'), 0, "$of: an identity without sessions has none";

@@ -4,5 +4,6 @@
 //! what a reload keeps.
 
 pub mod records;
+pub mod texts;
 #[cfg(not(any(test, fuzzing)))]
 pub mod zone;

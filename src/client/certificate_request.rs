@@ -14,6 +14,8 @@ use crate::client::connection::{ClientError, ClientState, client_ssl};
 use crate::client::names::{self, InvalidName};
 use crate::client::verification::ClientVerification;
 use crate::client::{hook, ocsp};
+use crate::conf::MainConf;
+use crate::nginx::own_conf::OwnConf;
 use crate::nginx::request::Request;
 use crate::openssl::certificate_authorities::{
     self, AnnouncedAuthorities, CertificateAuthorities, InvalidAuthorities,
@@ -61,7 +63,8 @@ pub fn request_client_certificate<'a>(
     names: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
 ) -> Result<(), RequestCertificateError> {
     let ssl = client_ssl(request)?;
-    let names = if names.len() == 0 { None } else { Some(names::keep(names)?) };
+    let zone = MainConf::of_request(request).and_then(MainConf::session_zone);
+    let names = if names.len() == 0 { None } else { Some(names::keep(zone, names)?) };
     // Install the hook first: a client must not be asked if its session can't be bound.
     let state = hook::watch(ssl, ssl::server_name(ssl))?;
     ocsp::prepare(ssl).map_err(ClientError::Ssl)?;

@@ -3,19 +3,22 @@
 //! The intermediate certificates that clients have presented.
 //!
 //! A session holds the client's own certificate, but not its intermediates. So that the whole chain
-//! is known when a session is resumed, a worker caches the intermediates, once for all clients that
-//! present the same ones.
+//! is known when a session is resumed, the intermediates are kept, once for all clients that present
+//! the same ones: in the memory that all workers share, and decoded in a cache of the worker.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::thread::LocalKey;
 
 use openssl::error::ErrorStack;
 use openssl::stack::StackRef;
 use openssl::x509::{X509, X509Ref};
 
 use crate::bounded::BoundedCache;
-use crate::openssl::fingerprint::Encoding;
+use crate::openssl::certificate;
+use crate::session_zone::records::{Kind, Part};
+use crate::session_zone::texts::{List, SharedRecords};
 use crate::status::counters::Cache;
 
 /// The memory budgets of a worker's caches: for clients whose certificate was verified in the
@@ -51,9 +54,13 @@ pub enum NotKept {
     Ssl(ErrorStack),
 }
 
-/// Caches a chain that is not empty, and returns its digest.
-pub fn keep(chain: &StackRef<X509>, is_verified: bool) -> Result<Digest, NotKept> {
-    let mut encoding = Encoding::new();
+/// Keeps a chain that is not empty, and returns its digest.
+pub fn keep(
+    records: impl SharedRecords,
+    chain: &StackRef<X509>,
+    is_verified: bool,
+) -> Result<Digest, NotKept> {
+    let mut list = List::default();
     let mut length = 0;
     for certificate in chain {
         let encoded = certificate.to_der().map_err(NotKept::Ssl)?;
@@ -61,11 +68,12 @@ pub fn keep(chain: &StackRef<X509>, is_verified: bool) -> Result<Digest, NotKept
         if length > MAX_LEN {
             return Err(NotKept::TooLong);
         }
-        encoding.bytes(&encoded);
+        list.push(&encoded);
     }
-    let digest = encoding.digest();
-    let known = if is_verified { &OF_VERIFIED } else { &OF_OTHERS };
-    known
+    let part = if is_verified { Part::Main } else { Part::Strangers };
+    list.share(records, part, Kind::ClientChain);
+    let digest = list.digest();
+    known_of(part)
         .with_borrow_mut(|known| {
             let make = || Ok(chain.iter().map(X509Ref::to_owned).collect());
             known.get_or_try_insert(&digest, make, |_| PARSED * length)
@@ -74,11 +82,29 @@ pub fn keep(chain: &StackRef<X509>, is_verified: bool) -> Result<Digest, NotKept
     Ok(digest)
 }
 
-/// Returns the chain with `digest`, if it is still cached.
-pub fn find(digest: &Digest) -> Option<Intermediates> {
-    [&OF_VERIFIED, &OF_OTHERS]
+/// Returns the chain with `digest`, if it is still kept.
+pub fn find(records: impl SharedRecords, digest: &Digest) -> Option<Intermediates> {
+    let of_worker = [&OF_VERIFIED, &OF_OTHERS]
         .into_iter()
-        .find_map(|known| known.with_borrow_mut(|known| known.get(digest).cloned()))
+        .find_map(|known| known.with_borrow_mut(|known| known.get(digest).cloned()));
+    if of_worker.is_some() {
+        return of_worker;
+    }
+    let (part, list) = List::find(records, Kind::ClientChain, digest)?;
+    let items = list.items()?;
+    let chain: Option<Intermediates> =
+        items.iter().map(|der| certificate::from_der(der).ok()).collect();
+    let chain = chain.filter(|chain| !chain.is_empty())?;
+    let size = PARSED * items.iter().map(|der| der.len()).sum::<usize>();
+    known_of(part).with_borrow_mut(|known| known.insert(*digest, Rc::clone(&chain), size));
+    Some(chain)
+}
+
+fn known_of(part: Part) -> &'static LocalKey<RefCell<Known>> {
+    match part {
+        Part::Main => &OF_VERIFIED,
+        Part::Strangers => &OF_OTHERS,
+    }
 }
 
 /// Clears the worker's caches of chains.

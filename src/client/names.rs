@@ -3,13 +3,15 @@
 //! The names that the result of verifying a client counts for, in addition to the name under which
 //! it was asked.
 //!
-//! A session remembers only their digest; a worker caches the names, once for all clients.
+//! A session remembers only their digest; the names are kept once for all clients, in the memory
+//! that all workers share, and checked in a cache of the worker.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::bounded::BoundedCache;
-use crate::openssl::fingerprint::Encoding;
+use crate::session_zone::records::{Kind, Part};
+use crate::session_zone::texts::{List, SharedRecords};
 use crate::status::counters::Cache;
 
 /// The memory budget of a worker's cache of lists. A session whose list is no longer cached is not
@@ -103,13 +105,31 @@ pub struct KnownNames {
     pub names: Rc<Names>,
 }
 
-/// Caches a list of names, and checks it if it is new.
-pub fn keep<'a>(given: impl Iterator<Item = &'a [u8]> + Clone) -> Result<KnownNames, InvalidName> {
-    let mut encoding = Encoding::new();
-    for name in given.clone() {
-        encoding.bytes(name);
+/// Keeps a list of names, and checks it if it is new.
+pub fn keep<'a>(
+    records: impl SharedRecords,
+    given: impl Iterator<Item = &'a [u8]> + Clone,
+) -> Result<KnownNames, InvalidName> {
+    let list = List::of(given.clone());
+    let known = checked(list.digest(), given)?;
+    list.share(records, Part::Main, Kind::ClientNames);
+    Ok(known)
+}
+
+/// Returns the list with `digest`, if it is still kept.
+pub fn find(records: impl SharedRecords, digest: &Digest) -> Option<KnownNames> {
+    if let Some(names) = KNOWN.with_borrow_mut(|known| known.get(digest).cloned()) {
+        return Some(KnownNames { digest: *digest, names });
     }
-    let digest = encoding.digest();
+    let (_, list) = List::find(records, Kind::ClientNames, digest)?;
+    checked(*digest, list.items()?.into_iter()).ok()
+}
+
+/// Returns the list of these names, whose digest is given.
+fn checked<'a>(
+    digest: Digest,
+    given: impl Iterator<Item = &'a [u8]>,
+) -> Result<KnownNames, InvalidName> {
     let names = KNOWN.with_borrow_mut(|known| {
         known.get_or_try_insert(
             &digest,
@@ -120,12 +140,6 @@ pub fn keep<'a>(given: impl Iterator<Item = &'a [u8]> + Clone) -> Result<KnownNa
     Ok(KnownNames { digest, names })
 }
 
-/// Returns the list with `digest`, if it is still cached.
-pub fn find(digest: &Digest) -> Option<KnownNames> {
-    let names = KNOWN.with_borrow_mut(|known| known.get(digest).cloned())?;
-    Some(KnownNames { digest: *digest, names })
-}
-
 /// Clears the worker's cache of lists.
 pub fn clear_cache() {
     KNOWN.with_borrow_mut(BoundedCache::clear);
@@ -134,6 +148,8 @@ pub fn clear_cache() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session_zone::records::Records;
+    use crate::session_zone::texts::NoRecords;
 
     fn names(list: &[&'static str]) -> Result<Names, InvalidName> {
         Names::new(list.iter().map(|name| name.as_bytes()))
@@ -166,11 +182,21 @@ mod tests {
     #[test]
     fn a_list_is_found_by_its_digest() {
         let list = [&b"a.test"[..], b"b.test"];
-        let kept = keep(list.into_iter()).unwrap();
-        assert!(find(&kept.digest).unwrap().names.contain(b"b.test"));
-        assert_ne!(kept.digest, keep([&b"a.test"[..]].into_iter()).unwrap().digest);
-        assert!(keep([&b"*"[..]].into_iter()).is_err());
+        let kept = keep(NoRecords, list.into_iter()).unwrap();
+        assert!(find(NoRecords, &kept.digest).unwrap().names.contain(b"b.test"));
+        assert_ne!(kept.digest, keep(NoRecords, [&b"a.test"[..]].into_iter()).unwrap().digest);
+        assert!(keep(NoRecords, [&b"*"[..]].into_iter()).is_err());
         clear_cache();
-        assert!(find(&kept.digest).is_none());
+        assert!(find(NoRecords, &kept.digest).is_none());
+    }
+
+    #[test]
+    fn a_shared_list_is_found_by_a_worker_that_has_not_kept_it() {
+        let mut memory = vec![0; 8192];
+        let mut records = Records::new(&mut memory).unwrap();
+        let kept = keep(&mut records, [&b"*.a.test"[..], b"B.test"].into_iter()).unwrap();
+        clear_cache();
+        let found = find(&mut records, &kept.digest).unwrap();
+        assert_eq!(found.names, kept.names);
     }
 }

@@ -22,7 +22,7 @@ use openssl::ssl::{SslRef, SslSessionRef};
 use crate::client::binding::{Configuration, is_same_name};
 use crate::client::first_handshake::FirstHandshake;
 use crate::client::intermediates::{self, Intermediates};
-use crate::client::session_binding::binding_of;
+use crate::client::session_binding::{binding_of, zone_of};
 use crate::client::session_data::{Presented, SessionData};
 use crate::client::session_source::Sessions;
 use crate::client::{hook, names};
@@ -65,13 +65,14 @@ fn may_resume(ssl: &SslRef, session: &SslSessionRef) -> Option<bool> {
     if session::id_context(session) != binding.0 {
         return Some(false);
     }
+    let zone = zone_of(ssl);
     let intermediates = match asked.presented {
         Presented::LeafAtMost => Intermediates::default(),
-        Presented::Chain(digest) => intermediates::find(&digest)?,
+        Presented::Chain(digest) => intermediates::find(zone, &digest)?,
         Presented::TooLong => return Some(false),
     };
     let names = match asked.names {
-        Some(digest) => Some(names::find(&digest)?),
+        Some(digest) => Some(names::find(zone, &digest)?),
         None => None,
     };
     let state = hook::watch(ssl, name).ok()?;

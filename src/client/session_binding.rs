@@ -16,6 +16,7 @@ use crate::nginx::own_conf::OwnConf;
 use crate::nginx::server::ClientConnection;
 use crate::openssl::error::SslError;
 use crate::openssl::{session, ssl};
+use crate::session_zone::zone::SessionZone;
 
 /// Returns the binding for the client of `ssl`, which is in its handshake.
 pub fn binding_of(ssl: &SslRef, name: Option<&[u8]>) -> Option<Binding> {
@@ -24,14 +25,23 @@ pub fn binding_of(ssl: &SslRef, name: Option<&[u8]>) -> Option<Binding> {
     Some(Binding::new(main_conf.resumption.get()?, client.address(), name))
 }
 
+/// Returns the zone for what is known of the client of `ssl`, which is in its handshake.
+pub fn zone_of(ssl: &SslRef) -> Option<SessionZone> {
+    let client = ClientConnection::find(ssl)?;
+    MainConf::of_server(client.default_server())?.session_zone()
+}
+
 /// Returns what the client of `ssl` has presented in this handshake.
 fn presented(ssl: &SslRef) -> Result<Presented, SslError> {
     match ssl.peer_cert_chain() {
-        Some(chain) if !chain.is_empty() => match intermediates::keep(chain, is_verified(ssl)) {
-            Ok(digest) => Ok(Presented::Chain(digest)),
-            Err(NotKept::TooLong) => Ok(Presented::TooLong),
-            Err(NotKept::Ssl(errors)) => Err(SslError::new("i2d_X509", errors)),
-        },
+        Some(chain) if !chain.is_empty() => {
+            let zone = zone_of(ssl);
+            match intermediates::keep(zone, chain, is_verified(ssl)) {
+                Ok(digest) => Ok(Presented::Chain(digest)),
+                Err(NotKept::TooLong) => Ok(Presented::TooLong),
+                Err(NotKept::Ssl(errors)) => Err(SslError::new("i2d_X509", errors)),
+            }
+        }
         _ => Ok(Presented::LeafAtMost),
     }
 }

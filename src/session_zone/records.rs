@@ -256,6 +256,12 @@ impl<'a> Records<'a> {
         Some(self.text(number))
     }
 
+    /// Returns the part that a record is in, if there is one.
+    pub fn part_of(&self, kind: Kind, key: &Key) -> Option<Part> {
+        let part = self.head(self.find(kind, key)?).part;
+        Some(if part == Part::Strangers as u32 { Part::Strangers } else { Part::Main })
+    }
+
     /// Notes that a record was used. Returns whether it is there.
     pub fn touch(&mut self, kind: Kind, key: &Key) -> bool {
         let found = self.find(kind, key);

@@ -7,6 +7,7 @@ use crate::nginx::connection::process_log;
 use crate::nginx::locked_zone::LockedZone;
 use crate::nginx::shared_zone::ZoneError;
 use crate::session_zone::records::{Kind, Records};
+use crate::session_zone::texts::SharedRecords;
 use crate::status::session_zone::ZoneTotals;
 
 /// The name and the size in bytes of the zone that there is without a directive.
@@ -109,5 +110,11 @@ impl SessionZone {
             ));
         }
         Some(result)
+    }
+}
+
+impl SharedRecords for Option<SessionZone> {
+    fn with<T>(self, change: impl FnOnce(&mut Records<'_>) -> T) -> Option<T> {
+        self?.with(change)
     }
 }

@@ -48,4 +48,11 @@ pub mod session_reuse;
 #[cfg(not(any(test, fuzzing)))]
 pub mod session_source;
 #[cfg(not(any(test, fuzzing)))]
+pub mod session_terms;
+#[cfg(not(any(test, fuzzing)))]
+pub mod ssl_directives;
+pub mod terms;
+#[cfg(not(any(test, fuzzing)))]
+pub mod ticket_keys;
+#[cfg(not(any(test, fuzzing)))]
 pub mod verification;

@@ -8,7 +8,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use ngx::ffi::{NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF_OFFSET};
-use openssl::ssl::SslContextRef;
+use openssl::ssl::{SslContext, SslContextRef};
 
 use crate::client::asking::Asking;
 use crate::client::binding;
@@ -25,6 +25,7 @@ use crate::nginx::shared_zone::{Zone, ZoneError};
 use crate::nginx::upstream_block::UpstreamBlock;
 use crate::nginx::upstream_conf::TLS_MODULES;
 use crate::nginx::variable::VariableIndex;
+use crate::openssl::fingerprint::Fingerprint;
 use crate::session_zone::zone::SessionZone;
 use crate::status::counters::Counters;
 use crate::upstream::handshake::context::LocationContexts;
@@ -70,8 +71,10 @@ pub struct MainConf {
     pub protocols: OnceCell<Protocols>,
     /// Whether Lua code may ask clients for a certificate.
     pub asking: Asking,
-    /// The part of the binding of client sessions that belongs to this configuration.
+    /// This configuration, as the sessions of clients know it.
     pub resumption: OnceCell<binding::Configuration>,
+    /// The TLS contexts whose ticket keys the module makes.
+    pub ticket_contexts: RefCell<Vec<SslContext>>,
 }
 
 /// The module's configuration of an `upstream {}` block or a `server {}`.
@@ -85,6 +88,10 @@ pub struct ServerConf {
     pub balancer: Cell<Balancer>,
     /// Where the sessions of the server's clients are kept.
     pub sessions: OnceCell<Sessions>,
+    /// What is written in the server's TLS directives.
+    pub written_tls: WrittenTls,
+    /// Digest of what decides the server's TLS context, if that can be told.
+    pub tls: OnceCell<Fingerprint>,
     /// Whether the server has `ssl_certificate_by_lua*`.
     pub certificate_by_lua: Cell<bool>,
     /// `kong_tls_strip_headers`; shared with the enclosing block that sets it.
@@ -107,6 +114,7 @@ impl ServerConf {
         if let Some(stripping) = around.strip_headers.get() {
             self.strip_headers.get_or_init(|| Rc::clone(stripping));
         }
+        self.written_tls.merge(&around.written_tls);
     }
 }
 

@@ -6,7 +6,7 @@
 
 use ngx::ffi::{ngx_http_module_t, ngx_module_t};
 
-use crate::client::{alpn, certificate_by_lua, post_read, resumption};
+use crate::client::{alpn, certificate_by_lua, post_read, resumption, ssl_directives, ticket_keys};
 use crate::conf::{LocationConf, MainConf, ServerConf};
 use crate::directives::NGX_HTTP_KONG_TLS_COMMANDS;
 use crate::lua::preload;
@@ -81,6 +81,7 @@ impl HttpModule for KongTls {
         lua_directives::preconfiguration(parser);
         tls_directives::preconfiguration(parser);
         certificate_by_lua::preconfiguration(parser);
+        ssl_directives::preconfiguration(parser);
         variables::preconfiguration(parser)?;
         Ok(())
     }
@@ -92,6 +93,7 @@ impl HttpModule for KongTls {
         tls_directives::postconfiguration(parser);
         let main_conf = MainConf::of_parser(parser).ok_or(ConfigurationError::NoMainConf)?;
         certificate_by_lua::postconfiguration(parser, main_conf);
+        ssl_directives::postconfiguration(parser);
         alpn::postconfiguration(parser, main_conf);
         resumption::postconfiguration(parser, main_conf)?;
         post_read::postconfiguration(parser, main_conf)?;
@@ -128,6 +130,7 @@ impl HttpModule for KongTls {
             }
             // Without workers, no process starts after a reload.
             zone::count_in(main_conf.status.get());
+            ticket_keys::start(main_conf);
         }
     }
 

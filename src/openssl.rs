@@ -20,6 +20,7 @@ pub mod presentable;
 pub mod recent;
 pub mod revocation;
 pub mod san;
+pub mod server_context;
 pub mod session;
 pub mod session_text;
 pub mod signature_algorithms;

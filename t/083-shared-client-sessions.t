@@ -22,6 +22,7 @@ my @VERSIONS = qw(1.2 1.3);
 # What is different in some tests, by default:
 my %DEFAULT = (
     http    => '',
+    listen  => "unix:$folder/gateway.sock",
     init    => '',
     server  => '',
     ask     => 'assert(kong.client.tls.request_client_certificate(ca))',
@@ -42,11 +43,12 @@ sub gateway {
             file:close()
             return text
         end
-        ca = assert(x509.chain(read("$with{root}")))
+        CA = "$with{root}"
+        ca = assert(x509.chain(read(CA)))
         $with{init}
     }
     server {
-        listen unix:$folder/gateway.sock ssl;
+        listen $with{listen} ssl;
         ssl_certificate $pki/$with{certificate}.crt;
         ssl_certificate_key $pki/$with{certificate}.key;
         ssl_protocols TLSv1.2 TLSv1.3;
@@ -77,7 +79,7 @@ sub start {
 sub connection {
     my (%with) = @_;
     my $worker = $with{worker};
-    my @argv = ('openssl', 's_client', '-ign_eof', '-unix', "$folder/gateway.sock",
+    my @argv = ('openssl', 's_client', '-ign_eof', $with{to} ? ('-connect', $with{to}) : ('-unix', "$folder/gateway.sock"),
         '-servername', $with{name} // 'a.test', '-tls' . ($with{tls} // '1.3') =~ s/\./_/r);
     my $cert = $with{cert} // 'client-deep';
     push @argv, '-cert', "$pki/$cert.crt", '-key', "$pki/$cert.key" if $cert;
@@ -106,6 +108,219 @@ for my $tls (@VERSIONS) {
     is connection(tls => $tls, worker => $second, in => $tls), $made =~ s/\A[.]/r/r,
         "$tls: it resumes in another worker, with its whole chain";
 }
+
+stop_nginx('gateway');
+
+# ---- after a reload ------------------------------------------------------------------------------
+
+# Loads this configuration.
+sub configure {
+    my (%with) = @_;
+    write_to("$folder/gateway.conf", slurp("$folder/gateway.conf") =~ s/^http \{.*//msr
+        . "http {\naccess_log off;\n" . gateway(%with) . "}\n");
+    reload('gateway');
+    return;
+}
+
+# Starts a gateway, and makes a session with each version of TLS.
+my %made;
+sub make_sessions {
+    my (%with) = @_;
+    stop_nginx('gateway') if -e "$folder/gateway.pid";
+    start(%with);
+    for my $tls (@VERSIONS) {
+        $made{$tls} = connection(tls => $tls, out => "kept$tls", cert => $with{client});
+        $made{$tls} =~ /\A[.] verify=SUCCESS / or die "$made{$tls}\n";
+    }
+    return;
+}
+
+# What is resumed of these sessions: "r" or "." and the answer, for each.
+sub offered {
+    my (%with) = @_;
+    return join "\n", map { "$_ " . connection(tls => $_, in => "kept$_", %with) } @VERSIONS;
+}
+
+my $ALL_ASKED = qr{\A(?:1[.][23] [.] verify=SUCCESS chain=\w+/3\n?){2}\z};
+
+my $ALL_ASKED_ANEW = qr{\A(?:1[.][23] [.] verify=.*\n?){2}\z};
+
+sub all_resumed {
+    return join "\n", map { "$_ " . $made{$_} =~ s/\A[.]/r/r } @VERSIONS;
+}
+
+make_sessions();
+reload('gateway');
+# Nothing else tells on which terms Lua code asks.
+like connection(), qr{\A[.] verify=SUCCESS}, 'the first client of a name is asked after a reload';
+for my $turn (1 .. 2) {
+    is offered(worker => $_), all_resumed(), "after reload $turn: all others resume in $_, with their whole chains"
+        for workers('gateway');
+    like offered(name => 'b.test'), $ALL_ASKED, 'not under another name' if $turn == 1;
+    reload('gateway') if $turn == 1;
+    connection(cert => 0);
+}
+
+
+# ---- what changes the terms ----------------------------------------------------------------------
+
+# Makes sessions, and loads another configuration, which has asked a client by the time that they are offered.
+sub offered_after {
+    my ($before, $after) = @_;
+    make_sessions(%$before);
+    $after->{prepare}->() if $after->{prepare};
+    configure(%$before, %$after);
+    connection(cert => 0, tls => $_) for @VERSIONS;
+    return offered();
+}
+
+sub copy {
+    my ($from, $to) = @_;
+    return write_to("$folder/$to", join '', map { slurp($_) } ref $from ? @$from : $from);
+}
+
+copy("$pki/ca.crt", 'own.crt');
+copy(["$pki/ca.crt", "$pki/other-ca.crt"], 'more.crt');
+write_to("$folder/index", '');
+write_to("$folder/ca.conf", "[ca]\ndefault_ca = own\n[own]\ndatabase = $folder/index\ndefault_md = sha256\n");
+for my $days (30, 31) {
+    my $said = qx{openssl ca -gencrl -config $folder/ca.conf -cert $pki/ca.crt -keyfile $pki/ca.key -crldays $days \\
+        -out $folder/$days.crl 2>&1};
+    die $said if $?;
+}
+copy("$folder/30.crl", 'list.crl');
+
+sub asking { my ($arguments) = @_; return "assert(kong.client.tls.request_client_certificate($arguments))" }
+sub ask { return (ask => asking(@_)) }
+
+# As mtls_auth does it.
+sub ask_with {
+    my ($store, $depth) = @_;
+    return (
+        init => "store = assert(x509.store { $store })",
+        ask  => asking('nil') . qq{ assert(require("resty.kong.tls.functions").verify_client_with(store, $depth))},
+    );
+}
+
+mkdir "$folder/none" or die "$folder/none: $!\n";
+my $STORE = 'pem = read(CA)';
+
+my %OF_SERVER = (ask(''), server => "ssl_trusted_certificate $folder/own.crt;");
+my $IN_CACHE = 'ssl_session_tickets off; ssl_session_cache shared:sessions:1m;';
+
+for my $case (
+    ['nothing', {}, {}],
+    ['nothing, and sessions are in the cache', { server => $IN_CACHE }, {}],
+    ['nothing, and the server decides what verifies', \%OF_SERVER, {}],
+    ['Lua code that asks on the same terms', {}, { init => 'local unused = 1' }],
+    ['who has parsed the same authorities', {}, { init => 'ca = require("ngx.ssl").parse_pem_cert(read(CA))' }],
+    ["nothing, with a plugin's store", { ask_with($STORE, 3) }, {}],
+    ["which file a plugin's store is read from", { ask_with($STORE, 3) }, { ask_with('file = CA', 3) }],
+    ['objects that are made for each client', {}, { ask('x509.chain(read(CA))') }],
+) {
+    my ($what, $before, $after) = @$case;
+    my $offered = offered_after($before, $after);
+    is $offered, all_resumed(), "resumed after a change of: $what";
+}
+
+for my $case (
+    ['the file of ssl_trusted_certificate', \%OF_SERVER, { prepare => sub { copy("$folder/more.crt", 'own.crt') } }],
+    ['the file of authorities that Lua code reads', {}, { root => "$folder/more.crt" }],
+    ["the file of a plugin's store", { ask_with($STORE, 3) }, { root => "$folder/more.crt" }],
+    ["the depth of a plugin's store", { ask_with($STORE, 3) }, { ask_with($STORE, 4) }],
+    ["nothing, with a plugin's store that has a folder", { ask_with("$STORE, dir = '$folder/none'", 3) }, {}],
+    ["a plugin's store in place of authorities", {}, { ask_with($STORE, 3) }],
+    ['the trust in intermediates', {}, { ask('ca, { partial_chain = true }') }],
+    ['names', { ask('ca, { names = { "a.test" } }') }, { ask('ca, { names = { "a.test", "b.test" } }') }],
+    ['names, which are gone', { ask('ca, { names = { "a.test" } }') }, { ask('ca') }],
+    ['ssl_verify_depth', {}, { depth => 4 }],
+    ["the server's certificate", {}, { certificate => 'service' }],
+    ['protocols', {}, { server => 'ssl_ciphers HIGH:!aNULL;' }],
+    ['a command that may name a file', {}, { server => "ssl_conf_command VerifyCAFile $pki/ca.crt;" }],
+    ['whether sessions are resumed', {}, { ask => 'kong.client.tls.disable_session_reuse() ' . asking('ca') }],
+    ['ssl_crl', { server => "ssl_crl $folder/list.crl;", client => 'client1' }, { prepare => sub { copy("$folder/31.crl", 'list.crl') } }],
+    ['clients that are not asked alike', {}, { ask => <<'_EOC_' }],
+        local unlike = require("ngx.ssl").get_tls1_version() == 0x0303
+        assert(kong.client.tls.request_client_certificate(ca, unlike and { partial_chain = true } or nil))
+_EOC_
+) {
+    my ($what, $before, $after) = @$case;
+    like offered_after($before, $after), $ALL_ASKED_ANEW, "not resumed after a change of: $what";
+}
+
+
+# ---- clients that were not asked -----------------------------------------------------------------
+
+my $asks = asking('ca');
+
+sub is_unasked {
+    my ($server, $expected, $name) = @_;
+    stop_nginx('gateway');
+    start(ask => "if asks then $asks end", server => $server);
+    my ($worker) = workers('gateway');
+    connection(tls => $_, out => "kept$_", worker => $worker) for @VERSIONS;
+    my $resumed = join '', map { substr connection(tls => $_, in => "kept$_", worker => $worker), 0, 1 } @VERSIONS;
+    is $resumed, 'rr', "$name: a client that was not asked resumes";
+    configure(ask => "if asks then $asks end", init => 'asks = true', server => $server);
+    like connection(tls => $_), qr{\A[.] verify=SUCCESS}, "$name: other clients are asked after a reload" for @VERSIONS;
+    my $offered = offered();
+    like $offered, $expected, "$name: so is that client";
+    return;
+}
+
+is_unasked('', $ALL_ASKED, 'tickets');
+is_unasked('ssl_session_tickets off; ssl_session_cache builtin:100;', $ALL_ASKED, "OpenSSL's cache");
+# As nginx has it without the module.
+is_unasked($IN_CACHE, qr{\A(?:1[.][23] r verify=NONE.*\n?){2}\z}, "nginx's cache");
+
+make_sessions();
+configure(ask => '');
+connection(tls => $_) for @VERSIONS;
+my $NONE_ASKED = qr{\A(?:1[.][23] [.] verify=NONE .*\n?){2}\z};
+like offered(), $NONE_ASKED, 'a session does not resume where clients are not asked any more';
+
+# ---- addresses -----------------------------------------------------------------------------------
+
+my ($port) = free_ports(1);
+my ($one, $all, $other) = ("127.0.0.1:$port", "*:$port", "127.0.0.2:$port");
+my $servers = sub {
+    my ($with_one) = @_;
+    my $server = gateway(listen => $all) =~ s/.*?^    (?=server \{)//msr;
+    return (listen => $with_one ? $one : $all, http => $with_one ? $server : '');
+};
+stop_nginx('gateway');
+start($servers->(1));
+connection(to => $one, tls => $_, out => "kept$_") for @VERSIONS;
+my $resumed = join "\n", map { "$_ r verify=SUCCESS " . $made{$_} =~ s/.* //r } @VERSIONS;
+is offered(to => $one), $resumed, 'a session resumes at its address';
+like offered(to => $other), $ALL_ASKED, 'not at another one, which has the same port and another server';
+configure($servers->(1));
+connection(to => $_) for $one, $other;
+is offered(to => $one), $resumed, 'a session resumes at its address after a reload';
+like offered(to => $other), $ALL_ASKED, 'not at another one';
+configure($servers->(0));
+connection(to => $one);
+like offered(to => $one), $ALL_ASKED, 'nor where its address has become part of another one';
+
+# ---- the end of sessions -------------------------------------------------------------------------
+
+make_sessions();
+my @before = workers('gateway');
+write_to("$folder/gateway.conf", slurp("$folder/gateway.conf") . "nonsense;\n");
+kill 'HUP', master('gateway');
+wait_until('a line in the log', sub { slurp("$folder/gateway.log") =~ /unknown directive "nonsense"/ });
+is offered(), all_resumed(), 'a reload that fails loses no session';
+is join(' ', workers('gateway')), "@before", 'as no worker has ended';
+
+stop_nginx('gateway');
+start(server => 'location /drop { content_by_lua_block { require("resty.kong.sessions").drop() ngx.say("pid=0 dropped") } }');
+$made{$_} = connection(tls => $_, out => "kept$_") for @VERSIONS;
+is offered(), all_resumed(), 'sessions resume';
+like connection(uri => '/drop'), qr/dropped/, 'all sessions are dropped';
+like offered(worker => $_), $ALL_ASKED, "no session is resumed any more in $_" for workers('gateway');
+reload('gateway');
+connection(tls => $_) for @VERSIONS;
+like offered(), $ALL_ASKED, 'nor after a reload';
 
 stop_nginx('gateway');
 

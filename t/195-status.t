@@ -338,6 +338,7 @@ GET /masked =>
       "session_cache_bytes": {
         "client_chain": 0,
         "client_names": 0,
+        "client_terms": 0,
         "peer": 0,
         "service_certificate": 0,
         "session": 0,
@@ -346,6 +347,7 @@ GET /masked =>
       "session_cache_entries": {
         "client_chain": 0,
         "client_names": 0,
+        "client_terms": 0,
         "peer": 0,
         "service_certificate": 0,
         "session": 0,
@@ -354,6 +356,7 @@ GET /masked =>
       "session_cache_evictions": {
         "client_chain": 0,
         "client_names": 0,
+        "client_terms": 0,
         "peer": 0,
         "service_certificate": 0,
         "session": 0,

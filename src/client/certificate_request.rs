@@ -67,13 +67,14 @@ pub fn request_client_certificate<'a>(
     let names = if names.len() == 0 { None } else { Some(names::keep(zone, names)?) };
     // Install the hook first: a client must not be asked if its session can't be bound.
     let state = hook::watch(ssl, ssl::server_name(ssl))?;
-    ocsp::prepare(ssl).map_err(ClientError::Ssl)?;
+    ocsp::prepare(ssl, state).map_err(ClientError::Ssl)?;
 
     match authorities {
         Some(certificates) => announce(ssl, state, certificates, partial_chain)?,
         None => announce_none(ssl, state).map_err(ClientError::Ssl)?,
     }
     state.names.replace(names);
+    state.terms.take();
     ask(ssl, state);
     if !state.certificate_requested.replace(true) {
         counters::count(Counter::ClientCertificateRequested);
@@ -97,6 +98,7 @@ pub fn verify_with(
         depth: Some(depth.unwrap_or(ssl::DEFAULT_DEPTH)),
         lacks_lists: true,
     }));
+    state.terms.take();
     ask(ssl, state);
     Ok(())
 }

@@ -8,6 +8,7 @@ use openssl::ssl::SslRef;
 
 use crate::client::first_handshake::FirstHandshake;
 use crate::client::names::KnownNames;
+use crate::client::terms::Terms;
 use crate::client::verification::ClientVerification;
 use crate::nginx::connection::Connection;
 use crate::nginx::pool::OutOfMemory;
@@ -68,6 +69,10 @@ pub struct ClientState {
     pub names: RefCell<Option<KnownNames>>,
     /// Whether only the gateway may set the headers that name a consumer.
     pub guards_headers: Cell<bool>,
+    /// Whether the session can't be resumed.
+    pub reuse_disabled: Cell<bool>,
+    /// On which terms the client is asked, if that was found out since they changed.
+    pub terms: Cell<Option<KnownTerms>>,
     /// The server name (SNI) that the client asked for when the state was first used.
     pub server_name: OnceCell<Option<Box<[u8]>>>,
     /// Whether the client has answered the certificate request, with a certificate or without one.
@@ -83,6 +88,9 @@ pub struct ClientState {
     /// Whether HTTP/2 is disabled.
     pub http2_disabled: Cell<bool>,
 }
+
+/// The terms on which a client is asked; `None` if they can't be told.
+pub type KnownTerms = Option<Terms>;
 
 /// The SHA-256 digest of a chain.
 pub type ChainDigest = [u8; 32];

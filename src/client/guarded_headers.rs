@@ -27,6 +27,7 @@ pub fn guard(request: Request<'_>) -> Result<(), ClientError> {
     let ssl = client_ssl(request)?;
     let state = hook::watch(ssl, ssl::server_name(ssl))?;
     state.guards_headers.set(true);
+    state.terms.take();
     Ok(())
 }
 

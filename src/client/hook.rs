@@ -6,7 +6,7 @@
 use openssl::ssl::{SslRef, SslVersion};
 
 use crate::client::connection::{ClientError, ClientState, HandshakeError};
-use crate::client::{binding, certificate_answer, ocsp, session_binding};
+use crate::client::{binding, certificate_answer, ocsp, session_binding, session_terms};
 use crate::nginx::connection::{Connection, process_log};
 use crate::nginx::tls_callbacks::{FollowHandshake, Step};
 use crate::openssl::ssl::{self, HandshakeEvent};
@@ -39,6 +39,7 @@ impl FollowHandshake for Hook {
         }
         if step.event() == Some(HandshakeEvent::Done) {
             certificate_answer::count_answer(ssl, state);
+            session_terms::note(ssl, state);
             if let Err(error) = ocsp::trust(ssl, state) {
                 refuse(ssl, &error.into());
             }

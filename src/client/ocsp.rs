@@ -21,8 +21,12 @@ use crate::openssl::{ssl, store};
 
 /// Disables session reuse for a client that is asked, if nginx queries an OCSP responder. Phase:
 /// certificate.
-pub fn prepare(ssl: &SslRef) -> Result<(), SslError> {
-    if ocsp::is_on(ssl.ssl_context()) { ssl::disable_session_reuse(ssl) } else { Ok(()) }
+pub fn prepare(ssl: &SslRef, state: &ClientState) -> Result<(), SslError> {
+    if ocsp::is_on(ssl.ssl_context()) {
+        ssl::disable_session_reuse(ssl)?;
+        state.reuse_disabled.set(true);
+    }
+    Ok(())
 }
 
 /// Makes nginx verify the OCSP response with what the client was verified with. To be called at the

@@ -25,7 +25,7 @@ use crate::client::intermediates::{self, Intermediates};
 use crate::client::session_binding::{binding_of, zone_of};
 use crate::client::session_data::{Presented, SessionData};
 use crate::client::session_source::Sessions;
-use crate::client::{hook, names};
+use crate::client::{hook, names, session_terms};
 use crate::conf::{MainConf, ServerConf};
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::own_conf::OwnConf;
@@ -63,6 +63,9 @@ fn may_resume(ssl: &SslRef, session: &SslSessionRef) -> Option<bool> {
 
     let binding = binding_of(ssl, name)?;
     if session::id_context(session) != binding.0 {
+        return Some(false);
+    }
+    if !session_terms::still_hold(ssl, &binding, &asked)? {
         return Some(false);
     }
     let zone = zone_of(ssl);
@@ -124,6 +127,10 @@ pub fn postconfiguration(parser: ConfParser<'_>, main_conf: &MainConf) -> Result
         else {
             continue;
         };
+        session_terms::identify(server_conf, context)?;
+        if !servers.keeps_sessions(server) {
+            main_conf.ticket_contexts.borrow_mut().push(context.to_owned());
+        }
         Resumption::judge_tickets_of(context)?;
         let callback = session::get_session_callback(context);
         let has_internal_cache = session::take_over_internal_cache(context);

@@ -5,15 +5,17 @@
 use openssl::ssl::SslRef;
 use openssl::x509::X509VerifyResult;
 
-use crate::client::binding::{Binding, random};
+use crate::client::binding::{Binding, ConfigurationId, random};
 use crate::client::connection::{ClientState, HandshakeError};
 use crate::client::first_handshake::FirstHandshake;
 use crate::client::intermediates::{self, Intermediates, NotKept};
 use crate::client::names::KnownNames;
 use crate::client::session_data::{Asked, Presented, SessionData};
+use crate::client::session_terms;
 use crate::conf::MainConf;
 use crate::nginx::own_conf::OwnConf;
 use crate::nginx::server::ClientConnection;
+use crate::nginx::time;
 use crate::openssl::error::SslError;
 use crate::openssl::{session, ssl};
 use crate::session_zone::zone::SessionZone;
@@ -22,7 +24,17 @@ use crate::session_zone::zone::SessionZone;
 pub fn binding_of(ssl: &SslRef, name: Option<&[u8]>) -> Option<Binding> {
     let client = ClientConnection::find(ssl)?;
     let main_conf = MainConf::of_server(client.default_server())?;
-    Some(Binding::new(main_conf.resumption.get()?, client.address(), name))
+    let zone = main_conf.session_zone();
+    let generation = zone.map_or(0, SessionZone::generation);
+    let secret = main_conf.resumption.get()?.secret(zone, generation, time::now().date).ok()?;
+    Some(Binding::new(&secret, &client.address()?, name))
+}
+
+/// Returns the number of the configuration that has made the connection of `ssl`, which is in its
+/// handshake.
+pub fn configuration_of(ssl: &SslRef) -> Option<ConfigurationId> {
+    let client = ClientConnection::find(ssl)?;
+    Some(*MainConf::of_server(client.default_server())?.resumption.get()?.id())
 }
 
 /// Returns the zone for what is known of the client of `ssl`, which is in its handshake.
@@ -88,10 +100,17 @@ pub fn bind(ssl: &SslRef, state: &ClientState) -> Result<(), HandshakeError> {
     let has_answered = is_asked && !state.has_answered.get() && ssl.peer_cert_chain().is_some();
     let remembered = SessionData::of(session).unwrap_or_default();
     let names = state.names.borrow().as_ref().map(|names| names.digest);
-    let asked = match remembered.asked.filter(|_| is_asked && !has_answered) {
-        Some(asked) => Some(Asked { names, ..asked }),
-        None if is_asked => Some(Asked { presented: presented(ssl)?, names }),
-        None => None,
+    let asked = if is_asked {
+        let known = remembered.asked.filter(|_| !has_answered);
+        let presented = match known {
+            Some(known) => known.presented,
+            None => presented(ssl)?,
+        };
+        let configuration = configuration_of(ssl).ok_or(HandshakeError::NoServer)?;
+        let terms = session_terms::terms(ssl, state);
+        Some(Asked { presented, names, configuration, terms })
+    } else {
+        None
     };
     let data = SessionData { asked, guards_headers };
     if data == remembered && !has_answered {

@@ -5,6 +5,8 @@
 
 use openssl::ssl::SslSessionRef;
 
+use crate::client::binding::ConfigurationId;
+use crate::client::terms::Terms;
 use crate::client::{intermediates, names};
 use crate::openssl::error::SslError;
 use crate::openssl::session;
@@ -25,6 +27,10 @@ pub struct Asked {
     pub presented: Presented,
     /// The digest of the other names that the verification result counts for.
     pub names: Option<names::Digest>,
+    /// The configuration in which it was asked.
+    pub configuration: ConfigurationId,
+    /// What it was asked with; `None` if that can't be told.
+    pub terms: Option<Terms>,
 }
 
 /// The certificates that a client presented.
@@ -41,7 +47,7 @@ pub enum Presented {
 const ASKED: u8 = 1;
 const GUARDS_HEADERS: u8 = 2;
 const NAMES: u8 = 4;
-const ASKED_WITH_NAMES: u8 = ASKED | NAMES;
+const TERMS: u8 = 8;
 
 const LEAF_AT_MOST: u8 = 1;
 const CHAIN: u8 = 2;
@@ -65,7 +71,7 @@ impl SessionData {
         if guards_headers {
             flags |= GUARDS_HEADERS;
         }
-        if let Some(Asked { presented, names }) = asked {
+        if let Some(Asked { presented, names, configuration, terms }) = asked {
             flags |= ASKED;
             match presented {
                 Presented::LeafAtMost => bytes.push(LEAF_AT_MOST),
@@ -79,6 +85,11 @@ impl SessionData {
                 flags |= NAMES;
                 bytes.extend(digest);
             }
+            bytes.extend(configuration);
+            if let Some(digest) = terms {
+                flags |= TERMS;
+                bytes.extend(digest);
+            }
         }
         bytes[0] = flags;
         bytes
@@ -89,27 +100,30 @@ impl SessionData {
             return Some(Self::default());
         };
         let guards_headers = flags & GUARDS_HEADERS != 0;
-        match flags & !GUARDS_HEADERS {
-            0 if guards_headers && rest.is_empty() => Some(Self { asked: None, guards_headers }),
-            flags @ (ASKED | ASKED_WITH_NAMES) => {
-                let (presented, rest) = match rest.split_first()? {
-                    (&LEAF_AT_MOST, rest) => (Presented::LeafAtMost, rest),
-                    (&CHAIN, rest) => {
-                        let (digest, rest) = rest.split_first_chunk()?;
-                        (Presented::Chain(*digest), rest)
-                    }
-                    (&TOO_LONG, rest) => (Presented::TooLong, rest),
-                    _ => return None,
-                };
-                let names = match (flags & NAMES, rest) {
-                    (0, []) => None,
-                    (NAMES, digest) => Some(digest.try_into().ok()?),
-                    _ => return None,
-                };
-                Some(Self { asked: Some(Asked { presented, names }), guards_headers })
-            }
-            _ => None,
+        if flags & !(ASKED | GUARDS_HEADERS | NAMES | TERMS) != 0 {
+            return None;
         }
+        if flags & ASKED == 0 {
+            let is_all = *flags == GUARDS_HEADERS && rest.is_empty();
+            return is_all.then_some(Self { asked: None, guards_headers });
+        }
+        let digest = |rest: &mut &[u8]| {
+            let (digest, after) = rest.split_first_chunk()?;
+            *rest = after;
+            Some(*digest)
+        };
+        let (presented, mut rest) = rest.split_first()?;
+        let presented = match *presented {
+            LEAF_AT_MOST => Presented::LeafAtMost,
+            CHAIN => Presented::Chain(digest(&mut rest)?),
+            TOO_LONG => Presented::TooLong,
+            _ => return None,
+        };
+        let names = if flags & NAMES == 0 { None } else { Some(digest(&mut rest)?) };
+        let configuration = digest(&mut rest)?;
+        let terms = if flags & TERMS == 0 { None } else { Some(digest(&mut rest)?) };
+        let asked = Some(Asked { presented, names, configuration, terms });
+        rest.is_empty().then_some(Self { asked, guards_headers })
     }
 }
 
@@ -123,9 +137,12 @@ mod tests {
         for guards_headers in [false, true] {
             for presented in presented {
                 for names in [None, Some([8; 32])] {
-                    let asked = Some(Asked { presented, names });
-                    let data = SessionData { asked, guards_headers };
-                    assert_eq!(SessionData::from_bytes(&data.to_bytes()), Some(data));
+                    for terms in [None, Some([9; 32])] {
+                        let configuration = [6; 32];
+                        let asked = Some(Asked { presented, names, configuration, terms });
+                        let data = SessionData { asked, guards_headers };
+                        assert_eq!(SessionData::from_bytes(&data.to_bytes()), Some(data));
+                    }
                 }
             }
         }
@@ -136,21 +153,27 @@ mod tests {
 
     #[test]
     fn what_we_have_not_written_is_not_read() {
-        let too_long = [&[ASKED | NAMES, LEAF_AT_MOST][..], &[8; 33]].concat();
+        let too_long = [&[ASKED | NAMES, LEAF_AT_MOST][..], &[8; 65]].concat();
         let bad: &[&[u8]] = &[
             b"\0",
             b"\x02\0",
             b"\x01",
             b"\x01\0",
+            b"\x01\x01",
             b"\x01\x01\x01",
             b"\x01\x04",
             b"\x04",
             b"\x05\x01",
             b"\x08",
+            b"\x0a",
+            b"\x10",
             &[ASKED, CHAIN, 7, 7],
             &too_long,
-            &too_long[..33],
+            &too_long[..65],
+            &[&[ASKED | TERMS, LEAF_AT_MOST][..], &[8; 32]].concat(),
+            &[&[ASKED | 16, LEAF_AT_MOST][..], &[8; 32]].concat(),
         ];
+        assert!(SessionData::from_bytes(&too_long[..66]).is_some());
         for bytes in bad {
             assert_eq!(SessionData::from_bytes(bytes), None, "{}", bytes.escape_ascii());
         }

@@ -11,7 +11,7 @@ use foreign_types::ForeignTypeRef;
 use ngx::ffi::{
     NGX_AGAIN, NGX_OK, ngx_close_connection, ngx_connection_log_error_e_NGX_ERROR_INFO,
     ngx_connection_t, ngx_destroy_pool, ngx_event_t, ngx_handle_read_event, ngx_int_t,
-    ngx_ssl_connection_index, ngx_ssl_connection_t, ngx_ssl_shutdown,
+    ngx_listening_t, ngx_ssl_connection_index, ngx_ssl_connection_t, ngx_ssl_shutdown,
 };
 use openssl::ssl::{SslRef, SslSessionRef};
 
@@ -69,6 +69,13 @@ impl<'a> Connection<'a> {
     pub fn tls(self) -> Option<Tls<'a>> {
         // SAFETY: the TLS state of a connection lives while the connection is used.
         NonNull::new(self.0.get().ssl).map(|tls| Tls(unsafe { tls.cast().as_ref() }))
+    }
+
+    /// Returns the listening socket that the connection came to, if it came to one.
+    pub fn listening(self) -> Option<&'a ngx_listening_t> {
+        // SAFETY: a listening socket lives as long as its configuration, which outlives its
+        // connections.
+        unsafe { self.0.get().listening.as_ref() }
     }
 
     /// Returns how many requests the connection has served.

@@ -3,13 +3,15 @@
 //! Servers of the configuration, and connections of their clients.
 
 use std::cell::Cell;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
+use std::slice;
 
 use ngx::ffi::{
     ngx_array_push, ngx_hash_find_combined, ngx_hash_key, ngx_http_addr_conf_t,
     ngx_http_conf_ctx_t, ngx_http_connection_t, ngx_http_core_main_conf_t,
     ngx_http_core_srv_conf_t, ngx_http_handler_pt, ngx_http_header_t, ngx_http_headers_in,
-    ngx_http_phases_NGX_HTTP_POST_READ_PHASE, ngx_http_ssl_srv_conf_t,
+    ngx_http_in_addr_t, ngx_http_in6_addr_t, ngx_http_phases_NGX_HTTP_POST_READ_PHASE,
+    ngx_http_port_t, ngx_http_ssl_srv_conf_t,
 };
 use openssl::ssl::{SslContextRef, SslRef};
 
@@ -78,10 +80,21 @@ impl<'a> Servers<'a> {
 
     /// Returns the TLS context of a server, if it has one.
     pub fn ssl_context(&self, server: Server<'a>) -> Option<&'a SslContextRef> {
-        // SAFETY: this is the TLS module's type in the nginx that the module was built for.
-        let ssl: &ngx_http_ssl_srv_conf_t = unsafe { server.configuration(self.ssl_module)? };
+        let ssl = self.ssl_configuration(server)?;
         // SAFETY: the context is NULL, or lives as long as the configuration.
         unsafe { context_of(&raw const ssl.ssl) }
+    }
+
+    /// Returns whether nginx itself may know sessions of the server's clients after a reload: by
+    /// ticket keys from files, or by a shared cache, which also has keys from nginx 1.23.2 on.
+    pub fn keeps_sessions(&self, server: Server<'a>) -> bool {
+        self.ssl_configuration(server)
+            .is_none_or(|ssl| !ssl.session_ticket_keys.is_null() || !ssl.shm_zone.is_null())
+    }
+
+    fn ssl_configuration(&self, server: Server<'a>) -> Option<&'a ngx_http_ssl_srv_conf_t> {
+        // SAFETY: this is the TLS module's type in the nginx that the module was built for.
+        unsafe { server.configuration(self.ssl_module) }
     }
 }
 
@@ -94,12 +107,44 @@ pub fn reads_header(name: &[u8]) -> bool {
     known.any(|known| unsafe { configuration::bytes(known.get().name) }.eq_ignore_ascii_case(name))
 }
 
+/// An address of a port: `ngx_http_in_addr_t` or `ngx_http_in6_addr_t`.
+trait AddressOfPort: Sized {
+    fn conf(&self) -> *const ngx_http_addr_conf_t;
+
+    fn ip(&self) -> &[u8];
+}
+
+impl AddressOfPort for ngx_http_in_addr_t {
+    fn conf(&self) -> *const ngx_http_addr_conf_t {
+        &raw const self.conf
+    }
+
+    fn ip(&self) -> &[u8] {
+        // SAFETY: an address is an integer, of this size.
+        unsafe { slice::from_raw_parts((&raw const self.addr).cast(), size_of_val(&self.addr)) }
+    }
+}
+
+impl AddressOfPort for ngx_http_in6_addr_t {
+    fn conf(&self) -> *const ngx_http_addr_conf_t {
+        &raw const self.conf
+    }
+
+    fn ip(&self) -> &[u8] {
+        // SAFETY: an address is an array of bytes, of this size.
+        unsafe { slice::from_raw_parts((&raw const self.addr6).cast(), size_of_val(&self.addr6)) }
+    }
+}
+
 /// A client's connection that has not made a request yet.
 ///
 /// nginx makes an `ngx_http_connection_t` the owner of such a connection; its own callbacks rely on
 /// it too. After the first handshake of a connection, nginx allows no other.
 #[derive(Clone, Copy)]
-pub struct ClientConnection<'a>(&'a ngx_http_connection_t);
+pub struct ClientConnection<'a> {
+    http: &'a ngx_http_connection_t,
+    connection: Connection<'a>,
+}
 
 impl<'a> ClientConnection<'a> {
     /// Returns the connection of `ssl`, if its first handshake is not over.
@@ -111,19 +156,51 @@ impl<'a> ClientConnection<'a> {
         // SAFETY: the module gets SSL objects only from requests, and from callbacks on the contexts
         // of servers and locations. Excluded above are connections to services, in which nginx is
         // the client, and those that may have made a request.
-        Some(Self(unsafe { connection.data()?.cast().as_ref() }))
+        let http = unsafe { connection.data()?.cast().as_ref() };
+        Some(Self { http, connection })
     }
 
-    /// Returns an identifier of the listening address. It is the same in all workers of a
-    /// configuration.
-    pub fn address(self) -> usize {
-        self.0.addr_conf.addr()
+    /// Returns what identifies the address that the connection came to among those of `listen`. It
+    /// is the same in all workers and configurations.
+    pub fn address(self) -> Option<Vec<u8>> {
+        let listening = self.connection.listening()?;
+        let mut address = listening.type_.to_ne_bytes().to_vec();
+        // SAFETY: nginx has bound the socket to this address, which lives as long as the socket.
+        let socket = unsafe {
+            let length = listening.socklen as usize;
+            slice::from_raw_parts(listening.sockaddr.cast::<u8>(), length)
+        };
+        address.extend(socket);
+        // Several addresses may share a socket that is bound to all addresses of the machine.
+        // SAFETY: `servers` is the port of a listening socket of HTTP, whose addresses have the
+        // type of its family.
+        let of_port = unsafe {
+            let port = listening.servers.cast::<ngx_http_port_t>().as_ref()?;
+            match i32::from((*listening.sockaddr).sa_family) {
+                libc::AF_INET => self.ip_of::<ngx_http_in_addr_t>(port),
+                libc::AF_INET6 => self.ip_of::<ngx_http_in6_addr_t>(port),
+                _ => Some(&[][..]),
+            }
+        };
+        address.extend(of_port?);
+        Some(address)
+    }
+
+    /// Returns the IP address of the connection's `listen` among those of a port.
+    ///
+    /// # Safety
+    /// `T` must be the type of the port's addresses.
+    unsafe fn ip_of<T: AddressOfPort + 'a>(self, port: &'a ngx_http_port_t) -> Option<&'a [u8]> {
+        // SAFETY: the caller ensures the type; the array lives as long as the port.
+        let addresses = unsafe { slice::from_raw_parts(port.addrs.cast::<T>(), port.naddrs) };
+        let mut addresses = addresses.iter();
+        addresses.find(|address| ptr::eq(address.conf(), self.http.addr_conf)).map(T::ip)
     }
 
     fn address_conf(self) -> &'a Cell<ngx_http_addr_conf_t> {
         // SAFETY: nginx sets `addr_conf` when it makes the structure. It lives as long as the
         // configuration, which outlives its connections.
-        unsafe { &*self.0.addr_conf.cast() }
+        unsafe { &*self.http.addr_conf.cast() }
     }
 
     /// Returns whether the `listen` of the address has the parameter `http2`.
@@ -140,7 +217,7 @@ impl<'a> ClientConnection<'a> {
     pub fn is_on(self, flag: ServerFlag) -> bool {
         // SAFETY: nginx sets `conf_ctx` when it makes the structure; a server has a configuration
         // of every module.
-        unsafe { flag.is_on((*self.0.conf_ctx).srv_conf) }
+        unsafe { flag.is_on((*self.http.conf_ctx).srv_conf) }
     }
 
     /// Returns the server that nginx would choose for the name in the ClientHello; `None` if that

@@ -15,8 +15,9 @@ use openssl::x509::{X509, X509Name, X509Ref};
 use openssl_sys::OPENSSL_STACK;
 
 use crate::openssl::error::SslError;
+use crate::openssl::fingerprint::{Encoding, Fingerprint};
 use crate::openssl::object_cache::HoldsItsObjects;
-use crate::openssl::{ssl, store, sys};
+use crate::openssl::{certificate, ssl, store, sys};
 
 /// The maximum size of the names, each with its two length bytes. All extensions of a
 /// `CertificateRequest` share 65,535 bytes (RFC 8446, section 4.3.2), of which the signature
@@ -71,6 +72,7 @@ pub struct CertificateAuthorities {
     base: X509Store,
     names: Stack<X509Name>,
     store: X509Store,
+    fingerprint: Fingerprint,
 }
 
 impl CertificateAuthorities {
@@ -83,12 +85,18 @@ impl CertificateAuthorities {
         base: &X509StoreRef,
     ) -> Result<Self, InvalidAuthorities> {
         let names = names(certificates)?;
+        let mut encoding = Encoding::new();
+        encoding.flag(partial_chain);
+        for one in certificates {
+            certificate::encode(&mut encoding, one)?;
+        }
         Ok(Self {
             certificates: certificates.iter().map(X509Ref::to_owned).collect(),
             partial_chain,
             base: store::reference(base)?,
             names,
             store: store::trusting(certificates, partial_chain, base)?,
+            fingerprint: encoding.into(),
         })
     }
 
@@ -130,7 +138,7 @@ pub struct AnnouncedAuthorities {
     _ssl: ssl::Reference,
     list: *mut OPENSSL_STACK,
     // Keeps the names alive that `list` points at.
-    _authorities: Rc<CertificateAuthorities>,
+    authorities: Rc<CertificateAuthorities>,
 }
 
 impl AnnouncedAuthorities {
@@ -157,14 +165,19 @@ impl AnnouncedAuthorities {
         // NULL or was emptied by a dropped value of this type. nginx and the Lua module use another
         // list (`SSL_set_client_CA_list`), so nothing else frees this one.
         unsafe { sys::SSL_set0_CA_list(ssl, list.cast()) };
-        Ok(Self { _ssl: owner, list, _authorities: authorities })
+        Ok(Self { _ssl: owner, list, authorities })
+    }
+
+    /// Returns a digest of the authorities, and of how they are trusted.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.authorities.fingerprint
     }
 }
 
 impl Drop for AnnouncedAuthorities {
     fn drop(&mut self) {
         // SAFETY: `self._ssl` keeps the SSL object alive, and with it the list. Emptied, the list
-        // is freed without the names, which belong to `self._authorities`.
+        // is freed without the names, which belong to `self.authorities`.
         unsafe { sys::OPENSSL_sk_zero(self.list) }
     }
 }

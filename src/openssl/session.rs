@@ -2,7 +2,7 @@
 
 //! Sessions of clients, on the server's side, where the `openssl` crate has no function.
 
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{c_int, c_long, c_uint, c_void};
 use std::mem::transmute;
 use std::ptr;
 use std::sync::OnceLock;
@@ -47,6 +47,32 @@ pub fn set_id_context_of_connection(
     // SAFETY: there are `length` bytes, which the SSL object copies.
     let set = unsafe { sys::SSL_set_session_id_context(ssl, data, length) };
     SslError::check("SSL_set_session_id_context", set)
+}
+
+/// `SSL_CTX_set_session_id_context(3)`
+pub fn set_id_context_of_context(
+    context: &SslContextRef,
+    id_context: &[u8; ID_CONTEXT],
+) -> Result<(), SslError> {
+    let (data, length) = (id_context.as_ptr(), ID_CONTEXT as c_uint);
+    // SAFETY: there are `length` bytes, which the context copies.
+    let set = unsafe { sys::SSL_CTX_set_session_id_context(context, data, length) };
+    SslError::check("SSL_CTX_set_session_id_context", set)
+}
+
+/// The size of the keys of a context: a name of 16 bytes, and two keys of 32 bytes.
+pub const TICKET_KEYS: usize = 80;
+
+/// `SSL_CTX_set_tlsext_ticket_keys(3)`: the keys that tickets are encrypted with, unless the context
+/// has a callback for that.
+pub fn set_ticket_keys(context: &SslContextRef, keys: &[u8; TICKET_KEYS]) -> Result<(), SslError> {
+    let control = sys::SSL_CTRL_SET_TLSEXT_TICKET_KEYS;
+    let keys = keys.as_ptr().cast_mut().cast();
+    // SAFETY: the context is valid, and this control copies as many bytes, or refuses them.
+    let set = unsafe {
+        openssl_sys::SSL_CTX_ctrl(context.as_ptr(), control, TICKET_KEYS as c_long, keys)
+    };
+    SslError::check("SSL_CTX_set_tlsext_ticket_keys", c_int::from(set == 1))
 }
 
 /// Returns the application data of the session, which is stored with it in caches and tickets:

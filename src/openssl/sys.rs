@@ -131,6 +131,14 @@ pub const BIO_NOCLOSE: c_int = 0;
 
 /// The control behind `SSL_set1_chain(3)`.
 pub const SSL_CTRL_CHAIN: c_int = 88;
+/// `SSL_CTX_set_tlsext_ticket_keys(3)`
+pub const SSL_CTRL_SET_TLSEXT_TICKET_KEYS: c_int = 59;
+/// `SSL_CTX_select_current_cert(3)`
+pub const SSL_CTRL_SELECT_CURRENT_CERT: c_int = 116;
+/// `SSL_CTX_set_current_cert(3)`
+pub const SSL_CTRL_SET_CURRENT_CERT: c_int = 117;
+pub const SSL_CERT_SET_FIRST: c_long = 1;
+pub const SSL_CERT_SET_NEXT: c_long = 2;
 
 /// `X509_OBJECT_get_type(3)`
 pub const X509_LU_X509: c_int = 1;
@@ -252,6 +260,11 @@ unsafe extern "C" {
     ) -> c_int;
     pub fn SSL_set_session_id_context(
         ssl: &SslRef,
+        context: *const c_uchar,
+        length: c_uint,
+    ) -> c_int;
+    pub fn SSL_CTX_set_session_id_context(
+        ctx: &SslContextRef,
         context: *const c_uchar,
         length: c_uint,
     ) -> c_int;
@@ -399,6 +412,22 @@ pub fn SSL_CTX_get_extra_chain_certs(ctx: &SslContextRef) -> Option<&StackRef<X5
     unsafe { openssl_sys::SSL_CTX_get_extra_chain_certs(ctx.as_ptr(), &raw mut chain) };
     // SAFETY: the chain is NULL, or part of the context.
     (!chain.is_null()).then(|| unsafe { StackRef::from_ptr(chain) })
+}
+
+/// `SSL_CTX_set_current_cert(3)`: makes one of the context's certificates the current one. Returns
+/// whether there is one.
+pub fn SSL_CTX_set_current_cert(ctx: &SslContextRef, which: c_long) -> bool {
+    let (control, none) = (SSL_CTRL_SET_CURRENT_CERT, std::ptr::null_mut());
+    // SAFETY: the context is valid; the control takes a number.
+    unsafe { openssl_sys::SSL_CTX_ctrl(ctx.as_ptr(), control, which, none) == 1 }
+}
+
+/// `SSL_CTX_select_current_cert(3)`
+pub fn SSL_CTX_select_current_cert(ctx: &SslContextRef, certificate: &X509Ref) -> bool {
+    let control = SSL_CTRL_SELECT_CURRENT_CERT;
+    let certificate = certificate.as_ptr().cast();
+    // SAFETY: the context and the certificate are valid. The control looks the latter up.
+    unsafe { openssl_sys::SSL_CTX_ctrl(ctx.as_ptr(), control, 0, certificate) == 1 }
 }
 
 /// `SSL_CTX_get_min_proto_version(3)` and `SSL_CTX_get_max_proto_version(3)`

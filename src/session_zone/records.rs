@@ -28,6 +28,8 @@ pub enum Kind {
     ClientChain,
     /// The names that the result of a client's verification counts for.
     ClientNames,
+    /// What all clients of a configuration were asked with under a name.
+    ClientTerms,
     /// What a plugin has found out about a client's chain.
     Verdict,
 }
@@ -40,6 +42,7 @@ impl Kind {
         ("service_certificate", Self::ServiceCertificate),
         ("client_chain", Self::ClientChain),
         ("client_names", Self::ClientNames),
+        ("client_terms", Self::ClientTerms),
         ("verdict", Self::Verdict),
     ];
 }
@@ -77,6 +80,14 @@ unsafe trait Plain: Sized {}
 /// Each slice in the memory takes a multiple of this size in bytes.
 const GRANULE: usize = size_of::<u64>();
 
+/// Random bytes that live as long as the records.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Secret {
+    pub bytes: [u8; 32],
+    /// When they were made, in seconds since the epoch.
+    pub made: i64,
+}
+
 /// What is known of all records.
 #[repr(C)]
 struct Header {
@@ -95,6 +106,8 @@ struct Header {
     /// Random bytes, unless `has_secret` is 0.
     secret: [u8; 32],
     has_secret: u64,
+    /// When they were made, in seconds since the epoch.
+    secret_made: i64,
 }
 
 #[repr(C)]
@@ -223,6 +236,7 @@ impl<'a> Records<'a> {
             last_number: self.header.last_number,
             secret: [0; 32],
             has_secret: 0,
+            secret_made: 0,
         };
         self.buckets.fill(NONE);
     }
@@ -233,15 +247,18 @@ impl<'a> Records<'a> {
         self.header.last_number
     }
 
-    /// Returns the random bytes that belong to these records.
-    pub fn secret(&self) -> Option<[u8; 32]> {
-        (self.header.has_secret != 0).then_some(self.header.secret)
+    /// Returns the random bytes that belong to these records, and when they were made.
+    pub fn secret(&self) -> Option<Secret> {
+        let Header { secret: bytes, has_secret, secret_made: made, .. } = *self.header;
+        (has_secret != 0).then_some(Secret { bytes, made })
     }
 
     /// Sets or forgets the random bytes.
-    pub fn set_secret(&mut self, secret: Option<[u8; 32]>) {
-        self.header.secret = secret.unwrap_or_default();
+    pub fn set_secret(&mut self, secret: Option<Secret>) {
         self.header.has_secret = secret.is_some().into();
+        let Secret { bytes, made } = secret.unwrap_or_default();
+        self.header.secret = bytes;
+        self.header.secret_made = made;
     }
 
     /// Returns the totals of all kinds, in the order of [`Kind::ALL`].
@@ -705,14 +722,14 @@ mod tests {
             put(&mut records, number, &[7; 300]);
         }
         let last = records.new_number();
-        records.set_secret(Some([7; 32]));
+        records.set_secret(Some(Secret { bytes: [7; 32], made: 1 }));
         for (at, word) in memory.iter_mut().enumerate() {
             *word = word.wrapping_mul(at as u64);
         }
         let mut records = Records::new(&mut memory).unwrap();
         records.clear();
         check(&records);
-        assert_eq!(records.secret(), None);
+        assert!(records.secret().is_none());
         assert_ne!(records.new_number(), last);
         put(&mut records, 1, b"1");
         assert_eq!(records.get(Kind::Session, &key(1)), Some(b"1".to_vec()));

@@ -15,6 +15,7 @@ pub trait SharedRecords {
 
 /// No records, where nothing is shared.
 #[cfg(test)]
+#[derive(Clone, Copy)]
 pub struct NoRecords;
 
 #[cfg(test)]

@@ -119,6 +119,30 @@ const PLAIN_COMMANDS: [&[u8]; 14] = [
     b"VerifyMode",
 ];
 
+/// More such directives, which only servers have.
+const KNOWN_OF_SERVERS: [&[u8]; 20] = [
+    b"buffer_size",
+    b"certificate_compression",
+    b"client_certificate",
+    b"dhparam",
+    b"early_data",
+    b"ecdh_curve",
+    b"ocsp",
+    b"ocsp_cache",
+    b"ocsp_responder",
+    b"prefer_server_ciphers",
+    b"reject_handshake",
+    b"session_cache",
+    b"session_ticket_key",
+    b"session_tickets",
+    b"session_timeout",
+    b"stapling",
+    b"stapling_file",
+    b"stapling_responder",
+    b"stapling_verify",
+    b"verify_client",
+];
+
 fn is_told(name: &[u8], occurrences: &[Arguments]) -> bool {
     match name {
         b"conf_command" => occurrences.iter().all(|arguments| {
@@ -126,7 +150,7 @@ fn is_told(name: &[u8], occurrences: &[Arguments]) -> bool {
                 PLAIN_COMMANDS.iter().any(|plain| plain.eq_ignore_ascii_case(command))
             })
         }),
-        name => KNOWN.contains(&name),
+        name => KNOWN.contains(&name) || KNOWN_OF_SERVERS.contains(&name),
     }
 }
 

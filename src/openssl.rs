@@ -29,6 +29,6 @@ pub mod ssl;
 pub mod store;
 mod sys;
 #[cfg(test)]
-mod test_certificate;
+pub mod test_certificate;
 pub mod verification;
 pub mod version;

@@ -113,3 +113,50 @@ pub fn clear_cache() {
         known.with_borrow_mut(BoundedCache::clear);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use openssl::pkey::PKey;
+    use openssl::stack::Stack;
+
+    use super::*;
+    use crate::openssl::test_certificate::self_signed;
+    use crate::session_zone::records::Records;
+
+    fn chain(name: &str) -> Stack<X509> {
+        let key = PKey::generate_ed25519().unwrap();
+        certificate::chain(["1", "2"].map(|at| self_signed(&key, &format!("{name}{at}"), 1 << 30)))
+            .unwrap()
+    }
+
+    #[test]
+    fn a_shared_chain_is_found_by_a_worker_that_has_not_kept_it() {
+        let mut memory = vec![0; 8192];
+        let mut records = Records::new(&mut memory).unwrap();
+        let one = chain("one");
+        for is_verified in [false, true] {
+            let digest = keep(&mut records, &one, is_verified).unwrap();
+            clear_cache();
+            for _ in 0..2 {
+                let found = find(&mut records, &digest).unwrap();
+                assert!(found.iter().map(AsRef::as_ref).eq(&one));
+            }
+            clear_cache();
+        }
+        assert!(find(&mut records, &[7; 32]).is_none());
+    }
+
+    #[test]
+    fn strangers_evict_no_chain_that_was_verified() {
+        let mut memory = vec![0; 4 * 8192];
+        let mut records = Records::new(&mut memory).unwrap();
+        let verified: Vec<_> = (0..20)
+            .map(|number| keep(&mut records, &chain(&format!("known{number}")), true).unwrap())
+            .collect();
+        for number in 0..1000 {
+            keep(&mut records, &chain(&format!("stranger{number}")), false).unwrap();
+        }
+        clear_cache();
+        assert!(verified.iter().all(|digest| find(&mut records, digest).is_some()));
+    }
+}

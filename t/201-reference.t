@@ -140,6 +140,10 @@ for (@of_addresses) {
         $name eq 'new' ? "addresses.$name" : "list:$name", "\\w+[.:]$name");
 }
 
+my @of_sessions = methods_of(slurp('src/lua/resty/kong/sessions.lua'));
+has_headings('resty.kong.sessions', 2, [map { $_->[1] } @of_sessions]);
+describes_function('resty.kong.sessions', $_, "sessions.$_", "sessions\\.$_") for map { $_->[1] } @of_sessions;
+
 # Each option of a store is in the list of parameters.
 my ($store_options) = $x509 =~ /^local STORE_OPTIONS = \{\n(.*?)^\}/ms;
 for my $option ($store_options =~ /(\w+) = "/g) {
@@ -220,9 +224,14 @@ for my $with ('', 'kong_tls_certificate_verify off;', 'kong_tls_certificate_veri
 sub seconds { my $product = 1; $product *= $_ for split /\s*\*\s*/, $_[0]; return $product / 1000 }
 my ($entries, $timeout) = slurp('src/upstream/handshake/session_cache.rs')
     =~ /DEFAULT: Self =\s+Self \{ entries: NonZeroUsize::new\((\d+)\)\.unwrap\(\), timeout: ([\d *]+) \}/;
-is sprintf('%d timeout=%dm', $entries, seconds($timeout) / 60),
-    (section_of('directives', 'kong_tls_session_cache') // '') =~ /^\* \*\*Default:\*\* `kong_tls_session_cache (.*);`/m
-    ? $1 : '', 'kong_tls_session_cache: the default is that of the sources';
+my ($zone_name, $megabytes) = slurp('src/session_zone/zone.rs')
+    =~ /DEFAULT_NAME: .* = b"(\w+)";\nconst DEFAULT_SIZE: usize = (\d+) \* 1024 \* 1024;/;
+my $session_cache = section_of('directives', 'kong_tls_session_cache') // '';
+is sprintf('shared:%s:%dm timeout=%dm', $zone_name, $megabytes, seconds($timeout) / 60),
+    $session_cache =~ /^\* \*\*Default:\*\* `kong_tls_session_cache (.*);`/m ? $1 : '',
+    'kong_tls_session_cache: the default is that of the sources';
+contains($session_cache, qr/\b@{[$entries =~ s{(?=\d{3}\z)}{,}r]} identities and addresses in each worker/,
+    'kong_tls_session_cache: the number of entries of a worker is that of the sources');
 my %default = slurp('src/directives.rs') =~ /^        (timeout|requests|time): ([\d *]+),$/mg;
 my $keepalive = section_of('directives', 'kong_tls_keepalive') // '';
 my %shown = (

@@ -17,7 +17,7 @@ use Test::More;
 # Files whose texts don't come into a log: of fuzzers, of unit tests, and of the status page.
 my $OTHER_FILES = qr{\Asrc/(?:
     fuzzing\.rs | openssl/test_certificate\.rs | lua/resty/kong/testing(?:\.lua|/.*)
-    | status/(?:about|counters|format|page)\.rs
+    | status/(?:about|counters|format|page|session_zone)\.rs
 )\z}x;
 
 # Texts that are no messages, by file.

@@ -174,6 +174,7 @@ local right = {
     addresses = { one_of { { "10.0.0.0/8" } } },
     certificate = { one_of { 1, 2 } },
     fingerprint = { one_of { "sha256" } },
+    drop = { one_of { "0123456789abcdef" } },
 }
 -- Functions without arguments, and those of plugins, whose arguments are tables of options.
 for name in ([[disable_session_reuse disable_http2_alpn get_full_client_certificate_chain get_request_ssl_pointer count
@@ -211,6 +212,7 @@ add("kong.client.tls.", kong.client.tls)
 add("kong.service.", kong.service)
 add("resty.kong.tls.", tls)
 add("resty.kong.x509.", x509)
+add("resty.kong.sessions.", require "resty.kong.sessions")
 for _, plugin in ipairs { "mtls_auth", "header_cert_auth", "sni", "services" } do
     add(plugin .. ".", require("resty.kong.plugins." .. plugin))
 end

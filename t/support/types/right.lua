@@ -6,6 +6,7 @@ local pdk = require "resty.kong.pdk"
 local tls = require "resty.kong.tls"
 local x509 = require "resty.kong.x509"
 local addresses = require "resty.kong.addresses"
+local sessions = require "resty.kong.sessions"
 local services = require "resty.kong.plugins.services"
 local sni = require "resty.kong.plugins.sni"
 local mtls_auth = require "resty.kong.plugins.mtls_auth"
@@ -14,7 +15,7 @@ local testing = require "resty.kong.testing"
 
 local pem = "-----BEGIN CERTIFICATE-----"
 
--- ---- resty.kong.x509, resty.kong.addresses
+-- ---- resty.kong.x509, resty.kong.addresses, resty.kong.sessions
 
 local chain = assert(x509.chain(pem))
 local from_der = assert(x509.chain_from_der("0"))
@@ -37,6 +38,9 @@ end
 
 local list = assert(addresses.new { "10.0.0.0/8" })
 print(list:contain("10.0.0.1"), assert(x509.addresses { "unix:" }):contain("unix:"))
+
+local count, not_dropped = sessions.drop("0123456789abcdef")
+print(count and count + 1, not_dropped, assert(sessions.drop()))
 
 -- ---- kong.client.tls and kong.service, by a local variable and by the global one
 

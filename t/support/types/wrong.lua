@@ -7,6 +7,7 @@ local pdk = require "resty.kong.pdk"
 local x509 = require "resty.kong.x509"
 local mtls_auth = require "resty.kong.plugins.mtls_auth"
 local services = require "resty.kong.plugins.services"
+local sessions = require "resty.kong.sessions"
 
 local pem = "-----BEGIN CERTIFICATE-----"
 local key = assert(x509.key(pem))
@@ -26,6 +27,8 @@ kong.client.tls.request_client_certificate(nil, { names = "a.test" }) -- param-t
 local certificate = assert(x509.chain(pem))[1]
 print(certificate.subject) -- need-check-nil
 print(assert(certificate).suject, store) -- undefined-field
+
+sessions.drop(5) -- param-type-mismatch
 
 mtls_auth.new { { names = { "a.test" }, ca = { file = "ca.crt" }, consumer = {} } } -- missing-fields
 ---@type resty.kong.plugins.mtls_auth.policy

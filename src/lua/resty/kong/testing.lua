@@ -105,6 +105,7 @@ local MISSING = {
     ["resty.kong.plugins.mtls_auth"] = "say who the client is by testing.request { consumer = ... }",
     ["resty.kong.plugins.services"] = "put your own into package.loaded",
     ["resty.kong.plugins.sni"] = "put your own into package.loaded",
+    ["resty.kong.sessions"] = "put your own into package.loaded",
 }
 
 

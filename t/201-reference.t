@@ -233,7 +233,7 @@ is sprintf('shared:%s:%dm timeout=%dm', $zone_name, $megabytes, seconds($timeout
 contains($session_cache, qr/\b@{[$entries =~ s{(?=\d{3}\z)}{,}r]} identities and addresses in each worker/,
     'kong_tls_session_cache: the number of entries of a worker is that of the sources');
 my ($decoded, $bytes) = slurp('src/upstream/handshake/sessions.rs')
-    =~ /^const DECODED: .*new\((\d+)\).*\nconst DECODED_BYTES: usize = (\d+) \* 1024 \* 1024;/m;
+    =~ /^const DECODED: usize = (\d+);\nconst DECODED_BYTES: usize = (\d+) \* 1024 \* 1024;/m;
 contains($session_cache, qr/the @{[$decoded =~ s{(?=\d{3}\z)}{,}r]} that it has used last, at most $bytes MB/,
     'kong_tls_session_cache: how many sessions a worker keeps in decoded form');
 my %default = slurp('src/directives.rs') =~ /^        (timeout|requests|time): ([\d *]+),$/mg;

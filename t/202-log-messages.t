@@ -27,6 +27,8 @@ my %NO_MESSAGE = (
     'src/lua/resty/kong/tls/ctypes.lua'    => ['void *', qr/\Astruct /],
     'src/lua/resty/kong/tls/functions.lua' => [qr/\bframe\b/, qr/\Astruct /, '=resty.kong.<>'],
     'src/lua/resty/kong/tls/mistakes.lua'  => [qr/\A\[\^/],
+    # The form of a verdict in the zone.
+    'src/lua/resty/kong/plugins/authentication.lua' => [qr/\A\^?\(?%[sl]/],
     # Labels of PEM.
     'src/openssl/pem.rs'               => [qr/\A(?:[A-Z0-9.]+ )+[A-Z]+\z/],
     'src/client/header_certificate.rs' => [qr/\A-----/],

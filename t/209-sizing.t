@@ -182,7 +182,8 @@ stop_nginx('gateway');
 # Memory that was never used.
 start('64m');
 metric('size_bytes');
-my ($zone) = slurp('/proc/' . (workers('gateway'))[0] . '/smaps') =~ m{^\S+ rw-s .*/dev/zero.*\nSize: +65536 kB\n(.*?)^VmFlags}ms;
+my ($zone) = slurp('/proc/' . (workers('gateway'))[0] . '/smaps')
+    =~ m{^\S+ rw-s .*/dev/zero.*\nSize: +65536 kB\n(.*?)^VmFlags}ms;
 my ($resident) = $zone =~ /^Rss: +(\d+) kB$/m;
 cmp_ok $resident, '<', 1024, "of a zone of 64 MB that has nothing in it, $resident KB are there";
 

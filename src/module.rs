@@ -125,18 +125,14 @@ impl HttpModule for KongTls {
     fn start(cycle: Cycle<'_>) {
         if let Some(main_conf) = MainConf::of_cycle(cycle) {
             main_conf.asking.complete();
-            if let Some(zone) = main_conf.session_zone() {
-                zone.make_current();
-            }
-            // Without workers, no process starts after a reload.
-            zone::count_in(main_conf.status.get());
             ticket_keys::start(main_conf);
         }
     }
 
     fn start_process(cycle: Cycle<'_>) {
-        if let Some(main_conf) = MainConf::of_cycle(cycle) {
-            zone::count_in(main_conf.status.get());
+        let main_conf = MainConf::of_cycle(cycle);
+        if let Some(zone) = main_conf.and_then(|main_conf| main_conf.status.get()) {
+            zone::count_in(zone);
         }
     }
 

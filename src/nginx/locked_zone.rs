@@ -9,7 +9,7 @@
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 use std::thread;
 
 use ngx::ffi::{
@@ -28,9 +28,6 @@ static TAG: u8 = 0;
 
 /// nginx's own minimum for zones of this kind (`ssl_session_cache`), in pages.
 const LEAST_PAGES: usize = 8;
-
-/// The memory of the zone that this process uses.
-static CURRENT: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 
 /// The beginning of the memory, which is used without the lock too.
 #[repr(C)]
@@ -80,13 +77,6 @@ impl LockedZone {
         LEAST_PAGES * unsafe { ngx_pagesize }
     }
 
-    /// Makes this the zone that the process uses. To be called when its configuration is complete:
-    /// nginx then unmaps zones of earlier configurations that this one does not take over, though
-    /// connections of these may remain if there are no workers (`master_process off`).
-    pub fn make_current(self) {
-        CURRENT.store(self.address(), Ordering::Relaxed);
-    }
-
     /// Returns the size in bytes, as it was configured.
     pub fn size(self) -> usize {
         // SAFETY: the zone lives as long as its configuration.
@@ -117,15 +107,9 @@ impl LockedZone {
     }
 
     fn control(&self) -> Option<&Control> {
-        let is_current = CURRENT.load(Ordering::Relaxed) == self.address();
         // SAFETY: the zone lives as long as its configuration, and nothing but `initialize` sets
-        // its data: to the control in its memory, which is mapped as long as it is the current one.
-        unsafe { self.0.as_ref().data.cast::<Control>().as_ref().filter(|_| is_current) }
-    }
-
-    fn address(self) -> *mut u8 {
-        // SAFETY: the zone lives as long as its configuration.
-        unsafe { self.0.as_ref().shm.addr }
+        // its data: to the control in its memory.
+        unsafe { self.0.as_ref().data.cast::<Control>().as_ref() }
     }
 }
 

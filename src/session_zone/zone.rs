@@ -44,11 +44,6 @@ impl SessionZone {
         LockedZone::add(parser, name, size).map(Self)
     }
 
-    /// Makes this the zone that the process uses: see [`LockedZone::make_current`].
-    pub fn make_current(self) {
-        self.0.make_current();
-    }
-
     /// Calls `change` with the records, while no other process uses them. `None` if there are none:
     /// before nginx has made the zone.
     pub fn with<T>(self, change: impl FnOnce(&mut Records<'_>) -> T) -> Option<T> {

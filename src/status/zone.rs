@@ -18,9 +18,8 @@ unsafe impl Shared for Counters {
     }
 }
 
-/// Makes this process count in the zone of its configuration, if there is one.
-pub fn count_in(zone: Option<&Zone<Counters>>) {
-    // SAFETY: the zone stays mapped as long as the process serves its configuration. This is called
-    // when it begins to serve another one.
-    unsafe { counters::set_current(zone.and_then(Zone::value)) }
+/// Makes this process count in the zone of its configuration.
+pub fn count_in(zone: &Zone<Counters>) {
+    // SAFETY: a worker serves one configuration until it ends, and the zone stays mapped as long.
+    unsafe { counters::set_current(zone.value()) }
 }

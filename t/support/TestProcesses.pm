@@ -22,7 +22,7 @@ use IO::Socket::INET ();
 use IO::Socket::UNIX ();
 use Time::HiRes ();
 
-our @EXPORT = qw(alone configure_nginx free_ports has_ended http_get master may_be_gone nginx_binary reload resident start_nginx stop_nginx test_folder
+our @EXPORT = qw(alone configure_nginx free_ports has_ended http_get master may_be_gone reload resident start_nginx stop_nginx test_folder
     test_nginx wait_until workers);
 
 $ENV{PATH} .= ':/usr/local/sbin:/usr/sbin:/sbin';
@@ -77,7 +77,7 @@ sub start_nginx {
     my ($name, %with) = @_;
     configure_nginx($name, %with);
     local %ENV = (%ENV, %{ $with{environment} // {} });
-    system(nginx_binary(), '-p', $folder, '-c', "$folder/$name.conf", '-e', "$folder/$name.log") == 0
+    system(_binary(), '-p', $folder, '-c', "$folder/$name.conf", '-e', "$folder/$name.log") == 0
         or die "nginx: status $?\n";
     push @started, $name;
     # nginx writes its pid file after the process that was started has ended.
@@ -89,12 +89,12 @@ sub start_nginx {
 sub test_nginx {
     my ($name, %with) = @_;
     configure_nginx($name, %with);
-    my $said = `@{[nginx_binary()]} -t -p $folder -c $folder/$name.conf -e $folder/$name.log 2>&1`;
+    my $said = `@{[_binary()]} -t -p $folder -c $folder/$name.conf -e $folder/$name.log 2>&1`;
     return ($? == 0, $said);
 }
 
 # Returns the path of the binary, which a binary that is to be replaced must know.
-sub nginx_binary {
+sub _binary {
     return $ENV{TEST_NGINX_BINARY} if $ENV{TEST_NGINX_BINARY};
     my ($found) = grep { -x && !-d } map {"$_/nginx"} File::Spec->path;
     return $found // die "nginx is not installed\n";

@@ -291,15 +291,11 @@ sub identities {
     return $one;
 }
 
-sub reload {
+# Writes another configuration, and loads it.
+sub load {
     my (%with) = @_;
-    my @old = workers('gateway');
-    TestProcesses::configure_nginx('gateway', modules => 1, workers => 2, log => 'info', %with);
-    kill 'HUP', master('gateway');
-    wait_until('new workers', sub {
-        my @now = workers('gateway');
-        return @now == 2 && !grep { my $now = $_; grep { $_ == $now } @old } @now;
-    });
+    configure_nginx('gateway', modules => 1, workers => 2, log => 'info', %with);
+    reload('gateway');
     return;
 }
 
@@ -317,7 +313,7 @@ my $first = identities('at the start');
 like($first->{$_}, qr/\A[0-9a-f]{16}\z/, "$_ has an identity") for @all;
 is($first->{'equal-1'}, $first->{'equal-2'}, 'two locations with the same directives have the same identity');
 
-reload(http => gateway(0));
+load(http => gateway(0));
 my $again = identities('after a reload');
 check('after a reload without changes', $first, $again, \@unique);
 
@@ -328,7 +324,7 @@ kill 'HUP', master('gateway');
 wait_until('the error', sub { slurp("$folder/gateway.log") =~ /not this one/ });
 check('after a reload that fails', $again, identities('after a reload that fails'), []);
 
-reload(http => gateway(1));
+load(http => gateway(1));
 my $changed = identities('with other directives');
 check('with other directives', $again, $changed, [@changed, @unique]);
 my @different = grep { !/\A(?:equal-2|in-if|removed)\z/ } @all;
@@ -338,33 +334,33 @@ is(join("\n", map {"@$_"} grep { @$_ > 1 } values %locations), q{}, 'locations w
 is($changed->{removed}, $changed->{plain}, 'a location without a directive is like any other without');
 
 fill_after();
-reload(http => gateway(1));
+load(http => gateway(1));
 my $filled = identities('with other files');
 check('with other files', $changed, $filled, [@files, @unique]);
 
 fill_before();
 unlink "$folder/missing.crt";
-reload(http => gateway(1));
+load(http => gateway(1));
 check('with the former files', $changed, identities('with the former files'), \@unique);
 
 # What a server or "http" says counts where a location says nothing.
 my %is_unique = map { $_ => 1 } @unique;
 my @inherit = grep { $is_unique{$_} || !/\A(?:session_reuse|added|equal-\d)\z|\A(?:grpc|uwsgi)-/ } @all;
 for my $place (qw(server http)) {
-    reload(http => gateway(1, $place => 'proxy_ssl_session_reuse off;'));
+    load(http => gateway(1, $place => 'proxy_ssl_session_reuse off;'));
     my $what = "with a directive in $place {}";
     check($what, $changed, identities($what), \@inherit);
 }
 
 # In a configuration without the module, and then with it again.
-reload(modules => '', http => <<"_EOC_");
+load(modules => '', http => <<"_EOC_");
     upstream service { server unix:$folder/service.sock; }
     server {
         listen 127.0.0.1:$port reuseport;
         @{[location('plain', $STABLE{'equal-1'})]}
     }
 _EOC_
-reload(http => gateway(1));
+load(http => gateway(1));
 check('after a configuration without the module', $changed, identities('after a configuration without the module'), \@unique);
 
 done_testing();

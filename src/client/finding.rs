@@ -12,7 +12,7 @@ pub struct Moment {
 }
 
 /// How long a result stays valid, in milliseconds.
-const LIFETIME: i64 = 10_000;
+pub const LIFETIME: i64 = 10_000;
 /// The maximum difference, in milliseconds, between the time elapsed by the two clocks. A greater
 /// one means that the clock was set, and that a result which depends on dates may be wrong.
 const STEP: i64 = 1_000;

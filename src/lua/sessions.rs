@@ -31,6 +31,8 @@ pub fn natives(lua: &Lua) -> mlua::Result<Value> {
             u64::from_str_radix(std::str::from_utf8(&shown.as_bytes()).ok()?, 16).ok()
         });
         let main_conf = Cycle::current().and_then(MainConf::of_cycle);
+        // While `init_by_lua*` runs, the default is not set yet.
+        let main_conf = main_conf.filter(|conf| conf.session_cache.get().is_some());
         let zone = main_conf.ok_or(NotDropped::TooEarly)?.session_zone();
         let zone = zone.ok_or(NotDropped::NoZone)?;
         match tag {

@@ -5,13 +5,15 @@
 
 use openssl::x509::store::X509StoreRef;
 
+use crate::client::finding;
 use crate::conf::MainConf;
 use crate::nginx::own_conf::OwnConf;
 use crate::nginx::request::Request;
+use crate::nginx::time;
 use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::{Encoding, Fingerprint};
 use crate::openssl::store::TrustedStore;
-use crate::session_zone::records::{Key, Kind, Part};
+use crate::session_zone::records::{Key, Kind, Lifetime, Part};
 use crate::session_zone::zone::SessionZone;
 
 /// Returns the digest of a text that says everything about a policy but its store.
@@ -44,7 +46,11 @@ pub fn share(
     if let Some((zone, key)) = place(request, store, key)? {
         let part = if is_accepted { Part::Main } else { Part::Strangers };
         // What is too large for the zone is not shared.
-        zone.with(|records| records.put(part, Kind::Verdict, &key, 0, &[verdict]).ok());
+        let now = time::monotonic();
+        let lifetime = Lifetime::new(now, now + finding::LIFETIME.unsigned_abs());
+        zone.with(|records| {
+            records.put_for(lifetime, part, Kind::Verdict, &key, 0, &[verdict]).ok()
+        });
     }
     Ok(())
 }

@@ -149,7 +149,8 @@ struct Head {
     length: u32,
     kind: u32,
     part: u32,
-    unused: u32,
+    /// From when on it is of no use, in seconds of the monotonic clock; 0 for never.
+    ends: u32,
 }
 
 #[repr(C)]
@@ -187,6 +188,29 @@ fn split_off<'a, T: Plain>(memory: &mut &'a mut [u64], count: usize) -> Option<&
     // are values of a `Plain` type, and any values of it are integers.
     Some(unsafe { slice::from_raw_parts_mut(taken.as_mut_ptr().cast(), count) })
 }
+
+/// How long a record is of use.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetime {
+    /// The time of the monotonic clock, in seconds.
+    now: u32,
+    /// When it ends; 0 for never.
+    ends: u32,
+}
+
+impl Lifetime {
+    /// Returns the lifetime of a record that is put in `now` and of use until `end`, both in
+    /// milliseconds of the monotonic clock.
+    pub fn new(now: u64, end: u64) -> Self {
+        let seconds = |milliseconds| u32::try_from(milliseconds / 1000).unwrap_or(u32::MAX);
+        Self { now: seconds(now), ends: seconds(end).saturating_add(1) }
+    }
+
+    const UNKNOWN: Self = Self { now: 0, ends: 0 };
+}
+
+/// How many records that are of no use any more are removed when one is put in.
+const SWEPT: usize = 2;
 
 /// A text is larger than its part of the memory.
 #[derive(Debug, PartialEq, Eq)]
@@ -299,7 +323,26 @@ impl<'a> Records<'a> {
         tag: u64,
         pieces: &[&[u8]],
     ) -> Result<(), TooLarge> {
+        self.put_for(Lifetime::UNKNOWN, part, kind, key, tag, pieces)
+    }
+
+    /// Adds a record as [`Records::put`] does, which is of use for some time only.
+    pub fn put_for(
+        &mut self,
+        lifetime: Lifetime,
+        part: Part,
+        kind: Kind,
+        key: &Key,
+        tag: u64,
+        pieces: &[&[u8]],
+    ) -> Result<(), TooLarge> {
         self.remove(kind, key);
+        for _ in 0..SWEPT {
+            let oldest = self.header.parts[part as usize].oldest;
+            if oldest != NONE && self.is_over(oldest, lifetime) {
+                self.remove_number(oldest);
+            }
+        }
         let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
         let needed = u32::try_from(length.div_ceil(TEXT)).map_err(|_| TooLarge)?;
         let (most_records, most_blocks) = self.limits(part);
@@ -310,7 +353,7 @@ impl<'a> Records<'a> {
             let PartHeader { records, blocks, .. } = self.header.parts[part as usize];
             records >= most_records || blocks > most_blocks - needed
         } {
-            self.evict(part);
+            self.evict(part, lifetime);
         }
         let first_block = self.write(pieces, needed);
         let number = self.take_head();
@@ -325,7 +368,7 @@ impl<'a> Records<'a> {
             length: length as u32,
             kind: kind as u32,
             part: part as u32,
-            unused: 0,
+            ends: lifetime.ends,
         };
         self.buckets[bucket] = number;
         self.link_newest(number);
@@ -383,11 +426,19 @@ impl<'a> Records<'a> {
         }
     }
 
-    fn evict(&mut self, part: Part) {
+    fn evict(&mut self, part: Part, lifetime: Lifetime) {
         let oldest = self.header.parts[part as usize].oldest;
-        let kind = self.head(oldest).kind as usize;
-        self.header.kinds[kind].evictions += 1;
+        if !self.is_over(oldest, lifetime) {
+            let kind = self.head(oldest).kind as usize;
+            self.header.kinds[kind].evictions += 1;
+        }
         self.remove_number(oldest);
+    }
+
+    /// Returns whether a record is of no use any more, by the time in `lifetime`.
+    fn is_over(&self, number: Number, lifetime: Lifetime) -> bool {
+        let ends = self.head(number).ends;
+        ends != 0 && ends <= lifetime.now
     }
 
     fn find(&self, kind: Kind, key: &Key) -> Option<Number> {
@@ -696,6 +747,36 @@ mod tests {
         assert!(records.touch(Kind::Session, &key(1)));
         assert!(records.touch(Kind::ClientChain, &key(999)));
         assert_eq!(records.totals()[Kind::Session as usize].evictions, 0);
+        check(&records);
+    }
+
+    #[test]
+    fn what_is_of_no_use_any_more_is_removed_without_being_evicted() {
+        let mut memory = memory(32 * 1024);
+        let mut records = Records::new(&mut memory).unwrap();
+        let kind = Kind::Session;
+        let mut put = |number, now, end| {
+            let lifetime = Lifetime::new(now, end);
+            let text = [7; 500];
+            records.put_for(lifetime, Part::Main, kind, &key(number), 0, &[&text]).unwrap();
+            let KindTotals { records: count, evictions, .. } = records.totals()[kind as usize];
+            (count, evictions)
+        };
+        for number in 0..10 {
+            assert_eq!(put(number, 0, 5_000), (number + 1, 0));
+        }
+        // Each removes two.
+        assert_eq!(put(10, 5_999, 10_000), (11, 0));
+        assert_eq!(put(11, 6_000, 10_000), (10, 0));
+        assert_eq!(put(12, 6_000, 10_000), (9, 0));
+        for number in 13..1000 {
+            put(number, 7_000, 9_000);
+        }
+        let (count, evictions) = put(1000, 7_000, 9_000);
+        assert!(evictions > 900, "{evictions}");
+        for number in 1001..1001 + count {
+            assert_eq!(put(number, 10_000, 20_000).1, evictions, "{number}");
+        }
         check(&records);
     }
 

@@ -184,7 +184,7 @@ impl UpstreamConnection {
         if let (true, Some(Sessions { of_peer, offered: Some(offered), .. })) =
             (self.session_is_pending.replace(false), &self.sessions)
         {
-            of_peer.accepted(offered);
+            of_peer.accepted(offered, time::now());
         }
     }
 
@@ -212,7 +212,7 @@ impl UpstreamConnection {
         if let (true, Some(Sessions { of_peer, offered: Some(offered), .. })) =
             (had_offered && resumed, &self.sessions)
         {
-            of_peer.used(offered);
+            of_peer.used(offered, time::now());
         }
         had_offered
     }

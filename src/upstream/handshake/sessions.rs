@@ -18,7 +18,7 @@ use crate::status::counters::{self, Counter};
 use crate::upstream::handshake::session_cache::{
     Now, Session, SessionCache, SessionCacheSettings, SessionKey, Validity,
 };
-use crate::upstream::handshake::shared_sessions::{self, Decoded, FoundText, PeerKey, Text};
+use crate::upstream::handshake::shared_sessions::{self, Clock, Decoded, FoundText, PeerKey, Text};
 
 impl Session for SslSession {
     fn is_resumable(&self) -> bool {
@@ -125,16 +125,15 @@ impl PeerSessions {
             return Some((session, offered));
         };
         let mut decoded = shared.decoded.borrow_mut();
-        let found =
-            shared.zone.with(|records| {
-                shared_sessions::take(records, peer, self.sessions.lifetime, now, |number| {
-                    match decoded.get(&number) {
-                        Some(session) if session.is_resumable() => Decoded::Session,
-                        Some(_) => Decoded::Unusable,
-                        None => Decoded::Nothing,
-                    }
-                })
-            })??;
+        let found = shared.zone.with(|records| {
+            shared_sessions::take(records, peer, self.clock(now), |number| {
+                match decoded.get(&number) {
+                    Some(session) if session.is_resumable() => Decoded::Session,
+                    Some(_) => Decoded::Unusable,
+                    None => Decoded::Nothing,
+                }
+            })
+        })??;
         let number = found.number;
         counters::count(match &found.text {
             None => Counter::SessionCacheHitWorker,
@@ -197,10 +196,9 @@ impl PeerSessions {
                 return None;
             }
             let evictions = records.totals()[Kind::Peer as usize].evictions;
-            let lifetime = self.sessions.lifetime;
             let is_single_use = session.is_single_use();
-            let number =
-                shared_sessions::put(records, peer, text, is_single_use, validity, lifetime, now)?;
+            let clock = self.clock(now);
+            let number = shared_sessions::put(records, peer, text, is_single_use, validity, clock)?;
             Some((number, records.totals()[Kind::Peer as usize].evictions - evictions))
         });
         if let Some((number, evicted)) = kept.flatten() {
@@ -210,9 +208,10 @@ impl PeerSessions {
     }
 
     /// Notes that the session was resumed.
-    pub fn used(&self, offered: &Offered) {
+    pub fn used(&self, offered: &Offered, now: Now) {
         if let (Some((shared, peer)), Some(number)) = (self.shared(), offered.shared_ticket) {
-            shared.zone.with(|records| shared_sessions::used(records, peer, number));
+            let clock = self.clock(now);
+            shared.zone.with(|records| shared_sessions::used(records, peer, clock, number));
             shared.decoded.borrow_mut().remove(&number);
         }
     }
@@ -220,7 +219,7 @@ impl PeerSessions {
     /// Removes the sessions, after the peer has refused one: see [`SessionCache::refused`].
     pub fn refused(&self, now: Now) {
         if let Some((shared, peer)) = self.shared() {
-            shared.zone.with(|records| shared_sessions::refused(records, peer, now));
+            shared.zone.with(|records| shared_sessions::refused(records, peer, self.clock(now)));
         } else {
             let evicted = self.sessions.of_worker.borrow_mut().refused(&self.key, now);
             counters::count_times(Counter::SessionCacheEviction, evicted);
@@ -228,15 +227,19 @@ impl PeerSessions {
     }
 
     /// Notes that the peer has accepted a session.
-    pub fn accepted(&self, offered: &Offered) {
+    pub fn accepted(&self, offered: &Offered, now: Now) {
         if !offered.was_refused {
             return;
         }
         if let Some((shared, peer)) = self.shared() {
-            shared.zone.with(|records| shared_sessions::accepted(records, peer));
+            shared.zone.with(|records| shared_sessions::accepted(records, peer, self.clock(now)));
         } else {
             self.sessions.of_worker.borrow_mut().accepted(&self.key);
         }
+    }
+
+    fn clock(&self, now: Now) -> Clock {
+        Clock { now, lifetime: self.sessions.lifetime }
     }
 
     fn shared(&self) -> Option<(&Shared, &PeerKey)> {

@@ -10,7 +10,7 @@
 //! [`SessionCache`]: crate::upstream::handshake::session_cache::SessionCache
 
 use crate::openssl::fingerprint::{Encoding, Fingerprint};
-use crate::session_zone::records::{Key, Kind, Part, Records, TooLarge};
+use crate::session_zone::records::{Key, Kind, Lifetime, Part, Records, TooLarge};
 use crate::upstream::handshake::session_cache::{
     Entry, Kept, Now, Session, SessionKey, Validity, is_over,
 };
@@ -88,6 +88,21 @@ pub struct Found {
     pub was_refused: bool,
 }
 
+/// The time, and how long sessions may be resumed.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    pub now: Now,
+    /// In milliseconds from the first handshake.
+    pub lifetime: u64,
+}
+
+impl Clock {
+    /// Returns when a session ends, by the monotonic clock.
+    fn end_of(self, validity: Validity) -> u64 {
+        validity.first_handshake.saturating_add(self.lifetime)
+    }
+}
+
 /// What a worker has of the session with a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decoded {
@@ -103,17 +118,16 @@ pub enum Decoded {
 pub fn take(
     records: &mut Records<'_>,
     peer: &PeerKey,
-    lifetime: u64,
-    now: Now,
+    clock: Clock,
     mut decoded: impl FnMut(u64) -> Decoded,
 ) -> Option<Found> {
     let before = read(records, peer)?;
-    if before.is_withheld(now) {
+    if before.is_withheld(clock.now) {
         return None;
     }
     let mut entry = before.clone();
     let mut found = None;
-    while let Some((session, validity)) = entry.take(lifetime, now) {
+    while let Some((session, validity)) = entry.take(clock.lifetime, clock.now) {
         let Numbered { number, is_single_use } = session;
         let stays = entry.sessions.iter().any(|kept| kept.session == session);
         let key = key_of(number);
@@ -135,7 +149,7 @@ pub fn take(
         // It was evicted, or is of no use.
         entry.sessions.retain(|kept| kept.session != session);
     }
-    write(records, peer, &before, &entry);
+    write(records, peer, clock, &before, &entry);
     found
 }
 
@@ -147,46 +161,46 @@ pub fn put(
     text: Text<'_>,
     is_single_use: bool,
     validity: Validity,
-    lifetime: u64,
-    now: Now,
+    clock: Clock,
 ) -> Option<u64> {
-    if is_over(validity, lifetime, now) {
+    if is_over(validity, clock.lifetime, clock.now) {
         return None;
     }
     let before = read(records, peer).unwrap_or_else(Entry::new);
-    if before.is_withheld(now) {
+    if before.is_withheld(clock.now) {
         return None;
     }
     let number = records.new_number();
-    keep_text(records, peer, number, text).ok()?;
+    let lifetime = Lifetime::new(clock.now.monotonic, clock.end_of(validity));
+    keep_text(records, peer, lifetime, number, text).ok()?;
     let mut entry = before.clone();
     let session = Numbered { number, is_single_use };
     entry.put(Kept { session, validity, size: text.length() }, usize::MAX);
-    write(records, peer, &before, &entry);
+    write(records, peer, clock, &before, &entry);
     Some(number)
 }
 
 /// Notes that a ticket was used that others may be offered as well.
-pub fn used(records: &mut Records<'_>, peer: &PeerKey, number: u64) {
+pub fn used(records: &mut Records<'_>, peer: &PeerKey, clock: Clock, number: u64) {
     if let Some(before) = read(records, peer) {
         let mut entry = before.clone();
         entry.sessions.retain(|kept| kept.session.number != number);
-        write(records, peer, &before, &entry);
+        write(records, peer, clock, &before, &entry);
     }
 }
 
 /// Removes all sessions of a peer that has refused one: see `SessionCache::refused`.
-pub fn refused(records: &mut Records<'_>, peer: &PeerKey, now: Now) {
+pub fn refused(records: &mut Records<'_>, peer: &PeerKey, clock: Clock) {
     let before = read(records, peer).unwrap_or_else(Entry::new);
     let mut entry = before.clone();
-    entry.refuse(now);
-    write(records, peer, &before, &entry);
+    entry.refuse(clock.now);
+    write(records, peer, clock, &before, &entry);
 }
 
 /// Notes that the peer has accepted a session.
-pub fn accepted(records: &mut Records<'_>, peer: &PeerKey) {
+pub fn accepted(records: &mut Records<'_>, peer: &PeerKey, clock: Clock) {
     if let Some(before) = read(records, peer) {
-        write(records, peer, &before, &Entry { refusals: 0, ..before.clone() });
+        write(records, peer, clock, &before, &Entry { refusals: 0, ..before.clone() });
     }
 }
 
@@ -203,6 +217,7 @@ const NO_CERTIFICATE: Key = [0; 32];
 fn keep_text(
     records: &mut Records<'_>,
     peer: &PeerKey,
+    lifetime: Lifetime,
     number: u64,
     text: Text<'_>,
 ) -> Result<(), TooLarge> {
@@ -217,7 +232,7 @@ fn keep_text(
     }
     let length = (before.len() as u64).to_le_bytes();
     let pieces = [&certificate_key[..], &length, before, after];
-    records.put(Part::Main, Kind::Session, &key_of(number), peer.tag, &pieces)
+    records.put_for(lifetime, Part::Main, Kind::Session, &key_of(number), peer.tag, &pieces)
 }
 
 fn text_of(records: &mut Records<'_>, key: &Key) -> Option<FoundText> {
@@ -243,6 +258,7 @@ fn read(records: &mut Records<'_>, peer: &PeerKey) -> Option<Entry<Numbered>> {
 fn write(
     records: &mut Records<'_>,
     peer: &PeerKey,
+    clock: Clock,
     before: &Entry<Numbered>,
     after: &Entry<Numbered>,
 ) {
@@ -259,7 +275,10 @@ fn write(
     } else {
         // An entry is smaller than any zone: without it the peer is offered no session.
         let text = encode(after);
-        let _ = records.put(Part::Main, Kind::Peer, &peer.key, peer.tag, &[&text]);
+        let ends = after.sessions.iter().map(|kept| clock.end_of(kept.validity));
+        let end = ends.chain([after.withheld_until]).max().unwrap_or_default();
+        let lifetime = Lifetime::new(clock.now.monotonic, end);
+        let _ = records.put_for(lifetime, Part::Main, Kind::Peer, &peer.key, peer.tag, &[&text]);
     }
 }
 
@@ -321,8 +340,8 @@ mod tests {
         })
     }
 
-    fn at(monotonic: u64) -> Now {
-        Now { date: 0, monotonic }
+    fn at(monotonic: u64) -> Clock {
+        Clock { now: Now { date: 0, monotonic }, lifetime: LIFETIME }
     }
 
     const FRESH: Validity = Validity { first_handshake: 0, not_after: None };
@@ -333,11 +352,11 @@ mod tests {
 
     /// Adds a session, and returns its number.
     fn add(records: &mut Records<'_>, peer: &PeerKey, name: &str, is_single_use: bool) -> u64 {
-        put(records, peer, text(name), is_single_use, FRESH, LIFETIME, at(0)).unwrap()
+        put(records, peer, text(name), is_single_use, FRESH, at(0)).unwrap()
     }
 
     fn get(records: &mut Records<'_>, peer: &PeerKey, now: u64) -> Option<Found> {
-        take(records, peer, LIFETIME, at(now), |_| Decoded::Nothing)
+        take(records, peer, at(now), |_| Decoded::Nothing)
     }
 
     fn with_records(bytes: usize, test: impl FnOnce(&mut Records<'_>)) {
@@ -394,7 +413,7 @@ mod tests {
                 let last = get(records, &key, 0).unwrap();
                 assert_eq!((last.number, last.is_shared_ticket), (numbers[1], true));
             }
-            used(records, &key, numbers[1]);
+            used(records, &key, at(0), numbers[1]);
             assert_eq!(get(records, &key, 0), None);
             assert_eq!(count(records, Kind::Session) + count(records, Kind::Peer), 0);
         });
@@ -406,11 +425,11 @@ mod tests {
             let key = peer(1, b"a");
             let number = add(records, &key, "session", false);
             let has = |known| if known == number { Decoded::Session } else { Decoded::Nothing };
-            let found = take(records, &key, LIFETIME, at(0), has).unwrap();
+            let found = take(records, &key, at(0), has).unwrap();
             assert_eq!((found.number, found.text), (number, None));
             // But only as long as the records have it.
             assert!(records.remove(Kind::Session, &key_of(number)));
-            assert_eq!(take(records, &key, LIFETIME, at(0), |_| Decoded::Session), None);
+            assert_eq!(take(records, &key, at(0), |_| Decoded::Session), None);
             assert_eq!(count(records, Kind::Peer), 0);
         });
     }
@@ -422,7 +441,7 @@ mod tests {
             let older = add(records, &key, "older", true);
             let newer = add(records, &key, "newer", true);
             let has = |known| if known == newer { Decoded::Unusable } else { Decoded::Nothing };
-            assert_eq!(take(records, &key, LIFETIME, at(0), has).unwrap().number, older);
+            assert_eq!(take(records, &key, at(0), has).unwrap().number, older);
             assert_eq!(count(records, Kind::Session), 1);
         });
     }
@@ -437,13 +456,14 @@ mod tests {
             assert_eq!(count(records, Kind::Session), 0);
 
             let validity = Validity { first_handshake: 0, not_after: Some(10) };
-            let before = Now { date: 9, monotonic: 0 };
-            let kept = put(records, &key, text("ends"), false, validity, LIFETIME, before);
+            let at_date = |date| Clock { now: Now { date, monotonic: 0 }, ..at(0) };
+            let before = at_date(9);
+            let kept = put(records, &key, text("ends"), false, validity, before);
             assert!(kept.is_some());
-            assert!(take(records, &key, LIFETIME, before, |_| Decoded::Nothing).is_some());
-            let after = Now { date: 10, monotonic: 0 };
-            assert_eq!(take(records, &key, LIFETIME, after, |_| Decoded::Nothing), None);
-            let late = put(records, &key, text("late"), false, validity, LIFETIME, after);
+            assert!(take(records, &key, before, |_| Decoded::Nothing).is_some());
+            let after = at_date(10);
+            assert_eq!(take(records, &key, after, |_| Decoded::Nothing), None);
+            let late = put(records, &key, text("late"), false, validity, after);
             assert_eq!(late, None);
         });
     }
@@ -458,12 +478,12 @@ mod tests {
             add(records, &key, "session", false);
             let found = get(records, &key, 0).unwrap();
             assert!(found.was_refused);
-            accepted(records, &key);
+            accepted(records, &key, at(0));
             assert!(!get(records, &key, 0).unwrap().was_refused);
 
             refused(records, &key, at(0));
             refused(records, &key, at(0));
-            let withheld = put(records, &key, text("session"), false, FRESH, LIFETIME, at(0));
+            let withheld = put(records, &key, text("session"), false, FRESH, at(0));
             assert_eq!(withheld, None);
             assert_eq!(get(records, &key, 0), None);
         });
@@ -480,7 +500,7 @@ mod tests {
             assert_eq!(count(records, Kind::Session), 0);
 
             let bare = Text { before: b"before", peer: b"", after: b"" };
-            put(records, &key, bare, false, FRESH, LIFETIME, at(0)).unwrap();
+            put(records, &key, bare, false, FRESH, at(0)).unwrap();
             assert_eq!(get(records, &key, 0).unwrap().text.unwrap().peer, b"");
         });
     }
@@ -491,12 +511,12 @@ mod tests {
             let large = vec![7; 16 * 1024];
             let text = Text { before: &large, peer: b"", after: b"" };
             let key = peer(0, b"a");
-            assert_eq!(put(records, &key, text, false, FRESH, LIFETIME, at(0)), None);
+            assert_eq!(put(records, &key, text, false, FRESH, at(0)), None);
             let body = [7; 700];
             for context in 0..100 {
                 let key = peer(context, b"a");
                 let text = Text { before: &body, peer: b"certificate", after: b"" };
-                put(records, &key, text, true, FRESH, LIFETIME, at(0)).unwrap();
+                put(records, &key, text, true, FRESH, at(0)).unwrap();
                 assert!(get(records, &key, 0).is_some(), "{context}");
             }
             assert!((1..10).contains(&count(records, Kind::Session)));

@@ -9,6 +9,7 @@ use std::ptr::{self, NonNull};
 use ngx::ffi::{ngx_connection_t, ngx_peer_connection_t, sockaddr, socklen_t};
 
 use crate::nginx::bitfields;
+use crate::nginx::configuration::slice;
 use crate::nginx::connection::Connection;
 use crate::nginx::log::Log;
 use crate::nginx::sockaddr::Address;
@@ -54,10 +55,11 @@ impl<'a> Peer<'a> {
         unsafe { address(sockaddr, socklen) }
     }
 
-    /// Returns the local address to bind the connection to (`proxy_bind`), if one is set.
-    pub fn local(self) -> Option<Address> {
+    /// Returns the local address to bind the connection to (`proxy_bind`), if one is set: the bytes
+    /// of its `sockaddr`.
+    pub fn local(self) -> Option<&'a [u8]> {
         // SAFETY: `local` is NULL, or lives as long as the request, with its address.
-        unsafe { self.0.get().local.as_ref().and_then(|it| address(it.sockaddr, it.socklen)) }
+        unsafe { self.0.get().local.as_ref().map(|it| sockaddr_bytes(it.sockaddr, it.socklen)) }
     }
 
     /// Returns the connection to the peer, if there is one.
@@ -152,9 +154,13 @@ pub struct Chosen {
 /// # Safety
 /// `sockaddr` must be NULL or valid for `length` bytes.
 unsafe fn address(sockaddr: *const sockaddr, length: socklen_t) -> Option<Address> {
-    if sockaddr.is_null() {
-        return None;
-    }
-    // SAFETY: the caller ensures that `sockaddr`, which is not NULL, is valid for `length` bytes.
-    Address::new(unsafe { std::slice::from_raw_parts(sockaddr.cast(), length as usize) })
+    // SAFETY: the caller ensures that `sockaddr` is NULL or valid for `length` bytes.
+    Address::new(unsafe { sockaddr_bytes(sockaddr, length) })
+}
+
+/// # Safety
+/// `sockaddr` must be NULL or valid for `length` bytes, as long as the slice is used.
+unsafe fn sockaddr_bytes<'a>(sockaddr: *const sockaddr, length: socklen_t) -> &'a [u8] {
+    // SAFETY: the caller ensures that `sockaddr` is NULL or valid for `length` bytes.
+    unsafe { slice(sockaddr.cast(), length as usize) }
 }

@@ -14,7 +14,6 @@ use std::ffi::CStr;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use crate::nginx::sockaddr::Address;
 use crate::openssl::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
 use crate::openssl::san::RequiredNames;
 
@@ -49,7 +48,7 @@ pub struct Identity<'a> {
     pub verified_name: Option<&'a [u8]>,
     /// The local address that the connection is bound to (`proxy_bind`): the service may identify
     /// its client by it.
-    pub source: Option<Address>,
+    pub source: Option<&'a [u8]>,
 }
 
 impl Identity<'_> {
@@ -90,10 +89,9 @@ impl Identity<'_> {
                 }
             });
         }
-        for bytes in [protocols, server_name, verified_name] {
+        for bytes in [protocols, server_name, verified_name, source] {
             encoding.optional(bytes, Encoding::bytes);
         }
-        encoding.optional(source, |encoding, source| encoding.bytes(source.as_bytes()));
         IdentityDigest(encoding.digest())
     }
 }
@@ -219,7 +217,6 @@ mod tests {
     fn every_field_makes_a_difference() {
         let (ab, ba, abc) = (names(&[b"a", b"b"]), names(&[b"b", b"a"]), names(&[b"ab"]));
         let base = Identity::in_context(1);
-        let address = |bytes| Address::new(bytes);
         let all = [
             base,
             Identity { context: ContextId::of_number(2), ..base },
@@ -263,8 +260,8 @@ mod tests {
             Identity { verified_name: Some(b"a"), ..base },
             Identity { server_name: Some(b"a"), verified_name: Some(b"a"), ..base },
             Identity { server_name: Some(b"a\0"), ..base },
-            Identity { source: address(b"\x02\0a"), ..base },
-            Identity { source: address(b"\x02\0b"), ..base },
+            Identity { source: Some(b"\x02\0a"), ..base },
+            Identity { source: Some(b"\x02\0b"), ..base },
         ];
         for (index, one) in all.iter().enumerate() {
             // The first time, and from memory.

@@ -6,9 +6,9 @@
 use std::cell::RefCell;
 use std::mem;
 
-use crate::openssl::fingerprint::Fingerprint;
+use crate::openssl::fingerprint::{Fingerprint, StoreFingerprint};
 use crate::openssl::san::RequiredNames;
-use crate::upstream::identity::{Identity, IdentityDigest};
+use crate::upstream::identity::{ContextId, Identity, IdentityDigest};
 
 /// The number of places for identities. Each has room for two.
 const PLACES: usize = 1024;
@@ -30,50 +30,84 @@ pub fn clear_cache() {
     DIGESTS.with_borrow_mut(|digests| digests.0.clear());
 }
 
-/// An identity whose digest is remembered.
+/// An identity whose digest is remembered, with copies of what it borrows.
 struct Remembered {
-    /// The identity without what it borrows.
-    rest: Identity<'static>,
+    context: ContextId,
+    overridden: bool,
+    client_certificate: Option<Fingerprint>,
+    verify: bool,
+    verify_depth: Option<u32>,
+    trusted_store: Option<StoreFingerprint>,
     dns_names: Option<RequiredNames>,
     uris: Option<RequiredNames>,
     protocols: Option<Box<[u8]>>,
     server_name: Option<Box<[u8]>>,
     verified_name: Option<Box<[u8]>>,
+    source: Option<Box<[u8]>>,
     digest: IdentityDigest,
 }
 
 impl Remembered {
     fn new(identity: &Identity<'_>, digest: IdentityDigest) -> Self {
-        let Identity { dns_names, uris, protocols, server_name, verified_name, .. } = *identity;
-        let rest = Identity {
-            dns_names: None,
-            uris: None,
-            protocols: None,
-            server_name: None,
-            verified_name: None,
-            ..*identity
-        };
+        let Identity {
+            context,
+            overridden,
+            client_certificate,
+            verify,
+            verify_depth,
+            trusted_store,
+            dns_names,
+            uris,
+            protocols,
+            server_name,
+            verified_name,
+            source,
+        } = *identity;
         Self {
-            rest,
+            context,
+            overridden,
+            client_certificate,
+            verify,
+            verify_depth,
+            trusted_store,
             dns_names: dns_names.cloned(),
             uris: uris.cloned(),
             protocols: protocols.map(Box::from),
             server_name: server_name.map(Box::from),
             verified_name: verified_name.map(Box::from),
+            source: source.map(Box::from),
             digest,
         }
     }
 
+    /// Compares the fields where they are: a copy of an identity would take longer.
     fn is_of(&self, identity: &Identity<'_>) -> bool {
-        let remembered = Identity {
-            dns_names: self.dns_names.as_ref(),
-            uris: self.uris.as_ref(),
-            protocols: self.protocols.as_deref(),
-            server_name: self.server_name.as_deref(),
-            verified_name: self.verified_name.as_deref(),
-            ..self.rest
-        };
-        remembered == *identity
+        let Identity {
+            context,
+            overridden,
+            client_certificate,
+            verify,
+            verify_depth,
+            trusted_store,
+            dns_names,
+            uris,
+            protocols,
+            server_name,
+            verified_name,
+            source,
+        } = identity;
+        self.verified_name.as_deref() == *verified_name
+            && self.server_name.as_deref() == *server_name
+            && self.context == *context
+            && self.client_certificate == *client_certificate
+            && self.overridden == *overridden
+            && self.verify == *verify
+            && self.verify_depth == *verify_depth
+            && self.trusted_store == *trusted_store
+            && self.dns_names.as_ref() == *dns_names
+            && self.uris.as_ref() == *uris
+            && self.protocols.as_deref() == *protocols
+            && self.source.as_deref() == *source
     }
 }
 
@@ -108,11 +142,15 @@ fn place(identity: &Identity<'_>) -> usize {
     let store = identity.trusted_store.map_or(0, |store| store.content.prefix());
     let depth = identity.verify_depth.map_or(0, u64::from);
     let name = identity.verified_name.or(identity.server_name).unwrap_or_default();
-    let name =
-        name.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add((*byte).into()));
-    let mixed = [store, depth, context, name].iter().fold(certificate, |mixed, part| {
-        (mixed ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
-    });
+    let mix =
+        |mixed: u64, part: u64| (mixed ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    let mut mixed = [store, depth, context].into_iter().fold(certificate, mix);
+    let mut rest = name;
+    while let Some((word, following)) = rest.split_first_chunk() {
+        mixed = mix(mixed, u64::from_le_bytes(*word));
+        rest = following;
+    }
+    mixed = rest.iter().fold(mixed, |mixed, byte| mix(mixed, u64::from(*byte)));
     mixed as usize % PLACES
 }
 
@@ -120,7 +158,8 @@ fn place(identity: &Identity<'_>) -> usize {
 fn bytes(identity: &Identity<'_>) -> usize {
     let names = [identity.dns_names, identity.uris];
     let names = names.iter().flatten().flat_map(|names| names.names()).map(|name| name.len());
-    let texts = [identity.protocols, identity.server_name, identity.verified_name];
+    let Identity { protocols, server_name, verified_name, source, .. } = *identity;
+    let texts = [protocols, server_name, verified_name, source];
     names.chain(texts.iter().flatten().map(|text| text.len())).sum()
 }
 

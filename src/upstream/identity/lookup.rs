@@ -15,7 +15,7 @@ use crate::upstream::handshake::lua_handshake::LuaHandshake;
 use crate::upstream::handshake::verify;
 use crate::upstream::identity::{Identity, IdentityDigest};
 use crate::upstream::settings::request_state::RequestState;
-use crate::upstream::settings::tls::{UpstreamTls, host_of, without_port};
+use crate::upstream::settings::tls::{UpstreamTls, without_dot, without_port};
 
 /// Returns the identity of the handshake of `ssl`, which has all of its settings and is about to
 /// begin.
@@ -54,7 +54,7 @@ pub fn expected(
         // The names as nginx sends them (SNI) and as the certificate is verified for them.
         let sent = without_port(name);
         names.server_name = (upstream.sends_server_name() && is_server_name(sent)).then_some(sent);
-        names.verified_name = verify.then(|| host_of(name));
+        names.verified_name = verify.then(|| without_dot(sent));
     }
     identity(request, upstream, state, verify, names)
 }

@@ -113,12 +113,6 @@ $CHANGED{certificate_cache} = ['~certificate_cache off;', '~certificate_cache ma
 # A directive that a later nginx has needs a line above, and one in src/upstream/location/written_tls.rs. Until then, its
 # locations have another identity after each reload.
 my %written = map { $_ => 1 } join(' ', map {"@$_"} values %CHANGED) =~ /~(\w+)/g, 'conf_command';
-my $binary = slurp($ENV{TEST_NGINX_BINARY} || (grep {-x} map {"$_/nginx"} split /:/, $ENV{PATH})[0]);
-for my $module (qw(proxy grpc uwsgi)) {
-    my %known = map { $_ => 1 } $binary =~ /(?<![a-z_])${module}_ssl_([a-z_]+)\0/g;
-    is(join(' ', grep { !$written{$_} } sort keys %known), '', "all directives ${module}_ssl_* of this nginx are tested");
-    cmp_ok(scalar keys %known, '>=', 12, "${module}: they were found");
-}
 
 my %COMMANDS = (
     Ciphersuites               => [qw(TLS_AES_256_GCM_SHA384 TLS_AES_128_GCM_SHA256)],
@@ -265,6 +259,12 @@ _EOC_
 } ['service', '', ''], ['grpc', http2_server()]);
 
 start_nginx('gateway', modules => 1, workers => 2, log => 'info', http => gateway(0));
+my $binary = slurp('/proc/' . master('gateway') . '/exe');
+for my $module (qw(proxy grpc uwsgi)) {
+    my %known = map { $_ => 1 } $binary =~ /(?<![a-z_])${module}_ssl_([a-z_]+)\0/g;
+    is(join(' ', grep { !$written{$_} } sort keys %known), '', "all directives ${module}_ssl_* of this nginx are tested");
+    cmp_ok(scalar keys %known, '>=', 12, "${module}: they were found");
+}
 
 # ---- the identities ------------------------------------------------------------------------------
 

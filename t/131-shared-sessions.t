@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# kong_tls_session_cache shared:name:size: all workers share the sessions with services. A ticket is used once over all of
-# them, and a worker that is killed takes only what it was about to change with it.
+# kong_tls_session_cache shared:name:size: all workers share the sessions with services. A ticket is used once over all
+# of them, and a worker that is killed takes only what it was about to change with it.
 
 use strict;
 use warnings;
@@ -12,7 +12,7 @@ use TestProcesses;
 
 use Test::More;
 
-require_program('nginx', 'openssl');
+require_program('faketime', 'nginx', 'openssl');
 
 my $pki    = $ENV{TEST_NGINX_PKI};
 my $folder = test_folder();
@@ -315,6 +315,28 @@ for my $cache ('8', 'off') {
     is request('/tls12?client=client1', $first),  "$again $ONE", "$cache: the same worker";
     is request('/tls12?client=client1', $second), ". $ONE",      "$cache: the other worker";
     like drop(), qr/^nil the workers share no sessions: kong_tls_session_cache has no zone/, "$cache: there is nothing to drop";
+    stop_nginx('gateway');
+}
+
+# ---- a clock that is set -------------------------------------------------------------------------
+
+{
+    my ($library) = glob '/usr/lib/*/faketime/libfaketime.so.1' or die "libfaketime is not installed\n";
+    my $clock = write_to("$folder/clock", '+0');
+    my @names = qw(FAKETIME_TIMESTAMP_FILE FAKETIME_NO_CACHE FAKETIME_DONT_FAKE_MONOTONIC);
+    start_nginx('gateway', modules => 1, workers => 2, main => join('', map {"env $_;\n"} @names),
+        environment => { LD_PRELOAD => $library, FAKETIME_TIMESTAMP_FILE => $clock, FAKETIME_NO_CACHE => 1,
+                         FAKETIME_DONT_FAKE_MONOTONIC => 1 },
+        http => gateway(''));
+    ($first, $second) = workers('gateway');
+    is request("/$_?client=client1", $first), ". $ONE", "$_: a session before the clock is set" for qw(tls12 tls13);
+    for my $seconds (-3600, 0, 3600) {
+        write_to("$clock.new", sprintf '%+d', $seconds);
+        rename "$clock.new", $clock or die "$clock: $!\n";
+        is request('/tls12?client=client1', $_), "r $ONE", "the clock is set by $seconds seconds: resumed by $_" for $first, $second;
+        # With TLS 1.3, OpenSSL goes by the age of a ticket, and offers it or not.
+        like request('/tls13?client=client1', $_), qr/\A[.r] \Q$ONE\E\z/, "TLS 1.3: the answer is right" for $first, $second;
+    }
     stop_nginx('gateway');
 }
 

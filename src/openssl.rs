@@ -22,6 +22,7 @@ pub mod revocation;
 pub mod san;
 pub mod server_context;
 pub mod session;
+pub mod session_peer;
 pub mod session_text;
 pub mod signature_algorithms;
 pub mod slot;

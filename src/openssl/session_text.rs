@@ -57,7 +57,7 @@ impl SessionText {
     }
 }
 
-/// Decodes a session from its elements.
+/// Decodes a session from its elements; `peer` may be empty.
 pub fn session(before: &[u8], peer: &[u8], after: &[u8]) -> Result<SslSession, ErrorStack> {
     let length = before.len() + peer.len() + after.len();
     let mut der = Vec::with_capacity(length + 5);

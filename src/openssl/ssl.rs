@@ -79,13 +79,11 @@ pub fn use_certificate(
     SslError::check("SSL_set1_chain", sys::SSL_set1_chain(ssl, intermediates))
 }
 
-/// The size of a session in bytes without the chain of its peer, as measured by scripts/bench and
-/// with a chain of 90 KB.
-pub const WITHOUT_CHAIN: usize = 8 * 1024;
-
 /// Estimates how many bytes of memory a session of this connection takes. Most of them are for
 /// OpenSSL's representation of the peer's chain.
 pub fn size_of_session(ssl: &SslRef) -> usize {
+    // As measured by scripts/bench, and with a chain of 90 KB.
+    const WITHOUT_CHAIN: usize = 8 * 1024;
     const OF_TWO_BYTES: usize = 5;
 
     let chain = ssl.peer_cert_chain().into_iter().flatten().map(|certificate| {

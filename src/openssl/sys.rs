@@ -223,6 +223,14 @@ unsafe extern "C" {
         length: c_uint,
     ) -> c_int;
     pub safe fn SSL_SESSION_new() -> *mut SSL_SESSION;
+    /// `OPENSSL_malloc(3)`
+    pub fn CRYPTO_get_mem_functions(
+        malloc: *mut *mut c_void,
+        realloc: *mut *mut c_void,
+        free: *mut *mut c_void,
+    );
+    /// `OPENSSL_malloc(3)`: what OpenSSL uses unless it is told to use something else.
+    pub fn CRYPTO_malloc(size: usize, file: *const c_char, line: c_int) -> *mut c_void;
     pub safe fn SSL_SESSION_set_protocol_version(session: &SslSessionRef, version: c_int) -> c_int;
     pub safe fn SSL_version(ssl: &SslRef) -> c_int;
     pub safe fn SSL_CTX_sessions(ctx: &SslContextRef) -> &SessionTable;

@@ -8,17 +8,21 @@ use std::num::NonZeroUsize;
 use std::rc::Rc;
 
 use openssl::ssl::{SslSession, SslSessionRef, SslVersion};
+use openssl::x509::X509;
 
 use crate::bounded::BoundedCache;
+use crate::openssl::session_peer;
 use crate::openssl::session_text::{self, SessionText};
 use crate::openssl::ssl;
-use crate::session_zone::records::Kind;
+use crate::session_zone::records::{Key, Kind};
 use crate::session_zone::zone::SessionZone;
 use crate::status::counters::{self, Counter};
 use crate::upstream::handshake::session_cache::{
     Now, Session, SessionCache, SessionCacheSettings, SessionKey, Validity,
 };
-use crate::upstream::handshake::shared_sessions::{self, Clock, Decoded, FoundText, PeerKey, Text};
+use crate::upstream::handshake::shared_sessions::{
+    self, Clock, Decoded, Decodes, FoundPeer, FoundText, PeerKey, Text,
+};
 
 impl Session for SslSession {
     fn is_resumable(&self) -> bool {
@@ -44,9 +48,15 @@ pub struct ServiceSessions {
 /// The sessions that all workers share.
 struct Shared {
     zone: SessionZone,
-    /// Those that this worker has used or made last, by number: to decode one takes longer than the
-    /// rest of the lookup.
-    decoded: RefCell<BoundedCache<u64, SslSession>>,
+    /// What this worker has decoded or made last: to decode it takes longer than the rest of a
+    /// lookup.
+    decoded: RefCell<DecodedByWorker>,
+}
+
+struct DecodedByWorker {
+    sessions: BoundedCache<u64, SslSession>,
+    /// The certificates of services, by the digests of their texts.
+    certificates: BoundedCache<Key, X509>,
 }
 
 /// The most shared sessions that a worker keeps in decoded form, and the most bytes of them. In a
@@ -54,6 +64,61 @@ struct Shared {
 const DECODED: usize = 1024;
 const DECODED_BYTES: usize = 16 * 1024 * 1024;
 const BYTES_OF_A_DECODED: usize = 8 * 1024;
+/// The size of a session that was decoded, whose certificate others have too.
+const DECODED_BYTES_OF_ONE: usize = 2 * 1024;
+
+/// The most certificates of services that a worker keeps in decoded form.
+const CERTIFICATES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+const CERTIFICATES_BYTES: usize = 4 * 1024 * 1024;
+
+impl Decodes for DecodedByWorker {
+    fn session(&mut self, number: u64) -> Decoded {
+        match self.sessions.get(&number) {
+            Some(session) if session.is_resumable() => Decoded::Session,
+            Some(_) => Decoded::Unusable,
+            None => Decoded::Nothing,
+        }
+    }
+
+    fn has_certificate(&mut self, digest: &Key) -> bool {
+        session_peer::can_be_set() && self.certificates.contains(digest)
+    }
+}
+
+impl DecodedByWorker {
+    fn new(most: NonZeroUsize) -> Self {
+        Self {
+            sessions: BoundedCache::new(most, DECODED_BYTES),
+            certificates: BoundedCache::new(CERTIFICATES.min(most), CERTIFICATES_BYTES),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.sessions.clear();
+        self.certificates.clear();
+    }
+
+    /// Decodes a session; `None` if it can't be decoded.
+    fn decode(&mut self, text: FoundText) -> Option<SslSession> {
+        let FoundText { before, peer, after } = text;
+        match peer {
+            FoundPeer::None => session_text::session(&before, b"", &after).ok(),
+            FoundPeer::Decoded(digest) => {
+                let session = session_text::session(&before, b"", &after).ok()?;
+                let certificate = self.certificates.get(&digest)?;
+                session_peer::set(&session, certificate).then_some(session)
+            }
+            FoundPeer::Text(digest, peer) => {
+                let session = session_text::session(&before, &peer, &after).ok()?;
+                let certificate = session_peer::get(&session)?.to_owned();
+                session_peer::learn(&session);
+                let bytes = 4 * peer.len();
+                self.certificates.insert(digest, certificate, bytes);
+                Some(session)
+            }
+        }
+    }
+}
 
 impl ServiceSessions {
     pub fn new(settings: SessionCacheSettings, zone: Option<SessionZone>) -> Self {
@@ -64,7 +129,7 @@ impl ServiceSessions {
             shared: zone.map(|zone| {
                 let most = (zone.size() / BYTES_OF_A_DECODED).min(DECODED);
                 let most = NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN);
-                Shared { zone, decoded: RefCell::new(BoundedCache::new(most, DECODED_BYTES)) }
+                Shared { zone, decoded: RefCell::new(DecodedByWorker::new(most)) }
             }),
             generation: Cell::new(zone.map_or(0, SessionZone::generation)),
         }
@@ -126,38 +191,22 @@ impl PeerSessions {
         };
         let mut decoded = shared.decoded.borrow_mut();
         let found = shared.zone.with(|records| {
-            shared_sessions::take(records, peer, self.clock(now), |number| {
-                match decoded.get(&number) {
-                    Some(session) if session.is_resumable() => Decoded::Session,
-                    Some(_) => Decoded::Unusable,
-                    None => Decoded::Nothing,
-                }
-            })
+            shared_sessions::take(records, peer, self.clock(now), &mut *decoded)
         })??;
-        let number = found.number;
-        counters::count(match &found.text {
-            None => Counter::SessionCacheHitWorker,
-            Some(_) => Counter::SessionCacheHitShared,
-        });
-        let session = match found.text {
-            None if found.is_shared_ticket => decoded.get(&number)?.clone(),
-            None => {
-                let session = decoded.get(&number)?.clone();
-                if session.is_single_use() {
-                    decoded.remove(&number);
-                }
-                session
-            }
-            Some(FoundText { before, peer, after }) => {
-                let size = ssl::WITHOUT_CHAIN + 3 * peer.len();
-                let session = session_text::session(&before, &peer, &after).ok()?;
-                if found.is_shared_ticket || !session.is_single_use() {
-                    decoded.insert(number, session.clone(), size);
-                }
-                session
+        let (number, is_shared_ticket) = (found.number, found.is_shared_ticket);
+        let (session, counter) = match found.text {
+            None => (decoded.sessions.get(&number)?.clone(), Counter::SessionCacheHitWorker),
+            Some(text) => {
+                let session = decoded.decode(text)?;
+                decoded.sessions.insert(number, session.clone(), DECODED_BYTES_OF_ONE);
+                (session, Counter::SessionCacheHitShared)
             }
         };
-        let shared_ticket = found.is_shared_ticket.then_some(number);
+        counters::count(counter);
+        if session.is_single_use() && !is_shared_ticket {
+            decoded.sessions.remove(&number);
+        }
+        let shared_ticket = is_shared_ticket.then_some(number);
         let validity = found.validity;
         Some((session, Offered { validity, shared_ticket, was_refused: found.was_refused }))
     }
@@ -203,7 +252,7 @@ impl PeerSessions {
         });
         if let Some((number, evicted)) = kept.flatten() {
             counters::count_times(Counter::SessionCacheEviction, evicted as usize);
-            shared.decoded.borrow_mut().insert(number, session, size);
+            shared.decoded.borrow_mut().sessions.insert(number, session, size);
         }
     }
 
@@ -212,7 +261,7 @@ impl PeerSessions {
         if let (Some((shared, peer)), Some(number)) = (self.shared(), offered.shared_ticket) {
             let clock = self.clock(now);
             shared.zone.with(|records| shared_sessions::used(records, peer, clock, number));
-            shared.decoded.borrow_mut().remove(&number);
+            shared.decoded.borrow_mut().sessions.remove(&number);
         }
     }
 

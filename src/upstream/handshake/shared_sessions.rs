@@ -71,8 +71,27 @@ impl Text<'_> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct FoundText {
     pub before: Vec<u8>,
-    pub peer: Vec<u8>,
+    pub peer: FoundPeer,
     pub after: Vec<u8>,
+}
+
+/// The certificate of the peer of a session.
+#[derive(Debug, PartialEq, Eq)]
+pub enum FoundPeer {
+    None,
+    /// The worker has the certificate with this digest.
+    Decoded(Key),
+    /// Its digest, and its text.
+    Text(Key, Vec<u8>),
+}
+
+/// What a worker has decoded.
+pub trait Decodes {
+    /// Returns what it has of the session with a number.
+    fn session(&mut self, number: u64) -> Decoded;
+
+    /// Returns whether it has the certificate with this digest.
+    fn has_certificate(&mut self, digest: &Key) -> bool;
 }
 
 /// A session to offer to a peer.
@@ -113,13 +132,12 @@ pub enum Decoded {
     Nothing,
 }
 
-/// Returns the session for a peer that may be offered now. `decoded` says of a number what the
-/// worker has.
+/// Returns the session for a peer that may be offered now. `decoded` is what the worker has.
 pub fn take(
     records: &mut Records<'_>,
     peer: &PeerKey,
     clock: Clock,
-    mut decoded: impl FnMut(u64) -> Decoded,
+    decoded: &mut impl Decodes,
 ) -> Option<Found> {
     let before = read(records, peer)?;
     if before.is_withheld(clock.now) {
@@ -131,10 +149,10 @@ pub fn take(
         let Numbered { number, is_single_use } = session;
         let stays = entry.sessions.iter().any(|kept| kept.session == session);
         let key = key_of(number);
-        let text = match decoded(number) {
+        let text = match decoded.session(number) {
             Decoded::Session => records.touch(Kind::Session, &key).then_some(None),
             Decoded::Unusable => None,
-            Decoded::Nothing => text_of(records, &key).map(Some),
+            Decoded::Nothing => text_of(records, &key, decoded).map(Some),
         };
         if let Some(text) = text {
             found = Some(Found {
@@ -235,15 +253,19 @@ fn keep_text(
     records.put_for(lifetime, Part::Main, Kind::Session, &key_of(number), peer.tag, &pieces)
 }
 
-fn text_of(records: &mut Records<'_>, key: &Key) -> Option<FoundText> {
+fn text_of(records: &mut Records<'_>, key: &Key, decoded: &mut impl Decodes) -> Option<FoundText> {
     let text = records.get(Kind::Session, key)?;
     let (certificate, rest) = text.split_first_chunk::<32>()?;
     let (length, rest) = rest.split_first_chunk()?;
     let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
     let (before, after) = rest.split_at_checked(length)?;
     let peer = match *certificate {
-        NO_CERTIFICATE => Vec::new(),
-        ref certificate => records.get(Kind::ServiceCertificate, certificate)?,
+        NO_CERTIFICATE => FoundPeer::None,
+        digest if decoded.has_certificate(&digest) => {
+            records.touch(Kind::ServiceCertificate, &digest);
+            FoundPeer::Decoded(digest)
+        }
+        digest => FoundPeer::Text(digest, records.get(Kind::ServiceCertificate, &digest)?),
     };
     Some(FoundText { before: before.to_vec(), peer, after: after.to_vec() })
 }
@@ -333,6 +355,26 @@ mod tests {
 
     const LIFETIME: u64 = 100;
 
+    /// A worker that has decoded nothing, or everything but one session that is of no use.
+    enum Worker {
+        Fresh,
+        Old { unusable: u64 },
+    }
+
+    impl Decodes for Worker {
+        fn session(&mut self, number: u64) -> Decoded {
+            match self {
+                Self::Fresh => Decoded::Nothing,
+                Self::Old { unusable } if *unusable == number => Decoded::Unusable,
+                Self::Old { .. } => Decoded::Session,
+            }
+        }
+
+        fn has_certificate(&mut self, _: &Key) -> bool {
+            matches!(self, Self::Old { .. })
+        }
+    }
+
     fn peer(context: u64, address: &[u8]) -> PeerKey {
         PeerKey::of(&SessionKey {
             identity: Identity::in_context(context).digest(),
@@ -356,7 +398,7 @@ mod tests {
     }
 
     fn get(records: &mut Records<'_>, peer: &PeerKey, now: u64) -> Option<Found> {
-        take(records, peer, at(now), |_| Decoded::Nothing)
+        take(records, peer, at(now), &mut Worker::Fresh)
     }
 
     fn with_records(bytes: usize, test: impl FnOnce(&mut Records<'_>)) {
@@ -374,6 +416,9 @@ mod tests {
             add(records, &peer(2, b"a"), "2a", false);
             let found = get(records, &peer(1, b"a"), 0).unwrap();
             let FoundText { before, peer: certificate, after } = found.text.unwrap();
+            let FoundPeer::Text(_, certificate) = certificate else {
+                panic!("no certificate");
+            };
             assert_eq!(
                 (&*before, &*certificate, &*after),
                 (&b"1a"[..], &b"certificate"[..], &b"after"[..])
@@ -424,12 +469,11 @@ mod tests {
         with_records(64 * 1024, |records| {
             let key = peer(1, b"a");
             let number = add(records, &key, "session", false);
-            let has = |known| if known == number { Decoded::Session } else { Decoded::Nothing };
-            let found = take(records, &key, at(0), has).unwrap();
+            let found = take(records, &key, at(0), &mut Worker::Old { unusable: 0 }).unwrap();
             assert_eq!((found.number, found.text), (number, None));
             // But only as long as the records have it.
             assert!(records.remove(Kind::Session, &key_of(number)));
-            assert_eq!(take(records, &key, at(0), |_| Decoded::Session), None);
+            assert_eq!(take(records, &key, at(0), &mut Worker::Old { unusable: 0 }), None);
             assert_eq!(count(records, Kind::Peer), 0);
         });
     }
@@ -440,8 +484,8 @@ mod tests {
             let key = peer(1, b"a");
             let older = add(records, &key, "older", true);
             let newer = add(records, &key, "newer", true);
-            let has = |known| if known == newer { Decoded::Unusable } else { Decoded::Nothing };
-            assert_eq!(take(records, &key, at(0), has).unwrap().number, older);
+            let mut worker = Worker::Old { unusable: newer };
+            assert_eq!(take(records, &key, at(0), &mut worker).unwrap().number, older);
             assert_eq!(count(records, Kind::Session), 1);
         });
     }
@@ -460,9 +504,9 @@ mod tests {
             let before = at_date(9);
             let kept = put(records, &key, text("ends"), false, validity, before);
             assert!(kept.is_some());
-            assert!(take(records, &key, before, |_| Decoded::Nothing).is_some());
+            assert!(take(records, &key, before, &mut Worker::Fresh).is_some());
             let after = at_date(10);
-            assert_eq!(take(records, &key, after, |_| Decoded::Nothing), None);
+            assert_eq!(take(records, &key, after, &mut Worker::Fresh), None);
             let late = put(records, &key, text("late"), false, validity, after);
             assert_eq!(late, None);
         });
@@ -501,7 +545,7 @@ mod tests {
 
             let bare = Text { before: b"before", peer: b"", after: b"" };
             put(records, &key, bare, false, FRESH, at(0)).unwrap();
-            assert_eq!(get(records, &key, 0).unwrap().text.unwrap().peer, b"");
+            assert_eq!(get(records, &key, 0).unwrap().text.unwrap().peer, FoundPeer::None);
         });
     }
 

@@ -3,7 +3,7 @@
 package Servers;
 
 # The servers that scripts/bench measures, and what they need: certificates, gateways and services, each an nginx with
-# one worker, in a folder of their own, which becomes the current one. Any error ends the script.
+# one worker by default, in a folder of their own, which becomes the current one. Any error ends the script.
 #
 # A folder that is left after a failure has the logs.
 
@@ -19,8 +19,8 @@ use IO::Socket::INET;
 use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(ask control end_of fail make_certificates make_folder output_of progress running slurp
-    start start_front start_gateway start_service stop url_of wait_for worker write_to);
+our @EXPORT = qw(ask ask_anew control end_of fail make_certificates make_folder output_of port_of processes_of
+    progress reload running slurp start start_front start_gateway start_service stop url_of wait_for worker write_to);
 
 my $bench = $FindBin::RealBin;
 my $modules = '/usr/lib/nginx/modules';
@@ -213,10 +213,13 @@ sub _make_certificates_of {
     return;
 }
 
+# Creates certificates: this many for clients with keys of P-256.
 sub make_certificates {
+    my ($clients) = @_;
     write_to('pki/openssl.conf', $EXTENSIONS);
     _make_certificates_of('rsa', 1, 'rsa:2048');
-    _make_certificates_of('ec', 100, qw(ec -pkeyopt ec_paramgen_curve:P-256));
+    _make_certificates_of('ec', $clients, qw(ec -pkeyopt ec_paramgen_curve:P-256));
+    output_of(qw(openssl rand -out pki/ticket.key 80));
     for my $count (99, 299) {
         output_of("$bench/../scripts/pki", '--cas', $count, "pki/others-$count.pem");
     }
@@ -225,16 +228,24 @@ sub make_certificates {
 
 # ---- nginx ---------------------------------------------------------------------------------------
 
+# callgrind counts the instructions of its one process, and writes them down whenever that calls this function, which
+# the location /mark does and nothing else.
+my $MARK = 'getppid';
+
 # Starts an nginx of this name, with the configuration of this name, and returns whether it has started.
 sub _start_nginx {
-    my ($name) = @_;
-    unlink "logs/$name.pid";
+    my ($name, %with) = @_;
+    unlink "logs/$name.pid", glob "logs/$name.callgrind*";
     # Not as a daemon, so that its process id is known at once.
-    start($name, "logs/$name-start.log", qw(nginx -p .), -c => "$name.conf",
-        -e => "logs/$name-error.log", -g => 'daemon off;');
+    my @nginx = (qw(nginx -p .), -c => "$name.conf", -e => "logs/$name-error.log");
+    my @command = $with{callgrind}
+        ? (qw(valgrind -q --tool=callgrind), "--callgrind-out-file=logs/$name.callgrind", "--dump-before=$MARK",
+        @nginx, -g => 'daemon off; master_process off;')
+        : (@nginx, -g => 'daemon off;');
+    start($name, "logs/$name-start.log", @command);
 
     # nginx writes its process id when it listens.
-    wait_for(20, sub { -s "logs/$name.pid" || _has_ended($name) })
+    wait_for(60, sub { -s "logs/$name.pid" || _has_ended($name) })
         or fail("the $name did not start in time");
     return $process{$name} && !_has_ended($name);
 }
@@ -271,6 +282,29 @@ sub url_of {
 sub worker {
     my ($name) = @_;
     return $worker{$name};
+}
+
+sub port_of {
+    my ($name) = @_;
+    return $port{$name};
+}
+
+# Returns the process ids of an nginx: its master, and its workers.
+sub processes_of {
+    my ($name) = @_;
+    my $master = $process{$name};
+    return $master, split ' ', slurp("/proc/$master/task/$master/children");
+}
+
+# Makes an nginx read its configuration again, and waits until there are only new workers.
+sub reload {
+    my ($name) = @_;
+    my ($master, @before) = processes_of($name);
+    my %is_old = map { $_ => 1 } @before;
+    kill 'HUP', $master;
+    wait_for(20, sub { my (undef, @now) = processes_of($name); @now == @before && !grep { $is_old{$_} } @now })
+        or fail("the $name has other workers after a reload");
+    return;
 }
 
 # Starts the services behind the gateways: service.conf.
@@ -324,6 +358,13 @@ location = /trim {
                 ngx.say(ngx.config.ngx_lua_version, " ", jit.version)
             }
         }
+        location = /mark {
+            content_by_lua_block {
+                local ffi = require "ffi"
+                ffi.cdef "int getppid(void);"
+                ffi.C.getppid()
+            }
+        }
         location = /calls {
             access_by_lua_file calls.lua;
         }
@@ -342,8 +383,15 @@ sub _gateway_text {
     $certificate = "proxy_ssl_certificate pki/$with{key}/1001.crt;
             proxy_ssl_certificate_key pki/$with{key}/1001.key;" if !grep { $_ eq $SET } @plugin;
 
+    my $locations = @plugin ? $LOCATIONS : '';
+    $locations .= "        location = /status {\n            kong_tls_status;\n        }\n" if $with{status};
+    my $headers = 'add_header X-Reused $kong_upstream_ssl_session_reused; add_header X-Worker $pid;';
+
     return _fill('gateway.conf',
         NAME => $name,
+        WORKERS => $with{workers},
+        REUSEPORT => $with{workers} > 1 ? 'reuseport' : '',
+        HEADERS => $with{tells} ? $headers : '',
         PORT => $port{$name},
         KEY => $with{key},
         SERVICE => $with{service} || "$with{key}-$with{tls}",
@@ -354,7 +402,7 @@ sub _gateway_text {
         KEEPALIVE => $KEEPALIVE{ $with{keepalive} },
         ACCESS => @plugin ? "access_by_lua_block { @plugin }" : '',
         CERTIFICATE => $certificate // '',
-        LOCATIONS => @plugin ? $LOCATIONS : '',
+        LOCATIONS => $locations,
     );
 }
 
@@ -370,7 +418,7 @@ sub start_gateway {
     for my $attempt (1 .. 3) {
         $port{$name} = _free_port();
         write_to("$name.conf", _gateway_text($name, %with));
-        if (_start_nginx($name)) {
+        if (_start_nginx($name, %with)) {
             $worker{$name} = 0 + ask($name, '/pid');
             return;
         }
@@ -394,7 +442,8 @@ sub _make_authorities {
 # Returns the text of frontend.conf: a server that requests certificates with these CAs, by its configuration or by a
 # plugin.
 sub _front_text {
-    my ($name, $who, $authorities) = @_;
+    my ($name, $authorities, %with) = @_;
+    my $who = $with{front};
     my @ask;
     push @ask, 'ssl_certificate_by_lua_block {
             local authorities = authorities'
@@ -403,8 +452,13 @@ sub _front_text {
         }' if $who ne 'none';
     push @ask, 'ssl_verify_client optional;', "ssl_client_certificate $authorities;" if $who ne 'ask';
 
+    # By a socket of the file system, unless several workers share a port.
+    my $address = $with{workers} > 1 ? "127.0.0.1:$port{qq(front-$name)} reuseport" : "unix:front-$name.sock";
     return _fill('frontend.conf',
         NAME => $name,
+        WORKERS => $with{workers},
+        ADDRESS => $address,
+        PROTOCOL => "TLSv$with{tls}",
         MODULES => $MODULES{ $who eq 'none' ? 'none' : 'kong' },
         HTTP => $who eq 'none' ? '' : "init_by_lua_block {
         dofile(ngx.config.prefix() .. 'init.lua')
@@ -418,8 +472,10 @@ sub _front_text {
 sub start_front {
     my ($name, %with) = @_;
     my $authorities = _make_authorities($with{authorities});
-    write_to("front-$name.conf", _front_text($name, $with{front}, $authorities));
+    $port{"front-$name"} = _free_port();
+    write_to("front-$name.conf", _front_text($name, $authorities, %with));
     _start_nginx("front-$name") || _did_not_start("front-$name");
+    return if $with{workers} > 1;
     $worker{"front-$name"} = 0 + output_of(qw(curl -q -sS -f -k --max-time 10),
         '--unix-socket' => "front-$name.sock", 'https://service.test/pid');
     return;
@@ -431,6 +487,17 @@ sub start_front {
 sub ask {
     my ($name, $path) = @_;
     return output_of(qw(curl -q -sS -f --noproxy * --max-time 120), url_of($name) . $path);
+}
+
+# Returns the head and the body of what a gateway answers to a request over a new connection.
+sub ask_anew {
+    my ($name, $path) = @_;
+    my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port{$name}, Timeout => 10)
+        or fail("there is no connection to the $name: $@");
+    print {$socket} "GET $path HTTP/1.0\r\n\r\n";
+    my $answer = do { local $/; <$socket> } // '';
+    $answer =~ m{\AHTTP/1\.\d 200 } or fail("the $name has answered $path with: $answer");
+    return split /\r\n\r\n/, $answer, 2;
 }
 
 # Returns what the service answers, without a gateway.

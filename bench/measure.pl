@@ -2,7 +2,7 @@
 
 # Measures the workloads of Workloads.pm, for scripts/bench.
 #
-#     perl measure.pl [--quick] RESULTS PART...
+#     perl measure.pl [--quick | --long] RESULTS PART...
 #
 # Gateways that differ in one thing get the same load in turn, in each of many rounds. RESULTS is a JSON file for
 # report.pl, which has these fields for the parts that were measured:
@@ -13,6 +13,11 @@
 #               of connections that resumed a session
 #     calls     JIT compiler on or off, function: a list of nanoseconds
 #     memory    row, gateway: a list of bytes for each object
+#     instructions
+#               column, row: those of the gateway for a request
+#     zone_hits column: of the sessions that were found, the share that was read from shared memory
+#     resumed, many, lock
+#               what the functions of Sharing.pm return
 #     rounds, memory_rounds, others (per cent), versions (a text)
 
 use strict;
@@ -21,6 +26,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use Servers;
+use Sharing;
 use Workloads;
 
 use File::Spec;
@@ -28,11 +34,11 @@ use JSON::PP;
 use List::Util qw(shuffle sum0);
 
 my %amount = %THOROUGH;
-if (@ARGV && $ARGV[0] eq '--quick') {
+if (@ARGV && $ARGV[0] =~ /^--(quick|long)$/) {
     shift @ARGV;
-    %amount = %QUICK;
+    %amount = $1 eq 'quick' ? %QUICK : %LONG;
 }
-@ARGV > 1 or die "usage: measure.pl [--quick] RESULTS PART...\n";
+@ARGV > 1 or die "usage: measure.pl [--quick | --long] RESULTS PART...\n";
 my ($results_file, @parts) = (File::Spec->rel2abs(shift @ARGV), @ARGV);
 
 my %results = map { $_ => $amount{$_} } qw(rounds memory_rounds);
@@ -45,17 +51,20 @@ sub spent {
     return (split ' ', slurp("/proc/$pid/schedstat"))[0];
 }
 
-# Sends requests for one second, as fast as they are answered.
+# Sends requests for one second, or some, as fast as they are answered.
 sub load {
-    my ($rival) = @_;
+    my ($rival, $seconds) = @_;
+    $seconds //= 1;
     my $worker = worker($rival->{front} ? "front-$rival->{name}" : $rival->{name});
     my $before = spent($worker);
-    my $said = output_of(qw(wrk -t 1), -c => $rival->{at_once}, qw(-d 1s -s load.lua),
-        url_of($rival->{name}), '--', $rival->{certificates});
+    my $said = output_of(qw(wrk -t 1), -c => $rival->{at_once}, -d => "${seconds}s", qw(-s load.lua),
+        url_of($rival->{name}), '--', @$rival{qw(certificates depths)},
+        $rival->{sent} // 0);
     write_to('logs/wrk.log', $said);
     my ($requests, $microseconds, $failures) = $said =~ /^measured\s+(\d+)\s+(\d+)\s+(\d+)$/m
         or fail('wrk has measured nothing');
     fail("$failures of $requests requests failed (gateway $rival->{name})") if $failures || !$requests;
+    $rival->{sent} += $requests;
     return {
         requests => 0 + $requests,
         microseconds => 0 + $microseconds,
@@ -97,11 +106,14 @@ sub what_was_seen {
     return %seen;
 }
 
-# Kept connections have a maximum age. And OpenSSL resumes a session of TLS 1.3 only once: a connection between that
+# Each certificate needs a connection at first, and kept connections have a maximum age. And OpenSSL resumes a session of TLS 1.3 only once: a connection between that
 # handshake and the ticket that follows finds no session, which happens more often on a busy machine. So half of the
 # connections are enough.
 my %AS_MEANT = (
-    kept => sub { my ($seen) = @_; $seen->{requests} - $seen->{connections} >= 0.95 * $seen->{requests} },
+    kept => sub {
+        my ($seen, $rival) = @_;
+        $seen->{requests} - $seen->{connections} >= 0.95 * ($seen->{requests} - $rival->{certificates});
+    },
     resumed => sub {
         my ($seen) = @_;
         $seen->{connections} == $seen->{requests} && $seen->{resumed} * 2 >= $seen->{connections};
@@ -122,7 +134,7 @@ sub seen_of {
         resumed => sum0(map { $_->{connections} } grep { $_->{resumed} } @$lines),
     );
     # A gateway that sets no certificate has the one of its configuration.
-    my $sets = $rival->{plugin} eq 'set';
+    my $sets = $rival->{plugin} =~ /^(?:set|depth)$/;
     my $wrong = sum0(map { $_->{requests} }
         grep { $_->{serial} ne ($sets ? $_->{asked} : '1001') } @$lines);
     fail("$name: $wrong of $seen{requests} requests came with a wrong certificate") if $wrong;
@@ -130,7 +142,7 @@ sub seen_of {
     my $meant = connections_of(%$rival);
     fail("$name was meant to have $meant connections: of $seen{requests} requests, $seen{connections} came"
         . " over new ones, and $seen{resumed} of these had resumed a session")
-        if !$AS_MEANT{$meant}->(\%seen);
+        if !$AS_MEANT{$meant}->(\%seen, $rival);
     return \%seen;
 }
 
@@ -152,6 +164,29 @@ sub start_rivals {
     return;
 }
 
+# Asks for each identity at least once.
+sub warm_up {
+    my ($rival) = @_;
+    my $identities = $rival->{certificates} * $rival->{depths};
+    my $seconds = 1;
+    while (load($rival, $seconds)->{requests} < $identities) {
+        $seconds *= 2;
+    }
+    return;
+}
+
+# Returns the share of the sessions found that were read from shared memory. Fails if there are other sessions than the
+# row is meant to measure.
+sub zone_hits_of {
+    my ($rival) = @_;
+    my $status = ask($rival->{name}, '/status?format=prometheus');
+    my %hits = $status =~ /^kong_tls_session_cache_hits_total\{from="(\w+)"\} (\d+)$/mg;
+    my $share = $hits{shared} / ($hits{shared} + $hits{worker});
+    fail(sprintf 'of the sessions that the gateway has found, %.0f %% were in shared memory', 100 * $share)
+        if $share < 0.9;
+    return $share;
+}
+
 # Other load on the machine comes and goes. So there are many short rounds, each of which measures all rivals in a new
 # random order: whoever always came after a rival that is hard on the machine would be at a disadvantage.
 sub compare {
@@ -160,7 +195,7 @@ sub compare {
     start_rivals(@rivals);
 
     # The first requests do what is needed only once.
-    load($_) for @rivals;
+    warm_up($_) for @rivals;
     for my $round (1 .. $amount{rounds}) {
         my @rates;
         for my $rival (shuffle(@rivals)) {
@@ -171,12 +206,91 @@ sub compare {
         progress("$table->{title}, $column->{title}: round $round of $amount{rounds}: "
             . join(', ', @rates));
     }
+    for my $rival (grep { $_->{status} && $_->{sessions} =~ /^shared:/ } @rivals) {
+        $results{zone_hits}{ $column->{name} } = zone_hits_of($rival);
+    }
     # The service is stopped last: its log is complete when nobody sends requests any more.
     stop($_->{name}) for @rivals;
     stop($_) for running();
 
     my %seen = what_was_seen();
     $results{seen}{ $column->{name} }{ $_->{name} } = seen_of($_, $seen{ $_->{name} }) for @rivals;
+    return;
+}
+
+# ---- instructions --------------------------------------------------------------------------------
+
+# Makes callgrind write down what the gateway has executed since the last time, and returns the number of instructions.
+sub instructions_since {
+    my ($name) = @_;
+    my @before = glob "logs/$name.callgrind*";
+    ask($name, '/mark');
+    my %is_old = map { $_ => 1 } @before;
+    my ($dump) = grep { !$is_old{$_} } glob "logs/$name.callgrind*" or fail("callgrind has counted nothing of $name");
+    return slurp($dump) =~ /^totals: (\d+)$/m ? $1 : fail("$dump has no total");
+}
+
+# Sends this many requests, one after the other, for each certificate in turn.
+sub send_one_by_one {
+    my ($rival, $count) = @_;
+    my $last = 1000 + $rival->{certificates};
+    my $rounds = $count / $rival->{certificates};
+    ask($rival->{name}, "/?i=[1-$rounds]&n=[1001-$last]");
+    return;
+}
+
+# LuaJIT compiles a function of a plugin when it has been called about 112 times.
+my $WARM = 150;
+
+# Returns the instructions of a gateway for a request.
+sub instructions_of {
+    my ($rival) = @_;
+    my $name = $rival->{name};
+    my $count = $amount{ $rival->{keepalive} eq 'none' ? 'new' : 'kept' };
+    $count = $rival->{certificates} if $count < $rival->{certificates};
+    send_one_by_one($rival, 2 * $rival->{certificates} > $WARM ? 2 * $rival->{certificates} : $WARM);
+    instructions_since($name);
+    my $mark = instructions_since($name);
+    send_one_by_one($rival, $count);
+    return (instructions_since($name) - $mark) / $count;
+}
+
+sub count_instructions {
+    my ($table, $column) = @_;
+    my @rivals = map { { name => $_->{name}, settings_of($table, $column, $_) } }
+        grep { $_->{instructions} } @{ $table->{rows} };
+    return if !@rivals;
+    forget_what_was_seen();
+    start_service();
+    my %counted;
+    for my $rival (@rivals) {
+        my $name = $rival->{name};
+        start_gateway($name, %$rival, callgrind => 1);
+        $counted{$name} = instructions_of($rival);
+        stop($name);
+    }
+    stop('service');
+    my %seen = what_was_seen();
+    seen_of($_, $seen{ $_->{name} }) for @rivals;
+    $results{instructions}{ $column->{name} } = \%counted;
+    progress("$table->{title}, $column->{title}: "
+        . join(', ', map { sprintf '%s %.0f instructions', $_->{name}, $counted{ $_->{name} } } @rivals));
+    return;
+}
+
+sub measure_instructions {
+    for my $table (@RATES) {
+        count_instructions($table, $_) for @{ $table->{columns} };
+    }
+    return;
+}
+
+# ---- what workers share --------------------------------------------------------------------------
+
+sub measure_workers {
+    $results{resumed} = measure_resumption();
+    $results{many} = measure_many(\%amount);
+    $results{lock} = measure_lock(\%amount);
     return;
 }
 
@@ -344,8 +458,13 @@ sub share_of_others {
 
 sub measure_part {
     my ($part) = @_;
-    return measure_calls() if $part eq 'calls';
-    return measure_memory() if $part eq 'memory';
+    my %others = (
+        calls => \&measure_calls,
+        instructions => \&measure_instructions,
+        memory => \&measure_memory,
+        workers => \&measure_workers,
+    );
+    return $others{$part}->() if $others{$part};
     my ($table) = grep { $_->{part} eq $part } @RATES or fail("there is no part $part");
     for my $column (@{ $table->{columns} }) {
         compare($table, $column);
@@ -355,7 +474,7 @@ sub measure_part {
 
 progress('making certificates');
 make_folder();
-make_certificates();
+make_certificates($amount{certificates});
 $results{versions} = find_versions();
 my @clocks = look_at_clocks();
 measure_part($_) for @parts;

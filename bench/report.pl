@@ -44,15 +44,21 @@ sub quartiles {
     return quantile(0.25, @_), quantile(0.75, @_);
 }
 
+sub runs_of {
+    my ($column, $row) = @_;
+    my $runs = $results->{runs}{$column} // {};
+    return @{ $runs->{$row} // [] };
+}
+
 # For each round: requests a second, and microseconds of the processor for a request.
 sub rates_of {
     my ($column, $row) = @_;
-    return map { $_->{requests} / $_->{microseconds} * 1e6 } @{ $results->{runs}{$column}{$row} };
+    return map { $_->{requests} / $_->{microseconds} * 1e6 } runs_of($column, $row);
 }
 
 sub costs_of {
     my ($column, $row) = @_;
-    return map { $_->{nanoseconds} / 1e3 / $_->{requests} } @{ $results->{runs}{$column}{$row} };
+    return map { $_->{nanoseconds} / 1e3 / $_->{requests} } runs_of($column, $row);
 }
 
 # Returns the ratio of each round.
@@ -61,28 +67,55 @@ sub ratios_of {
     return map { $by->[$_] / $over->[$_] } 0 .. $#$by;
 }
 
-# Returns the columns of a table that were measured.
+# Returns the columns of a table that were measured: by `runs`, or by `instructions`.
 sub columns_of {
-    my ($table) = @_;
-    return grep { $results->{runs}{ $_->{name} } } @{ $table->{columns} };
+    my ($table, $by) = @_;
+    return grep { $results->{ $by // 'runs' }{ $_->{name} } } @{ $table->{columns} };
 }
 
-# Returns one ratio in one column: its rates and costs in each round, and its target, if it has one.
+# Returns the instructions for a request of the two rows of a ratio, if they were counted.
+sub instructions_of {
+    my ($ratio, $column) = @_;
+    my @counted = grep { defined } @{ $results->{instructions}{$column} // {} }{ @{ $ratio->{of} } };
+    return @counted == 2 ? @counted : ();
+}
+
+# Returns one ratio in one column: its rates and costs in each round, its instructions, and its targets, as far as it
+# has them.
 sub compared {
     my ($ratio, $column) = @_;
     my $name = $column->{name};
     my ($row, $over) = @{ $ratio->{of} };
+    my ($instructions, $instructions_over) = instructions_of($ratio, $name);
     return {
         rates => [ratios_of([rates_of($name, $row)], [rates_of($name, $over)])],
         costs => [ratios_of([costs_of($name, $over)], [costs_of($name, $row)])],
+        instructions => $instructions ? $instructions_over / $instructions : undef,
+        more => $instructions ? $instructions - $instructions_over : undef,
         target => $ratio->{target} // $ratio->{target_of}{$name},
     };
 }
 
 # Returns what is compared by a ratio of a table, for each column that was measured.
 sub comparisons {
-    my ($table, $ratio) = @_;
-    return map { { column => $_, %{ compared($ratio, $_) } } } columns_of($table);
+    my ($table, $ratio, $by) = @_;
+    return map { { column => $_, %{ compared($ratio, $_) } } } columns_of($table, $by);
+}
+
+# Returns what a comparison misses, in words, if a person should act: by the instructions, or if there are none, where
+# three of four rounds miss the target.
+sub missed_by {
+    my ($ratio, $it) = @_;
+    if (defined $it->{instructions}) {
+        my ($least, $most) = @$ratio{qw(instructions_target most_more)};
+        return sprintf '%.3f by instructions in place of %s', $it->{instructions}, $least
+            if defined $least && $it->{instructions} < $least;
+        return sprintf '%.0f more instructions in place of at most %d', $it->{more}, $most
+            if defined $most && $it->{more} > $most;
+        return;
+    }
+    return if !defined $it->{target} || !@{ $it->{rates} } || quantile(0.75, @{ $it->{rates} }) >= $it->{target};
+    return sprintf '%.2f in place of %s', median(@{ $it->{rates} }), $it->{target};
 }
 
 # ---- headlines -----------------------------------------------------------------------------------
@@ -107,14 +140,21 @@ sub print_headlines {
     my @far = medians_of(qw(connections lua lua-full));
     my @kept = medians_of(qw(requests lua static));
     my @unused = medians_of(qw(unused with without));
+    my ($one, $many) = @{ $SHARING{workers} }[0, -1];
+    my $resumed = $results->{resumed}{rounds};
+    my $worst = sub {
+        my ($cache, $round) = @_;
+        return min(map { $_->{$many}{$round} } values %{ $resumed->{$cache} });
+    };
     my %call = map { $_ => median(@{ $results->{calls}{on}{$_} }) } qw(set_tls_verify set_tls_cert_key);
     print
-        "* **A certificate for each tenant costs about what one static certificate costs**: new connections at\n  ",
-        from_to('%.2f', @near), " of the rate.\n",
-        '* **', from_to('%.1f', @far), " times as many new connections** as with full handshakes, which are all that\n",
-        "  a patched nginx can do safely.\n",
+        "* **A certificate for each tenant costs about what one for all costs**: new connections at ", from_to('%.2f', @near), " of the rate.\n",
+        '* **', from_to('%.1f', @far), " times as many new connections** as with full handshakes, all that a patched nginx can do safely.\n",
         "* **Each tenant keeps connections of its own**: requests at ", from_to('%.2f', @kept),
-        " of the rate over connections that\n  all tenants share.\n",
+        " of the rate over shared ones.\n",
+        "* **$many workers resume sessions as one does**: ",
+        sprintf("%.2f of a second round of connections, and %.2f after a reload.\n  With sessions of each worker's own, it is"
+            . " %.2f and %.2f.\n", map { my $cache = $_; map { $worst->($cache, $_) } qw(second reload) } qw(shared own)),
         '* **Requests that set nothing** run at ', from_to('%.2f', @unused), " of the rate without the module.\n",
         sprintf("* **A call that sets something** takes %.0f to %.0f ns.\n", min(values %call), max(values %call));
     return;
@@ -143,19 +183,38 @@ sub print_table {
 sub share_of {
     my ($table, $column, $row) = @_;
     my $seen = $results->{seen}{ $column->{name} }{ $row->{name} };
-    return connections_of(settings_of($table, $column, $row)) eq 'kept'
-        ? 1 - $seen->{connections} / $seen->{requests}
-        : $seen->{resumed} / $seen->{connections};
+    my %settings = settings_of($table, $column, $row);
+    my $kind = connections_of(%settings);
+    return 1 - $seen->{connections} / $seen->{requests} if $kind eq 'kept';
+    # The first connection of each identity has nothing to resume.
+    my $first = $kind eq 'resumed' ? $settings{certificates} * $settings{depths} : 0;
+    return $seen->{resumed} / ($seen->{connections} - $first);
 }
 
 # Prints a table with a row for each row of a table of rates, and one number a cell.
 sub print_rows {
-    my ($table, $title, $format, $number) = @_;
+    my ($table, $title, $number) = @_;
     my @columns = columns_of($table);
     print_table([$title, map { $_->{title} } @columns], map {
         my $row = $_;
-        [$row->{title}, map { sprintf $format, $number->($_, $row) } @columns]
+        [$row->{title}, map { sprintf '%.0f', $number->($_, $row) } @columns]
     } @{ $table->{rows} });
+    return;
+}
+
+# Prints a table with the instructions of the rows that have them, and how many more some of them need.
+sub print_instructions {
+    my ($table) = @_;
+    my @columns = columns_of($table, 'instructions') or return;
+    my @rows = (['Instructions of the gateway', map { $_->{title} } @columns]);
+    for my $row (grep { $_->{instructions} } @{ $table->{rows} }) {
+        push @rows, [$row->{title}, map { sprintf '%.0f', $results->{instructions}{ $_->{name} }{ $row->{name} } } @columns];
+    }
+    for my $ratio (grep { $_->{most_more} } @{ $table->{ratios} }) {
+        push @rows, ['more for what is set', map { sprintf '%.0f', $_->{more} } comparisons($table, $ratio, 'instructions')];
+        push @rows, ['its target: at most', ($ratio->{most_more}) x @columns];
+    }
+    print_table(@rows);
     return;
 }
 
@@ -185,6 +244,10 @@ sub print_ratios {
         push @rows, ["**$ratio->{title}**", map { sprintf '%.2f', median(@{ $_->{rates} }) } @compared];
         push @rows, ['its target', map { $_->{target} // '' } @compared] if grep { defined $_->{target} } @compared;
         push @rows, ['the same by processor time', map { sprintf '%.2f', median(@{ $_->{costs} }) } @compared];
+        next if !grep { defined $_->{instructions} } @compared;
+        push @rows, ['the same by instructions',
+            map { defined $_->{instructions} ? sprintf '%.3f', $_->{instructions} : '' } @compared];
+        push @rows, ['its target', ($ratio->{instructions_target}) x @compared] if $ratio->{instructions_target};
     }
     print_table(@rows);
     return;
@@ -192,13 +255,113 @@ sub print_ratios {
 
 sub print_rates {
     my ($table) = @_;
-    columns_of($table) or return;
+    return if !columns_of($table) && !columns_of($table, 'instructions');
     print "## $table->{title}\n\n";
-    print_ratios($table);
-    print_rows($table, 'A second', '%.0f', sub { median(rates_of(map { $_->{name} } @_)) });
-    print_rows($table, 'Processor time of the gateway, µs', '%.0f', sub { median(costs_of(map { $_->{name} } @_)) });
-    print_shares($table);
+    if (columns_of($table)) {
+        print_ratios($table);
+        print_rows($table, 'A second', sub { median(rates_of(map { $_->{name} } @_)) });
+        print_rows($table, 'Processor time of the gateway, µs', sub { median(costs_of(map { $_->{name} } @_)) });
+    }
+    print_instructions($table);
+    print_shares($table) if columns_of($table);
+    my @hits = grep { defined } map { $results->{zone_hits}{ $_->{name} } } columns_of($table);
+    printf "Of the sessions found, %s %% were read from shared memory.\n\n", from_to('%.0f', map { 100 * $_ } @hits)
+        if @hits;
     return;
+}
+
+# ---- what workers share --------------------------------------------------------------------------
+
+sub thousands {
+    my ($number) = @_;
+    return scalar reverse join ',', unpack '(A3)*', reverse sprintf '%.0f', $number;
+}
+
+sub print_resumption {
+    my $resumed = $results->{resumed} or return;
+    my @versions = sort keys %{ $resumed->{clients} };
+    my $most = $SHARING{workers}[-1];
+    print "## Sessions over workers and a reload\n\n",
+        "100 identities are asked for $SHARING{times} times each, in random order, over new connections that all workers"
+        . " serve.\nThe first connection of each needs a full handshake: of the first round, 0.88 can resume at best.\n\n";
+    my @rows = (['Share that resumed',
+        (map { my $tls = $_; map {"TLS $tls, $_->{title}"} @{ $SHARING{caches} } } @versions), 'target']);
+    for my $workers (@{ $SHARING{workers} }) {
+        for my $round (@{ $SHARING{rounds} }) {
+            my $title = ($workers == 1 ? '1 worker' : "$workers workers") . ", $round->{title}";
+            push @rows, [$title, (map {
+                my $tls = $_;
+                map { sprintf '%.2f', $resumed->{rounds}{ $_->{name} }{$tls}{$workers}{ $round->{name} } } @{ $SHARING{caches} }
+            } @versions), $workers == $most ? $round->{target} : ''];
+        }
+    }
+    print_table(@rows);
+    my $row = sub {
+        my ($title, $when) = @_;
+        return [$title, (map { $resumed->{clients}{$_}{$when} } @versions), $SHARING{clients}];
+    };
+    print_table(
+        ["Of $SHARING{clients} clients that $most workers have asked, resumed", (map {"TLS $_"} @versions), 'target'],
+        $row->('by another connection', 'before'),
+        $row->('after a reload', 'reload'),
+    );
+    return;
+}
+
+sub print_many {
+    my $many = $results->{many} or return;
+    my ($count, $workers) = @$many{qw(identities workers)};
+    my $megabytes = sub { sprintf '%.0f', $_[0] / 1e6 };
+    print "## Memory of ${\ thousands($count)} identities\n\n",
+        "Each with two tickets of TLS 1.3. Of a worker's own sessions, one worker is measured; the others are like it.\n\n";
+    print_table(
+        ['', 'shared', "a worker's own"],
+        ["$workers workers, MB in all", map { $megabytes->($_) } $many->{shared}, $many->{own} * $workers],
+        ['... in each worker', map { $megabytes->($_) } ($many->{shared} - $many->{zone}) / $workers, $many->{own}],
+        ['... in shared memory', $megabytes->($many->{zone}), ''],
+        ['bytes for an identity', map { sprintf '%.0f', $_ / $count } $many->{shared}, $many->{own} * $workers],
+        ['bytes for a session in shared memory', sprintf('%.0f', $many->{zone} / $many->{sessions}), ''],
+        ['its target: at most', $SHARING{most_bytes}, ''],
+    );
+    return;
+}
+
+sub print_lock {
+    my $lock = $results->{lock} or return;
+    my @versions = sort keys %$lock;
+    my $row = sub { my ($title, $format, $number) = @_; [$title, map { sprintf $format, $number->($lock->{$_}) } @versions] };
+    print "## The lock of shared memory\n\n",
+        "With $SHARING{workers}[-1] workers under load, found by looking at it many times.\n\n";
+    print_table(
+        ['', map {"TLS $_"} @versions],
+        $row->('new connections a second', '%.0f', sub { $_[0]{rate} }),
+        $row->('held, % of the time', '%.2f', sub { 100 * $_[0]{share} }),
+        $row->('held for a connection, µs', '%.1f', sub { $_[0]{held} }),
+        $row->('slept for it, for a connection, µs', '%.1f', sub { $_[0]{waited} }),
+    );
+    return;
+}
+
+# Returns what misses its target of what workers share, in words.
+sub sharing_missed {
+    my @missed;
+    if (my $resumed = $results->{resumed}) {
+        my $most = $SHARING{workers}[-1];
+        for my $tls (sort keys %{ $resumed->{clients} }) {
+            my $shares = $resumed->{rounds}{shared}{$tls}{$most};
+            push @missed, map { sprintf "TLS %s, $most workers, %s: %.2f in place of %s", $tls, $_->{title},
+                $shares->{ $_->{name} }, $_->{target} } grep { $shares->{ $_->{name} } < $_->{target} } @{ $SHARING{rounds} };
+            my $clients = $resumed->{clients}{$tls}{reload};
+            push @missed, "TLS $tls: $clients of $SHARING{clients} clients resume after a reload"
+                if $clients < $SHARING{clients};
+        }
+    }
+    if (my $many = $results->{many}) {
+        my $bytes = $many->{zone} / $many->{sessions};
+        push @missed, sprintf '%.0f bytes for a session in shared memory in place of at most %d', $bytes,
+            $SHARING{most_bytes} if $bytes > $SHARING{most_bytes};
+    }
+    return @missed;
 }
 
 sub print_calls {
@@ -229,28 +392,33 @@ sub print_memory {
 sub print_misses {
     my $misses = '';
     for my $table (@RATES) {
-        my @missed = map {
-            my $ratio = $_;
-            map {
-                sprintf "* %s: %.2f in place of %s (%s)\n", $_->{column}{title}, median(@{ $_->{rates} }),
-                    $_->{target}, $ratio->{title}
+        my @missed;
+        for my $ratio (@{ $table->{ratios} }) {
+            for my $it (comparisons($table, $ratio)) {
+                my $words = missed_by($ratio, $it) or next;
+                push @missed, "* $it->{column}{title}: $words ($ratio->{title})\n";
             }
-                grep { defined $_->{target} && median(@{ $_->{rates} }) < $_->{target} } comparisons($table, $ratio);
-        } @{ $table->{ratios} };
-        $misses .= join '', $table->{title} =~ s/ a second//r, ":\n\n", @missed, "\n" if @missed;
+        }
+        $misses .= join '', $table->{title} =~ s/,? a second//r, ":\n\n", @missed, "\n" if @missed;
     }
+    my @sharing = sharing_missed();
+    $misses .= join '', "Sessions over workers and a reload:\n\n", map({"* $_\n"} @sharing), "\n" if @sharing;
     my @slow = grep { $_->{target} && median(@{ $results->{calls}{on}{ $_->{name} } }) > $_->{target} }
         $results->{calls} ? @CALLS : ();
     $misses .= join '', "Calls from Lua:\n\n", map {"* $_->{title}\n"} @slow if @slow;
-    print "## Targets\n\n", $misses ? "These ratios miss their targets.\n\n$misses" : "All targets are reached.\n";
+    print "## Targets\n\n", $misses ? "These miss their targets.\n\n$misses" : "All targets are reached.\n";
     return;
 }
 
 sub print_tables {
     print "Measured with $results->{versions}.\n",
         "All figures are medians of $results->{rounds} rounds of a second; those of memory, of",
-        " $results->{memory_rounds} rounds.\nOther programs took $results->{others} % of the processors meanwhile.\n\n";
+        " $results->{memory_rounds} rounds.\nInstructions, and what workers share, are measured once. Other programs took"
+        . " $results->{others} % of the processors meanwhile.\n\n";
     print_rates($_) for @RATES;
+    print_resumption();
+    print_many();
+    print_lock();
     print_calls();
     print_memory();
     print_misses();
@@ -302,7 +470,7 @@ sub svg_half {
     my ($half, $top, %with) = @_;
     my @groups = grep { @{ $_->{bars} } } map {
         my $table = $_;
-        map { { title => $table->{title} =~ s/ a second//r, bars => [comparisons($table, $_)] } }
+        map { { title => $table->{title} =~ s/,? a second//r, bars => [comparisons($table, $_)] } }
             grep { ($_->{chart} // '') eq $half } @{ $table->{ratios} };
     } @RATES;
     return $top, '' if !@groups;

@@ -2,7 +2,7 @@
 
 # Prints what measure.pl has measured.
 #
-#     perl report.pl RESULTS              tables in Markdown
+#     perl report.pl RESULTS [OTHERS...]  tables in Markdown; beside them, the ratios of other hosts
 #     perl report.pl --headlines RESULTS  the most important figures, as a list in Markdown
 #     perl report.pl --chart RESULTS      a chart in SVG of the ratios that say what the module costs
 
@@ -20,9 +20,16 @@ use List::Util qw(max min);
 use POSIX qw(ceil);
 
 my $form = @ARGV && $ARGV[0] =~ /^--(chart|headlines)$/ && shift @ARGV ? $1 : 'tables';
-@ARGV == 1 or die "usage: report.pl [--chart|--headlines] RESULTS\n";
-open my $file, '<:raw', $ARGV[0] or die "$ARGV[0]: $!\n";
-my $results = decode_json(do { local $/; <$file> });
+@ARGV == 1 || @ARGV && $form eq 'tables'
+    or die "usage: report.pl RESULTS [OTHERS...] | --chart RESULTS | --headlines RESULTS\n";
+
+sub results_in {
+    my ($name) = @_;
+    open my $file, '<:raw', $name or die "$name: $!\n";
+    return decode_json(do { local $/; <$file> });
+}
+
+my ($results, @others) = map { results_in($_) } @ARGV;
 
 # ---- figures -------------------------------------------------------------------------------------
 
@@ -92,7 +99,7 @@ sub compared {
         costs => [ratios_of([costs_of($name, $over)], [costs_of($name, $row)])],
         instructions => $instructions ? $instructions_over / $instructions : undef,
         more => $instructions ? $instructions - $instructions_over : undef,
-        target => $ratio->{target} // $ratio->{target_of}{$name},
+        target => $ratio->{target} // ($ratio->{target_of} // {})->{$name},
     };
 }
 
@@ -270,6 +277,50 @@ sub print_rates {
     return;
 }
 
+# ---- other hosts ---------------------------------------------------------------------------------
+
+# Returns the cells of a ratio in one column of a table, for each host, as `number` makes them of what is compared.
+sub cells_of_hosts {
+    my ($ratio, $column, $number) = @_;
+    my $mine = $results;
+    my @cells;
+    for my $host ($mine, @others) {
+        $results = $host;
+        push @cells, $number->(compared($ratio, $column)) // '';
+    }
+    $results = $mine;
+    return @cells;
+}
+
+# Prints the ratios of a table that have targets, with a column for each host.
+sub print_hosts_of {
+    my ($table) = @_;
+    my @columns = columns_of($table);
+    my @rows;
+    for my $ratio (grep { $_->{target} || $_->{target_of} } @{ $table->{ratios} }) {
+        for my $column (@columns) {
+            push @rows, ["$column->{title}: $ratio->{title}", cells_of_hosts($ratio, $column,
+                sub { my ($it) = @_; @{ $it->{rates} } ? sprintf '%.2f', median(@{ $it->{rates} }) : undef })];
+            my @counted = cells_of_hosts($ratio, $column,
+                sub { my ($it) = @_; defined $it->{instructions} ? sprintf '%.3f', $it->{instructions} : undef });
+            push @rows, ['the same by instructions', @counted] if grep { $_ ne '' } @counted;
+        }
+    }
+    my @hosts = map { $_->{versions} =~ /(OpenSSL \S+),/ ? $1 : die "a host without OpenSSL\n" } $results, @others;
+    print_table([$table->{title} =~ s/,? a second//r, @hosts], @rows) if @rows;
+    return;
+}
+
+sub print_hosts {
+    my @tables = grep { my $table = $_; grep { $_->{runs}{ $table->{columns}[0]{name} } } @others } @RATES;
+    return if !@tables || !$results->{runs};
+    print "## Other versions of OpenSSL\n\n";
+    print "* $_->{versions}\n" for @others;
+    print "\n";
+    print_hosts_of($_) for @tables;
+    return;
+}
+
 # ---- what workers share --------------------------------------------------------------------------
 
 sub thousands {
@@ -416,6 +467,7 @@ sub print_tables {
         " $results->{memory_rounds} rounds.\nInstructions, and what workers share, are measured once. Other programs took"
         . " $results->{others} % of the processors meanwhile.\n\n";
     print_rates($_) for @RATES;
+    print_hosts();
     print_resumption();
     print_many();
     print_lock();

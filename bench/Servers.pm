@@ -219,7 +219,6 @@ sub make_certificates {
     write_to('pki/openssl.conf', $EXTENSIONS);
     _make_certificates_of('rsa', 1, 'rsa:2048');
     _make_certificates_of('ec', $clients, qw(ec -pkeyopt ec_paramgen_curve:P-256));
-    output_of(qw(openssl rand -out pki/ticket.key 80));
     for my $count (99, 299) {
         output_of("$bench/../scripts/pki", '--cas', $count, "pki/others-$count.pem");
     }

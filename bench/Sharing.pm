@@ -168,8 +168,8 @@ sub measure_many {
     my $megabytes = 16 + int $count / 100;
     start_gateway('shared', settings_of({ with => $SHARING{many} },
         { with => { workers => $MOST_WORKERS, sessions => "shared:bench:${megabytes}m timeout=1h" } }));
-    # After some rounds, each worker has copies of as many sessions as it keeps.
-    my $shared = grown('shared', 4, $amount);
+    # In the end, each worker has copies of as many sessions as it keeps.
+    my $shared = grown('shared', $amount->{passes}, $amount);
     my %many = (
         identities => $count,
         workers => $MOST_WORKERS,
@@ -183,7 +183,7 @@ sub measure_many {
 
     my $entries = 2 * $count;
     start_gateway('own', settings_of({ with => $SHARING{many} }, { with => { sessions => "$entries timeout=1h" } }));
-    $many{own} = grown('own', 2, $amount);
+    $many{own} = grown('own', 1, $amount);
     stop($_) for qw(own service);
     return \%many;
 }

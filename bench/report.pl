@@ -147,11 +147,11 @@ sub print_headlines {
     my @far = medians_of(qw(connections lua lua-full));
     my @kept = medians_of(qw(requests lua static));
     my @unused = medians_of(qw(unused with without));
-    my ($one, $many) = @{ $SHARING{workers} }[0, -1];
-    my $resumed = $results->{resumed}{rounds};
+    my $workers = $SHARING{workers}[-1];
+    my ($resumed, $many) = ($results->{resumed}{rounds}, $results->{many});
     my $worst = sub {
         my ($cache, $round) = @_;
-        return min(map { $_->{$many}{$round} } values %{ $resumed->{$cache} });
+        return min(map { $_->{$workers}{$round} } values %{ $resumed->{$cache} });
     };
     my %call = map { $_ => median(@{ $results->{calls}{on}{$_} }) } qw(set_tls_verify set_tls_cert_key);
     print
@@ -159,9 +159,12 @@ sub print_headlines {
         '* **', from_to('%.1f', @far), " times as many new connections** as with full handshakes, all that a patched nginx can do safely.\n",
         "* **Each tenant keeps connections of its own**: requests at ", from_to('%.2f', @kept),
         " of the rate over shared ones.\n",
-        "* **$many workers resume sessions as one does**: ",
+        "* **$workers workers resume sessions as one does**: ",
         sprintf("%.2f of a second round of connections, and %.2f after a reload.\n  With sessions of each worker's own, it is"
             . " %.2f and %.2f.\n", map { my $cache = $_; map { $worst->($cache, $_) } qw(second reload) } qw(shared own)),
+        sprintf("* **%s identities in %d workers** take %.0f MB; with sessions of each worker's own, %.0f MB.\n",
+            thousands($many->{identities}), $many->{workers}, $many->{shared} / 1e6,
+            $many->{own} * $many->{workers} / 1e6),
         '* **Requests that set nothing** run at ', from_to('%.2f', @unused), " of the rate without the module.\n",
         sprintf("* **A call that sets something** takes %.0f to %.0f ns.\n", min(values %call), max(values %call));
     return;

@@ -160,8 +160,9 @@ sub print_headlines {
         "* **Each tenant keeps connections of its own**: requests at ", from_to('%.2f', @kept),
         " of the rate over shared ones.\n",
         "* **$workers workers resume sessions as one does**: ",
-        sprintf("%.2f of a second round of connections, and %.2f after a reload.\n  With sessions of each worker's own, it is"
-            . " %.2f and %.2f.\n", map { my $cache = $_; map { $worst->($cache, $_) } qw(second reload) } qw(shared own)),
+        sprintf("%.2f of a second round of connections, and %.2f after a reload.\n"
+            . "  With sessions of each worker's own, it is %.2f and %.2f.\n",
+            map { my $cache = $_; map { $worst->($cache, $_) } qw(second reload) } qw(shared own)),
         sprintf("* **%s identities in %d workers** take %.0f MB; with sessions of each worker's own, %.0f MB.\n",
             thousands($many->{identities}), $many->{workers}, $many->{shared} / 1e6,
             $many->{own} * $many->{workers} / 1e6),
@@ -218,10 +219,12 @@ sub print_instructions {
     my @columns = columns_of($table, 'instructions') or return;
     my @rows = (['Instructions of the gateway', map { $_->{title} } @columns]);
     for my $row (grep { $_->{instructions} } @{ $table->{rows} }) {
-        push @rows, [$row->{title}, map { sprintf '%.0f', $results->{instructions}{ $_->{name} }{ $row->{name} } } @columns];
+        push @rows, [$row->{title},
+            map { sprintf '%.0f', $results->{instructions}{ $_->{name} }{ $row->{name} } } @columns];
     }
     for my $ratio (grep { $_->{most_more} } @{ $table->{ratios} }) {
-        push @rows, ['more for what is set', map { sprintf '%.0f', $_->{more} } comparisons($table, $ratio, 'instructions')];
+        push @rows, ['more for what is set',
+            map { sprintf '%.0f', $_->{more} } comparisons($table, $ratio, 'instructions')];
         push @rows, ['its target: at most', ($ratio->{most_more}) x @columns];
     }
     print_table(@rows);
@@ -345,7 +348,8 @@ sub print_resumption {
             my $title = ($workers == 1 ? '1 worker' : "$workers workers") . ", $round->{title}";
             push @rows, [$title, (map {
                 my $tls = $_;
-                map { sprintf '%.2f', $resumed->{rounds}{ $_->{name} }{$tls}{$workers}{ $round->{name} } } @{ $SHARING{caches} }
+                map { sprintf '%.2f', $resumed->{rounds}{ $_->{name} }{$tls}{$workers}{ $round->{name} } }
+                    @{ $SHARING{caches} }
             } @versions), $workers == $most ? $round->{target} : ''];
         }
     }
@@ -383,7 +387,10 @@ sub print_many {
 sub print_lock {
     my $lock = $results->{lock} or return;
     my @versions = sort keys %$lock;
-    my $row = sub { my ($title, $format, $number) = @_; [$title, map { sprintf $format, $number->($lock->{$_}) } @versions] };
+    my $row = sub {
+        my ($title, $format, $number) = @_;
+        return [$title, map { sprintf $format, $number->($lock->{$_}) } @versions];
+    };
     print "## The lock of shared memory\n\n",
         "With $SHARING{workers}[-1] workers under load, found by looking at it many times.\n\n";
     print_table(
@@ -403,8 +410,10 @@ sub sharing_missed {
         my $most = $SHARING{workers}[-1];
         for my $tls (sort keys %{ $resumed->{clients} }) {
             my $shares = $resumed->{rounds}{shared}{$tls}{$most};
-            push @missed, map { sprintf "TLS %s, $most workers, %s: %.2f in place of %s", $tls, $_->{title},
-                $shares->{ $_->{name} }, $_->{target} } grep { $shares->{ $_->{name} } < $_->{target} } @{ $SHARING{rounds} };
+            for my $round (grep { $shares->{ $_->{name} } < $_->{target} } @{ $SHARING{rounds} }) {
+                push @missed, sprintf "TLS %s, $most workers, %s: %.2f in place of %s", $tls, $round->{title},
+                    $shares->{ $round->{name} }, $round->{target};
+            }
             my $clients = $resumed->{clients}{$tls}{reload};
             push @missed, "TLS $tls: $clients of $SHARING{clients} clients resume after a reload"
                 if $clients < $SHARING{clients};

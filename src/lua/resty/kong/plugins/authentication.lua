@@ -313,8 +313,8 @@ local function policy_text(name, options, consumers)
     for _, option in ipairs { "depth", "header", "encoding" } do
         parts[#parts + 1] = option .. " " .. tostring(options[option])
     end
-    for field, known in pairs(consumers) do
-        for value, consumer in pairs(known) do
+    for field, by_value in pairs(consumers) do
+        for value, consumer in pairs(by_value) do
             parts[#parts + 1] = field .. " " .. #value .. " " .. value .. " " .. consumer
         end
     end

@@ -7,10 +7,12 @@ use std::cell::{Cell, RefCell};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
+use foreign_types::ForeignTypeRef;
 use openssl::ssl::{SslSession, SslSessionRef, SslVersion};
 use openssl::x509::X509;
 
 use crate::bounded::BoundedCache;
+use crate::openssl::fingerprint::Fingerprint;
 use crate::openssl::session_peer;
 use crate::openssl::session_text::{self, SessionText};
 use crate::openssl::ssl;
@@ -57,6 +59,9 @@ struct DecodedByWorker {
     sessions: BoundedCache<u64, SslSession>,
     /// The certificates of services, by the digests of their texts.
     certificates: BoundedCache<Key, X509>,
+    /// The digests, by the addresses of certificates that are kept with them: a session that was
+    /// made by resuming another has the same object.
+    digests: BoundedCache<usize, (X509, Key)>,
 }
 
 /// The most shared sessions that a worker keeps in decoded form, and the most bytes of them. In a
@@ -90,12 +95,26 @@ impl DecodedByWorker {
         Self {
             sessions: BoundedCache::new(most, DECODED_BYTES),
             certificates: BoundedCache::new(CERTIFICATES.min(most), CERTIFICATES_BYTES),
+            digests: BoundedCache::new(CERTIFICATES.min(most), CERTIFICATES_BYTES),
         }
     }
 
     fn clear(&mut self) {
         self.sessions.clear();
         self.certificates.clear();
+        self.digests.clear();
+    }
+
+    /// Returns the digest of the certificate of a session, which has this text.
+    fn digest(&mut self, session: &SslSessionRef, text: &[u8]) -> Option<Key> {
+        let certificate = session_peer::get(session)?;
+        let address = certificate.as_ptr() as usize;
+        if let Some((_, digest)) = self.digests.get(&address) {
+            return Some(*digest);
+        }
+        let digest = Fingerprint::of([text]).digest();
+        self.digests.insert(address, (certificate.to_owned(), digest), 4 * text.len());
+        Some(digest)
     }
 
     /// Decodes a session; `None` if it can't be decoded.
@@ -112,7 +131,8 @@ impl DecodedByWorker {
                 let session = session_text::session(&before, &peer, &after).ok()?;
                 let certificate = session_peer::get(&session)?.to_owned();
                 session_peer::learn(&session);
-                let bytes = 4 * peer.len();
+                let (address, bytes) = (certificate.as_ptr() as usize, 4 * peer.len());
+                self.digests.insert(address, (certificate.clone(), digest), bytes);
                 self.certificates.insert(digest, certificate, bytes);
                 Some(session)
             }
@@ -238,7 +258,9 @@ impl PeerSessions {
             return;
         };
         let [before, after] = encoded.others();
-        let text = Text { before, peer: encoded.peer(), after };
+        let certificate = encoded.peer();
+        let digest = shared.decoded.borrow_mut().digest(&session, certificate);
+        let text = Text { before, peer: digest.map(|digest| (digest, certificate)), after };
         let kept = shared.zone.with(|records| {
             // Whether sessions were dropped meanwhile, is certain only here.
             if shared.zone.generation() != self.generation {

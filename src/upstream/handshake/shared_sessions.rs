@@ -9,7 +9,7 @@
 //!
 //! [`SessionCache`]: crate::upstream::handshake::session_cache::SessionCache
 
-use crate::openssl::fingerprint::{Encoding, Fingerprint};
+use crate::openssl::fingerprint::Encoding;
 use crate::session_zone::records::{Key, Kind, Lifetime, Part, Records, TooLarge};
 use crate::upstream::handshake::session_cache::{
     Entry, Kept, Now, Session, SessionKey, Validity, is_over,
@@ -55,15 +55,16 @@ impl PeerKey {
 pub struct Text<'a> {
     /// What stands before the certificate of the peer.
     pub before: &'a [u8],
-    /// The certificate; empty if there is none.
-    pub peer: &'a [u8],
+    /// The certificate, if there is one, and its digest.
+    pub peer: Option<(Key, &'a [u8])>,
     /// What stands after it.
     pub after: &'a [u8],
 }
 
 impl Text<'_> {
     fn length(&self) -> usize {
-        self.before.len() + self.peer.len() + self.after.len()
+        let peer = self.peer.map_or(0, |(_, certificate)| certificate.len());
+        self.before.len() + peer + self.after.len()
     }
 }
 
@@ -240,16 +241,15 @@ fn keep_text(
     text: Text<'_>,
 ) -> Result<(), TooLarge> {
     let Text { before, peer: certificate, after } = text;
-    let mut certificate_key = NO_CERTIFICATE;
-    if !certificate.is_empty() {
-        certificate_key = Fingerprint::of([certificate]).digest();
-        if !records.touch(Kind::ServiceCertificate, &certificate_key) {
-            let kind = Kind::ServiceCertificate;
-            records.put(Part::Main, kind, &certificate_key, 0, &[certificate])?;
+    let kind = Kind::ServiceCertificate;
+    if let Some((digest, certificate)) = certificate {
+        if !records.touch(kind, &digest) {
+            records.put(Part::Main, kind, &digest, 0, &[certificate])?;
         }
     }
+    let digest = certificate.map_or(NO_CERTIFICATE, |(digest, _)| digest);
     let length = (before.len() as u64).to_le_bytes();
-    let pieces = [&certificate_key[..], &length, before, after];
+    let pieces = [&digest[..], &length, before, after];
     records.put_for(lifetime, Part::Main, Kind::Session, &key_of(number), peer.tag, &pieces)
 }
 
@@ -388,8 +388,10 @@ mod tests {
 
     const FRESH: Validity = Validity { first_handshake: 0, not_after: None };
 
+    const CERTIFICATE: Option<(Key, &[u8])> = Some(([7; 32], b"certificate"));
+
     fn text(name: &str) -> Text<'_> {
-        Text { before: name.as_bytes(), peer: b"certificate", after: b"after" }
+        Text { before: name.as_bytes(), peer: CERTIFICATE, after: b"after" }
     }
 
     /// Adds a session, and returns its number.
@@ -538,12 +540,11 @@ mod tests {
         with_records(64 * 1024, |records| {
             let key = peer(1, b"a");
             add(records, &key, "session", false);
-            let digest = Fingerprint::of([&b"certificate"[..]]).digest();
-            assert!(records.remove(Kind::ServiceCertificate, &digest));
+            assert!(records.remove(Kind::ServiceCertificate, &[7; 32]));
             assert_eq!(get(records, &key, 0), None);
             assert_eq!(count(records, Kind::Session), 0);
 
-            let bare = Text { before: b"before", peer: b"", after: b"" };
+            let bare = Text { before: b"before", peer: None, after: b"" };
             put(records, &key, bare, false, FRESH, at(0)).unwrap();
             assert_eq!(get(records, &key, 0).unwrap().text.unwrap().peer, FoundPeer::None);
         });
@@ -553,13 +554,13 @@ mod tests {
     fn little_memory_keeps_few_sessions_and_large_ones_not_at_all() {
         with_records(8 * 1024, |records| {
             let large = vec![7; 16 * 1024];
-            let text = Text { before: &large, peer: b"", after: b"" };
+            let text = Text { before: &large, peer: None, after: b"" };
             let key = peer(0, b"a");
             assert_eq!(put(records, &key, text, false, FRESH, at(0)), None);
             let body = [7; 700];
             for context in 0..100 {
                 let key = peer(context, b"a");
-                let text = Text { before: &body, peer: b"certificate", after: b"" };
+                let text = Text { before: &body, peer: CERTIFICATE, after: b"" };
                 put(records, &key, text, true, FRESH, at(0)).unwrap();
                 assert!(get(records, &key, 0).is_some(), "{context}");
             }

@@ -205,6 +205,13 @@ sub ask_with {
 mkdir "$folder/none" or die "$folder/none: $!\n";
 my $STORE = 'pem = read(CA)';
 
+# What the Lua module itself offers, in place of what the module has set.
+my $VERIFY_BY_LUA = <<'_EOC_';
+
+            local ssl = require "ngx.ssl"
+            assert(ssl.verify_client(assert(ssl.parse_pem_cert(read(trusted or CA))), 3))
+_EOC_
+
 my %OF_SERVER = (ask(''), server => "ssl_trusted_certificate $folder/own.crt;");
 my $IN_CACHE = 'ssl_session_tickets off; ssl_session_cache shared:sessions:1m;';
 
@@ -239,6 +246,9 @@ for my $case (
     ['a command that may name a file', {}, { server => "ssl_conf_command VerifyCAFile $pki/ca.crt;" }],
     ['whether sessions are resumed', {}, { ask => 'kong.client.tls.disable_session_reuse() ' . asking('ca') }],
     ['ssl_crl', { server => "ssl_crl $folder/list.crl;", client => 'client1' }, { prepare => sub { copy("$folder/31.crl", 'list.crl') } }],
+    ['nothing, where another function verifies', { ask => asking('ca') . $VERIFY_BY_LUA }, {}],
+    ['what another function verifies with', { ask => asking('ca') . $VERIFY_BY_LUA },
+        { init => qq{trusted = "$pki/other-ca.crt"} }],
     ['clients that are not asked alike', {}, { ask => <<'_EOC_' }],
         local unlike = require("ngx.ssl").get_tls1_version() == 0x0303
         assert(kong.client.tls.request_client_certificate(ca, unlike and { partial_chain = true } or nil))

@@ -20,6 +20,12 @@ pub fn ask(ssl: &SslRef, state: &ClientState) {
     ssl::set_verify_depth(ssl, depth.unwrap_or_else(|| ssl::context_verify_depth(ssl)));
 }
 
+/// Returns whether the client is still asked and verified as this module does it: Lua code can also
+/// do so by other functions, such as `ngx.ssl.verify_client`.
+pub fn is_asked_by_module(ssl: &SslRef) -> bool {
+    Answer::verifies(ssl)
+}
+
 /// The client's answer. The handshake continues in any case, and the verification result records
 /// errors; only without memory for that, it ends.
 struct Answer;

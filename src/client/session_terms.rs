@@ -7,6 +7,7 @@ use openssl::ssl::{SslContextRef, SslRef};
 use openssl::x509::X509VerifyResult;
 
 use crate::client::binding::Binding;
+use crate::client::certificate_answer::is_asked_by_module;
 use crate::client::connection::{ClientState, KnownTerms};
 use crate::client::session_binding::{binding_of, configuration_of, zone_of};
 use crate::client::session_data::Asked;
@@ -43,6 +44,10 @@ pub fn still_hold(ssl: &SslRef, binding: &Binding, asked: &Asked) -> Option<bool
 
 /// Returns the terms on which the client of `ssl` is asked now.
 pub fn terms(ssl: &SslRef, state: &ClientState) -> KnownTerms {
+    // With what others verify it, can't be told.
+    if !is_asked_by_module(ssl) {
+        return None;
+    }
     if let Some(known) = state.terms.get() {
         return known;
     }

@@ -182,6 +182,16 @@ pub trait VerifyPeer {
         // SAFETY: `verify` is for any verification, and `judge` decides on every error.
         unsafe { ssl::verify_peer(ssl, verify::<Self>) }
     }
+
+    /// Returns whether OpenSSL still calls this for the peer of `ssl`.
+    fn verifies(ssl: &SslRef) -> bool
+    where
+        Self: Sized,
+    {
+        ssl::verify_callback(ssl).is_some_and(|callback| {
+            ptr::fn_addr_eq(callback, verify::<Self> as ssl::VerifyCallback)
+        })
+    }
 }
 
 extern "C" fn verify<T: VerifyPeer>(preverified: c_int, context: *mut X509_STORE_CTX) -> c_int {

@@ -167,6 +167,11 @@ pub unsafe fn verify_peer(ssl: &SslRef, callback: VerifyCallback) {
     unsafe { sys::SSL_set_verify(ssl, openssl_sys::SSL_VERIFY_PEER, Some(callback)) }
 }
 
+/// `SSL_get_verify_callback(3)`
+pub fn verify_callback(ssl: &SslRef) -> Option<VerifyCallback> {
+    sys::SSL_get_verify_callback(ssl)
+}
+
 /// A running verification of a peer.
 pub struct Verification<'a> {
     context: &'a X509StoreContextRef,

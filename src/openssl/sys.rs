@@ -196,6 +196,7 @@ unsafe extern "C" {
     pub fn SSL_set0_wbio(ssl: &SslRef, bio: *mut BIO);
     pub safe fn SSL_set_verify_depth(ssl: &SslRef, depth: c_int);
     pub safe fn SSL_set_verify_result(ssl: &SslRef, result: c_long);
+    pub safe fn SSL_get_verify_callback(ssl: &SslRef) -> Option<verify_callback>;
     pub fn SSL_set_verify(ssl: &SslRef, mode: c_int, callback: Option<verify_callback>);
     pub fn SSL_set_session(ssl: &SslRef, session: Option<&SslSessionRef>) -> c_int;
     pub fn SSL_set0_CA_list(ssl: &SslRef, names: *mut stack_st_X509_NAME);

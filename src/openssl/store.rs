@@ -71,6 +71,21 @@ impl Known {
             Ok(Self { number: number(), is_seen: Cell::new(false), content: Cell::new(None) })
         })
     }
+
+    /// Returns the number of objects in `store`, whose data this is, and a digest of them.
+    fn content(&self, store: &X509StoreRef) -> Result<(usize, Fingerprint), SslError> {
+        let count = sys::X509_STORE_get0_objects(store).len();
+        match self.content.get() {
+            Some(known) if known.0 == count => Ok(known),
+            _ => {
+                let mut encoding = Encoding::new();
+                encode_objects(&mut encoding, store)?;
+                let content = (count, encoding.into());
+                self.content.set(Some(content));
+                Ok(content)
+            }
+        }
+    }
 }
 
 thread_local! {
@@ -132,17 +147,7 @@ impl TrustedStore {
     /// again only if their number has changed: OpenSSL can't remove any.
     pub fn fingerprint(&self) -> Result<StoreFingerprint, SslError> {
         let known = Known::of(&self.store)?;
-        let count = sys::X509_STORE_get0_objects(&self.store).len();
-        let content = match known.content.get() {
-            Some((known, content)) if known == count => content,
-            _ => {
-                let mut encoding = Encoding::new();
-                encode_objects(&mut encoding, &self.store)?;
-                let content = Fingerprint::from(encoding);
-                known.content.set(Some((count, content)));
-                content
-            }
-        };
+        let (count, content) = known.content(&self.store)?;
         let parameters = sys::X509_STORE_get0_param(&self.store);
         Ok(StoreFingerprint {
             store: known.number,
@@ -373,7 +378,8 @@ pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
     let store = finished(builder);
     // What is found in a folder does not show before it is needed.
     if folder.is_none() && !system {
-        Known::of_content(&store)?;
+        // Now, because OpenSSL sorts the objects when it first looks for one.
+        Known::of_content(&store)?.content(&store)?;
     }
     Ok(store)
 }
@@ -511,6 +517,21 @@ mod tests {
         // A duplicate is not added.
         add(grown.store(), &two);
         assert_eq!(grown.fingerprint().unwrap(), after);
+    }
+
+    #[test]
+    fn a_store_that_has_verified_is_what_it_was() {
+        let certificates = ["one", "two", "three", "four"].map(certificate);
+        let pem: Vec<u8> = certificates.iter().flat_map(|one| one.to_pem().unwrap()).collect();
+        let built = || build(&Sources { pem: Some(&pem), ..Sources::default() }).unwrap();
+        let [used, other] = [built(), built()];
+        let mut context = openssl::x509::X509StoreContext::new().unwrap();
+        for leaf in &certificates {
+            let none = openssl::stack::Stack::new().unwrap();
+            context.init(&used, leaf, &none, |context| context.verify_cert()).unwrap();
+        }
+        let [used, other] = [used, other].map(|store| TrustedStore::of(&store).unwrap());
+        assert_eq!(used.fingerprint().unwrap(), other.fingerprint().unwrap());
     }
 
     #[test]

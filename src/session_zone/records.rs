@@ -99,6 +99,9 @@ struct Header {
     free_head: Number,
     /// The number of heads that were ever used.
     used_heads: u32,
+    /// The head that was looked at last to see whether its record is of use: see `sweep`.
+    swept: Number,
+    unused: u32,
     parts: [PartHeader; PARTS],
     kinds: [KindTotals; KINDS],
     /// The last number given to a session.
@@ -209,8 +212,9 @@ impl Lifetime {
     const UNKNOWN: Self = Self { now: 0, ends: 0 };
 }
 
-/// How many records that are of no use any more are removed when one is put in.
-const SWEPT: usize = 2;
+/// How many records are looked at when one is put in, to remove those that are of no use any more.
+/// So at most one in so many is of no use, once all were looked at.
+const SWEPT: usize = 8;
 
 /// A text is larger than its part of the memory.
 #[derive(Debug, PartialEq, Eq)]
@@ -254,6 +258,8 @@ impl<'a> Records<'a> {
             used_blocks: 0,
             free_head: NONE,
             used_heads: 0,
+            swept: NONE,
+            unused: 0,
             parts: [PartHeader::default(); PARTS],
             kinds: [KindTotals::default(); KINDS],
             // Numbers are not given again: a worker may still have a session with one of them.
@@ -338,10 +344,7 @@ impl<'a> Records<'a> {
     ) -> Result<(), TooLarge> {
         self.remove(kind, key);
         for _ in 0..SWEPT {
-            let oldest = self.header.parts[part as usize].oldest;
-            if oldest != NONE && self.is_over(oldest, lifetime) {
-                self.remove_number(oldest);
-            }
+            self.sweep(lifetime);
         }
         let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
         let needed = u32::try_from(length.div_ceil(TEXT)).map_err(|_| TooLarge)?;
@@ -423,6 +426,20 @@ impl<'a> Records<'a> {
         match part {
             Part::Main => (all.0 - of_strangers.0, all.1 - of_strangers.1),
             Part::Strangers => of_strangers,
+        }
+    }
+
+    /// Removes the next record, in the order of the heads, if it is of no use any more. The order of
+    /// use would not do: one that is of use for long may be older than many that were not.
+    fn sweep(&mut self, lifetime: Lifetime) {
+        let used = self.header.used_heads;
+        if used == 0 {
+            return;
+        }
+        let next = self.header.swept % used + 1;
+        self.header.swept = next;
+        if self.is_over(next, lifetime) {
+            self.remove_number(next);
         }
     }
 
@@ -548,7 +565,10 @@ impl<'a> Records<'a> {
             first_block = next;
         }
         let free_head = self.header.free_head;
-        self.head_mut(number).next = free_head;
+        let head = self.head_mut(number);
+        head.next = free_head;
+        // It is not one that has ended.
+        head.ends = 0;
         self.header.free_head = number;
         let part = &mut self.header.parts[part as usize];
         part.records -= 1;
@@ -765,10 +785,10 @@ mod tests {
         for number in 0..10 {
             assert_eq!(put(number, 0, 5_000), (number + 1, 0));
         }
-        // Each removes two.
+        // Each looks at eight.
         assert_eq!(put(10, 5_999, 10_000), (11, 0));
-        assert_eq!(put(11, 6_000, 10_000), (10, 0));
-        assert_eq!(put(12, 6_000, 10_000), (9, 0));
+        assert_eq!(put(11, 6_000, 10_000), (4, 0));
+        assert_eq!(put(12, 6_000, 10_000), (3, 0));
         for number in 13..1000 {
             put(number, 7_000, 9_000);
         }
@@ -777,6 +797,27 @@ mod tests {
         for number in 1001..1001 + count {
             assert_eq!(put(number, 10_000, 20_000).1, evictions, "{number}");
         }
+        check(&records);
+    }
+
+    #[test]
+    fn what_is_soon_of_no_use_does_not_evict_what_is_of_use_for_long() {
+        let mut memory = memory(512 * 1024);
+        let mut records = Records::new(&mut memory).unwrap();
+        let part = Part::Main;
+        for number in 0..100 {
+            let lifetime = Lifetime::new(0, 300_000);
+            records.put_for(lifetime, part, Kind::Session, &key(number), 0, &[&[7; 900]]).unwrap();
+        }
+        for number in 0..5000 {
+            let now = 10 * number;
+            let lifetime = Lifetime::new(now, now + 1_000);
+            let key = key(100 + number);
+            records.put_for(lifetime, part, Kind::Verdict, &key, 0, &[&[7; 150]]).unwrap();
+        }
+        let [sessions, verdicts] =
+            [Kind::Session, Kind::Verdict].map(|kind| records.totals()[kind as usize]);
+        assert_eq!((sessions.records, sessions.evictions, verdicts.evictions), (100, 0, 0));
         check(&records);
     }
 

@@ -298,7 +298,10 @@ fn write(
         // An entry is smaller than any zone: without it the peer is offered no session.
         let text = encode(after);
         let ends = after.sessions.iter().map(|kept| clock.end_of(kept.validity));
-        let end = ends.chain([after.withheld_until]).max().unwrap_or_default();
+        // What the peer has refused, counts after it is offered sessions again.
+        let refused = (after.refusals > 0)
+            .then(|| after.withheld_until.max(clock.now.monotonic).saturating_add(clock.lifetime));
+        let end = ends.chain(refused).max().unwrap_or_default();
         let lifetime = Lifetime::new(clock.now.monotonic, end);
         let _ = records.put_for(lifetime, Part::Main, Kind::Peer, &peer.key, peer.tag, &[&text]);
     }
@@ -442,6 +445,22 @@ mod tests {
             let second = add(records, &key, "second", false);
             assert_eq!(get(records, &key, 0).unwrap().number, second);
             assert_eq!(count(records, Kind::Session), 1);
+        });
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_as_long_as_a_session() {
+        with_records(64 * 1024, |records| {
+            let key = peer(1, b"a");
+            let clock = at(10_000);
+            refused(records, &key, clock);
+            // Each session that is kept removes what is of no use any more.
+            let validity = Validity { first_handshake: 10_000, not_after: None };
+            for number in 2..20 {
+                put(records, &peer(number, b"a"), text("other"), false, validity, clock).unwrap();
+            }
+            refused(records, &key, clock);
+            assert!(read(records, &key).unwrap().is_withheld(clock.now));
         });
     }
 

@@ -26,7 +26,7 @@ my $folder = test_folder();
 my ($port) = free_ports(1);
 issue_identities(10);
 start_nginx('services', workers => 1, http => load_services());
-start_nginx('gateway', modules => 1, workers => 2, log => 'warn', http => load_gateway(port => $port));
+start_nginx('gateway', modules => 1, workers => 2, log => 'warn', http => load_gateway(port => $port, sessions => 'shared:kong_tls:8m'));
 
 my @paths = map {"/load/$_"} 'none', 1 .. 10;
 

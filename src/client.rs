@@ -10,8 +10,6 @@ pub mod binding;
 #[cfg(not(any(test, fuzzing)))]
 pub mod certificate_answer;
 #[cfg(not(any(test, fuzzing)))]
-pub mod certificate_by_lua;
-#[cfg(not(any(test, fuzzing)))]
 pub mod certificate_chain;
 #[cfg(not(any(test, fuzzing)))]
 pub mod certificate_request;
@@ -27,6 +25,9 @@ pub mod header_names;
 #[cfg(not(any(test, fuzzing)))]
 pub mod hook;
 pub mod intermediates;
+#[cfg(not(any(test, fuzzing)))]
+pub mod lua_code;
+pub mod lua_files;
 #[cfg(not(any(test, fuzzing)))]
 pub mod misdirected;
 pub mod names;

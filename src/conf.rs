@@ -13,6 +13,7 @@ use openssl::ssl::{SslContext, SslContextRef};
 use crate::client::asking::Asking;
 use crate::client::binding;
 use crate::client::header_names::Stripping;
+use crate::client::lua_code::LuaCode;
 use crate::client::protocols::Protocols;
 use crate::client::session_source::Sessions;
 use crate::nginx::conf_parser::ConfParser;
@@ -71,6 +72,8 @@ pub struct MainConf {
     pub protocols: OnceCell<Protocols>,
     /// Whether Lua code may ask clients for a certificate.
     pub asking: Asking,
+    /// The Lua code that may ask them.
+    pub lua_code: LuaCode,
     /// This configuration, as the sessions of clients know it.
     pub resumption: OnceCell<binding::Configuration>,
     /// The TLS contexts whose ticket keys the module makes.
@@ -92,6 +95,8 @@ pub struct ServerConf {
     pub written_tls: WrittenTls,
     /// Digest of what decides the server's TLS context, if that can be told.
     pub tls: OnceCell<Fingerprint>,
+    /// What is written in the directives of Lua code that may ask clients.
+    pub written_lua: WrittenTls,
     /// Whether the server has `ssl_certificate_by_lua*`.
     pub certificate_by_lua: Cell<bool>,
     /// `kong_tls_strip_headers`; shared with the enclosing block that sets it.
@@ -115,6 +120,7 @@ impl ServerConf {
             self.strip_headers.get_or_init(|| Rc::clone(stripping));
         }
         self.written_tls.merge(&around.written_tls);
+        self.written_lua.merge(&around.written_lua);
     }
 }
 
@@ -181,6 +187,12 @@ impl MainConf {
             SessionCacheConf::Shared(zone, _) => Some(zone),
             SessionCacheConf::Off | SessionCacheConf::OfWorkers(_) => None,
         }
+    }
+
+    /// Returns whether it matters, and can be told, what the Lua code is that may ask clients.
+    pub fn tells_lua_code(&self) -> bool {
+        let is_open = self.lua_code.is_open.get();
+        self.asking.is_possible() && !is_open && self.session_zone().is_some()
     }
 }
 

@@ -9,6 +9,7 @@
 //! looked up by name, so a reload can't mix two versions of the module.
 
 mod addresses;
+pub mod at_init;
 pub mod client;
 mod ffi;
 pub mod functions;

@@ -6,10 +6,10 @@
 
 use ngx::ffi::{ngx_http_module_t, ngx_module_t};
 
-use crate::client::{alpn, certificate_by_lua, post_read, resumption, ssl_directives, ticket_keys};
+use crate::client::{alpn, lua_code, post_read, resumption, ssl_directives, ticket_keys};
 use crate::conf::{LocationConf, MainConf, ServerConf};
 use crate::directives::NGX_HTTP_KONG_TLS_COMMANDS;
-use crate::lua::preload;
+use crate::lua::{at_init, preload};
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::connection::process_log;
 use crate::nginx::cycle::Cycle;
@@ -80,7 +80,7 @@ impl HttpModule for KongTls {
         balancers::preconfiguration(parser);
         lua_directives::preconfiguration(parser);
         tls_directives::preconfiguration(parser);
-        certificate_by_lua::preconfiguration(parser);
+        lua_code::preconfiguration(parser);
         ssl_directives::preconfiguration(parser);
         variables::preconfiguration(parser)?;
         Ok(())
@@ -92,7 +92,7 @@ impl HttpModule for KongTls {
         lua_directives::postconfiguration(parser);
         tls_directives::postconfiguration(parser);
         let main_conf = MainConf::of_parser(parser).ok_or(ConfigurationError::NoMainConf)?;
-        certificate_by_lua::postconfiguration(parser, main_conf);
+        lua_code::postconfiguration(parser, main_conf);
         ssl_directives::postconfiguration(parser);
         alpn::postconfiguration(parser, main_conf);
         resumption::postconfiguration(parser, main_conf)?;
@@ -125,6 +125,10 @@ impl HttpModule for KongTls {
     fn start(cycle: Cycle<'_>) {
         if let Some(main_conf) = MainConf::of_cycle(cycle) {
             main_conf.asking.complete();
+            if main_conf.tells_lua_code() {
+                let vm = main_conf.lua_code.vm.get();
+                main_conf.lua_code.at_init.set(vm.and_then(at_init::complete));
+            }
             ticket_keys::start(main_conf);
         }
     }

@@ -29,13 +29,17 @@ my %DEFAULT = (
     root    => "$pki/ca.crt",
     certificate => 'gateway',
     depth   => 3,
+    before  => '',
+    code    => undef,
 );
 
 sub gateway {
     my %with = (%DEFAULT, @_);
+    my $code = $with{code} // "ssl_certificate_by_lua_block { $with{ask} }";
     return <<"_EOC_";
     $with{http}
     init_by_lua_block {
+        $with{before}
         kong, x509 = require "resty.kong.pdk", require "resty.kong.x509"
         function read(path)
             local file = assert(io.open(path))
@@ -54,9 +58,7 @@ sub gateway {
         ssl_protocols TLSv1.2 TLSv1.3;
         ssl_verify_depth $with{depth};
         $with{server}
-        ssl_certificate_by_lua_block {
-            $with{ask}
-        }
+        $code
         location / {
             content_by_lua_block {
                 local pem = kong.client.tls.get_full_client_certificate_chain() or ""
@@ -70,7 +72,7 @@ _EOC_
 
 sub start {
     my (%with) = @_;
-    start_nginx('gateway', modules => 1, workers => 2, http => gateway(%with));
+    start_nginx('gateway', modules => 1, workers => 2, %{ $with{start} // {} }, http => gateway(%with));
     return;
 }
 
@@ -116,8 +118,9 @@ stop_nginx('gateway');
 # Loads this configuration.
 sub configure {
     my (%with) = @_;
-    write_to("$folder/gateway.conf", slurp("$folder/gateway.conf") =~ s/^http \{.*//msr
-        . "http {\naccess_log off;\n" . gateway(%with) . "}\n");
+    my $conf = slurp("$folder/gateway.conf");
+    my ($paths) = $conf =~ /(lua_package_path.*)/;
+    write_to("$folder/gateway.conf", $conf =~ s/^http \{.*//msr . "http {\naccess_log off;\n$paths\n" . gateway(%with) . "}\n");
     reload('gateway');
     return;
 }
@@ -150,15 +153,11 @@ sub all_resumed {
 }
 
 make_sessions();
-reload('gateway');
-# Nothing else tells on which terms Lua code asks.
-like connection(), qr{\A[.] verify=SUCCESS}, 'the first client of a name is asked after a reload';
 for my $turn (1 .. 2) {
-    is offered(worker => $_), all_resumed(), "after reload $turn: all others resume in $_, with their whole chains"
+    reload('gateway');
+    is offered(worker => $_), all_resumed(), "after reload $turn: clients resume in $_, with their whole chains"
         for workers('gateway');
     like offered(name => 'b.test'), $ALL_ASKED, 'not under another name' if $turn == 1;
-    reload('gateway') if $turn == 1;
-    connection(cert => 0);
 }
 
 
@@ -192,6 +191,8 @@ copy("$folder/30.crl", 'list.crl');
 
 sub asking { my ($arguments) = @_; return "assert(kong.client.tls.request_client_certificate($arguments))" }
 sub ask { return (ask => asking(@_)) }
+
+my $asks = asking('ca');
 
 # As mtls_auth does it.
 sub ask_with {
@@ -259,9 +260,100 @@ _EOC_
 }
 
 
-# ---- clients that were not asked -----------------------------------------------------------------
+# ---- the first client after a reload -------------------------------------------------------------
 
-my $asks = asking('ca');
+# Makes sessions, and loads another configuration before each of them is offered.
+sub first_offered_after {
+    my ($before, $after) = @_;
+    make_sessions(%$before);
+    $after->{prepare}->() if $after->{prepare};
+    return join "\n", map { configure(%$before, %$after); "$_ " . connection(tls => $_, in => "kept$_") } @VERSIONS;
+}
+
+# A plugin whose policy is in a file, which no digest of code has.
+sub policy {
+    my (%with) = (names => '"a.test"', consumers => '{ name = "one", common_name = "one" }', ca => 'own.crt', depth => 3, @_);
+    write_to("$folder/policy", "return { { names = { $with{names} }, consumers = { $with{consumers} }, depth = $with{depth},"
+        . qq( ca = { pem = read("$folder/$with{ca}") } } }));
+    return;
+}
+
+sub rules {
+    my ($text) = @_;
+    write_to("$folder/rules.lua", $text);
+    write_to("$folder/late.lua", 'return 1');
+    write_to("$folder/code.lua", $asks);
+    copy("$pki/ca.crt", 'own.crt');
+    copy("$folder/30.crl", 'list.crl');
+    policy();
+    return;
+}
+
+my %OF_PLUGIN = (
+    init => qq{auth = assert(require("resty.kong.plugins.mtls_auth").new(assert(loadfile("$folder/policy"))()))},
+    ask  => 'auth:certificate()',
+);
+my %OF_MODULE = (before => qq{package.path = "$folder/?.lua;" .. package.path}, init => 'rules = require "rules"');
+my %OWN_CA = (root => "$folder/own.crt");
+my %OF_CLIENTS = (ask(''), server => "ssl_verify_client optional; ssl_client_certificate $folder/own.crt;");
+my %OF_LIST = (server => "ssl_crl $folder/list.crl;");
+
+for my $case (
+    ['nothing', {}, {}],
+    ['nothing, and sessions are in the cache', { server => $IN_CACHE }, {}],
+    ['nothing, and the server decides what verifies', \%OF_SERVER, {}],
+    ['nothing, with a plugin', \%OF_PLUGIN, {}],
+    ["nothing, with a plugin's store and no authorities", { ask_with($STORE, 3) }, {}],
+    ['nothing, with a module', \%OF_MODULE, {}],
+    ['nothing, with code in a file', { code => "ssl_certificate_by_lua_file $folder/code.lua;" }, {}],
+    ['nothing, with code for all servers', { code => '', http => "ssl_certificate_by_lua_block { $asks }" }, {}],
+    ['what content is served by', {}, { server => 'location /more { content_by_lua_block { ngx.say("more") } }' }],
+) {
+    my ($what, $before, $after) = @$case;
+    rules('return 1');
+    is first_offered_after($before, $after), all_resumed(), "the first client resumes after a change of: $what";
+}
+
+for my $case (
+    ['the text of init_by_lua*', {}, { init => 'local unused = 1' }],
+    ['the text of ssl_certificate_by_lua*', {}, { ask => "$asks local unused = 1" }],
+    ['the file of ssl_certificate_by_lua*', { code => "ssl_certificate_by_lua_file $folder/code.lua;" },
+        { prepare => sub { write_to("$folder/code.lua", "$asks local unused = 1") } }],
+    ['the text of ssl_certificate_by_lua* for all servers', { code => '', http => "ssl_certificate_by_lua_block { $asks }" },
+        { http => "ssl_certificate_by_lua_block { $asks local unused = 1 }" }],
+    ['the text of init_worker_by_lua*', {}, { http => 'init_worker_by_lua_block { local unused = 1 }' }],
+    ['the text of ssl_client_hello_by_lua*', {}, { server => 'ssl_client_hello_by_lua_block { local unused = 1 }' }],
+    ['the file of a module', \%OF_MODULE, { prepare => sub { write_to("$folder/rules.lua", 'return 2') } }],
+    ['the file of authorities', \%OWN_CA, { prepare => sub { copy("$folder/more.crt", 'own.crt') } }],
+    ["the file of a plugin's store", { ask_with("file = '$folder/own.crt'", 3) }, { prepare => sub { copy("$folder/more.crt", 'own.crt') } }],
+    ["the names of a plugin's policy", \%OF_PLUGIN, { prepare => sub { policy(names => '"a.test", "b.test"') } }],
+    ["the depth of a plugin's policy", \%OF_PLUGIN, { prepare => sub { policy(depth => 4) } }],
+    ["the consumers of a plugin's policy", \%OF_PLUGIN,
+        { prepare => sub { policy(consumers => '{ name = "two", common_name = "one" }') } }],
+    ["the authorities of a plugin's policy", \%OF_PLUGIN, { prepare => sub { policy(ca => 'more.crt') } }],
+    ['ssl_verify_depth', {}, { depth => 4 }],
+    ['the file of ssl_client_certificate', \%OF_CLIENTS, { prepare => sub { copy("$folder/more.crt", 'own.crt') } }],
+    ['the file of ssl_trusted_certificate', \%OF_SERVER, { prepare => sub { copy("$folder/more.crt", 'own.crt') } }],
+    ['ssl_crl', { %OF_LIST, client => 'client1' }, { prepare => sub { copy("$folder/31.crl", 'list.crl') } }],
+    ["the server's certificate", {}, { certificate => 'service' }],
+    # What is not told:
+    ['nothing, with authorities of another library', { init => 'ca = require("ngx.ssl").parse_pem_cert(read(CA))' }, {}],
+    ['nothing, with authorities that are made for each client', { ask('x509.chain(read(CA))') }, {}],
+    ['nothing, with authorities that a worker makes', { http => 'init_worker_by_lua_block { ca = x509.chain(read(CA)) }' }, {}],
+    ["nothing, with a plugin's store that has a folder", { ask_with("$STORE, dir = '$folder/none'", 3) }, {}],
+    ['nothing, with a module that is loaded later', { before => $OF_MODULE{before}, ask => "require 'late' $asks" }, {}],
+    ['nothing, with a module that is not a file', { init => 'package.loaded.no_file = {}' }, {}],
+    ['nothing, with a module that Lua code provides', { init => 'package.preload.own = function() return {} end require "own"' }, {}],
+    ['nothing, with files that are read for each request', { server => 'location /new { lua_code_cache off; return 200; }' }, {}],
+    ['nothing, with names that only nginx can tell', { listen => "unix:$folder/gateway.sock default_server",
+        http => "server { listen unix:$folder/gateway.sock ssl; server_name ~^x; ssl_certificate $pki/gateway.crt; ssl_certificate_key $pki/gateway.key; }" }, {}],
+) {
+    my ($what, $before, $after) = @$case;
+    rules('return 1');
+    like first_offered_after($before, $after), $ALL_ASKED_ANEW, "the first client does not resume after a change of: $what";
+}
+
+# ---- clients that were not asked -----------------------------------------------------------------
 
 sub is_unasked {
     my ($server, $expected, $name) = @_;

@@ -55,12 +55,14 @@ pub enum RequestCertificateError {
 /// The client's chain is verified up to a root among `authorities`, or, with `partial_chain`, up to
 /// any of them; without `authorities`, up to what the server trusts. The handshake continues in any
 /// case, and `$ssl_client_verify` has the result. The result counts for the name that the client
-/// asks for, and for the other `names`; the session can only be resumed under the former.
+/// asks for, and for the other `names`; the session can only be resumed under the former. `is_told`
+/// says whether nothing but what was there at the end of `init_by_lua*` decides how it is asked.
 pub fn request_client_certificate<'a>(
     request: Request<'_>,
     authorities: Option<&StackRef<X509>>,
     partial_chain: bool,
     names: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+    is_told: bool,
 ) -> Result<(), RequestCertificateError> {
     let ssl = client_ssl(request)?;
     let zone = MainConf::of_request(request).and_then(MainConf::session_zone);
@@ -74,6 +76,7 @@ pub fn request_client_certificate<'a>(
         None => announce_none(ssl, state).map_err(ClientError::Ssl)?,
     }
     state.names.replace(names);
+    state.is_told.set(is_told);
     state.terms.take();
     ask(ssl, state);
     if !state.certificate_requested.replace(true) {
@@ -84,11 +87,13 @@ pub fn request_client_certificate<'a>(
 
 /// Verifies the certificate of the client, which has already been asked for it, with `store`
 /// instead of the authorities or the server's store, and with `depth` instead of the server's. The
-/// server's revocation lists apply as well. Phase: certificate.
+/// server's revocation lists apply as well. `is_told` is as for [`request_client_certificate`].
+/// Phase: certificate.
 pub fn verify_with(
     request: Request<'_>,
     store: &X509StoreRef,
     depth: Option<u32>,
+    is_told: bool,
 ) -> Result<(), ClientError> {
     let ssl = client_ssl(request)?;
     let state = hook::watch(ssl, ssl::server_name(ssl))?;
@@ -98,6 +103,7 @@ pub fn verify_with(
         depth: Some(depth.unwrap_or(ssl::DEFAULT_DEPTH)),
         lacks_lists: true,
     }));
+    state.is_told.set(state.is_told.get() && is_told);
     state.terms.take();
     ask(ssl, state);
     Ok(())

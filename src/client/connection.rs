@@ -8,7 +8,7 @@ use openssl::ssl::SslRef;
 
 use crate::client::first_handshake::FirstHandshake;
 use crate::client::names::KnownNames;
-use crate::client::terms::Terms;
+use crate::client::terms::{Terms, Told};
 use crate::client::verification::ClientVerification;
 use crate::nginx::connection::Connection;
 use crate::nginx::pool::OutOfMemory;
@@ -71,6 +71,8 @@ pub struct ClientState {
     pub guards_headers: Cell<bool>,
     /// Whether the session can't be resumed.
     pub reuse_disabled: Cell<bool>,
+    /// Whether the client is asked with nothing but what was there at the end of `init_by_lua*`.
+    pub is_told: Cell<bool>,
     /// On which terms the client is asked, if that was found out since they changed.
     pub terms: Cell<Option<KnownTerms>>,
     /// The server name (SNI) that the client asked for when the state was first used.
@@ -89,8 +91,12 @@ pub struct ClientState {
     pub http2_disabled: Cell<bool>,
 }
 
-/// The terms on which a client is asked; `None` if they can't be told.
-pub type KnownTerms = Option<Terms>;
+/// On which terms a client is asked, and what has decided about them; `None` if that can't be told.
+#[derive(Clone, Copy, Default)]
+pub struct KnownTerms {
+    pub terms: Option<Terms>,
+    pub told: Option<Told>,
+}
 
 /// The SHA-256 digest of a chain.
 pub type ChainDigest = [u8; 32];

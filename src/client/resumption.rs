@@ -65,7 +65,7 @@ fn may_resume(ssl: &SslRef, session: &SslSessionRef) -> Option<bool> {
     if session::id_context(session) != binding.0 {
         return Some(false);
     }
-    if !session_terms::still_hold(ssl, &binding, &asked)? {
+    if !session_terms::still_hold(ssl, name, &binding, &asked)? {
         return Some(false);
     }
     let zone = zone_of(ssl);

@@ -6,7 +6,7 @@ use openssl::ssl::SslRef;
 use openssl::x509::X509VerifyResult;
 
 use crate::client::binding::{Binding, ConfigurationId, random};
-use crate::client::connection::{ClientState, HandshakeError};
+use crate::client::connection::{ClientState, HandshakeError, KnownTerms};
 use crate::client::first_handshake::FirstHandshake;
 use crate::client::intermediates::{self, Intermediates, NotKept};
 use crate::client::names::KnownNames;
@@ -107,8 +107,10 @@ pub fn bind(ssl: &SslRef, state: &ClientState) -> Result<(), HandshakeError> {
             None => presented(ssl)?,
         };
         let configuration = configuration_of(ssl).ok_or(HandshakeError::NoServer)?;
-        let terms = session_terms::terms(ssl, state);
-        Some(Asked { presented, names, configuration, terms })
+        // The date is that of the first step of the handshake.
+        let since = remembered.asked.map_or_else(|| time::now().date, |asked| asked.since);
+        let KnownTerms { terms, told } = session_terms::terms(ssl, state);
+        Some(Asked { presented, names, configuration, since, terms, told })
     } else {
         None
     };

@@ -6,7 +6,7 @@
 use openssl::ssl::SslSessionRef;
 
 use crate::client::binding::ConfigurationId;
-use crate::client::terms::Terms;
+use crate::client::terms::{Terms, Told};
 use crate::client::{intermediates, names};
 use crate::openssl::error::SslError;
 use crate::openssl::session;
@@ -29,8 +29,12 @@ pub struct Asked {
     pub names: Option<names::Digest>,
     /// The configuration in which it was asked.
     pub configuration: ConfigurationId,
+    /// When it was asked: the date of its full handshake, in seconds.
+    pub since: i64,
     /// What it was asked with; `None` if that can't be told.
     pub terms: Option<Terms>,
+    /// What has decided how it was asked; `None` if that can't be told.
+    pub told: Option<Told>,
 }
 
 /// The certificates that a client presented.
@@ -48,6 +52,7 @@ const ASKED: u8 = 1;
 const GUARDS_HEADERS: u8 = 2;
 const NAMES: u8 = 4;
 const TERMS: u8 = 8;
+const TOLD: u8 = 16;
 
 const LEAF_AT_MOST: u8 = 1;
 const CHAIN: u8 = 2;
@@ -71,7 +76,7 @@ impl SessionData {
         if guards_headers {
             flags |= GUARDS_HEADERS;
         }
-        if let Some(Asked { presented, names, configuration, terms }) = asked {
+        if let Some(Asked { presented, names, configuration, since, terms, told }) = asked {
             flags |= ASKED;
             match presented {
                 Presented::LeafAtMost => bytes.push(LEAF_AT_MOST),
@@ -86,9 +91,12 @@ impl SessionData {
                 bytes.extend(digest);
             }
             bytes.extend(configuration);
-            if let Some(digest) = terms {
-                flags |= TERMS;
-                bytes.extend(digest);
+            bytes.extend(since.to_le_bytes());
+            for (digest, flag) in [(terms, TERMS), (told, TOLD)] {
+                if let Some(digest) = digest {
+                    flags |= flag;
+                    bytes.extend(digest);
+                }
             }
         }
         bytes[0] = flags;
@@ -100,7 +108,7 @@ impl SessionData {
             return Some(Self::default());
         };
         let guards_headers = flags & GUARDS_HEADERS != 0;
-        if flags & !(ASKED | GUARDS_HEADERS | NAMES | TERMS) != 0 {
+        if flags & !(ASKED | GUARDS_HEADERS | NAMES | TERMS | TOLD) != 0 {
             return None;
         }
         if flags & ASKED == 0 {
@@ -121,8 +129,12 @@ impl SessionData {
         };
         let names = if flags & NAMES == 0 { None } else { Some(digest(&mut rest)?) };
         let configuration = digest(&mut rest)?;
+        let (since, after) = rest.split_first_chunk()?;
+        let since = i64::from_le_bytes(*since);
+        rest = after;
         let terms = if flags & TERMS == 0 { None } else { Some(digest(&mut rest)?) };
-        let asked = Some(Asked { presented, names, configuration, terms });
+        let told = if flags & TOLD == 0 { None } else { Some(digest(&mut rest)?) };
+        let asked = Some(Asked { presented, names, configuration, since, terms, told });
         rest.is_empty().then_some(Self { asked, guards_headers })
     }
 }
@@ -137,9 +149,15 @@ mod tests {
         for guards_headers in [false, true] {
             for presented in presented {
                 for names in [None, Some([8; 32])] {
-                    for terms in [None, Some([9; 32])] {
+                    for (terms, told, since) in [
+                        (None, None, 0),
+                        (Some([9; 32]), None, 1),
+                        (None, Some([9; 32]), i64::MAX),
+                        (Some([9; 32]), Some([10; 32]), -1),
+                    ] {
                         let configuration = [6; 32];
-                        let asked = Some(Asked { presented, names, configuration, terms });
+                        let asked =
+                            Some(Asked { presented, names, configuration, since, terms, told });
                         let data = SessionData { asked, guards_headers };
                         assert_eq!(SessionData::from_bytes(&data.to_bytes()), Some(data));
                     }
@@ -153,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_we_have_not_written_is_not_read() {
-        let too_long = [&[ASKED | NAMES, LEAF_AT_MOST][..], &[8; 65]].concat();
+        let too_long = [&[ASKED | NAMES, LEAF_AT_MOST][..], &[8; 73]].concat();
         let bad: &[&[u8]] = &[
             b"\0",
             b"\x02\0",
@@ -167,13 +185,15 @@ mod tests {
             b"\x08",
             b"\x0a",
             b"\x10",
+            b"\x20",
             &[ASKED, CHAIN, 7, 7],
             &too_long,
-            &too_long[..65],
-            &[&[ASKED | TERMS, LEAF_AT_MOST][..], &[8; 32]].concat(),
-            &[&[ASKED | 16, LEAF_AT_MOST][..], &[8; 32]].concat(),
+            &too_long[..73],
+            &[&[ASKED | TERMS, LEAF_AT_MOST][..], &[8; 40]].concat(),
+            &[&[ASKED | TOLD, LEAF_AT_MOST][..], &[8; 40]].concat(),
+            &[&[ASKED | 32, LEAF_AT_MOST][..], &[8; 40]].concat(),
         ];
-        assert!(SessionData::from_bytes(&too_long[..66]).is_some());
+        assert!(SessionData::from_bytes(&too_long[..74]).is_some());
         for bytes in bad {
             assert_eq!(SessionData::from_bytes(bytes), None, "{}", bytes.escape_ascii());
         }

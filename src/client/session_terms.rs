@@ -11,10 +11,11 @@ use crate::client::certificate_answer::is_asked_by_module;
 use crate::client::connection::{ClientState, KnownTerms};
 use crate::client::session_binding::{binding_of, configuration_of, zone_of};
 use crate::client::session_data::Asked;
-use crate::client::terms::Place;
-use crate::conf::ServerConf;
+use crate::client::terms::{Place, Terms, Told, is_recent};
+use crate::conf::{MainConf, ServerConf};
 use crate::nginx::own_conf::OwnConf;
 use crate::nginx::server::ClientConnection;
+use crate::nginx::time;
 use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Encoding;
 use crate::openssl::store::TrustedStore;
@@ -33,13 +34,39 @@ pub fn identify(conf: &ServerConf, context: &SslContextRef) -> Result<(), SslErr
 }
 
 /// Returns whether a client that was asked in an earlier configuration, or in this one, may resume
-/// its session in the handshake of `ssl`.
-pub fn still_hold(ssl: &SslRef, binding: &Binding, asked: &Asked) -> Option<bool> {
+/// its session in the handshake of `ssl`, in which it asks for `name`.
+pub fn still_hold(
+    ssl: &SslRef,
+    name: Option<&[u8]>,
+    binding: &Binding,
+    asked: &Asked,
+) -> Option<bool> {
     let configuration = configuration_of(ssl)?;
     if asked.configuration == configuration {
         return Some(true);
     }
-    Some(Place::new(&configuration, binding).is(zone_of(ssl), &asked.terms?))
+    let place = Place::new(&configuration, binding);
+    if let Some(is) = place.is(zone_of(ssl), asked.terms.as_ref()) {
+        return Some(is);
+    }
+    let is_recent = is_recent(asked.since, time::now().date);
+    Some(is_recent && asked.told? == told(ssl, name)?)
+}
+
+/// Returns what decides, in this configuration, how a client is asked that asks for `name`; `None`
+/// if that can't be told.
+fn told(ssl: &SslRef, name: Option<&[u8]>) -> Option<Told> {
+    let client = ClientConnection::find(ssl)?;
+    let default_server = client.default_server();
+    let at_init = MainConf::of_server(default_server)?.lua_code.at_init.get()?;
+    let mut encoding = Encoding::new();
+    encoding.fingerprint(at_init);
+    for server in [default_server, client.server_of(name)?] {
+        let conf = ServerConf::of_server(server)?;
+        encoding.fingerprint(*conf.tls.get()?);
+        encoding.fingerprint(conf.written_lua.in_effect().fingerprint);
+    }
+    Some(encoding.digest())
 }
 
 /// Returns the terms on which the client of `ssl` is asked now.
@@ -51,12 +78,13 @@ pub fn terms(ssl: &SslRef, state: &ClientState) -> KnownTerms {
     if let Some(known) = state.terms.get() {
         return known;
     }
-    let terms = find_terms(ssl, state).unwrap_or_default();
-    state.terms.set(Some(terms));
-    terms
+    let told = state.is_told.get().then(|| told(ssl, ssl::server_name(ssl))).flatten();
+    let known = KnownTerms { terms: find_terms(ssl, state).unwrap_or_default(), told };
+    state.terms.set(Some(known));
+    known
 }
 
-fn find_terms(ssl: &SslRef, state: &ClientState) -> Result<KnownTerms, SslError> {
+fn find_terms(ssl: &SslRef, state: &ClientState) -> Result<Option<Terms>, SslError> {
     let default_server = ClientConnection::find(ssl).map(ClientConnection::default_server);
     let default_server = default_server.and_then(ServerConf::of_server);
     let default_server = default_server.and_then(|conf| conf.tls.get().copied());
@@ -103,7 +131,7 @@ pub fn note(ssl: &SslRef, state: &ClientState) {
         return;
     };
     // Clients of which no session is kept must not resume one either.
-    let terms = terms(ssl, state).filter(|_| !state.reuse_disabled.get());
+    let terms = terms(ssl, state).terms.filter(|_| !state.reuse_disabled.get());
     let is_verified =
         ssl.verify_result() == X509VerifyResult::OK && ssl.peer_certificate().is_some();
     let part = if is_verified { Part::Main } else { Part::Strangers };

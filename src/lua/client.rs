@@ -28,6 +28,7 @@ pub fn request_client_certificate(
     ca_certs: ChainOrKey<'_>,
     partial_chain: bool,
     names: NameList<'_>,
+    is_told: bool,
 ) -> Result<(), String> {
     let authorities = if ca_certs.is_given() {
         Some(ca_certs.chain().map_err(|error| format!("ca_certs: {error}"))?)
@@ -35,8 +36,14 @@ pub fn request_client_certificate(
         None
     };
     let names = names.iter();
-    certificate_request::request_client_certificate(request, authorities, partial_chain, names)
-        .map_err(|error: RequestCertificateError| error.to_string())
+    let asked = certificate_request::request_client_certificate(
+        request,
+        authorities,
+        partial_chain,
+        names,
+        is_told,
+    );
+    asked.map_err(|error: RequestCertificateError| error.to_string())
 }
 
 pub use alpn::disable_http2_alpn;
@@ -54,10 +61,11 @@ pub fn verify_client_with(
     request: Request<'_>,
     store: &X509StoreRef,
     depth: f64,
+    is_told: bool,
 ) -> Result<(), ClientError> {
     // The cast saturates.
     let depth = (depth >= 0.0).then_some(depth as u32);
-    certificate_request::verify_with(request, store, depth)
+    certificate_request::verify_with(request, store, depth, is_told)
 }
 
 /// Returns the digest of the chain that the client has presented.

@@ -39,7 +39,8 @@ const OF_REQUEST: Phases = UNTIL_BALANCER
 
 functions! {
     request_client_certificate: CERTIFICATE,
-        client::request_client_certificate, (Request<'_>, ChainOrKey<'_>, bool, NameList<'_>);
+        client::request_client_certificate,
+        (Request<'_>, ChainOrKey<'_>, bool, NameList<'_>, bool);
     disable_session_reuse: CERTIFICATE, client::disable_session_reuse, (Request<'_>);
     disable_http2_alpn: CLIENT_HELLO, client::disable_http2_alpn, (Request<'_>);
     get_full_client_certificate_chain: ANY_WITH_REQUEST,
@@ -68,7 +69,7 @@ functions! {
     library_is_loaded: OURS, client::library_is_loaded, ();
     guard_headers: OURS, client::guard_headers, (Request<'_>);
     strip_headers: OURS, client::strip_headers, (Request<'_>);
-    verify_client_with: OURS, client::verify_client_with, (Request<'_>, &X509StoreRef, f64);
+    verify_client_with: OURS, client::verify_client_with, (Request<'_>, &X509StoreRef, f64, bool);
     client_chain_digest: OURS, client::client_chain_digest, (Request<'_>);
     client_objection: OURS, client::client_objection, (Request<'_>);
     keep_text: OURS, client::keep_text, (Request<'_>, &[u8], &[u8]);

@@ -77,6 +77,11 @@ impl<'a> Natives<'a> {
         self.functions.raw_set(name, function)
     }
 
+    /// Adds a value that is no function.
+    pub fn set(&self, name: &'static str, value: impl IntoLua) -> mlua::Result<()> {
+        self.functions.raw_set(name, value)
+    }
+
     /// Returns the natives as the argument of the package.
     pub fn finish(self) -> Value {
         Value::Table(self.functions)

@@ -9,7 +9,7 @@ use std::ffi::{CStr, c_int};
 use mlua::ffi::{LUA_OK, lua_State, lua_call, lua_error, lua_pushcfunction, luaL_loadbuffer};
 use mlua::{Lua, Value};
 
-use crate::lua::{addresses, functions, objects, sessions, x509};
+use crate::lua::{addresses, at_init, functions, objects, sessions, x509};
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::lua::{self, PackageNotRegistered};
 
@@ -50,6 +50,7 @@ macro_rules! packages {
 packages! {
     c"resty.kong.tls.ctypes", "resty/kong/tls/ctypes.lua", none;
     c"resty.kong.tls.values", "resty/kong/tls/values.lua", none;
+    c"resty.kong.tls.at_init", "resty/kong/tls/at_init.lua", at_init::natives;
     c"resty.kong.tls.objects", "resty/kong/tls/objects.lua", objects::natives;
     c"resty.kong.tls.mistakes", "resty/kong/tls/mistakes.lua", none;
     c"resty.kong.tls.functions", "resty/kong/tls/functions.lua", functions::for_lua;

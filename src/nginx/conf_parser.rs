@@ -130,9 +130,19 @@ impl<'a> ConfParser<'a> {
 
     /// Returns the full path of a file that the configuration names, resolved by nginx's rules.
     pub fn full_name(self, name: &[u8]) -> Option<PathBuf> {
+        self.full_name_in(name, true)
+    }
+
+    /// Like [`Self::full_name`], but relative to nginx's prefix: as the Lua module resolves names.
+    pub fn full_name_in_prefix(self, name: &[u8]) -> Option<PathBuf> {
+        self.full_name_in(name, false)
+    }
+
+    fn full_name_in(self, name: &[u8], conf_prefix: bool) -> Option<PathBuf> {
         let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
         // SAFETY: nginx reads the name, and replaces it by one in the pool of the configuration.
-        let status = unsafe { ngx_conf_full_name(self.0.get().cycle, &raw mut name, 1) };
+        let status =
+            unsafe { ngx_conf_full_name(self.0.get().cycle, &raw mut name, conf_prefix.into()) };
         // SAFETY: the name is the caller's, or in the pool of the configuration.
         let name = OsStr::from_bytes(unsafe { bytes(name) });
         (status == NGX_OK as ngx_int_t).then(|| name.into())

@@ -3,9 +3,9 @@
 //! What the Lua module (`ngx_http_lua_module`) exports for other modules.
 
 use std::ffi::{CStr, c_char, c_int};
-use std::ptr;
+use std::ptr::{self, NonNull};
 
-use mlua::ffi::lua_CFunction;
+use mlua::ffi::{lua_CFunction, lua_State, lua_cpcall, lua_gettop, lua_settop};
 use ngx::ffi::{NGX_OK, ngx_conf_t, ngx_http_request_t, ngx_int_t};
 
 use crate::nginx::conf_parser::ConfParser;
@@ -18,6 +18,7 @@ unsafe extern "C" {
         package: *const c_char,
         function: lua_CFunction,
     ) -> ngx_int_t;
+    fn ngx_http_lua_get_global_state(cf: *mut ngx_conf_t) -> *mut lua_State;
     fn ngx_http_lua_ffi_get_phase(r: *mut ngx_http_request_t, err: *mut *mut c_char) -> c_int;
 }
 
@@ -49,4 +50,31 @@ pub fn add_package_preload(
     let status =
         unsafe { ngx_http_lua_add_package_preload(parser.as_ptr(), package.as_ptr(), function) };
     if status == NGX_OK as ngx_int_t { Ok(()) } else { Err(PackageNotRegistered(package)) }
+}
+
+/// The Lua VM of a configuration, which all its Lua code shares.
+#[derive(Clone, Copy)]
+pub struct Vm(NonNull<lua_State>);
+
+impl Vm {
+    /// Returns the VM of the configuration that is being read, if the Lua module has made it. To be
+    /// called in *postconfiguration*, and used as long as the configuration is.
+    pub fn of_parser(parser: ConfParser<'_>) -> Option<Self> {
+        // SAFETY: the parser is valid, and inside `http {}`.
+        NonNull::new(unsafe { ngx_http_lua_get_global_state(parser.as_ptr()) }).map(Self)
+    }
+
+    /// Calls `function` in the VM; returns whether it has thrown no error. To be called while the
+    /// VM runs no other code.
+    pub fn call(self, function: lua_CFunction) -> bool {
+        let state = self.0.as_ptr();
+        // SAFETY: the state is the main thread of the VM, which lives as long as the configuration.
+        // The call is protected, so no error leaves it; what it leaves on the stack is removed.
+        unsafe {
+            let top = lua_gettop(state);
+            let status = lua_cpcall(state, function, ptr::null_mut());
+            lua_settop(state, top);
+            status == 0
+        }
+    }
 }

@@ -140,7 +140,7 @@ impl TrustedStore {
 
     /// Returns whether the store's fingerprint means something to this process only.
     pub fn is_of_worker(&self) -> bool {
-        Known::of(&self.store).map_or(true, |known| known.number.is_some())
+        !tells_all(&self.store)
     }
 
     /// Returns the fingerprint of the store's current content and parameters. The objects are read
@@ -160,6 +160,11 @@ impl TrustedStore {
             host_flags: sys::X509_VERIFY_PARAM_get_hostflags(parameters).into(),
         })
     }
+}
+
+/// Returns whether a store's content and parameters say everything about it.
+pub fn tells_all(store: &X509StoreRef) -> bool {
+    Known::of(store).is_ok_and(|known| known.number.is_none())
 }
 
 /// Encodes what is in a store, and how it verifies. OpenSSL does not tell a purpose, or folders to

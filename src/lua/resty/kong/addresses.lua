@@ -4,6 +4,7 @@
 
 local natives = ...
 
+local at_init = require "resty.kong.tls.at_init"
 local mistakes = require "resty.kong.tls.mistakes"
 local objects = require "resty.kong.tls.objects"
 local check_type = mistakes.check_type
@@ -53,6 +54,7 @@ function M.new(ranges)
         list[index] = rawget(ranges, index)
         check_type("each of ranges", list[index], "string", 2, NEW)
     end
+    at_init.text(table.concat(list, " "))
     return natives.new(list)
 end
 

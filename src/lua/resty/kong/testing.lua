@@ -29,6 +29,7 @@ local loaded = {
 
 -- What packages get from Rust.
 local natives = {
+    ["resty.kong.tls.at_init"] = { loaded = { true } },
     ["resty.kong.tls.functions"] = functions(),
     ["resty.kong.tls.objects"] = certificates.objects,
     ["resty.kong.x509"] = certificates.x509,

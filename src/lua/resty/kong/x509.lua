@@ -5,6 +5,7 @@
 
 local natives = ...
 
+local at_init = require "resty.kong.tls.at_init"
 local functions = require "resty.kong.tls.functions"
 local mistakes = require "resty.kong.tls.mistakes"
 local objects = require "resty.kong.tls.objects"
@@ -194,14 +195,14 @@ local M = { addresses = require("resty.kong.addresses").new }
 -- Parses the certificates in a text, the leaf first.
 function M.chain(pem)
     check_type("pem", pem, "string", 2, "resty.kong.x509.chain", M)
-    return natives.chain(pem)
+    return at_init.object(natives.chain(pem))
 end
 
 
 -- Makes a chain of a single certificate in DER.
 function M.chain_from_der(der)
     check_type("der", der, "string", 2, "resty.kong.x509.chain_from_der", M)
-    return natives.chain_from_der(der)
+    return at_init.object(natives.chain_from_der(der))
 end
 
 
@@ -248,6 +249,13 @@ end
 functions.store_options = store_options
 
 
+-- Makes a store of options that `store_options` has returned.
+local function store_of(given)
+    return natives.store(given.pem, given.file, given.dir, given.crl, given.system, given.partial_chain,
+                         given.check_revocation)
+end
+
+
 local STORE = "resty.kong.x509.store"
 
 -- Makes a store of trusted certificates: from one or more of pem, file, dir and system, and with
@@ -260,10 +268,13 @@ function M.store(options)
     if not given then
         error(mistake .. ": " .. STORE, 2)
     end
-    return natives.store(given.pem, given.file, given.dir, given.crl, given.system, given.partial_chain,
-                         given.check_revocation)
+    return at_init.object(store_of(given))
 end
 
+
+-- For this module's plugins: make objects that have nothing to do with how clients are asked. A plugin
+-- makes them in no certain order, which would count if they were noted.
+functions.unnoted = { chain = natives.chain, key = natives.key, store = store_of }
 
 -- For this module's plugins: returns the type of a key if OpenSSL would present a chain with it, or
 -- nil and why not.

@@ -3,6 +3,7 @@
 -- resty.kong.plugins.authentication: the common part of the plugins that authenticate clients by
 -- certificates. It verifies a chain, finds the consumer, and tells the service.
 
+local at_init = require "resty.kong.tls.at_init"
 local bounded = require "resty.kong.plugins.bounded"
 local functions = require "resty.kong.tls.functions"
 local mistakes = require "resty.kong.tls.mistakes"
@@ -365,10 +366,12 @@ function M.new(name, options, others, plugin, place)
     if not consumers then
         return nil, err
     end
+    local digest = functions.policy_digest(policy_text(name, options, consumers))
+    at_init.text(digest)
     return setmetatable({
         name = name,
         store = store,
-        digest = functions.policy_digest(policy_text(name, options, consumers)),
+        digest = digest,
         known = consumers,
         anonymous = anonymous,
         terms = { purpose = "clientAuth", depth = depth },

@@ -7,6 +7,7 @@
 -- asked for a certificate if its server name (SNI) has a policy. A session is only resumed under
 -- the same name; the chain of its first handshake is verified again.
 
+local at_init = require "resty.kong.tls.at_init"
 local authentication = require "resty.kong.plugins.authentication"
 local functions = require "resty.kong.tls.functions"
 local mistakes = require "resty.kong.tls.mistakes"
@@ -246,6 +247,7 @@ function M.new(policies)
                 return nil, place .. "\"" .. name .. "\" has a policy already"
             end
             list[key] = policy
+            at_init.text(index .. " " .. name)
         end
     end
     names_in_common(self)

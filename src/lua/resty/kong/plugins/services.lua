@@ -17,7 +17,7 @@ local mistakes = require "resty.kong.tls.mistakes"
 local names = require "resty.kong.plugins.names"
 local pdk = require "resty.kong.pdk"
 local values = require "resty.kong.tls.values"
-local x509 = require "resty.kong.x509"
+require "resty.kong.x509"
 
 local type = type
 local error = error
@@ -26,6 +26,7 @@ local ipairs = ipairs
 local setmetatable = setmetatable
 local is_given, is_list_of_strings = values.is_given, values.is_list_of_strings
 local service = pdk.service
+local unnoted = functions.unnoted
 
 local methods = {}
 
@@ -169,7 +170,7 @@ local function store_of(options, known)
         if not given then
             return nil, err
         end
-        known[key], err = x509.store(given)
+        known[key], err = unnoted.store(given)
         return known[key], err
     end
     return known[key]
@@ -252,11 +253,11 @@ local function parse(settings, known)
     local texts = settings.texts
     local ok, err
     if texts.certificate then
-        settings.certificate, err = made(known.chains, texts.certificate, x509.chain)
+        settings.certificate, err = made(known.chains, texts.certificate, unnoted.chain)
         if not settings.certificate then
             return nil, "certificate: " .. err
         end
-        settings.key, err = made(known.keys, texts.key, x509.key, texts.password)
+        settings.key, err = made(known.keys, texts.key, unnoted.key, texts.password)
         if not settings.key then
             return nil, "key: " .. err
         end

@@ -18,14 +18,14 @@ local functions = require "resty.kong.tls.functions"
 local mistakes = require "resty.kong.tls.mistakes"
 local ssl = require "ngx.ssl"
 local names = require "resty.kong.plugins.names"
-local x509 = require "resty.kong.x509"
+require "resty.kong.x509"
 
 local type = type
 local error = error
 local pairs = pairs
 local ipairs = ipairs
 local setmetatable = setmetatable
-local count_cache = functions.count_cache
+local count_cache, unnoted = functions.count_cache, functions.unnoted
 local check_object = mistakes.check_object
 local is_list_of_strings = require("resty.kong.tls.values").is_list_of_strings
 
@@ -58,11 +58,11 @@ local methods = {}
 -- Parses certificates and the key of the first one.
 local function parse(pem)
     local chain, key, err
-    chain, err = x509.chain(pem)
+    chain, err = unnoted.chain(pem)
     if not chain then
         return nil, err
     end
-    key, err = x509.key(pem)
+    key, err = unnoted.key(pem)
     if not key then
         return nil, err
     end

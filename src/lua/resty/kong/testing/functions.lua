@@ -55,7 +55,7 @@ local function function_of(name, phases, kinds, body)
 end
 
 
-function_of("request_client_certificate", { "certificate" }, "pointer number names", function(frame)
+function_of("request_client_certificate", { "certificate" }, "pointer number names number", function(frame)
     local ca_certs = object_in(frame, 0, "chain")
     if frame.pointers[0] and not ca_certs then
         return ERROR, "ca_certs: chain is not a certificate chain"

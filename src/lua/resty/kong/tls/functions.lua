@@ -9,6 +9,7 @@
 local natives = ...
 
 local ffi = require "ffi"
+local at_init = require "resty.kong.tls.at_init"
 local ctypes = require "resty.kong.tls.ctypes"
 local mistakes = require "resty.kong.tls.mistakes"
 local objects = require "resty.kong.tls.objects"
@@ -234,7 +235,8 @@ function convert.request_client_certificate(called, ca_certs, options)
             end
         end
     end
-    return chain, partial_chain and 1 or 0, texts, count
+    local is_told = at_init.tells(is_given(ca_certs) and ca_certs or nil)
+    return chain, partial_chain and 1 or 0, texts, count, is_told and 1 or 0
 end
 
 
@@ -405,7 +407,8 @@ end
 -- Verifies the client of the current handshake, who was asked for a certificate, with a plugin's
 -- store; `depth` is the maximum number of intermediates.
 function M.verify_client_with(store, depth)
-    return result(raw.verify_client_with(get_request(), pointer_of(store), depth or -1))
+    local is_told = at_init.tells(store)
+    return result(raw.verify_client_with(get_request(), pointer_of(store), depth or -1, is_told and 1 or 0))
 end
 
 
@@ -560,8 +563,8 @@ function M.public(name, wrong_phase)
     local call
     if convert_arguments then
         function call(a, b, c)
-            local v, w, x, y = convert_arguments(called, a, b, c)
-            local code = invoke(get_request(), v, w, x, y)
+            local v, w, x, y, z = convert_arguments(called, a, b, c)
+            local code = invoke(get_request(), v, w, x, y, z)
             if code == WRONG_PHASE then
                 check_phase(called, 2)
             end

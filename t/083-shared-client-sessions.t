@@ -12,7 +12,7 @@ use TestProcesses;
 
 use Test::More;
 
-require_program('nginx', 'openssl');
+require_program('faketime', 'nginx', 'openssl');
 
 my $pki    = $ENV{TEST_NGINX_PKI};
 my $folder = test_folder();
@@ -352,6 +352,51 @@ for my $case (
     rules('return 1');
     like first_offered_after($before, $after), $ALL_ASKED_ANEW, "the first client does not resume after a change of: $what";
 }
+
+# ---- sessions of the first client grow old -------------------------------------------------------
+
+my ($library) = glob '/usr/lib/*/faketime/libfaketime.so.1';
+$library or die "libfaketime is not installed\n";
+my $clock = "$folder/clock";
+
+# Sets the gateway's clock to this many seconds from now.
+sub set_clock {
+    my ($seconds) = @_;
+    write_to("$clock.new", sprintf '%+d', $seconds);
+    rename "$clock.new", $clock or die "$clock: $!\n";
+    return;
+}
+
+my %CLOCK = (FAKETIME_TIMESTAMP_FILE => $clock, FAKETIME_NO_CACHE => 1, FAKETIME_DONT_FAKE_MONOTONIC => 1);
+my %WITH_CLOCK = (
+    server => 'ssl_session_timeout 1h;',
+    start  => { main => join('', map {"env $_;\n"} sort keys %CLOCK), environment => { LD_PRELOAD => $library, %CLOCK } },
+);
+
+set_clock(0);
+make_sessions(%WITH_CLOCK);
+set_clock(200);
+for my $tls (@VERSIONS) {
+    my $renewed = connection(tls => $tls, in => "kept$tls", out => "renewed$tls");
+    like $renewed, qr/\Ar /, "$tls: a session resumes after a while, and may be renewed";
+}
+for my $case ([290, 'r'], [310, '[.]'], [-10, '[.]']) {
+    my ($seconds, $expected) = @$case;
+    set_clock($seconds);
+    for my $tls (@VERSIONS) {
+        for my $file ("kept$tls", $tls eq '1.3' ? "renewed$tls" : ()) {
+            reload('gateway');
+            like connection(tls => $tls, in => $file), qr/\A$expected verify=SUCCESS/, "$file, $seconds seconds after its full handshake";
+        }
+    }
+}
+set_clock(310);
+make_sessions(%WITH_CLOCK);
+set_clock(1000);
+is offered(), all_resumed(), 'without a reload, nginx decides how old a session may be';
+reload('gateway');
+connection();
+is offered(), all_resumed(), 'so it does once the configuration has asked a client';
 
 # ---- clients that were not asked -----------------------------------------------------------------
 

@@ -126,8 +126,12 @@ impl HttpModule for KongTls {
         if let Some(main_conf) = MainConf::of_cycle(cycle) {
             main_conf.asking.complete();
             if main_conf.tells_lua_code() {
-                let vm = main_conf.lua_code.vm.get();
-                main_conf.lua_code.at_init.set(vm.and_then(at_init::complete));
+                match at_init::complete(main_conf.lua_code.vm.get()) {
+                    Ok(digest) => main_conf.lua_code.at_init.set(Some(digest)),
+                    Err(untold) => cycle.log().info(format_args!(
+                        "a reload will ask the first client of each name again: {untold}"
+                    )),
+                }
             }
             ticket_keys::start(main_conf);
         }

@@ -307,6 +307,7 @@ for my $case (
     ['nothing, with a module', \%OF_MODULE, {}],
     ['nothing, with code in a file', { code => "ssl_certificate_by_lua_file $folder/code.lua;" }, {}],
     ['nothing, with code for all servers', { code => '', http => "ssl_certificate_by_lua_block { $asks }" }, {}],
+    ['nothing, with memory that Lua code shares', { http => 'lua_shared_dict shared 100k;' }, {}],
     ['what content is served by', {}, { server => 'location /more { content_by_lua_block { ngx.say("more") } }' }],
 ) {
     my ($what, $before, $after) = @$case;
@@ -352,6 +353,11 @@ for my $case (
     rules('return 1');
     like first_offered_after($before, $after), $ALL_ASKED_ANEW, "the first client does not resume after a change of: $what";
 }
+
+stop_nginx('gateway');
+start(start => { log => 'info' }, init => 'package.loaded["no\"file"] = {}');
+like slurp("$folder/gateway.log"), qr/\[info\] .* a reload will ask the first client of each name again: Lua package "no\\"file" has no file/,
+    'what is not told is logged';
 
 # ---- sessions of the first client grow old -------------------------------------------------------
 

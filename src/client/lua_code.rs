@@ -79,9 +79,7 @@ fn note(parser: ConfParser<'_>, name: &[u8], server: &ServerConf, lua_code: &Lua
     let form = forms.into_iter().find(|form| name.ends_with(form)).unwrap_or_default();
     let name = name.strip_suffix(form).unwrap_or(name);
     let text = match (arguments.as_slice(), form) {
-        ([path], b"_file") => {
-            parser.full_name_in_prefix(path).and_then(|path| fs::read(path).ok())
-        }
+        ([path], b"_file") => parser.full_name_in_prefix(path).and_then(|path| fs::read(path).ok()),
         ([text], _) => Some(text.to_vec()),
         // The Lua module has kept the text elsewhere.
         _ => None,

@@ -52,8 +52,19 @@ const BUILT_IN: [&[u8]; 14] = [
     b"table",
 ];
 
+/// Why it can't be told what `init_by_lua*` has loaded and made.
+#[derive(Debug, thiserror::Error)]
+pub enum Untold {
+    #[error("Lua package \"{}\" has no file that can be read", .0.escape_ascii())]
+    Package(Vec<u8>),
+    #[error("an object that init_by_lua* has made could not be read")]
+    Object,
+    #[error("the Lua VM could not be read")]
+    Vm,
+}
+
 thread_local! {
-    static COMPLETED: Cell<Option<Fingerprint>> = const { Cell::new(None) };
+    static COMPLETED: Cell<Option<Result<Fingerprint, Untold>>> = const { Cell::new(None) };
 }
 
 /// The natives of `resty.kong.tls.at_init`.
@@ -112,34 +123,35 @@ fn encode(encoding: &mut Encoding, object: &AnyUserData) -> Result<bool, SslErro
     Ok(false)
 }
 
-/// Completes what is told about the VM of a configuration; `None` if something can't be told. To be
-/// called after `init_by_lua*`.
-pub fn complete(vm: Vm) -> Option<Fingerprint> {
+/// Completes what is told about the VM of a configuration. To be called after `init_by_lua*`.
+pub fn complete(vm: Option<Vm>) -> Result<Fingerprint, Untold> {
     COMPLETED.take();
-    vm.call(complete_vm);
-    COMPLETED.take()
+    if let Some(vm) = vm {
+        vm.call(complete_vm);
+    }
+    COMPLETED.take().unwrap_or(Err(Untold::Vm))
 }
 
 unsafe extern "C-unwind" fn complete_vm(state: *mut lua_State) -> c_int {
     // SAFETY: Lua calls this function from `Vm::call`, with its own state.
     unsafe {
         Lua::entrypoint(state, |lua, ()| {
-            COMPLETED.set(digest(lua)?);
+            COMPLETED.set(Some(digest(lua)?));
             Ok(Value::Nil)
         })
     }
 }
 
-fn digest(lua: &Lua) -> mlua::Result<Option<Fingerprint>> {
+fn digest(lua: &Lua) -> mlua::Result<Result<Fingerprint, Untold>> {
     let Some(made) = lua.app_data_ref::<Rc<Made>>().map(|made| Rc::clone(&made)) else {
-        return Ok(None);
+        return Ok(Err(Untold::Vm));
     };
     let loaded: Table = lua.named_registry_value("_LOADED")?;
     let mut packages = Vec::new();
     for entry in loaded.pairs::<Value, Value>() {
         let (name, value) = entry?;
         let Value::String(name) = name else {
-            return Ok(None);
+            return Ok(Err(Untold::Package(name.type_name().into())));
         };
         packages.push((name.as_bytes().to_vec(), value));
     }
@@ -164,11 +176,11 @@ fn digest(lua: &Lua) -> mlua::Result<Option<Fingerprint>> {
             _ => false,
         };
         if !is_told {
-            return Ok(None);
+            return Ok(Err(Untold::Package(name.clone())));
         }
     }
     if !made.tells_all.get() {
-        return Ok(None);
+        return Ok(Err(Untold::Object));
     }
     encoding.bytes(&made.encoding.replace(Encoding::new()).digest());
 
@@ -176,5 +188,5 @@ fn digest(lua: &Lua) -> mlua::Result<Option<Fingerprint>> {
     for (name, value) in packages {
         at_end.raw_set(lua.create_string(name)?, value)?;
     }
-    Ok(Some(encoding.into()))
+    Ok(Ok(encoding.into()))
 }

@@ -3,10 +3,12 @@
 //! A running configuration of nginx (`ngx_cycle_t`).
 
 use std::cell::Cell;
+use std::ptr::NonNull;
 
 use ngx::ffi::{ngx_cycle, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module};
 
 use crate::nginx::configuration::ModuleIndex;
+use crate::nginx::log::Log;
 
 /// A cycle whose configuration has been read.
 #[derive(Clone, Copy)]
@@ -30,6 +32,12 @@ impl<'a> Cycle<'a> {
             let is_read = !cycle.is_null() && !(*cycle).conf_ctx.is_null();
             is_read.then(|| Cycle::from_ptr(cycle))
         }
+    }
+
+    /// Returns the log that the configuration has set.
+    pub fn log(self) -> Log<'a> {
+        // SAFETY: a cycle has a log, which lives as long.
+        unsafe { Log::from_ptr(NonNull::new_unchecked(self.0.get().log)) }
     }
 
     /// Returns a module's configuration for `http {}`, if there is one.

@@ -296,6 +296,19 @@ my %OF_PLUGIN = (
 my %OF_MODULE = (before => qq{package.path = "$folder/?.lua;" .. package.path}, init => 'rules = require "rules"');
 my %OWN_CA = (root => "$folder/own.crt");
 my %OF_CLIENTS = (ask(''), server => "ssl_verify_client optional; ssl_client_certificate $folder/own.crt;");
+# A second server beside the default one, with code of its own.
+sub two_servers {
+    my ($code, $other) = @_;
+    return (listen => "unix:$folder/gateway.sock default_server", ask => $code, http => <<"_EOC_");
+    server {
+        listen unix:$folder/gateway.sock ssl;
+        server_name b.test;
+        ssl_certificate $pki/gateway.crt;
+        ssl_certificate_key $pki/gateway.key;
+        ssl_certificate_by_lua_block { $other }
+    }
+_EOC_
+}
 my %OF_LIST = (server => "ssl_crl $folder/list.crl;");
 
 for my $case (
@@ -308,6 +321,7 @@ for my $case (
     ['nothing, with code in a file', { code => "ssl_certificate_by_lua_file $folder/code.lua;" }, {}],
     ['nothing, with code for all servers', { code => '', http => "ssl_certificate_by_lua_block { $asks }" }, {}],
     ['nothing, with memory that Lua code shares', { http => 'lua_shared_dict shared 100k;' }, {}],
+    ['the code of another server', { two_servers($asks, $asks) }, { two_servers($asks, "$asks local unused = 1") }],
     ['what content is served by', {}, { server => 'location /more { content_by_lua_block { ngx.say("more") } }' }],
 ) {
     my ($what, $before, $after) = @$case;
@@ -322,6 +336,8 @@ for my $case (
         { prepare => sub { write_to("$folder/code.lua", "$asks local unused = 1") } }],
     ['the text of ssl_certificate_by_lua* for all servers', { code => '', http => "ssl_certificate_by_lua_block { $asks }" },
         { http => "ssl_certificate_by_lua_block { $asks local unused = 1 }" }],
+    ['which server has which code', { two_servers($asks, "$asks local unused = 1") },
+        { two_servers("$asks local unused = 1", $asks) }],
     ['the text of init_worker_by_lua*', {}, { http => 'init_worker_by_lua_block { local unused = 1 }' }],
     ['the text of ssl_client_hello_by_lua*', {}, { server => 'ssl_client_hello_by_lua_block { local unused = 1 }' }],
     ['the file of a module', \%OF_MODULE, { prepare => sub { write_to("$folder/rules.lua", 'return 2') } }],

@@ -73,7 +73,7 @@ fn told(ssl: &SslRef, name: Option<&[u8]>) -> Option<Told> {
 pub fn terms(ssl: &SslRef, state: &ClientState) -> KnownTerms {
     // With what others verify it, can't be told.
     if !is_asked_by_module(ssl) {
-        return None;
+        return KnownTerms::default();
     }
     if let Some(known) = state.terms.get() {
         return known;

@@ -10,6 +10,7 @@
 
 #![allow(unsafe_code, reason = "how the memory is divided, is said here")]
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::slice;
 
 /// What a record is found by: a digest, or as good as random in its first eight bytes.
@@ -111,6 +112,9 @@ struct Header {
     has_secret: u64,
     /// When they were made, in seconds since the epoch.
     secret_made: i64,
+    /// What keys are mixed with to find their bucket, so that a client can't choose chains that all
+    /// come into one; 0 before it was made.
+    seed: u64,
 }
 
 #[repr(C)]
@@ -235,6 +239,9 @@ impl<'a> Records<'a> {
         const EACH: usize =
             size_of::<Number>() + size_of::<Head>() + BLOCKS_OF_A_RECORD as usize * BLOCK;
         let header = split_off::<Header>(&mut memory, 1)?.first_mut()?;
+        if header.seed == 0 {
+            header.seed = new_seed();
+        }
         // Even, so that nothing between the slices is lost.
         let count = (size_of_val(memory) / EACH) & !1;
         let count = u32::try_from(count).ok()?.min(u32::MAX / BLOCKS_OF_A_RECORD / 2);
@@ -267,6 +274,7 @@ impl<'a> Records<'a> {
             secret: [0; 32],
             has_secret: 0,
             secret_made: 0,
+            seed: new_seed(),
         };
         self.buckets.fill(NONE);
     }
@@ -472,8 +480,10 @@ impl<'a> Records<'a> {
 
     fn bucket(&self, kind: u32, key: &Key) -> usize {
         let [a, b, c, d, e, f, g, h, ..] = *key;
-        let hash = u64::from_le_bytes([a, b, c, d, e, f, g, h]).wrapping_add(kind.into());
-        (hash % self.buckets.len() as u64) as usize
+        let seed = self.header.seed;
+        let word = u64::from_le_bytes([a, b, c, d, e, f, g, h]).wrapping_add(kind.into());
+        let mixed = (word ^ seed).wrapping_mul(seed);
+        (((mixed >> 32) * self.buckets.len() as u64) >> 32) as usize
     }
 
     fn text(&self, number: Number) -> Vec<u8> {
@@ -626,6 +636,11 @@ impl<'a> Records<'a> {
     fn block_mut(&mut self, number: Number) -> &mut Block {
         &mut self.blocks[number as usize - 1]
     }
+}
+
+/// Returns an odd number that nobody can guess.
+fn new_seed() -> u64 {
+    RandomState::new().build_hasher().finish() | 1
 }
 
 /// Returns the size of a record with this many blocks.

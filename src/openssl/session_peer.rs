@@ -44,6 +44,32 @@ pub fn set(session: &SslSessionRef, certificate: &X509Ref) -> bool {
     unsafe { set_at(session, place, certificate.to_owned()) }
 }
 
+/// Calls `work` while a session has no certificate, if its certificate can be set.
+pub fn set_aside<T>(session: &SslSessionRef, work: impl FnOnce(&SslSessionRef) -> T) -> T {
+    struct Aside {
+        field: *mut *mut RawX509,
+        certificate: *mut RawX509,
+    }
+    impl Drop for Aside {
+        fn drop(&mut self) {
+            // SAFETY: the session is borrowed as long as this lives.
+            unsafe { self.field.write(self.certificate) }
+        }
+    }
+
+    let (Some(&Some(place)), Some(certificate)) = (PLACE.get(), get(session)) else {
+        return work(session);
+    };
+    let certificate = certificate.as_ptr();
+    // SAFETY: `find` has tried this place on a session of the same OpenSSL.
+    let field = unsafe { session.as_ptr().cast::<*mut RawX509>().add(place) };
+    // SAFETY: as above. Nothing else uses the session meanwhile: OpenSSL only encodes it, in the
+    // only thread that has it. Its certificate lives on.
+    unsafe { field.write(ptr::null_mut()) };
+    let _aside = Aside { field, certificate };
+    work(session)
+}
+
 /// Returns the certificate of the peer.
 pub fn get(session: &SslSessionRef) -> Option<&X509Ref> {
     sys::SSL_SESSION_get0_peer(session)
@@ -118,6 +144,7 @@ mod tests {
     use openssl::pkey::PKey;
 
     use super::*;
+    use crate::openssl::session_text::{self, SessionText};
     use crate::openssl::test_certificate::self_signed;
 
     /// Returns a session with a certificate, as it comes from a handshake.
@@ -165,6 +192,18 @@ mod tests {
         }
         // A session that has one keeps it.
         assert!(!set(&example, &certificate));
-        assert!(get(&example).is_some());
+        let own = get(&example).unwrap();
+        assert!(set_aside(&example, |session| get(session).is_none()));
+        assert!(ptr::eq(get(&example).unwrap().as_ptr(), own.as_ptr()));
+
+        // What is encoded without its certificate is decoded with it.
+        let text = SessionText::of(&example).unwrap().unwrap();
+        let [before, after] = text.others();
+        let decoded =
+            session_text::session(before, &session_text::peer(own).unwrap(), after).unwrap();
+        assert_eq!(decoded.to_der().unwrap(), example.to_der().unwrap());
+        let decoded = session_text::session(before, b"", after).unwrap();
+        assert!(set(&decoded, own));
+        assert_eq!(decoded.to_der().unwrap(), example.to_der().unwrap());
     }
 }

@@ -8,8 +8,9 @@ use std::num::NonZeroUsize;
 use std::rc::Rc;
 
 use foreign_types::ForeignTypeRef;
+use openssl::error::ErrorStack;
 use openssl::ssl::{SslSession, SslSessionRef, SslVersion};
-use openssl::x509::X509;
+use openssl::x509::{X509, X509Ref};
 
 use crate::bounded::BoundedCache;
 use crate::openssl::fingerprint::Fingerprint;
@@ -59,9 +60,9 @@ struct DecodedByWorker {
     sessions: BoundedCache<u64, SslSession>,
     /// The certificates of services, by the digests of their texts.
     certificates: BoundedCache<Key, X509>,
-    /// The digests, by the addresses of certificates that are kept with them: a session that was
-    /// made by resuming another has the same object.
-    digests: BoundedCache<usize, (X509, Key)>,
+    /// The certificates, their digests and texts, by their addresses: a session that was made by
+    /// resuming another has the same object.
+    texts: BoundedCache<usize, (X509, Key, Rc<[u8]>)>,
 }
 
 /// The most shared sessions that a worker keeps in decoded form, and the most bytes of them. In a
@@ -95,26 +96,27 @@ impl DecodedByWorker {
         Self {
             sessions: BoundedCache::new(most, DECODED_BYTES),
             certificates: BoundedCache::new(CERTIFICATES.min(most), CERTIFICATES_BYTES),
-            digests: BoundedCache::new(CERTIFICATES.min(most), CERTIFICATES_BYTES),
+            texts: BoundedCache::new(CERTIFICATES.min(most), CERTIFICATES_BYTES),
         }
     }
 
     fn clear(&mut self) {
         self.sessions.clear();
         self.certificates.clear();
-        self.digests.clear();
+        self.texts.clear();
     }
 
-    /// Returns the digest of the certificate of a session, which has this text.
-    fn digest(&mut self, session: &SslSessionRef, text: &[u8]) -> Option<Key> {
-        let certificate = session_peer::get(session)?;
+    /// Returns the digest and the text of a certificate.
+    fn text(&mut self, certificate: &X509Ref) -> Result<(Key, Rc<[u8]>), ErrorStack> {
         let address = certificate.as_ptr() as usize;
-        if let Some((_, digest)) = self.digests.get(&address) {
-            return Some(*digest);
+        if let Some((_, digest, text)) = self.texts.get(&address) {
+            return Ok((*digest, Rc::clone(text)));
         }
-        let digest = Fingerprint::of([text]).digest();
-        self.digests.insert(address, (certificate.to_owned(), digest), 4 * text.len());
-        Some(digest)
+        let text: Rc<[u8]> = session_text::peer(certificate)?.into();
+        let digest = Fingerprint::of([&text[..]]).digest();
+        let kept = (certificate.to_owned(), digest, Rc::clone(&text));
+        self.texts.insert(address, kept, 5 * text.len());
+        Ok((digest, text))
     }
 
     /// Decodes a session; `None` if it can't be decoded.
@@ -132,7 +134,8 @@ impl DecodedByWorker {
                 let certificate = session_peer::get(&session)?.to_owned();
                 session_peer::learn(&session);
                 let (address, bytes) = (certificate.as_ptr() as usize, 4 * peer.len());
-                self.digests.insert(address, (certificate.clone(), digest), bytes);
+                let kept = (certificate.clone(), digest, peer.into());
+                self.texts.insert(address, kept, bytes);
                 self.certificates.insert(digest, certificate, bytes);
                 Some(session)
             }
@@ -253,14 +256,17 @@ impl PeerSessions {
             counters::count_times(Counter::SessionCacheEviction, evicted);
             return;
         };
+        session_peer::learn(&session);
+        let certificate = session_peer::get(&session)
+            .map(|certificate| shared.decoded.borrow_mut().text(certificate))
+            .transpose();
         // What can't be encoded is not kept: the next handshake is a full one.
-        let Ok(Some(encoded)) = SessionText::of(&session) else {
+        let (Ok(Some(encoded)), Ok(certificate)) = (SessionText::of(&session), certificate) else {
             return;
         };
         let [before, after] = encoded.others();
-        let certificate = encoded.peer();
-        let digest = shared.decoded.borrow_mut().digest(&session, certificate);
-        let text = Text { before, peer: digest.map(|digest| (digest, certificate)), after };
+        let certificate = certificate.as_ref().map(|(digest, text)| (*digest, &text[..]));
+        let text = Text { before, peer: certificate, after };
         let kept = shared.zone.with(|records| {
             // Whether sessions were dropped meanwhile, is certain only here.
             if shared.zone.generation() != self.generation {

@@ -330,7 +330,8 @@ for my $cache ('8', 'off') {
         http => gateway(''));
     ($first, $second) = workers('gateway');
     is request("/$_?client=client1", $first), ". $ONE", "$_: a session before the clock is set" for qw(tls12 tls13);
-    for my $seconds (-3600, 0, 3600) {
+    # Not before now: the certificates may have been made just now.
+    for my $seconds (3600, 0, 1800) {
         write_to("$clock.new", sprintf '%+d', $seconds);
         rename "$clock.new", $clock or die "$clock: $!\n";
         is request('/tls12?client=client1', $_), "r $ONE", "the clock is set by $seconds seconds: resumed by $_" for $first, $second;

@@ -173,9 +173,15 @@ sub offered_after {
     return offered();
 }
 
+# Writes a file of the configuration. nginx 1.27.4 and later does not read a file again whose time has not changed, in
+# seconds.
+my $second = time - 100_000;
 sub copy {
     my ($from, $to) = @_;
-    return write_to("$folder/$to", join '', map { slurp($_) } ref $from ? @$from : $from);
+    my $path = write_to("$folder/$to", join '', map { slurp($_) } ref $from ? @$from : $from);
+    $second++;
+    utime $second, $second, $path or die "$path: $!\n";
+    return $path;
 }
 
 copy("$pki/ca.crt", 'own.crt');

@@ -175,12 +175,12 @@ sub offered_after {
 
 # Writes a file of the configuration. nginx 1.27.4 and later does not read a file again whose time has not changed, in
 # seconds.
-my $second = time - 100_000;
+my $written_at = time - 100_000;
 sub copy {
     my ($from, $to) = @_;
     my $path = write_to("$folder/$to", join '', map { slurp($_) } ref $from ? @$from : $from);
-    $second++;
-    utime $second, $second, $path or die "$path: $!\n";
+    $written_at++;
+    utime $written_at, $written_at, $path or die "$path: $!\n";
     return $path;
 }
 

@@ -34,8 +34,8 @@ pub fn learn(example: &SslSessionRef) {
     PLACE.get_or_init(|| find(example));
 }
 
-/// Gives a session that is not shared yet, and has no certificate, that of its peer. Returns whether
-/// that was possible.
+/// Gives a session without a certificate, which is not shared yet, that of its peer. Returns
+/// whether that was possible.
 pub fn set(session: &SslSessionRef, certificate: &X509Ref) -> bool {
     let Some(&Some(place)) = PLACE.get() else {
         return false;
@@ -62,9 +62,10 @@ pub fn set_aside<T>(session: &SslSessionRef, work: impl FnOnce(&SslSessionRef) -
     };
     let certificate = certificate.as_ptr();
     // SAFETY: `find` has tried this place on a session of the same OpenSSL.
-    let field = unsafe { session.as_ptr().cast::<*mut RawX509>().add(place) };
-    // SAFETY: as above. Nothing else uses the session meanwhile: OpenSSL only encodes it, in the
-    // only thread that has it. Its certificate lives on.
+    let field = unsafe { field(session, place) };
+    // SAFETY: this is the session's field. Only `work` uses the session before it is restored:
+    // sessions stay in one thread. The certificate is not freed, because the session's reference
+    // remains.
     unsafe { field.write(ptr::null_mut()) };
     let _aside = Aside { field, certificate };
     work(session)
@@ -78,8 +79,8 @@ pub fn get(session: &SslSessionRef) -> Option<&X509Ref> {
 fn find(example: &SslSessionRef) -> Option<usize> {
     let certificate = get(example)?;
     let fields = fields(example)?;
-    // SAFETY: OpenSSL allocates a session as zeros, so that all of it that comes before the field is
-    // initialised, and the iteration stops there. `usable` words are the session's own memory.
+    // SAFETY: `usable` words are the session's own memory. OpenSSL allocates a session as zeros, so
+    // all that comes before the field is initialised, and the iteration stops there.
     let is_field =
         |place: &usize| unsafe { fields.start.add(*place).read() == certificate.as_ptr() };
     let place = (0..fields.usable).find(is_field)?;
@@ -101,22 +102,31 @@ fn find(example: &SslSessionRef) -> Option<usize> {
 /// The place must be in the memory of the session, which is used nowhere else.
 unsafe fn set_at(session: &SslSessionRef, place: usize, certificate: X509) -> bool {
     // SAFETY: the caller ensures that the place is in the session's memory.
-    let field = unsafe { session.as_ptr().cast::<*mut RawX509>().add(place) };
-    // SAFETY: as above. A pointer is there, or nothing: OpenSSL allocates a session as zeros.
+    let field = unsafe { field(session, place) };
+    // SAFETY: the field is in the session's memory, which OpenSSL allocates as zeros.
     if !unsafe { field.read() }.is_null() {
         return false;
     }
     let pointer = certificate.as_ptr();
-    // SAFETY: as above.
+    // SAFETY: the field is in the session's memory, and the caller ensures that nothing else uses it.
     unsafe { field.write(pointer) };
     if get(session).is_some_and(|set| ptr::eq(set.as_ptr(), pointer)) {
         // The session has the reference, and frees it.
         mem::forget(certificate);
         return true;
     }
-    // SAFETY: as above. The field is as it was.
+    // SAFETY: the field is in the session's memory, and was NULL before.
     unsafe { field.write(ptr::null_mut()) };
     false
+}
+
+/// Returns the field at this place of a session.
+///
+/// # Safety
+/// The place must be in the memory of the session.
+unsafe fn field(session: &SslSessionRef, place: usize) -> *mut *mut RawX509 {
+    // SAFETY: the caller ensures that the place is in the session's memory.
+    unsafe { session.as_ptr().cast::<*mut RawX509>().add(place) }
 }
 
 /// The memory of a session, as pointers.

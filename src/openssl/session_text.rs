@@ -24,11 +24,13 @@ const SEQUENCE: u8 = 0x30;
 const PEER: u8 = 0xa3;
 /// The greatest tag of an element with an explicit tag.
 const LAST: u8 = 0xbe;
+/// The size of the tag and the length that this module writes.
+const HEADER: usize = 6;
 
 impl SessionText {
     /// Encodes a session; `None` if OpenSSL encodes it in a form that is not known.
     pub fn of(session: &SslSessionRef) -> Result<Option<Self>, ErrorStack> {
-        // Twice as fast as with the certificate, which the caller may have encoded before.
+        // To encode the certificate each time would be for nothing: the caller has its text.
         session_peer::set_aside(session, SslSessionRef::to_der).map(Self::new)
     }
 
@@ -67,25 +69,23 @@ impl SessionText {
 /// Encodes the certificate of a peer as the element of its session.
 pub fn peer(certificate: &X509Ref) -> Result<Vec<u8>, ErrorStack> {
     let der = certificate.to_der()?;
-    let mut element = Vec::with_capacity(der.len() + 4);
-    element.push(PEER);
-    push_length(&mut element, der.len());
+    let mut element = Vec::with_capacity(HEADER + der.len());
+    push_header(&mut element, PEER, der.len());
     element.extend(der);
     Ok(element)
 }
 
-fn push_length(to: &mut Vec<u8>, length: usize) {
+fn push_header(to: &mut Vec<u8>, tag: u8, length: usize) {
     // Four bytes of length are more than needed for most, but OpenSSL takes them (BER).
-    to.push(0x84);
+    to.extend([tag, 0x84]);
     to.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
 }
 
 /// Decodes a session from its elements; `peer` may be empty.
 pub fn session(before: &[u8], peer: &[u8], after: &[u8]) -> Result<SslSession, ErrorStack> {
     let length = before.len() + peer.len() + after.len();
-    let mut der = Vec::with_capacity(length + 5);
-    der.push(SEQUENCE);
-    push_length(&mut der, length);
+    let mut der = Vec::with_capacity(HEADER + length);
+    push_header(&mut der, SEQUENCE, length);
     for part in [before, peer, after] {
         der.extend_from_slice(part);
     }

@@ -13,15 +13,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 use std::thread;
 
 use ngx::ffi::{
-    NGX_ERROR, NGX_OK, ngx_int_t, ngx_pagesize, ngx_shared_memory_add, ngx_shm_zone_t,
-    ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t,
+    ngx_int_t, ngx_pagesize, ngx_shared_memory_add, ngx_shm_zone_t, ngx_shmtx_lock,
+    ngx_shmtx_unlock, ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t,
 };
 
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::configuration::{bytes, list_elements};
-use crate::nginx::connection::process_log;
-use crate::nginx::panic::guard;
-use crate::nginx::shared_zone::ZoneError;
+use crate::nginx::shared_zone::{ZoneError, take_over};
 
 /// Marks the zones as of this kind: others of this module have another layout.
 static TAG: u8 = 0;
@@ -149,42 +147,21 @@ impl Drop for Locked<'_> {
 }
 
 unsafe extern "C" fn initialize(zone: *mut ngx_shm_zone_t, before: *mut c_void) -> ngx_int_t {
-    guard("shared memory zone", process_log(), NGX_ERROR as ngx_int_t, || {
-        // SAFETY: nginx passes a valid zone, which no process of this configuration uses yet.
-        let zone = unsafe { &mut *zone };
-        let pool = zone.shm.addr.cast::<ngx_slab_pool_t>();
-        if !before.is_null() {
-            // The data of this zone in the previous configuration.
-            zone.data = before;
-        } else if zone.shm.exists != 0 {
-            // SAFETY: the memory of a zone begins with a slab pool.
-            zone.data = unsafe { (*pool).data };
-        } else {
-            // SAFETY: the memory of a zone begins with a slab pool, from which nothing has been
-            // allocated: all of its pages are one piece.
-            let (size, memory) = unsafe {
-                let size = (*pool).pfree * ngx_pagesize;
-                (size, ngx_slab_alloc(pool, size))
-            };
-            let Some(place) = NonNull::new(memory.cast::<Control>()) else {
-                return NGX_ERROR as ngx_int_t;
-            };
-            let Some(rest) = size.checked_sub(size_of::<Control>()) else {
-                return NGX_ERROR as ngx_int_t;
-            };
-            zone.data = memory;
-            // SAFETY: `place` has room for the control, and the pool is nginx's valid one. What
-            // follows is zeros: nginx maps fresh memory.
-            unsafe {
-                place.write(Control {
-                    is_torn: AtomicU32::new(0),
-                    unused: 0,
-                    generation: AtomicU64::new(0),
-                    words: rest / size_of::<u64>(),
-                });
-                (*pool).data = memory;
-            }
-        }
-        NGX_OK as ngx_int_t
-    })
+    // SAFETY: nginx calls this for a zone of this kind, and passes it and its former data. Nothing
+    // has been allocated from the pool, so that all of its pages are one piece: of zeros, because
+    // nginx maps fresh memory. The control is the beginning of it.
+    unsafe {
+        take_over("shared memory zone", zone, before, |pool| {
+            let size = (*pool).pfree * ngx_pagesize;
+            let rest = size.checked_sub(size_of::<Control>())?;
+            let place = NonNull::new(ngx_slab_alloc(pool, size).cast::<Control>())?;
+            place.write(Control {
+                is_torn: AtomicU32::new(0),
+                unused: 0,
+                generation: AtomicU64::new(0),
+                words: rest / size_of::<u64>(),
+            });
+            Some(place.cast())
+        })
+    }
 }

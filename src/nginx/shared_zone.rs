@@ -69,8 +69,30 @@ unsafe extern "C" fn initialize<T: Shared>(
     zone: *mut ngx_shm_zone_t,
     before: *mut c_void,
 ) -> ngx_int_t {
-    guard(T::NAME, process_log(), NGX_ERROR as ngx_int_t, || {
-        // SAFETY: nginx passes a valid zone, which no process uses yet.
+    // SAFETY: nginx calls this for a zone of this type, and passes it and its former data.
+    unsafe {
+        take_over(T::NAME, zone, before, |pool| {
+            let place = NonNull::new(ngx_slab_alloc(pool, size_of::<T>()).cast::<T>())?;
+            place.write(T::new());
+            Some(place.cast())
+        })
+    }
+}
+
+/// Sets the data of a zone that nginx has made or taken over from the previous configuration:
+/// those of that configuration if there are any, or else what `make` puts into the zone's memory.
+///
+/// # Safety
+/// nginx must have called the zone's `init` with these arguments. `make` gets the zone's slab pool,
+/// from which nothing has been allocated.
+pub unsafe fn take_over(
+    name: &str,
+    zone: *mut ngx_shm_zone_t,
+    before: *mut c_void,
+    make: impl FnOnce(*mut ngx_slab_pool_t) -> Option<NonNull<c_void>>,
+) -> ngx_int_t {
+    guard(name, process_log(), NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx passes a valid zone, which no process of its configuration uses yet.
         let zone = unsafe { &mut *zone };
         let pool = zone.shm.addr.cast::<ngx_slab_pool_t>();
         if !before.is_null() {
@@ -80,18 +102,12 @@ unsafe extern "C" fn initialize<T: Shared>(
             // SAFETY: the memory of a zone begins with a slab pool.
             zone.data = unsafe { (*pool).data };
         } else {
-            // SAFETY: the memory of a zone begins with a slab pool, from which nothing else
-            // allocates yet.
-            let memory = unsafe { ngx_slab_alloc(pool, size_of::<T>()) };
-            let Some(place) = NonNull::new(memory.cast::<T>()) else {
+            let Some(made) = make(pool) else {
                 return NGX_ERROR as ngx_int_t;
             };
-            zone.data = memory;
-            // SAFETY: `place` has room for a `T`, and the pool is nginx's valid one.
-            unsafe {
-                place.write(T::new());
-                (*pool).data = memory;
-            }
+            zone.data = made.as_ptr();
+            // SAFETY: the memory of a zone begins with a slab pool, which nobody else uses yet.
+            unsafe { (*pool).data = made.as_ptr() };
         }
         NGX_OK as ngx_int_t
     })

@@ -29,9 +29,14 @@ pub const START_TIME: Gauge = Gauge {
 impl Gauge {
     /// Writes the lines that precede the value.
     pub fn fmt_head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "# HELP kong_tls_{} {}", self.name, self.help)?;
-        writeln!(f, "# TYPE kong_tls_{} gauge", self.name)
+        fmt_head(f, &format!("kong_tls_{}", self.name), self.help, "gauge")
     }
+}
+
+/// Writes the lines that precede the values of a metric.
+pub fn fmt_head(f: &mut fmt::Formatter<'_>, name: &str, help: &str, kind: &str) -> fmt::Result {
+    writeln!(f, "# HELP {name} {help}")?;
+    writeln!(f, "# TYPE {name} {kind}")
 }
 
 /// Returns what this gateway is made of, and the version of each.

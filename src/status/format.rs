@@ -6,9 +6,9 @@ use std::fmt::{self, Write};
 
 use serde_json::{Map, Value};
 
-use crate::status::about::{BUILD_INFO, START_TIME, build};
+use crate::status::about::{BUILD_INFO, START_TIME, build, fmt_head};
 use crate::status::counters::{FAMILIES, Totals};
-use crate::status::session_zone::{LABEL, SIZE_HELP, SIZE_NAME, ZONE_FAMILIES};
+use crate::status::session_zone::{LABEL, SIZE, ZONE_FAMILIES};
 use crate::status::{Status, page};
 
 /// A format of the status.
@@ -135,7 +135,7 @@ fn json(status: &Status<'_>) -> Value {
             let values = family.values(zone).map(|(kind, value)| (kind.to_owned(), value.into()));
             (family.name.to_owned(), Value::Object(values.collect()))
         });
-        families.chain([(SIZE_NAME.to_owned(), zone.size.into())])
+        families.chain([(SIZE.name.to_owned(), zone.size.into())])
     });
     Value::Object(about.chain(families).chain(zone).collect())
 }
@@ -153,8 +153,7 @@ impl fmt::Display for Prometheus<'_> {
 
         for family in FAMILIES {
             let name = format_args!("kong_tls_{}_total", family.name).to_string();
-            writeln!(f, "# HELP {name} {}", family.help)?;
-            writeln!(f, "# TYPE {name} counter")?;
+            fmt_head(f, &name, family.help, "counter")?;
             match family.totals(self.0.counters) {
                 Totals::One(total) => writeln!(f, "{name} {total}")?,
                 Totals::Labelled(label, totals) => {
@@ -171,15 +170,13 @@ impl fmt::Display for Prometheus<'_> {
             let (suffix, kind) =
                 if family.is_counter { ("_total", "counter") } else { ("", "gauge") };
             let name = format!("kong_tls_{}{suffix}", family.name);
-            writeln!(f, "# HELP {name} {}", family.help)?;
-            writeln!(f, "# TYPE {name} {kind}")?;
+            fmt_head(f, &name, family.help, kind)?;
             for (value, number) in family.values(zone) {
                 writeln!(f, "{name}{{{LABEL}=\"{value}\"}} {number}")?;
             }
         }
-        writeln!(f, "# HELP kong_tls_{SIZE_NAME} {SIZE_HELP}")?;
-        writeln!(f, "# TYPE kong_tls_{SIZE_NAME} gauge")?;
-        writeln!(f, "kong_tls_{SIZE_NAME} {}", zone.size)
+        SIZE.fmt_head(f)?;
+        writeln!(f, "kong_tls_{} {}", SIZE.name, zone.size)
     }
 }
 

@@ -3,6 +3,7 @@
 //! What is shown of the zone of `kong_tls_session_cache`.
 
 use crate::session_zone::records::{Kind, KindTotals};
+use crate::status::about::Gauge;
 
 /// The totals of the zone.
 #[derive(Clone, Copy, Debug)]
@@ -50,9 +51,11 @@ pub const ZONE_FAMILIES: &[ZoneFamily] = &[
 /// The label of these families.
 pub const LABEL: &str = "kind";
 
-/// The size of the zone, which is one number.
-pub const SIZE_NAME: &str = "session_cache_size_bytes";
-pub const SIZE_HELP: &str = "The size of the zone of kong_tls_session_cache in bytes.";
+/// The value is that of [`ZoneTotals::size`].
+pub const SIZE: Gauge = Gauge {
+    name: "session_cache_size_bytes",
+    help: "The size of the zone of kong_tls_session_cache in bytes.",
+};
 
 impl ZoneFamily {
     /// Returns the number of each kind of record.

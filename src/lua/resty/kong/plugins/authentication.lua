@@ -231,23 +231,21 @@ end
 -- Accepts the request of a client with a chain that is valid and has a consumer, and refuses
 -- others. `presented` is the key of the chain, and `parse` makes the chain from it.
 function methods:accept(presented, parse)
-    local judged = known(accepted, presented, self) or known(refused, presented, self)
+    local own = known(accepted, presented, self) or known(refused, presented, self)
+    local judged = own or shared(self, presented)
+    functions.count_cache(CACHE, judged and functions.HIT or functions.MISS)
     if not judged then
-        judged = shared(self, presented)
-        functions.count_cache(CACHE, judged and functions.HIT or functions.MISS)
-        if not judged then
-            local monotonic, date = clocks()
-            local ends
-            judged, ends = judge(self, presented, parse)
-            judged.monotonic, judged.date, judged.ends = monotonic, date, ends
-            judged.reason = judged.reason and judged.reason:sub(1, MAX_REASON_LENGTH)
-            if ends > -1 / 0 then
-                functions.share_verdict(self.store, self.digest .. presented, encode(judged), not judged.reason)
-            end
+        local monotonic, date = clocks()
+        local ends
+        judged, ends = judge(self, presented, parse)
+        judged.monotonic, judged.date, judged.ends = monotonic, date, ends
+        judged.reason = judged.reason and judged.reason:sub(1, MAX_REASON_LENGTH)
+        if ends > -1 / 0 then
+            functions.share_verdict(self.store, self.digest .. presented, encode(judged), not judged.reason)
         end
+    end
+    if not own then
         keep(presented, self, judged)
-    else
-        functions.count_cache(CACHE, functions.HIT)
     end
     if judged.reason then
         return self:refuse(judged.reason)

@@ -38,9 +38,9 @@ use crate::upstream::identity::ContextId;
 use crate::upstream::location::enforcement::LocationEnforcement;
 use crate::upstream::location::inherited::Inherited;
 use crate::upstream::location::pass::{self, Pass};
-use crate::upstream::location::written_tls::WrittenTls;
 use crate::upstream::peer::blocks::Blocks;
 use crate::upstream::peer::keepalive::Keepalive;
+use crate::written_directives::WrittenDirectives;
 
 /// The value of `kong_tls_session_cache`.
 #[derive(Clone, Copy)]
@@ -92,11 +92,11 @@ pub struct ServerConf {
     /// Where the sessions of the server's clients are kept.
     pub sessions: OnceCell<Sessions>,
     /// What is written in the server's TLS directives.
-    pub written_tls: WrittenTls,
+    pub written_tls: WrittenDirectives,
     /// Digest of what decides the server's TLS context, if that can be told.
     pub tls: OnceCell<Fingerprint>,
     /// What is written in the directives of Lua code that may ask clients.
-    pub written_lua: WrittenTls,
+    pub written_lua: WrittenDirectives,
     /// Whether the server has `ssl_certificate_by_lua*`.
     pub certificate_by_lua: Cell<bool>,
     /// `kong_tls_strip_headers`; shared with the enclosing block that sets it.
@@ -136,7 +136,7 @@ pub struct LocationConf {
     /// Lua code in the handshakes of the location.
     pub lua_handshake: LuaHandshakeConf,
     /// What is written in the TLS directives, for each of nginx's modules that have any.
-    pub written_tls: [WrittenTls; TLS_MODULES.len()],
+    pub written_tls: [WrittenDirectives; TLS_MODULES.len()],
     /// The TLS contexts of the location.
     pub contexts: LocationContexts,
     /// For each pass directive, the last one in the location: nginx uses the last one too.

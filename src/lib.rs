@@ -35,3 +35,4 @@ mod upstream;
 mod variables;
 #[cfg(not(any(test, fuzzing)))]
 mod worker;
+mod written_directives;

@@ -110,7 +110,7 @@ my %CHANGED = (
     removed             => ['~verify_depth 1;', ''],
 );
 $CHANGED{certificate_cache} = ['~certificate_cache off;', '~certificate_cache max=10;'] if nginx_version() >= 1_027_004;
-# A directive that a later nginx has needs a line above, and one in src/upstream/location/written_tls.rs. Until then, its
+# A directive that a later nginx has needs a line above, and one in src/written_directives.rs. Until then, its
 # locations have another identity after each reload.
 my %written = map { $_ => 1 } join(' ', map {"@$_"} values %CHANGED) =~ /~(\w+)/g, 'conf_command';
 

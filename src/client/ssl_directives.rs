@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Notes what is written in the TLS directives of servers: see `written_tls.rs`.
+//! Notes what is written in the TLS directives of servers: see `written_directives.rs`.
 
 use crate::conf::ServerConf;
 use crate::nginx::conf_parser::ConfParser;

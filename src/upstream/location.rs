@@ -16,4 +16,3 @@ pub mod pass;
 pub mod pass_url;
 #[cfg(not(any(test, fuzzing)))]
 pub mod tls_directives;
-pub mod written_tls;

@@ -18,7 +18,7 @@ use crate::openssl::fingerprint::{Encoding, Fingerprint};
 use crate::openssl::slot::PointerSlot;
 use crate::upstream::handshake::trust::LocationTrust;
 use crate::upstream::identity::ContextId;
-use crate::upstream::location::written_tls::InEffect;
+use crate::written_directives::InEffect;
 
 /// The state of a TLS context. Lives in the configuration's pool, as does the context.
 pub struct ContextState {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Notes what is written in the TLS directives of nginx's modules: see `written_tls.rs`.
+//! Notes what is written in the TLS directives of nginx's modules: see `written_directives.rs`.
 
 use crate::conf::LocationConf;
 use crate::nginx::conf_parser::ConfParser;

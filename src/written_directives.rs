@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What is written in the TLS directives of a location: those of a module whose names begin with
-//! `proxy_ssl_`, `grpc_ssl_` or `uwsgi_ssl_`.
+//! What is written in the directives of a block that decide something for its handshakes: in a
+//! location, those whose names begin with `proxy_ssl_`, `grpc_ssl_` or `uwsgi_ssl_`; in a server,
+//! those that begin with `ssl_`, and those of Lua code that may ask clients.
 //!
 //! nginx keeps their values to itself, and OpenSSL does not tell all that is made of them. So the
 //! text is kept as it was read, with what the enclosing blocks say. nginx's rule for all of these
@@ -20,9 +21,9 @@ type Arguments = Box<[Box<[u8]>]>;
 /// each occurrence.
 type Directives = BTreeMap<Box<[u8]>, Vec<Arguments>>;
 
-/// The TLS directives of one module in a block.
+/// Such directives of one module in a block.
 #[derive(Default)]
-pub struct WrittenTls {
+pub struct WrittenDirectives {
     written: RefCell<Directives>,
     in_effect: OnceCell<Rc<InEffect>>,
 }
@@ -33,11 +34,12 @@ pub struct InEffect {
     /// Digest of their names and arguments.
     pub fingerprint: Fingerprint,
     /// Whether nothing decides the TLS context but these texts, and files whose content can be read
-    /// back from the context. A directive or command that is not known may name another file.
+    /// back from the context. A directive or command that is not known may name another file. Only
+    /// for TLS directives.
     pub tells_all: bool,
 }
 
-impl WrittenTls {
+impl WrittenDirectives {
     /// Notes an occurrence of the directive `name`, without what the names begin with.
     pub fn note(&self, name: &[u8], arguments: &[&[u8]]) {
         let arguments = arguments.iter().map(|argument| Box::from(*argument)).collect();
@@ -100,25 +102,6 @@ const KNOWN: [&[u8]; 14] = [
     b"verify_depth",
 ];
 
-/// The commands of `SSL_CONF_cmd(3)` whose value is all that they go by. Others name files, or are
-/// not known.
-const PLAIN_COMMANDS: [&[u8]; 14] = [
-    b"CipherString",
-    b"Ciphersuites",
-    b"ClientSignatureAlgorithms",
-    b"Curves",
-    b"ECDHParameters",
-    b"Groups",
-    b"MaxProtocol",
-    b"MinProtocol",
-    b"NumTickets",
-    b"Options",
-    b"Protocol",
-    b"RecordPadding",
-    b"SignatureAlgorithms",
-    b"VerifyMode",
-];
-
 /// More such directives, which only servers have.
 const KNOWN_OF_SERVERS: [&[u8]; 20] = [
     b"buffer_size",
@@ -143,6 +126,25 @@ const KNOWN_OF_SERVERS: [&[u8]; 20] = [
     b"verify_client",
 ];
 
+/// The commands of `SSL_CONF_cmd(3)` whose value is all that they go by. Others name files, or are
+/// not known.
+const PLAIN_COMMANDS: [&[u8]; 14] = [
+    b"CipherString",
+    b"Ciphersuites",
+    b"ClientSignatureAlgorithms",
+    b"Curves",
+    b"ECDHParameters",
+    b"Groups",
+    b"MaxProtocol",
+    b"MinProtocol",
+    b"NumTickets",
+    b"Options",
+    b"Protocol",
+    b"RecordPadding",
+    b"SignatureAlgorithms",
+    b"VerifyMode",
+];
+
 fn is_told(name: &[u8], occurrences: &[Arguments]) -> bool {
     match name {
         b"conf_command" => occurrences.iter().all(|arguments| {
@@ -159,8 +161,8 @@ mod tests {
     use super::*;
 
     /// Returns a block with these directives, each with its arguments.
-    fn block(directives: &[&str]) -> WrittenTls {
-        let block = WrittenTls::default();
+    fn block(directives: &[&str]) -> WrittenDirectives {
+        let block = WrittenDirectives::default();
         for directive in directives {
             let words: Vec<_> = directive.split(' ').map(str::as_bytes).collect();
             block.note(words[0], &words[1..]);

@@ -133,15 +133,10 @@ _EOC_
     init_by_lua_block {
         kong, tls = require "resty.kong.pdk", require "resty.kong.tls"
         local x509 = require "resty.kong.x509"
-        local function read(name)
-            local file = assert(io.open("$pki/" .. name))
-            local text = file:read("*a")
-            file:close()
-            return text
-        end
+        local pki = require "pki"
         local function certificate(name, pattern)
-            local text = read(name .. ".crt")
-            return { assert(x509.chain(pattern and text:match(pattern) or text)), assert(x509.key(read(name .. ".key"))) }
+            local text = pki.read(name)
+            return { assert(x509.chain(pattern and text:match(pattern) or text)), assert(x509.key(pki.read(name, ".key"))) }
         end
         local certificates = {
             ["client1"] = certificate("client1"), ["client1-again"] = certificate("client1"),
@@ -149,11 +144,11 @@ _EOC_
             ["chain"] = certificate("client-intermediate"),
             ["leaf"] = certificate("client-intermediate", "^.-%-%-%-%-%-END CERTIFICATE%-%-%-%-%-\\n"),
         }
-        local ca = read("ca.crt")
+        local ca = pki.read("ca")
         local stores = {
             ["root"] = assert(x509.store { pem = ca }), ["root-again"] = assert(x509.store { file = "$pki/ca.crt" }),
-            ["both"] = assert(x509.store { pem = ca .. read("other-ca.crt") }),
-            ["list"] = assert(x509.store { pem = ca, crl = read("empty.crl") }),
+            ["both"] = assert(x509.store { pem = ca .. pki.read("other-ca") }),
+            ["list"] = assert(x509.store { pem = ca, crl = pki.read("empty", ".crl") }),
             ["partial"] = assert(x509.store { pem = ca, partial_chain = true }),
         }
         local function list(text)

@@ -57,20 +57,15 @@ _EOC_
     $cache
     init_by_lua_block {
         kong = require "resty.kong.pdk"
-        local ssl, x509 = require "ngx.ssl", require "resty.kong.x509"
+        local x509 = require "resty.kong.x509"
         cert, key, stores = {}, {}, {}
-        local function read(name)
-            local file = assert(io.open("$pki/" .. name))
-            local text = file:read("*a")
-            file:close()
-            return text
-        end
+        local pki = require "pki"
         for _, name in ipairs { "client1", "client2" } do
-            cert[name] = assert(ssl.parse_pem_cert(read(name .. ".crt")))
-            key[name] = assert(ssl.parse_pem_priv_key(read(name .. ".key")))
+            cert[name] = pki.chain(name)
+            key[name] = pki.key(name)
         end
-        stores.text = assert(x509.store { pem = read("ca.crt") })
-        stores.folder = assert(x509.store { pem = read("ca.crt"), dir = "$folder/none" })
+        stores.text = assert(x509.store { pem = pki.read("ca") })
+        stores.folder = assert(x509.store { pem = pki.read("ca"), dir = "$folder/none" })
     }
     server {
         listen unix:$folder/gateway.sock;
@@ -279,10 +274,8 @@ sub more_clients {
     my $names = join ', ', map {qq("$_")} @MANY, 'large';
     $gateway =~ s{^(?=        stores.text =)}{<<"_EOC_"}em;
         for _, name in ipairs { $names } do
-            local file = assert(io.open("$folder/" .. name .. ".crt"))
-            cert[name] = assert(ssl.parse_pem_cert(file:read("*a")))
+            cert[name] = pki.chain("$folder/" .. name)
             key[name] = key.client1
-            file:close()
         end
 _EOC_
     return $gateway;

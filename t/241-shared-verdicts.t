@@ -24,21 +24,16 @@ sub gateway {
     $cache
     init_by_lua_block {
         kong = require "resty.kong.pdk"
-        local function read(name)
-            local file = assert(io.open("$pki/" .. name))
-            local text = file:read("*a")
-            file:close()
-            return text
-        end
+        local pki = require "pki"
         certificates = {}
         for _, name in ipairs { "client1", "client2", "client-other" } do
-            local text = read(name .. ".crt")
+            local text = pki.read(name)
             certificates[name] = ngx.escape_uri(text:match("%-%-%-%-%-BEGIN.-%-%-%-%-%-END CERTIFICATE%-%-%-%-%-"))
         end
         local function policy(with)
             local options = {
                 header = "X-Client-Cert", encoding = "url", trusted = { "unix:" },
-                ca = { pem = read("ca.crt") },
+                ca = { pem = pki.read("ca") },
                 consumers = { { name = "one", common_name = "client-1" } },
             }
             for option, value in pairs(with) do
@@ -52,8 +47,8 @@ sub gateway {
             depth = policy { depth = 5 },
             consumers = policy { consumers = { { name = "other", common_name = "client-1" } } },
             header = policy { header = "X-Other-Cert" },
-            store = policy { ca = { pem = read("ca.crt") .. read("other-ca.crt") } },
-            folder = policy { ca = { pem = read("ca.crt"), dir = "$folder/none" } },
+            store = policy { ca = { pem = pki.read("ca") .. pki.read("other-ca") } },
+            folder = policy { ca = { pem = pki.read("ca"), dir = "$folder/none" } },
         }
     }
     server {

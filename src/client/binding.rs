@@ -33,8 +33,8 @@ impl Configuration {
         &self.id
     }
 
-    /// Returns the secret that sessions are bound by: that of the zone, of which this is the current
-    /// generation. Without a zone, sessions end with their configuration.
+    /// Returns the secret that sessions are bound by: that of the zone, of which this is the
+    /// current generation. Without a zone, sessions end with their configuration.
     pub fn secret(
         &self,
         zone: impl SharedRecords + Copy,

@@ -3,8 +3,9 @@
 //! The intermediate certificates that clients have presented.
 //!
 //! A session holds the client's own certificate, but not its intermediates. So that the whole chain
-//! is known when a session is resumed, the intermediates are kept, once for all clients that present
-//! the same ones: in the memory that all workers share, and decoded in a cache of the worker.
+//! is known when a session is resumed, the intermediates are kept, once for all clients that
+//! present the same ones: in the memory that all workers share, and decoded in a cache of the
+//! worker.
 
 use std::cell::RefCell;
 use std::convert::Infallible;

@@ -66,8 +66,8 @@ impl Place {
         });
     }
 
-    /// Returns whether all clients were asked on these terms; `None` if none was asked, as far as is
-    /// known.
+    /// Returns whether all clients were asked on these terms; `None` if none was asked, as far as
+    /// is known.
     pub fn is(&self, records: impl SharedRecords, terms: Option<&Terms>) -> Option<bool> {
         let noted = records.with(|records| records.get(Kind::ClientTerms, &self.0)).flatten()?;
         Some(terms.is_some_and(|terms| noted == terms))

@@ -153,9 +153,9 @@ impl<'a> ClientConnection<'a> {
         if !ssl.is_server() || connection.tls()?.handshaked() {
             return None;
         }
-        // SAFETY: the module gets SSL objects only from requests, and from callbacks on the contexts
-        // of servers and locations. Excluded above are connections to services, in which nginx is
-        // the client, and those that may have made a request.
+        // SAFETY: the module gets SSL objects only from requests, and from callbacks on the
+        // contexts of servers and locations. Excluded above are connections to services, in which
+        // nginx is the client, and those that may have made a request.
         let http = unsafe { connection.data()?.cast().as_ref() };
         Some(Self { http, connection })
     }

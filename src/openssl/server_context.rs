@@ -14,8 +14,8 @@ use crate::openssl::{context, sys};
 // SAFETY: a digest is `Send` and `Sync`.
 static IDENTITIES: Slot<SslContextRef, Fingerprint> = unsafe { Slot::new() };
 
-/// Returns a digest of what was loaded into a context, and of what is `written` about it; it is kept
-/// with the context.
+/// Returns a digest of what was loaded into a context, and of what is `written` about it; it is
+/// kept with the context.
 pub fn identify(context: &SslContextRef, written: Fingerprint) -> Result<Fingerprint, SslError> {
     let identity = IDENTITIES.get_or_make::<SslError>(context, || {
         let mut encoding = Encoding::new();

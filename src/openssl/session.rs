@@ -63,8 +63,8 @@ pub fn set_id_context_of_context(
 /// The size of the keys of a context: a name of 16 bytes, and two keys of 32 bytes.
 pub const TICKET_KEYS: usize = 80;
 
-/// `SSL_CTX_set_tlsext_ticket_keys(3)`: the keys that tickets are encrypted with, unless the context
-/// has a callback for that.
+/// `SSL_CTX_set_tlsext_ticket_keys(3)`: the keys that tickets are encrypted with, unless the
+/// context has a callback for that.
 pub fn set_ticket_keys(context: &SslContextRef, keys: &[u8; TICKET_KEYS]) -> Result<(), SslError> {
     let control = sys::SSL_CTRL_SET_TLSEXT_TICKET_KEYS;
     let keys = keys.as_ptr().cast_mut().cast();

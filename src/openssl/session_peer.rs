@@ -108,7 +108,8 @@ unsafe fn set_at(session: &SslSessionRef, place: usize, certificate: X509) -> bo
         return false;
     }
     let pointer = certificate.as_ptr();
-    // SAFETY: the field is in the session's memory, and the caller ensures that nothing else uses it.
+    // SAFETY: the field is in the session's memory, and the caller ensures that nothing else uses
+    // the session.
     unsafe { field.write(pointer) };
     if get(session).is_some_and(|set| ptr::eq(set.as_ptr(), pointer)) {
         // The session has the reference, and frees it.

@@ -437,8 +437,8 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Removes the next record, in the order of the heads, if it is of no use any more. The order of
-    /// use would not do: one that is of use for long may be older than many that were not.
+    /// Removes the next record, in the order of the heads, if it is of no use any more. The order
+    /// of use would not do: one that is of use for long may be older than many that were not.
     fn sweep(&mut self, lifetime: Lifetime) {
         let used = self.header.used_heads;
         if used == 0 {

@@ -185,7 +185,8 @@ pub enum LocationError {
 
 /// Hooks into the handshakes of the location that is being merged, and notes what decides its TLS
 /// contexts. nginx calls this for every location, including `if` blocks, after the modules above
-/// have made their contexts: they are built into nginx, and loaded modules come after built-in ones.
+/// have made their contexts: they are built into nginx, and loaded modules come after built-in
+/// ones.
 fn hook_handshakes(
     parser: ConfParser<'_>,
     files: &mut TrustedFiles,

@@ -9,10 +9,22 @@ use TestHarness 'no_plan';
 # What a block expects depends on its earlier requests.
 repeat_each(1);
 
-# Expands steered { ... } to a service whose sessions the test can control.
+# Expands steered { ... } to a service whose sessions the test can control, and sends_no_tickets to what keeps it from
+# sending any by itself.
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $config = $block->http_config;
+    $config =~ s{^        sends_no_tickets;\n}{<<"_EOC_"}me;
+        ssl_certificate_by_lua_block {
+            local ffi = require "ffi"
+            pcall(ffi.cdef, [[
+                int SSL_set_num_tickets(void *, size_t);
+                int SSL_new_session_ticket(void *);
+                int SSL_do_handshake(void *);
+            ]])
+            ffi.C.SSL_set_num_tickets(tls.get_request_ssl_pointer(), 0)
+        }
+_EOC_
     $config =~ s{^    steered \{\n(.*?)^    \}\n}{<<"_EOC_"}mse;
     server {
         listen unix:\$TEST_NGINX_HTML_DIR/steered.sock ssl;
@@ -288,15 +300,7 @@ true true SSL certificate error SSL certificate error
         kong_tls_keepalive 8;
     }
     steered {
-        ssl_certificate_by_lua_block {
-            -- The service sends no tickets by itself.
-            local ffi = require "ffi"
-            pcall(ffi.cdef, [[
-                int SSL_set_num_tickets(void *, size_t);
-                int SSL_new_session_ticket(void *);
-            ]])
-            ffi.C.SSL_set_num_tickets(tls.get_request_ssl_pointer(), 0)
-        }
+        sends_no_tickets;
         location / {
             access_by_lua_block {
                 if ngx.var.arg_ticket then
@@ -344,15 +348,7 @@ GET /t?client=client1 {X-Connection: close}          => client=CN=client-1,O=Tes
         kong_tls_keepalive 8;
     }
     steered {
-        ssl_certificate_by_lua_block {
-            local ffi = require "ffi"
-            pcall(ffi.cdef, [[
-                int SSL_set_num_tickets(void *, size_t);
-                int SSL_new_session_ticket(void *);
-                int SSL_do_handshake(void *);
-            ]])
-            ffi.C.SSL_set_num_tickets(tls.get_request_ssl_pointer(), 0)
-        }
+        sends_no_tickets;
         location / {
             content_by_lua_block {
                 ngx.say("client=", ngx.var.ssl_client_s_dn or "", " reused=", ngx.var.ssl_session_reused,
@@ -570,14 +566,7 @@ for $version (1.2 1.3)
 === TEST 15: a ticket of a connection that was made before sessions were dropped is not kept
 --- http_config
     steered {
-        ssl_certificate_by_lua_block {
-            local ffi = require "ffi"
-            pcall(ffi.cdef, [[
-                int SSL_set_num_tickets(void *, size_t);
-                int SSL_new_session_ticket(void *);
-            ]])
-            ffi.C.SSL_set_num_tickets(tls.get_request_ssl_pointer(), 0)
-        }
+        sends_no_tickets;
         location / {
             content_by_lua_block {
                 local identity = ngx.req.get_headers()["X-Identity"]

@@ -518,10 +518,15 @@ my $servers = CORE::join '', map { my ($socket, $cache) = @$_; map {"
     }
 "} 'b.test', 'c.test'} ['gateway', 'ssl_session_cache shared:tickets:1m;'],
     ['builtin', 'ssl_session_cache builtin:100; ssl_session_tickets off;'],
-    ['shared', 'ssl_session_cache shared:other:1m; ssl_session_tickets off;'];
+    ['shared', 'ssl_session_cache shared:other:1m; ssl_session_tickets off;'], ['tickets', ''], ['elsewhere', ''];
 $gateway . $servers
 --- exchanges
-for $socket (gateway builtin shared)
+GET /t?cert=client1&first=b.test&second=b.test&first_socket=tickets&socket=elsewhere =>
+    TLSv1.2 new CN=client-1,O=Test
+    TLSv1.2 new CN=client-1,O=Test
+    TLSv1.3 new CN=client-1,O=Test
+    TLSv1.3 new CN=client-1,O=Test
+for $socket (gateway builtin shared tickets)
     GET /t?cert=client1&first=b.test&second=c.test&first_socket=$socket&socket=$socket =>
         TLSv1.2 new CN=client-1,O=Test
         TLSv1.2 reused CN=client-1,O=Test

@@ -17,6 +17,8 @@
 
 #![allow(unsafe_code, reason = "which callback was replaced, is said here")]
 
+use std::rc::Rc;
+
 use openssl::ssl::{SslRef, SslSessionRef};
 
 use crate::client::binding::{Configuration, is_same_name};
@@ -25,6 +27,7 @@ use crate::client::intermediates::{self, Intermediates};
 use crate::client::session_binding::{binding_of, zone_of};
 use crate::client::session_data::{Presented, SessionData};
 use crate::client::session_source::Sessions;
+use crate::client::ticket_keys::{self, TicketContext};
 use crate::client::{hook, names, session_terms};
 use crate::conf::{MainConf, ServerConf};
 use crate::nginx::conf_parser::ConfParser;
@@ -90,6 +93,18 @@ struct Resumption;
 // SAFETY: `postconfiguration` keeps the callback of a server's context with the server, and a
 // handshake begins with the context of the default server of its address.
 unsafe impl OfferedSessions for Resumption {
+    fn mark(ssl: &SslRef) -> Result<(), SslError> {
+        ticket_keys::mark(ssl)
+    }
+
+    fn judge_ticket(ssl: &SslRef, session: &SslSessionRef) -> Offered {
+        if ticket_keys::is_from_here(ssl, session) {
+            Self::judge(ssl, session)
+        } else {
+            Offered::Ignore
+        }
+    }
+
     fn judge(ssl: &SslRef, session: &SslSessionRef) -> Offered {
         match may_resume(ssl, session) {
             Some(true) => Offered::Resume,
@@ -129,7 +144,9 @@ pub fn postconfiguration(parser: ConfParser<'_>, main_conf: &MainConf) -> Result
         };
         session_terms::identify(server_conf, context)?;
         if !servers.keeps_sessions(server) {
-            main_conf.ticket_contexts.borrow_mut().push(context.to_owned());
+            let tickets =
+                server_conf.tickets.get_or_init(|| TicketContext::new(context.to_owned()));
+            main_conf.ticket_contexts.borrow_mut().push(Rc::clone(tickets));
         }
         Resumption::judge_tickets_of(context)?;
         let callback = session::get_session_callback(context);

@@ -114,7 +114,7 @@ pub fn bind(ssl: &SslRef, state: &ClientState) -> Result<(), HandshakeError> {
     } else {
         None
     };
-    let data = SessionData { asked, guards_headers };
+    let data = SessionData { asked, guards_headers, origin: remembered.origin };
     if data == remembered && !has_answered {
         return Ok(());
     }

@@ -18,7 +18,12 @@ pub struct SessionData {
     pub asked: Option<Asked>,
     /// Whether only the gateway may set the headers that name a consumer.
     pub guards_headers: bool,
+    /// Where its ticket counts, if Lua code has not asked the client.
+    pub origin: Option<Origin>,
 }
+
+/// Random bytes that tell a TLS context of a configuration from all others.
+pub type Origin = [u8; 32];
 
 /// The answer of a client that was asked for its certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +58,7 @@ const GUARDS_HEADERS: u8 = 2;
 const NAMES: u8 = 4;
 const TERMS: u8 = 8;
 const TOLD: u8 = 16;
+const ORIGIN: u8 = 32;
 
 const LEAF_AT_MOST: u8 = 1;
 const CHAIN: u8 = 2;
@@ -70,7 +76,7 @@ impl SessionData {
     }
 
     fn to_bytes(self) -> Vec<u8> {
-        let Self { asked, guards_headers } = self;
+        let Self { asked, guards_headers, origin } = self;
         let mut bytes = vec![0];
         let mut flags = 0;
         if guards_headers {
@@ -99,44 +105,54 @@ impl SessionData {
                 }
             }
         }
+        if let Some(origin) = origin {
+            flags |= ORIGIN;
+            bytes.extend(origin);
+        }
         bytes[0] = flags;
         bytes
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let Some((flags, rest)) = bytes.split_first() else {
+        let Some((flags, mut rest)) = bytes.split_first() else {
             return Some(Self::default());
         };
-        let guards_headers = flags & GUARDS_HEADERS != 0;
-        if flags & !(ASKED | GUARDS_HEADERS | NAMES | TERMS | TOLD) != 0 {
+        let has = |flag| flags & flag != 0;
+        if flags & !(ASKED | GUARDS_HEADERS | NAMES | TERMS | TOLD | ORIGIN) != 0 {
             return None;
         }
-        if flags & ASKED == 0 {
-            let is_all = *flags == GUARDS_HEADERS && rest.is_empty();
-            return is_all.then_some(Self { asked: None, guards_headers });
+        // What belongs to the answer is not there without it.
+        if *flags == 0 || (!has(ASKED) && (has(NAMES) || has(TERMS) || has(TOLD))) {
+            return None;
         }
-        let digest = |rest: &mut &[u8]| {
-            let (digest, after) = rest.split_first_chunk()?;
-            *rest = after;
-            Some(*digest)
+        let rest = &mut rest;
+        let asked = if has(ASKED) {
+            Some(Asked {
+                presented: match array(rest)? {
+                    [LEAF_AT_MOST] => Presented::LeafAtMost,
+                    [CHAIN] => Presented::Chain(array(rest)?),
+                    [TOO_LONG] => Presented::TooLong,
+                    _ => return None,
+                },
+                names: if has(NAMES) { Some(array(rest)?) } else { None },
+                configuration: array(rest)?,
+                since: i64::from_le_bytes(array(rest)?),
+                terms: if has(TERMS) { Some(array(rest)?) } else { None },
+                told: if has(TOLD) { Some(array(rest)?) } else { None },
+            })
+        } else {
+            None
         };
-        let (presented, mut rest) = rest.split_first()?;
-        let presented = match *presented {
-            LEAF_AT_MOST => Presented::LeafAtMost,
-            CHAIN => Presented::Chain(digest(&mut rest)?),
-            TOO_LONG => Presented::TooLong,
-            _ => return None,
-        };
-        let names = if flags & NAMES == 0 { None } else { Some(digest(&mut rest)?) };
-        let configuration = digest(&mut rest)?;
-        let (since, after) = rest.split_first_chunk()?;
-        let since = i64::from_le_bytes(*since);
-        rest = after;
-        let terms = if flags & TERMS == 0 { None } else { Some(digest(&mut rest)?) };
-        let told = if flags & TOLD == 0 { None } else { Some(digest(&mut rest)?) };
-        let asked = Some(Asked { presented, names, configuration, since, terms, told });
-        rest.is_empty().then_some(Self { asked, guards_headers })
+        let origin = if has(ORIGIN) { Some(array(rest)?) } else { None };
+        rest.is_empty().then_some(Self { asked, guards_headers: has(GUARDS_HEADERS), origin })
     }
+}
+
+/// Splits off the next bytes.
+fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (array, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(*array)
 }
 
 #[cfg(test)]
@@ -158,14 +174,18 @@ mod tests {
                         let configuration = [6; 32];
                         let asked =
                             Some(Asked { presented, names, configuration, since, terms, told });
-                        let data = SessionData { asked, guards_headers };
+                        let data = SessionData { asked, guards_headers, origin: None };
                         assert_eq!(SessionData::from_bytes(&data.to_bytes()), Some(data));
                     }
                 }
             }
         }
-        let marked = SessionData { asked: None, guards_headers: true };
-        assert_eq!(SessionData::from_bytes(&marked.to_bytes()), Some(marked));
+        for (guards_headers, origin) in
+            [(true, None), (false, Some([7; 32])), (true, Some([7; 32]))]
+        {
+            let marked = SessionData { asked: None, guards_headers, origin };
+            assert_eq!(SessionData::from_bytes(&marked.to_bytes()), Some(marked));
+        }
         assert_eq!(SessionData::from_bytes(b""), Some(SessionData::default()));
     }
 
@@ -186,12 +206,16 @@ mod tests {
             b"\x0a",
             b"\x10",
             b"\x20",
+            b"\x40",
+            &[&[ORIGIN][..], &[8; 31]].concat(),
+            &[&[ORIGIN][..], &[8; 33]].concat(),
+            &[&[ORIGIN | NAMES][..], &[8; 64]].concat(),
             &[ASKED, CHAIN, 7, 7],
             &too_long,
             &too_long[..73],
             &[&[ASKED | TERMS, LEAF_AT_MOST][..], &[8; 40]].concat(),
             &[&[ASKED | TOLD, LEAF_AT_MOST][..], &[8; 40]].concat(),
-            &[&[ASKED | 32, LEAF_AT_MOST][..], &[8; 40]].concat(),
+            &[&[ASKED | 64, LEAF_AT_MOST][..], &[8; 40]].concat(),
         ];
         assert!(SessionData::from_bytes(&too_long[..74]).is_some());
         for bytes in bad {

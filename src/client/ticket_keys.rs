@@ -6,20 +6,46 @@
 //! OpenSSL makes new keys for each context, so that all tickets end with the configuration. Here
 //! the keys are made from the secret of the zone. Sessions whose clients were asked then end by
 //! what they are bound to. All others would outlive the configuration too, and must not: Lua code
-//! may ask their clients from now on. So their session id context ends with the configuration.
+//! may ask their clients from now on. So a ticket says which context it comes from ([`Origin`]),
+//! and counts there only, as with the keys that OpenSSL makes.
 //!
 //! Where nginx itself keeps sessions over a reload, all of this is left to it.
 
-use openssl::ssl::SslContextRef;
+use std::cell::Cell;
+use std::rc::Rc;
+
+use openssl::ssl::{SslContext, SslRef, SslSessionRef};
 
 use crate::client::binding::{self, random};
-use crate::conf::MainConf;
+use crate::client::session_data::{Origin, SessionData};
+use crate::conf::{MainConf, ServerConf};
 use crate::nginx::connection::process_log;
+use crate::nginx::own_conf::OwnConf;
+use crate::nginx::server::ClientConnection;
 use crate::nginx::time;
 use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Encoding;
 use crate::openssl::session::{self, TICKET_KEYS};
 use crate::session_zone::records::Secret;
+
+/// The context of a server where nginx has no ticket keys that outlive a reload.
+pub struct TicketContext {
+    context: SslContext,
+    /// What its tickets say; `None` if its keys are those that OpenSSL has made.
+    origin: Cell<Option<Origin>>,
+}
+
+impl TicketContext {
+    pub fn new(context: SslContext) -> Rc<Self> {
+        Rc::new(Self { context, origin: Cell::new(None) })
+    }
+
+    fn set_keys(&self, keys: &[u8; TICKET_KEYS]) -> Result<(), SslError> {
+        // In this order: without an origin, tickets must not outlive the configuration.
+        self.origin.set(Some(random()?));
+        session::set_ticket_keys(&self.context, keys)
+    }
+}
 
 /// Sets the keys of the contexts in question. To be called when the configuration is complete, and
 /// nginx has made the zone.
@@ -36,7 +62,7 @@ pub fn start(main_conf: &MainConf) {
     binding::forget_old_secret(Some(zone), now);
     let result = configuration.secret(Some(zone), zone.generation(), now).and_then(|secret| {
         let keys = keys(&secret);
-        contexts.iter().try_for_each(|context| set(context, &keys))
+        contexts.iter().try_for_each(|context| context.set_keys(&keys))
     });
     if let Err(error) = result {
         // The keys that OpenSSL has made are good, but end with the configuration.
@@ -44,13 +70,7 @@ pub fn start(main_conf: &MainConf) {
     }
 }
 
-fn set(context: &SslContextRef, keys: &[u8; TICKET_KEYS]) -> Result<(), SslError> {
-    // In this order: without a context of their own, sessions must not outlive the configuration.
-    session::set_id_context_of_context(context, &random()?)?;
-    session::set_ticket_keys(context, keys)
-}
-
-/// Returns keys for all contexts: their sessions have other session id contexts.
+/// Returns keys for all contexts: their tickets have other origins.
 fn keys(secret: &Secret) -> [u8; TICKET_KEYS] {
     let mut keys = [0; TICKET_KEYS];
     for (number, part) in (0..).zip(keys.chunks_mut(32)) {
@@ -61,4 +81,33 @@ fn keys(secret: &Secret) -> [u8; TICKET_KEYS] {
         part.copy_from_slice(&encoding.digest()[..part.len()]);
     }
     keys
+}
+
+/// Returns what a ticket has to say that is made, or read, in the handshake of `ssl`, if anything:
+/// OpenSSL makes and reads tickets with the context with which the handshake began.
+fn origin(ssl: &SslRef) -> Option<Origin> {
+    let client = ClientConnection::find(ssl)?;
+    ServerConf::of_server(client.default_server())?.tickets.get()?.origin.get()
+}
+
+/// Writes to the session of `ssl` which context its ticket comes from. To be called before OpenSSL
+/// makes the ticket.
+pub fn mark(ssl: &SslRef) -> Result<(), SslError> {
+    let (Some(origin), Some(session)) = (origin(ssl), ssl.session()) else {
+        return Ok(());
+    };
+    match SessionData::of(session) {
+        Some(data) if data.asked.is_none() && data.origin != Some(origin) => {
+            SessionData { origin: Some(origin), ..data }.write(session)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns whether a ticket with this session may come from the context of `ssl`.
+pub fn is_from_here(ssl: &SslRef, session: &SslSessionRef) -> bool {
+    let Some(origin) = origin(ssl) else {
+        return true;
+    };
+    SessionData::of(session).is_some_and(|data| data.asked.is_some() || data.origin == Some(origin))
 }

@@ -272,19 +272,25 @@ pub enum Lookup {
 /// `find` may only return the callback that `find_for` has replaced for the context with which the
 /// handshake began.
 pub unsafe trait OfferedSessions {
-    /// Decides whether a client may resume the session it offers, while OpenSSL reads the
-    /// `ClientHello`.
+    /// Writes what is to be known of a session, before OpenSSL makes a ticket of it.
+    fn mark(ssl: &SslRef) -> Result<(), SslError>;
+
+    /// Decides whether a client may resume the session of the ticket that it offers, while OpenSSL
+    /// reads the `ClientHello`.
+    fn judge_ticket(ssl: &SslRef, session: &SslSessionRef) -> Offered;
+
+    /// Decides whether a client may resume the session whose ID it offers.
     fn judge(ssl: &SslRef, session: &SslSessionRef) -> Offered;
 
     /// Looks for the session that the client of `ssl` offers by its ID.
     fn find(ssl: &SslRef, id: &[u8]) -> Lookup;
 
-    /// Judges the tickets that clients of the context offer.
+    /// Marks the tickets of the context, and judges those that clients offer.
     fn judge_tickets_of(context: &SslContextRef) -> Result<(), SslError>
     where
         Self: Sized,
     {
-        session::set_decrypt_ticket_callback(context, decrypt_ticket::<Self>)
+        session::set_ticket_callbacks(context, generate_ticket::<Self>, decrypt_ticket::<Self>)
     }
 
     /// Finds the sessions of clients of the context, instead of its own callback.
@@ -295,6 +301,21 @@ pub unsafe trait OfferedSessions {
         // SAFETY: `get_session` calls the callback that it replaces, which `find` returns.
         unsafe { session::set_get_session_callback(context, get_session::<Self>) }
     }
+}
+
+unsafe extern "C" fn generate_ticket<T: OfferedSessions>(
+    ssl: *mut SSL,
+    _argument: *mut c_void,
+) -> c_int {
+    guard("session ticket", process_log(), (), || {
+        // SAFETY: OpenSSL calls its ticket callback with a valid SSL object.
+        let ssl = unsafe { SslRef::from_ptr(ssl) };
+        if let Err(error) = T::mark(ssl) {
+            process_log().error(format_args!("session ticket: {error}"));
+        }
+    });
+    // A ticket without a mark is as good as none, and no reason to end the handshake.
+    1
 }
 
 unsafe extern "C" fn decrypt_ticket<T: OfferedSessions>(
@@ -311,7 +332,7 @@ unsafe extern "C" fn decrypt_ticket<T: OfferedSessions>(
             // was decrypted, with its session; `judge_ticket` calls this only then.
             let (ssl, session) =
                 unsafe { (SslRef::from_ptr(ssl), SslSessionRef::from_ptr(session)) };
-            T::judge(ssl, session)
+            T::judge_ticket(ssl, session)
         })
     })
 }

@@ -15,7 +15,8 @@ use crate::openssl::error::SslError;
 use crate::openssl::memory::{bytes, owned};
 use crate::openssl::sys;
 pub use crate::openssl::sys::{
-    decrypt_ticket_callback as DecryptTicketCallback, get_session_callback as GetSessionCallback,
+    decrypt_ticket_callback as DecryptTicketCallback,
+    generate_ticket_callback as GenerateTicketCallback, get_session_callback as GetSessionCallback,
 };
 use crate::openssl::version::symbol;
 
@@ -47,17 +48,6 @@ pub fn set_id_context_of_connection(
     // SAFETY: there are `length` bytes, which the SSL object copies.
     let set = unsafe { sys::SSL_set_session_id_context(ssl, data, length) };
     SslError::check("SSL_set_session_id_context", set)
-}
-
-/// `SSL_CTX_set_session_id_context(3)`
-pub fn set_id_context_of_context(
-    context: &SslContextRef,
-    id_context: &[u8; ID_CONTEXT],
-) -> Result<(), SslError> {
-    let (data, length) = (id_context.as_ptr(), ID_CONTEXT as c_uint);
-    // SAFETY: there are `length` bytes, which the context copies.
-    let set = unsafe { sys::SSL_CTX_set_session_id_context(context, data, length) };
-    SslError::check("SSL_CTX_set_session_id_context", set)
 }
 
 /// The size of the keys of a context: a name of 16 bytes, and two keys of 32 bytes.
@@ -164,14 +154,15 @@ pub fn judge_ticket(status: c_int, judge: impl FnOnce() -> Offered) -> c_int {
     }
 }
 
-/// Makes `callback` judge the tickets that clients of the context offer.
-pub fn set_decrypt_ticket_callback(
+/// `SSL_CTX_set_session_ticket_cb(3)`
+pub fn set_ticket_callbacks(
     context: &SslContextRef,
-    callback: DecryptTicketCallback,
+    generate: GenerateTicketCallback,
+    decrypt: DecryptTicketCallback,
 ) -> Result<(), SslError> {
-    let (callback, argument) = (Some(callback), ptr::null_mut());
-    // SAFETY: the callback is static. Neither nginx nor the Lua module sets one.
-    let set = unsafe { sys::SSL_CTX_set_session_ticket_cb(context, None, callback, argument) };
+    let (generate, decrypt, argument) = (Some(generate), Some(decrypt), ptr::null_mut());
+    // SAFETY: the callbacks are static. Neither nginx nor the Lua module sets any.
+    let set = unsafe { sys::SSL_CTX_set_session_ticket_cb(context, generate, decrypt, argument) };
     SslError::check("SSL_CTX_set_session_ticket_cb", set)
 }
 

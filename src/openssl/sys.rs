@@ -272,11 +272,6 @@ unsafe extern "C" {
         context: *const c_uchar,
         length: c_uint,
     ) -> c_int;
-    pub fn SSL_CTX_set_session_id_context(
-        ctx: &SslContextRef,
-        context: *const c_uchar,
-        length: c_uint,
-    ) -> c_int;
     pub fn SSL_CTX_set_session_ticket_cb(
         ctx: &SslContextRef,
         generate: Option<generate_ticket_callback>,

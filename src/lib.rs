@@ -24,6 +24,7 @@ mod directives;
 pub mod fuzzing;
 #[cfg(not(any(test, fuzzing)))]
 mod lua;
+mod mixing;
 #[cfg(not(any(test, fuzzing)))]
 pub mod module;
 mod nginx;

@@ -50,9 +50,19 @@ impl<'a> Peer<'a> {
     /// Returns the address of the chosen peer; `None` before one is chosen. Must not be called
     /// after the peer was released: nginx may have freed the address.
     pub fn address(self) -> Option<Address> {
+        // SAFETY: nothing releases the peer before this returns.
+        Address::new(unsafe { self.borrow_address() }?)
+    }
+
+    /// Returns the bytes of the address of the chosen peer; `None` before one is chosen.
+    ///
+    /// # Safety
+    /// The peer must not be released, nor another one be chosen, as long as the bytes are used.
+    pub unsafe fn borrow_address(self) -> Option<&'a [u8]> {
         let ngx_peer_connection_t { sockaddr, socklen, .. } = self.0.get();
         // SAFETY: the address of a peer is NULL, or valid until nginx releases the peer.
-        unsafe { address(sockaddr, socklen) }
+        let bytes = unsafe { sockaddr_bytes(sockaddr, socklen) };
+        (!bytes.is_empty()).then_some(bytes)
     }
 
     /// Returns the local address to bind the connection to (`proxy_bind`), if one is set: the bytes
@@ -149,13 +159,6 @@ pub struct Chosen {
     tries: usize,
     /// The session of `sticky`.
     session_id: *mut c_void,
-}
-
-/// # Safety
-/// `sockaddr` must be NULL or valid for `length` bytes.
-unsafe fn address(sockaddr: *const sockaddr, length: socklen_t) -> Option<Address> {
-    // SAFETY: the caller ensures that `sockaddr` is NULL or valid for `length` bytes.
-    Address::new(unsafe { sockaddr_bytes(sockaddr, length) })
 }
 
 /// # Safety

@@ -108,6 +108,12 @@ impl IdentityDigest {
         &self.0
     }
 
+    /// Returns the first eight bytes, which are as good as random.
+    pub fn prefix(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// Returns what is shown of the digest, as a number.
     pub fn shown(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;

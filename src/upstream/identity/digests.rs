@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::mem;
 
+use crate::mixing::Mixed;
 use crate::openssl::fingerprint::{Fingerprint, StoreFingerprint};
 use crate::openssl::san::RequiredNames;
 use crate::upstream::identity::{ContextId, Identity, IdentityDigest};
@@ -142,16 +143,9 @@ fn place(identity: &Identity<'_>) -> usize {
     let store = identity.trusted_store.map_or(0, |store| store.content.prefix());
     let depth = identity.verify_depth.map_or(0, u64::from);
     let name = identity.verified_name.or(identity.server_name).unwrap_or_default();
-    let mix =
-        |mixed: u64, part: u64| (mixed ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    let mut mixed = [store, depth, context].into_iter().fold(certificate, mix);
-    let mut rest = name;
-    while let Some((word, following)) = rest.split_first_chunk() {
-        mixed = mix(mixed, u64::from_le_bytes(*word));
-        rest = following;
-    }
-    mixed = rest.iter().fold(mixed, |mixed, byte| mix(mixed, u64::from(*byte)));
-    mixed as usize % PLACES
+    let numbers = [store, depth, context];
+    let mixed = numbers.into_iter().fold(Mixed::new(certificate), Mixed::number).bytes(name);
+    mixed.value() as usize % PLACES
 }
 
 /// Returns the size of what `identity` borrows.

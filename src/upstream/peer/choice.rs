@@ -25,6 +25,7 @@ use crate::nginx::phases::Phases;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::round_robin;
+use crate::nginx::sockaddr::Address;
 use crate::nginx::upstream::Upstream;
 use crate::nginx::upstream_block::{InitUpstream, NotChosen, UpstreamBlock};
 use crate::openssl::ssl;
@@ -304,7 +305,7 @@ fn is_foreign(
 fn put_aside(choice: &PeerChoice, upstream: Upstream<'_>) {
     let peer = upstream.peer();
     if let Some(keepalive) = choice.keepalive() {
-        keepalive.put(peer, peer.address());
+        keepalive.put(peer, peer.address().as_ref().map(Address::as_bytes));
     }
     // SAFETY: nginx is choosing a peer, and has not used the connection yet.
     if let Some(connection) = unsafe { peer.take_connection() } {
@@ -334,7 +335,7 @@ fn release(
     let address = keepalive.and_then(|_| upstream.peer().address());
     let keep = |keepalive: &Keepalive| {
         guard("upstream peer release", process_log(), (), || {
-            keepalive.put(upstream.peer(), address);
+            keepalive.put(upstream.peer(), address.as_ref().map(Address::as_bytes));
         });
     };
     if let Some(state) = RequestState::find(choice.request()) {

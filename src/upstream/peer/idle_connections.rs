@@ -3,19 +3,44 @@
 //! Idle connections, by identity and address.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroUsize;
 
-use foldhash::fast::RandomState;
-
 use crate::bounded::two_of;
-use crate::nginx::sockaddr::Address;
+use crate::mixing::Mixed;
 use crate::upstream::identity::IdentityDigest;
 
 /// What an idle connection may be used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct IdleKey {
+#[derive(Clone, Copy, Debug)]
+pub struct IdleKey<'a> {
     pub identity: IdentityDigest,
-    pub peer: Address,
+    /// The bytes of the peer's `sockaddr`.
+    pub peer: &'a [u8],
+}
+
+/// The size of a `struct sockaddr_in6`, in full words.
+const MOST_HASHED: usize = 32;
+
+impl IdleKey<'_> {
+    fn hash(&self) -> u64 {
+        // This is all of an address but for long paths, which may be compared one by one.
+        let beginning = &self.peer[..self.peer.len().min(MOST_HASHED)];
+        Mixed::new(self.identity.prefix()).bytes(beginning).value()
+    }
+}
+
+/// The connections of a key.
+struct SameKey<C> {
+    identity: IdentityDigest,
+    peer: Box<[u8]>,
+    /// The oldest first.
+    idle: Vec<Idle<C>>,
+}
+
+impl<C> SameKey<C> {
+    fn is_of(&self, key: &IdleKey<'_>) -> bool {
+        self.identity == key.identity && *self.peer == *key.peer
+    }
 }
 
 struct Idle<C> {
@@ -34,9 +59,9 @@ const PART_OF_PASSING: usize = 16;
 /// Taking a connection and putting it back allocates nothing. All connections are searched only
 /// where one is closed.
 pub struct IdleConnections<C> {
-    /// The connections of each key, the oldest first. Keys are digests and addresses: see
-    /// [`crate::bounded`].
-    by_key: HashMap<IdleKey, Vec<Idle<C>>, RandomState>,
+    /// The connections of all keys, by the hash of the key. Keys are digests and addresses, which
+    /// nobody can choose so that their hashes collide.
+    by_hash: HashMap<u64, Vec<SameKey<C>>, BuildHasherDefault<IsHashed>>,
     count: usize,
     /// How many of them are passing.
     passing: usize,
@@ -45,40 +70,64 @@ pub struct IdleConnections<C> {
     time: u64,
 }
 
+/// The hash of what is a hash.
+#[derive(Default)]
+struct IsHashed(u64);
+
+impl Hasher for IsHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = Mixed::new(self.0).bytes(bytes).value();
+    }
+}
+
 impl<C: Copy + Eq> IdleConnections<C> {
     pub fn new(capacity: NonZeroUsize) -> Self {
-        Self { by_key: HashMap::default(), count: 0, passing: 0, capacity, time: 0 }
+        Self { by_hash: HashMap::default(), count: 0, passing: 0, capacity, time: 0 }
+    }
+
+    fn same_key(&mut self, key: &IdleKey<'_>) -> Option<&mut SameKey<C>> {
+        self.by_hash.get_mut(&key.hash())?.iter_mut().find(|same_key| same_key.is_of(key))
     }
 
     /// Takes out the connection for `key` that was put in last.
-    pub fn take(&mut self, key: &IdleKey) -> Option<C> {
-        let idle = self.by_key.get_mut(key)?.pop()?;
+    pub fn take(&mut self, key: &IdleKey<'_>) -> Option<C> {
+        let idle = self.same_key(key)?.idle.pop()?;
         self.forget(&idle);
         Some(idle.connection)
     }
 
     /// Returns whether there is a connection to `peer`, of any identity.
-    pub fn has_peer(&self, peer: &Address) -> bool {
-        self.by_key.iter().any(|(key, connections)| key.peer == *peer && !connections.is_empty())
+    pub fn has_peer(&self, peer: &[u8]) -> bool {
+        let mut all = self.by_hash.values().flatten();
+        all.any(|same_key| *same_key.peer == *peer && !same_key.idle.is_empty())
     }
 
     /// Puts in a connection. If another one must make room, takes that one out and returns it, for
     /// the caller to close: the oldest passing connection if there is one, or else the older of two
     /// chosen at random (see [`crate::bounded`]).
     #[must_use]
-    pub fn put(&mut self, key: &IdleKey, connection: C, is_passing: bool) -> Option<C> {
+    pub fn put(&mut self, key: &IdleKey<'_>, connection: C, is_passing: bool) -> Option<C> {
         self.time += 1;
         let idle = Idle { time: self.time, connection, is_passing };
         // The key is usually there: its connection was taken.
-        match self.by_key.get_mut(key) {
-            Some(connections) => connections.push(idle),
-            None => {
-                self.by_key.insert(*key, vec![idle]);
-            }
+        if let Some(same_key) = self.same_key(key) {
+            same_key.idle.push(idle);
+        } else {
+            let IdleKey { identity, peer } = *key;
+            let same_key = SameKey { identity, peer: peer.into(), idle: vec![idle] };
+            self.by_hash.entry(key.hash()).or_default().push(same_key);
+            self.forget_unused_keys();
         }
         self.count += 1;
         self.passing += usize::from(is_passing);
-        self.forget_unused_keys();
 
         let is_full_of_passing = self.passing > (self.capacity.get() / PART_OF_PASSING).max(1);
         if self.count <= self.capacity.get() && !is_full_of_passing {
@@ -99,7 +148,8 @@ impl<C: Copy + Eq> IdleConnections<C> {
 
     /// Returns all connections but the one that was put in last.
     fn others(&self) -> impl Iterator<Item = &Idle<C>> {
-        self.by_key.values().flatten().filter(|idle| idle.time != self.time)
+        let all = self.by_hash.values().flatten().flat_map(|same_key| &same_key.idle);
+        all.filter(|idle| idle.time != self.time)
     }
 
     fn forget(&mut self, idle: &Idle<C>) {
@@ -109,9 +159,9 @@ impl<C: Copy + Eq> IdleConnections<C> {
 
     /// Takes out `connection`.
     pub fn remove(&mut self, connection: C) {
-        for connections in self.by_key.values_mut() {
-            let index = connections.iter().position(|idle| idle.connection == connection);
-            if let Some(idle) = index.map(|index| connections.remove(index)) {
+        for SameKey { idle, .. } in self.by_hash.values_mut().flatten() {
+            let index = idle.iter().position(|idle| idle.connection == connection);
+            if let Some(idle) = index.map(|index| idle.remove(index)) {
                 self.forget(&idle);
                 return;
             }
@@ -122,8 +172,11 @@ impl<C: Copy + Eq> IdleConnections<C> {
     /// that connection usually comes back. Identities come and go, so keys are cleaned up when
     /// there are twice as many as there may be connections.
     fn forget_unused_keys(&mut self) {
-        if self.by_key.len() > 2 * self.capacity.get() {
-            self.by_key.retain(|_, connections| !connections.is_empty());
+        if self.by_hash.len() > 2 * self.capacity.get() {
+            self.by_hash.retain(|_, same_hash| {
+                same_hash.retain(|same_key| !same_key.idle.is_empty());
+                !same_hash.is_empty()
+            });
         }
     }
 }
@@ -133,11 +186,8 @@ mod tests {
     use super::*;
     use crate::upstream::identity::Identity;
 
-    fn key(context: u64, peer: &[u8]) -> IdleKey {
-        IdleKey {
-            identity: Identity::in_context(context).digest(),
-            peer: Address::new(peer).unwrap(),
-        }
+    fn key(context: u64, peer: &[u8]) -> IdleKey<'_> {
+        IdleKey { identity: Identity::in_context(context).digest(), peer }
     }
 
     fn connections(capacity: usize) -> IdleConnections<u32> {
@@ -152,11 +202,11 @@ mod tests {
             assert_eq!(idle.put(&key, connection, false), None);
         }
         for (connection, key) in (0..).zip(keys) {
-            assert!(idle.has_peer(&key.peer));
+            assert!(idle.has_peer(key.peer));
             assert_eq!(idle.take(&key), Some(connection));
             assert_eq!(idle.take(&key), None);
         }
-        assert!(!idle.has_peer(&keys[0].peer));
+        assert!(!idle.has_peer(keys[0].peer));
     }
 
     #[test]
@@ -181,7 +231,7 @@ mod tests {
             let key = key(context, b"a");
             assert_eq!(idle.put(&key, 1, false), None);
             assert_eq!(idle.take(&key), Some(1));
-            assert!(idle.by_key.len() <= 8);
+            assert!(idle.by_hash.len() <= 8);
         }
         assert_eq!(idle.take(&kept), Some(0));
         assert_eq!(idle.count, 0);
@@ -245,7 +295,7 @@ mod tests {
         assert_eq!(idle.put(&key(0, b"a"), 300, false), Some(199));
         assert_eq!((idle.count, idle.passing), (32, 0));
         // With spare capacity, only a few of them are kept.
-        let stay: Vec<_> = idle.by_key.values().flatten().map(|idle| idle.connection).collect();
+        let stay: Vec<_> = idle.others().map(|idle| idle.connection).collect();
         stay[..10].iter().for_each(|connection| idle.remove(*connection));
         for context in 100..200 {
             let closed = idle.put(&key(context, b"a"), context as u32, true);

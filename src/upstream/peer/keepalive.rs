@@ -15,7 +15,6 @@ use ngx::ffi::ngx_connection_t;
 use crate::nginx::connection::{Connection, close_upstream_connection};
 use crate::nginx::idle::{self, HoldIdle};
 use crate::nginx::peer::Peer;
-use crate::nginx::sockaddr::Address;
 use crate::nginx::{process, time};
 use crate::status::counters::{self, Counter};
 use crate::upstream::handshake::connection::UpstreamConnection;
@@ -54,7 +53,8 @@ impl Keepalive {
 
     /// Takes an idle connection to the address of `peer` that was made under `identity`.
     pub fn take<'a>(&self, peer: Peer<'a>, identity: IdentityDigest) -> Option<Connection<'a>> {
-        let key = IdleKey { identity, peer: peer.address()? };
+        // SAFETY: the peer was chosen, and is in use until this returns.
+        let key = IdleKey { identity, peer: unsafe { peer.borrow_address() }? };
         let connection = self.idle.borrow_mut().take(&key)?;
         counters::count(Counter::IdleConnectionReused);
 
@@ -70,13 +70,15 @@ impl Keepalive {
 
     /// Returns whether there is an idle connection to the address of `peer`, of any identity.
     pub fn has_peer(&self, peer: Peer<'_>) -> bool {
-        peer.address().is_some_and(|address| self.idle.borrow().has_peer(&address))
+        // SAFETY: the peer was chosen, and is in use until this returns.
+        let address = unsafe { peer.borrow_address() };
+        address.is_some_and(|address| self.idle.borrow().has_peer(address))
     }
 
     /// Keeps the connection of `peer` to `address` as idle, if another request may use it.
     ///
-    /// `address` is the peer's address before the release: the release may free the address.
-    pub fn put(&self, peer: Peer<'_>, address: Option<Address>) {
+    /// `address` has the bytes of the peer's `sockaddr` before the release, which may free them.
+    pub fn put(&self, peer: Peer<'_>, address: Option<&[u8]>) {
         let Some(connection) = peer.connection().filter(|connection| self.is_reusable(*connection))
         else {
             return;

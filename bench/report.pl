@@ -361,7 +361,7 @@ sub print_resumption {
     print_table(
         ["Of $SHARING{clients} clients that $most workers have asked, resumed", (map {"TLS $_"} @versions), 'target'],
         $row->('by another connection', 'before'),
-        $row->('after a reload, when another client was asked', 'reload'),
+        $row->('after a reload', 'reload'),
     );
     return;
 }

@@ -14,6 +14,7 @@ use std::ffi::CStr;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use crate::mixing::Mixed;
 use crate::openssl::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
 use crate::openssl::san::RequiredNames;
 
@@ -112,6 +113,16 @@ impl IdentityDigest {
     pub fn prefix(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// Returns a hash of this identity at the address of a peer, for tables of both.
+    pub fn mixed_with(&self, peer: &[u8]) -> u64 {
+        /// The size of a `struct sockaddr_in6`, in full words. Of addresses, only the paths of Unix
+        /// sockets are longer.
+        const MOST: usize = 32;
+
+        let beginning = &peer[..peer.len().min(MOST)];
+        Mixed::new(self.prefix()).bytes(beginning).value()
     }
 
     /// Returns what is shown of the digest, as a number.

@@ -9,6 +9,8 @@
 //!
 //! [`SessionCache`]: crate::upstream::handshake::session_cache::SessionCache
 
+use std::cell::RefCell;
+
 use crate::openssl::fingerprint::Encoding;
 use crate::session_zone::records::{Key, Kind, Lifetime, Part, Records, TooLarge};
 use crate::upstream::handshake::session_cache::{
@@ -40,8 +42,27 @@ pub struct PeerKey {
     tag: u64,
 }
 
+/// How many keys a worker remembers: the digest takes longer than the rest of a lookup.
+const REMEMBERED: usize = 256;
+
+thread_local! {
+    static PEER_KEYS: RefCell<Vec<Option<(SessionKey, PeerKey)>>> =
+        const { RefCell::new(Vec::new()) };
+}
+
 impl PeerKey {
     pub fn of(key: &SessionKey) -> Self {
+        let place = key.identity.mixed_with(key.peer.as_bytes()) as usize % REMEMBERED;
+        PEER_KEYS.with_borrow_mut(|remembered| {
+            remembered.resize(REMEMBERED, None);
+            match &mut remembered[place] {
+                Some((known, peer_key)) if known == key => *peer_key,
+                place => place.insert((*key, Self::hashed(key))).1,
+            }
+        })
+    }
+
+    fn hashed(key: &SessionKey) -> Self {
         let SessionKey { identity, peer } = key;
         let mut encoding = Encoding::new();
         encoding.bytes(identity.as_bytes());
@@ -378,11 +399,32 @@ mod tests {
         }
     }
 
-    fn peer(context: u64, address: &[u8]) -> PeerKey {
-        PeerKey::of(&SessionKey {
+    fn session_key(context: u64, address: &[u8]) -> SessionKey {
+        SessionKey {
             identity: Identity::in_context(context).digest(),
             peer: Address::new(address).unwrap(),
-        })
+        }
+    }
+
+    fn peer(context: u64, address: &[u8]) -> PeerKey {
+        PeerKey::of(&session_key(context, address))
+    }
+
+    #[test]
+    fn a_remembered_key_is_that_of_the_peer() {
+        // More than are remembered, and some that differ only where no hash looks.
+        let contexts = 0..4 * REMEMBERED as u64;
+        let keys: Vec<_> = contexts
+            .flat_map(|context| {
+                [1, 2].map(|end| session_key(context, &[[7; 40], [end; 40]].concat()))
+            })
+            .collect();
+        for _ in 0..2 {
+            for key in &keys {
+                let (remembered, hashed) = (PeerKey::of(key), PeerKey::hashed(key));
+                assert_eq!((remembered.key, remembered.tag), (hashed.key, hashed.tag));
+            }
+        }
     }
 
     fn at(monotonic: u64) -> Clock {

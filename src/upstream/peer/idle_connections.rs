@@ -18,14 +18,9 @@ pub struct IdleKey<'a> {
     pub peer: &'a [u8],
 }
 
-/// The size of a `struct sockaddr_in6`, in full words.
-const MOST_HASHED: usize = 32;
-
 impl IdleKey<'_> {
     fn hash(&self) -> u64 {
-        // This is all of an address but for long paths, which may be compared one by one.
-        let beginning = &self.peer[..self.peer.len().min(MOST_HASHED)];
-        Mixed::new(self.identity.prefix()).bytes(beginning).value()
+        self.identity.mixed_with(self.peer)
     }
 }
 

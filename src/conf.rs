@@ -8,7 +8,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use ngx::ffi::{NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF_OFFSET};
-use openssl::ssl::SslContextRef;
+use openssl::ssl::{SslContext, SslContextRef};
 
 use crate::client::asking::Asking;
 use crate::client::binding;
@@ -16,7 +16,6 @@ use crate::client::header_names::Stripping;
 use crate::client::lua_code::LuaCode;
 use crate::client::protocols::Protocols;
 use crate::client::session_source::Sessions;
-use crate::client::ticket_keys::TicketContext;
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::directive::ConfLevel;
 use crate::nginx::own_conf::OwnConf;
@@ -78,7 +77,7 @@ pub struct MainConf {
     /// This configuration, as the sessions of clients know it.
     pub resumption: OnceCell<binding::Configuration>,
     /// The TLS contexts whose ticket keys the module makes.
-    pub ticket_contexts: RefCell<Vec<Rc<TicketContext>>>,
+    pub ticket_contexts: RefCell<Vec<SslContext>>,
 }
 
 /// The module's configuration of an `upstream {}` block or a `server {}`.
@@ -92,8 +91,6 @@ pub struct ServerConf {
     pub balancer: Cell<Balancer>,
     /// Where the sessions of the server's clients are kept.
     pub sessions: OnceCell<Sessions>,
-    /// The server's context, if the module makes its ticket keys.
-    pub tickets: OnceCell<Rc<TicketContext>>,
     /// What is written in the server's TLS directives.
     pub written_tls: WrittenDirectives,
     /// Digest of what decides the server's TLS context, if that can be told.

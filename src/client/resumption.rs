@@ -17,8 +17,6 @@
 
 #![allow(unsafe_code, reason = "which callback was replaced, is said here")]
 
-use std::rc::Rc;
-
 use openssl::ssl::{SslRef, SslSessionRef};
 
 use crate::client::binding::{Configuration, is_same_name};
@@ -27,8 +25,7 @@ use crate::client::intermediates::{self, Intermediates};
 use crate::client::session_binding::{binding_of, zone_of};
 use crate::client::session_data::{Presented, SessionData};
 use crate::client::session_source::Sessions;
-use crate::client::ticket_keys::{self, TicketContext};
-use crate::client::{hook, names, session_terms};
+use crate::client::{hook, names, session_terms, ticket_keys};
 use crate::conf::{MainConf, ServerConf};
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::own_conf::OwnConf;
@@ -144,9 +141,7 @@ pub fn postconfiguration(parser: ConfParser<'_>, main_conf: &MainConf) -> Result
         };
         session_terms::identify(server_conf, context)?;
         if !servers.keeps_sessions(server) {
-            let tickets =
-                server_conf.tickets.get_or_init(|| TicketContext::new(context.to_owned()));
-            main_conf.ticket_contexts.borrow_mut().push(Rc::clone(tickets));
+            main_conf.ticket_contexts.borrow_mut().push(context.to_owned());
         }
         Resumption::judge_tickets_of(context)?;
         let callback = session::get_session_callback(context);

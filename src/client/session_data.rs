@@ -9,6 +9,7 @@ use crate::client::binding::ConfigurationId;
 use crate::client::terms::{Terms, Told};
 use crate::client::{intermediates, names};
 use crate::openssl::error::SslError;
+use crate::openssl::server_context::Origin;
 use crate::openssl::session;
 
 /// The data of a session. A session with nothing to remember has no data.
@@ -21,9 +22,6 @@ pub struct SessionData {
     /// Where its ticket counts, if Lua code has not asked the client.
     pub origin: Option<Origin>,
 }
-
-/// Random bytes that tell a TLS context of a configuration from all others.
-pub type Origin = [u8; 32];
 
 /// The answer of a client that was asked for its certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

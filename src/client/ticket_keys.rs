@@ -11,41 +11,18 @@
 //!
 //! Where nginx itself keeps sessions over a reload, all of this is left to it.
 
-use std::cell::Cell;
-use std::rc::Rc;
-
-use openssl::ssl::{SslContext, SslRef, SslSessionRef};
+use openssl::ssl::{SslContextRef, SslRef, SslSessionRef};
 
 use crate::client::binding::{self, random};
-use crate::client::session_data::{Origin, SessionData};
-use crate::conf::{MainConf, ServerConf};
-use crate::nginx::connection::process_log;
-use crate::nginx::own_conf::OwnConf;
-use crate::nginx::server::ClientConnection;
+use crate::client::session_data::SessionData;
+use crate::conf::MainConf;
+use crate::nginx::connection::{Connection, process_log};
 use crate::nginx::time;
 use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Encoding;
+use crate::openssl::server_context::{self, Origin};
 use crate::openssl::session::{self, TICKET_KEYS};
 use crate::session_zone::records::Secret;
-
-/// The context of a server where nginx has no ticket keys that outlive a reload.
-pub struct TicketContext {
-    context: SslContext,
-    /// What its tickets say; `None` if its keys are those that OpenSSL has made.
-    origin: Cell<Option<Origin>>,
-}
-
-impl TicketContext {
-    pub fn new(context: SslContext) -> Rc<Self> {
-        Rc::new(Self { context, origin: Cell::new(None) })
-    }
-
-    fn set_keys(&self, keys: &[u8; TICKET_KEYS]) -> Result<(), SslError> {
-        // In this order: without an origin, tickets must not outlive the configuration.
-        self.origin.set(Some(random()?));
-        session::set_ticket_keys(&self.context, keys)
-    }
-}
 
 /// Sets the keys of the contexts in question. To be called when the configuration is complete, and
 /// nginx has made the zone.
@@ -62,12 +39,18 @@ pub fn start(main_conf: &MainConf) {
     binding::forget_old_secret(Some(zone), now);
     let result = configuration.secret(Some(zone), zone.generation(), now).and_then(|secret| {
         let keys = keys(&secret);
-        contexts.iter().try_for_each(|context| context.set_keys(&keys))
+        contexts.iter().try_for_each(|context| set(context, &keys))
     });
     if let Err(error) = result {
         // The keys that OpenSSL has made are good, but end with the configuration.
         process_log().error(format_args!("session tickets of clients: {error}"));
     }
+}
+
+fn set(context: &SslContextRef, keys: &[u8; TICKET_KEYS]) -> Result<(), SslError> {
+    // In this order: without an origin, tickets must not outlive the configuration.
+    server_context::set_origin(context, random()?)?;
+    session::set_ticket_keys(context, keys)
 }
 
 /// Returns keys for all contexts: their tickets have other origins.
@@ -83,11 +66,11 @@ fn keys(secret: &Secret) -> [u8; TICKET_KEYS] {
     keys
 }
 
-/// Returns what a ticket has to say that is made, or read, in the handshake of `ssl`, if anything:
-/// OpenSSL makes and reads tickets with the context with which the handshake began.
+/// Returns what a ticket has to say that is made, or read, for `ssl`, if anything: OpenSSL makes
+/// and reads tickets with the context with which the connection began. Lua code may have one made
+/// after the handshake.
 fn origin(ssl: &SslRef) -> Option<Origin> {
-    let client = ClientConnection::find(ssl)?;
-    ServerConf::of_server(client.default_server())?.tickets.get()?.origin.get()
+    server_context::origin(Connection::from_ssl(ssl)?.tls()?.session_context())
 }
 
 /// Writes to the session of `ssl` which context its ticket comes from. To be called before OpenSSL

@@ -13,7 +13,7 @@ use ngx::ffi::{
     ngx_connection_t, ngx_destroy_pool, ngx_event_t, ngx_handle_read_event, ngx_int_t,
     ngx_listening_t, ngx_ssl_connection_index, ngx_ssl_connection_t, ngx_ssl_shutdown,
 };
-use openssl::ssl::{SslRef, SslSessionRef};
+use openssl::ssl::{SslContextRef, SslRef, SslSessionRef};
 
 use crate::nginx::bitfields;
 use crate::nginx::log::Log;
@@ -261,6 +261,14 @@ impl<'a> Tls<'a> {
         // SAFETY: nginx sets the field when it makes the structure, and frees the SSL object with
         // it.
         unsafe { SslRef::from_ptr(self.0.get().connection.cast()) }
+    }
+
+    /// Returns the context with which the connection began: that of the default server of its
+    /// address, for the connection of a client.
+    pub fn session_context(self) -> &'a SslContextRef {
+        // SAFETY: nginx sets the field when it makes the structure. The context lives as long as
+        // its configuration, which outlives its connections.
+        unsafe { SslContextRef::from_ptr(self.0.get().session_ctx.cast()) }
     }
 
     /// Returns whether nginx has seen the first handshake finish.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What decides the TLS context of a server.
+//! What is known of the TLS contexts of servers: what decides them, and which is which.
 
-#![allow(unsafe_code, reason = "in which threads a context is used, is said here")]
+#![allow(unsafe_code, reason = "what is kept with a context may be used in any thread")]
 
 use openssl::ssl::SslContextRef;
 
@@ -13,6 +13,22 @@ use crate::openssl::{context, sys};
 
 // SAFETY: a digest is `Send` and `Sync`.
 static IDENTITIES: Slot<SslContextRef, Fingerprint> = unsafe { Slot::new() };
+
+/// Random bytes that tell a context from all others.
+pub type Origin = [u8; 32];
+
+// SAFETY: so are they.
+static ORIGINS: Slot<SslContextRef, Origin> = unsafe { Slot::new() };
+
+/// Says which context this is, if nothing has said it yet.
+pub fn set_origin(context: &SslContextRef, origin: Origin) -> Result<(), SslError> {
+    ORIGINS.get_or_make(context, || Ok::<_, SslError>(origin)).map(|_| ())
+}
+
+/// Returns what [`set_origin`] has said of a context.
+pub fn origin(context: &SslContextRef) -> Option<Origin> {
+    ORIGINS.get(context).copied()
+}
 
 /// Returns a digest of what was loaded into a context, and of what is `written` about it; it is
 /// kept with the context.

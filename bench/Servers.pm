@@ -19,8 +19,9 @@ use IO::Socket::INET;
 use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(ask ask_anew control end_of fail make_certificates make_folder output_of port_of processes_of
-    progress reload running slurp start start_front start_gateway start_service stop url_of wait_for worker write_to);
+our @EXPORT = qw(ask ask_anew control end_of fail make_certificates make_folder openssl_of_nginx output_of
+    port_of processes_of progress reload running slurp start start_front start_gateway start_service stop
+    url_of wait_for worker write_to);
 
 my $bench = $FindBin::RealBin;
 my $modules = '/usr/lib/nginx/modules';
@@ -161,10 +162,25 @@ sub make_folder {
         my ($name) = $from =~ m{([^/]+)\z};
         symlink $from, "modules/$name" or fail("$name: $!");
     }
-    for (qw(service.conf init.lua calls.lua load.lua)) {
+    for (qw(init.lua calls.lua load.lua)) {
         copy("$bench/$_", $_) or fail("$_: $!");
     }
+    write_to('service.conf', _fill('service.conf', CACHE => _cache_of_service()));
     return;
+}
+
+# OpenSSL's own cache keeps sessions in the order in which they end. After 3.0 it searches the place of a resumed one
+# among all of them, which took up to ten milliseconds here.
+sub _cache_of_service {
+    return openssl_of_nginx() =~ /^OpenSSL 3[.]0[.]/ ? 'builtin:100000' : 'shared:sessions:256m';
+}
+
+# Returns OpenSSL's name and version.
+sub openssl_of_nginx {
+    my $said = `nginx -V 2>&1`;
+    # nginx may be built with one OpenSSL, and run with another.
+    my ($openssl) = reverse $said =~ /(?:built|running) with (OpenSSL \S+)/g;
+    return $openssl;
 }
 
 my $EXTENSIONS = <<'_EOC_';

@@ -18,7 +18,7 @@ end
 
 -- Reads the CAs of a file.
 function read_authorities(name)
-    authorities = assert(ssl.parse_pem_cert(read(name)))
+    authorities = assert(require("resty.kong.x509").chain(read(name)))
 end
 
 -- Reads the certificates of a folder, by the number in their names as a string, like `ngx.var`.

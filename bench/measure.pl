@@ -423,14 +423,12 @@ chomp(my $processors = output_of('nproc'));
 sub find_versions {
     my $said = `nginx -V 2>&1`;
     my ($nginx) = $said =~ m{^nginx version: .*/([0-9.]+)}m;
-    # nginx may be built with one OpenSSL, and run with another.
-    my ($openssl) = reverse $said =~ /(?:built|running) with (OpenSSL \S+)/g;
 
     start_gateway('versions', settings_of({ with => { keepalive => 'none' } }));
     my ($lua, $luajit) = ask('versions', '/versions') =~ /^(\d+) (.*)$/m;
     stop('versions');
     return sprintf 'nginx %s, Lua module %d.%d.%d with %s, %s, on %s processors', $nginx,
-        $lua / 1_000_000, $lua / 1000 % 1000, $lua % 1000, $luajit, $openssl, $processors;
+        $lua / 1_000_000, $lua / 1000 % 1000, $lua % 1000, $luajit, openssl_of_nginx(), $processors;
 }
 
 # Returns in seconds: the time, how long all processors have been busy or withheld by their host, and how long this

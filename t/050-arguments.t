@@ -437,6 +437,8 @@ nilstore was freed: X509_STORE_up_ref() failed
             try(s.set_tls_verify_store, chain)
             try(s.set_tls_verify_store)
             try(tls.set_upstream_ssl_sans_dnsnames, "a.test")
+            try(require("resty.kong.sessions").drop, ffi.new("void *"))
+            try(require("resty.kong.sessions").drop, ngx.null)
             try(s.set_tls_verify, "a \" quote")
             try(s.set_tls_verify, "a\nline")
             try(s.set_tls_verify, setmetatable({}, { __index = error, __tostring = error, __len = error }))
@@ -466,6 +468,8 @@ argument must be a resty.openssl.x509.store object: given a table with .ctx of t
 argument must be a resty.openssl.x509.store object: given a chain of resty.kong.x509 (make one with resty.kong.x509's x509.store { pem = ... }): kong.service.set_tls_verify_store
 argument must be a resty.openssl.x509.store object: given nil (does it come from a call that failed?): kong.service.set_tls_verify_store
 argument must be a table of strings: given the string "a.test": resty.kong.tls.set_upstream_ssl_sans_dnsnames
+identity must be a value of $kong_upstream_ssl_identity: given a NULL pointer: resty.kong.sessions.drop
+identity must be a value of $kong_upstream_ssl_identity: given ngx.null: resty.kong.sessions.drop
 argument must be a boolean: given a string of 9 bytes: kong.service.set_tls_verify
 argument must be a boolean: given a string of 6 bytes: kong.service.set_tls_verify
 argument must be a boolean: given an empty table: kong.service.set_tls_verify

@@ -5,6 +5,7 @@
 local natives = ...
 
 local mistakes = require "resty.kong.tls.mistakes"
+local is_given = require("resty.kong.tls.values").is_given
 
 local error = error
 local find = string.find
@@ -19,8 +20,8 @@ local M = {}
 -- $kong_upstream_ssl_identity; or, without an argument, all sessions, those of clients as well. No
 -- worker resumes them any more.
 function M.drop(identity)
-    if identity ~= nil and not (type(identity) == "string" and #identity == 16
-                                and find(identity, "^[0-9a-f]+$")) then
+    if is_given(identity) and not (type(identity) == "string" and #identity == 16
+                                   and find(identity, "^[0-9a-f]+$")) then
         error(mistakes.about("identity must be a value of $kong_upstream_ssl_identity", identity, DROP, M), 2)
     end
     return natives.drop(identity)

@@ -18,7 +18,7 @@ use openssl_sys::X509_check_host;
 
 use crate::address_ranges::AddressRanges;
 use crate::client::{client_verify, header_certificate};
-use crate::openssl::san::RequiredNames;
+use crate::openssl::san::{AcceptedHost, AcceptedNames, AcceptedUri};
 use crate::openssl::ssl::select_alpn;
 use crate::openssl::store::{self, Sources};
 use crate::openssl::verification::{self, Purpose, Terms};
@@ -70,7 +70,8 @@ fn names_are_matched_as_openssl_does(certificate: &X509) {
         let is_host_name = !host.starts_with(b".")
             && host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte));
         if is_host_name && !host.is_empty() {
-            let ours = RequiredNames::Dns(vec![host.clone().into()]).carried_by(certificate);
+            let dns = vec![host.clone().into()];
+            let ours = carries(certificate, AcceptedNames { dns, ..AcceptedNames::default() });
             // SAFETY: the certificate and the name are valid; the function gets the name's length,
             // and keeps no pointer.
             let theirs = unsafe {
@@ -81,9 +82,14 @@ fn names_are_matched_as_openssl_does(certificate: &X509) {
         }
     }
     for name in names.iter().filter(|name| name.kind == "uri" && !name.text.is_empty()) {
-        let required = RequiredNames::Uri(vec![name.text.clone().into()]);
-        assert!(required.carried_by(certificate), "{}", name.text.escape_ascii());
+        let uris = vec![AcceptedUri::Exactly(name.text.clone().into())];
+        let is_carried = carries(certificate, AcceptedNames { uris, ..AcceptedNames::default() });
+        assert!(is_carried, "{}", name.text.escape_ascii());
     }
+}
+
+fn carries(certificate: &X509, names: AcceptedNames) -> bool {
+    AcceptedNames { host: AcceptedHost::None, ..names }.accept(certificate, b"")
 }
 
 /// Reads certificates, keys and revocation lists in PEM, as headers, files and plugins supply them.
@@ -187,7 +193,7 @@ pub fn arguments(input: &[u8]) {
         assert!(is_printable(error.to_string().as_bytes()));
     }
     let list = || input.split(|byte| *byte == b',');
-    match tls::required_names(list()) {
+    match tls::list_of_names(list()) {
         Ok(names) => assert_eq!(names.len(), list().count()),
         Err(error) => assert!(is_printable(error.to_string().as_bytes())),
     }

@@ -16,6 +16,7 @@ pub mod lua_object;
 mod memory;
 pub mod object_cache;
 pub mod pem;
+pub mod pins;
 pub mod presentable;
 pub mod recent;
 pub mod revocation;

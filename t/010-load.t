@@ -34,8 +34,11 @@ service.set_retries
 service.set_target
 service.set_timeouts
 service.set_tls_cert_key
+service.set_tls_pins
+service.set_tls_server_name
 service.set_tls_verify
 service.set_tls_verify_depth
+service.set_tls_verify_names
 service.set_tls_verify_store
 service.set_upstream
 --- no_error_log

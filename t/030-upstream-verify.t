@@ -464,7 +464,7 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
 
 
 
-=== TEST 8: the service's certificate must carry one of the required DNS names and one of the required URIs
+=== TEST 8: the service's certificate must carry the name of the request, or one of the other names of the low-level functions
 --- config
     proxy_ssl_protocols $version;
     proxy_ssl_session_reuse $reuse;
@@ -488,20 +488,31 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         access_by_lua_block { assert(tls.set_upstream_ssl_sans_uris { "spiffe://test/Service" }) }
         proxy_pass https://service;
     }
-    location /refused_one_of_both {
+    location /accepted_one_of_both {
         access_by_lua_block {
             assert(tls.set_upstream_ssl_sans_dnsnames { "service.test" })
             assert(tls.set_upstream_ssl_sans_uris { "spiffe://test/other" })
         }
         proxy_ssl_verify on;
-        proxy_ssl_name service.test;
+        proxy_ssl_name other.test;
         proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
         proxy_pass https://service;
     }
-    location /accepted_both {
+    location /refused_both {
         access_by_lua_block {
-            assert(tls.set_upstream_ssl_sans_dnsnames { "service.test" })
-            assert(tls.set_upstream_ssl_sans_uris { "spiffe://test/service" })
+            assert(tls.set_upstream_ssl_sans_dnsnames { "a.test", "b.test" })
+            assert(tls.set_upstream_ssl_sans_uris { "spiffe://test/other" })
+            assert(tls.set_upstream_ssl_sans_dnsnames { "x.test" })
+        }
+        proxy_ssl_verify on;
+        proxy_ssl_name other.test;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_pass https://service;
+    }
+    location /accepted_host {
+        access_by_lua_block {
+            assert(tls.set_upstream_ssl_sans_dnsnames { "x.test" })
+            assert(tls.set_upstream_ssl_sans_uris { "spiffe://test/other" })
             assert(kong.service.set_tls_verify(true))
         }
         proxy_ssl_name service.test;
@@ -509,10 +520,9 @@ upstream SSL certificate verify error: (20:unable to get local issuer certificat
         proxy_pass https://service;
     }
 --- error_log
-upstream SSL certificate carries none of the required DNS names: x.test, a.b.wild.test while SSL handshaking to upstream
-upstream SSL certificate carries none of the required URIs: spiffe://test/Service while SSL handshaking to upstream
-upstream SSL certificate carries none of the required URIs: spiffe://test/other while SSL handshaking to upstream
-upstream SSL certificate verify error: (50:application verification failure) while SSL handshaking to upstream
+upstream SSL certificate carries none of the accepted names: host "service", DNS name "x.test", DNS name "a.b.wild.test" while SSL handshaking to upstream
+upstream SSL certificate carries none of the accepted names: host "service", URI "spiffe://test/Service" while SSL handshaking to upstream
+upstream SSL certificate carries none of the accepted names: host "other.test", DNS name "x.test", URI "spiffe://test/other" while SSL handshaking to upstream
 --- no_error_log
 [crit]
 

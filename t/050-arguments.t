@@ -545,3 +545,92 @@ try: here: ca_certs must be a parsed cdata object: called with ":" in place of "
 try: here: ca_certs must be a parsed cdata object: called with ":" in place of ".": use resty.kong.tls.request_client_certificate(...)
 --- no_error_log
 [error]
+
+
+
+=== TEST 15: set_tls_verify_names, set_tls_pins and set_tls_server_name say what is wrong with which field
+--- config
+    location /t {
+        access_by_lua_block {
+            local s = kong.service
+            local function try(f, ...)
+                local ok, result, reason = pcall(f, ...)
+                ngx.say(ok and "" or "throws ", tostring(result), reason and " " or "", reason or "")
+            end
+            for _, names in ipairs {
+                {}, { host = true }, { host = "a.test" }, { host = "10.0.0.1", dns = {} }, { host = false, uris = { "a" } },
+                { host = false, ips = { "::1", "[::1]", "10.0.0.1" } },
+                -- What is wrong.
+                { host = ngx.null }, { dns = ngx.null }, 1, { name = "a.test" }, { "a.test" }, { host = 1 }, { host = "" }, { host = "a b" },
+                { host = false }, { host = false, dns = {} }, { dns = "a.test" }, { dns = { 1 } }, { uris = { "" } }, { uris = { "a\0b" } },
+                { ips = { "10.0.0" } }, { ips = { "10.0.0.1/8" } }, { ips = { "" } }, { emails = { "a.test" } }, { emails = { "a b@c" } },
+            } do
+                try(s.set_tls_verify_names, names)
+            end
+            try(s.set_tls_verify_names)
+            local digest = ngx.encode_base64(("x"):rep(32))
+            for _, pins in ipairs {
+                { spki = { digest } }, 1, {}, { spki = digest }, { spki = {} }, { digest }, { spki = { digest, "" } },
+                { spki = { digest:sub(1, -2) } }, { spki = { "sha256/" .. digest } }, { spki = { ngx.encode_base64("x") } },
+            } do
+                try(s.set_tls_pins, pins)
+            end
+            for _, name in ipairs { "a.test", "", "a.test.", "_a-b.test", 1, "10.0.0.1", "::1", "a b", "a\0", ".", ("a"):rep(256) } do
+                try(s.set_tls_server_name, name)
+            end
+            try(s.set_tls_server_name)
+        }
+    }
+--- request
+GET /t
+--- response_body
+true
+true
+true
+true
+true
+true
+throws host must be a boolean or a string: given ngx.null: kong.service.set_tls_verify_names
+throws dns must be a table of strings: given ngx.null: kong.service.set_tls_verify_names
+throws argument must be a table: given 1: kong.service.set_tls_verify_names
+throws unknown field "name"; fields are dns, emails, host, ips, uris: kong.service.set_tls_verify_names
+throws unknown field "1"; fields are dns, emails, host, ips, uris: kong.service.set_tls_verify_names
+throws host must be a boolean or a string: given 1: kong.service.set_tls_verify_names
+nil names must not hold an empty name
+nil names must hold printable ASCII: given "a b"
+nil names must hold at least one name if host is false
+nil names must hold at least one name if host is false
+throws dns must be a table of strings: given the string "a.test": kong.service.set_tls_verify_names
+throws dns must be a table of strings: given a table that holds something else: kong.service.set_tls_verify_names
+nil names must not hold an empty name
+nil names must hold printable ASCII: given "a\x00b"
+nil ips must hold IP addresses: given "10.0.0"
+nil ips must hold IP addresses: given "10.0.0.1/8"
+nil ips must hold IP addresses: given ""
+nil emails must hold addresses with an @: given "a.test"
+nil names must hold printable ASCII: given "a b@c"
+throws argument must be a table: given nil: kong.service.set_tls_verify_names
+true
+throws argument must be a table: given 1: kong.service.set_tls_pins
+throws spki must be a table of strings: given nil: kong.service.set_tls_pins
+throws spki must be a table of strings: given a string of 44 bytes: kong.service.set_tls_pins
+nil spki must hold at least one digest
+throws unknown field "1"; fields are spki: kong.service.set_tls_pins
+nil spki must hold SHA-256 digests in Base64: given ""
+nil spki must hold SHA-256 digests in Base64: given "eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg"
+nil spki must hold SHA-256 digests in Base64: given "sha256/eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg="
+nil spki must hold SHA-256 digests in Base64: given "eA=="
+true
+true
+true
+true
+throws name must be a string: given 1: kong.service.set_tls_server_name
+nil name must be a host name, and no IP address: given "10.0.0.1"
+nil name must be a host name, and no IP address: given "::1"
+nil name must be a host name, and no IP address: given "a b"
+nil name must be a host name, and no IP address: given "a\x00"
+nil name must be a host name, and no IP address: given "."
+nil name must not be longer than 255 bytes: given 256
+throws name must be a string: given nil: kong.service.set_tls_server_name
+--- no_error_log
+[error]

@@ -285,6 +285,6 @@ GET /t
 --- response_body_like
 ^client= 
 --- error_log
-upstream SSL certificate carries none of the required DNS names: wrong.test
+upstream SSL certificate carries none of the accepted names: host "lua", DNS name "wrong.test"
 --- no_error_log
 [crit]

@@ -38,7 +38,12 @@ my %VALUES = (
         revoked-checked purpose directory:ca directory:other-ca)],
     dns      => [undef, 'service.test', 'other.test,service.test', 'other.test'],
     uri      => [undef, 'spiffe://test/service', 'spiffe://other,spiffe://test/service',
-        'spiffe://other'],
+        'spiffe://other', 'spiffe://test/*'],
+    ip       => [undef, '127.0.0.1', '127.0.0.2'],
+    email    => [undef, 'a@service.test'],
+    host     => [undef, 'service.test', 'other.test'],
+    pins     => [undef, qw(right more wrong)],
+    sent     => [undef, 'none', 'a.test', 'b.test'],
     name     => [qw(service.test a.wild.test other.test)],
     location => [qw(one two strict static fresh silent otherwise)],
 );
@@ -52,6 +57,10 @@ my %FEWER = (
     store    => [undef, qw(root other both)],
     dns      => [undef, 'service.test', 'other.test'],
     uri      => [undef, 'spiffe://test/service', 'spiffe://other'],
+    ip       => [],
+    email    => [],
+    pins     => [undef, qw(right wrong)],
+    sent     => [undef, 'none', 'a.test'],
     location => [qw(one two strict otherwise)],
 );
 
@@ -177,7 +186,7 @@ sub identity {
     my ($service, %set) = @_;
     delete @set{ grep { !defined $set{$_} } keys %set };
     my %is = (%{ $LOCATION{ $set{location} } }, %set);
-    my $overridden = grep { defined $set{$_} } qw(cert verify depth store dns uri);
+    my $overridden = grep { defined $set{$_} } qw(cert verify depth store dns uri ip email host pins sent);
 
     $is{cert} //= $is{file} if $is{variable};
     $is{cert} =~ s/-again\z// if defined $is{cert};
@@ -207,20 +216,32 @@ sub text_of {
     return join ' ', map {"$_=$hash->{$_}"} sort keys %$hash;
 }
 
+# What must be among the names of each kind, for the services to have one.
+my %NAMES_OF_SERVICE = (
+    host => qr/\Aservice\.test\z/, dns => qr/\bservice\.test\b/, uri => qr{\btest/(?:service\b|[*])},
+    ip => qr/\A127[.]0[.]0[.]1\z/, email => qr/(?!)/,
+);
+
 # Returns the part of the error line that says why the gateway must refuse the service, or nothing.
 sub refusal {
     my ($service, $is) = @_;
+    my $wrong_key = ($is->{pins} // '') eq 'wrong' ? 'SSL certificate has none of the pinned keys' : '';
     if ($is->{verify} eq 'on') {
         return 'SSL certificate verify error'
             if $is->{depth} < $INTERMEDIATES{$service}
             || $service !~ ($TRUSTS{ $is->{store} } || qr/(?!)/);
-        return 'SSL certificate does not match' if $is->{name} eq 'other.test';
+        return $wrong_key if $wrong_key;
+        return 'SSL certificate does not match' if $is->{name} eq 'other.test' && !has_names($is);
     }
-    return 'SSL certificate carries none of the required DNS names'
-        if ($is->{dns} // 'service.test') !~ /\bservice\.test\b/;
-    return 'SSL certificate carries none of the required URIs'
-        if ($is->{uri} // 'test/service') !~ m{\btest/service\b};
+    return $wrong_key if $wrong_key;
+    return 'SSL certificate carries none of the accepted names'
+        if has_names($is) && !grep { ($is->{$_} // '') =~ $NAMES_OF_SERVICE{$_} } keys %NAMES_OF_SERVICE;
     return '';
+}
+
+sub has_names {
+    my ($is) = @_;
+    return grep { defined $is->{$_} } keys %NAMES_OF_SERVICE;
 }
 
 # ---- pairs ---------------------------------------------------------------------------------------
@@ -263,7 +284,8 @@ sub seen {
     my ($is) = @_;
     my ($client, $chain, $serial) = @{ $SEEN{ $is->{cert} // '' } };
     $serial //= '';
-    my $sni = $is->{no_sni} ? '' : $is->{name};
+    my $sent = $is->{sent} && $is->{sent} eq 'none' ? '' : $is->{sent};
+    my $sni = $sent // ($is->{no_sni} ? '' : $is->{name});
     return "client=$client serial=$serial chain=$chain sni=$sni";
 }
 
@@ -280,7 +302,8 @@ sub expected {
         my ($set, $is, $overridden) = @$identity{qw(set is overridden)};
         if ($identity->{refusal}) {
             # nginx itself verifies after the handshake.
-            my $service = $is->{verify} eq 'on' && $overridden ? 'was left in the handshake' : '?';
+            my $is_ours = $overridden && ($is->{verify} eq 'on' || has_names($is) || $is->{pins});
+            my $service = $is_ours ? 'was left in the handshake' : '?';
             push @lines, "502 [error] upstream $identity->{refusal}, the service $service";
             next;
         }
@@ -323,12 +346,9 @@ sub got {
         $line =~ s{
             (upstream\ SSL\ certificate\ 
                 (?:verify\ error|does\ not\ match
-                |carries\ none\ of\ the\ required\ (?:DNS\ names|URIs)))
+                |carries\ none\ of\ the\ accepted\ names|has\ none\ of\ the\ pinned\ keys))
             [^;,]*\ while\ SSL\ handshaking\ to\ upstream
         }{$1}x;
-        # nginx adds a line where only the required names are verified.
-        $line =~ s/; \[error\] upstream SSL certificate verify error: \(50:[^;]*?(?=, the service)//
-            if $like =~ /carries none .* \?\z/;
         $line =~ s/, the service .*/, the service ?/ if $like =~ /, the service \?\z/;
         $line =~ s/reused=(?:r requests=1|\. requests=[2-4])\z/reused=own requests=own/
             if $like =~ /=own\z/;

@@ -86,6 +86,14 @@ sub forget { truncate "$folder/$_.out", 0 for @services; return }
 
 # ---- blocks --------------------------------------------------------------------------------------
 
+# Returns the pin of the key in a certificate.
+sub pin_of {
+    my ($certificate) = @_;
+    chomp(my $pin = `openssl x509 -in $ENV{TEST_NGINX_PKI}/$certificate.crt -noout -pubkey |
+        openssl pkey -pubin -outform DER | openssl dgst -sha256 -binary | base64`);
+    return $pin;
+}
+
 # What the gateway must log for each refusal, and nothing else.
 my %ERROR = (
     issuer  => 'verify error: (20:unable to get local issuer certificate)',
@@ -94,8 +102,9 @@ my %ERROR = (
     expired => 'verify error: (10:certificate has expired)',
     unknown => 'verify error: (18:self-signed certificate)',
     name    => 'does not match "wrong.test"',
-    dns     => 'carries none of the required DNS names: wrong.test',
-    uri     => 'carries none of the required URIs: spiffe://wrong',
+    dns     => 'carries none of the accepted names: DNS name "wrong.test"',
+    uri     => 'carries none of the accepted names: URI "spiffe://wrong"',
+    pin     => 'has none of the pinned keys: its key is "' . pin_of('service-other') . '"',
 );
 # Where the location verifies, nginx continues after the first error, and reports the last one.
 my %ERROR_OF_LOCATION = (
@@ -223,7 +232,7 @@ __DATA__
     location /good_dns {
         access_by_lua_block {
             assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
-            assert(tls.set_upstream_ssl_sans_dnsnames { "wrong.test" })
+            assert(kong.service.set_tls_verify_names { host = false, dns = { "wrong.test" } })
             assert(kong.service.set_tls_verify(true))
         }
         proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
@@ -231,7 +240,7 @@ __DATA__
     location /good_uri {
         access_by_lua_block {
             assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
-            assert(tls.set_upstream_ssl_sans_uris { "spiffe://wrong" })
+            assert(kong.service.set_tls_verify_names { host = false, uris = { "spiffe://wrong" } })
             assert(kong.service.set_tls_verify(true))
         }
         proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
@@ -248,6 +257,23 @@ __DATA__
     location /other_accepted_unverified {
         access_by_lua_block {
             assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/other-$how.sock:/;
+    }
+    # What is required of the certificate itself, counts without verification too.
+    location /other_dns_unverified {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify(false))
+            assert(kong.service.set_tls_verify_names { host = false, dns = { "wrong.test" } })
+        }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/other-$how.sock:/;
+    }
+    location /other_pin_unverified {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify(false))
+            assert(kong.service.set_tls_pins { spki = { ngx.encode_base64(("x"):rep(32)) } })
         }
         proxy_pass https://unix:$TEST_NGINX_OBSERVERS/other-$how.sock:/;
     }
@@ -278,7 +304,7 @@ __DATA__
             local store = pki.set_flags(pki.store("service"), pki.PARTIAL_CHAIN)
             assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
             assert(kong.service.set_tls_verify_store(store))
-            assert(tls.set_upstream_ssl_sans_dnsnames { "wrong.test" })
+            assert(kong.service.set_tls_verify_names { host = false, dns = { "wrong.test" } })
             assert(kong.service.set_tls_verify(true))
         }
         proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
@@ -341,14 +367,14 @@ __DATA__
     location /good_dns {
         access_by_lua_block {
             assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
-            assert(tls.set_upstream_ssl_sans_dnsnames { "wrong.test" })
+            assert(kong.service.set_tls_verify_names { host = false, dns = { "wrong.test" } })
         }
         proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
     }
     location /good_uri {
         access_by_lua_block {
             assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
-            assert(tls.set_upstream_ssl_sans_uris { "spiffe://wrong" })
+            assert(kong.service.set_tls_verify_names { host = false, uris = { "spiffe://wrong" } })
         }
         proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
     }
@@ -425,14 +451,14 @@ __DATA__
     }
     location /good_dns {
         access_by_lua_block {
-            assert(tls.set_upstream_ssl_sans_dnsnames { "wrong.test" })
+            assert(kong.service.set_tls_verify_names { host = false, dns = { "wrong.test" } })
             assert(kong.service.set_tls_verify(true))
         }
         proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
     }
     location /good_uri {
         access_by_lua_block {
-            assert(tls.set_upstream_ssl_sans_uris { "spiffe://wrong" })
+            assert(kong.service.set_tls_verify_names { host = false, uris = { "spiffe://wrong" } })
             assert(kong.service.set_tls_verify(true))
         }
         proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;

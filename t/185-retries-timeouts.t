@@ -938,4 +938,4 @@ GET /all
 502 1
 502 1
 --- error_log
-upstream SSL certificate carries none of the required DNS names: service.test
+upstream SSL certificate carries none of the accepted names: host "second-has-the-name", DNS name "service.test"

@@ -178,7 +178,7 @@ GET /numbers => /idle_connections\{event="reused"\} 2\nupstream_idle_connections
         access_by_lua_block {
             assert(kong.service.set_tls_verify(true))
             if ngx.var.arg_names then
-                assert(tls.set_upstream_ssl_sans_dnsnames { "required.test" })
+                assert(kong.service.set_tls_verify_names { host = false, dns = { "required.test" } })
             end
         }
         proxy_pass https://$arg_to;

@@ -34,9 +34,9 @@ __DATA__
     services {
         services = {
             one = { upstream = "service", certificate = P .. "client1.crt", key = P .. "client1.key",
-                    ca = { file = P .. "ca.crt" }, dns_names = { "service.test" } },
+                    ca = { file = P .. "ca.crt" }, verify_names = { host = false, dns = { "service.test" } } },
             two = { upstream = "service", certificate = P .. "client2.crt", key = P .. "client2.key",
-                    ca = { file = P .. "ca.crt" }, uris = { "spiffe://test/service" } },
+                    ca = { file = P .. "ca.crt" }, verify_names = { host = false, uris = { "spiffe://test/service" } } },
             none = { upstream = "service", ca = { file = P .. "ca.crt" } },
             ["other CA"] = { upstream = "other", ca = { file = P .. "other-ca.crt" } },
             ["wrong CA"] = { upstream = "other", ca = { file = P .. "ca.crt" } },
@@ -44,8 +44,8 @@ __DATA__
             unverified = { upstream = "other", verify = false },
             deep = { upstream = "deep-service", ca = { file = P .. "ca.crt" }, depth = 2 },
             ["too deep"] = { upstream = "deep-service", ca = { file = P .. "ca.crt" }, depth = 1 },
-            ["wrong name"] = { upstream = "service", ca = { file = P .. "ca.crt" }, dns_names = { "other.test" } },
-            ["wrong URI"] = { upstream = "service", ca = { file = P .. "ca.crt" }, uris = { "spiffe://test/other" } },
+            ["wrong name"] = { upstream = "service", ca = { file = P .. "ca.crt" }, verify_names = { host = false, dns = { "other.test" } } },
+            ["wrong URI"] = { upstream = "service", ca = { file = P .. "ca.crt" }, verify_names = { host = false, uris = { "spiffe://test/other" } } },
             nowhere = { upstream = "nowhere" },
         },
     }
@@ -239,8 +239,11 @@ file: cannot open.*No such file or directory
             try { upstream = "a/b" }
             try { upstream = "" }
             try { upstream = "a:80" }
-            try { dns_names = { "a.test", "" } }
-            try { uris = { "a\0b" } }
+            try { verify_names = { dns = { "a.test", "" } } }
+            try { verify_names = { uris = { "a\0b" } } }
+            try { verify_names = { host = false } }
+            try { verify_names = { names = {} } }
+            try { server_name = "127.0.0.1" }
             try { certificate = P .. "client1.crt" }
             try { key = P .. "client1.key" }
             try { certificate = P .. "none.crt", key = P .. "client1.key" }
@@ -256,9 +259,10 @@ file: cannot open.*No such file or directory
             try { verify = "on" }
             try { verify = false, ca = { pem = "x" } }
             try({ depth = 1 }, { verify = false })
-            try { dns_names = {} }
-            try { dns_names = { 1 } }
-            try { uris = "spiffe://x" }
+            try { verify_names = { dns = { 1 } } }
+            try { verify_names = "spiffe://x" }
+            try { server_name = 1 }
+            try { verify = false, verify_names = {} }
             try({}, { depth = 0.5 })
             try({}, 1)
             ngx.say(select(2, new { services = { {} } }))
@@ -283,7 +287,7 @@ GET /t
 --- response_body_like eval
 my $text = quotemeta <<'_EOC_';
 service "one": it must be a table
-service "one": unknown field "cert"; fields are ca, certificate, depth, dns_names, host, key, password, port, upstream, uris, verify
+service "one": unknown field "cert"; fields are ca, certificate, depth, host, key, password, pins, port, server_name, upstream, verify, verify_names
 service "one": host and port need each other
 service "one": host and port need each other
 service "one": port must be an integer between 1 and 65535
@@ -294,8 +298,11 @@ service "one": host must be a host name or an IP address: given ""
 service "one": upstream must be the name of an upstream {} block: given "a/b"
 service "one": upstream must be the name of an upstream {} block: given ""
 service "one": upstream must be the name of an upstream {} block: given "a:80"
-service "one": dns_names: WORDS
-service "one": uris: WORDS
+service "one": verify_names: WORDS
+service "one": verify_names: WORDS
+service "one": verify_names: names must hold at least one name if host is false
+service "one": verify_names: unknown field "names"; fields are dns, emails, host, ips, uris
+service "one": server_name: name must be a host name, and no IP address: given "127.0.0.1"
 service "one": certificate and key need each other
 service "one": certificate and key need each other
 service "one": certificate: none.crt: No such file or directory
@@ -311,9 +318,10 @@ service "one": ca: unknown option "files"; options are check_revocation, crl, di
 service "one": verify must be a boolean
 service "one": ca says how to verify it, and verify is false
 service "one": depth says how to verify it, and verify is false
-service "one": dns_names must be a list of strings
-service "one": dns_names must be a list of strings
-service "one": uris must be a list of strings
+service "one": verify_names: dns must be a table of strings
+service "one": verify_names must be a table
+service "one": server_name must be a string
+service "one": verify_names says how to verify it, and verify is false
 defaults: depth must be an integer between 0 and 100
 defaults: it must be a table
 service "1": its name must be a string
@@ -339,7 +347,8 @@ qr/\A$text\z/
     services {
         services = {
             first = { upstream = "other", certificate = P .. "client1.crt", key = P .. "client1.key",
-                      ca = { file = P .. "ca.crt" }, depth = 0, uris = { "spiffe://test/other" } },
+                      ca = { file = P .. "ca.crt" }, depth = 0, verify_names = { host = false, uris = { "spiffe://test/other" } },
+                      server_name = "other.test", pins = { spki = { ngx.encode_base64(("x"):rep(32)) } } },
             second = { verify = false },
             third = { ca = { file = P .. "ca.crt" } },
             forbidden = { upstream = "service", certificate = P .. "client1.crt", key = P .. "client1.key", verify = false },
@@ -418,8 +427,8 @@ services: "forbidden": TLS certificate verification is enforced
             ngx.say((select(2, new { services = { a = of "secret", b = of "wrong" } }):match('"b": key')))
             ngx.say((select(2, new { services = { a = of "wrong", b = of "secret" } }):match('"a": key')))
 
-            local without = new { services = { one = { verify = false } }, defaults = { dns_names = { "a.test" } } }
-            ngx.say(without.settings.one.dns_names)
+            local without = new { services = { one = { verify = false } }, defaults = { verify_names = {} } }
+            ngx.say(without.settings.one.verify_names)
 
             local services = {}
             for n = 1, 5 do

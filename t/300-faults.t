@@ -37,7 +37,7 @@ my %cannot_fail = map { $_ => 1 } split ' ', <<'END';
 ASN1_STRING_get0_data ASN1_STRING_length ASN1_STRING_type ASN1_TIME_free BIO_ctrl BIO_free_all BIO_s_mem
 CRYPTO_free CRYPTO_get_ex_new_index CRYPTO_get_mem_functions CRYPTO_malloc EC_GROUP_get_curve_name EC_KEY_free EC_KEY_get0_group
 ERR_get_error_all ERR_lib_error_string ERR_reason_error_string
-EVP_MD_CTX_free EVP_PKEY_free EVP_PKEY_get_bits EVP_PKEY_get_id EVP_sha256 GENERAL_NAME_free OBJ_nid2sn
+EVP_MD_CTX_free EVP_EncodeBlock EVP_PKEY_free EVP_PKEY_get_bits EVP_PKEY_get_id EVP_sha256 GENERAL_NAME_free OBJ_nid2sn
 OPENSSL_init_ssl OPENSSL_sk_free
 OPENSSL_sk_num OPENSSL_sk_pop OPENSSL_sk_value OPENSSL_sk_zero OpenSSL_version OpenSSL_version_num
 SHA256_Final SHA256_Init SHA256_Update
@@ -91,6 +91,15 @@ is "@unknown", '', q{each function that the module calls is listed as one that c
 # ---- a gateway with faults -----------------------------------------------------------------------
 
 my $pki = $ENV{TEST_NGINX_PKI};
+
+# Returns the pin of the key in a certificate.
+sub pin {
+    my ($certificate) = @_;
+    my $said = `openssl x509 -in $pki/$certificate.crt -noout -pubkey | openssl pkey -pubin -outform DER |
+        openssl dgst -sha256 -binary | base64`;
+    chomp $said;
+    return $said;
+}
 
 sub service {
     my ($name, $certificate, $more) = @_;
@@ -194,6 +203,8 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
                 must(kong.service.set_tls_verify_depth(3))
                 must(kong.service.set_tls_verify_store(must(x509.store {
                     pem = anew(read("ca.crt")), crl = read("empty.crl") })))
+                must(kong.service.set_tls_server_name("service.test"))
+                must(kong.service.set_tls_pins { spki = { "@{[pin('service')]}", "@{[pin('service-other')]}" } })
                 -- Another identity each time, and so another connection and session.
                 must(tls.set_upstream_ssl_sans_dnsnames { "service.test", "n" .. number() .. ".test" })
             }

@@ -60,6 +60,11 @@ functions! {
         service::set_tls_verify_depth, (Request<'_>, f64);
     set_tls_verify_store: REWRITE_ACCESS_BALANCER,
         service::set_tls_verify_store, (Request<'_>, &X509StoreRef);
+    set_tls_server_name: REWRITE_ACCESS_BALANCER,
+        service::set_tls_server_name, (Request<'_>, &[u8]);
+    set_tls_verify_names: REWRITE_ACCESS_BALANCER,
+        service::set_tls_verify_names, (Request<'_>, NameList<'_>);
+    set_tls_pins: REWRITE_ACCESS_BALANCER, service::set_tls_pins, (Request<'_>, NameList<'_>);
     set_sans_dnsnames: REWRITE_ACCESS_BALANCER,
         service::set_sans_dnsnames, (Request<'_>, NameList<'_>);
     set_sans_uris: REWRITE_ACCESS_BALANCER, service::set_sans_uris, (Request<'_>, NameList<'_>);
@@ -86,7 +91,9 @@ functions! {
     forget_service: OURS, service::forget_service, (Request<'_>);
     check_upstream: OURS, service::check_upstream, (&[u8]);
     check_target: OURS, service::check_target, (&[u8], f64);
-    check_names: OURS, service::check_names, (NameList<'_>);
+    check_verify_names: OURS, service::check_verify_names, (NameList<'_>);
+    check_pins: OURS, service::check_pins, (NameList<'_>);
+    check_server_name: OURS, service::check_server_name, (&[u8]);
 }
 
 /// Returns the error for a call of the function `name`, which users know as `label`, in the current

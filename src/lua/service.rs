@@ -11,7 +11,8 @@ use crate::conf;
 use crate::lua::ffi::{Answer, ChainOrKey, NameList};
 use crate::nginx::request::Request;
 use crate::openssl::client_certificate::{ClientCertificate, InvalidCertificate};
-use crate::openssl::san::RequiredNames;
+use crate::openssl::pins::{InvalidPins, Pins};
+use crate::openssl::san::{AcceptedNames, AcceptedUri};
 use crate::openssl::store::TrustedStore;
 use crate::upstream::handshake::verify::VerificationEnforced;
 use crate::upstream::settings::forwarding::{
@@ -19,7 +20,8 @@ use crate::upstream::settings::forwarding::{
 };
 use crate::upstream::settings::request_state::{NotSet, RequestState};
 use crate::upstream::settings::tls::{
-    InvalidDepth, InvalidNames, UpstreamTls, depth_from_number, required_names,
+    InvalidDepth, InvalidNames, InvalidServerName, UpstreamTls, accepted_names, depth_from_number,
+    list_of_names, server_name,
 };
 
 /// Changes the timeouts of the request, or its number of tries.
@@ -101,9 +103,19 @@ pub fn check_target(host: &[u8], port: f64) -> Result<(), impl Display> {
     Target::new(host, port).map(drop)
 }
 
-/// Checks whether the names can be required of a certificate.
-pub fn check_names(names: NameList<'_>) -> Result<(), InvalidNames> {
-    required_names(names.iter()).map(drop)
+/// Checks whether [`set_tls_verify_names`] would accept the names.
+pub fn check_verify_names(names: NameList<'_>) -> Result<(), InvalidNames> {
+    accepted_names(names.iter()).map(drop)
+}
+
+/// Checks whether [`set_tls_pins`] would accept the digests.
+pub fn check_pins(digests: NameList<'_>) -> Result<(), InvalidPins> {
+    Pins::new(digests.iter()).map(drop)
+}
+
+/// Checks whether [`set_tls_server_name`] would accept the name.
+pub fn check_server_name(name: &[u8]) -> Result<(), InvalidServerName> {
+    server_name(name).map(drop)
 }
 
 /// Sets the client certificate and its key, over `proxy_ssl_certificate`.
@@ -148,28 +160,52 @@ pub fn set_tls_verify_store(request: Request<'_>, store: &X509StoreRef) -> Resul
     })
 }
 
-/// Sets the names of which the service's certificate must have one.
-fn require_names(
-    request: Request<'_>,
-    names: NameList<'_>,
-    set: impl FnOnce(&mut UpstreamTls, Vec<Box<[u8]>>),
-) -> Result<(), String> {
+/// Sets the name that is sent to the service (SNI), over `proxy_ssl_server_name` and
+/// `proxy_ssl_name`; an empty one sends none.
+pub fn set_tls_server_name(request: Request<'_>, name: &[u8]) -> Result<(), String> {
     change_tls(request, |settings| {
-        set(settings, required_names(names.iter())?);
+        settings.server_name = Some(server_name(name)?);
+        Ok::<_, InvalidServerName>(())
+    })
+}
+
+/// Sets the names of which the service's certificate must have one, over `proxy_ssl_name`.
+pub fn set_tls_verify_names(request: Request<'_>, names: NameList<'_>) -> Result<(), String> {
+    change_tls(request, |settings| {
+        settings.names = Some(Rc::new(accepted_names(names.iter())?));
         Ok::<_, InvalidNames>(())
     })
 }
 
-/// Sets DNS names of which the service's certificate must have one.
-pub fn set_sans_dnsnames(request: Request<'_>, names: NameList<'_>) -> Result<(), String> {
-    require_names(request, names, |settings, names| {
-        settings.dns_names = Some(Rc::new(RequiredNames::dns(names)));
+/// Sets the keys of which the service's certificate must have one.
+pub fn set_tls_pins(request: Request<'_>, digests: NameList<'_>) -> Result<(), String> {
+    change_tls(request, |settings| {
+        settings.pins = Some(Rc::new(Pins::new(digests.iter())?));
+        Ok::<_, InvalidPins>(())
     })
 }
 
-/// Sets URIs of which the service's certificate must have one.
+/// Sets a list among the names that the service's certificate may have.
+fn set_list(
+    request: Request<'_>,
+    names: NameList<'_>,
+    set: impl FnOnce(&mut AcceptedNames, Vec<Box<[u8]>>),
+) -> Result<(), String> {
+    change_tls(request, |settings| {
+        let list = list_of_names(names.iter())?;
+        settings.change_names(|names| set(names, list));
+        Ok::<_, InvalidNames>(())
+    })
+}
+
+/// Sets DNS names that the service's certificate may have too.
+pub fn set_sans_dnsnames(request: Request<'_>, names: NameList<'_>) -> Result<(), String> {
+    set_list(request, names, |names, list| names.dns = AcceptedNames::dns(list))
+}
+
+/// Sets URIs that the service's certificate may have too.
 pub fn set_sans_uris(request: Request<'_>, names: NameList<'_>) -> Result<(), String> {
-    require_names(request, names, |settings, names| {
-        settings.uris = Some(Rc::new(RequiredNames::Uri(names)));
+    set_list(request, names, |names, list| {
+        names.uris = list.iter().map(|uri| AcceptedUri::new(uri)).collect();
     })
 }

@@ -139,6 +139,17 @@ pub fn server_name(ssl: &SslRef) -> Option<&[u8]> {
     ssl.servername_raw(NameType::HOST_NAME)
 }
 
+/// Makes the next handshake send this server name (SNI); with `None`, none.
+pub fn set_server_name(ssl: &SslRef, name: Option<&CStr>) -> Result<(), SslError> {
+    let control = openssl_sys::SSL_CTRL_SET_TLSEXT_HOSTNAME;
+    let host_name = openssl_sys::TLSEXT_NAMETYPE_host_name.into();
+    let name = name.map_or(ptr::null(), CStr::as_ptr).cast_mut().cast();
+    // SAFETY: the SSL object copies the name, which ends with a NUL byte. No caller has borrowed
+    // the name that this one replaces (`server_name`).
+    let set = unsafe { openssl_sys::SSL_ctrl(ssl.as_ptr(), control, host_name, name) };
+    SslError::check("SSL_set_tlsext_host_name", c_int::from(set == 1))
+}
+
 /// Returns whether the SSL object holds received data that has not been read.
 pub fn has_pending(ssl: &SslRef) -> bool {
     sys::SSL_has_pending(ssl) == 1
@@ -245,11 +256,26 @@ pub fn hostname_mismatch() -> X509VerifyResult {
     verify_result(openssl_sys::X509_V_ERR_HOSTNAME_MISMATCH)
 }
 
-/// Returns OpenSSL's text for a verification result, or the module's own for missing names: see
-/// `set_upstream_ssl_sans_dnsnames`.
+/// Returns the result for a certificate whose key is not pinned: that for one which DANE does not
+/// name (`X509_V_ERR_DANE_NO_MATCH`), which nginx does not use.
+pub fn no_pinned_key() -> X509VerifyResult {
+    verify_result(DANE_NO_MATCH)
+}
+
+const DANE_NO_MATCH: c_int = 65;
+
+/// Returns whether the result is one of what a request has required of the certificate, which
+/// counts whether the service is verified or not.
+pub fn is_own(result: X509VerifyResult) -> bool {
+    result == X509VerifyResult::APPLICATION_VERIFICATION || result == no_pinned_key()
+}
+
+/// Returns OpenSSL's text for a verification result, or the module's own for what a request has
+/// required of the certificate.
 pub fn reason(result: X509VerifyResult) -> &'static str {
     match result {
         X509VerifyResult::APPLICATION_VERIFICATION => "none of the required names",
+        result if result.as_raw() == DANE_NO_MATCH => "none of the pinned keys",
         _ => result.error_string(),
     }
 }

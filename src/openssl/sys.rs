@@ -150,6 +150,10 @@ pub struct Lookup(Opaque);
 
 /// `SSL_CTX_sessions(3)`: `LHASH_OF(SSL_SESSION)`.
 pub struct SessionTable(Opaque);
+
+/// `X509_PUBKEY`
+#[repr(transparent)]
+pub struct X509Pubkey(Opaque);
 pub enum stack_st_X509_CRL {}
 
 // SAFETY: the signatures are those of the headers of OpenSSL 1.1.1 to 3.6. A reference stands for
@@ -325,6 +329,8 @@ unsafe extern "C" {
     pub fn i2d_X509(certificate: &X509Ref, into: *mut *mut c_uchar) -> c_int;
     /// `d2i_X509(3)`: allocates memory if there is none yet.
     pub fn i2d_X509_AUX(certificate: &X509Ref, into: &mut Allocated<c_uchar>) -> c_int;
+    pub safe fn X509_get_X509_PUBKEY(certificate: &X509Ref) -> Option<&X509Pubkey>;
+    pub fn i2d_X509_PUBKEY(key: &X509Pubkey, into: *mut *mut c_uchar) -> c_int;
     pub safe fn X509_check_private_key(certificate: &X509Ref, key: &PKeyRef<Private>) -> c_int;
     pub fn X509_check_host(
         certificate: &X509Ref,

@@ -16,7 +16,8 @@ use std::hash::{Hash, Hasher};
 
 use crate::mixing::Mixed;
 use crate::openssl::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
-use crate::openssl::san::RequiredNames;
+use crate::openssl::pins::Pins;
+use crate::openssl::san::AcceptedNames;
 
 /// Everything that makes one upstream connection differ from another.
 ///
@@ -37,10 +38,10 @@ pub struct Identity<'a> {
     pub verify_depth: Option<u32>,
     /// The trusted store that replaces that of the context.
     pub trusted_store: Option<StoreFingerprint>,
-    /// DNS names, at least one of which the service's certificate must carry.
-    pub dns_names: Option<&'a RequiredNames>,
-    /// URIs, at least one of which the service's certificate must carry.
-    pub uris: Option<&'a RequiredNames>,
+    /// The names of which the service's certificate must carry one.
+    pub names: Option<&'a AcceptedNames>,
+    /// The keys of which the service's certificate must have one.
+    pub pins: Option<&'a Pins>,
     /// The protocols offered in place of those of the context (ALPN; RFC 7301, section 3.1).
     pub protocols: Option<&'a [u8]>,
     /// The server name that is sent (SNI; RFC 6066, section 3).
@@ -67,8 +68,8 @@ impl Identity<'_> {
             verify,
             verify_depth,
             trusted_store,
-            dns_names,
-            uris,
+            names,
+            pins,
             protocols,
             server_name,
             verified_name,
@@ -82,14 +83,8 @@ impl Identity<'_> {
         encoding.flag(verify);
         encoding.optional(verify_depth, |encoding, depth| encoding.number(depth.into()));
         encoding.optional(trusted_store, Encoding::store);
-        for names in [dns_names, uris] {
-            encoding.optional(names, |encoding, names| {
-                encoding.number(names.names().len() as u64);
-                for name in names.names() {
-                    encoding.bytes(name);
-                }
-            });
-        }
+        encoding.optional(names, |encoding, names| names.encode(encoding));
+        encoding.optional(pins, |encoding, pins| pins.encode(encoding));
         for bytes in [protocols, server_name, verified_name, source] {
             encoding.optional(bytes, Encoding::bytes);
         }
@@ -199,8 +194,8 @@ mod tests {
                 verify: false,
                 verify_depth: None,
                 trusted_store: None,
-                dns_names: None,
-                uris: None,
+                names: None,
+                pins: None,
                 protocols: None,
                 server_name: None,
                 verified_name: None,
@@ -213,8 +208,15 @@ mod tests {
         Fingerprint::of([content])
     }
 
-    fn names(names: &[&[u8]]) -> RequiredNames {
-        RequiredNames::Dns(names.iter().map(|name| Box::from(*name)).collect())
+    fn names(names: &[&[u8]]) -> AcceptedNames {
+        let dns = names.iter().map(|name| Box::from(*name)).collect();
+        AcceptedNames { dns, ..AcceptedNames::default() }
+    }
+
+    fn pins(bytes: &[u8]) -> Pins {
+        let texts = bytes.iter().map(|byte| openssl::base64::encode_block(&[*byte; 32]));
+        let texts: Vec<_> = texts.collect();
+        Pins::new(texts.iter().map(|text| text.as_bytes())).unwrap()
     }
 
     fn store(content: &[u8]) -> StoreFingerprint {
@@ -265,11 +267,13 @@ mod tests {
                 trusted_store: Some(StoreFingerprint { host_flags: 1, ..store(b"1") }),
                 ..base
             },
-            Identity { dns_names: Some(&ab), ..base },
-            Identity { dns_names: Some(&ba), ..base },
-            Identity { dns_names: Some(&abc), ..base },
-            Identity { uris: Some(&ab), ..base },
-            Identity { dns_names: Some(&ab), uris: Some(&ab), ..base },
+            Identity { names: Some(&names(&[])), ..base },
+            Identity { names: Some(&ab), ..base },
+            Identity { names: Some(&ba), ..base },
+            Identity { names: Some(&abc), ..base },
+            Identity { pins: Some(&pins(&[1])), ..base },
+            Identity { pins: Some(&pins(&[2])), ..base },
+            Identity { pins: Some(&pins(&[1, 2])), ..base },
             Identity { protocols: Some(b"\x02h2"), ..base },
             Identity { server_name: Some(b""), ..base },
             Identity { server_name: Some(b"a"), ..base },

@@ -44,6 +44,7 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(BIO_new, 0) \
     FUNCTION(BIO_new_mem_buf, 0) \
     FUNCTION(BIO_new_socket, 0) \
+    FUNCTION(EVP_DecodeBlock, -1) \
     FUNCTION(EVP_DigestSign, 0) \
     FUNCTION(EVP_DigestSignInit, 0) \
     FUNCTION(EVP_MD_CTX_new, 0) \
@@ -96,6 +97,7 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(X509_check_host, -1) \
     FUNCTION(X509_check_private_key, 0) \
     FUNCTION(X509_digest, 0) \
+    FUNCTION(X509_get_X509_PUBKEY, 0) \
     FUNCTION(X509_get_ext_d2i, 0) \
     FUNCTION(X509_load_cert_file, 0) \
     FUNCTION(X509_load_crl_file, 0) \
@@ -116,6 +118,7 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(i2d_X509_AUX, -1) \
     FUNCTION(i2d_X509_CRL, -1) \
     FUNCTION(i2d_X509_NAME, -1) \
+    FUNCTION(i2d_X509_PUBKEY, -1) \
     FUNCTION(malloc, 0) \
     FUNCTION(ngx_create_temp_buf, 0) \
     FUNCTION(ngx_handle_read_event, -1) \

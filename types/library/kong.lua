@@ -160,6 +160,43 @@ function service.set_tls_verify_depth(depth) end
 ---@return string? err
 function service.set_tls_verify_store(store) end
 
+---Sets the name that is sent to the service (SNI), instead of that of the request, and whether
+---`proxy_ssl_server_name` is on or not. With an empty name, none is sent. The verified names stay as they are.
+---
+---Phases: rewrite, access, balancer.
+---@param name string a host name, or ""
+---@return true?
+---@return string? err
+function service.set_tls_server_name(name) end
+
+---The names that a service may have: its certificate must carry one of them.
+---@class kong.verify_names
+---@field host? boolean | string the name of the request (`true`, the default), another host, or none (`false`)
+---@field dns? string[] DNS names
+---@field uris? string[] URIs, or the beginning of SPIFFE IDs: `spiffe://trust.domain/path/*`
+---@field ips? string[] IP addresses
+---@field emails? string[] e-mail addresses
+
+---Sets the names of which the service's certificate must carry one, instead of the name of the request alone.
+---
+---Phases: rewrite, access, balancer.
+---@param names kong.verify_names
+---@return true?
+---@return string? err
+function service.set_tls_verify_names(names) end
+
+---The keys that a service may have.
+---@class kong.pins
+---@field spki string[] SHA-256 digests of `SubjectPublicKeyInfo`, in Base64
+
+---Pins public keys: that of the service's certificate must be one of them, whether the service is verified or not.
+---
+---Phases: rewrite, access, balancer.
+---@param pins kong.pins
+---@return true?
+---@return string? err
+function service.set_tls_pins(pins) end
+
 ---What `require "resty.kong.pdk"` returns.
 ---@class kong
 ---@field client { tls: kong.client.tls }

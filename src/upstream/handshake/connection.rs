@@ -28,9 +28,11 @@ use crate::upstream::identity::IdentityDigest;
 pub struct UpstreamConnection {
     /// `None` if it can't be known: then the connection serves no other request.
     identity: Option<IdentityDigest>,
-    /// The name for which the service was verified, if it was: when nginx reuses a connection, it
-    /// does not evaluate the name.
-    verified_name: Option<Box<[u8]>>,
+    /// The name for which the service's certificate was checked, if it was: when nginx reuses a
+    /// connection, it does not evaluate the name.
+    checked_name: Option<Box<[u8]>>,
+    /// Whether the service was verified.
+    verifies: bool,
     /// The client certificate set by the request, if any.
     client_certificate: Option<Rc<ClientCertificate>>,
     /// Whether no other request may ever have this identity, because its trusted store was not seen
@@ -131,14 +133,16 @@ impl UpstreamConnection {
     /// `client_certificate` is the one set by the request.
     pub fn new(
         identity: Option<IdentityDigest>,
-        verified_name: Option<Box<[u8]>>,
+        checked_name: Option<Box<[u8]>>,
+        verifies: bool,
         client_certificate: Option<Rc<ClientCertificate>>,
         is_passing: bool,
     ) -> Self {
         Self {
             identity,
             is_passing: Cell::new(is_passing),
-            verified_name,
+            checked_name,
+            verifies,
             client_certificate,
             sessions: None,
             session_is_pending: Cell::new(false),
@@ -229,9 +233,9 @@ impl UpstreamConnection {
         has_failed
     }
 
-    /// Returns the name that the service was verified for.
-    pub fn verified_name(&self) -> Option<&[u8]> {
-        self.verified_name.as_deref()
+    /// Returns the name that the service's certificate was checked for.
+    pub fn checked_name(&self) -> Option<&[u8]> {
+        self.checked_name.as_deref()
     }
 
     /// Returns the state kept for the connection of `ssl`, if it was given an identity.
@@ -241,7 +245,7 @@ impl UpstreamConnection {
 
     /// Returns whether the service was verified.
     pub fn verifies(&self) -> bool {
-        self.verified_name.is_some()
+        self.verifies
     }
 
     /// Returns the client certificate set by the request that made the connection.

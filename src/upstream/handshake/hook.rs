@@ -138,7 +138,7 @@ fn done(handshake: Handshake<'_>, state: Option<&RequestState>) {
         }
     }
     if let Some(state) = state {
-        verify::check_names(handshake, state);
+        verify::check_resumed(handshake, state);
     }
 }
 
@@ -247,12 +247,15 @@ fn identify(
     if resumption.is_some() {
         CacheSession::save_for(tls);
     }
-    let verified_name = upstream.verifies().then(|| upstream.ssl_name().into());
+    let verifies = upstream.verifies();
+    let has_names = state.is_some_and(|state| state.upstream_tls.borrow().names.is_some());
+    let checked_name = (verifies || has_names).then(|| upstream.ssl_name().into());
     let is_passing = state.is_some_and(|state| {
         let settings = state.upstream_tls.borrow();
         settings.trusted_store.as_ref().is_some_and(|store| store.seen() == Seen::First)
     });
-    let identified = UpstreamConnection::new(identity, verified_name, certificate, is_passing);
+    let identified =
+        UpstreamConnection::new(identity, checked_name, verifies, certificate, is_passing);
     let offer = connection::identify(connection, ssl, identified, resumption)?;
     if matches!(offer, Offer::Session) {
         // If this attempt fails because of the session it is repeated without one: don't log
@@ -298,6 +301,8 @@ enum ApplyError {
     /// The location's own store, which could not be read.
     #[error("trusted store of the location: {0}")]
     LocationStore(String),
+    #[error("server name: {0}")]
+    ServerName(SslError),
     #[error("verification: {0}")]
     Verify(VerifyError),
     #[error("identity: {0}")]
@@ -322,7 +327,7 @@ impl ApplyError {
                 Counter::RefusedClientCertificate
             }
             Self::TrustedStore(_) | Self::LocationStore(_) => Counter::RefusedTrustedStore,
-            Self::Verify(_) => Counter::RefusedVerification,
+            Self::Verify(_) | Self::ServerName(_) => Counter::RefusedVerification,
             Self::Identity(_) => Counter::RefusedIdentity,
             Self::OutOfMemory(_) => Counter::RefusedMemory,
         }
@@ -335,8 +340,15 @@ const DEFAULT_DEPTH: u32 = 1;
 /// Applies everything the request asked for to its handshake.
 fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyError> {
     let Handshake { ssl, tls: _, connection: _, request, upstream } = handshake;
-    let UpstreamTls { client_certificate, verify, verify_depth, trusted_store, dns_names, uris } =
-        state.upstream_tls.borrow().clone();
+    let UpstreamTls {
+        client_certificate,
+        verify,
+        verify_depth,
+        trusted_store,
+        server_name,
+        names,
+        pins,
+    } = state.upstream_tls.borrow().clone();
 
     // If the location does not verify, nginx gives its context neither store nor depth.
     let trust = ContextState::of(ssl.ssl_context()).map(|state| &state.trust);
@@ -362,8 +374,12 @@ fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyErro
         .unwrap_or_else(|| ssl::context_verify_depth(ssl));
     let of_store = || trusted_store.as_ref().filter(|_| of_location == DEFAULT_DEPTH)?.depth();
     ssl::set_verify_depth(ssl, verify_depth.or_else(of_store).unwrap_or(of_location));
+    if let Some(name) = server_name {
+        let name = Some(&*name).filter(|name| !name.is_empty());
+        ssl::set_server_name(ssl, name).map_err(ApplyError::ServerName)?;
+    }
     // `start` and the module `verify` apply these.
-    let _ = (client_certificate, verify, dns_names, uris);
+    let _ = (client_certificate, verify, names, pins);
 
     verify::set(handshake, state).map_err(ApplyError::Verify)
 }

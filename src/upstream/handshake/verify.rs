@@ -10,8 +10,6 @@
 //! module ends the handshake as soon as verification fails, before that, with the line that nginx
 //! would have logged.
 
-use std::rc::Rc;
-
 use openssl::error::ErrorStack;
 use openssl::x509::{X509Ref, X509VerifyResult};
 
@@ -21,8 +19,9 @@ use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::tls_callbacks::VerifyPeer;
 use crate::nginx::upstream::Upstream;
+use crate::openssl::pins::pin_of;
 use crate::openssl::revocation::Found;
-use crate::openssl::san::RequiredNames;
+use crate::openssl::san::{self, AcceptedNames};
 use crate::openssl::ssl::{self, Verification};
 use crate::upstream::handshake::connection::UpstreamConnection;
 use crate::upstream::handshake::in_progress::Handshake;
@@ -74,7 +73,7 @@ pub fn set(handshake: Handshake<'_>, state: &RequestState) -> Result<(), VerifyE
     let verify = is_wanted(request, upstream, Some(state))?;
 
     conf_copy::set_verify(request, verify)?;
-    if !verify {
+    if !verify && !state.upstream_tls.borrow().requires() {
         return Ok(());
     }
     if !has_name {
@@ -119,13 +118,18 @@ fn decide(verification: &Verification<'_>, is_good: bool, goes_on: bool) -> bool
     let Some(state) = RequestState::find(handshake.request) else {
         return false;
     };
-    let is_last = is_good && verification.is_at_leaf();
-    // An error found after the leaf was accepted ends the handshake at once.
-    let is_late = !is_good && state.leaf_accepted.get();
-    if goes_on && !is_last && !is_late {
+    // Without verification, only the leaf itself counts, whatever its chain is.
+    let verifies = handshake.upstream.verifies();
+    if !verifies && state.leaf_accepted.get() {
         return true;
     }
-    if !goes_on && verification.error() == X509VerifyResult::OK {
+    let is_last = (is_good || !verifies) && verification.is_at_leaf();
+    // An error found after the leaf was accepted ends the handshake at once.
+    let is_late = verifies && !is_good && state.leaf_accepted.get();
+    if (goes_on || !verifies) && !is_last && !is_late {
+        return true;
+    }
+    if !goes_on && verifies && verification.error() == X509VerifyResult::OK {
         verification.fail(X509VerifyResult::APPLICATION_VERIFICATION);
     }
     match rejection(verification, handshake.upstream, state) {
@@ -147,23 +151,74 @@ fn rejection(
     state: &RequestState,
 ) -> Option<String> {
     let error = verification.error();
-    if error != X509VerifyResult::OK {
+    if upstream.verifies() && error != X509VerifyResult::OK {
         return Some(verify_error(error));
     }
-    let leaf = verification.leaf();
     let name = UpstreamConnection::of(verification.ssl)
-        .and_then(UpstreamConnection::verified_name)
+        .and_then(UpstreamConnection::checked_name)
         .unwrap_or_else(|| upstream.ssl_name());
-    if !leaf.is_some_and(|leaf| ssl::is_for_host(leaf, name)) {
-        verification.fail(ssl::hostname_mismatch());
-        let name = String::from_utf8_lossy(name);
-        return Some(format!("upstream SSL certificate does not match \"{name}\""));
+    let Objection { reason, result } =
+        objection(verification.leaf(), name, state, upstream.verifies())?;
+    verification.fail(result);
+    Some(reason)
+}
+
+/// What is wrong with the certificate of a service, apart from its chain.
+struct Objection {
+    reason: String,
+    result: X509VerifyResult,
+}
+
+/// Returns what is wrong with `certificate`, which is for a request to `name`. That name counts if
+/// the service is verified, or if other names were set.
+fn objection(
+    certificate: Option<&X509Ref>,
+    name: &[u8],
+    state: &RequestState,
+    verifies: bool,
+) -> Option<Objection> {
+    let settings = state.upstream_tls.borrow();
+    let UpstreamTls { names, pins, .. } = &*settings;
+    if let Some(pins) = pins {
+        if !certificate.is_some_and(|certificate| pins.accept(certificate)) {
+            let key = certificate.and_then(|certificate| pin_of(certificate).ok());
+            let key = key.unwrap_or_default();
+            return Some(Objection {
+                reason: format!(
+                    "upstream SSL certificate has none of the pinned keys: its key is \"{key}\""
+                ),
+                result: ssl::no_pinned_key(),
+            });
+        }
     }
-    let missing = missing_names(leaf, &state.upstream_tls.borrow());
-    if missing.is_some() {
-        verification.fail(X509VerifyResult::APPLICATION_VERIFICATION);
+    if names.is_none() && !verifies {
+        return None;
     }
-    missing
+    let accepted = names.as_deref().unwrap_or(const { &AcceptedNames::OF_REQUEST });
+    let is_accepted = certificate.is_some_and(|certificate| accepted.accept(certificate, name));
+    // A malformed extension leaves errors in OpenSSL's queue, which nginx would attribute to a
+    // later call.
+    drop(ErrorStack::get());
+    if is_accepted {
+        return None;
+    }
+    Some(match names {
+        // nginx's own words.
+        None => Objection {
+            reason: format!(
+                "upstream SSL certificate does not match \"{}\"",
+                String::from_utf8_lossy(name)
+            ),
+            result: ssl::hostname_mismatch(),
+        },
+        Some(names) => Objection {
+            reason: format!(
+                "upstream SSL certificate carries none of the accepted names: {}",
+                names.list(name)
+            ),
+            result: X509VerifyResult::APPLICATION_VERIFICATION,
+        },
+    })
 }
 
 /// The service was rejected.
@@ -196,43 +251,34 @@ fn reject(handshake: Handshake<'_>, state: &RequestState, reason: &str) {
     handshake.connection.demote_errors();
 }
 
-/// Checks that the service's certificate carries the names that the request requires. The verify
-/// callback does not do so for a resumed session, or for a service that is not verified otherwise.
-pub fn check_names(handshake: Handshake<'_>, state: &RequestState) {
-    let Handshake { ssl, connection, request, .. } = handshake;
-    let certificate = ssl.peer_certificate();
-    let missing = missing_names(certificate.as_deref(), &state.upstream_tls.borrow());
-    let Some(reason) = missing else {
+/// Checks the certificate of the service when the handshake is done. The verify callback has not
+/// done so for a resumed session. Keeps nginx from checking again: it knows only one name, and
+/// takes an address for a DNS name.
+pub fn check_resumed(handshake: Handshake<'_>, state: &RequestState) {
+    let Handshake { ssl, connection, request, upstream, .. } = handshake;
+    let requires = state.upstream_tls.borrow().requires();
+    let name = upstream.ssl_name();
+    let is_verified = upstream.verifies() && ssl.verify_result() == X509VerifyResult::OK;
+    let is_for_address = is_verified && san::address_of(name).is_some();
+    if !requires && !is_for_address {
         return;
-    };
-    connection.log().error(format_args!("{reason}"));
-
-    // nginx checks the verification result next, and closes the connection: make sure that it does.
-    ssl::set_verify_result(ssl, X509VerifyResult::APPLICATION_VERIFICATION);
-    if conf_copy::set_verify(request, true).is_err() {
-        ssl::shut_down(ssl);
     }
-}
-
-/// Returns what is wrong with `certificate` if it carries none of the names of a list in
-/// `settings`.
-fn missing_names(certificate: Option<&X509Ref>, settings: &UpstreamTls) -> Option<String> {
-    let UpstreamTls { dns_names, uris, .. } = settings;
-    if dns_names.is_none() && uris.is_none() {
-        return None;
+    let certificate = ssl.peer_certificate();
+    let objection = objection(certificate.as_deref(), name, state, upstream.verifies());
+    match objection {
+        Some(Objection { reason, result }) if requires => {
+            connection.log().error(format_args!("{reason}"));
+            // nginx checks the verification result next, and closes the connection: make sure that
+            // it does.
+            ssl::set_verify_result(ssl, result);
+            if conf_copy::set_verify(request, true).is_err() {
+                ssl::shut_down(ssl);
+            }
+        }
+        // nginx says so.
+        Some(_) => {}
+        // If there is no memory for this, nginx rejects the name.
+        None if is_verified => drop(conf_copy::set_verify(request, false)),
+        None => {}
     }
-    let is_missing = |names: &&Rc<RequiredNames>| {
-        !certificate.is_some_and(|certificate| names.carried_by(certificate))
-    };
-    let missing = [dns_names, uris].into_iter().flatten().find(is_missing);
-    // A malformed extension leaves errors in OpenSSL's queue, which nginx would attribute to a
-    // later call.
-    drop(ErrorStack::get());
-    missing.map(|missing| {
-        format!(
-            "upstream SSL certificate carries none of the required {}: {}",
-            missing.kind(),
-            missing.list()
-        )
-    })
 }

@@ -8,7 +8,8 @@ use std::mem;
 
 use crate::mixing::Mixed;
 use crate::openssl::fingerprint::{Fingerprint, StoreFingerprint};
-use crate::openssl::san::RequiredNames;
+use crate::openssl::pins::Pins;
+use crate::openssl::san::AcceptedNames;
 use crate::upstream::identity::{ContextId, Identity, IdentityDigest};
 
 /// The number of places for identities. Each has room for two.
@@ -39,8 +40,8 @@ struct Remembered {
     verify: bool,
     verify_depth: Option<u32>,
     trusted_store: Option<StoreFingerprint>,
-    dns_names: Option<RequiredNames>,
-    uris: Option<RequiredNames>,
+    names: Option<AcceptedNames>,
+    pins: Option<Pins>,
     protocols: Option<Box<[u8]>>,
     server_name: Option<Box<[u8]>>,
     verified_name: Option<Box<[u8]>>,
@@ -57,8 +58,8 @@ impl Remembered {
             verify,
             verify_depth,
             trusted_store,
-            dns_names,
-            uris,
+            names,
+            pins,
             protocols,
             server_name,
             verified_name,
@@ -71,8 +72,8 @@ impl Remembered {
             verify,
             verify_depth,
             trusted_store,
-            dns_names: dns_names.cloned(),
-            uris: uris.cloned(),
+            names: names.cloned(),
+            pins: pins.cloned(),
             protocols: protocols.map(Box::from),
             server_name: server_name.map(Box::from),
             verified_name: verified_name.map(Box::from),
@@ -90,8 +91,8 @@ impl Remembered {
             verify,
             verify_depth,
             trusted_store,
-            dns_names,
-            uris,
+            names,
+            pins,
             protocols,
             server_name,
             verified_name,
@@ -105,8 +106,8 @@ impl Remembered {
             && self.verify == *verify
             && self.verify_depth == *verify_depth
             && self.trusted_store == *trusted_store
-            && self.dns_names.as_ref() == *dns_names
-            && self.uris.as_ref() == *uris
+            && self.names.as_ref() == *names
+            && self.pins.as_ref() == *pins
             && self.protocols.as_deref() == *protocols
             && self.source.as_deref() == *source
     }
@@ -150,11 +151,10 @@ fn place(identity: &Identity<'_>) -> usize {
 
 /// Returns the size of what `identity` borrows.
 fn bytes(identity: &Identity<'_>) -> usize {
-    let names = [identity.dns_names, identity.uris];
-    let names = names.iter().flatten().flat_map(|names| names.names()).map(|name| name.len());
-    let Identity { protocols, server_name, verified_name, source, .. } = *identity;
+    let Identity { names, pins, protocols, server_name, verified_name, source, .. } = *identity;
     let texts = [protocols, server_name, verified_name, source];
-    names.chain(texts.iter().flatten().map(|text| text.len())).sum()
+    let lists = names.map_or(0, AcceptedNames::size) + pins.map_or(0, Pins::size);
+    lists + texts.iter().flatten().map(|text| text.len()).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -195,13 +195,12 @@ mod tests {
     fn long_lists_of_names_are_not_kept() {
         clear_cache();
         let names = |count: u32| {
-            RequiredNames::Dns(
-                (0..count).map(|name| name.to_string().into_bytes().into()).collect(),
-            )
+            let dns = (0..count).map(|name| name.to_string().into_bytes().into()).collect();
+            AcceptedNames { dns, ..AcceptedNames::default() }
         };
         let (short, long) = (names(100), names(10_000));
-        for dns_names in [Some(&short), Some(&long)] {
-            let one = Identity { dns_names, ..Identity::in_context(1) };
+        for names in [Some(&short), Some(&long)] {
+            let one = Identity { names, ..Identity::in_context(1) };
             assert_eq!([one.digest(), one.digest()], [one.hashed(); 2]);
         }
         let kept = DIGESTS.with_borrow(|digests| digests.0.iter().flatten().flatten().count());

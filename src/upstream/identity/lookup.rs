@@ -3,7 +3,9 @@
 //! How the identity of an upstream connection is determined: the identity of a handshake that is
 //! about to begin, and the one that a request would need, by which an idle connection is chosen.
 
+use std::ffi::CStr;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 
 use openssl::ssl::SslRef;
 
@@ -28,9 +30,11 @@ pub fn of_handshake(
     state: Option<&RequestState>,
 ) -> Option<IdentityDigest> {
     let verify = upstream.verifies();
+    let sets = Sets::of(state);
+    let sends = sets.server_name.is_some() || upstream.sends_server_name();
     let names = Names {
-        server_name: if upstream.sends_server_name() { ssl::server_name(ssl) } else { None },
-        verified_name: verify.then(|| upstream.ssl_name()),
+        server_name: ssl::server_name(ssl).filter(|_| sends),
+        verified_name: (verify || sets.names).then(|| upstream.ssl_name()),
     };
     identity(request, upstream, state, verify, names)
 }
@@ -45,8 +49,9 @@ pub fn expected(
 ) -> Option<IdentityDigest> {
     let verify = verify::is_wanted(request, upstream, state).ok()?;
 
+    let sets = Sets::of(state);
     let mut names = Names::default();
-    if verify || upstream.sends_server_name() {
+    if verify || sets.names || upstream.sends_server_name() {
         let name = match upstream.configured_ssl_name(request) {
             Some(name) => name.ok()?,
             None => upstream.ssl_name(),
@@ -54,9 +59,31 @@ pub fn expected(
         // The names as nginx sends them (SNI) and as the certificate is verified for them.
         let sent = without_port(name);
         names.server_name = (upstream.sends_server_name() && is_server_name(sent)).then_some(sent);
-        names.verified_name = verify.then(|| without_dot(sent));
+        names.verified_name = (verify || sets.names).then(|| without_dot(sent));
+    }
+    if let Some(name) = &sets.server_name {
+        names.server_name = Some(name.to_bytes()).filter(|name| !name.is_empty());
     }
     identity(request, upstream, state, verify, names)
+}
+
+/// What a request sets about names.
+#[derive(Default)]
+struct Sets {
+    /// The name to send; empty for none.
+    server_name: Option<Rc<CStr>>,
+    /// Whether the service must have one of several names.
+    names: bool,
+}
+
+impl Sets {
+    fn of(state: Option<&RequestState>) -> Self {
+        let Some(state) = state else {
+            return Self::default();
+        };
+        let UpstreamTls { server_name, names, .. } = &*state.upstream_tls.borrow();
+        Self { server_name: server_name.clone(), names: names.is_some() }
+    }
 }
 
 /// The names that are part of an identity.
@@ -87,8 +114,10 @@ fn identity(
         verify: _,
         verify_depth,
         trusted_store,
-        dns_names,
-        uris,
+        // Superseded by the argument `names`, which has what is sent.
+        server_name: _,
+        names: accepted_names,
+        pins,
     } = settings.as_deref().unwrap_or(&none);
 
     let lua = conf::lua_handshake(request);
@@ -109,8 +138,8 @@ fn identity(
         verify,
         verify_depth: *verify_depth,
         trusted_store,
-        dns_names: dns_names.as_deref(),
-        uris: uris.as_deref(),
+        names: accepted_names.as_deref(),
+        pins: pins.as_deref(),
         protocols: upstream.ssl_alpn_protocol(),
         server_name: names.server_name,
         verified_name: names.verified_name,

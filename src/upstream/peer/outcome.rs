@@ -54,6 +54,7 @@ impl Outcome {
         // A reused connection was verified by the request that made it.
         let verifies = verifies || connection.is_some_and(UpstreamConnection::verifies);
         let verified = match (verifies, ssl.verify_result()) {
+            (false, error) if ssl::is_own(error) => Verified::Failed(error),
             (false, _) => Verified::None,
             // nginx's check of the name does not change OpenSSL's verification result.
             (true, X509VerifyResult::OK) if has_failed => {

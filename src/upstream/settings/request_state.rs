@@ -12,9 +12,10 @@ use crate::nginx::log::{Log, LogLevel};
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::request_context::RequestContext;
+use crate::openssl::san::address_of;
 use crate::upstream::location::conf_copy::{self, ConfCopy};
 use crate::upstream::settings::forwarding::{Forwarding, InvalidArgument};
-use crate::upstream::settings::tls::UpstreamTls;
+use crate::upstream::settings::tls::{UpstreamTls, without_port};
 
 /// The state of a request that used one of the module's functions. It lives in the request's pool;
 /// the references it holds are released with that pool.
@@ -103,11 +104,14 @@ impl RequestState {
     /// for the upstream connection.
     ///
     /// Enforced verification counts as a setting of the request where the location itself doesn't
-    /// verify, because its configuration could not tell that it would use TLS.
+    /// verify, because its configuration could not tell that it would use TLS. So does a target that
+    /// is an address, if it is verified.
     pub fn with_upstream_tls(request: Request<'_>) -> Result<Option<&Self>, OutOfMemory> {
         match Self::find_or_inherit(request)? {
             Some(state) if state.upstream_tls.borrow().is_empty() => {
-                Ok(lacks_enforced_verification(request, Some(state)).then_some(state))
+                let counts = state.verifies_address(request)
+                    || lacks_enforced_verification(request, Some(state));
+                Ok(counts.then_some(state))
             }
             Some(state) => Ok(Some(state)),
             None if lacks_enforced_verification(request, None) => {
@@ -115,6 +119,25 @@ impl RequestState {
             }
             None => Ok(None),
         }
+    }
+
+    /// Returns whether `request` has set an address as its target, for which its location verifies
+    /// the service: nginx takes an address for a DNS name.
+    fn verifies_address(&self, request: Request<'_>) -> bool {
+        let is_address = |name: &[u8]| address_of(without_port(name)).is_some();
+        if !self.target().is_some_and(is_address) {
+            return false;
+        }
+        let Some(upstream) = request.upstream().filter(|upstream| upstream.uses_tls()) else {
+            return false;
+        };
+        let name = match upstream.configured_ssl_name(request) {
+            Some(Ok(name)) => name,
+            // The handshake will fail.
+            Some(Err(_)) => return false,
+            None => upstream.ssl_name(),
+        };
+        conf_copy::configured_verify(upstream, Some(self)) && is_address(name)
     }
 
     /// Silences `log`, the request's log, until the connection to the peer is released.

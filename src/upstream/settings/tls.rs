@@ -2,10 +2,12 @@
 
 //! The TLS settings that a request asked for on its upstream connection.
 
+use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 use crate::openssl::client_certificate::ClientCertificate;
-use crate::openssl::san::RequiredNames;
+use crate::openssl::pins::Pins;
+use crate::openssl::san::{AcceptedHost, AcceptedNames, AcceptedUri, address_of};
 use crate::openssl::store::TrustedStore;
 
 /// Settings that override those of the location. `None` keeps the location's.
@@ -19,25 +21,48 @@ pub struct UpstreamTls {
     pub verify_depth: Option<u32>,
     /// `proxy_ssl_trusted_certificate`
     pub trusted_store: Option<Rc<TrustedStore>>,
-    /// DNS names, at least one of which the service's certificate must carry. nginx has no such
-    /// setting.
-    pub dns_names: Option<Rc<RequiredNames>>,
-    /// URIs, at least one of which the service's certificate must carry. nginx has no such setting.
-    pub uris: Option<Rc<RequiredNames>>,
+    /// The name that is sent (SNI; RFC 6066, section 3), over `proxy_ssl_server_name` and
+    /// `proxy_ssl_name`. If it is empty, none is sent.
+    pub server_name: Option<Rc<CStr>>,
+    /// The names of which the service's certificate must carry one, over `proxy_ssl_name`.
+    pub names: Option<Rc<AcceptedNames>>,
+    /// The keys of which the service's certificate must have one.
+    pub pins: Option<Rc<Pins>>,
 }
 
 impl UpstreamTls {
     /// Returns whether nothing is overridden.
     pub fn is_empty(&self) -> bool {
         // Destructured without `..`, so that a new setting can't be forgotten here.
-        let Self { client_certificate, verify, verify_depth, trusted_store, dns_names, uris } =
-            self;
+        let Self {
+            client_certificate,
+            verify,
+            verify_depth,
+            trusted_store,
+            server_name,
+            names,
+            pins,
+        } = self;
         client_certificate.is_none()
             && verify.is_none()
             && verify_depth.is_none()
             && trusted_store.is_none()
-            && dns_names.is_none()
-            && uris.is_none()
+            && server_name.is_none()
+            && names.is_none()
+            && pins.is_none()
+    }
+
+    /// Returns whether something is required of the service's certificate, whether its chain is
+    /// verified or not.
+    pub fn requires(&self) -> bool {
+        self.names.is_some() || self.pins.is_some()
+    }
+
+    /// Changes the names that the service may have.
+    pub fn change_names(&mut self, change: impl FnOnce(&mut AcceptedNames)) {
+        let mut names = self.names.as_deref().cloned().unwrap_or_default();
+        change(&mut names);
+        self.names = Some(Rc::new(names));
     }
 }
 
@@ -59,15 +84,25 @@ pub fn depth_from_number(number: f64) -> Result<u32, InvalidDepth> {
     }
 }
 
-/// A list of required names that was refused.
+/// Names that were refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidNames {
     /// No certificate could satisfy an empty list.
     #[error("names must hold at least one name")]
     Empty,
+    /// No certificate could satisfy this.
+    #[error("names must hold at least one name if host is false")]
+    NoHost,
     /// No certificate carries an empty name.
     #[error("names must not hold an empty name")]
     EmptyName,
+    #[error("ips must hold IP addresses: given \"{0}\"")]
+    NotAddress(String),
+    #[error("emails must hold addresses with an @: given \"{0}\"")]
+    NotEmail(String),
+    /// Not a name that the module knows: only its own Lua code makes these.
+    #[error("names are of no known kind")]
+    UnknownKind,
     /// DNS names and URIs in certificates are IA5 strings: only printable ASCII is accepted, and no
     /// NUL byte.
     #[error("names must hold printable ASCII: given \"{0}\"")]
@@ -75,20 +110,83 @@ pub enum InvalidNames {
 }
 
 /// Checks a list of names given by Lua.
-pub fn required_names<'a>(
+pub fn list_of_names<'a>(
     names: impl Iterator<Item = &'a [u8]>,
 ) -> Result<Vec<Box<[u8]>>, InvalidNames> {
-    let mut checked = Vec::new();
-    for name in names {
-        if name.is_empty() {
-            return Err(InvalidNames::EmptyName);
-        }
-        if !name.iter().all(u8::is_ascii_graphic) {
-            return Err(InvalidNames::NotPrintable(name.escape_ascii().to_string()));
-        }
-        checked.push(name.into());
-    }
+    let checked: Vec<_> = names.map(checked_name).collect::<Result<_, _>>()?;
     if checked.is_empty() { Err(InvalidNames::Empty) } else { Ok(checked) }
+}
+
+fn checked_name(name: &[u8]) -> Result<Box<[u8]>, InvalidNames> {
+    if name.is_empty() {
+        return Err(InvalidNames::EmptyName);
+    }
+    if !name.iter().all(u8::is_ascii_graphic) {
+        return Err(InvalidNames::NotPrintable(name.escape_ascii().to_string()));
+    }
+    Ok(name.into())
+}
+
+/// Reads the names that a service may have. Lua code writes before each what it is.
+pub fn accepted_names<'a>(
+    names: impl Iterator<Item = &'a [u8]>,
+) -> Result<AcceptedNames, InvalidNames> {
+    let mut accepted = AcceptedNames { host: AcceptedHost::None, ..AcceptedNames::default() };
+    let mut dns = Vec::new();
+    for name in names {
+        let (kind, name) = name.split_first().ok_or(InvalidNames::UnknownKind)?;
+        let shown = || name.escape_ascii().to_string();
+        match kind {
+            b'r' => accepted.host = AcceptedHost::OfRequest,
+            b'h' => accepted.host = AcceptedHost::Other(without_dot(&checked_name(name)?).into()),
+            b'd' => dns.push(checked_name(name)?),
+            b'u' => accepted.uris.push(AcceptedUri::new(&checked_name(name)?)),
+            b'i' => {
+                let address = address_of(name).ok_or_else(|| InvalidNames::NotAddress(shown()))?;
+                accepted.addresses.push(address);
+            }
+            b'e' => {
+                let email = checked_name(name)?;
+                if !email.contains(&b'@') {
+                    return Err(InvalidNames::NotEmail(shown()));
+                }
+                accepted.emails.push(email);
+            }
+            _ => return Err(InvalidNames::UnknownKind),
+        }
+    }
+    accepted.dns = AcceptedNames::dns(dns);
+    if accepted.is_empty() { Err(InvalidNames::NoHost) } else { Ok(accepted) }
+}
+
+/// A server name that was refused.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidServerName {
+    #[error("name must not be longer than {MAX_SERVER_NAME} bytes: given {0}")]
+    TooLong(usize),
+    /// RFC 6066, section 3.
+    #[error("name must be a host name, and no IP address: given \"{0}\"")]
+    NotHostName(String),
+}
+
+/// The maximum length of a server name (`TLSEXT_MAXLEN_host_name`).
+const MAX_SERVER_NAME: usize = 255;
+
+/// Checks a server name given by Lua. Removes a trailing dot (RFC 6066, section 3).
+pub fn server_name(name: &[u8]) -> Result<Rc<CStr>, InvalidServerName> {
+    let sent = without_dot(name);
+    if sent.len() > MAX_SERVER_NAME {
+        return Err(InvalidServerName::TooLong(sent.len()));
+    }
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
+    let invalid = || InvalidServerName::NotHostName(name.escape_ascii().to_string());
+    if !sent.iter().all(is_allowed)
+        || address_of(sent).is_some()
+        || (sent.is_empty() && !name.is_empty())
+    {
+        return Err(invalid());
+    }
+    CString::new(sent).map(|name| name.into()).map_err(|_| invalid())
 }
 
 /// Removes the port from the name of an upstream, as nginx does: the name may come from
@@ -131,15 +229,42 @@ mod tests {
 
     #[test]
     fn names() {
-        assert_eq!(required_names([].into_iter()), Err(InvalidNames::Empty));
-        assert_eq!(required_names([&b""[..]].into_iter()), Err(InvalidNames::EmptyName));
+        assert_eq!(list_of_names([].into_iter()), Err(InvalidNames::Empty));
+        assert_eq!(list_of_names([&b""[..]].into_iter()), Err(InvalidNames::EmptyName));
         for bad in [&b"a\0b"[..], b"a b", b"\xc3\xa4", b"a\n"] {
-            assert!(matches!(
-                required_names([bad].into_iter()),
-                Err(InvalidNames::NotPrintable(_))
-            ));
+            assert!(matches!(list_of_names([bad].into_iter()), Err(InvalidNames::NotPrintable(_))));
         }
-        assert_eq!(required_names([&b"a"[..], b"b"].into_iter()).unwrap().len(), 2);
+        assert_eq!(list_of_names([&b"a"[..], b"b"].into_iter()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn names_of_all_kinds() {
+        let read = |names: &[&'static [u8]]| accepted_names(names.iter().copied());
+        assert_eq!(read(&[]), Err(InvalidNames::NoHost));
+        assert_eq!(read(&[b"r"]).unwrap(), AcceptedNames::default());
+        let all =
+            read(&[b"ha.test.", b"db.test.", b"uurn:c", b"i10.0.0.1", b"i[::1]", b"ed@e.test"]);
+        let all = all.unwrap();
+        assert_eq!(
+            all.list(b"").to_string(),
+            "host \"a.test\", DNS name \"b.test\", URI \"urn:c\", e-mail address \"d@e.test\", \
+             IP address 10.0.0.1, IP address ::1"
+        );
+        for bad in [&b"h"[..], b"d", b"u", b"da b", b"ia", b"i", b"ea", b"e@\n", b"", b"x"] {
+            assert!(read(&[b"r", bad]).is_err(), "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn server_names() {
+        for (given, sent) in [(&b"a.test"[..], c"a.test"), (b"a.test.", c"a.test"), (b"", c"")] {
+            assert_eq!(&*server_name(given).unwrap(), sent);
+        }
+        let too_long = [b'a'; MAX_SERVER_NAME + 1];
+        assert!(server_name(&too_long[1..]).is_ok());
+        for bad in [&b"."[..], b"a b", b"a\0b", b"10.0.0.1", b"::1", b"[::1]", b"a:1", &too_long] {
+            assert!(server_name(bad).is_err(), "{}", bad.escape_ascii());
+        }
     }
 
     #[test]

@@ -67,6 +67,25 @@ local stores = {
 }
 
 
+-- Returns the pin of the key in a certificate.
+local function pin(name)
+    local pipe = io.popen("openssl x509 -noout -pubkey -in " .. pki.path(name) .. " | openssl pkey -pubin -outform DER"
+                          .. " | openssl dgst -sha256 -binary | base64")
+    local digest = assert(pipe:read("*l"))
+    pipe:close()
+    return digest
+end
+
+
+local right, wrong = { pin("service"), pin("service-deep") }, pin("service-other")
+
+local pins = {
+    right = { spki = right },
+    more = { spki = { wrong, right[1], right[2] } },
+    wrong = { spki = { wrong } },
+}
+
+
 -- Stores that grow while requests use them. Each pair has its own.
 local growing = {}
 
@@ -136,11 +155,17 @@ function _M.apply(phase)
     if args.store then
         assert(service.set_tls_verify_store(store(args.store, args.pair)))
     end
-    if args.dns then
-        assert(tls.set_upstream_ssl_sans_dnsnames(list(args.dns)))
+    if args.dns or args.uri or args.ip or args.email or args.host then
+        assert(service.set_tls_verify_names {
+            host = args.host or false, dns = args.dns and list(args.dns), uris = args.uri and list(args.uri),
+            ips = args.ip and list(args.ip), emails = args.email and list(args.email),
+        })
     end
-    if args.uri then
-        assert(tls.set_upstream_ssl_sans_uris(list(args.uri)))
+    if args.pins then
+        assert(service.set_tls_pins(pins[args.pins]))
+    end
+    if args.sent then
+        assert(service.set_tls_server_name(args.sent == "none" and "" or args.sent))
     end
 end
 

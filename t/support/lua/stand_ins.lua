@@ -61,6 +61,10 @@ local function world_of(packages, read)
         { pem = read("ca", ".crt"), partial_chain = "yes" },
         { depth = 1 }, { depth = -1 }, { purpose = "none" }, { purpose = "clientAuth", depth = 2 }, { purpose = 1 },
         { at = 0 / 0 }, { when = 1 },
+        { host = false }, { host = "a.test.", dns = { "b." }, uris = { "spiffe://a/*" } }, { host = 1 }, { ips = "::1" },
+        { ips = { "::1", "[::1]", "1.2.3.4" } }, { ips = { "1.2.3.4/8" } }, { emails = { "a@b" } }, { emails = { "a.b" } },
+        { spki = { ("A"):rep(42) .. "E=" } }, { spki = { ("A"):rep(43) .. "=" } }, { spki = { ("A"):rep(42) .. "B=" } },
+        { spki = { ("A"):rep(44) } }, { spki = {} }, { spki = 1 },
         wrong, ngx.null, world, other, world.store, world.certificate, chain.ctx, world.key.ctx, world.store.ctx
     )
     return world

@@ -70,6 +70,10 @@ assert(kong.service.set_tls_verify(true))
 assert(kong.service.set_tls_verify_depth(2))
 assert(kong.service.set_tls_verify_store(store))
 assert(kong.service.set_tls_verify_store({ ctx = of_system.ctx }))
+assert(kong.service.set_tls_server_name("a.test"))
+assert(kong.service.set_tls_verify_names { host = "a.test", dns = { "b.test" }, ips = { "::1" }, emails = { "a@b.test" } })
+assert(kong.service.set_tls_verify_names { host = false, uris = { "spiffe://a.test/*" } })
+assert(kong.service.set_tls_pins { spki = { "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" } })
 
 -- ---- resty.kong.tls
 
@@ -89,7 +93,9 @@ assert(tls.set_upstream_ssl_sans_uris { "spiffe://a.test/b" })
 local by_service = assert(services.new {
     services = {
         orders = { upstream = "orders", certificate = "a.crt", key = "a.key", password = "secret" },
-        billing = { host = "127.0.0.1", port = 8444, depth = 2, dns_names = { "a.test" }, uris = { "a:b" } },
+        billing = { host = "127.0.0.1", port = 8444, depth = 2, server_name = "a.test",
+                    verify_names = { host = false, dns = { "a.test" }, uris = { "a:b" } },
+                    pins = { spki = { "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" } } },
         open = { verify = false, ca = false },
     },
     defaults = { ca = { file = "ca.crt" }, depth = 0 },

@@ -26,5 +26,8 @@ return {
         set_tls_verify = public("set_tls_verify"),
         set_tls_verify_depth = public("set_tls_verify_depth"),
         set_tls_verify_store = public("set_tls_verify_store"),
+        set_tls_server_name = public("set_tls_server_name"),
+        set_tls_verify_names = public("set_tls_verify_names"),
+        set_tls_pins = public("set_tls_pins"),
     }),
 }

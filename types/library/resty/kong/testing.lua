@@ -53,8 +53,9 @@ local testing = {}
 ---@field verify boolean?
 ---@field depth integer?
 ---@field store resty.kong.x509.store?
----@field dns_names string[]?
----@field uris string[]?
+---@field server_name string?
+---@field verify_names kong.verify_names?
+---@field pins kong.pins?
 ---@field target string? the value of `$kong_upstream_target`
 ---@field retries integer?
 ---@field timeouts { connect: integer, write: integer, read: integer }?

@@ -61,8 +61,7 @@ function tls.set_upstream_ssl_verify_depth(depth) end
 ---@return string? err
 function tls.set_upstream_ssl_trusted_store(store) end
 
----Requires the certificate of the service to carry one of these DNS names. Otherwise the request is refused,
----whether the service is verified or not.
+---Allows the service other DNS names: its certificate must carry the name of the request, or one of these.
 ---
 ---Phases: rewrite, access, balancer.
 ---@param names string[]
@@ -70,8 +69,7 @@ function tls.set_upstream_ssl_trusted_store(store) end
 ---@return string? err
 function tls.set_upstream_ssl_sans_dnsnames(names) end
 
----Requires the certificate of the service to carry one of these URIs. Otherwise the request is refused, whether
----the service is verified or not.
+---Allows the service URIs as names: its certificate must carry the name of the request, or one of these.
 ---
 ---Phases: rewrite, access, balancer.
 ---@param uris string[]

@@ -12,7 +12,6 @@
 -- there are many services, when each is first used.
 
 local functions = require "resty.kong.tls.functions"
-local low_level = require "resty.kong.tls"
 local mistakes = require "resty.kong.tls.mistakes"
 local names = require "resty.kong.plugins.names"
 local pdk = require "resty.kong.pdk"
@@ -24,7 +23,7 @@ local error = error
 local pairs = pairs
 local ipairs = ipairs
 local setmetatable = setmetatable
-local is_given, is_list_of_strings = values.is_given, values.is_list_of_strings
+local is_given = values.is_given
 local service = pdk.service
 local unnoted = functions.unnoted
 
@@ -57,11 +56,14 @@ local function apply(settings)
     if ok and settings.store then
         ok, err = service.set_tls_verify_store(settings.store)
     end
-    if ok and settings.dns_names then
-        ok, err = low_level.set_upstream_ssl_sans_dnsnames(settings.dns_names)
+    if ok and settings.server_name then
+        ok, err = service.set_tls_server_name(settings.server_name)
     end
-    if ok and settings.uris then
-        ok, err = low_level.set_upstream_ssl_sans_uris(settings.uris)
+    if ok and settings.verify_names then
+        ok, err = service.set_tls_verify_names(settings.verify_names)
+    end
+    if ok and settings.pins then
+        ok, err = service.set_tls_pins(settings.pins)
     end
     return ok, err
 end
@@ -81,11 +83,6 @@ local function of_type(expected)
 end
 
 
-local function list_of_strings(value)
-    return is_list_of_strings(value) and #value > 0
-end
-
-
 -- The fields of a service: a check of each value, and its description.
 local FIELDS = {
     upstream = { of_type("string"), "a string" },
@@ -97,13 +94,22 @@ local FIELDS = {
     verify = { of_type("boolean"), "a boolean" },
     depth = { integer(0, 100), "an integer between 0 and 100" },
     ca = { of_type("table"), "a table" },
-    dns_names = { list_of_strings, "a list of strings" },
-    uris = { list_of_strings, "a list of strings" },
+    server_name = { of_type("string"), "a string" },
+    verify_names = { of_type("table"), "a table" },
+    pins = { of_type("table"), "a table" },
 }
 
 
 -- The fields about verification.
-local VERIFICATION = { depth = true, ca = true, dns_names = true, uris = true }
+local VERIFICATION = { depth = true, ca = true, verify_names = true }
+
+
+-- Checks of values that Rust makes.
+local CHECKS = {
+    server_name = functions.check_server_name,
+    verify_names = functions.check_verify_names,
+    pins = functions.check_pins,
+}
 
 
 -- Returns what is wrong with the fields of a service, or nil.
@@ -186,8 +192,9 @@ local function settings_of(own, fields, known)
         host = fields.host or nil,
         port = fields.port or nil,
         depth = fields.depth or nil,
-        dns_names = fields.dns_names or nil,
-        uris = fields.uris or nil,
+        server_name = fields.server_name or nil,
+        verify_names = fields.verify_names or nil,
+        pins = fields.pins or nil,
     }
     for field in pairs(VERIFICATION) do
         if own[field] and not settings.verify then
@@ -212,9 +219,9 @@ local function settings_of(own, fields, known)
     if not ok then
         return nil, err
     end
-    for _, field in ipairs { "dns_names", "uris" } do
+    for field, check in pairs(CHECKS) do
         if fields[field] then
-            ok, err = functions.check_names(fields[field])
+            ok, err = check(fields[field])
             if not ok then
                 return nil, field .. ": " .. err
             end
@@ -370,7 +377,9 @@ local M = {}
 --     verify                        whether it is verified; true by default
 --     depth                         the maximum number of intermediates
 --     ca                            trusted certificates: see x509.store; by default the location's
---     dns_names, uris               names of which its certificate must have one
+--     server_name                   the name that is sent to it (SNI)
+--     verify_names                  the names of which its certificate must have one
+--     pins                          the keys of which its certificate must have one
 --
 -- A field that is false removes its default.
 --

@@ -79,6 +79,11 @@ local function is_ipv6(text)
 end
 
 
+local function is_ip(text)
+    return is_ipv4(text) or is_ipv6(text)
+end
+
+
 -- Returns the form of a target in a URL; nil and an error if nginx would not take it for exactly
 -- this host and port.
 local function target_of(given, port)
@@ -116,5 +121,6 @@ end
 
 
 return {
-    escaped = escaped, is_host = is_host, not_integer = not_integer, printed = printed, target_of = target_of,
+    escaped = escaped, is_host = is_host, is_ip = is_ip, not_integer = not_integer, printed = printed,
+    target_of = target_of,
 }

@@ -9,7 +9,7 @@ local state = require "resty.kong.testing.state"
 local values = require "resty.kong.testing.values"
 
 local escaped, not_integer, printed = checks.escaped, checks.not_integer, checks.printed
-local is_host, target_of = checks.is_host, checks.target_of
+local is_host, is_ip, target_of = checks.is_host, checks.is_ip, checks.target_of
 local objects, pointers = values.objects, values.pointers
 
 -- The codes of answers.
@@ -211,27 +211,107 @@ function_of("set_tls_verify_store", UNTIL_BALANCER, "pointer", function(frame)
 end)
 
 
--- Makes a function that requires names of the service's certificate.
-local function require_names(setting)
+-- Returns what is wrong with a name that a certificate should have, or nil.
+local function wrong_name(name)
+    if name == "" then
+        return "names must not hold an empty name"
+    elseif name:find("[^!-~]") then
+        return "names must hold printable ASCII: given \"" .. escaped(name) .. "\""
+    end
+end
+
+
+-- Makes a function that sets a list among the names that the service may have.
+local function set_list(kind)
     return function(frame)
         local names = names_in(frame)
         for _, name in ipairs(names) do
-            if name == "" then
-                return ERROR, "names must not hold an empty name"
-            elseif name:find("[^!-~]") then
-                return ERROR, "names must hold printable ASCII: given \"" .. escaped(name) .. "\""
+            local wrong = wrong_name(name)
+            if wrong then
+                return ERROR, wrong
             end
         end
         if #names == 0 then
             return ERROR, "names must hold at least one name"
         end
-        state.settings[setting] = names
+        local accepted = state.settings.verify_names or { host = true }
+        accepted[kind] = names
+        state.settings.verify_names = accepted
         return OK
     end
 end
 
-function_of("set_sans_dnsnames", UNTIL_BALANCER, "names", require_names("dns_names"))
-function_of("set_sans_uris", UNTIL_BALANCER, "names", require_names("uris"))
+function_of("set_sans_dnsnames", UNTIL_BALANCER, "names", set_list("dns"))
+function_of("set_sans_uris", UNTIL_BALANCER, "names", set_list("uris"))
+
+
+local function is_address(text)
+    return is_ip(text) or is_ip(text:match("^%[(.*:.*)%]$") or "")
+end
+
+
+-- The lists of names, by the letter before each name.
+local LISTS = { d = "dns", u = "uris", i = "ips", e = "emails" }
+
+function_of("set_tls_verify_names", UNTIL_BALANCER, "names", function(frame)
+    local accepted = { host = false }
+    for _, flat in ipairs(names_in(frame)) do
+        local letter, name = flat:sub(1, 1), flat:sub(2)
+        local list = LISTS[letter]
+        if letter == "r" then
+            accepted.host = true
+        elseif letter == "i" and not is_address(name) then
+            return ERROR, "ips must hold IP addresses: given \"" .. escaped(name) .. "\""
+        elseif wrong_name(name) then
+            return ERROR, wrong_name(name)
+        elseif letter == "e" and not name:find("@", 1, true) then
+            return ERROR, "emails must hold addresses with an @: given \"" .. escaped(name) .. "\""
+        elseif letter == "h" then
+            accepted.host = name
+        else
+            accepted[list] = accepted[list] or {}
+            table.insert(accepted[list], name)
+        end
+    end
+    if accepted.host == false and not (accepted.dns or accepted.uris or accepted.ips or accepted.emails) then
+        return ERROR, "names must hold at least one name if host is false"
+    end
+    state.settings.verify_names = accepted
+    return OK
+end)
+
+
+-- Returns whether a text is the Base64 of 32 bytes: the last digit but one has two bits that are 0.
+local function is_digest(text)
+    return #text == 44 and text:find("^[%w+/]+[AEIMQUYcgkosw048]=$") ~= nil
+end
+
+function_of("set_tls_pins", UNTIL_BALANCER, "names", function(frame)
+    local digests = names_in(frame)
+    for _, digest in ipairs(digests) do
+        if not is_digest(digest) then
+            return ERROR, "spki must hold SHA-256 digests in Base64: given \"" .. escaped(digest) .. "\""
+        end
+    end
+    if #digests == 0 then
+        return ERROR, "spki must hold at least one digest"
+    end
+    state.settings.pins = { spki = digests }
+    return OK
+end)
+
+
+function_of("set_tls_server_name", UNTIL_BALANCER, "text", function(frame)
+    local name = text_in(frame, 0)
+    local sent = name:gsub("%.$", "")
+    if #sent > 255 then
+        return ERROR, "name must not be longer than 255 bytes: given " .. #sent
+    elseif sent:find("[^%w._-]") or is_address(sent) or sent == "" and name ~= "" then
+        return ERROR, "name must be a host name, and no IP address: given \"" .. escaped(name) .. "\""
+    end
+    state.settings.server_name = sent
+    return OK
+end)
 
 
 local WITHOUT_REQUEST = {

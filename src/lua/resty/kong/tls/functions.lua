@@ -18,6 +18,7 @@ local get_request = require("resty.core.base").get_request
 
 local type = type
 local error = error
+local ipairs = ipairs
 local istype = ffi.istype
 local ffi_string = ffi.string
 local pointer_of = objects.pointer_of
@@ -383,6 +384,105 @@ convert.set_sans_dnsnames = convert_names
 convert.set_sans_uris = convert_names
 
 
+function convert.set_tls_server_name(called, name)
+    check_string(called, "name", name)
+    return name
+end
+
+
+-- The lists of names that a service may have: what each is called, and how Rust knows its names.
+local LISTS = { { "dns", "d" }, { "uris", "u" }, { "ips", "i" }, { "emails", "e" } }
+local NAMES = { host = true, dns = true, uris = true, ips = true, emails = true }
+
+
+-- Returns the names that a service may have as one list, each after a letter that says what it is.
+-- Returns nil and what is wrong, and, if it is a value, that value and whether it should be a list.
+local function flat_names(names)
+    for field in pairs(names) do
+        if not NAMES[field] then
+            return nil, mistakes.unknown("field", field, NAMES)
+        end
+    end
+    local flat, host = {}, names.host
+    if not is_given(host) or host == true then
+        flat[1] = "r"
+    elseif type(host) == "string" then
+        flat[1] = "h" .. host
+    elseif host ~= false then
+        return nil, "host must be a boolean or a string", { host }
+    end
+    for _, kind in ipairs(LISTS) do
+        local list = names[kind[1]]
+        if is_given(list) then
+            local count = count_of_strings(list)
+            if not count then
+                return nil, kind[1] .. " must be a table of strings", { list }, true
+            end
+            for i = 1, count do
+                flat[#flat + 1] = kind[2] .. rawget(list, i)
+            end
+        end
+    end
+    return flat
+end
+
+
+-- The names of the last call: only a pointer to each goes to Rust.
+local anchored
+
+local function anchored_names(flat)
+    anchored = flat
+    return texts_of(anchored, #anchored), #anchored
+end
+
+
+local PINS = { spki = true }
+
+-- Returns the digests in `pins`; or nil and what is wrong, and, if it is a value, that value.
+local function digests_in(pins)
+    for field in pairs(pins) do
+        if not PINS[field] then
+            return nil, mistakes.unknown("field", field, PINS)
+        end
+    end
+    local digests = pins.spki
+    if not count_of_strings(digests) then
+        return nil, "spki must be a table of strings", { digests }
+    end
+    return digests
+end
+
+
+function convert.set_tls_pins(called, pins)
+    if type(pins) ~= "table" then
+        reject(called, "argument must be a table", pins)
+    end
+    local digests, words, wrong = digests_in(pins)
+    if not digests then
+        if not wrong then
+            fail(called, words .. ": " .. called.label, 0)
+        end
+        reject_strings(called, words, wrong[1])
+    end
+    return anchored_names(digests)
+end
+
+
+function convert.set_tls_verify_names(called, names)
+    if type(names) ~= "table" then
+        reject(called, "argument must be a table", names)
+    end
+    local flat, words, wrong, is_list = flat_names(names)
+    if not flat then
+        if not wrong then
+            fail(called, words .. ": " .. called.label, 0)
+        end
+        (is_list and reject_strings or reject)(called, words, wrong[1])
+    end
+    return anchored_names(flat)
+end
+
+
 local M = { is_chain = is_chain }
 
 
@@ -459,8 +559,26 @@ function M.check_target(host, port)
 end
 
 
-function M.check_names(names)
-    return result(raw.check_names(nil, texts_of(names, #names), #names))
+function M.check_verify_names(names)
+    local flat, words = flat_names(names)
+    if not flat then
+        return nil, words
+    end
+    return result(raw.check_verify_names(nil, anchored_names(flat)))
+end
+
+
+function M.check_pins(pins)
+    local digests, words = digests_in(pins)
+    if not digests then
+        return nil, words
+    end
+    return result(raw.check_pins(nil, anchored_names(digests)))
+end
+
+
+function M.check_server_name(name)
+    return result(raw.check_server_name(nil, name))
 end
 
 

@@ -18,8 +18,9 @@ local M = {}
 ---@field verify? boolean whether the service is verified; default: true
 ---@field depth? integer|false the maximum number of intermediates, 0 to 100
 ---@field ca? resty.kong.x509.store_options|false what is trusted; by default what the location trusts
----@field dns_names? string[]|false the certificate must have one of these names
----@field uris? string[]|false the certificate must have one of these names
+---@field server_name? string|false the name that is sent to it (SNI)
+---@field verify_names? kong.verify_names|false the certificate must have one of these names
+---@field pins? kong.pins|false the certificate must have one of these keys
 
 ---@class (exact) resty.kong.plugins.services.options
 ---@field services? table<string, resty.kong.plugins.service> the services, by name

@@ -163,7 +163,9 @@ local right = {
     set_tls_verify_store = { some_store },
     set_upstream_ssl_trusted_store = { some_store },
     set_tls_server_name = { one_of { "a.test", "" } },
-    set_tls_verify_names = { one_of { { dns = { "a.test" }, uris = { "spiffe://a.test/*" } }, { host = false, ips = { "::1" } } } },
+    set_tls_verify_names = {
+        one_of { { dns = { "a.test" }, uris = { "spiffe://a.test/*" } }, { host = false, ips = { "::1" } } },
+    },
     set_tls_pins = { one_of { { spki = { ngx.encode_base64(("x"):rep(32)) } } } },
     set_upstream_ssl_sans_dnsnames = { some_names },
     set_upstream_ssl_sans_uris = { some_names },

@@ -36,7 +36,7 @@ __DATA__
             one = { upstream = "service", certificate = P .. "client1.crt", key = P .. "client1.key",
                     ca = { file = P .. "ca.crt" }, verify_names = { host = false, dns = { "service.test" } } },
             two = { upstream = "service", certificate = P .. "client2.crt", key = P .. "client2.key",
-                    ca = { file = P .. "ca.crt" }, verify_names = { host = false, uris = { "spiffe://test/service" } } },
+                    ca = { file = P .. "ca.crt" }, dns_names = { "x.test" }, uris = { "spiffe://test/service" } },
             none = { upstream = "service", ca = { file = P .. "ca.crt" } },
             ["other CA"] = { upstream = "other", ca = { file = P .. "other-ca.crt" } },
             ["wrong CA"] = { upstream = "other", ca = { file = P .. "ca.crt" } },
@@ -45,7 +45,7 @@ __DATA__
             deep = { upstream = "deep-service", ca = { file = P .. "ca.crt" }, depth = 2 },
             ["too deep"] = { upstream = "deep-service", ca = { file = P .. "ca.crt" }, depth = 1 },
             ["wrong name"] = { upstream = "service", ca = { file = P .. "ca.crt" }, verify_names = { host = false, dns = { "other.test" } } },
-            ["wrong URI"] = { upstream = "service", ca = { file = P .. "ca.crt" }, verify_names = { host = false, uris = { "spiffe://test/other" } } },
+            ["wrong URI"] = { upstream = "service", ca = { file = P .. "ca.crt" }, uris = { "spiffe://test/other" } },
             nowhere = { upstream = "nowhere" },
         },
     }
@@ -244,6 +244,9 @@ file: cannot open.*No such file or directory
             try { verify_names = { host = false } }
             try { verify_names = { names = {} } }
             try { server_name = "127.0.0.1" }
+            try { dns_names = { "a.test", "" } }
+            try { uris = { "a\0b" } }
+            try({ verify_names = {} }, { uris = { "a:b" } })
             try { certificate = P .. "client1.crt" }
             try { key = P .. "client1.key" }
             try { certificate = P .. "none.crt", key = P .. "client1.key" }
@@ -259,6 +262,8 @@ file: cannot open.*No such file or directory
             try { verify = "on" }
             try { verify = false, ca = { pem = "x" } }
             try({ depth = 1 }, { verify = false })
+            try { dns_names = {} }
+            try { uris = "spiffe://x" }
             try { verify_names = { dns = { 1 } } }
             try { verify_names = "spiffe://x" }
             try { server_name = 1 }
@@ -287,7 +292,7 @@ GET /t
 --- response_body_like eval
 my $text = quotemeta <<'_EOC_';
 service "one": it must be a table
-service "one": unknown field "cert"; fields are ca, certificate, depth, host, key, password, pins, port, server_name, upstream, verify, verify_names
+service "one": unknown field "cert"; fields are ca, certificate, depth, dns_names, host, key, password, pins, port, server_name, upstream, uris, verify, verify_names
 service "one": host and port need each other
 service "one": host and port need each other
 service "one": port must be an integer between 1 and 65535
@@ -303,6 +308,9 @@ service "one": verify_names: WORDS
 service "one": verify_names: names must hold at least one name if host is false
 service "one": verify_names: unknown field "names"; fields are dns, emails, host, ips, uris
 service "one": server_name: name must be a host name, and no IP address: given "127.0.0.1"
+service "one": dns_names: WORDS
+service "one": uris: WORDS
+service "one": dns_names and uris belong into verify_names
 service "one": certificate and key need each other
 service "one": certificate and key need each other
 service "one": certificate: none.crt: No such file or directory
@@ -318,6 +326,8 @@ service "one": ca: unknown option "files"; options are check_revocation, crl, di
 service "one": verify must be a boolean
 service "one": ca says how to verify it, and verify is false
 service "one": depth says how to verify it, and verify is false
+service "one": dns_names must be a list of strings
+service "one": uris must be a list of strings
 service "one": verify_names: dns must be a table of strings
 service "one": verify_names must be a table
 service "one": server_name must be a string

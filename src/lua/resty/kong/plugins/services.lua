@@ -23,7 +23,7 @@ local error = error
 local pairs = pairs
 local ipairs = ipairs
 local setmetatable = setmetatable
-local is_given = values.is_given
+local is_given, is_list_of_strings = values.is_given, values.is_list_of_strings
 local service = pdk.service
 local unnoted = functions.unnoted
 
@@ -83,6 +83,11 @@ local function of_type(expected)
 end
 
 
+local function list_of_strings(value)
+    return is_list_of_strings(value) and #value > 0
+end
+
+
 -- The fields of a service: a check of each value, and its description.
 local FIELDS = {
     upstream = { of_type("string"), "a string" },
@@ -96,18 +101,22 @@ local FIELDS = {
     ca = { of_type("table"), "a table" },
     server_name = { of_type("string"), "a string" },
     verify_names = { of_type("table"), "a table" },
+    dns_names = { list_of_strings, "a list of strings" },
+    uris = { list_of_strings, "a list of strings" },
     pins = { of_type("table"), "a table" },
 }
 
 
 -- The fields about verification.
-local VERIFICATION = { depth = true, ca = true, verify_names = true }
+local VERIFICATION = { depth = true, ca = true, verify_names = true, dns_names = true, uris = true }
 
 
 -- Checks of values that Rust makes.
 local CHECKS = {
     server_name = functions.check_server_name,
     verify_names = functions.check_verify_names,
+    dns_names = function(list) return functions.check_verify_names { host = false, dns = list } end,
+    uris = function(list) return functions.check_verify_names { host = false, uris = list } end,
     pins = functions.check_pins,
 }
 
@@ -183,6 +192,15 @@ local function store_of(options, known)
 end
 
 
+-- Returns the names that a service may have, if they are not that of the request alone.
+local function names_of(fields)
+    if fields.dns_names or fields.uris then
+        return { host = false, dns = fields.dns_names or nil, uris = fields.uris or nil }
+    end
+    return fields.verify_names or nil
+end
+
+
 -- Returns the settings of a service, or nil and an error. `own` are the fields set for this
 -- service; `fields` also include the defaults.
 local function settings_of(own, fields, known)
@@ -193,7 +211,7 @@ local function settings_of(own, fields, known)
         port = fields.port or nil,
         depth = fields.depth or nil,
         server_name = fields.server_name or nil,
-        verify_names = fields.verify_names or nil,
+        verify_names = names_of(fields),
         pins = fields.pins or nil,
     }
     for field in pairs(VERIFICATION) do
@@ -203,6 +221,9 @@ local function settings_of(own, fields, known)
     end
     if fields.upstream and fields.host then
         return nil, "it has both upstream and host"
+    end
+    if fields.verify_names and (fields.dns_names or fields.uris) then
+        return nil, "dns_names and uris belong into verify_names"
     end
     if (not fields.host) ~= (not fields.port) then
         return nil, "host and port need each other"
@@ -379,6 +400,7 @@ local M = {}
 --     ca                            trusted certificates: see x509.store; by default the location's
 --     server_name                   the name that is sent to it (SNI)
 --     verify_names                  the names of which its certificate must have one
+--     dns_names, uris               the same, as verify_names = { host = false, dns = ..., uris = ... }
 --     pins                          the keys of which its certificate must have one
 --
 -- A field that is false removes its default.

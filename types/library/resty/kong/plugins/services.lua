@@ -20,6 +20,8 @@ local M = {}
 ---@field ca? resty.kong.x509.store_options|false what is trusted; by default what the location trusts
 ---@field server_name? string|false the name that is sent to it (SNI)
 ---@field verify_names? kong.verify_names|false the certificate must have one of these names
+---@field dns_names? string[]|false the certificate must have one of these, or of `uris`
+---@field uris? string[]|false the certificate must have one of these, or of `dns_names`
 ---@field pins? kong.pins|false the certificate must have one of these keys
 
 ---@class (exact) resty.kong.plugins.services.options

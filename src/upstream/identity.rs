@@ -235,6 +235,8 @@ mod tests {
     #[test]
     fn every_field_makes_a_difference() {
         let (ab, ba, abc) = (names(&[b"a", b"b"]), names(&[b"b", b"a"]), names(&[b"ab"]));
+        let no_names = names(&[]);
+        let [one, two, both] = [&[1][..], &[2], &[1, 2]].map(pins);
         let base = Identity::in_context(1);
         let all = [
             base,
@@ -267,13 +269,13 @@ mod tests {
                 trusted_store: Some(StoreFingerprint { host_flags: 1, ..store(b"1") }),
                 ..base
             },
-            Identity { names: Some(&names(&[])), ..base },
+            Identity { names: Some(&no_names), ..base },
             Identity { names: Some(&ab), ..base },
             Identity { names: Some(&ba), ..base },
             Identity { names: Some(&abc), ..base },
-            Identity { pins: Some(&pins(&[1])), ..base },
-            Identity { pins: Some(&pins(&[2])), ..base },
-            Identity { pins: Some(&pins(&[1, 2])), ..base },
+            Identity { pins: Some(&one), ..base },
+            Identity { pins: Some(&two), ..base },
+            Identity { pins: Some(&both), ..base },
             Identity { protocols: Some(b"\x02h2"), ..base },
             Identity { server_name: Some(b""), ..base },
             Identity { server_name: Some(b"a"), ..base },

@@ -27,10 +27,12 @@ pub mod session_peer;
 pub mod session_text;
 pub mod signature_algorithms;
 pub mod slot;
+pub mod spiffe;
 pub mod ssl;
 pub mod store;
 mod sys;
 #[cfg(test)]
 pub mod test_certificate;
+pub mod tls_options;
 pub mod verification;
 pub mod version;

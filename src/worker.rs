@@ -4,7 +4,7 @@
 
 use crate::client::{certificate_request, intermediates, names};
 use crate::lua::x509;
-use crate::openssl::{client_certificate, store};
+use crate::openssl::{client_certificate, store, tls_options};
 use crate::upstream::identity::digests;
 
 /// Clears all of them.
@@ -16,4 +16,5 @@ pub fn clear_caches() {
     intermediates::clear_cache();
     names::clear_cache();
     digests::clear_cache();
+    tls_options::clear_cache();
 }

@@ -4,53 +4,18 @@
 # sent to it.
 
 use lib 't/support';
+use TestPresented;
 use TestService;
 use TestHarness 'no_plan';
 
 repeat_each(1);
-
-# Certificates of services, each at a socket of its own.
-my @SERVICES = qw(service service-uri service-two-uris service-ip service-email service-cn service-other
-    constrained-good constrained-dns constrained-email constrained-uri constrained-ip);
-
-# Expands "services;" to them, and "names NAME { ... };" to a line of the table NAMES of Lua code.
-add_block_preprocessor(sub {
-    my ($block) = @_;
-    my $config = $block->http_config // '';
-    my $services = CORE::join '', map {<<"_EOC_"} @SERVICES;
-    server {
-        listen unix:\$TEST_NGINX_HTML_DIR/of-$_.sock ssl;
-        ssl_certificate \$TEST_NGINX_PKI/$_.crt;
-        ssl_certificate_key \$TEST_NGINX_PKI/$_.key;
-        ssl_protocols TLSv1.2 TLSv1.3;
-        ssl_verify_client optional_no_ca;
-        return 200 "sni=\$ssl_server_name client=\$ssl_client_s_dn reused=\$ssl_session_reused\\n";
-    }
-_EOC_
-    $config =~ s/^( *)services;\n/$services/m;
-    $block->set_value('http_config', $config);
-
-    # With TLS 1.2 and 1.3.
-    my $locations = $block->config;
-    if ($locations =~ /^VERSIONS$/m) {
-        $locations =~ s/^VERSIONS\n//m;
-        $locations = CORE::join '', map { my $version = $_; <<"_EOC_" } qw(1.2 1.3);
-    location /$version/ {
-        proxy_ssl_protocols TLSv$version;
-@{[$locations =~ s{location /}{location /$version/}gr]}
-    }
-_EOC_
-        $block->set_value('config', $locations);
-    }
-});
-
 run_tests();
 
 __DATA__
 
 === TEST 1: a service needs one of the names, of whatever kind
 --- http_config
-    services;
+    services service service-uri service-two-uris service-ip service-email service-cn service-other;
     init_worker_by_lua_block {
         NAMES = {
             host = {}, other_host = { host = "a.wild.test" }, dot = { host = "service.test." },
@@ -146,7 +111,7 @@ upstream SSL certificate carries none of the accepted names: host "service.test"
 
 === TEST 2: a service is shown no certificate before its names were checked, whether its chain is verified or not
 --- http_config
-    services;
+    services service service-uri service-two-uris service-ip service-email service-cn service-other;
 --- config
 VERSIONS
     location /t {
@@ -183,7 +148,7 @@ $wrong x 4
 
 === TEST 3: what a CA may not issue certificates for does not count, of whatever kind
 --- http_config
-    services;
+    services constrained-good constrained-dns constrained-email constrained-uri constrained-ip;
 --- config
 VERSIONS
     location /t {
@@ -212,7 +177,7 @@ for $version (1.2 1.3)
 
 === TEST 4: the server name is sent whatever the location says, and is not what is verified
 --- http_config
-    services;
+    services service;
 --- config
 VERSIONS
     location /t {
@@ -252,7 +217,7 @@ for $version (1.2 1.3)
 
 === TEST 5: the key of a service must be pinned, whether its chain is verified or not
 --- http_config
-    services;
+    services service service-uri service-two-uris service-ip service-email service-cn service-other;
     init_worker_by_lua_block {
         local function pin(name)
             local path = os.getenv("TEST_NGINX_PKI") .. "/" .. name .. ".crt"

@@ -60,7 +60,8 @@ c_types! {
     usize => "size_t ",
     *mut c_void => "void *",
     *const c_char => "const char *",
-    *const Bytes => "const void *"
+    *const Bytes => "const void *",
+    *const *mut c_void => "void *const *"
 }
 
 impl<T: CType, const COUNT: usize> CType for [T; COUNT] {
@@ -109,6 +110,9 @@ c_struct! {
         /// A pointer to the array of the names.
         names: *const Bytes,
         name_count: usize,
+        /// A pointer to the array of the stores.
+        stores: *const *mut c_void,
+        store_count: usize,
         /// The text of the answer.
         text: Bytes,
         pointer: *mut c_void,
@@ -146,8 +150,8 @@ const TOO_MANY: &str = "the function has more arguments than there is room for";
 
 /// A type of an argument.
 pub trait Argument<'a>: Sized {
-    /// The kind of value that Lua puts into the frame: `text`, `number`, `pointer`, `names`, or
-    /// nothing.
+    /// The kind of value that Lua puts into the frame: `text`, `number`, `pointer`, `names`,
+    /// `stores`, or nothing.
     const KIND: &'static str;
 
     fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str>;
@@ -264,6 +268,27 @@ impl<'a> NameList<'a> {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a> {
         // SAFETY: each element is a string of Lua's, which Lua code keeps alive during the call.
         self.0.iter().map(|name| unsafe { bytes(name.data, name.length) })
+    }
+}
+
+/// A list of stores.
+impl<'a> Argument<'a> for Vec<&'a X509StoreRef> {
+    const KIND: &'static str = "stores";
+
+    fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str> {
+        let Frame { stores, store_count, .. } = arguments.frame;
+        if store_count == 0 {
+            return Ok(Self::new());
+        }
+        // SAFETY: Lua code has put an array of `store_count` pointers here, and keeps it alive
+        // during the call.
+        let pointers = unsafe { slice::from_raw_parts(stores, store_count) };
+        let of_pointer = |pointer: &*mut c_void| {
+            // SAFETY: Lua code has checked the C type, and keeps the object alive during the call.
+            let store = unsafe { lua_object::store(*pointer) };
+            store.map_err(|_| "store is not a certificate store")
+        };
+        pointers.iter().map(of_pointer).collect()
     }
 }
 

@@ -65,6 +65,10 @@ functions! {
     set_tls_verify_names: REWRITE_ACCESS_BALANCER,
         service::set_tls_verify_names, (Request<'_>, NameList<'_>);
     set_tls_pins: REWRITE_ACCESS_BALANCER, service::set_tls_pins, (Request<'_>, NameList<'_>);
+    set_tls_verify_spiffe: REWRITE_ACCESS_BALANCER,
+        service::set_tls_verify_spiffe, (Request<'_>, NameList<'_>, Vec<&X509StoreRef>);
+    set_tls_options: REWRITE_ACCESS_BALANCER,
+        service::set_tls_options, (Request<'_>, NameList<'_>);
     set_sans_dnsnames: REWRITE_ACCESS_BALANCER,
         service::set_sans_dnsnames, (Request<'_>, NameList<'_>);
     set_sans_uris: REWRITE_ACCESS_BALANCER, service::set_sans_uris, (Request<'_>, NameList<'_>);
@@ -93,6 +97,8 @@ functions! {
     check_target: OURS, service::check_target, (&[u8], f64);
     check_verify_names: OURS, service::check_verify_names, (NameList<'_>);
     check_pins: OURS, service::check_pins, (NameList<'_>);
+    check_verify_spiffe: OURS, service::check_verify_spiffe, (NameList<'_>);
+    check_options: OURS, service::check_options, (NameList<'_>);
     check_server_name: OURS, service::check_server_name, (&[u8]);
 }
 

@@ -11,9 +11,12 @@ use crate::conf;
 use crate::lua::ffi::{Answer, ChainOrKey, NameList};
 use crate::nginx::request::Request;
 use crate::openssl::client_certificate::{ClientCertificate, InvalidCertificate};
+use crate::openssl::error::SslError;
 use crate::openssl::pins::{InvalidPins, Pins};
 use crate::openssl::san::{AcceptedNames, AcceptedUri};
+use crate::openssl::spiffe::{InvalidIds, Trusted};
 use crate::openssl::store::TrustedStore;
+use crate::openssl::tls_options::{self, InvalidOptions};
 use crate::upstream::handshake::verify::VerificationEnforced;
 use crate::upstream::settings::forwarding::{
     Forwarding, InvalidArgument, Target, is_block_name, timeouts, tries,
@@ -113,6 +116,16 @@ pub fn check_pins(digests: NameList<'_>) -> Result<(), InvalidPins> {
     Pins::new(digests.iter()).map(drop)
 }
 
+/// Checks whether [`set_tls_verify_spiffe`] would accept the trust domains and IDs.
+pub fn check_verify_spiffe(names: NameList<'_>) -> Result<(), InvalidIds> {
+    Trusted::check(names.iter())
+}
+
+/// Checks whether [`set_tls_options`] would accept the options.
+pub fn check_options(options: NameList<'_>) -> Result<(), InvalidOptions> {
+    tls_options::shared(options.iter()).map(drop)
+}
+
 /// Checks whether [`set_tls_server_name`] would accept the name.
 pub fn check_server_name(name: &[u8]) -> Result<(), InvalidServerName> {
     server_name(name).map(drop)
@@ -134,11 +147,33 @@ pub fn set_tls_cert_key(
 pub fn set_tls_verify(request: Request<'_>, on: bool) -> Result<(), String> {
     change_tls(request, |settings| {
         if !on && conf::enforces_verification(request) {
-            return Err(VerificationEnforced);
+            return Err(NotChanged::Enforced(VerificationEnforced));
+        }
+        if !on && settings.spiffe.is_some() {
+            return Err(NotChanged::NeedsVerification);
         }
         settings.verify = Some(on);
         Ok(())
     })
+}
+
+/// Why a setting about verification can't be changed.
+#[derive(Debug, thiserror::Error)]
+enum NotChanged {
+    #[error(transparent)]
+    Enforced(#[from] VerificationEnforced),
+    /// The service has to have a SPIFFE ID, which says nothing unless it is verified.
+    #[error("set_tls_verify_spiffe was called: a service is verified if it must have a SPIFFE ID")]
+    NeedsVerification,
+    /// No store but that of the trust domain counts.
+    #[error("set_tls_verify_spiffe was called: each trust domain has its own store")]
+    HasTrustDomains,
+    #[error("set_tls_verify_store was called: each trust domain must have its own store")]
+    HasStore,
+    #[error("store was freed: {0}")]
+    Store(SslError),
+    #[error(transparent)]
+    Ids(#[from] InvalidIds),
 }
 
 /// Sets the verification depth, over `proxy_ssl_verify_depth`.
@@ -152,11 +187,12 @@ pub fn set_tls_verify_depth(request: Request<'_>, depth: f64) -> Result<(), Stri
 /// Sets the trusted certificates, over `proxy_ssl_trusted_certificate`.
 pub fn set_tls_verify_store(request: Request<'_>, store: &X509StoreRef) -> Result<(), String> {
     change_tls(request, |settings| {
+        if settings.spiffe.is_some() {
+            return Err(NotChanged::HasTrustDomains);
+        }
         // OpenSSL can't take a reference to a store whose reference count has reached 0.
-        let trusted =
-            TrustedStore::of(store).map_err(|error| format!("store was freed: {error}"))?;
-        settings.trusted_store = Some(trusted);
-        Ok::<_, String>(())
+        settings.trusted_store = Some(TrustedStore::of(store).map_err(NotChanged::Store)?);
+        Ok(())
     })
 }
 
@@ -182,6 +218,30 @@ pub fn set_tls_pins(request: Request<'_>, digests: NameList<'_>) -> Result<(), S
     change_tls(request, |settings| {
         settings.pins = Some(Rc::new(Pins::new(digests.iter())?));
         Ok::<_, InvalidPins>(())
+    })
+}
+
+/// Sets the SPIFFE IDs of which the service's certificate must carry one, and the store of each
+/// trust domain. Such a service is verified.
+pub fn set_tls_verify_spiffe(
+    request: Request<'_>,
+    names: NameList<'_>,
+    stores: Vec<&X509StoreRef>,
+) -> Result<(), String> {
+    change_tls(request, |settings| {
+        if settings.trusted_store.is_some() {
+            return Err(NotChanged::HasStore);
+        }
+        settings.spiffe = Some(Rc::new(Trusted::new(names.iter(), &stores)?));
+        Ok(())
+    })
+}
+
+/// Sets versions, ciphers and the like, over `proxy_ssl_protocols` and `proxy_ssl_ciphers`.
+pub fn set_tls_options(request: Request<'_>, options: NameList<'_>) -> Result<(), String> {
+    change_tls(request, |settings| {
+        settings.options = Some(tls_options::shared(options.iter())?);
+        Ok::<_, InvalidOptions>(())
     })
 }
 

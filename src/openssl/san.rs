@@ -56,7 +56,7 @@ impl AcceptedUri {
         }
     }
 
-    fn accepts(&self, presented: &[u8]) -> bool {
+    pub fn accepts(&self, presented: &[u8]) -> bool {
         match self {
             Self::Exactly(uri) => presented == &**uri,
             Self::Below(beginning) => presented
@@ -64,11 +64,24 @@ impl AcceptedUri {
                 .is_some_and(|rest| rest.split(|byte| *byte == b'/').all(is_spiffe_segment)),
         }
     }
+
+    /// Encodes the URI.
+    pub fn encode(&self, encoding: &mut Encoding) {
+        let (Self::Exactly(text) | Self::Below(text)) = self;
+        encoding.flag(matches!(self, Self::Below(_)));
+        encoding.bytes(text);
+    }
+
+    /// Returns how many bytes the URI takes.
+    pub fn size(&self) -> usize {
+        let (Self::Exactly(text) | Self::Below(text)) = self;
+        text.len()
+    }
 }
 
 /// Returns whether this may stand between two slashes of a SPIFFE ID (SPIFFE-ID standard, section
 /// 2.2). A dot or two would lead elsewhere for whoever reads the ID as a path.
-fn is_spiffe_segment(segment: &[u8]) -> bool {
+pub fn is_spiffe_segment(segment: &[u8]) -> bool {
     let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_".contains(byte);
     !matches!(segment, b"" | b"." | b"..") && segment.iter().all(is_allowed)
 }
@@ -147,11 +160,7 @@ impl AcceptedNames {
             names.iter().for_each(|name| encoding.bytes(name));
         }
         encoding.number(uris.len() as u64);
-        for uri in uris {
-            let (AcceptedUri::Exactly(text) | AcceptedUri::Below(text)) = uri;
-            encoding.flag(matches!(uri, AcceptedUri::Below(_)));
-            encoding.bytes(text);
-        }
+        uris.iter().for_each(|uri| uri.encode(encoding));
         encoding.number(addresses.len() as u64);
         for address in addresses {
             with_octets(*address, |octets| encoding.bytes(octets));
@@ -166,10 +175,7 @@ impl AcceptedNames {
             AcceptedHost::OfRequest | AcceptedHost::None => 0,
         };
         let texts = [dns, emails].into_iter().flatten().map(|name| name.len()).sum::<usize>();
-        let uris = uris.iter().map(|uri| {
-            let (AcceptedUri::Exactly(text) | AcceptedUri::Below(text)) = uri;
-            text.len()
-        });
+        let uris = uris.iter().map(AcceptedUri::size);
         host + texts + uris.sum::<usize>() + size_of_val(&**addresses)
     }
 

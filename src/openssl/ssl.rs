@@ -262,12 +262,20 @@ pub fn no_pinned_key() -> X509VerifyResult {
     verify_result(DANE_NO_MATCH)
 }
 
+/// Returns the result for a certificate without an accepted SPIFFE ID: that for one without the
+/// expected e-mail address (`X509_V_ERR_EMAIL_MISMATCH`), which nginx does not use.
+pub fn no_accepted_id() -> X509VerifyResult {
+    verify_result(EMAIL_MISMATCH)
+}
+
+const EMAIL_MISMATCH: c_int = 63;
 const DANE_NO_MATCH: c_int = 65;
 
 /// Returns whether the result is one of what a request has required of the certificate, which
 /// counts whether the service is verified or not.
 pub fn is_own(result: X509VerifyResult) -> bool {
-    result == X509VerifyResult::APPLICATION_VERIFICATION || result == no_pinned_key()
+    let own = [X509VerifyResult::APPLICATION_VERIFICATION, no_pinned_key(), no_accepted_id()];
+    own.contains(&result)
 }
 
 /// Returns OpenSSL's text for a verification result, or the module's own for what a request has
@@ -276,6 +284,7 @@ pub fn reason(result: X509VerifyResult) -> &'static str {
     match result {
         X509VerifyResult::APPLICATION_VERIFICATION => "none of the required names",
         result if result.as_raw() == DANE_NO_MATCH => "none of the pinned keys",
+        result if result.as_raw() == EMAIL_MISMATCH => "no accepted SPIFFE ID",
         _ => result.error_string(),
     }
 }

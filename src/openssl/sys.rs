@@ -18,7 +18,7 @@
     reason = "OpenSSL's names"
 )]
 
-use std::ffi::{c_char, c_int, c_long, c_uchar, c_uint, c_ulong, c_void};
+use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_uint, c_ulong, c_void};
 
 use foreign_types::{ForeignTypeRef, Opaque};
 use libc::time_t;
@@ -139,6 +139,14 @@ pub const SSL_CTRL_SELECT_CURRENT_CERT: c_int = 116;
 pub const SSL_CTRL_SET_CURRENT_CERT: c_int = 117;
 pub const SSL_CERT_SET_FIRST: c_long = 1;
 pub const SSL_CERT_SET_NEXT: c_long = 2;
+/// The control behind `SSL_set1_groups_list(3)`.
+pub const SSL_CTRL_SET_GROUPS_LIST: c_int = 92;
+/// The control behind `SSL_set1_sigalgs_list(3)`.
+pub const SSL_CTRL_SET_SIGALGS_LIST: c_int = 98;
+/// The controls behind `SSL_set_min_proto_version(3)` and `SSL_set_max_proto_version(3)`.
+pub const SSL_CTRL_SET_PROTO_VERSIONS: [c_int; 2] = [123, 124];
+/// The controls behind `SSL_get_min_proto_version(3)` and `SSL_get_max_proto_version(3)`.
+pub const SSL_CTRL_GET_PROTO_VERSIONS: [c_int; 2] = [130, 131];
 
 /// `X509_OBJECT_get_type(3)`
 pub const X509_LU_X509: c_int = 1;
@@ -171,6 +179,9 @@ unsafe extern "C" {
     pub fn SSL_set_info_callback(ssl: &SslRef, callback: Option<info_callback>);
 
     pub safe fn SSL_set_options(ssl: &SslRef, options: u64) -> u64;
+    pub safe fn SSL_get_options(ssl: &SslRef) -> u64;
+    pub safe fn SSL_clear_options(ssl: &SslRef, options: u64) -> u64;
+    pub safe fn SSL_get_ciphers(ssl: &SslRef) -> Option<&StackRef<SslCipher>>;
     pub fn SSL_certs_clear(ssl: &SslRef);
     pub fn SSL_use_certificate(ssl: &SslRef, certificate: &X509Ref) -> c_int;
     pub fn SSL_use_PrivateKey(ssl: &SslRef, key: &PKeyRef<Private>) -> c_int;
@@ -331,6 +342,8 @@ unsafe extern "C" {
     pub fn i2d_X509_AUX(certificate: &X509Ref, into: &mut Allocated<c_uchar>) -> c_int;
     pub safe fn X509_get_X509_PUBKEY(certificate: &X509Ref) -> Option<&X509Pubkey>;
     pub fn i2d_X509_PUBKEY(key: &X509Pubkey, into: *mut *mut c_uchar) -> c_int;
+    pub safe fn X509_get_extension_flags(certificate: &X509Ref) -> u32;
+    pub safe fn X509_get_key_usage(certificate: &X509Ref) -> u32;
     pub safe fn X509_check_private_key(certificate: &X509Ref, key: &PKeyRef<Private>) -> c_int;
     pub fn X509_check_host(
         certificate: &X509Ref,
@@ -389,6 +402,10 @@ unsafe extern "C" {
     pub safe fn X509_VERIFY_PARAM_set_flags(param: &X509VerifyParamRef, flags: c_ulong) -> c_int;
     pub safe fn X509_VERIFY_PARAM_set_purpose(param: &X509VerifyParamRef, purpose: c_int) -> c_int;
     pub safe fn X509_VERIFY_PARAM_set_trust(param: &X509VerifyParamRef, trust: c_int) -> c_int;
+    pub safe fn X509_VERIFY_PARAM_set1(
+        param: &X509VerifyParamRef,
+        from: &X509VerifyParamRef,
+    ) -> c_int;
     pub safe fn X509_VERIFY_PARAM_get_depth(param: &X509VerifyParamRef) -> c_int;
     pub safe fn X509_VERIFY_PARAM_set_depth(param: &X509VerifyParamRef, depth: c_int);
 
@@ -457,4 +474,50 @@ pub fn SSL_set1_verify_cert_store(ssl: &SslRef, store: Option<&X509StoreRef>) ->
     let control = openssl_sys::SSL_CTRL_SET_VERIFY_CERT_STORE;
     // SAFETY: the SSL object is valid, and this control takes a store or NULL.
     unsafe { openssl_sys::SSL_ctrl(ssl.as_ptr(), control, 1, store) }
+}
+
+/// `SSL_get_min_proto_version(3)` and `SSL_get_max_proto_version(3)`
+pub fn SSL_get_proto_versions(ssl: &SslRef) -> [c_int; 2] {
+    SSL_CTRL_GET_PROTO_VERSIONS.map(|control| {
+        // SAFETY: the SSL object is valid; the control takes nothing.
+        let version =
+            unsafe { openssl_sys::SSL_ctrl(ssl.as_ptr(), control, 0, std::ptr::null_mut()) };
+        version as c_int
+    })
+}
+
+/// `SSL_set_min_proto_version(3)` and `SSL_set_max_proto_version(3)`
+pub fn SSL_set_proto_versions(ssl: &SslRef, versions: [c_int; 2]) -> [c_long; 2] {
+    let [min, max] = SSL_CTRL_SET_PROTO_VERSIONS;
+    [(min, versions[0]), (max, versions[1])].map(|(control, version)| {
+        let (version, none) = (c_long::from(version), std::ptr::null_mut());
+        // SAFETY: the SSL object is valid; the control takes a number.
+        unsafe { openssl_sys::SSL_ctrl(ssl.as_ptr(), control, version, none) }
+    })
+}
+
+/// `SSL_set_cipher_list(3)`
+pub fn SSL_set_cipher_list(ssl: &SslRef, list: &CStr) -> c_int {
+    // SAFETY: both are valid, and the function keeps no pointer to the list.
+    unsafe { openssl_sys::SSL_set_cipher_list(ssl.as_ptr(), list.as_ptr()) }
+}
+
+/// `SSL_set_ciphersuites(3)`
+pub fn SSL_set_ciphersuites(ssl: &SslRef, list: &CStr) -> c_int {
+    // SAFETY: both are valid, and the function keeps no pointer to the list.
+    unsafe { openssl_sys::SSL_set_ciphersuites(ssl.as_ptr(), list.as_ptr()) }
+}
+
+/// `SSL_set1_groups_list(3)`
+pub fn SSL_set1_groups_list(ssl: &SslRef, list: &CStr) -> c_long {
+    let list = list.as_ptr().cast_mut().cast();
+    // SAFETY: both are valid, and the control only reads the list.
+    unsafe { openssl_sys::SSL_ctrl(ssl.as_ptr(), SSL_CTRL_SET_GROUPS_LIST, 0, list) }
+}
+
+/// `SSL_set1_sigalgs_list(3)`
+pub fn SSL_set1_sigalgs_list(ssl: &SslRef, list: &CStr) -> c_long {
+    let list = list.as_ptr().cast_mut().cast();
+    // SAFETY: both are valid, and the control only reads the list.
+    unsafe { openssl_sys::SSL_ctrl(ssl.as_ptr(), SSL_CTRL_SET_SIGALGS_LIST, 0, list) }
 }

@@ -168,6 +168,48 @@ fn is_of_what_is_missing(result: X509VerifyResult) -> bool {
     )
 }
 
+/// Verifies the peer of a running `verification` by `store` and nothing else, with the parameters
+/// that `verification` has, but for the most intermediates allowed, which `depth` replaces.
+pub fn verify_by(
+    verification: &X509StoreContextRef,
+    store: &X509StoreRef,
+    depth: u32,
+) -> X509VerifyResult {
+    // SAFETY: the verification is running, and its leaf outlives it.
+    let leaf = unsafe { sys::X509_STORE_CTX_get0_cert(verification) };
+    // SAFETY: the verification is running, and its chain outlives it.
+    let chain = unsafe { sys::X509_STORE_CTX_get0_untrusted(verification) };
+    let (Some(leaf), Some(chain)) = (leaf, chain) else {
+        return X509VerifyResult::APPLICATION_VERIFICATION;
+    };
+    let judge = || {
+        let mut context = X509StoreContext::new().ok()?;
+        let result = context.init(store, leaf, chain, |context| {
+            sys::X509_STORE_CTX_set_verify_cb(context, revocation::judge_each);
+            let is_set = match (parameters(context), parameters(verification)) {
+                (Ok(own), Ok(given)) => {
+                    let is_set = sys::X509_VERIFY_PARAM_set1(own, given) == 1;
+                    let depth = c_int::try_from(depth).unwrap_or(c_int::MAX);
+                    sys::X509_VERIFY_PARAM_set_depth(own, depth);
+                    is_set
+                }
+                _ => false,
+            };
+            let is_good = is_set && context.verify_cert()?;
+            Ok(match context.error() {
+                X509VerifyResult::OK if !is_good => X509VerifyResult::APPLICATION_VERIFICATION,
+                result => result,
+            })
+        });
+        result.ok()
+    };
+    let result = judge();
+    // nginx would report errors left in the queue as errors of a later call.
+    drop(ErrorStack::get());
+    // If the chain can't be verified, fail.
+    result.unwrap_or(X509VerifyResult::APPLICATION_VERIFICATION)
+}
+
 /// Checks the chain of a successful `verification` against the revocation lists of `base` as well.
 pub fn check_lists(verification: &X509StoreContextRef, base: &X509StoreRef) -> X509VerifyResult {
     // SAFETY: the verification is running, and its store outlives it.

@@ -18,6 +18,8 @@ use crate::mixing::Mixed;
 use crate::openssl::fingerprint::{Encoding, Fingerprint, StoreFingerprint};
 use crate::openssl::pins::Pins;
 use crate::openssl::san::AcceptedNames;
+use crate::openssl::spiffe::AcceptedIds;
+use crate::openssl::tls_options::TlsOptions;
 
 /// Everything that makes one upstream connection differ from another.
 ///
@@ -42,6 +44,10 @@ pub struct Identity<'a> {
     pub names: Option<&'a AcceptedNames>,
     /// The keys of which the service's certificate must have one.
     pub pins: Option<&'a Pins>,
+    /// The SPIFFE IDs of which the service must have one, and the stores of their trust domains.
+    pub spiffe: Option<(&'a AcceptedIds, &'a [StoreFingerprint])>,
+    /// The versions, ciphers and the like that replace those of the context.
+    pub options: Option<&'a TlsOptions>,
     /// The protocols offered in place of those of the context (ALPN; RFC 7301, section 3.1).
     pub protocols: Option<&'a [u8]>,
     /// The server name that is sent (SNI; RFC 6066, section 3).
@@ -70,6 +76,8 @@ impl Identity<'_> {
             trusted_store,
             names,
             pins,
+            spiffe,
+            options,
             protocols,
             server_name,
             verified_name,
@@ -85,6 +93,11 @@ impl Identity<'_> {
         encoding.optional(trusted_store, Encoding::store);
         encoding.optional(names, |encoding, names| names.encode(encoding));
         encoding.optional(pins, |encoding, pins| pins.encode(encoding));
+        encoding.optional(spiffe, |encoding, (ids, stores)| {
+            ids.encode(encoding);
+            stores.iter().for_each(|store| encoding.store(*store));
+        });
+        encoding.optional(options, |encoding, options| options.encode(encoding));
         for bytes in [protocols, server_name, verified_name, source] {
             encoding.optional(bytes, Encoding::bytes);
         }
@@ -196,6 +209,8 @@ mod tests {
                 trusted_store: None,
                 names: None,
                 pins: None,
+                spiffe: None,
+                options: None,
                 protocols: None,
                 server_name: None,
                 verified_name: None,
@@ -237,6 +252,11 @@ mod tests {
         let (ab, ba, abc) = (names(&[b"a", b"b"]), names(&[b"b", b"a"]), names(&[b"ab"]));
         let no_names = names(&[]);
         let [one, two, both] = [&[1][..], &[2], &[1, 2]].map(pins);
+        let [version, cipher, group] = [&b"hTLSv1.2"[..], b"cDEFAULT", b"gX25519"]
+            .map(|option| TlsOptions::new([option].into_iter()).unwrap());
+        let [id, other_id, below] = [&b"ispiffe://a/b"[..], b"ispiffe://a/c", b"ispiffe://a/*"]
+            .map(|id| AcceptedIds::new([b"ta", id].into_iter()).unwrap().0);
+        let [store_1, store_2] = [[store(b"1")], [store(b"2")]];
         let base = Identity::in_context(1);
         let all = [
             base,
@@ -276,6 +296,13 @@ mod tests {
             Identity { pins: Some(&one), ..base },
             Identity { pins: Some(&two), ..base },
             Identity { pins: Some(&both), ..base },
+            Identity { spiffe: Some((&id, &store_1)), ..base },
+            Identity { spiffe: Some((&id, &store_2)), ..base },
+            Identity { spiffe: Some((&other_id, &store_1)), ..base },
+            Identity { spiffe: Some((&below, &store_1)), ..base },
+            Identity { options: Some(&version), ..base },
+            Identity { options: Some(&cipher), ..base },
+            Identity { options: Some(&group), ..base },
             Identity { protocols: Some(b"\x02h2"), ..base },
             Identity { server_name: Some(b""), ..base },
             Identity { server_name: Some(b"a"), ..base },

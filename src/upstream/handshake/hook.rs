@@ -21,6 +21,7 @@ use crate::openssl::error::SslError;
 use crate::openssl::recent::Seen;
 use crate::openssl::ssl::{self, HandshakeEvent};
 use crate::openssl::store::{self, TrustedStore};
+use crate::openssl::tls_options::NotApplied;
 use crate::openssl::{certificate, signature_algorithms};
 use crate::status::counters::{self, Counter};
 use crate::upstream::handshake::connection::{
@@ -251,8 +252,7 @@ fn identify(
     let has_names = state.is_some_and(|state| state.upstream_tls.borrow().names.is_some());
     let checked_name = (verifies || has_names).then(|| upstream.ssl_name().into());
     let is_passing = state.is_some_and(|state| {
-        let settings = state.upstream_tls.borrow();
-        settings.trusted_store.as_ref().is_some_and(|store| store.seen() == Seen::First)
+        state.upstream_tls.borrow().stores().any(|store| store.seen() == Seen::First)
     });
     let identified =
         UpstreamConnection::new(identity, checked_name, verifies, certificate, is_passing);
@@ -268,10 +268,7 @@ fn identify(
 /// Returns whether the identity that the settings of `state` are part of means something to this
 /// worker only.
 fn is_of_worker(state: Option<&RequestState>) -> bool {
-    state.is_some_and(|state| {
-        let settings = state.upstream_tls.borrow();
-        settings.trusted_store.as_ref().is_some_and(|store| store.is_of_worker())
-    })
+    state.is_some_and(|state| state.upstream_tls.borrow().stores().any(TrustedStore::is_of_worker))
 }
 
 /// Returns when the certificate that `ssl` presents expires: `certificate`, or else the location's.
@@ -303,6 +300,8 @@ enum ApplyError {
     LocationStore(String),
     #[error("server name: {0}")]
     ServerName(SslError),
+    #[error("TLS options: {0}")]
+    Options(NotApplied),
     #[error("verification: {0}")]
     Verify(VerifyError),
     #[error("identity: {0}")]
@@ -328,14 +327,12 @@ impl ApplyError {
             }
             Self::TrustedStore(_) | Self::LocationStore(_) => Counter::RefusedTrustedStore,
             Self::Verify(_) | Self::ServerName(_) => Counter::RefusedVerification,
+            Self::Options(_) => Counter::RefusedOptions,
             Self::Identity(_) => Counter::RefusedIdentity,
             Self::OutOfMemory(_) => Counter::RefusedMemory,
         }
     }
 }
-
-/// The default of `proxy_ssl_verify_depth`. nginx does not tell whether it was set explicitly.
-const DEFAULT_DEPTH: u32 = 1;
 
 /// Applies everything the request asked for to its handshake.
 fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyError> {
@@ -348,35 +345,43 @@ fn apply(handshake: Handshake<'_>, state: &RequestState) -> Result<(), ApplyErro
         server_name,
         names,
         pins,
+        spiffe,
+        options,
     } = state.upstream_tls.borrow().clone();
 
     // If the location does not verify, nginx gives its context neither store nor depth.
     let trust = ContextState::of(ssl.ssl_context()).map(|state| &state.trust);
-    let location_store = match trust.map(|trust| trust.store(trusted_store.is_some())) {
+    let has_own_store = trusted_store.is_some() || spiffe.is_some();
+    let location_store = match trust.map(|trust| trust.store(has_own_store)) {
         Some(Err(error)) if verify::is_wanted(request, upstream, Some(state)).unwrap_or(true) => {
             return Err(ApplyError::LocationStore(error.to_string()));
         }
         Some(Ok(store)) => store,
         Some(Err(_)) | None => None,
     };
-    if let Some(store) = trusted_store.as_deref().map(TrustedStore::store).or(location_store) {
+    let own_store = match &spiffe {
+        // Which store counts is known when the service has presented its certificate.
+        Some(trusted) => Some(trusted.empty_store()),
+        None => trusted_store.as_deref().map(TrustedStore::store),
+    };
+    if let Some(store) = own_store.or(location_store) {
         ssl::set_verify_store(ssl, Some(store)).map_err(ApplyError::TrustedStore)?;
     }
-    if trusted_store.is_some() {
+    if has_own_store {
         // If the location checks revocation lists, so must the request: its own store must then
         // contain them.
         let replaced = location_store.map_or(ssl.ssl_context().cert_store(), |store| store);
         ssl::add_verify_flags(ssl, store::revocation_flags(replaced))
             .map_err(ApplyError::TrustedStore)?;
     }
-    let of_location = trust
-        .and_then(|trust| trust.verify_depth)
-        .unwrap_or_else(|| ssl::context_verify_depth(ssl));
-    let of_store = || trusted_store.as_ref().filter(|_| of_location == DEFAULT_DEPTH)?.depth();
-    ssl::set_verify_depth(ssl, verify_depth.or_else(of_store).unwrap_or(of_location));
+    let depth = verify::depth(ssl, verify_depth, trusted_store.as_deref());
+    ssl::set_verify_depth(ssl, depth);
     if let Some(name) = server_name {
         let name = Some(&*name).filter(|name| !name.is_empty());
         ssl::set_server_name(ssl, name).map_err(ApplyError::ServerName)?;
+    }
+    if let Some(options) = options {
+        options.apply(ssl).map_err(ApplyError::Options)?;
     }
     // `start` and the module `verify` apply these.
     let _ = (client_certificate, verify, names, pins);

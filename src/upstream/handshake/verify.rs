@@ -11,6 +11,7 @@
 //! would have logged.
 
 use openssl::error::ErrorStack;
+use openssl::ssl::SslRef;
 use openssl::x509::{X509Ref, X509VerifyResult};
 
 use crate::conf;
@@ -22,8 +23,12 @@ use crate::nginx::upstream::Upstream;
 use crate::openssl::pins::pin_of;
 use crate::openssl::revocation::Found;
 use crate::openssl::san::{self, AcceptedNames};
+use crate::openssl::spiffe::Trusted;
 use crate::openssl::ssl::{self, Verification};
+use crate::openssl::store::TrustedStore;
+use crate::openssl::verification;
 use crate::upstream::handshake::connection::UpstreamConnection;
+use crate::upstream::handshake::context::ContextState;
 use crate::upstream::handshake::in_progress::Handshake;
 use crate::upstream::location::conf_copy;
 use crate::upstream::settings::request_state::RequestState;
@@ -56,7 +61,7 @@ pub fn is_wanted(
     state: Option<&RequestState>,
 ) -> Result<bool, VerificationEnforced> {
     let is_enforced = conf::enforces_verification(request);
-    let overridden = state.and_then(|state| state.upstream_tls.borrow().verify);
+    let overridden = state.and_then(|state| state.upstream_tls.borrow().verify());
     match overridden {
         // The request may have turned verification off before it was redirected to this location.
         Some(false) if is_enforced => Err(VerificationEnforced),
@@ -86,81 +91,161 @@ pub fn set(handshake: Handshake<'_>, state: &RequestState) -> Result<(), VerifyE
     }
     upstream.set_ssl_name(host_of(upstream.ssl_name()));
     state.leaf_accepted.set(false);
-    Service::verify(ssl);
+    Verifier::verify(ssl);
     Ok(())
 }
 
-struct Service;
+struct Verifier;
 
-impl VerifyPeer for Service {
+impl VerifyPeer for Verifier {
     const NAME: &'static str = "upstream verification";
 
     fn judge(verification: Option<&Verification<'_>>, is_good: bool) -> bool {
         let Some(verification) = verification else {
             return false;
         };
+        let Some(handshake) = Handshake::of(verification.ssl) else {
+            return false;
+        };
+        let Some(state) = RequestState::find(handshake.request) else {
+            return false;
+        };
+        let service = Service { verification, handshake, state };
+        let spiffe = state.upstream_tls.borrow().spiffe.clone();
+        if let Some(trusted) = spiffe {
+            return service.has_spiffe_id(&trusted);
+        }
         match verification.found(is_good) {
             Found::Nothing => return true,
             Found::Lost => return false,
             Found::Good | Found::Bad => {}
         }
         // nginx's own callback continues after an error, so that the last error is reported.
-        decide(verification, is_good, verification.verdict_of_context(is_good))
+        service.is_accepted(is_good, verification.verdict_of_context(is_good))
     }
 }
 
-/// Returns whether the handshake may continue: `is_good` is OpenSSL's verdict on the current
-/// certificate, and `goes_on` that of nginx's callback.
-fn decide(verification: &Verification<'_>, is_good: bool, goes_on: bool) -> bool {
-    let Some(handshake) = Handshake::of(verification.ssl) else {
-        return false;
-    };
-    let Some(state) = RequestState::find(handshake.request) else {
-        return false;
-    };
-    // Without verification, only the leaf itself counts, whatever its chain is.
-    let verifies = handshake.upstream.verifies();
-    if !verifies && state.leaf_accepted.get() {
-        return true;
-    }
-    let is_last = (is_good || !verifies) && verification.is_at_leaf();
-    // An error found after the leaf was accepted ends the handshake at once.
-    let is_late = verifies && !is_good && state.leaf_accepted.get();
-    if (goes_on || !verifies) && !is_last && !is_late {
-        return true;
-    }
-    if !goes_on && verifies && verification.error() == X509VerifyResult::OK {
-        verification.fail(X509VerifyResult::APPLICATION_VERIFICATION);
-    }
-    match rejection(verification, handshake.upstream, state) {
-        None => {
-            state.leaf_accepted.set(true);
-            true
+/// A service that is being verified.
+struct Service<'a> {
+    verification: &'a Verification<'a>,
+    handshake: Handshake<'a>,
+    state: &'a RequestState,
+}
+
+impl Service<'_> {
+    /// Returns whether the handshake may continue: `is_good` is OpenSSL's verdict on the current
+    /// certificate, and `goes_on` that of nginx's callback.
+    fn is_accepted(&self, is_good: bool, goes_on: bool) -> bool {
+        let Self { verification, state, .. } = *self;
+        // Without verification, only the leaf itself counts, whatever its chain is.
+        let verifies = self.verifies();
+        let is_leaf_accepted = state.leaf_accepted.get() && !self.renegotiates();
+        if !verifies && is_leaf_accepted {
+            return true;
         }
-        Some(reason) => {
-            reject(handshake, state, &reason);
-            false
+        let is_last = (is_good || !verifies) && verification.is_at_leaf();
+        // An error found after the leaf was accepted ends the handshake at once; in a
+        // renegotiation, after which nginx checks nothing, any error does.
+        let is_late = verifies && !is_good && (is_leaf_accepted || self.renegotiates());
+        if (goes_on || !verifies) && !is_last && !is_late {
+            return true;
+        }
+        if !goes_on && verifies && verification.error() == X509VerifyResult::OK {
+            verification.fail(X509VerifyResult::APPLICATION_VERIFICATION);
+        }
+        let error = verification.error();
+        self.settle(if verifies && error != X509VerifyResult::OK {
+            Err(verify_error(error))
+        } else {
+            self.check_leaf()
+        })
+    }
+
+    /// Returns whether the handshake may continue with a service that must have a SPIFFE ID. The
+    /// first call decides: OpenSSL itself, which has no trusted certificate, finds errors only.
+    fn has_spiffe_id(&self, trusted: &Trusted) -> bool {
+        let Self { verification, state, .. } = *self;
+        let is_settled = state.leaf_accepted.get() && !self.renegotiates();
+        let is_accepted = is_settled || self.settle(self.check_svid(trusted));
+        if is_accepted {
+            verification.fail(X509VerifyResult::OK);
+        }
+        is_accepted
+    }
+
+    /// Verifies the service's chain by the store of its trust domain, and checks its certificate.
+    fn check_svid(&self, trusted: &Trusted) -> Result<(), String> {
+        let Self { verification, state, .. } = *self;
+        let fail = |result, reason| {
+            verification.fail(result);
+            Err(reason)
+        };
+        let Some(leaf) = verification.leaf() else {
+            return fail(ssl::no_accepted_id(), NO_CERTIFICATE.to_owned());
+        };
+        let store = match trusted.store_for(leaf) {
+            Ok(store) => store,
+            Err(error) => return fail(ssl::no_accepted_id(), error.to_string()),
+        };
+        let set = state.upstream_tls.borrow().verify_depth;
+        let depth = depth(verification.ssl, set, Some(store));
+        match verification::verify_by(verification.context(), store.store(), depth) {
+            X509VerifyResult::OK => self.check_leaf(),
+            result => fail(result, verify_error(result)),
+        }
+    }
+
+    /// Checks the service's certificate, apart from its chain.
+    fn check_leaf(&self) -> Result<(), String> {
+        let Self { verification, handshake, state } = *self;
+        let name = UpstreamConnection::of(verification.ssl)
+            .and_then(UpstreamConnection::checked_name)
+            .unwrap_or_else(|| handshake.upstream.ssl_name());
+        let objection = objection(verification.leaf(), name, state, self.verifies());
+        objection.map_or(Ok(()), |Objection { reason, result }| {
+            verification.fail(result);
+            Err(reason)
+        })
+    }
+
+    /// Notes the verdict on the service, and ends the handshake if it is rejected.
+    fn settle(&self, verdict: Result<(), String>) -> bool {
+        if let Err(reason) = &verdict {
+            reject(self.handshake, self.state, reason);
+        }
+        self.state.leaf_accepted.set(verdict.is_ok());
+        verdict.is_ok()
+    }
+
+    /// Returns whether the service has asked for another handshake on the same connection (TLS
+    /// 1.2), where it may present another certificate.
+    fn renegotiates(&self) -> bool {
+        self.handshake.tls.handshaked()
+    }
+
+    /// Returns whether the chain counts. After the first handshake, nginx is kept from checking
+    /// again: see [`check_resumed`].
+    fn verifies(&self) -> bool {
+        match UpstreamConnection::of(self.verification.ssl) {
+            Some(known) if self.renegotiates() => known.verifies(),
+            _ => self.handshake.upstream.verifies(),
         }
     }
 }
 
-/// Returns why the service is rejected, if it is.
-fn rejection(
-    verification: &Verification<'_>,
-    upstream: Upstream<'_>,
-    state: &RequestState,
-) -> Option<String> {
-    let error = verification.error();
-    if upstream.verifies() && error != X509VerifyResult::OK {
-        return Some(verify_error(error));
-    }
-    let name = UpstreamConnection::of(verification.ssl)
-        .and_then(UpstreamConnection::checked_name)
-        .unwrap_or_else(|| upstream.ssl_name());
-    let Objection { reason, result } =
-        objection(verification.leaf(), name, state, upstream.verifies())?;
-    verification.fail(result);
-    Some(reason)
+const NO_CERTIFICATE: &str = "upstream SSL certificate is missing";
+
+/// The default of `proxy_ssl_verify_depth`. nginx does not tell whether it was set explicitly.
+const DEFAULT_DEPTH: u32 = 1;
+
+/// Returns the most intermediates allowed: those `set` for the request, or else those that the
+/// location allows, or else those that `store` itself allows.
+pub fn depth(ssl: &SslRef, set: Option<u32>, store: Option<&TrustedStore>) -> u32 {
+    let of_location = ContextState::of(ssl.ssl_context())
+        .and_then(|state| state.trust.verify_depth)
+        .unwrap_or_else(|| ssl::context_verify_depth(ssl));
+    let of_store = || store.filter(|_| of_location == DEFAULT_DEPTH)?.depth();
+    set.or_else(of_store).unwrap_or(of_location)
 }
 
 /// What is wrong with the certificate of a service, apart from its chain.
@@ -170,7 +255,7 @@ struct Objection {
 }
 
 /// Returns what is wrong with `certificate`, which is for a request to `name`. That name counts if
-/// the service is verified, or if other names were set.
+/// the service is verified, unless by its SPIFFE ID, or if other names were set.
 fn objection(
     certificate: Option<&X509Ref>,
     name: &[u8],
@@ -178,7 +263,18 @@ fn objection(
     verifies: bool,
 ) -> Option<Objection> {
     let settings = state.upstream_tls.borrow();
-    let UpstreamTls { names, pins, .. } = &*settings;
+    let UpstreamTls { names, pins, spiffe, .. } = &*settings;
+    if let Some(trusted) = spiffe {
+        let checked = certificate.map(|certificate| trusted.accepted.check(certificate));
+        let reason = match checked {
+            Some(Ok(())) => None,
+            Some(Err(error)) => Some(error.to_string()),
+            None => Some(NO_CERTIFICATE.to_owned()),
+        };
+        if let Some(reason) = reason {
+            return Some(Objection { reason, result: ssl::no_accepted_id() });
+        }
+    }
     if let Some(pins) = pins {
         if !certificate.is_some_and(|certificate| pins.accept(certificate)) {
             let key = certificate.and_then(|certificate| pin_of(certificate).ok());
@@ -191,7 +287,7 @@ fn objection(
             });
         }
     }
-    if names.is_none() && !verifies {
+    if names.is_none() && (!verifies || spiffe.is_some()) {
         return None;
     }
     let accepted = names.as_deref().unwrap_or(const { &AcceptedNames::OF_REQUEST });

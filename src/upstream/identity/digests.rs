@@ -10,6 +10,8 @@ use crate::mixing::Mixed;
 use crate::openssl::fingerprint::{Fingerprint, StoreFingerprint};
 use crate::openssl::pins::Pins;
 use crate::openssl::san::AcceptedNames;
+use crate::openssl::spiffe::AcceptedIds;
+use crate::openssl::tls_options::TlsOptions;
 use crate::upstream::identity::{ContextId, Identity, IdentityDigest};
 
 /// The number of places for identities. Each has room for two.
@@ -42,6 +44,8 @@ struct Remembered {
     trusted_store: Option<StoreFingerprint>,
     names: Option<AcceptedNames>,
     pins: Option<Pins>,
+    spiffe: Option<(AcceptedIds, Vec<StoreFingerprint>)>,
+    options: Option<TlsOptions>,
     protocols: Option<Box<[u8]>>,
     server_name: Option<Box<[u8]>>,
     verified_name: Option<Box<[u8]>>,
@@ -60,6 +64,8 @@ impl Remembered {
             trusted_store,
             names,
             pins,
+            spiffe,
+            options,
             protocols,
             server_name,
             verified_name,
@@ -74,6 +80,8 @@ impl Remembered {
             trusted_store,
             names: names.cloned(),
             pins: pins.cloned(),
+            spiffe: spiffe.map(|(ids, stores)| (ids.clone(), stores.to_vec())),
+            options: options.cloned(),
             protocols: protocols.map(Box::from),
             server_name: server_name.map(Box::from),
             verified_name: verified_name.map(Box::from),
@@ -93,6 +101,8 @@ impl Remembered {
             trusted_store,
             names,
             pins,
+            spiffe,
+            options,
             protocols,
             server_name,
             verified_name,
@@ -108,6 +118,8 @@ impl Remembered {
             && self.trusted_store == *trusted_store
             && self.names.as_ref() == *names
             && self.pins.as_ref() == *pins
+            && self.spiffe.as_ref().map(|(ids, stores)| (ids, &stores[..])) == *spiffe
+            && self.options.as_ref() == *options
             && self.protocols.as_deref() == *protocols
             && self.source.as_deref() == *source
     }
@@ -151,9 +163,23 @@ fn place(identity: &Identity<'_>) -> usize {
 
 /// Returns the size of what `identity` borrows.
 fn bytes(identity: &Identity<'_>) -> usize {
-    let Identity { names, pins, protocols, server_name, verified_name, source, .. } = *identity;
+    let Identity {
+        names,
+        pins,
+        spiffe,
+        options,
+        protocols,
+        server_name,
+        verified_name,
+        source,
+        ..
+    } = *identity;
     let texts = [protocols, server_name, verified_name, source];
-    let lists = names.map_or(0, AcceptedNames::size) + pins.map_or(0, Pins::size);
+    let spiffe = spiffe.map_or(0, |(ids, stores)| ids.size() + size_of_val(stores));
+    let lists = names.map_or(0, AcceptedNames::size)
+        + pins.map_or(0, Pins::size)
+        + spiffe
+        + options.map_or(0, TlsOptions::size);
     lists + texts.iter().flatten().map(|text| text.len()).sum::<usize>()
 }
 

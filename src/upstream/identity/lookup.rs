@@ -118,6 +118,8 @@ fn identity(
         server_name: _,
         names: accepted_names,
         pins,
+        spiffe,
+        options,
     } = settings.as_deref().unwrap_or(&none);
 
     let lua = conf::lua_handshake(request);
@@ -131,6 +133,13 @@ fn identity(
         Some(store) => Some(store.fingerprint().ok()?),
         None => None,
     };
+    let stores = match spiffe {
+        Some(trusted) => {
+            let stores = trusted.stores().iter().map(|store| store.fingerprint());
+            stores.collect::<Result<Vec<_>, _>>().ok()?
+        }
+        None => Vec::new(),
+    };
     let identity = Identity {
         context,
         overridden: state.is_some(),
@@ -140,6 +149,8 @@ fn identity(
         trusted_store,
         names: accepted_names.as_deref(),
         pins: pins.as_deref(),
+        spiffe: spiffe.as_ref().map(|trusted| (&trusted.accepted, &stores[..])),
+        options: options.as_deref(),
         protocols: upstream.ssl_alpn_protocol(),
         server_name: names.server_name,
         verified_name: names.verified_name,

@@ -8,7 +8,9 @@ use std::rc::Rc;
 use crate::openssl::client_certificate::ClientCertificate;
 use crate::openssl::pins::Pins;
 use crate::openssl::san::{AcceptedHost, AcceptedNames, AcceptedUri, address_of};
+use crate::openssl::spiffe::Trusted;
 use crate::openssl::store::TrustedStore;
+use crate::openssl::tls_options::TlsOptions;
 
 /// Settings that override those of the location. `None` keeps the location's.
 #[derive(Clone, Default)]
@@ -28,6 +30,12 @@ pub struct UpstreamTls {
     pub names: Option<Rc<AcceptedNames>>,
     /// The keys of which the service's certificate must have one.
     pub pins: Option<Rc<Pins>>,
+    /// The SPIFFE IDs of which the service's certificate must carry one, and who may sign it. Such
+    /// a service is always verified, by no other store, and for no other name unless
+    /// [`UpstreamTls::names`] are set too.
+    pub spiffe: Option<Rc<Trusted>>,
+    /// Versions, ciphers and the like, over `proxy_ssl_protocols` and `proxy_ssl_ciphers`.
+    pub options: Option<Rc<TlsOptions>>,
 }
 
 impl UpstreamTls {
@@ -42,6 +50,8 @@ impl UpstreamTls {
             server_name,
             names,
             pins,
+            spiffe,
+            options,
         } = self;
         client_certificate.is_none()
             && verify.is_none()
@@ -50,12 +60,25 @@ impl UpstreamTls {
             && server_name.is_none()
             && names.is_none()
             && pins.is_none()
+            && spiffe.is_none()
+            && options.is_none()
     }
 
     /// Returns whether something is required of the service's certificate, whether its chain is
     /// verified or not.
     pub fn requires(&self) -> bool {
-        self.names.is_some() || self.pins.is_some()
+        self.names.is_some() || self.pins.is_some() || self.spiffe.is_some()
+    }
+
+    /// Returns whether the service is to be verified, if the request says so.
+    pub fn verify(&self) -> Option<bool> {
+        if self.spiffe.is_some() { Some(true) } else { self.verify }
+    }
+
+    /// Returns all stores that the request trusts.
+    pub fn stores(&self) -> impl Iterator<Item = &TrustedStore> {
+        let spiffe = self.spiffe.iter().flat_map(|trusted| trusted.stores());
+        self.trusted_store.iter().chain(spiffe).map(|store| &**store)
     }
 
     /// Changes the names that the service may have.

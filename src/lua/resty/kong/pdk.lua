@@ -29,5 +29,7 @@ return {
         set_tls_server_name = public("set_tls_server_name"),
         set_tls_verify_names = public("set_tls_verify_names"),
         set_tls_pins = public("set_tls_pins"),
+        set_tls_verify_spiffe = public("set_tls_verify_spiffe"),
+        set_tls_options = public("set_tls_options"),
     }),
 }

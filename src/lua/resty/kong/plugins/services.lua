@@ -65,6 +65,12 @@ local function apply(settings)
     if ok and settings.pins then
         ok, err = service.set_tls_pins(settings.pins)
     end
+    if ok and settings.spiffe then
+        ok, err = service.set_tls_verify_spiffe(settings.spiffe)
+    end
+    if ok and settings.options then
+        ok, err = service.set_tls_options(settings.options)
+    end
     return ok, err
 end
 
@@ -104,11 +110,19 @@ local FIELDS = {
     dns_names = { list_of_strings, "a list of strings" },
     uris = { list_of_strings, "a list of strings" },
     pins = { of_type("table"), "a table" },
+    verify_spiffe = { of_type("table"), "a table" },
+    options = { of_type("table"), "a table" },
 }
 
 
 -- The fields about verification.
-local VERIFICATION = { depth = true, ca = true, verify_names = true, dns_names = true, uris = true }
+local VERIFICATION = {
+    depth = true, ca = true, verify_names = true, dns_names = true, uris = true, verify_spiffe = true,
+}
+
+
+-- Fields of which a service can have one or the other.
+local ALTERNATIVES = { ca = "verify_spiffe", verify_spiffe = "ca" }
 
 
 -- Checks of values that Rust makes.
@@ -118,6 +132,8 @@ local CHECKS = {
     dns_names = function(list) return functions.check_verify_names { host = false, dns = list } end,
     uris = function(list) return functions.check_verify_names { host = false, uris = list } end,
     pins = functions.check_pins,
+    verify_spiffe = functions.check_verify_spiffe,
+    options = functions.check_options,
 }
 
 
@@ -192,6 +208,23 @@ local function store_of(options, known)
 end
 
 
+-- Returns the trust domains, with stores in place of options of x509.store, and the IDs.
+local function spiffe_of(fields, known)
+    local domains = {}
+    for name, options in pairs(fields.trust_domains) do
+        if type(options) ~= "table" then
+            return nil, "the store of \"" .. name .. "\" must be a table: see x509.store"
+        end
+        local err
+        domains[name], err = store_of(options, known)
+        if not domains[name] then
+            return nil, "the store of \"" .. name .. "\": " .. err
+        end
+    end
+    return { trust_domains = domains, ids = fields.ids }
+end
+
+
 -- Returns the names that a service may have, if they are not that of the request alone.
 local function names_of(fields)
     if fields.dns_names or fields.uris then
@@ -213,6 +246,7 @@ local function settings_of(own, fields, known)
         server_name = fields.server_name or nil,
         verify_names = names_of(fields),
         pins = fields.pins or nil,
+        options = fields.options or nil,
     }
     for field in pairs(VERIFICATION) do
         if own[field] and not settings.verify then
@@ -224,6 +258,9 @@ local function settings_of(own, fields, known)
     end
     if fields.verify_names and (fields.dns_names or fields.uris) then
         return nil, "dns_names and uris belong into verify_names"
+    end
+    if fields.verify_spiffe and fields.ca then
+        return nil, "verify_spiffe has a store for each trust domain, beside which ca would not count"
     end
     if (not fields.host) ~= (not fields.port) then
         return nil, "host and port need each other"
@@ -266,6 +303,12 @@ local function settings_of(own, fields, known)
             return nil, "ca: " .. err
         end
         ca = nil
+    end
+    if fields.verify_spiffe then
+        settings.spiffe, err = spiffe_of(fields.verify_spiffe, known.stores)
+        if not settings.spiffe then
+            return nil, "verify_spiffe: " .. err
+        end
     end
     if next(texts) or ca then
         texts.ca = ca
@@ -348,12 +391,13 @@ end
 local meta = { __index = methods }
 
 
--- Adds the defaults to the fields of a service. A field that is false removes its default; `verify
--- = false` also removes the defaults about verification.
+-- Adds the defaults to the fields of a service. A field that is false removes its default, and so
+-- does one of which the service can't have both; `verify = false` also removes the defaults about
+-- verification.
 local function with_defaults(fields, defaults)
     local all = {}
     for field, value in pairs(defaults) do
-        if not (fields.verify == false and VERIFICATION[field]) then
+        if not (fields.verify == false and VERIFICATION[field] or fields[ALTERNATIVES[field] or field]) then
             all[field] = value
         end
     end
@@ -402,6 +446,9 @@ local M = {}
 --     verify_names                  the names of which its certificate must have one
 --     dns_names, uris               the same, as verify_names = { host = false, dns = ..., uris = ... }
 --     pins                          the keys of which its certificate must have one
+--     verify_spiffe                 the SPIFFE IDs of which it must have one, and the trusted
+--                                   certificates of each trust domain, as in ca
+--     options                       versions, ciphers and the like
 --
 -- A field that is false removes its default.
 --

@@ -19,6 +19,7 @@ local get_request = require("resty.core.base").get_request
 local type = type
 local error = error
 local ipairs = ipairs
+local sort = table.sort
 local istype = ffi.istype
 local ffi_string = ffi.string
 local pointer_of = objects.pointer_of
@@ -34,13 +35,13 @@ local lines = natives.description:gmatch("[^\n]+")
 local frame = ffi.new(lines())
 local raw_functions = ffi.cast("int (**)(void *r, void *frame)", natives.pointers)
 
--- How an argument of each kind is put into the frame; a list of texts has a second argument, its
--- length.
+-- How an argument of each kind is put into the frame; a list has a second argument, its length.
 local PUT = {
     text = "frame.texts[%d].data, frame.texts[%d].length = %s, #%s",
     number = "frame.numbers[%d] = %s",
     pointer = "frame.pointers[%d] = %s",
     names = "frame.names, frame.name_count = %s, %s",
+    stores = "frame.stores, frame.store_count = %s, %s",
 }
 
 -- The functions, by name: each takes the request and its arguments, and returns a code.
@@ -57,9 +58,10 @@ do
             parameters[#parameters + 1] = value
             if kind == "text" then
                 puts[#puts + 1] = PUT.text:format(place, place, value, value)
-            elseif kind == "names" then
-                parameters[#parameters + 1] = "count"
-                puts[#puts + 1] = PUT.names:format(value, "count")
+            elseif kind == "names" or kind == "stores" then
+                local count = "v" .. #parameters
+                parameters[#parameters + 1] = count
+                puts[#puts + 1] = PUT[kind]:format(value, count)
             else
                 puts[#puts + 1] = PUT[kind]:format(place, value)
             end
@@ -358,14 +360,21 @@ function convert.set_tls_verify_depth(called, depth)
 end
 
 
-function convert.set_tls_verify_store(called, store)
+-- Returns the pointer of a store, nil if it is none.
+local function pointer_of_store(store)
     local pointer
     if type(store) == "table" then
         pointer = store.ctx
     elseif objects.kind_of(store) then
         pointer = pointer_of(store)
     end
-    if not is_store(pointer) then
+    return is_store(pointer) and pointer or nil
+end
+
+
+function convert.set_tls_verify_store(called, store)
+    local pointer = pointer_of_store(store)
+    if not pointer then
         reject_object(called, "argument must be a resty.openssl.x509.store object", "store", store, is_store)
     end
     return pointer
@@ -465,6 +474,115 @@ function convert.set_tls_pins(called, pins)
         reject_strings(called, words, wrong[1])
     end
     return anchored_names(digests)
+end
+
+
+local POINTERS = ffi.typeof("void *[?]")
+local SPIFFE = { trust_domains = true, ids = true }
+
+-- Returns the trust domains and the IDs in `spiffe` as one list, each after a letter that says what
+-- it is, and a list of the stores of the trust domains; `pointer_of_one` returns the pointer of a
+-- store. Returns nil and what is wrong, and, if it is a value, that value and its kind.
+local function trusted_ids(spiffe, pointer_of_one)
+    for field in pairs(spiffe) do
+        if not SPIFFE[field] then
+            return nil, mistakes.unknown("field", field, SPIFFE)
+        end
+    end
+    local domains, ids = spiffe.trust_domains, spiffe.ids
+    if type(domains) ~= "table" then
+        return nil, "trust_domains must be a table of stores", { domains }
+    end
+    local count = count_of_strings(ids)
+    if not count then
+        return nil, "ids must be a table of strings", { ids }, "strings"
+    end
+    local flat, stores = {}, {}
+    for name, store in pairs(domains) do
+        if type(name) ~= "string" then
+            return nil, "trust_domains must have names of trust domains", { name }
+        end
+        local pointer = pointer_of_one(store)
+        if not pointer then
+            return nil, "trust_domains must be a table of stores", { store }, "store"
+        end
+        flat[#flat + 1], stores[#stores + 1] = "t" .. name, pointer
+    end
+    for i = 1, count do
+        flat[#flat + 1] = "i" .. rawget(ids, i)
+    end
+    return flat, stores
+end
+
+
+-- The stores of the last call: only their pointers go to Rust.
+local anchored_stores
+
+function convert.set_tls_verify_spiffe(called, spiffe)
+    if type(spiffe) ~= "table" then
+        reject(called, "argument must be a table", spiffe)
+    end
+    local flat, stores, wrong, kind = trusted_ids(spiffe, pointer_of_store)
+    if not flat then
+        local words = stores
+        if not wrong then
+            fail(called, words .. ": " .. called.label, 0)
+        elseif kind == "strings" then
+            reject_strings(called, words, wrong[1])
+        elseif kind == "store" then
+            reject_object(called, words, "store", wrong[1], is_store)
+        end
+        reject(called, words, wrong[1])
+    end
+    anchored_stores = stores
+    local pointers = ffi.new(POINTERS, #anchored_stores)
+    for i, pointer in ipairs(anchored_stores) do
+        pointers[i - 1] = pointer
+    end
+    anchored_stores.pointers = pointers
+    local texts, count = anchored_names(flat)
+    return texts, count, pointers, #anchored_stores
+end
+
+
+-- The options of TLS, and how Rust knows each.
+local OPTIONS = {
+    min_version = "l", max_version = "h", ciphers = "c", ciphersuites = "s", groups = "g", signature_algorithms = "a",
+}
+
+
+-- Returns options of TLS as a list, each after a letter that says what it is. Returns nil and what is
+-- wrong, and, if it is a value, that value.
+local function flat_options(options)
+    local flat = {}
+    for name, value in pairs(options) do
+        local letter = OPTIONS[name]
+        if not letter then
+            return nil, mistakes.unknown("option", name, OPTIONS)
+        end
+        if type(value) ~= "string" then
+            return nil, name .. " must be a string", { value }
+        end
+        flat[#flat + 1] = letter .. value
+    end
+    -- Lua tables have no order: with one of their own, options are recognised.
+    sort(flat)
+    return flat
+end
+
+
+function convert.set_tls_options(called, options)
+    if type(options) ~= "table" then
+        reject(called, "argument must be a table", options)
+    end
+    local flat, words, wrong = flat_options(options)
+    if not flat then
+        if not wrong then
+            fail(called, words .. ": " .. called.label, 0)
+        end
+        reject(called, words, wrong[1])
+    end
+    return anchored_names(flat)
 end
 
 
@@ -574,6 +692,25 @@ function M.check_pins(pins)
         return nil, words
     end
     return result(raw.check_pins(nil, anchored_names(digests)))
+end
+
+
+-- Checks trust domains, whatever their stores, and IDs.
+function M.check_verify_spiffe(spiffe)
+    local flat, words = trusted_ids(spiffe, function() return true end)
+    if not flat then
+        return nil, words
+    end
+    return result(raw.check_verify_spiffe(nil, anchored_names(flat)))
+end
+
+
+function M.check_options(options)
+    local flat, words = flat_options(options)
+    if not flat then
+        return nil, words
+    end
+    return result(raw.check_options(nil, anchored_names(flat)))
 end
 
 

@@ -133,6 +133,9 @@ pub struct LocationConf {
     pub required: Inherited,
     /// `kong_tls_allow_plaintext`
     pub allow_plaintext: Inherited,
+    /// `kong_tls_keepalive`: idle connections to peers that are in no `upstream {}` block; shared
+    /// with the enclosing block that sets it. `None` if they are not kept.
+    pub keepalive: OnceCell<Option<Rc<Keepalive>>>,
     /// Lua code in the handshakes of the location.
     pub lua_handshake: LuaHandshakeConf,
     /// What is written in the TLS directives, for each of nginx's modules that have any.
@@ -148,10 +151,20 @@ impl LocationConf {
     pub fn inherit(&self, around: &Self) {
         self.required.merge(&around.required);
         self.allow_plaintext.merge(&around.allow_plaintext);
+        if let Some(keepalive) = around.keepalive.get() {
+            self.keepalive.get_or_init(|| keepalive.clone());
+        }
         self.lua_handshake.merge(&around.lua_handshake);
         for (written, around) in self.written_tls.iter().zip(&around.written_tls) {
             written.merge(around);
         }
+    }
+}
+
+impl LocationConf {
+    /// Returns the idle connections to peers that are in no `upstream {}` block, if they are kept.
+    pub fn keepalive(&self) -> Option<&Keepalive> {
+        self.keepalive.get()?.as_deref()
     }
 }
 
@@ -265,6 +278,12 @@ pub fn lua_handshake(request: Request<'_>) -> Option<LuaHandshake> {
 /// Returns the idle connections of `block`, if it has `kong_tls_keepalive`.
 pub fn keepalive<'a>(block: UpstreamBlock) -> Option<&'a Keepalive> {
     ServerConf::of_block(block)?.keepalive.get()
+}
+
+/// Returns the idle connections to peers of the location of `request` that are in no `upstream {}`
+/// block, if they are kept.
+pub fn keepalive_of_location(request: Request<'_>) -> Option<&Keepalive> {
+    LocationConf::of_request(request)?.keepalive()
 }
 
 /// Returns whether `block` has nginx's own `keepalive`.

@@ -27,12 +27,13 @@ use crate::upstream::location::inherited::{Duplicate, Inherited};
 use crate::upstream::peer::keepalive::{Keepalive, KeepaliveSettings};
 
 /// The module's table of directives, as nginx reads it.
-pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 8] = [
+pub static mut NGX_HTTP_KONG_TLS_COMMANDS: [ngx_command_t; 9] = [
     command::<CertificateVerify>(),
     command::<Required>(),
     command::<AllowPlaintext>(),
     command::<SessionCache>(),
     command::<KeepaliveDirective>(),
+    command::<KeepaliveOfLocation>(),
     command::<Status>(),
     command::<StripHeaders>(),
     ngx_command_t::empty(),
@@ -244,6 +245,32 @@ impl Directive for KeepaliveDirective {
         parameters: &[&[u8]],
     ) -> Result<(), InvalidDirective> {
         let keepalive = Keepalive::new(parse_keepalive(connections, parameters)?);
+        conf.keepalive.set(keepalive).map_err(|_| InvalidDirective::Duplicate)
+    }
+}
+
+/// `kong_tls_keepalive`, for peers that are in no `upstream {}` block
+struct KeepaliveOfLocation;
+
+impl Directive for KeepaliveOfLocation {
+    const NAME: &'static CStr = KeepaliveDirective::NAME;
+    const TYPE: u32 = EVERYWHERE | NGX_CONF_1MORE;
+    type Conf = LocationConf;
+    type Error = InvalidDirective;
+
+    fn read(
+        _parser: ConfParser<'_>,
+        conf: &LocationConf,
+        connections: &[u8],
+        parameters: &[&[u8]],
+    ) -> Result<(), InvalidDirective> {
+        let keepalive = match (connections, parameters) {
+            (b"off", []) => None,
+            (b"off", [given, ..]) => {
+                return Err(InvalidDirective::Parameter { given: given.to_vec() });
+            }
+            _ => Some(Rc::new(Keepalive::new(parse_keepalive(connections, parameters)?))),
+        };
         conf.keepalive.set(keepalive).map_err(|_| InvalidDirective::Duplicate)
     }
 }

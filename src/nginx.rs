@@ -24,6 +24,8 @@ pub mod connection;
 #[cfg(not(any(test, fuzzing)))]
 pub mod cycle;
 #[cfg(not(any(test, fuzzing)))]
+pub mod detour;
+#[cfg(not(any(test, fuzzing)))]
 pub mod directive;
 #[cfg(not(any(test, fuzzing)))]
 pub mod http_module;

@@ -50,8 +50,7 @@ my @WRONG_PLACE = (
     ['kong_tls_session_cache', 'upstream u { server 127.0.0.1; kong_tls_session_cache 8; }'],
     ['kong_tls_session_cache', 'server { kong_tls_session_cache 8; }'],
     ['kong_tls_strip_headers', 'server { location / { kong_tls_strip_headers on; } }'],
-    ['kong_tls_keepalive', 'kong_tls_keepalive 8;'],
-    ['kong_tls_keepalive', 'server { location / { kong_tls_keepalive 8; } }'],
+    ['kong_tls_status', 'kong_tls_status;'],
 );
 my @ACCEPTED = (
     'kong_tls_session_cache off;', 'kong_tls_session_cache 1;', 'kong_tls_session_cache shared:kong_tls:8m timeout=5m;',
@@ -61,6 +60,7 @@ my @ACCEPTED = (
     'upstream u { server 127.0.0.1; kong_tls_keepalive 1; }',
     'upstream u { kong_tls_keepalive 8 time=1d requests=10 timeout=1m; server 127.0.0.1; }',
     'upstream u { server 127.0.0.1; least_conn; kong_tls_keepalive 8; keepalive 8; }',
+    'kong_tls_keepalive 8 timeout=1m; server { kong_tls_keepalive off; location / { kong_tls_keepalive 1; } }',
 );
 
 sub in_place {

@@ -9,13 +9,15 @@ use std::ptr::{self, NonNull};
 use ngx::ffi::{
     NGX_DONE, NGX_ERROR, NGX_OK, NGX_PEER_FAILED, NGX_PEER_NEXT, ngx_event_free_peer_pt,
     ngx_event_get_peer_pt, ngx_event_notify_peer_pt, ngx_event_save_peer_session_pt,
-    ngx_event_set_peer_session_pt, ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t,
-    ngx_uint_t,
+    ngx_event_set_peer_session_pt, ngx_http_upstream_get_round_robin_peer, ngx_http_upstream_t,
+    ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
 };
 
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::nginx::pool::{OutOfMemory, Pool};
+use crate::nginx::round_robin;
+use crate::nginx::sockaddr::Address;
 use crate::nginx::upstream::Upstream;
 
 /// The result of choosing a peer.
@@ -80,6 +82,21 @@ pub struct Original {
     set_session: ngx_event_set_peer_session_pt,
     save_session: ngx_event_save_peer_session_pt,
     data: *mut c_void,
+}
+
+impl Original {
+    /// Returns the addresses of all peers, if nginx has made the list for this request alone: for a
+    /// name that its resolver looked up. `is_alone` says whether the peer is in no block.
+    pub fn resolved_addresses(&self, is_alone: bool) -> Vec<Address> {
+        let own: unsafe extern "C" fn(*mut ngx_peer_connection_t, *mut c_void) -> ngx_int_t =
+            ngx_http_upstream_get_round_robin_peer;
+        if !is_alone || !self.get.is_some_and(|get| ptr::fn_addr_eq(get, own)) {
+            return Vec::new();
+        }
+        // SAFETY: these are the data that nginx's function works on, and those of a list for one
+        // request are in that request's pool.
+        unsafe { round_robin::addresses(self.data) }
+    }
 }
 
 /// Takes part in the choice of a peer by the original functions.

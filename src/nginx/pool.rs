@@ -57,6 +57,21 @@ impl<'a> Pool<'a> {
         Ok(memory.ok_or(OutOfMemory)?.write(*value))
     }
 
+    /// Copies values into the pool. Nothing is dropped with the pool, since `T` is `Copy`.
+    pub fn copy_slice<T: Copy>(self, values: &[T]) -> Result<&'a mut [T], OutOfMemory> {
+        const { assert!(align_of::<T>() <= NGX_ALIGNMENT) };
+
+        // SAFETY: the pool is valid for `'a`.
+        let memory = unsafe { ngx_palloc(self.as_ptr(), size_of_val(values).max(1)) };
+        let memory = NonNull::new(memory.cast::<T>()).ok_or(OutOfMemory)?;
+        // SAFETY: the memory has room for as many values, is nobody else's as long as the pool is
+        // valid, and `ngx_palloc` aligns it to NGX_ALIGNMENT.
+        unsafe {
+            memory.copy_from_nonoverlapping(NonNull::from(values).cast(), values.len());
+            Ok(NonNull::slice_from_raw_parts(memory, values.len()).as_mut())
+        }
+    }
+
     /// Copies `bytes` into the pool.
     pub fn copy_bytes(self, bytes: &[u8]) -> Result<&'a [u8], OutOfMemory> {
         // SAFETY: the pool is valid for `'a`.

@@ -5,15 +5,20 @@
 //! nginx's own balancers share the list of servers (`ngx_http_upstream_rr_peers_t`). Whether a
 //! block uses one of them, and not another module's, is known from its directives.
 
+use std::ffi::c_void;
+use std::iter::successors;
 use std::ptr::{self, NonNull};
 
 use ngx::ffi::{
     ngx_conf_t, ngx_http_upstream_init_pt, ngx_http_upstream_init_round_robin,
-    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t,
+    ngx_http_upstream_rr_peer_data_t, ngx_http_upstream_rr_peer_t, ngx_http_upstream_srv_conf_t,
+    ngx_int_t, ngx_peer_connection_t,
 };
 
 use crate::nginx::conf_parser::{ConfParser, Level};
+use crate::nginx::configuration::slice;
 use crate::nginx::peer::Peer;
+use crate::nginx::sockaddr::Address;
 use crate::nginx::upstream_block::UpstreamBlock;
 
 unsafe extern "C" {
@@ -83,4 +88,24 @@ pub fn forget_attempt(block: UpstreamBlock, peer: Peer<'_>, balancer: Balancer) 
         // SAFETY: the data of nginx's own balancers are such a list, and both pointers are valid.
         unsafe { round_robin_forget_check(block.as_ptr(), peer.as_ptr()) }
     }
+}
+
+/// Returns the addresses in the list of a request.
+///
+/// # Safety
+/// `data` must be what nginx's `ngx_http_upstream_get_round_robin_peer` works on, with a list that
+/// is not in shared memory.
+pub unsafe fn addresses(data: *const c_void) -> Vec<Address> {
+    // SAFETY: the caller ensures that the data are of this type.
+    let list = unsafe { data.cast::<ngx_http_upstream_rr_peer_data_t>().as_ref() };
+    // SAFETY: a list ends with NULL, and nothing changes it.
+    let first = list.and_then(|list| unsafe { list.peers.as_ref() }).map(|list| list.peer);
+    // SAFETY: as above.
+    let of = |peer: *mut ngx_http_upstream_rr_peer_t| unsafe { peer.as_ref() };
+    successors(first.and_then(of), |peer| of(peer.next))
+        .filter_map(|peer| {
+            // SAFETY: the address of a peer has this length.
+            Address::new(unsafe { slice(peer.sockaddr.cast::<u8>(), peer.socklen as usize) })
+        })
+        .collect()
 }

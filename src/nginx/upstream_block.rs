@@ -58,6 +58,14 @@ impl UpstreamBlock {
         unsafe { bytes(self.0.as_ref().host) }
     }
 
+    /// Returns whether nginx takes the block for this host of a URL with variables.
+    pub fn is_for(self, host: &[u8], port: u16, has_no_port: bool) -> bool {
+        // SAFETY: the block lives as long as its configuration.
+        let of_block = unsafe { self.0.as_ref().port };
+        ((of_block == 0 && has_no_port) || of_block == port)
+            && self.host().eq_ignore_ascii_case(host)
+    }
+
     /// Returns whether the block is written in the configuration, not implicit.
     pub fn is_written(self) -> bool {
         // SAFETY: the block lives as long as its configuration.

@@ -11,6 +11,8 @@ use ngx::ffi::{ngx_http_upstream_conf_t, ngx_str_t, ngx_uint_t};
 
 use crate::nginx::conf_parser::{ConfParser, Level};
 use crate::nginx::configuration::{ModuleIndex, bytes};
+use crate::nginx::detour::{self, Detour};
+use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 
 /// A module that passes requests to an upstream.
@@ -38,6 +40,16 @@ impl PassModule {
     pub fn of_parser(self, parser: ConfParser<'_>) -> Option<&ngx_http_upstream_conf_t> {
         // SAFETY: this is one of `PASS_MODULES`.
         unsafe { parser.upstream_conf(self.0) }
+    }
+
+    /// Sends the requests of the location that is being merged by the way of `T`.
+    pub fn detour<T: Detour>(self, parser: ConfParser<'_>) -> Result<(), OutOfMemory> {
+        // SAFETY: this is one of `PASS_MODULES`.
+        match unsafe { parser.configuration(Level::Location, self.0) } {
+            // SAFETY: the configuration is that of the location that is being merged.
+            Some(conf) => unsafe { detour::install::<T>(parser, conf) },
+            None => Ok(()),
+        }
     }
 
     /// Returns the module's configuration of the location of `request`.

@@ -14,4 +14,6 @@ pub mod keepalive;
 #[cfg(not(any(test, fuzzing)))]
 pub mod outcome;
 #[cfg(not(any(test, fuzzing)))]
+pub mod targets;
+#[cfg(not(any(test, fuzzing)))]
 pub mod unapplied;

@@ -35,6 +35,7 @@ use crate::upstream::location::content::Content;
 use crate::upstream::location::enforcement::Violation;
 use crate::upstream::location::pass::{COUNT, PASS_DIRECTIVES, Pass};
 use crate::upstream::location::pass_url::{Scheme, has_variable};
+use crate::upstream::peer::targets::ByKeepalive;
 
 /// The content handlers that replace those of [`PASS_DIRECTIVES`].
 const HANDLERS: [Handler; COUNT] = [
@@ -128,7 +129,22 @@ pub fn merge_loc_conf(
     location.inherit(around);
     merge_passes(parser, main_conf, around, location).map_err(InvalidLocation::Violation)?;
     hook_handshakes(parser, &mut main_conf.trusted_files.borrow_mut(), location)
+        .and_then(|()| keep_connections(parser, location))
         .map_err(InvalidLocation::Error)
+}
+
+/// Keeps the connections to peers of the location that are in no `upstream {}` block, if it has
+/// `kong_tls_keepalive`.
+fn keep_connections(parser: ConfParser<'_>, location: &LocationConf) -> Result<(), LocationError> {
+    if location.keepalive().is_none() {
+        return Ok(());
+    }
+    for pass in location.passes.borrow().iter().flatten() {
+        if pass.value.is_some() && pass.directive.schemes.tls.is_some() {
+            pass.module.detour::<ByKeepalive>(parser)?;
+        }
+    }
+    Ok(())
 }
 
 /// Replaces nginx's content handlers of the location by this module's, and checks that enforced

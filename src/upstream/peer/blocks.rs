@@ -20,6 +20,11 @@ impl Blocks {
         Self { balancers, names }
     }
 
+    /// Returns whether nginx takes one of the blocks for this host of a URL with variables.
+    pub fn has(&self, host: &[u8], port: u16, has_no_port: bool) -> bool {
+        self.balancers.iter().any(|(block, _)| block.is_for(host, port, has_no_port))
+    }
+
     /// Returns the original `peer.init` function of `block`.
     pub fn balancer(&self, block: UpstreamBlock) -> Option<InitPeer> {
         let balancers = &self.balancers;

@@ -17,6 +17,7 @@ use openssl::x509::X509VerifyResult;
 use crate::conf;
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::connection::{Connection, close_upstream_connection, process_log};
+use crate::nginx::detour::Target;
 use crate::nginx::lua::current_phase;
 use crate::nginx::panic::guard;
 use crate::nginx::peer::Chosen;
@@ -26,6 +27,7 @@ use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::round_robin;
 use crate::nginx::sockaddr::Address;
+use crate::nginx::time;
 use crate::nginx::upstream::Upstream;
 use crate::nginx::upstream_block::{InitUpstream, NotChosen, UpstreamBlock};
 use crate::openssl::ssl;
@@ -63,6 +65,9 @@ pub struct PeerChoice {
     request: NonNull<ngx_http_request_t>,
     /// `None` if nginx made the choice for this request alone, from an address in a variable.
     block: Option<UpstreamBlock>,
+    /// The idle connections of the block, if it is written in the configuration, or else those of
+    /// the location: `kong_tls_keepalive`. They live as long as the configuration.
+    keepalive: Option<NonNull<Keepalive>>,
     /// The configuration of the location, even while the request follows a copy.
     configuration: Conf,
     /// Whether Lua code chose the current peer.
@@ -117,10 +122,15 @@ fn take_part<'a>(
     block: Option<UpstreamBlock>,
 ) -> Result<&'a PeerChoice, OutOfMemory> {
     let configuration = conf_copy::shared(upstream, RequestState::find(request));
+    let keepalive = match block.filter(|block| block.is_written()) {
+        Some(block) => conf::keepalive(block),
+        None => conf::keepalive_of_location(request),
+    };
     PeerChoice::wrap(request.pool(), upstream, |original| PeerChoice {
         original,
         request: request.as_non_null(),
         block,
+        keepalive: keepalive.map(NonNull::from),
         configuration,
         is_lua_balanced: Cell::new(false),
         outcome: RefCell::new(None),
@@ -128,6 +138,12 @@ fn take_part<'a>(
         is_once_more: Cell::new(false),
         is_refused: Cell::new(false),
     })
+}
+
+/// Takes part in the choice of a peer that is in no block, when nginx has begun it.
+pub fn take_part_alone(request: Request<'_>, upstream: Upstream<'_>) -> Result<(), OutOfMemory> {
+    adopt(request)?;
+    take_part(request, upstream, None).map(|_| ())
 }
 
 impl PeerChoice {
@@ -151,9 +167,11 @@ impl PeerChoice {
         self.is_once_more.get()
     }
 
-    /// Returns the idle connections of the block, if it has `kong_tls_keepalive`.
+    /// Returns the idle connections of the block or of the location, if it has
+    /// `kong_tls_keepalive`.
     pub fn keepalive(&self) -> Option<&Keepalive> {
-        self.block.and_then(conf::keepalive)
+        // SAFETY: they live as long as the configuration, and so as the request.
+        self.keepalive.map(|keepalive| unsafe { keepalive.as_ref() })
     }
 
     /// Returns whether the block has `keepalive`. Since 1.29.7 nginx keeps idle connections by
@@ -336,6 +354,11 @@ fn release(
     let keep = |keepalive: &Keepalive| {
         guard("upstream peer release", process_log(), (), || {
             keepalive.put(upstream.peer(), address.as_ref().map(Address::as_bytes));
+            if let Some(target) = Target::of(upstream).filter(|target| target.is_resolved()) {
+                let addresses = choice.original.resolved_addresses(choice.block.is_none());
+                let (host, port) = (target.host(), target.port());
+                keepalive.note_addresses(host, port, addresses, time::monotonic());
+            }
         });
     };
     if let Some(state) = RequestState::find(choice.request()) {

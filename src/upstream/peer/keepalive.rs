@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! `kong_tls_keepalive`: idle connections to the servers of an `upstream {}` block, kept by address
-//! and TLS identity. Its numbers mean the same as those of nginx's `keepalive` and related
+//! `kong_tls_keepalive`: idle connections to the servers of an `upstream {}` block, or to the peers
+//! of locations that are in none, kept by address and TLS identity. Its numbers mean the same as those of nginx's `keepalive` and related
 //! directives.
 
 #![allow(unsafe_code, reason = "who uses a connection, has no type")]
@@ -12,9 +12,11 @@ use std::ptr::NonNull;
 
 use ngx::ffi::ngx_connection_t;
 
+use crate::bounded::BoundedCache;
 use crate::nginx::connection::{Connection, close_upstream_connection};
 use crate::nginx::idle::{self, HoldIdle};
 use crate::nginx::peer::Peer;
+use crate::nginx::sockaddr::Address;
 use crate::nginx::{process, time};
 use crate::status::counters::{self, Counter};
 use crate::upstream::handshake::connection::UpstreamConnection;
@@ -34,7 +36,7 @@ pub struct KeepaliveSettings {
     pub time: usize,
 }
 
-/// The idle connections of a block.
+/// The idle connections of a block, or of locations.
 ///
 /// The `data` of an idle connection points here instead of at a request. So this must not begin
 /// with the signature of a request, see `Request::from_upstream_connection`.
@@ -43,12 +45,47 @@ pub struct Keepalive {
     no_signature: u32,
     settings: KeepaliveSettings,
     idle: RefCell<IdleConnections<NonNull<ngx_connection_t>>>,
+    /// The addresses of the names that nginx's resolver has looked up last, by name and port.
+    names: RefCell<BoundedCache<Box<[u8]>, LookedUp>>,
 }
+
+/// What nginx's resolver has found.
+struct LookedUp {
+    addresses: Vec<Address>,
+    /// In milliseconds of the monotonic clock.
+    until: u64,
+}
+
+/// How long the addresses of a name are used again, in milliseconds. nginx's resolver has a cache of
+/// its own; but it connects as soon as it has looked a name up.
+const LOOKED_UP_FOR: u64 = 10 * 1000;
+
+/// The most bytes that the names and their addresses take.
+const MOST_BYTES_OF_NAMES: usize = 1024 * 1024;
 
 impl Keepalive {
     pub fn new(settings: KeepaliveSettings) -> Self {
         let idle = RefCell::new(IdleConnections::new(settings.connections));
-        Self { no_signature: 0, settings, idle }
+        let names = BoundedCache::new(settings.connections, MOST_BYTES_OF_NAMES);
+        Self { no_signature: 0, settings, idle, names: RefCell::new(names) }
+    }
+
+    /// Returns the addresses of a name that nginx's resolver has looked up lately.
+    pub fn addresses_of(&self, host: &[u8], port: u16, now: u64) -> Option<Vec<Address>> {
+        let mut names = self.names.borrow_mut();
+        let known = names.get(&name(host, port))?;
+        (now < known.until).then(|| known.addresses.clone())
+    }
+
+    /// Notes the addresses that nginx's resolver has found for a name.
+    pub fn note_addresses(&self, host: &[u8], port: u16, addresses: Vec<Address>, now: u64) {
+        if addresses.is_empty() {
+            return;
+        }
+        let key = name(host, port);
+        let bytes = key.len() + size_of_val(&*addresses) + size_of::<LookedUp>();
+        let until = now + LOOKED_UP_FOR;
+        self.names.borrow_mut().insert(key, LookedUp { addresses, until }, bytes);
     }
 
     /// Takes an idle connection to the address of `peer` that was made under `identity`.
@@ -103,7 +140,7 @@ impl Keepalive {
             // uses it.
             unsafe { close_upstream_connection(oldest) };
         }
-        // SAFETY: the connection was taken from the peer, so nothing else uses it. This block's
+        // SAFETY: the connection was taken from the peer, so nothing else uses it. The
         // configuration, which holds `self`, outlives the connection. `no_signature` is no
         // signature.
         unsafe { idle::park(connection, self, self.settings.timeout) };
@@ -118,6 +155,10 @@ impl Keepalive {
             && !process::is_ending()
             && connection.wait_for_events()
     }
+}
+
+fn name(host: &[u8], port: u16) -> Box<[u8]> {
+    [&host.to_ascii_lowercase()[..], &port.to_be_bytes()].concat().into()
 }
 
 /// Returns the identity of a connection whose handshake is done.

@@ -63,6 +63,7 @@ disable_http2_alpn
 disable_session_reuse
 get_full_client_certificate_chain
 get_request_ssl_pointer
+get_ssl_pointer
 request_client_certificate
 set_upstream_cert_and_key
 set_upstream_ssl_sans_dnsnames
@@ -177,7 +178,7 @@ function cannot be called in log phase (only in: rewrite, access, balancer): kon
         content_by_lua_block {
             for name, call in pairs(tls) do
                 if name ~= "get_full_client_certificate_chain"
-                   and name ~= "get_request_ssl_pointer"
+                   and name ~= "get_request_ssl_pointer" and name ~= "get_ssl_pointer"
                 then
                     local ok, err = pcall(function() local ok = call() end)
                     local label = tostring(err):match("^.-%):%d+: API disabled in the current context: "

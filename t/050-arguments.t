@@ -124,7 +124,7 @@ nilchain is not a certificate chain
 nilkey is not a private key
 nilchain is not a certificate chain
 nilkey is not a private key
-nilkey does not belong to the first certificate of chain
+nilerror while setting upstream client cert and key: key does not belong to the first certificate of chain
 nil key cannot sign: EVP_DigestSign() failed
 --- no_error_log
 [error]
@@ -173,7 +173,7 @@ falseargument must be a boolean: given an empty table: kong.service.set_tls_veri
 falseargument must be a boolean: given a function: kong.service.set_tls_verify
 falseargument must be a boolean: given ngx.null: kong.service.set_tls_verify
 falseargument must be a boolean: given nil: kong.service.set_tls_verify
-falseargument must be a boolean: given the string "true": resty.kong.tls.set_upstream_ssl_verify
+falseverify expects a boolean but found string
 true
 true
 --- no_error_log
@@ -189,13 +189,17 @@ true
                 ngx.say(pcall(kong.service.set_tls_verify_depth, wrong))
             end
             ngx.say(pcall(kong.service.set_tls_verify_depth))
-            for _, depth in ipairs { -1, 0.5, 0/0, 101, 1/0, -1/0, 2^31, 2^53 } do
+            for _, depth in ipairs { -1, -0.5, -1/0 } do
+                ngx.say(pcall(kong.service.set_tls_verify_depth, depth))
+                ngx.say(pcall(tls.set_upstream_ssl_verify_depth, depth))
+            end
+            for _, depth in ipairs { 0.5, 0/0, 101, 1/0, 2^31, 2^53 } do
                 ngx.say(kong.service.set_tls_verify_depth(depth))
             end
             for _, depth in ipairs { 0, 1, 100 } do
                 ngx.say(kong.service.set_tls_verify_depth(depth))
             end
-            ngx.say(tls.set_upstream_ssl_verify_depth(-1))
+            ngx.say(tls.set_upstream_ssl_verify_depth(101))
         }
     }
 --- request
@@ -206,18 +210,22 @@ falseargument must be a number: given true: kong.service.set_tls_verify_depth
 falseargument must be a number: given an empty table: kong.service.set_tls_verify_depth
 falseargument must be a number: given a cdata of type "int64_t": kong.service.set_tls_verify_depth
 falseargument must be a number: given nil: kong.service.set_tls_verify_depth
-nildepth must be an integer between 0 and 100: given -1
+falsedepth expects a non-negative integer but found -1: kong.service.set_tls_verify_depth
+falsedepth expects a non-negative integer but found -1
+falsedepth expects a non-negative integer but found -0.5: kong.service.set_tls_verify_depth
+falsedepth expects a non-negative integer but found -0.5
+falsedepth expects a non-negative integer but found -inf: kong.service.set_tls_verify_depth
+falsedepth expects a non-negative integer but found -inf
 nildepth must be an integer between 0 and 100: given 0.5
 nildepth must be an integer between 0 and 100: given NaN
 nildepth must be an integer between 0 and 100: given 101
 nildepth must be an integer between 0 and 100: given inf
-nildepth must be an integer between 0 and 100: given -inf
 nildepth must be an integer between 0 and 100: given 2147483648
 nildepth must be an integer between 0 and 100: given 9007199254740992
 true
 true
 true
-nildepth must be an integer between 0 and 100: given -1
+nilerror while setting upstream ssl verify depth: depth must be an integer between 0 and 100: given 101
 --- no_error_log
 [error]
 
@@ -234,13 +242,16 @@ nildepth must be an integer between 0 and 100: given -1
                             { ctx = ffi.cast("void *", store.ctx) }, store.ctx, ngx.null }
             for i = 1, #wrong + 1 do
                 local ok, err = pcall(kong.service.set_tls_verify_store, wrong[i])
-                if ok or not err:find("^argument must be a resty.openssl.x509.store object: given .*: kong.service.set_tls_verify_store$") then
+                local words = type(wrong[i]) == "table" and "store expects a resty.openssl.x509.store object but found table"
+                    or "argument must be a resty.openssl.x509.store object"
+                if ok or not err:find("^" .. words .. ": given .*: kong.service.set_tls_verify_store$") then
                     ngx.say(i, ": ", ok, " ", err)
                 end
             end
             ngx.say(kong.service.set_tls_verify_store(store))
             ngx.say(kong.service.set_tls_verify_store({ ctx = ffi.cast("X509_STORE *", 8) }))
             ngx.say(tls.set_upstream_ssl_trusted_store(store))
+            ngx.say(tls.set_upstream_ssl_trusted_store({ ctx = ffi.cast("X509_STORE *", 8) }))
         }
     }
 --- request
@@ -249,6 +260,7 @@ GET /t
 true
 nilstore is not a certificate store
 true
+nilerror while setting upstream trusted store: store is not a certificate store
 --- no_error_log
 [error]
 
@@ -259,19 +271,14 @@ true
     location /t {
         access_by_lua_block {
             for _, f in ipairs { "set_upstream_ssl_sans_dnsnames", "set_upstream_ssl_sans_uris" } do
-                for _, wrong in ipairs { "a.test", 1, true, { 1 }, { "a", {} }, { "a", x = "b" },
-                                         { "a", nil, "b" }, { nil, "b" },
+                for _, wrong in ipairs { { 1 }, { "a", {} }, { "a", x = "b" }, { "a", nil, "b" } } do
+                    ngx.say(select(2, pcall(tls[f], wrong)))
+                end
+                for _, wrong in ipairs { "a.test", 1, true, ngx.null, {}, { x = "a" }, { nil, "b" },
                                          setmetatable({}, { __index = function() return "a" end,
                                                             __len = function() return 2 end }) } do
-                    local ok, err, reason = pcall(tls[f], wrong)
-                    err = err or reason
-                    if ok and err == "names must hold at least one name" then
-                        -- The table is empty; its metatable is ignored.
-                    elseif ok or not err:find("^argument must be a table of strings: given .*: resty.kong.tls." .. f .. "$") then
-                        ngx.say(f, ": ", ok, " ", err)
-                    end
+                    ngx.say(select(2, pcall(tls[f], wrong)))
                 end
-                ngx.say(tls[f]({}))
                 ngx.say(tls[f]({ "" }))
                 ngx.say(tls[f]({ "a.test\0.b.test" }))
                 ngx.say(tls[f]({ "a b" }))
@@ -281,17 +288,18 @@ true
     }
 --- request
 GET /t
---- response_body
-nilnames must hold at least one name
-nilnames must not hold an empty name
-nilnames must hold printable ASCII: given "a.test\x00.b.test"
-nilnames must hold printable ASCII: given "a b"
-true
-nilnames must hold at least one name
-nilnames must not hold an empty name
-nilnames must hold printable ASCII: given "a.test\x00.b.test"
-nilnames must hold printable ASCII: given "a b"
-true
+--- response_body eval
+CORE::join '', map {
+    my ($function, $failed) = @$_;
+    ("argument must be a table of strings: given a table that holds something else: resty.kong.tls.$function\n") x 4,
+    (map {"incorrect argument, expects an array, got $_\n"} qw(string number boolean userdata)),
+    ("incorrect argument, the value can not be an empty array\n") x 4,
+    "nil$failed: names must not hold an empty name\n",
+    qq{nil$failed: names must hold printable ASCII: given "a.test\\x00.b.test"\n},
+    qq{nil$failed: names must hold printable ASCII: given "a b"\n},
+    "true\n"
+} ['set_upstream_ssl_sans_dnsnames', 'error while setting upstream SSL dnsnames SANs'],
+  ['set_upstream_ssl_sans_uris', 'error while setting upstream SSL URIs SANs']
 --- no_error_log
 [error]
 
@@ -324,9 +332,9 @@ GET /t
 true nil
 true nil
 true nil
-false unknown client verify value: "FAILED:", accepted values are: "SUCCESS", "NONE" or "FAILED:<reason>": kong.client.tls.set_client_verify
-false unknown client verify value: "success", accepted values are: "SUCCESS", "NONE" or "FAILED:<reason>": kong.client.tls.set_client_verify
-false unknown client verify value: "SUCCESS\x00", accepted values are: "SUCCESS", "NONE" or "FAILED:<reason>": kong.client.tls.set_client_verify
+false unknown client verify value: FAILED: accepted values are: "SUCCESS", "NONE" or "FAILED:<reason>": kong.client.tls.set_client_verify
+false unknown client verify value: success accepted values are: "SUCCESS", "NONE" or "FAILED:<reason>": kong.client.tls.set_client_verify
+false unknown client verify value: SUCCESS\x00 accepted values are: "SUCCESS", "NONE" or "FAILED:<reason>": kong.client.tls.set_client_verify
 false the reason of client verify value "FAILED:a\r\nSet-Cookie: a=b" must not hold control characters: kong.client.tls.set_client_verify
 false client verify value must be a string: given nil: kong.client.tls.set_client_verify
 false client verify value must be a string: given 1: kong.client.tls.set_client_verify
@@ -351,8 +359,8 @@ false client verify value must be a string: given an empty table: kong.client.tl
 --- request
 GET /t
 --- response_body
-nilthe client connection does not use TLS
-nilthe client connection does not use TLS
+nilconnection is not TLS or TLS support for Nginx not enabled
+nilno ssl object
 nil
 FAILED:no TLS
 --- no_error_log
@@ -464,10 +472,10 @@ chain must be a parsed cdata object: given a userdata: kong.service.set_tls_cert
 chain must be a parsed cdata object: given a thread: kong.service.set_tls_cert_key
 argument must be a resty.openssl.x509.store object: given a string with PEM text (make one with resty.kong.x509's x509.store { pem = ... }): kong.service.set_tls_verify_store
 argument must be a resty.openssl.x509.store object: given a cdata of type "struct x509_store_st *" (pass the object that has it as .ctx): kong.service.set_tls_verify_store
-argument must be a resty.openssl.x509.store object: given a table with .ctx of type "struct stack_st_X509 *": kong.service.set_tls_verify_store
+store expects a resty.openssl.x509.store object but found table: given a table with .ctx of type "struct stack_st_X509 *": kong.service.set_tls_verify_store
 argument must be a resty.openssl.x509.store object: given a chain of resty.kong.x509 (make one with resty.kong.x509's x509.store { pem = ... }): kong.service.set_tls_verify_store
 argument must be a resty.openssl.x509.store object: given nil (does it come from a call that failed?): kong.service.set_tls_verify_store
-argument must be a table of strings: given the string "a.test": resty.kong.tls.set_upstream_ssl_sans_dnsnames
+incorrect argument, expects an array, got string
 identity must be a value of $kong_upstream_ssl_identity: given a NULL pointer: resty.kong.sessions.drop
 identity must be a value of $kong_upstream_ssl_identity: given ngx.null: resty.kong.sessions.drop
 argument must be a boolean: given a string of 9 bytes: kong.service.set_tls_verify
@@ -530,11 +538,11 @@ here: connect_timeout must be an integer: $colon kong.service.set_timeouts(...)
 here: chain must be a parsed cdata object: $colon kong.service.set_tls_cert_key(...)
 here: argument must be a boolean: $colon kong.service.set_tls_verify(...)
 here: argument must be a number: $colon kong.service.set_tls_verify_depth(...)
-here: argument must be a resty.openssl.x509.store object: $colon kong.service.set_tls_verify_store(...)
+here: store expects a resty.openssl.x509.store object but found table: $colon kong.service.set_tls_verify_store(...)
 here: client verify value must be a string: $colon kong.client.tls.set_client_verify(...)
 nil
 nil
-here: argument must be a table of strings: $colon resty.kong.tls.set_upstream_ssl_sans_uris(...)
+here: incorrect argument, the value can not be an empty array: $colon resty.kong.tls.set_upstream_ssl_sans_uris(...)
 here: function cannot be called in access phase (only in: certificate): kong.client.tls.disable_session_reuse (call it in ssl_certificate_by_lua*)
 _EOC_
 --- grep_error_log eval

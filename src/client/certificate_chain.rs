@@ -30,7 +30,7 @@ pub enum ChainError {
     #[error("the certificate chain is longer than {MAX_LEN} bytes")]
     TooLong,
     /// OpenSSL could not encode the chain.
-    #[error(transparent)]
+    #[error("error while obtaining client certificate chain: {0}")]
     Encode(#[from] SslError),
 }
 

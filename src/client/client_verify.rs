@@ -7,7 +7,7 @@
 pub enum InvalidClientVerify {
     /// None of the three forms.
     #[error(
-        "unknown client verify value: \"{0}\", accepted values are: \"SUCCESS\", \"NONE\" or \
+        "unknown client verify value: {0} accepted values are: \"SUCCESS\", \"NONE\" or \
          \"FAILED:<reason>\""
     )]
     Unknown(String),

@@ -21,7 +21,7 @@ use crate::openssl::slot::PointerSlot;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The request came over plain TCP.
-    #[error("the client connection does not use TLS")]
+    #[error("connection is not TLS or TLS support for Nginx not enabled")]
     NotTls,
     /// An OpenSSL call failed.
     #[error(transparent)]

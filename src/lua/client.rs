@@ -15,7 +15,8 @@ use crate::client::{
     alpn, asking, certificate_chain, certificate_request, client_verify, guarded_headers,
     objection, session_reuse,
 };
-use crate::lua::ffi::{Answer, ChainOrKey, NameList};
+use crate::lua::ffi::{Answer, ChainOrKey, NameList, SocketState};
+use crate::nginx::connection::Connection;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::time;
@@ -137,6 +138,20 @@ pub fn decode_base64(value: &[u8]) -> Result<Vec<u8>, InvalidText> {
 }
 
 /// Returns the SSL object of the client's connection.
-pub fn get_request_ssl_pointer(request: Request<'_>) -> Result<Answer, ClientError> {
-    client_ssl(request).map(|ssl| Answer::Pointer(ssl.as_ptr().cast()))
+pub fn get_request_ssl_pointer(request: Request<'_>) -> Result<Answer, NoSslObject> {
+    client_ssl(request).map_err(|_| NoSslObject).map(|ssl| Answer::Pointer(ssl.as_ptr().cast()))
 }
+
+/// Returns the SSL object of a connection that Lua code has made itself, by a TCP socket.
+pub fn get_ssl_pointer(
+    request: Request<'_>,
+    socket: SocketState<'_>,
+) -> Result<Answer, NoSslObject> {
+    let tls = socket.connection(request).and_then(Connection::tls).ok_or(NoSslObject)?;
+    Ok(Answer::Pointer(tls.ssl().as_ptr().cast()))
+}
+
+/// A connection is there without TLS, or not at all.
+#[derive(Debug, thiserror::Error)]
+#[error("no ssl object")]
+pub struct NoSslObject;

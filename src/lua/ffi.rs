@@ -22,8 +22,8 @@ use openssl::stack::StackRef;
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreRef;
 
-use crate::nginx::connection::process_log;
-use crate::nginx::lua::current_phase;
+use crate::nginx::connection::{Connection, process_log};
+use crate::nginx::lua::{current_phase, socket_connection};
 use crate::nginx::panic::guard;
 use crate::nginx::phases::Phases;
 use crate::nginx::request::Request;
@@ -232,6 +232,28 @@ impl<'a> ChainOrKey<'a> {
     pub fn key(self) -> Result<&'a PKeyRef<Private>, InvalidObject> {
         // SAFETY: Lua code has checked the C type, and keeps the object alive during the call.
         unsafe { lua_object::key(self.0) }
+    }
+}
+
+/// What the Lua module keeps for a TCP socket of Lua code; NULL before it has connected. Lua code has
+/// checked that it is of such a socket.
+#[derive(Clone, Copy)]
+pub struct SocketState<'a>(*const c_void, PhantomData<&'a c_void>);
+
+impl<'a> Argument<'a> for SocketState<'a> {
+    const KIND: &'static str = "pointer";
+
+    fn take(arguments: &mut Arguments<'a>) -> Result<Self, &'static str> {
+        Ok(Self(arguments.pointer()?, PhantomData))
+    }
+}
+
+impl<'a> SocketState<'a> {
+    /// Returns the connection that the socket has made for `request`, if it is open.
+    pub fn connection(self, request: Request<'a>) -> Option<Connection<'a>> {
+        // SAFETY: Lua code has checked that this is the state of a TCP socket, and keeps the socket
+        // during the call.
+        unsafe { socket_connection(NonNull::new(self.0.cast_mut())?, request) }
     }
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use mlua::{LightUserData, Lua, Value};
 use openssl::x509::store::X509StoreRef;
 
-use crate::lua::ffi::{CType, ChainOrKey, Frame, Function, NameList, functions};
+use crate::lua::ffi::{CType, ChainOrKey, Frame, Function, NameList, SocketState, functions};
 use crate::lua::{client, objects, service, verdicts};
 use crate::nginx::lua::current_phase;
 use crate::nginx::phases::Phases;
@@ -29,6 +29,10 @@ const ANY_WITH_REQUEST: Option<Phases> = Some(OF_REQUEST);
 /// All phases of a request, and those of the handshake with the client.
 const ANY_WITH_CONNECTION: Option<Phases> =
     Some(OF_REQUEST.or(Phases::CERTIFICATE).or(Phases::CLIENT_HELLO));
+/// The same, and timers.
+const ANY_WITH_SOCKETS: Option<Phases> = Some(
+    OF_REQUEST.or(Phases::CERTIFICATE).or(Phases::CLIENT_HELLO).or(Phases::TIMER),
+);
 
 const UNTIL_BALANCER: Phases = Phases::REWRITE.or(Phases::ACCESS).or(Phases::BALANCER);
 const OF_REQUEST: Phases = UNTIL_BALANCER
@@ -48,6 +52,7 @@ functions! {
     set_client_verify: REWRITE_ACCESS_BALANCER_CONTENT,
         client::set_client_verify, (Request<'_>, &[u8]);
     get_request_ssl_pointer: ANY_WITH_CONNECTION, client::get_request_ssl_pointer, (Request<'_>);
+    get_ssl_pointer: ANY_WITH_SOCKETS, client::get_ssl_pointer, (Request<'_>, SocketState<'_>);
 
     set_upstream: ACCESS, service::set_upstream, (Request<'_>, &[u8]);
     set_target: REWRITE_ACCESS, service::set_target, (Request<'_>, &[u8], f64);

@@ -2,13 +2,14 @@
 
 //! What the Lua module (`ngx_http_lua_module`) exports for other modules.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
 
 use mlua::ffi::{lua_CFunction, lua_State, lua_cpcall, lua_gettop, lua_settop};
 use ngx::ffi::{NGX_OK, ngx_conf_t, ngx_http_request_t, ngx_int_t};
 
 use crate::nginx::conf_parser::ConfParser;
+use crate::nginx::connection::Connection;
 use crate::nginx::phases::Phases;
 use crate::nginx::request::Request;
 
@@ -33,6 +34,33 @@ pub fn current_phase(request: Option<Request<'_>>) -> Phases {
     // constant if there is none.
     let context = unsafe { ngx_http_lua_ffi_get_phase(request.as_ptr(), &raw mut error) };
     u32::try_from(context).map_or(Phases::NONE, Phases::from_lua_context)
+}
+
+/// How many pointers the state of a TCP socket (`ngx_http_lua_socket_tcp_upstream_t`) begins with, at
+/// least: the request is among them, and behind it is the connection, the first field of the peer.
+/// There are seven before the request up to Lua module 0.10.22, and eight since.
+const SOCKET_POINTERS: usize = 12;
+
+/// Returns the connection of a TCP socket of Lua code, if it is open and was made for `request`.
+///
+/// The Lua module has no function for this. Its connection is found by what stands around it: behind
+/// the request, and with the state as its `data`.
+///
+/// # Safety
+/// `state` must be that of a TCP socket of the Lua module, valid for `'a`.
+pub unsafe fn socket_connection<'a>(
+    state: NonNull<c_void>,
+    request: Request<'a>,
+) -> Option<Connection<'a>> {
+    // SAFETY: the caller ensures that this is such a state, which is much longer and is aligned as
+    // its pointers. Any bits are valid for a pointer that is only compared.
+    let pointers: &[*mut c_void; SOCKET_POINTERS] = unsafe { state.cast().as_ref() };
+    let before = pointers.iter().position(|pointer| *pointer == request.as_ptr().cast())?;
+    let connection = NonNull::new(*pointers.get(before + 1)?)?;
+    // SAFETY: the Lua module resets the field when it closes the connection, and nginx frees the
+    // memory of its connections only when it ends.
+    let connection = unsafe { Connection::from_ptr(connection.cast()) };
+    (connection.data() == Some(state)).then_some(connection)
 }
 
 /// A package could not be registered.

@@ -35,6 +35,7 @@ const ORDER: &[Phases] = &[
     Phases::HEADER_FILTER,
     Phases::BODY_FILTER,
     Phases::LOG,
+    Phases::TIMER,
 ];
 
 /// The phases in which no request is there, or not yet.

@@ -149,6 +149,7 @@ local some_boolean = one_of { true, false }
 local right = {
     request_client_certificate = { one_of { chain, x509.chain(authority) },
                                    one_of { {}, { names = { "a.test", "*.b.test" } } } },
+    get_ssl_pointer = {},
     set_client_verify = { one_of { "SUCCESS", "NONE", "FAILED:x" } },
     set_upstream = { one_of { "kept" } },
     set_target = { one_of { "127.0.0.1", "::1", "service.test" }, one_of { 80, 443 } },

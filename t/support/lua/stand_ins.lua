@@ -201,8 +201,8 @@ end
 function M.without_success()
     local names = {}
     for label, ok in pairs(done) do
-        -- Calls with a colon, and methods that are called with a dot, fail.
-        if not ok and not label:find(":", 1, true) and not METHODS[label:match("^[^.]*")] then
+        -- Calls with a colon, and methods that are called with a dot, fail. The first of all has no socket here.
+        if not ok and label ~= "resty.kong.tls.get_ssl_pointer" and not label:find(":", 1, true) and not METHODS[label:match("^[^.]*")] then
             names[#names + 1] = label
         end
     end

@@ -80,7 +80,7 @@ assert(kong.service.set_tls_pins { spki = { "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJW
 assert(tls.request_client_certificate(chain, {}))
 assert(tls.disable_session_reuse())
 assert(tls.disable_http2_alpn())
-print(tls.get_full_client_certificate_chain(), tls.get_request_ssl_pointer())
+print(tls.get_full_client_certificate_chain(), tls.get_request_ssl_pointer(), tls.get_ssl_pointer({}))
 assert(tls.set_upstream_cert_and_key(chain, key))
 assert(tls.set_upstream_ssl_verify(false))
 assert(tls.set_upstream_ssl_verify_depth(1))

@@ -36,6 +36,14 @@ function tls.get_full_client_certificate_chain() end
 ---@return string? err
 function tls.get_request_ssl_pointer() end
 
+---Returns the `SSL *` of a connection that Lua code has made by `ngx.socket`. It is valid until the socket is closed.
+---
+---Phases: client_hello, certificate, all phases of a request, and timer.
+---@param sock table
+---@return ffi.cdata*? ssl
+---@return string? err
+function tls.get_ssl_pointer(sock) end
+
 ---See `kong.service.set_tls_cert_key`.
 ---@param chain kong.chain
 ---@param key kong.key

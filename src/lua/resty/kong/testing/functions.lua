@@ -24,6 +24,10 @@ local OF_REQUEST = { "rewrite", "access", "content", "balancer", "header_filter"
 local OF_CONNECTION = {
     "client_hello", "certificate", "rewrite", "access", "content", "balancer", "header_filter", "body_filter", "log",
 }
+local ANYWHERE = {
+    "client_hello", "certificate", "rewrite", "access", "content", "balancer", "header_filter", "body_filter", "log",
+    "timer",
+}
 
 
 local function text_in(frame, index)
@@ -100,8 +104,8 @@ function_of("set_client_verify", { "rewrite", "access", "content", "balancer" },
     elseif value:find("^FAILED:.") and value:find("%c") then
         return ERROR, "the reason of client verify value \"" .. escaped(value) .. "\" must not hold control characters"
     elseif value ~= "SUCCESS" and value ~= "NONE" and not value:find("^FAILED:.") then
-        return ERROR, "unknown client verify value: \"" .. escaped(value)
-            .. "\", accepted values are: \"SUCCESS\", \"NONE\" or \"FAILED:<reason>\""
+        return ERROR, "unknown client verify value: " .. escaped(value)
+            .. " accepted values are: \"SUCCESS\", \"NONE\" or \"FAILED:<reason>\""
     end
     state.settings.client_verify = value
     return OK
@@ -111,6 +115,11 @@ end)
 function_of("get_request_ssl_pointer", OF_CONNECTION, "", function(frame)
     frame.pointer = {}
     return OK
+end)
+
+
+function_of("get_ssl_pointer", ANYWHERE, "pointer", function()
+    return ERROR, "no ssl object"
 end)
 
 

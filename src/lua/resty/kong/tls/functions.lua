@@ -20,6 +20,9 @@ local type = type
 local error = error
 local ipairs = ipairs
 local sort = table.sort
+local rawequal = rawequal
+local tostring = tostring
+local getmetatable = getmetatable
 local istype = ffi.istype
 local ffi_string = ffi.string
 local pointer_of = objects.pointer_of
@@ -184,9 +187,15 @@ local function fail(called, message, deeper)
 end
 
 
--- Throws an error about an argument that is not what it must be; `words` say what that is.
+-- Throws an error about an argument that is not what it must be; `words` say what that is. A function
+-- of lua-kong-nginx-module throws the words of that module, and nothing else.
 local function reject(called, words, value, remedy, deeper)
     deeper = deeper or 0
+    local exact = called.wrong_type and called.wrong_type(value)
+    if exact and not rawequal(value, called.owner) then
+        fail(called, exact, 1 + deeper)
+    end
+    words = exact or words
     fail(called, mistakes.about(words, value, called.label, called.owner, remedy), 1 + deeper)
 end
 
@@ -199,6 +208,9 @@ end
 
 -- Throws an error about an argument that is no list of strings.
 local function reject_strings(called, words, value)
+    if called.wrong_type and called.wrong_type(value) then
+        reject(called, words, value, nil, 1)
+    end
     fail(called, mistakes.about_strings(words, value, called.label, called.owner), 1)
 end
 
@@ -278,6 +290,22 @@ function finish.get_request_ssl_pointer(code)
 end
 
 
+-- Where a TCP socket of the Lua module keeps what it knows of its connection, once it has one.
+local SOCKET_STATE = 1
+
+function convert.get_ssl_pointer(called, sock)
+    local metatable = debug.getregistry().__tcp_cosocket_mt
+    if type(sock) ~= "table" or not metatable or getmetatable(sock) ~= metatable then
+        reject(called, "sock must be a TCP socket of ngx.socket", sock)
+    end
+    local upstream = rawget(sock, SOCKET_STATE)
+    return type(upstream) == "userdata" and ffi.cast(VOID, upstream) or nil
+end
+
+
+finish.get_ssl_pointer = finish.get_request_ssl_pointer
+
+
 function convert.set_upstream(called, host)
     check_string(called, "host", host)
     return host
@@ -355,6 +383,9 @@ end
 function convert.set_tls_verify_depth(called, depth)
     if type(depth) ~= "number" then
         reject(called, "argument must be a number", depth)
+    elseif depth < 0 then
+        local words = "depth expects a non-negative integer but found " .. tostring(depth)
+        fail(called, called.wrong_type and words or words .. ": " .. called.label, 0)
     end
     return depth
 end
@@ -375,7 +406,10 @@ end
 function convert.set_tls_verify_store(called, store)
     local pointer = pointer_of_store(store)
     if not pointer then
-        reject_object(called, "argument must be a resty.openssl.x509.store object", "store", store, is_store)
+        -- Kong's function leaves tables to the one that it calls.
+        local words = type(store) == "table" and "store expects a resty.openssl.x509.store object but found table"
+            or "argument must be a resty.openssl.x509.store object"
+        reject_object(called, words, "store", store, is_store)
     end
     return pointer
 end
@@ -383,7 +417,7 @@ end
 
 local function convert_names(called, names)
     local count = count_of_strings(names)
-    if not count then
+    if not count or count == 0 then
         reject_strings(called, "argument must be a table of strings", names)
     end
     return texts_of(names, count), count
@@ -803,18 +837,37 @@ M.decode_base64 = decoder(raw.decode_base64)
 local calls = {}
 
 
+-- Makes the errors that a function returns begin with these words.
+local function beginning_with(words, finish_call)
+    return function(code, ...)
+        local value, err = finish_call(code, ...)
+        if err then
+            return nil, words .. ": " .. err
+        end
+        return value
+    end
+end
+
+
 -- Returns the function `name` as users call it: without the request. The request and its phase are
 -- determined after the arguments were converted; a wrong phase is reported before a wrong argument.
--- `wrong_phase` begins the error for a wrong phase.
-function M.public(name, wrong_phase)
+--
+-- `words` are those of lua-kong-nginx-module, for a function of that module: `wrong_phase` begins the
+-- error for a wrong phase, and `failed` what is returned; `wrong_type` is a function that returns
+-- what is thrown for an argument, or nil if that module has no words for it.
+function M.public(name, words)
+    words = words or {}
     local convert_arguments, finish_call, invoke = convert[name], finish[name] or result, raw[name]
+    if words.failed then
+        finish_call = beginning_with(words.failed, finish_call)
+    end
     if not invoke then
         error("no function " .. name)
     end
     if name == "request_client_certificate" then
         raw.library_is_loaded(nil)
     end
-    local called = { name = name, wrong_phase = wrong_phase }
+    local called = { name = name, wrong_phase = words.wrong_phase, wrong_type = words.wrong_type }
     local call
     if convert_arguments then
         function call(a, b, c)

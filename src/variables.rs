@@ -16,6 +16,7 @@ use crate::openssl::ssl;
 use crate::upstream::location::content::{self, MissingTarget};
 use crate::upstream::peer::choice::{self, PeerChoice};
 use crate::upstream::peer::outcome::{Negotiated, Outcome, Verified};
+use crate::upstream::settings::forwarding::RequestedScheme;
 use crate::upstream::settings::request_state::RequestState;
 
 struct OurVariables;
@@ -24,6 +25,7 @@ impl Variables for OurVariables {
     const ALL: &'static [(&'static str, crate::nginx::variable::Evaluate)] = &[
         ("kong_client_verify", client_verify),
         ("kong_upstream_target", upstream_target),
+        ("kong_upstream_scheme", upstream_scheme),
         ("kong_upstream_ssl_protocol", |request, value| of_service(request, value, protocol)),
         ("kong_upstream_ssl_cipher", |request, value| of_service(request, value, cipher)),
         ("kong_upstream_ssl_session_reused", |request, value| {
@@ -91,6 +93,14 @@ fn upstream_target<'a>(request: Request<'a>, value: Value<'a>) -> Result<(), Var
         }
     };
     value.set(target);
+    Ok(())
+}
+
+/// `$kong_upstream_scheme`: the scheme set by `set_scheme`, by default `https`.
+fn upstream_scheme<'a>(request: Request<'a>, value: Value<'a>) -> Result<(), VariableFailed> {
+    let state = RequestState::find_or_inherit(request).map_err(|OutOfMemory| VariableFailed)?;
+    let scheme = state.and_then(|state| state.scheme.get()).unwrap_or(RequestedScheme::Https);
+    value.set(scheme.name().as_bytes());
     Ok(())
 }
 

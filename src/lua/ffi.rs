@@ -33,6 +33,10 @@ use crate::openssl::lua_object::{self, InvalidObject};
 pub const OK: c_int = 0;
 /// Success without a result; the text, if any, says why.
 pub const NONE: c_int = 1;
+/// An address to be made the peer: the text is the host, the number is the port.
+pub const PEER: c_int = 2;
+/// A function of Lua's to be called: the number stands for it.
+pub const CALLBACK: c_int = 3;
 /// Failure; the text says why.
 pub const ERROR: c_int = -1;
 
@@ -117,6 +121,8 @@ c_struct! {
         text: Bytes,
         pointer: *mut c_void,
         clocks: [f64; 2],
+        /// The number of the answer.
+        number: f64,
     }
 }
 
@@ -324,6 +330,11 @@ pub enum Answer {
     Missing(String),
     Pointer(*mut c_void),
     Clocks([f64; 2]),
+    Number(u32),
+    /// An address to be made the peer: host and port.
+    Peer(String, u32),
+    /// The number of a function of Lua's to be called.
+    Callback(u32),
 }
 
 /// Why a call has failed.
@@ -417,6 +428,18 @@ pub unsafe fn call(
         Some(Ok(Answer::Clocks(clocks))) => {
             frame.clocks = clocks;
             return OK;
+        }
+        Some(Ok(Answer::Number(number))) => {
+            frame.number = number.into();
+            return OK;
+        }
+        Some(Ok(Answer::Peer(host, port))) => {
+            frame.number = port.into();
+            (PEER, host.into_bytes())
+        }
+        Some(Ok(Answer::Callback(number))) => {
+            frame.number = number.into();
+            return CALLBACK;
         }
         Some(Err(CallFailure::WrongPhase)) => return WRONG_PHASE,
         Some(Err(CallFailure::Error(text))) => (ERROR, text.into_bytes()),

@@ -21,6 +21,7 @@ const OURS: Option<Phases> = None;
 const CLIENT_HELLO: Option<Phases> = Some(Phases::CLIENT_HELLO);
 const CERTIFICATE: Option<Phases> = Some(Phases::CERTIFICATE);
 const ACCESS: Option<Phases> = Some(Phases::ACCESS);
+const BALANCER: Option<Phases> = Some(Phases::BALANCER);
 const REWRITE_ACCESS: Option<Phases> = Some(Phases::REWRITE.or(Phases::ACCESS));
 const REWRITE_ACCESS_BALANCER: Option<Phases> = Some(UNTIL_BALANCER);
 const REWRITE_ACCESS_BALANCER_CONTENT: Option<Phases> = Some(UNTIL_BALANCER.or(Phases::CONTENT));
@@ -30,9 +31,8 @@ const ANY_WITH_REQUEST: Option<Phases> = Some(OF_REQUEST);
 const ANY_WITH_CONNECTION: Option<Phases> =
     Some(OF_REQUEST.or(Phases::CERTIFICATE).or(Phases::CLIENT_HELLO));
 /// The same, and timers.
-const ANY_WITH_SOCKETS: Option<Phases> = Some(
-    OF_REQUEST.or(Phases::CERTIFICATE).or(Phases::CLIENT_HELLO).or(Phases::TIMER),
-);
+const ANY_WITH_SOCKETS: Option<Phases> =
+    Some(OF_REQUEST.or(Phases::CERTIFICATE).or(Phases::CLIENT_HELLO).or(Phases::TIMER));
 
 const UNTIL_BALANCER: Phases = Phases::REWRITE.or(Phases::ACCESS).or(Phases::BALANCER);
 const OF_REQUEST: Phases = UNTIL_BALANCER
@@ -55,7 +55,10 @@ functions! {
     get_ssl_pointer: ANY_WITH_SOCKETS, client::get_ssl_pointer, (Request<'_>, SocketState<'_>);
 
     set_upstream: ACCESS, service::set_upstream, (Request<'_>, &[u8]);
-    set_target: REWRITE_ACCESS, service::set_target, (Request<'_>, &[u8], f64);
+    set_target: REWRITE_ACCESS_BALANCER, service::set_target, (Request<'_>, &[u8], f64);
+    set_target_retry_callback: REWRITE_ACCESS, service::set_target_retry_callback, (Request<'_>);
+    choose_target: BALANCER, service::choose_target, (Request<'_>);
+    set_scheme: REWRITE_ACCESS_BALANCER, service::set_scheme, (Request<'_>, &[u8]);
     set_retries: REWRITE_ACCESS, service::set_retries, (Request<'_>, f64);
     set_timeouts: REWRITE_ACCESS, service::set_timeouts, (Request<'_>, f64, f64, f64);
     set_tls_cert_key: REWRITE_ACCESS_BALANCER,
@@ -98,6 +101,9 @@ functions! {
     decode_url: OURS, client::decode_url, (&[u8]);
     decode_base64: OURS, client::decode_base64, (&[u8]);
     forget_service: OURS, service::forget_service, (Request<'_>);
+    choose_peer: OURS, service::choose_peer, (Request<'_>);
+    note_peer_set: OURS, service::note_peer_set, (Request<'_>);
+    may_try_again: OURS, service::may_try_again, (Request<'_>);
     check_upstream: OURS, service::check_upstream, (&[u8]);
     check_target: OURS, service::check_target, (&[u8], f64);
     check_verify_names: OURS, service::check_verify_names, (NameList<'_>);

@@ -9,6 +9,10 @@ use openssl::x509::store::X509StoreRef;
 
 use crate::conf;
 use crate::lua::ffi::{Answer, ChainOrKey, NameList};
+use crate::nginx::lua::current_phase;
+use crate::nginx::peer_choice::PeerChooser;
+use crate::nginx::phases::Phases;
+use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::openssl::client_certificate::{ClientCertificate, InvalidCertificate};
 use crate::openssl::error::SslError;
@@ -18,8 +22,9 @@ use crate::openssl::spiffe::{InvalidIds, Trusted};
 use crate::openssl::store::TrustedStore;
 use crate::openssl::tls_options::{self, InvalidOptions};
 use crate::upstream::handshake::verify::VerificationEnforced;
+use crate::upstream::peer::choice::PeerChoice;
 use crate::upstream::settings::forwarding::{
-    Forwarding, InvalidArgument, Target, is_block_name, timeouts, tries,
+    Forwarding, InvalidArgument, RequestedScheme, Target, is_block_name, timeouts, tries,
 };
 use crate::upstream::settings::request_state::{NotSet, RequestState};
 use crate::upstream::settings::tls::{
@@ -58,10 +63,95 @@ pub fn set_upstream(request: Request<'_>, host: &[u8]) -> Result<Answer, NotSet>
     })
 }
 
-/// Sends the request to an address, or to a name that nginx's `resolver` looks up.
-pub fn set_target(request: Request<'_>, host: &[u8], port: f64) -> Result<(), NotSet> {
-    let target = Target::new(host, port)?.to_string();
-    Ok(RequestState::set_target(request, target.as_bytes())?)
+/// Sends the request to an address, or to a name that nginx's `resolver` looks up. In the balancer
+/// phase, only to an address, which Lua code then makes the peer.
+pub fn set_target(request: Request<'_>, host: &[u8], port: f64) -> Result<Answer, NotSet> {
+    let target = Target::new(host, port)?;
+    if current_phase(Some(request)) == Phases::BALANCER {
+        let (host, port) =
+            target.address().ok_or_else(|| InvalidArgument::NotAddress(host.to_vec()))?;
+        if let Some(choice) = choice_of(request) {
+            choice.keep_peer(&host, port);
+        }
+        return Ok(Answer::Peer(host, port));
+    }
+    RequestState::set_target(request, target.to_string().as_bytes())?;
+    Ok(Answer::Done)
+}
+
+fn choice_of(request: Request<'_>) -> Option<&PeerChoice> {
+    request.upstream().and_then(PeerChoice::of)
+}
+
+/// Returns a number by which Lua code keeps the function that gives the targets of retries.
+pub fn set_target_retry_callback(request: Request<'_>) -> Result<Answer, OutOfMemory> {
+    Ok(Answer::Number(RequestState::find_or_make(request)?.make_retry_callback()))
+}
+
+/// Why a balancer can't make the target of a request its peer.
+#[derive(Debug, thiserror::Error)]
+pub enum NotChosen {
+    #[error("no target is set: kong.service.set_target was not called for the request")]
+    NoTarget,
+    #[error(
+        "the target of the request is \"{}\": in the balancer phase, it must be an IP address (nothing can be \
+         resolved there)",
+        .0.escape_ascii()
+    )]
+    NotAddress(Vec<u8>),
+}
+
+/// Returns the target of the current attempt, or the function that gives it.
+pub fn choose_target(request: Request<'_>) -> Result<Answer, NotChosen> {
+    let (choice, state) = (choice_of(request), RequestState::find(request));
+    choice.inspect(|choice| choice.note_chooser());
+    state.inspect(|state| state.target_is_used.set(true));
+    match state.and_then(RequestState::retry_callback) {
+        Some(number) if choice.is_some_and(PeerChoice::is_retry) => Ok(Answer::Callback(number)),
+        _ => choose_peer(request),
+    }
+}
+
+/// Returns the address that was last set in the balancer phase, or else before.
+pub fn choose_peer(request: Request<'_>) -> Result<Answer, NotChosen> {
+    if let Some((host, port)) = choice_of(request).and_then(PeerChoice::kept_peer) {
+        return Ok(Answer::Peer(host, port));
+    }
+    let target = RequestState::find(request).and_then(RequestState::target);
+    let target = target.ok_or(NotChosen::NoTarget)?;
+    let address = Target::parse(target).and_then(|target| target.address());
+    let (host, port) = address.ok_or_else(|| NotChosen::NotAddress(target.to_vec()))?;
+    if let Some(choice) = choice_of(request) {
+        choice.keep_peer(&host, port);
+    }
+    Ok(Answer::Peer(host, port))
+}
+
+/// Notes that Lua code has made the address the peer.
+pub fn note_peer_set(request: Request<'_>) {
+    if let Some(choice) = choice_of(request) {
+        choice.note_peer_set();
+    }
+}
+
+/// Returns whether an attempt may follow the current one at the targets of the request. Without a
+/// limit of its own or of its location, there are as many as for a service in Kong.
+pub fn may_try_again(request: Request<'_>) -> Option<()> {
+    const RETRIES: usize = 5;
+    let state = RequestState::find(request)?;
+    let tries = state.forwarding.get().tries;
+    if tries.is_none() && state.retry_callback().is_none() {
+        return None;
+    }
+    let has_limit = request.upstream()?.has_limit_of_tries();
+    (has_limit || choice_of(request)?.attempts() <= RETRIES).then_some(())
+}
+
+/// Sets the scheme that the service is spoken to with.
+pub fn set_scheme(request: Request<'_>, scheme: &[u8]) -> Result<(), NotSet> {
+    let scheme = RequestedScheme::new(scheme)?;
+    RequestState::find_or_make(request)?.scheme.set(Some(scheme));
+    Ok(())
 }
 
 /// Sets how many attempts may follow the first, over `proxy_next_upstream_tries`.

@@ -201,6 +201,11 @@ impl<'a> Upstream<'a> {
         unsafe { self.0.get().state.as_ref() }.is_some_and(|state| state.bytes_received != 0)
     }
 
+    /// Returns whether `proxy_next_upstream_tries` is set.
+    pub fn has_limit_of_tries(self) -> bool {
+        self.conf().get().next_upstream_tries != 0
+    }
+
     /// Returns whether nginx tries another peer after an error (`proxy_next_upstream error`).
     pub fn goes_on_after_error(self) -> bool {
         self.conf().get().next_upstream & NGX_HTTP_UPSTREAM_FT_ERROR as usize != 0

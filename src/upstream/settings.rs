@@ -5,4 +5,6 @@
 pub mod forwarding;
 #[cfg(not(any(test, fuzzing)))]
 pub mod request_state;
+#[cfg(not(fuzzing))]
+pub mod retry_callback;
 pub mod tls;

@@ -180,7 +180,14 @@ fn check(request: Request<'_>, pass: &Pass) -> Result<(), Refusal> {
     let has_settings = state.is_some_and(|state| !state.upstream_tls.borrow().is_empty());
     let needs_tls = (has_settings || is_required) && pass.scheme != Scheme::Tls;
     let needs_settings = is_required && !has_settings;
-    if !(needs_tls || needs_settings || target.is_some() && !pass.names_target) {
+    let scheme = state.and_then(|state| state.scheme.get());
+    let has_callback = state.is_some_and(|state| state.retry_callback().is_some());
+    if !(needs_tls
+        || needs_settings
+        || target.is_some() && !pass.names_target
+        || has_callback
+        || scheme.is_some())
+    {
         return Ok(());
     }
     // A URL without variables always has a block; one with variables has a block only if they name
@@ -200,6 +207,9 @@ fn check(request: Request<'_>, pass: &Pass) -> Result<(), Refusal> {
     let host = url::host_without_port(request, destination.rest);
     if host.is_some_and(|host| conf::has_block(request, host)) {
         return Ok(());
+    }
+    if has_callback {
+        return Err(Unapplied::RetryCallback.into());
     }
     Ok(unapplied::check(request, state, destination.uses_tls)?)
 }

@@ -80,6 +80,15 @@ pub struct PeerChoice {
     is_once_more: Cell<bool>,
     /// Whether the module refused the request when its peer was chosen.
     is_refused: Cell<bool>,
+    /// How many attempts there were, the current one included.
+    attempts: Cell<usize>,
+    /// The address that Lua code has last set in a balancer phase.
+    peer: RefCell<Option<(String, u32)>>,
+    /// Whether Lua code has set it for the current attempt.
+    is_peer_set: Cell<bool>,
+    /// Whether the balancer looks after the target of the request, and after its function for
+    /// retries.
+    has_chooser: Cell<bool>,
 }
 
 /// An attempt to reach a peer.
@@ -137,6 +146,10 @@ fn take_part<'a>(
         once_more: Cell::new(None),
         is_once_more: Cell::new(false),
         is_refused: Cell::new(false),
+        attempts: Cell::new(0),
+        peer: RefCell::new(None),
+        is_peer_set: Cell::new(false),
+        has_chooser: Cell::new(false),
     })
 }
 
@@ -186,6 +199,48 @@ impl PeerChoice {
         f(self.outcome.borrow().as_ref())
     }
 
+    /// Returns whether this attempt follows another one.
+    pub fn is_retry(&self) -> bool {
+        self.attempts.get() > 1
+    }
+
+    /// Returns how many attempts there were, the current one included.
+    pub fn attempts(&self) -> usize {
+        self.attempts.get()
+    }
+
+    /// Keeps the address that Lua code sets as the peer.
+    pub fn keep_peer(&self, host: &str, port: u32) {
+        self.peer.replace(Some((host.to_owned(), port)));
+    }
+
+    /// Returns the address that Lua code has last set.
+    pub fn kept_peer(&self) -> Option<(String, u32)> {
+        self.peer.borrow().clone()
+    }
+
+    /// Notes that Lua code has set the peer of the current attempt.
+    pub fn note_peer_set(&self) {
+        self.is_peer_set.set(true);
+    }
+
+    /// Notes that the balancer looks after the target of the request.
+    pub fn note_chooser(&self) {
+        self.has_chooser.set(true);
+    }
+
+    /// Checks that what Lua code has set for the balancer was applied to the current attempt.
+    fn check_balancer(&self, state: Option<&RequestState>) -> Result<(), Unapplied> {
+        if !self.is_peer_set.get() && self.peer.borrow().is_some() {
+            return Err(Unapplied::Peer);
+        }
+        let has_callback = state.is_some_and(|state| state.retry_callback().is_some());
+        if has_callback && !self.has_chooser.get() {
+            return Err(Unapplied::RetryCallback);
+        }
+        Ok(())
+    }
+
     fn request(&self) -> Request<'_> {
         // SAFETY: the request outlives its choice of a peer: both live in the request's pool.
         unsafe { Request::from_ptr(self.request) }
@@ -205,6 +260,9 @@ impl PeerChooser for PeerChoice {
             begin_once_more(self, upstream, attempt);
             return PeerFound::Peer;
         }
+        self.attempts.set(self.attempts.get() + 1);
+        self.is_peer_set.set(false);
+        self.has_chooser.set(false);
         // A balancer in Lua runs here, and may override settings.
         let found =
             conf_copy::while_choosing(self.request(), upstream, self.configuration, original);
@@ -236,7 +294,7 @@ fn choose(choice: &PeerChoice, upstream: Upstream<'_>, found: PeerFound) -> Peer
     if let PeerFound::Failed | PeerFound::Other(_) = found {
         return found;
     }
-    if let Err(error) = check_settings(request, upstream, state) {
+    if let Err(error) = check_settings(choice, upstream, state) {
         request.log().error(format_args!("{error}"));
         counters::count(error.counter());
         choice.is_refused.set(true);
@@ -282,15 +340,17 @@ fn find_own(
 /// Checks that the settings of `request` can be applied to the chosen peer. `tls` is its state if
 /// it has TLS settings, or if enforced verification counts as one.
 fn check_settings(
-    request: Request<'_>,
+    choice: &PeerChoice,
     upstream: Upstream<'_>,
     tls: Option<&RequestState>,
 ) -> Result<(), Unapplied> {
-    let uses_tls = upstream.uses_tls();
+    let (request, uses_tls) = (choice.request(), upstream.uses_tls());
     if tls.is_some() && uses_tls && !upstream.tls_context().is_some_and(context::is_known) {
         return Err(Unapplied::Module);
     }
-    unapplied::check(request, RequestState::find(request), uses_tls)
+    let state = RequestState::find(request);
+    choice.check_balancer(state)?;
+    unapplied::check(request, state, uses_tls)
 }
 
 /// Returns whether `request` must not use the idle connection that nginx found, by address alone:

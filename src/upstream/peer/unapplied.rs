@@ -32,6 +32,23 @@ pub enum Unapplied {
          \"$kong_upstream_target\""
     )]
     Target,
+    /// A peer that Lua code has set, and a later attempt for which it has set none.
+    #[error(
+        "kong.service.set_target was called in the balancer phase of a former attempt, and not in that of this one \
+         (kong.service.choose_target keeps to it)"
+    )]
+    Peer,
+    /// A function for retries, but nobody who calls it.
+    #[error(
+        "kong.service.set_target_retry_callback was called, and no balancer_by_lua* calls kong.service.choose_target"
+    )]
+    RetryCallback,
+    /// A scheme, but a location whose requests have the other one.
+    #[error(
+        "kong.service.request.set_scheme was called, and the location sends the request without that scheme: \
+         it does not begin its URL with \"$kong_upstream_scheme://\""
+    )]
+    Scheme,
     /// Retries or timeouts, but a location that does not apply them.
     #[error(
         "kong.service.set_retries or set_timeouts was called, and the location has no pass directive of nginx's"
@@ -49,7 +66,9 @@ impl Unapplied {
         match self {
             Self::Plaintext => Counter::RefusedPlaintext,
             Self::Module | Self::Forwarding => Counter::RefusedModule,
-            Self::Target => Counter::RefusedTarget,
+            Self::Target | Self::Peer | Self::RetryCallback | Self::Scheme => {
+                Counter::RefusedTarget
+            }
             Self::Required => Counter::RefusedRequired,
         }
     }
@@ -74,6 +93,9 @@ pub fn check(
     let Some(state) = state else {
         return Ok(());
     };
+    if state.scheme.get().is_some_and(|scheme| scheme.is_tls() != uses_tls) {
+        return Err(Unapplied::Scheme);
+    }
     if state.target().is_some() && !state.target_is_used.get() {
         return Err(Unapplied::Target);
     }

@@ -31,6 +31,34 @@ pub struct Timeouts {
     pub read: usize,
 }
 
+/// The scheme that a request asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestedScheme {
+    Http,
+    Https,
+}
+
+impl RequestedScheme {
+    pub fn new(name: &[u8]) -> Result<Self, InvalidArgument> {
+        match name {
+            b"http" => Ok(Self::Http),
+            b"https" => Ok(Self::Https),
+            _ => Err(InvalidArgument::Scheme(name.to_vec())),
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    pub fn is_tls(self) -> bool {
+        self == Self::Https
+    }
+}
+
 /// An argument that was refused.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum InvalidArgument {
@@ -46,6 +74,14 @@ pub enum InvalidArgument {
     Numeric(Vec<u8>),
     #[error("host must not be longer than {MAX_HOST_LENGTH} bytes: given {length}")]
     HostTooLong { length: usize },
+    /// A name, where only an address can be used.
+    #[error(
+        "host must be an IP address in the balancer phase: given \"{}\" (nothing can be resolved there)",
+        .0.escape_ascii()
+    )]
+    NotAddress(Vec<u8>),
+    #[error("invalid scheme: {}", .0.escape_ascii())]
+    Scheme(Vec<u8>),
 }
 
 /// The maximum length of a host name in TLS (`TLSEXT_MAXLEN_host_name`) and in DNS (RFC 1035,
@@ -124,6 +160,23 @@ impl<'a> Target<'a> {
         }
         let port = integer("port", port, 0, u16::MAX.into())?;
         Ok(Self { host: if is_ipv6 { address } else { text }, is_ipv6, port })
+    }
+}
+
+impl Target<'_> {
+    /// Returns the host as in a URL, and the port, if the host is an address.
+    pub fn address(&self) -> Option<(String, u32)> {
+        let Self { host, is_ipv6, port } = *self;
+        if is_ipv6 {
+            return Some((format!("[{host}]"), port));
+        }
+        host.parse::<Ipv4Addr>().ok().map(|_| (host.to_owned(), port))
+    }
+
+    /// Takes apart what [`Target`] has formatted.
+    pub fn parse(text: &'_ [u8]) -> Option<Target<'_>> {
+        let (host, port) = std::str::from_utf8(text).ok()?.rsplit_once(':')?;
+        Target::new(host.as_bytes(), port.parse().ok()?).ok()
     }
 }
 
@@ -299,6 +352,24 @@ mod tests {
         ] {
             assert_eq!(target("a", port).unwrap_err().to_string(), error);
         }
+    }
+
+    #[test]
+    fn an_address_is_taken_apart() {
+        for (host, expected) in [
+            ("192.0.2.1", Some("192.0.2.1")),
+            ("192.0.2.1.", Some("192.0.2.1")),
+            ("::1", Some("[::1]")),
+            ("[::1]", Some("[::1]")),
+            ("a.test", None),
+        ] {
+            let target = Target::new(host.as_bytes(), 443.0).unwrap();
+            assert_eq!(target.address(), expected.map(|host| (host.to_owned(), 443)), "{host}");
+            let text = target.to_string();
+            assert_eq!(Target::parse(text.as_bytes()).unwrap().address(), target.address());
+        }
+        assert_eq!(Target::parse(b"block"), None);
+        assert_eq!(Target::parse(b"block:a"), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ptr::{self, NonNull};
+use std::rc::Rc;
 
 use crate::conf::{self, LocationConf};
 use crate::nginx::log::{Log, LogLevel};
@@ -14,7 +15,8 @@ use crate::nginx::request::Request;
 use crate::nginx::request_context::RequestContext;
 use crate::openssl::san::address_of;
 use crate::upstream::location::conf_copy::{self, ConfCopy};
-use crate::upstream::settings::forwarding::{Forwarding, InvalidArgument};
+use crate::upstream::settings::forwarding::{Forwarding, InvalidArgument, RequestedScheme};
+use crate::upstream::settings::retry_callback::RetryCallback;
 use crate::upstream::settings::tls::{UpstreamTls, without_port};
 
 /// The state of a request that used one of the module's functions. It lives in the request's pool;
@@ -33,6 +35,10 @@ pub struct RequestState {
     target: Cell<Option<Text>>,
     /// The retries and timeouts.
     pub forwarding: Cell<Forwarding>,
+    /// The scheme given to `set_scheme`.
+    pub scheme: Cell<Option<RequestedScheme>>,
+    /// The function given to `set_target_retry_callback`.
+    retry_callback: RefCell<Option<Rc<RetryCallback>>>,
     /// The configuration that the upstream follows instead of the location's.
     pub conf_copy: Cell<Option<ConfCopy>>,
     /// Whether verification has reached the peer's own certificate, and accepted it.
@@ -68,6 +74,8 @@ struct Settings {
     upstream_tls: UpstreamTls,
     target: Option<Text>,
     forwarding: Forwarding,
+    scheme: Option<RequestedScheme>,
+    retry_callback: Option<Rc<RetryCallback>>,
 }
 
 // SAFETY: no other type implements the trait.
@@ -190,6 +198,21 @@ impl RequestState {
         self.upstream_tls.take();
         self.target.take();
         self.forwarding.take();
+        self.scheme.take();
+        self.retry_callback.take();
+    }
+
+    /// Returns the number of the function given to `set_target_retry_callback`.
+    pub fn retry_callback(&self) -> Option<u32> {
+        self.retry_callback.borrow().as_ref().map(|callback| callback.number())
+    }
+
+    /// Gives the request a number for its function, in place of the one that it had.
+    pub fn make_retry_callback(&self) -> u32 {
+        let callback = Rc::new(RetryCallback::new());
+        let number = callback.number();
+        self.retry_callback.replace(Some(callback));
+        number
     }
 
     /// Sets the value of `set_client_verify` for `request`.
@@ -261,6 +284,8 @@ impl RequestState {
                     upstream_tls: state.upstream_tls.borrow().clone(),
                     target: state.target.get(),
                     forwarding: state.forwarding.get(),
+                    scheme: state.scheme.get(),
+                    retry_callback: state.retry_callback.borrow().clone(),
                 });
             }
             request = parent;
@@ -274,13 +299,15 @@ impl RequestState {
     }
 
     fn make(request: Request<'_>, settings: Settings) -> Result<&Self, OutOfMemory> {
-        let Settings { upstream_tls, target, forwarding } = settings;
+        let Settings { upstream_tls, target, forwarding, scheme, retry_callback } = settings;
         let state = Self {
             uri: Cell::new(request.uri_location()),
             client_verify: Cell::new(None),
             upstream_tls: RefCell::new(upstream_tls),
             target: Cell::new(target),
             forwarding: Cell::new(forwarding),
+            scheme: Cell::new(scheme),
+            retry_callback: RefCell::new(retry_callback),
             conf_copy: Cell::new(None),
             leaf_accepted: Cell::new(false),
             handshake_refused: Cell::new(false),

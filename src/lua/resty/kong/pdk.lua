@@ -7,7 +7,7 @@ local functions = require "resty.kong.tls.functions"
 local interface, public = functions.interface, functions.public
 
 
-return {
+local pdk = {
     client = {
         tls = interface("kong.client.tls", {
             request_client_certificate = public("request_client_certificate"),
@@ -20,6 +20,8 @@ return {
     service = interface("kong.service", {
         set_upstream = public("set_upstream"),
         set_target = public("set_target"),
+        set_target_retry_callback = public("set_target_retry_callback"),
+        choose_target = public("choose_target"),
         set_retries = public("set_retries"),
         set_timeouts = public("set_timeouts"),
         set_tls_cert_key = public("set_tls_cert_key"),
@@ -33,3 +35,10 @@ return {
         set_tls_options = public("set_tls_options"),
     }),
 }
+
+pdk.service.request = interface("kong.service.request", {
+    set_scheme = public("set_scheme"),
+})
+
+
+return pdk

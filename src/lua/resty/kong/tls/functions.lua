@@ -20,6 +20,7 @@ local type = type
 local error = error
 local ipairs = ipairs
 local sort = table.sort
+local pcall = pcall
 local rawequal = rawequal
 local tostring = tostring
 local getmetatable = getmetatable
@@ -29,6 +30,8 @@ local pointer_of = objects.pointer_of
 
 local OK = 0
 local NONE = 1
+local PEER = 2
+local CALLBACK = 3
 local WRONG_PHASE = -2
 
 -- The description of the Rust functions: the declaration of a frame, then a line per function with
@@ -337,7 +340,109 @@ function convert.set_target(called, host, port)
 end
 
 
-finish.set_target = throw_error
+-- Makes the address in the answer the peer of the current attempt. Error level 3 is the user's line.
+local function set_peer(called)
+    local ok, err = require("ngx.balancer").set_current_peer(read_text(), frame.number)
+    if not ok then
+        error("the peer could not be set: " .. err .. ": " .. called.label, 3)
+    end
+    raw.note_peer_set(get_request())
+end
+
+
+function finish.set_target(code, called)
+    if code == PEER then
+        set_peer(called)
+    elseif code ~= OK then
+        error(read_text() .. ": " .. called.label, 2)
+    end
+end
+
+
+-- The functions of set_target_retry_callback, by the numbers that Rust has given to them: a number is
+-- free again when its request has ended.
+local retry_callbacks = {}
+
+
+function convert.set_target_retry_callback(called, callback)
+    if type(callback) ~= "function" then
+        reject(called, "retry_callback must be a function", callback)
+    end
+end
+
+
+function finish.set_target_retry_callback(code, called, callback)
+    if code ~= OK then
+        error(read_text() .. ": " .. called.label, 2)
+    end
+    retry_callbacks[frame.number] = callback
+end
+
+
+-- What a function has thrown or returned, for an error. Calls no metamethod.
+local function said(value)
+    local kind = type(value)
+    return (kind == "string" or kind == "number") and tostring(value) or kind == "nil" and "nil" or "a " .. kind
+end
+
+
+-- Calls the function for retries with this number. Returns a code as set_target has it, which is about
+-- the target that it gave; or nil, and what was wrong.
+local function ask_for_target(number)
+    local ok, host, port, err = pcall(retry_callbacks[number])
+    if not ok then
+        return nil, "threw: " .. said(host)
+    elseif not host then
+        return nil, "gave no target: " .. said(err or port)
+    elseif host == true then
+        -- It has called set_target itself; or else the target stays.
+        return raw.choose_peer(get_request())
+    elseif type(host) ~= "string" or type(port) ~= "number" then
+        return nil, "must return a host and a port, or true: given " .. type(host) .. " and " .. type(port)
+    end
+    return raw.set_target(get_request(), host, port)
+end
+
+
+function finish.choose_target(code, called)
+    if code == CALLBACK then
+        local wrong
+        code, wrong = ask_for_target(frame.number)
+        wrong = wrong or code ~= PEER and "gave a wrong target: " .. read_text()
+        if wrong then
+            error("the function of kong.service.set_target_retry_callback " .. wrong .. ": " .. called.label, 2)
+        end
+    elseif code ~= PEER then
+        error(read_text() .. ": " .. called.label, 2)
+    end
+    set_peer(called)
+    if raw.may_try_again(get_request()) == OK then
+        require("ngx.balancer").set_more_tries(1)
+    end
+end
+
+
+function convert.set_scheme(called, scheme)
+    check_string(called, "scheme", scheme)
+    return scheme
+end
+
+
+function finish.set_scheme(code, called, scheme)
+    if code ~= OK then
+        error(read_text() .. ": " .. called.label, 2)
+    end
+    if ngx.get_phase() == "balancer" then
+        local set_upstream_tls = require("ngx.balancer").set_upstream_tls
+        if not set_upstream_tls then
+            error("ngx.balancer has no set_upstream_tls, which this needs in the balancer phase: " .. called.label, 2)
+        end
+        local ok, err = set_upstream_tls(scheme == "https")
+        if not ok then
+            error("the scheme could not be set: " .. err .. ": " .. called.label, 2)
+        end
+    end
+end
 
 
 function convert.set_retries(called, retries)

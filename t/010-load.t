@@ -11,13 +11,14 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: kong.client.tls and kong.service have exactly these functions
+=== TEST 1: kong.client.tls, kong.service and kong.service.request have exactly these functions
 --- config
     location = /t {
         content_by_lua_block {
             local names = {}
             for name in pairs(kong.client.tls) do names[#names + 1] = "client.tls." .. name end
             for name in pairs(kong.service) do names[#names + 1] = "service." .. name end
+            for name in pairs(kong.service.request) do names[#names + 1] = "service.request." .. name end
             table.sort(names)
             ngx.say(table.concat(names, "\n"))
         }
@@ -30,8 +31,12 @@ client.tls.disable_session_reuse
 client.tls.get_full_client_certificate_chain
 client.tls.request_client_certificate
 client.tls.set_client_verify
+service.choose_target
+service.request
+service.request.set_scheme
 service.set_retries
 service.set_target
+service.set_target_retry_callback
 service.set_timeouts
 service.set_tls_cert_key
 service.set_tls_pins

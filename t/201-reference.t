@@ -87,7 +87,10 @@ my %facts = %{ facts() };
 my @low_level = slurp('src/lua/resty/kong/tls.lua') =~ /^\s+(\w+) = public\(/mg;
 is_deeply [sort keys %{ $facts{'resty.kong.tls'} }], [sort @low_level],
     'resty.kong.tls has the functions of its source';
-my %in_types = ('kong.client.tls' => 'client_tls', 'kong.service' => 'service', 'resty.kong.tls' => 'tls');
+my %in_types = (
+    'kong.client.tls' => 'client_tls', 'kong.service' => 'service', 'kong.service.request' => 'request',
+    'resty.kong.tls'  => 'tls',
+);
 for my $page (sort keys %in_types) {
     my @functions = sort keys %{ $facts{$page} };
     has_headings($page, 2, \@functions);

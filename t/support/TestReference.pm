@@ -105,7 +105,12 @@ my $INIT = <<'_EOC_';
             say("kong.client.tls", name, called)
         end
         for name, called in pairs(pdk.service) do
-            say("kong.service", name, called)
+            if type(called) == "function" then
+                say("kong.service", name, called)
+            end
+        end
+        for name, called in pairs(pdk.service.request) do
+            say("kong.service.request", name, called)
         end
         -- The same functions, whose errors may have no phases there.
         local public = require("resty.kong.tls.functions").public
@@ -221,7 +226,7 @@ sub _by_phase {
     for (@PHASES) {
         my ($phase, $directive) = @$_;
         my @names;
-        for my $page ('kong.client.tls', 'kong.service') {
+        for my $page ('kong.client.tls', 'kong.service', 'kong.service.request') {
             my $functions = $found->{$page};
             push @names, map {"[`$page.$_`]($page.md#$_)"}
                 grep { $functions->{$_}{Phases} =~ /\b$phase\b/ } _in_order($page, keys %$functions);

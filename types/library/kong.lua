@@ -89,6 +89,7 @@ function client_tls.set_client_verify(v) end
 
 ---Where the current request goes, and how TLS is used there. A later call overrides an earlier one.
 ---@class kong.service
+---@field request kong.service.request
 local service = {}
 
 ---Sends the request to the `upstream {}` block of this name, through `$kong_upstream_target`. Throws if the name
@@ -102,12 +103,24 @@ function service.set_upstream(host) end
 
 ---Sends the request to an IPv4 or IPv6 address, or to a name that nginx's `resolver` resolves, through
 ---`$kong_upstream_target`. The host is also the name that is sent (SNI) and verified, unless `proxy_ssl_name` sets
----another. Throws on a bad argument.
+---another. In the balancer phase, makes an address the peer of the attempt. Throws on a bad argument.
 ---
----Phases: rewrite, access.
+---Phases: rewrite, access, balancer.
 ---@param host string
 ---@param port integer 0 to 65535
 function service.set_target(host, port) end
+
+---Has a function give the target of each attempt after the first: a host and a port; true, if it has called
+---`set_target` or the target is to stay; nil or false and an error, if there is none. `choose_target` calls it.
+---
+---Phases: rewrite, access.
+---@param retry_callback fun(): (string|boolean)?, (integer|string)?, string?
+function service.set_target_retry_callback(retry_callback) end
+
+---Makes the target of the request the peer, or what the function for retries gives. Throws if there is none.
+---
+---Phase: balancer.
+function service.choose_target() end
 
 ---Sets how many attempts there may be after the first, instead of `proxy_next_upstream_tries`. Throws on a bad
 ---argument.
@@ -196,6 +209,16 @@ function service.set_tls_verify_names(names) end
 ---@return true?
 ---@return string? err
 function service.set_tls_pins(pins) end
+
+---How the service of the current request is spoken to.
+---@class kong.service.request
+local request = {}
+
+---Sends the request with TLS or without it, through `$kong_upstream_scheme`. Throws on a bad argument.
+---
+---Phases: rewrite, access, balancer.
+---@param scheme "http"|"https"
+function request.set_scheme(scheme) end
 
 ---What `require "resty.kong.pdk"` returns.
 ---@class kong

@@ -153,6 +153,10 @@ local right = {
     set_client_verify = { one_of { "SUCCESS", "NONE", "FAILED:x" } },
     set_upstream = { one_of { "kept" } },
     set_target = { one_of { "127.0.0.1", "::1", "service.test" }, one_of { 80, 443 } },
+    set_target_retry_callback = {
+        one_of { function() return "127.0.0.1", 1 end, function() return true end, function() return {} end, error },
+    },
+    set_scheme = { one_of { "http", "https" } },
     set_retries = { one_of { 0, 1, 5 } },
     set_timeouts = { one_of { 1000 }, one_of { 2000 }, one_of { 3000 } },
     set_tls_cert_key = { some_chain, some_key },
@@ -184,7 +188,7 @@ local right = {
 }
 -- Functions without arguments, and those of plugins, whose arguments are tables of options.
 for name in ([[disable_session_reuse disable_http2_alpn get_full_client_certificate_chain get_request_ssl_pointer count
-               to_pem new]]):gmatch("%S+") do
+               choose_target to_pem new]]):gmatch("%S+") do
     right[name] = {}
 end
 
@@ -216,6 +220,7 @@ end
 
 add("kong.client.tls.", kong.client.tls)
 add("kong.service.", kong.service)
+add("kong.service.request.", kong.service.request)
 add("resty.kong.tls.", tls)
 add("resty.kong.x509.", x509)
 add("resty.kong.sessions.", require "resty.kong.sessions")

@@ -23,6 +23,7 @@ local values = require "resty.kong.testing.values"
 -- The packages that have been loaded.
 local loaded = {
     ffi = values.ffi,
+    ["ngx.balancer"] = nginx.balancer,
     ["resty.core.base"] = { get_request = function() return nil end },
     ["resty.kong.addresses"] = { new = function() error("resty.kong.addresses has no stand-in", 2) end },
 }

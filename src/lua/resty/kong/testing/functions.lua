@@ -3,7 +3,7 @@
 -- resty.kong.testing.functions: stand-ins for the functions for requests, which the module has in
 -- Rust (src/lua/functions.rs). They keep what is set in the state of the test.
 
-local ipairs, table = ipairs, table
+local ipairs, table, tonumber = ipairs, table, tonumber
 local checks = require "resty.kong.testing.checks"
 local state = require "resty.kong.testing.state"
 local values = require "resty.kong.testing.values"
@@ -13,7 +13,7 @@ local is_host, is_ip, target_of = checks.is_host, checks.is_ip, checks.target_of
 local objects, pointers = values.objects, values.pointers
 
 -- The codes of answers.
-local OK, NONE, ERROR, WRONG_PHASE = 0, 1, -1, -2
+local OK, NONE, ERROR, WRONG_PHASE, PEER = 0, 1, -1, -2, 2
 
 -- The functions: for each, the phases in which users may call it, the kinds of its arguments, and
 -- what it does. It gets the frame of arguments, and returns a code and a text.
@@ -141,12 +141,60 @@ function_of("set_upstream", { "access" }, "text", function(frame)
 end)
 
 
-function_of("set_target", { "rewrite", "access" }, "text number", function(frame)
-    local target, mistake = target_of(text_in(frame, 0), frame.numbers[0])
+-- Makes a target the peer, if its host is an address: returns the code and the text of the answer.
+local function make_peer(frame, target)
+    local host, port = target:match("^(.*):(%d+)$")
+    if not host or not is_ip(host:match("^%[(.*)%]$") or host) then
+        return
+    end
+    state.settings.peer, frame.number = target, tonumber(port)
+    return PEER, host
+end
+
+
+function_of("set_target", UNTIL_BALANCER, "text number", function(frame)
+    local host = text_in(frame, 0)
+    local target, mistake = target_of(host, frame.numbers[0])
     if mistake then
         return ERROR, mistake
+    elseif state.phase == "balancer" then
+        local code, text = make_peer(frame, target)
+        return code or ERROR, text or "host must be an IP address in the balancer phase: given \"" .. escaped(host)
+            .. "\" (nothing can be resolved there)"
     end
     state.settings.target = target
+    return OK
+end)
+
+
+function_of("set_target_retry_callback", { "rewrite", "access" }, "", function(frame)
+    state.settings.retry_callback, frame.number = true, 0
+    return OK
+end)
+
+
+function_of("choose_target", { "balancer" }, "", function(frame)
+    local target = state.settings.peer or state.settings.target
+    if not target then
+        return ERROR, "no target is set: kong.service.set_target was not called for the request"
+    end
+    local code, text = make_peer(frame, target)
+    return code or ERROR, text or "the target of the request is \"" .. escaped(target)
+        .. "\": in the balancer phase, it must be an IP address (nothing can be resolved there)"
+end)
+
+
+-- Of a balancer: there is one attempt here.
+function_of("note_peer_set", nil, "", function() return OK end)
+function_of("may_try_again", nil, "", function() return NONE end)
+
+
+function_of("set_scheme", UNTIL_BALANCER, "text", function(frame)
+    local scheme = text_in(frame, 0)
+    if scheme ~= "http" and scheme ~= "https" then
+        return ERROR, "invalid scheme: " .. escaped(scheme)
+    end
+    state.settings.scheme = scheme
     return OK
 end)
 

@@ -61,6 +61,8 @@ local function variable(name)
         return settings.client_verify or verified
     elseif name == "kong_upstream_target" then
         return settings.target
+    elseif name == "kong_upstream_scheme" then
+        return settings.scheme or "https"
     elseif name:find("^arg_") then
         return options.args and options.args[name:sub(5)]
     elseif name:find("^http_") then
@@ -158,6 +160,14 @@ function M.run(call, ...)
     end
     return nil
 end
+
+
+local function done()
+    return true
+end
+
+-- The stand-in for ngx.balancer, as far as the module's own code calls it.
+M.balancer = { set_current_peer = done, set_more_tries = done, set_upstream_tls = done }
 
 
 -- Returns the stand-in for ngx.ssl, as far as it concerns this module.

@@ -734,7 +734,7 @@ GET /t
 --- response_body
 function cannot be called in rewrite phase (only in: access): kong.service.set_upstream
 function cannot be called in content phase (only in: access): kong.service.set_upstream
-function cannot be called in content phase (only in: rewrite, access): kong.service.set_target
+function cannot be called in content phase (only in: rewrite, access, balancer): kong.service.set_target
 function cannot be called in content phase (only in: rewrite, access): kong.service.set_retries
 function cannot be called in content phase (only in: rewrite, access): kong.service.set_timeouts
 --- no_error_log

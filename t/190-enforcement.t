@@ -647,11 +647,11 @@ __DATA__
         proxy_pass $arg_scheme://lua;
     }
 --- exchanges
-for $said ("nil TLS certificate verification is enforced")
+for $said ("TLS certificate verification is enforced")
     for $way (rewrite access variable balancer balancer/variable)
         for $more (&scheme=https &scheme=https&last=off)
             for $to, $status (service 200  other 502)
-                GET /$way?to=$to$more => $status {X-Said: $said, $said, true}
+                GET /$way?to=$to$more => $status {X-Said: nil $said, nil error while setting upstream ssl verify mode: $said, true}
 --- grep_error_log eval
 qr/\[error\]|upstream SSL certificate verify error(?=: \(\d+:.*\) while SSL handshaking to upstream)/
 --- grep_error_log_out eval

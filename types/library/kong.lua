@@ -114,7 +114,7 @@ function service.set_target(host, port) end
 ---`set_target` or the target is to stay; nil or false and an error, if there is none. `choose_target` calls it.
 ---
 ---Phases: rewrite, access.
----@param retry_callback fun(): (string|boolean)?, (integer|string)?, string?
+---@param retry_callback fun(): string|boolean|nil, integer|string|nil
 function service.set_target_retry_callback(retry_callback) end
 
 ---Makes the target of the request the peer, or what the function for retries gives. Throws if there is none.

@@ -38,7 +38,7 @@ pub fn current_phase(request: Option<Request<'_>>) -> Phases {
 
 /// How many pointers the state of a TCP socket (`ngx_http_lua_socket_tcp_upstream_t`) begins with, at
 /// least: the request is among them, and behind it is the connection, the first field of the peer.
-/// There are seven before the request up to Lua module 0.10.22, and eight since.
+/// Older versions have seven before the request, newer ones eight.
 const SOCKET_POINTERS: usize = 12;
 
 /// Returns the connection of a TCP socket of Lua code, if it is open and was made for `request`.

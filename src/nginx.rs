@@ -38,6 +38,8 @@ pub mod locked_zone;
 #[cfg(not(any(test, fuzzing)))]
 pub mod log;
 #[cfg(not(any(test, fuzzing)))]
+pub mod log_context;
+#[cfg(not(any(test, fuzzing)))]
 pub mod lua;
 #[cfg(not(any(test, fuzzing)))]
 pub mod ocsp;

@@ -5,5 +5,7 @@
 pub mod handshake;
 pub mod identity;
 pub mod location;
+#[cfg(not(any(test, fuzzing)))]
+pub mod log_lines;
 pub mod peer;
 pub mod settings;

@@ -12,7 +12,7 @@ use crate::nginx::peer_choice::PeerChooser;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::variable::{RegistrationFailed, Value, VariableFailed, VariableIndex, Variables};
-use crate::openssl::ssl;
+use crate::openssl::{certificate, ssl};
 use crate::upstream::location::content::{self, MissingTarget};
 use crate::upstream::peer::choice::{self, PeerChoice};
 use crate::upstream::peer::outcome::{Negotiated, Outcome, Verified};
@@ -34,6 +34,16 @@ impl Variables for OurVariables {
         ("kong_upstream_ssl_verify", |request, value| of_service(request, value, verify)),
         ("kong_upstream_ssl_server_raw_cert", |request, value| {
             of_service(request, value, server_raw_cert)
+        }),
+        ("kong_upstream_ssl_client_s_dn", |request, value| of_service(request, value, client_s_dn)),
+        ("kong_upstream_ssl_client_serial", |request, value| {
+            of_service(request, value, client_serial)
+        }),
+        ("kong_upstream_ssl_client_fingerprint", |request, value| {
+            of_service(request, value, client_fingerprint)
+        }),
+        ("kong_upstream_ssl_client_v_end", |request, value| {
+            of_service(request, value, client_v_end)
         }),
         ("kong_upstream_ssl_identity", |request, value| of_service(request, value, identity)),
     ];
@@ -173,6 +183,33 @@ fn server_raw_cert(outcome: &Outcome, text: &mut String) -> Option<()> {
     let pem = outcome.certificate.as_ref()?.to_pem().ok()?;
     text.push_str(std::str::from_utf8(&pem).ok()?);
     Some(())
+}
+
+/// `$kong_upstream_ssl_client_s_dn`: the subject of the certificate that the service was shown, in
+/// the format of `$ssl_client_s_dn`.
+fn client_s_dn(outcome: &Outcome, text: &mut String) -> Option<()> {
+    let subject = certificate::subject(outcome.client_certificate.as_ref()?);
+    text.push_str(&subject.ok()?);
+    Some(())
+}
+
+/// `$kong_upstream_ssl_client_serial`: its serial number, in the format of `$ssl_client_serial`.
+fn client_serial(outcome: &Outcome, text: &mut String) -> Option<()> {
+    text.push_str(&certificate::serial(outcome.client_certificate.as_ref()?).ok()?);
+    Some(())
+}
+
+/// `$kong_upstream_ssl_client_fingerprint`: its SHA-1 digest, in the format of
+/// `$ssl_client_fingerprint`.
+fn client_fingerprint(outcome: &Outcome, text: &mut String) -> Option<()> {
+    let presented = outcome.client_certificate.as_ref()?;
+    text.push_str(&certificate::fingerprint(presented, "SHA1").ok()?);
+    Some(())
+}
+
+/// `$kong_upstream_ssl_client_v_end`: its end, in the format of `$ssl_client_v_end`.
+fn client_v_end(outcome: &Outcome, text: &mut String) -> Option<()> {
+    write!(text, "{}", outcome.client_certificate.as_ref()?.not_after()).ok()
 }
 
 /// `$kong_upstream_ssl_identity`: the identity of a request with settings of its own, otherwise

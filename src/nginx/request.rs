@@ -125,6 +125,12 @@ impl<'a> Request<'a> {
         bitfields::request_internal(self.0) || bitfields::request_filter_finalize(self.0)
     }
 
+    /// Returns the client's request that this is, or is a subrequest of.
+    pub fn main(self) -> Self {
+        // SAFETY: nginx sets the field for each request, and the main request outlives the others.
+        unsafe { Self::from_ptr(NonNull::new_unchecked(self.0.get().main)) }
+    }
+
     /// Returns whether this is the client's own request, not a subrequest.
     pub fn is_main(self) -> bool {
         self.0.get().main == self.as_ptr()

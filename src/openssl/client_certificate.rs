@@ -157,6 +157,11 @@ impl ClientCertificate {
         Ok((Self { leaf: leaf.to_owned(), rest }, seen))
     }
 
+    /// Returns the certificate itself.
+    pub fn leaf(&self) -> &X509Ref {
+        &self.leaf
+    }
+
     /// Returns the fingerprint of the certificates and the key.
     pub fn fingerprint(&self) -> Fingerprint {
         self.rest.fingerprint

@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use openssl::ssl::{SslRef, SslSessionRef};
+use openssl::x509::X509Ref;
 
 use crate::nginx::connection::{Connection, Tls};
 use crate::nginx::pool::OutOfMemory;
@@ -113,7 +114,7 @@ pub fn identify(
         } else {
             counters::count(Counter::SessionCacheMiss);
         }
-        let validity = Validity { first_handshake: now.monotonic, not_after };
+        let validity = Validity { first_handshake: now.monotonic, not_after, has_presented: false };
         sessions = Some(Sessions { of_peer, validity, offered });
     }
     connection
@@ -248,6 +249,26 @@ impl UpstreamConnection {
         self.verifies
     }
 
+    /// Returns whether a client certificate was presented: on this connection, or in the first
+    /// handshake of the session that it has resumed.
+    pub fn has_presented(&self, ssl: &SslRef) -> bool {
+        let offered = self.sessions.as_ref().and_then(|sessions| sessions.offered.as_ref());
+        self.certificate.get() != Presented::No
+            || offered.is_some_and(|offered| offered.validity().has_presented)
+                && ssl.session_reused()
+    }
+
+    /// Returns the certificate that was presented, if one was: see [`Self::has_presented`].
+    pub fn presented<'a>(&'a self, ssl: &'a SslRef) -> Option<&'a X509Ref> {
+        if !self.has_presented(ssl) {
+            return None;
+        }
+        match &self.client_certificate {
+            Some(set) => Some(set.leaf()),
+            None => ssl.certificate(),
+        }
+    }
+
     /// Returns the client certificate set by the request that made the connection.
     pub fn client_certificate(&self) -> Option<&ClientCertificate> {
         self.client_certificate.as_deref()
@@ -276,6 +297,8 @@ impl SaveSession for CacheSession {
             Some(offered) if ssl.session_reused() => offered.validity(),
             _ => *validity,
         };
+        let has_presented = known.has_presented(ssl);
+        let validity = Validity { has_presented, ..validity };
         let size = ssl::size_of_session(ssl);
         of_peer.put(session, size, validity, time::now(), known.is_passing());
     }

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use openssl::ssl::{SslContextRef, SslRef, SslVersion};
 
 use crate::conf;
+use crate::nginx::log_context::LogContext;
 use crate::nginx::pool::{OutOfMemory, Pool};
 use crate::nginx::tls_callbacks::{
     self, ChooseCertificate, FollowHandshake, LackOfCertificate, SaveSession, Step,
@@ -35,6 +36,7 @@ use crate::upstream::handshake::sessions::PeerSessions;
 use crate::upstream::handshake::trust::LocationTrust;
 use crate::upstream::handshake::verify::{self, VerifyError};
 use crate::upstream::identity::lookup;
+use crate::upstream::log_lines::OfConnection;
 use crate::upstream::peer::choice::PeerChoice;
 use crate::upstream::settings::request_state::RequestState;
 use crate::upstream::settings::tls::UpstreamTls;
@@ -147,6 +149,7 @@ fn done(handshake: Handshake<'_>, state: Option<&RequestState>) {
 /// session of the same identity.
 fn start(handshake: Handshake<'_>, state: Option<&RequestState>) -> Result<(), ApplyError> {
     if let Some(state) = state {
+        OfConnection::add_to(handshake.request);
         apply(handshake, state)?;
     }
     let choice = PeerChoice::of_handshake(handshake.request, handshake.upstream)

@@ -39,7 +39,7 @@ pub struct Now {
     pub monotonic: u64,
 }
 
-/// How long a session may be resumed.
+/// How long a session may be resumed, and what its first handshake was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// When its first handshake began, by the monotonic clock. A session made by resuming another
@@ -47,6 +47,8 @@ pub struct Validity {
     pub first_handshake: u64,
     /// When the client certificate that was presented expires, in seconds since the epoch.
     pub not_after: Option<i64>,
+    /// Whether a client certificate was presented in the first handshake.
+    pub has_presented: bool,
 }
 
 /// What the cache needs to know about a session.
@@ -280,7 +282,7 @@ fn put<S: Session>(
 
 /// Returns whether a session must not be resumed any more.
 pub fn is_over(validity: Validity, lifetime: u64, now: Now) -> bool {
-    let Validity { first_handshake, not_after } = validity;
+    let Validity { first_handshake, not_after, has_presented: _ } = validity;
     now.monotonic.saturating_sub(first_handshake) >= lifetime
         || not_after.is_some_and(|not_after| now.date >= not_after)
 }
@@ -330,7 +332,7 @@ mod tests {
     }
 
     fn since(first_handshake: u64) -> Validity {
-        Validity { first_handshake, not_after: None }
+        Validity { first_handshake, not_after: None, has_presented: false }
     }
 
     fn cache(capacity: usize, lifetime: u64) -> SessionCache<&'static str> {
@@ -381,7 +383,7 @@ mod tests {
     #[test]
     fn a_session_ends_with_the_certificate() {
         let mut cache = cache(8, 100);
-        let validity = Validity { first_handshake: 0, not_after: Some(10) };
+        let validity = Validity { first_handshake: 0, not_after: Some(10), has_presented: false };
         cache.put(key(1, b"a"), "1", 1, validity, Now { date: 9, monotonic: 0 });
         assert_eq!(session(&mut cache, key(1, b"a"), Now { date: 9, monotonic: 1 }), Some("1"));
         assert_eq!(session(&mut cache, key(1, b"a"), Now { date: 10, monotonic: 1 }), None);

@@ -334,8 +334,9 @@ fn encode(entry: &Entry<Numbered>) -> Vec<u8> {
     text.extend(refusals.to_le_bytes());
     text.extend(withheld_until.to_le_bytes());
     for Kept { session: Numbered { number, is_single_use }, validity, size } in sessions {
-        let Validity { first_handshake, not_after } = validity;
+        let Validity { first_handshake, not_after, has_presented } = validity;
         text.push((*is_single_use).into());
+        text.push((*has_presented).into());
         text.push(not_after.is_some().into());
         text.extend(number.to_le_bytes());
         text.extend(first_handshake.to_le_bytes());
@@ -358,14 +359,14 @@ fn decode(mut text: &[u8]) -> Option<Entry<Numbered>> {
         sessions: Vec::new(),
     };
     while !text.is_empty() {
-        let [is_single_use, has_end] = next(text)?;
+        let [is_single_use, has_presented, has_end] = next(text)?;
         let number = u64::from_le_bytes(next(text)?);
         let first_handshake = u64::from_le_bytes(next(text)?);
         let not_after = i64::from_le_bytes(next(text)?);
         let size = usize::try_from(u64::from_le_bytes(next(text)?)).ok()?;
         let session = Numbered { number, is_single_use: is_single_use != 0 };
         let not_after = (has_end != 0).then_some(not_after);
-        let validity = Validity { first_handshake, not_after };
+        let validity = Validity { first_handshake, not_after, has_presented: has_presented != 0 };
         entry.sessions.push(Kept { session, validity, size });
     }
     Some(entry)
@@ -431,7 +432,7 @@ mod tests {
         Clock { now: Now { date: 0, monotonic }, lifetime: LIFETIME }
     }
 
-    const FRESH: Validity = Validity { first_handshake: 0, not_after: None };
+    const FRESH: Validity = Validity { first_handshake: 0, not_after: None, has_presented: false };
 
     const CERTIFICATE: Option<(Key, &[u8])> = Some(([7; 32], b"certificate"));
 
@@ -497,7 +498,8 @@ mod tests {
             let clock = at(10_000);
             refused(records, &key, clock);
             // Each session that is kept removes what is of no use any more.
-            let validity = Validity { first_handshake: 10_000, not_after: None };
+            let validity =
+                Validity { first_handshake: 10_000, not_after: None, has_presented: false };
             for number in 2..20 {
                 put(records, &peer(number, b"a"), text("other"), false, validity, clock).unwrap();
             }
@@ -562,7 +564,8 @@ mod tests {
             assert_eq!(get(records, &key, LIFETIME), None);
             assert_eq!(count(records, Kind::Session), 0);
 
-            let validity = Validity { first_handshake: 0, not_after: Some(10) };
+            let validity =
+                Validity { first_handshake: 0, not_after: Some(10), has_presented: false };
             let at_date = |date| Clock { now: Now { date, monotonic: 0 }, ..at(0) };
             let before = at_date(9);
             let kept = put(records, &key, text("ends"), false, validity, before);
@@ -633,7 +636,11 @@ mod tests {
     fn an_entry_is_read_as_it_was_written() {
         let session = |number, is_single_use, not_after| Kept {
             session: Numbered { number, is_single_use },
-            validity: Validity { first_handshake: number + 1, not_after },
+            validity: Validity {
+                first_handshake: number + 1,
+                not_after,
+                has_presented: is_single_use,
+            },
             size: 7,
         };
         for sessions in [

@@ -18,6 +18,7 @@ use crate::conf;
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::connection::{Connection, close_upstream_connection, process_log};
 use crate::nginx::detour::Target;
+use crate::nginx::log_context::LogContext;
 use crate::nginx::lua::current_phase;
 use crate::nginx::panic::guard;
 use crate::nginx::peer::Chosen;
@@ -37,6 +38,7 @@ use crate::upstream::handshake::context;
 use crate::upstream::identity::IdentityDigest;
 use crate::upstream::identity::lookup;
 use crate::upstream::location::conf_copy::{self, Conf};
+use crate::upstream::log_lines::OfConnection;
 use crate::upstream::peer::blocks::Blocks;
 use crate::upstream::peer::keepalive::{self, Keepalive};
 use crate::upstream::peer::outcome::{Outcome, Verified};
@@ -293,6 +295,9 @@ fn choose(choice: &PeerChoice, upstream: Upstream<'_>, found: PeerFound) -> Peer
     };
     if let PeerFound::Failed | PeerFound::Other(_) = found {
         return found;
+    }
+    if state.is_some() {
+        OfConnection::add_to(request);
     }
     if let Err(error) = check_settings(choice, upstream, state) {
         request.log().error(format_args!("{error}"));

@@ -25,7 +25,11 @@ pub struct Outcome {
     /// `None` before the handshake is done.
     pub negotiated: Option<Negotiated>,
     pub verified: Verified,
+    /// The service's certificate.
     pub certificate: Option<X509>,
+    /// The certificate that the service was shown, as far as that is known: for connections with an
+    /// identity.
+    pub client_certificate: Option<X509>,
     /// `None` for a request without settings of its own.
     pub identity: Option<IdentityDigest>,
 }
@@ -68,6 +72,9 @@ impl Outcome {
             negotiated,
             verified,
             certificate: ssl.peer_certificate(),
+            client_certificate: connection
+                .and_then(|connection| connection.presented(ssl))
+                .map(ToOwned::to_owned),
             identity: connection.and_then(UpstreamConnection::identity),
         }
     }

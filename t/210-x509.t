@@ -462,7 +462,7 @@ my $wrong = CORE::join ', ', ('must be called with a colon') x 5;
 [CORE::join('', map { my $package = $_ eq 'addresses' ? 'resty.kong.addresses' : 'resty.kong.x509';
     "$_: an object of $package can't be changed: ctx, ok, ok, $wrong\n" } qw(chain key store addresses certificate)) . "nil nil nil\n",
  <<'_EOC_']
-argument must be a resty.openssl.x509.store object: given an empty table: kong.service.set_tls_verify_store
+store expects a resty.openssl.x509.store object but found table: given an empty table: kong.service.set_tls_verify_store
 argument must be a resty.openssl.x509.store object: given addresses of resty.kong.x509 (make one with resty.kong.x509's x509.store { pem = ... }): kong.service.set_tls_verify_store
 chain must be a parsed cdata object: given addresses of resty.kong.x509 (make one with resty.kong.x509's x509.chain): kong.service.set_tls_cert_key
 key must be a parsed cdata object: given a chain of resty.kong.x509 (make one with resty.kong.x509's x509.key): kong.service.set_tls_cert_key

@@ -34,7 +34,7 @@ local ENCODINGS = { url = functions.decode_url, base64 = functions.decode_base64
 -- Authenticates the client. To be called in access_by_lua*.
 function methods:access()
     mistakes.check_object(self, "common", CLASS, "access")
-    functions.check_method("set_target", "header_cert_auth:access")
+    functions.check_method("set_retries", "header_cert_auth:access")
     local common = self.common
     local text = ngx.req.get_headers(0)[self.header]
     authentication.strip(self.header)

@@ -100,7 +100,7 @@ end
 -- Authenticates the client. To be called in access_by_lua*, for all requests of the server.
 function methods:access()
     check_object(self, "exact", CLASS, "access")
-    check_method("set_target", "mtls_auth:access")
+    check_method("set_retries", "mtls_auth:access")
     authentication.strip()
 
     local var = ngx.var

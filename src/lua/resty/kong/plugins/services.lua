@@ -368,7 +368,7 @@ end
 -- whose settings can't be applied, get 503.
 function methods:access(name)
     mistakes.check_object(self, "settings", "services", "access")
-    functions.check_method("set_target", "services:access")
+    functions.check_method("set_retries", "services:access")
     assert(functions.forget_service())
     local settings = self.settings[name]
     local ok, err

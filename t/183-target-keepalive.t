@@ -18,6 +18,13 @@ add_block_preprocessor(sub {
     $config =~ s{^    named;\n}{<<"_EOC_"}me;
     resolver 127.0.0.1:\$TEST_NGINX_DNS_PORT;
     server {
+        listen unix:\$TEST_NGINX_HTML_DIR/unix.sock ssl;
+        ssl_certificate \$TEST_NGINX_PKI/service.crt;
+        ssl_certificate_key \$TEST_NGINX_PKI/service.key;
+        ssl_verify_client optional_no_ca;
+        return 200 "unix client=\$ssl_client_s_dn requests=\$connection_requests\\n";
+    }
+    server {
         listen 127.0.0.1:\$TEST_NGINX_RAND_PORT_1 ssl;
         listen 127.0.0.2:\$TEST_NGINX_RAND_PORT_1 ssl;
         listen 127.0.0.3:\$TEST_NGINX_RAND_PORT_1 ssl;
@@ -76,6 +83,11 @@ __DATA__
         set $to $arg_host:$TEST_NGINX_RAND_PORT_1;
         proxy_pass https://$to;
     }
+    location /unix {
+        client_argument;
+        set $to unix:$TEST_NGINX_HTML_DIR/unix.sock:;
+        proxy_pass https://$to;
+    }
     location /written {
         proxy_pass https://127.0.0.1:$TEST_NGINX_RAND_PORT_1;
     }
@@ -95,6 +107,9 @@ for $time (1 2)
 # The location and the TLS context are alike, and so is the identity.
 GET /variable?host=127.0.0.1           => /^127.0.0.1 .* client= requests=4$/
 GET /variable?host=127.0.0.1           => /^127.0.0.1 .* client= requests=5$/
+GET /unix?client=client1               => unix client=CN=client-1,O=Test requests=1
+GET /unix?client=client1               => unix client=CN=client-1,O=Test requests=2
+GET /unix?client=client2               => unix client=CN=client-2,O=Test requests=1
 GET /written                           => /^127.0.0.1 .* client= requests=/
 GET /written                           => /^127.0.0.1 .* client= requests=[2-9]$/
 # A connection that the service closes is not used.

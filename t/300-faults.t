@@ -76,7 +76,7 @@ X509_subject_name_hash
 ngx_array_push ngx_cached_time ngx_close_connection ngx_conf_full_name ngx_conf_log_error ngx_current_msec
 ngx_cycle ngx_destroy_pool ngx_event_timer_rbtree ngx_exiting ngx_hash_find_combined ngx_hash_key
 ngx_http_add_variable ngx_http_compile_complex_value ngx_http_discard_request_body ngx_http_headers_in
-ngx_http_upstream_init_round_robin ngx_rwlock_rlock ngx_rwlock_unlock ngx_rwlock_wlock
+ngx_http_upstream_get_round_robin_peer ngx_http_upstream_init_round_robin ngx_rwlock_rlock ngx_rwlock_unlock ngx_rwlock_wlock
 ngx_http_get_variable_index ngx_http_lua_add_package_preload ngx_http_lua_ffi_get_phase ngx_http_lua_get_global_state
 ngx_http_module
 ngx_log_error_core ngx_pagesize ngx_parse_size ngx_parse_time ngx_rbtree_delete ngx_rbtree_insert ngx_shared_memory_add
@@ -232,6 +232,12 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
             }
             proxy_pass \$there;
         }
+        location /kept {
+            kong_tls_keepalive 4;
+            set \$there unix:$folder/right.sock:;
+            access_by_lua_block { must(kong.service.set_tls_cert_key(chain("client1"), key("client1"))) }
+            proxy_pass https://\$there;
+        }
         location /target {
             access_by_lua_block {
                 kong.service.set_target("unix-is-no-host", 1)
@@ -348,6 +354,7 @@ my @scenarios = (
     ['kong_tls_required, with settings', "--unix-socket $folder/gateway.sock http://x/required?set=1",
         qr/\Aclient=CN=client-1,O=Test\n200 /],
     ['kong_tls_required, without settings', "--unix-socket $folder/gateway.sock http://x/required", undef],
+    ['a target that is in no block', "--unix-socket $folder/gateway.sock http://x/kept", qr/\Aclient=CN=client-1,O=Test\n200 /],
     ['no settings', "--unix-socket $folder/gateway.sock http://x/nothing", qr/\Aclient=\n200 /],
     ['certificates and stores in Lua', "--unix-socket $folder/gateway.sock http://x/x509",
         qr/\Atrue nil true CN=client-1,O=Test client-1 64 true true\n200 /],

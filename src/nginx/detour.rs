@@ -10,6 +10,7 @@
 //! part as every block does. This is so in all versions of nginx since 1.11.4.
 
 use std::cell::Cell;
+use std::ffi::c_int;
 use std::mem::zeroed;
 use std::ptr::{self, NonNull};
 
@@ -77,6 +78,13 @@ impl<'a> Target<'a> {
     /// Returns whether the target is an address, and no name that has to be resolved.
     pub fn is_address(self) -> bool {
         !self.0.get().sockaddr.is_null()
+    }
+
+    /// Returns whether the target is a socket of the file system, which has no port.
+    pub fn is_unix(self) -> bool {
+        // SAFETY: the address is NULL, or in the request's pool.
+        unsafe { self.0.get().sockaddr.as_ref() }
+            .is_some_and(|address| c_int::from(address.sa_family) == libc::AF_UNIX)
     }
 
     /// Returns whether nginx has resolved the name.

@@ -127,6 +127,7 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(ngx_http_get_indexed_variable, 0) \
     FUNCTION(ngx_http_output_filter, -1) \
     FUNCTION(ngx_http_send_header, -1) \
+    FUNCTION(ngx_http_upstream_create_round_robin_peer, -1) \
     FUNCTION(ngx_list_push, 0) \
     FUNCTION(ngx_palloc, 0) \
     FUNCTION(ngx_parse_url, -1) \

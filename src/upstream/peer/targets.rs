@@ -25,7 +25,7 @@ impl Detour for ByKeepalive {
         }
         if target.is_address() {
             // nginx says so if a port is missing.
-            return (port != 0).then_some(Way::Address);
+            return (port != 0 || target.is_unix()).then_some(Way::Address);
         }
         // A name that was not looked up lately is left to nginx, which connects as soon as it has
         // the addresses.

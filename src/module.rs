@@ -16,7 +16,7 @@ use crate::nginx::cycle::Cycle;
 use crate::nginx::http_module::{self, HttpModule, Reported};
 use crate::nginx::layout;
 use crate::nginx::own_conf::OwnConf;
-use crate::openssl::{folder, version};
+use crate::openssl::{folder, stored_key, version};
 use crate::status::zone;
 use crate::upstream::handshake::lua_directives;
 use crate::upstream::location::enforcement::Violation;
@@ -74,6 +74,7 @@ impl HttpModule for KongTls {
     fn preconfiguration(parser: ConfParser<'_>) -> Result<(), ConfigurationError> {
         version::check()?;
         layout::check()?;
+        stored_key::forget_refused();
         preload::preconfiguration(parser)?;
         folder::report_to(|words| process_log().error(format_args!("{words}")));
         install::preconfiguration(parser);
@@ -142,6 +143,7 @@ impl HttpModule for KongTls {
         if let Some(zone) = main_conf.and_then(|main_conf| main_conf.status.get()) {
             zone::count_in(zone);
         }
+        stored_key::refuse_prompts();
     }
 
     fn end_process() {

@@ -30,6 +30,7 @@ pub mod slot;
 pub mod spiffe;
 pub mod ssl;
 pub mod store;
+pub mod stored_key;
 mod sys;
 #[cfg(test)]
 pub mod test_certificate;

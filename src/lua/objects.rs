@@ -11,12 +11,11 @@ use std::cell::RefCell;
 use std::ffi::c_void;
 use std::fmt::Display;
 
-use foreign_types::ForeignType;
+use foreign_types::{ForeignType, ForeignTypeRef};
 use mlua::{
     AnyUserData, FromLuaMulti, Function, IntoLua, IntoLuaMulti, LightUserData, Lua, MultiValue,
     Nil, Table, UserDataFields, Value,
 };
-use openssl::pkey::{PKey, Private};
 use openssl::stack::Stack;
 use openssl::x509::store::X509Store;
 use openssl::x509::{X509, X509Ref};
@@ -28,6 +27,7 @@ use crate::nginx::panic::guard;
 use crate::openssl::certificate;
 use crate::openssl::error::SslError;
 use crate::openssl::lua_object::InvalidObject;
+use crate::openssl::stored_key::OwnedKey;
 
 /// A result that becomes an object.
 pub struct Object<T>(pub T);
@@ -117,7 +117,7 @@ impl Kind for Stack<X509> {
     }
 }
 
-impl Kind for PKey<Private> {
+impl Kind for OwnedKey {
     const NAME: &'static str = "key";
 
     fn address(&self) -> Option<*mut c_void> {
@@ -163,7 +163,7 @@ impl KindFunctions {
 const KINDS: &[KindFunctions] = &[
     KindFunctions::of::<X509>(),
     KindFunctions::of::<Stack<X509>>(),
-    KindFunctions::of::<PKey<Private>>(),
+    KindFunctions::of::<OwnedKey>(),
     KindFunctions::of::<X509Store>(),
     KindFunctions::of::<AddressRanges>(),
 ];

@@ -12,7 +12,6 @@ use std::path::Path;
 use mlua::prelude::LuaString;
 use mlua::{Lua, UserDataRef, Value};
 use openssl::error::ErrorStack;
-use openssl::pkey::{PKey, Private};
 use openssl::stack::Stack;
 use openssl::x509::store::X509Store;
 use openssl::x509::{X509, X509Ref};
@@ -26,13 +25,14 @@ use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Fingerprint;
 use crate::openssl::presentable::{self, Side};
 use crate::openssl::store::{self, InvalidStore, Sources};
+use crate::openssl::stored_key::{self, OwnedKey};
 use crate::openssl::verification::{self, Failure, Purpose, Terms};
 use crate::openssl::{certificate_authorities, pem};
 use crate::status::counters::Cache;
 
 type Certificate = UserDataRef<X509>;
 type Chain = UserDataRef<Stack<X509>>;
-type Key = UserDataRef<PKey<Private>>;
+type Key = UserDataRef<OwnedKey>;
 type Store = UserDataRef<X509Store>;
 
 /// The natives of `resty.kong.x509`.
@@ -95,7 +95,11 @@ fn sans(certificate: &X509Ref) -> Result<BTreeMap<&'static str, Vec<Text>>, SslE
 fn add_keys(natives: &Natives<'_>) -> mlua::Result<()> {
     natives.add("key", |(pem, password): (LuaString, Option<LuaString>)| {
         let password = password.as_ref().map(LuaString::as_bytes);
-        pem::key(&pem.as_bytes(), password.as_deref()).map(Object)
+        pem::key(&pem.as_bytes(), password.as_deref()).map(|key| Object(OwnedKey::from(key)))
+    })?;
+    natives.add("stored_key", |(uri, pin): (LuaString, Option<LuaString>)| {
+        let pin = pin.as_ref().map(LuaString::as_bytes);
+        stored_key::open(&uri.as_bytes(), pin.as_deref()).map(Object)
     })?;
     natives.add("key_belongs_to", |(key, chain): (Key, Chain)| {
         Ok::<_, Infallible>(chain.get(0).is_some_and(|leaf| certificate::has_key(leaf, &key)))

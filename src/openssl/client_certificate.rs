@@ -2,7 +2,7 @@
 
 //! A certificate to present to a service, with its key.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ptr;
 use std::rc::Rc;
 
@@ -22,6 +22,7 @@ use crate::openssl::recent::{Recent, Seen};
 use crate::openssl::signature_algorithms::describe_key;
 use crate::openssl::slot::Slot;
 use crate::openssl::ssl;
+use crate::openssl::stored_key::{self, NotOpened};
 
 /// A certificate with its intermediates and its key.
 ///
@@ -35,7 +36,12 @@ pub struct ClientCertificate {
 /// to the certificate, so it holds no reference to it.
 struct Rest {
     intermediates: Stack<X509>,
+    /// The key that was given.
+    given: PKey<Private>,
+    /// The key that signs: the one that was given, as this process has opened it.
     key: PKey<Private>,
+    /// Whether the key has failed to sign in a handshake.
+    has_failed: Cell<bool>,
     fingerprint: Fingerprint,
     not_after: i64,
     /// Identify the certificates of the chain, in order.
@@ -85,6 +91,9 @@ pub enum InvalidCertificate {
     /// The pointers are not to objects of the right types.
     #[error(transparent)]
     Object(#[from] InvalidObject),
+    /// The key is not in this process, and could not be opened.
+    #[error("key: {0}")]
+    NotOpened(#[from] NotOpened),
     /// The key is not that of the certificate.
     #[error("key does not belong to the first certificate of chain")]
     KeyMismatch,
@@ -177,6 +186,13 @@ impl ClientCertificate {
         describe_key(&self.rest.key)
     }
 
+    /// Notes that the key has failed to sign, so that it is tried, or opened, again before it is
+    /// next used.
+    pub fn note_failure(&self) {
+        self.rest.has_failed.set(true);
+        stored_key::has_failed(&self.rest.given);
+    }
+
     /// Makes `ssl` present this certificate, and none from its configuration.
     pub fn present(&self, ssl: &SslRef) -> Result<(), SslError> {
         // Remove the location's certificates: OpenSSL keeps one per type of key, and could choose
@@ -192,22 +208,28 @@ impl Rest {
     fn new(chain: &StackRef<X509>, key: &PKeyRef<Private>) -> Result<Self, InvalidCertificate> {
         let leaf = chain.get(0).ok_or(InvalidObject::EmptyChain)?;
         let intermediates = intermediates(chain).map_err(InvalidCertificate::References)?;
-        if !has_key(leaf, key) {
+        let given = key.to_owned();
+        let key = stored_key::of_this_process(key)?;
+        if !has_key(leaf, &key) {
             return Err(InvalidCertificate::KeyMismatch);
         }
         // The check above only compares public keys.
-        try_to_sign(key).map_err(InvalidCertificate::CannotSign)?;
-
-        let fingerprint = fingerprint(chain, key)
+        if let Err(error) = try_to_sign(&key) {
+            stored_key::has_failed(&given);
+            return Err(InvalidCertificate::CannotSign(error));
+        }
+        let fingerprint = fingerprint(chain, &key)
             .map_err(|errors| InvalidCertificate::Encoding(SslError::new("i2d_X509", errors)))?;
         let not_after = not_after(leaf).map_err(InvalidCertificate::NotAfter)?;
         let marks = chain.iter().map(Mark::new).collect();
-        Ok(Self { intermediates, key: key.to_owned(), fingerprint, not_after, marks })
+        let has_failed = Cell::new(false);
+        Ok(Self { intermediates, given, key, has_failed, fingerprint, not_after, marks })
     }
 
     /// Returns whether this was made from the same objects, and they are unmodified.
     fn is_of(&self, chain: &StackRef<X509>, key: &PKeyRef<Private>) -> bool {
-        ptr::eq(self.key.as_ptr(), key.as_ptr())
+        ptr::eq(self.given.as_ptr(), key.as_ptr())
+            && !self.has_failed.get()
             && self.marks.len() == chain.len()
             && chain.iter().zip(&self.marks).all(|(one, mark)| mark.is_of(one))
     }

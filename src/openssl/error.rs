@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::ffi::c_ulong;
-use std::{fmt, io};
+use std::{fmt, io, slice};
 
 use openssl::error::{Error, ErrorStack};
 
@@ -13,12 +13,19 @@ use openssl::error::{Error, ErrorStack};
 pub struct SslError {
     function: &'static str,
     errors: ErrorStack,
+    shows_last: bool,
 }
 
 impl SslError {
     /// Takes the errors from OpenSSL's queue, which is empty afterwards.
     pub fn take(function: &'static str) -> Self {
-        Self { function, errors: ErrorStack::get() }
+        Self::new(function, ErrorStack::get())
+    }
+
+    /// Takes the errors from OpenSSL's queue, and shows the last: where OpenSSL tries one thing after
+    /// another, those before are of what it has tried first.
+    pub fn take_last(function: &'static str) -> Self {
+        Self { shows_last: true, ..Self::take(function) }
     }
 
     /// Returns an error if `result`, returned by the OpenSSL function `function`, means failure.
@@ -28,7 +35,19 @@ impl SslError {
 
     /// Makes an error from a queue that the `openssl` crate has taken.
     pub fn new(function: &'static str, errors: ErrorStack) -> Self {
-        Self { function, errors }
+        Self { function, errors, shows_last: false }
+    }
+
+    /// Returns whether one of the reasons is such.
+    pub fn has_reason(&self, is_such: impl Fn(&str) -> bool) -> bool {
+        self.shown().iter().filter_map(reason).any(|reason| is_such(&reason))
+    }
+
+    fn shown(&self) -> &[Error] {
+        match self.errors.errors() {
+            [.., last] if self.shows_last => slice::from_ref(last),
+            all => all,
+        }
     }
 }
 
@@ -37,7 +56,7 @@ impl std::error::Error for SslError {}
 impl fmt::Display for SslError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}() failed", self.function)?;
-        let reasons: Vec<_> = self.errors.errors().iter().filter_map(reason).collect();
+        let reasons: Vec<_> = self.shown().iter().filter_map(reason).collect();
         if !reasons.is_empty() {
             write!(f, " ({})", reasons.join("; "))?;
         }

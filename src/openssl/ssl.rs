@@ -399,6 +399,8 @@ pub enum HandshakeEvent {
     Done,
     /// A client has read the server's last message, and is about to send its own certificate.
     ServerDone,
+    /// A client has sent its certificate.
+    CertificateSent,
     /// A client has sent its signature for the certificate (`CertificateVerify`).
     CertificateSigned,
     /// A client has sent its `Finished`.
@@ -408,6 +410,8 @@ pub enum HandshakeEvent {
     TicketReceived,
     /// The peer has sent a fatal alert (RFC 8446, section 6.2).
     FatalAlert,
+    /// The handshake has stopped at an error of this side or of the peer.
+    Broken,
 }
 
 impl HandshakeEvent {
@@ -422,11 +426,18 @@ impl HandshakeEvent {
         if r#where & sys::SSL_CB_HANDSHAKE_DONE != 0 {
             return Some(Self::Done);
         }
+        if r#where & sys::SSL_CB_EXIT != 0 {
+            // Without an error in the queue, it waits for the peer.
+            // SAFETY: the function only looks at the queue of this thread.
+            let is_broken = value <= 0 && unsafe { openssl_sys::ERR_peek_last_error() } != 0;
+            return is_broken.then_some(Self::Broken);
+        }
         if r#where & sys::SSL_CB_LOOP == 0 {
             return None;
         }
         // OpenSSL 3.2 has changed the numbers of the states, but not their names.
         match sys::SSL_state_string(ssl).bytes()? {
+            b"TWCC" => Some(Self::CertificateSent),
             b"TWCV" => Some(Self::CertificateSigned),
             b"TWFIN" => Some(Self::FinishedSent),
             b"TRST" => Some(Self::TicketReceived),

@@ -123,6 +123,8 @@ pub const SSL_CB_HANDSHAKE_START: c_int = 0x10;
 pub const SSL_CB_HANDSHAKE_DONE: c_int = 0x20;
 /// The state of a handshake is about to change.
 pub const SSL_CB_LOOP: c_int = 0x01;
+/// A call that continues a handshake returns.
+pub const SSL_CB_EXIT: c_int = 0x02;
 /// An alert was received.
 pub const SSL_CB_READ_ALERT: c_int = 0x4000 | 0x04;
 
@@ -163,6 +165,26 @@ pub struct SessionTable(Opaque);
 #[repr(transparent)]
 pub struct X509Pubkey(Opaque);
 pub enum stack_st_X509_CRL {}
+/// `UI_METHOD(3)`
+pub enum UI_METHOD {}
+/// `OSSL_STORE_open(3)`
+pub enum OSSL_STORE_CTX {}
+/// `OSSL_STORE_INFO(3)`
+pub enum OSSL_STORE_INFO {}
+
+/// `pem_password_cb(3)`
+pub type password_callback = unsafe extern "C" fn(
+    buffer: *mut c_char,
+    size: c_int,
+    is_for_writing: c_int,
+    data: *mut c_void,
+) -> c_int;
+/// `OSSL_STORE_open(3)`
+pub type post_process_info =
+    unsafe extern "C" fn(*mut OSSL_STORE_INFO, *mut c_void) -> *mut OSSL_STORE_INFO;
+
+/// The type of a private key in OpenSSL 3.0 and later; see `OSSL_STORE_INFO(3)`.
+pub const OSSL_STORE_INFO_PKEY: c_int = 4;
 
 // SAFETY: the signatures are those of the headers of OpenSSL 1.1.1 to 3.6. A reference stands for
 // the pointer to an object: the types of the `openssl` crate are opaque, and a reference to one is
@@ -421,6 +443,28 @@ unsafe extern "C" {
         bytes: *mut *const c_uchar,
         length: c_long,
     ) -> *mut openssl_sys::X509;
+
+    pub fn UI_UTIL_wrap_read_pem_callback(
+        callback: Option<password_callback>,
+        is_for_writing: c_int,
+    ) -> *mut UI_METHOD;
+    pub fn UI_get_default_method() -> *const UI_METHOD;
+    pub fn UI_set_default_method(method: *const UI_METHOD);
+    pub fn OSSL_STORE_open(
+        uri: *const c_char,
+        method: *const UI_METHOD,
+        data: *mut c_void,
+        post_process: Option<post_process_info>,
+        post_process_data: *mut c_void,
+    ) -> *mut OSSL_STORE_CTX;
+    pub fn OSSL_STORE_expect(store: *mut OSSL_STORE_CTX, r#type: c_int) -> c_int;
+    pub fn OSSL_STORE_eof(store: *mut OSSL_STORE_CTX) -> c_int;
+    pub fn OSSL_STORE_load(store: *mut OSSL_STORE_CTX) -> *mut OSSL_STORE_INFO;
+    pub fn OSSL_STORE_close(store: *mut OSSL_STORE_CTX) -> c_int;
+    pub fn OSSL_STORE_INFO_get_type(info: *const OSSL_STORE_INFO) -> c_int;
+    pub fn OSSL_STORE_INFO_get1_PKEY(info: *const OSSL_STORE_INFO) -> *mut EVP_PKEY;
+    pub fn OSSL_STORE_INFO_free(info: *mut OSSL_STORE_INFO);
+    pub fn OPENSSL_cleanse(bytes: *mut c_void, length: usize);
 
     pub fn OPENSSL_sk_dup(stack: *const OPENSSL_STACK) -> *mut OPENSSL_STACK;
     pub fn OPENSSL_sk_zero(stack: *mut OPENSSL_STACK);

@@ -64,6 +64,8 @@ struct Sessions {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Presented {
     No,
+    /// Its chain is, and its key has not signed yet.
+    Certificate,
     /// It is in the flight of handshake messages that is about to be sent.
     Signed,
     Sent,
@@ -163,7 +165,17 @@ impl UpstreamConnection {
         self.is_passing.set(false);
     }
 
-    /// Notes that a client certificate is about to be presented.
+    /// Notes that a client certificate was sent, and that its key is about to sign.
+    pub fn note_certificate_sent(&self) {
+        self.certificate.set(Presented::Certificate);
+    }
+
+    /// Returns whether the key of a client certificate was to sign, and has not done so.
+    pub fn is_signing(&self) -> bool {
+        self.certificate.get() == Presented::Certificate
+    }
+
+    /// Notes that the key has signed, and the client certificate is about to be presented.
     pub fn note_certificate_signed(&self) {
         self.certificate.set(Presented::Signed);
         // A peer may ask for another certificate after it has accepted the first.

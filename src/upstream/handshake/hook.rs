@@ -79,6 +79,10 @@ fn on_event(ssl: &SslRef, event: HandshakeEvent) {
             }
             return;
         }
+        HandshakeEvent::CertificateSent => {
+            return note(ssl, UpstreamConnection::note_certificate_sent);
+        }
+        HandshakeEvent::Broken => return broken_off(ssl),
         HandshakeEvent::FatalAlert => return note(ssl, UpstreamConnection::note_alert),
     };
     // Skip renegotiations: the SSL still has the settings of its first handshake.
@@ -114,6 +118,19 @@ fn server_done(ssl: &SslRef) {
         if verify::check_verdict(handshake, state).is_err() {
             ssl::break_off(ssl);
         }
+    }
+}
+
+/// Looks whether OpenSSL has broken off the handshake because the key of the request has not signed:
+/// a key in a token may be gone. This is a failure of the request, not of the service.
+fn broken_off(ssl: &SslRef) {
+    let connection = UpstreamConnection::of(ssl).filter(|connection| connection.is_signing());
+    let Some(certificate) = connection.and_then(UpstreamConnection::client_certificate) else {
+        return;
+    };
+    certificate.note_failure();
+    if let Some(handshake) = Handshake::of(ssl) {
+        refuse(handshake, &ApplyError::NotSigned(SslError::take("SSL_do_handshake")));
     }
 }
 
@@ -296,6 +313,9 @@ enum ApplyError {
         if taken.is_empty() { "no signature of such a key" } else { taken }
     )]
     NotPresentable { taken: String, key: String, protocol: &'static str },
+    /// The key worked when it was set, and now it does not.
+    #[error("client certificate and key: the key has failed to sign: {0}")]
+    NotSigned(SslError),
     #[error("trusted store: {0}")]
     TrustedStore(SslError),
     /// The location's own store, which could not be read.
@@ -325,7 +345,7 @@ impl ApplyError {
     fn counter(&self) -> Counter {
         match self {
             Self::Session(_) => Counter::RefusedSession,
-            Self::ClientCertificate(_) | Self::NotPresentable { .. } => {
+            Self::ClientCertificate(_) | Self::NotPresentable { .. } | Self::NotSigned(_) => {
                 Counter::RefusedClientCertificate
             }
             Self::TrustedStore(_) | Self::LocationStore(_) => Counter::RefusedTrustedStore,

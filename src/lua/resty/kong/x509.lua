@@ -15,6 +15,7 @@ local class, kind_of = objects.class, objects.kind_of
 
 local type = type
 local error = error
+local next = next
 local pairs = pairs
 local rawequal = rawequal
 
@@ -208,8 +209,42 @@ end
 
 local KEY = "resty.kong.x509.key"
 
--- Parses the first private key in a text.
+local KEY_OPTIONS = { uri = "string", pin = "string" }
+
+
+-- Returns the URI and the pin of a key, or nil and what is wrong with them.
+local function key_options(options)
+    for name in pairs(options) do
+        if not KEY_OPTIONS[name] then
+            return nil, unknown("option", name, KEY_OPTIONS)
+        end
+    end
+    -- Each is read only once: a metamethod could give another value the next time.
+    local uri, pin = options.uri, options.pin
+    if type(uri) ~= "string" then
+        return nil, about("uri must be a string", uri)
+    elseif is_given(pin) and type(pin) ~= "string" then
+        return nil, "pin must be a string: given a " .. type(pin)
+    end
+    return uri, is_given(pin) and pin or nil
+end
+
+-- For this module's plugins, which have such options among theirs.
+functions.key_options = key_options
+
+
+-- Parses the first private key in a text; or opens the one in a token that `uri` names, in a table
+-- in place of the text.
 function M.key(pem, password)
+    if type(pem) == "table" and next(pem) ~= nil and not rawequal(pem, M) then
+        local uri, pin = key_options(pem)
+        if not uri then
+            error(pin .. ": " .. KEY, 2)
+        elseif is_given(password) then
+            error("password is for a key in PEM; that of a token is pin, beside uri: " .. KEY, 2)
+        end
+        return natives.stored_key(uri, pin)
+    end
     check_type("pem", pem, "string", 2, KEY, M)
     if is_given(password) then
         check_type("password", password, "string", 2, KEY)
@@ -274,7 +309,7 @@ end
 
 -- For this module's plugins: make objects that have nothing to do with how clients are asked. A plugin
 -- makes them in no certain order, which would count if they were noted.
-functions.unnoted = { chain = natives.chain, key = natives.key, store = store_of }
+functions.unnoted = { chain = natives.chain, key = natives.key, stored_key = natives.stored_key, store = store_of }
 
 -- For this module's plugins: returns the type of a key if OpenSSL would present a chain with it, or
 -- nil and why not.

@@ -99,8 +99,13 @@ function x509.chain_from_der(der) end
 ---@return string? err
 function x509.addresses(ranges) end
 
----Parses the first private key in a text.
----@param pem string
+---A private key in a token, such as a hardware security module.
+---@class (exact) resty.kong.x509.key_options
+---@field uri string where it is, such as "pkcs11:token=tenants;object=client1"
+---@field pin? string the pin of the token
+
+---Parses the first private key in a text; or opens one that is in a token.
+---@param pem string|resty.kong.x509.key_options
 ---@param password? string
 ---@return resty.kong.x509.key?
 ---@return string? err

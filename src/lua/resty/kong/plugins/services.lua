@@ -21,7 +21,6 @@ require "resty.kong.x509"
 local type = type
 local error = error
 local pairs = pairs
-local ipairs = ipairs
 local setmetatable = setmetatable
 local is_given, is_list_of_strings = values.is_given, values.is_list_of_strings
 local service = pdk.service
@@ -89,6 +88,11 @@ local function of_type(expected)
 end
 
 
+local function text_or_table(value)
+    return type(value) == "string" or type(value) == "table"
+end
+
+
 local function list_of_strings(value)
     return is_list_of_strings(value) and #value > 0
 end
@@ -100,7 +104,7 @@ local FIELDS = {
     host = { of_type("string"), "a string" },
     port = { integer(1, 65535), "an integer between 1 and 65535" },
     certificate = { of_type("string"), "PEM, or the name of a file" },
-    key = { of_type("string"), "PEM, or the name of a file" },
+    key = { text_or_table, "PEM, the name of a file, or a table with a uri" },
     password = { of_type("string"), "a string" },
     verify = { of_type("boolean"), "a boolean" },
     depth = { integer(0, 100), "an integer between 0 and 100" },
@@ -177,6 +181,17 @@ local function made(known, text, make, password)
     local err
     if not known[key] then
         known[key], err = make(text, password)
+    end
+    return known[key], err
+end
+
+
+-- Returns the key that a URI names, with its pin; services with the same share it.
+local function opened(known, uri, pin)
+    local key = uri .. "\0" .. (pin or "")
+    local err
+    if not known[key] then
+        known[key], err = unnoted.stored_key(uri, pin)
     end
     return known[key], err
 end
@@ -287,13 +302,25 @@ local function settings_of(own, fields, known)
     end
     local texts = {}
     if fields.certificate then
-        for _, field in ipairs { "certificate", "key" } do
-            texts[field], err = read(fields[field])
-            if not texts[field] then
-                return nil, field .. ": " .. err
-            end
+        texts.certificate, err = read(fields.certificate)
+        if not texts.certificate then
+            return nil, "certificate: " .. err
         end
-        texts.password = fields.password or nil
+        local key = fields.key
+        if type(key) == "table" then
+            texts.uri, texts.pin = functions.key_options(key)
+            if not texts.uri then
+                return nil, "key: " .. texts.pin
+            elseif fields.password then
+                return nil, "password is for a key in PEM; that of a token is pin, beside uri"
+            end
+        else
+            texts.key, err = read(key)
+            if not texts.key then
+                return nil, "key: " .. err
+            end
+            texts.password = fields.password or nil
+        end
     end
     local ca = fields.ca or nil
     -- Read files now: perhaps only the process that reads the configuration may.
@@ -328,7 +355,11 @@ local function parse(settings, known)
         if not settings.certificate then
             return nil, "certificate: " .. err
         end
-        settings.key, err = made(known.keys, texts.key, unnoted.key, texts.password)
+        if texts.uri then
+            settings.key, err = opened(known.opened, texts.uri, texts.pin)
+        else
+            settings.key, err = made(known.keys, texts.key, unnoted.key, texts.password)
+        end
         if not settings.key then
             return nil, "key: " .. err
         end
@@ -350,10 +381,14 @@ local function parse(settings, known)
 end
 
 
--- Parses the texts once. An error is kept and returned again.
+-- Parses the texts once. An error is kept and returned again, unless a token may have caused it.
 local function complete(settings, known)
     if settings.texts then
         local ok, err = parse(settings, known)
+        if not ok and settings.texts.uri then
+            -- A token may come back.
+            return nil, err
+        end
         settings.texts, settings.mistake = nil, not ok and err or nil
     end
     if settings.mistake then
@@ -438,7 +473,8 @@ local M = {}
 -- a service:
 --
 --     upstream, or host and port    its address; by default that of the location
---     certificate, key, password    the certificate it is shown: PEM, or names of files
+--     certificate, key, password    the certificate it is shown: PEM, or names of files; key may also
+--                                   be a table with the uri of a key in a token, and its pin
 --     verify                        whether it is verified; true by default
 --     depth                         the maximum number of intermediates
 --     ca                            trusted certificates: see x509.store; by default the location's
@@ -479,7 +515,7 @@ function M.new(options)
     if err then
         return nil, "defaults: " .. err
     end
-    local known = { chains = {}, keys = {}, stores = {} }
+    local known = { chains = {}, keys = {}, opened = {}, stores = {} }
     local settings, count = {}, 0
     for name, fields in pairs(services) do
         local place = "service \"" .. tostring(name) .. "\": "

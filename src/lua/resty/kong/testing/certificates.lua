@@ -188,6 +188,16 @@ function x509.key(pem)
 end
 
 
+-- The key of the certificate whose name is the URI's object.
+function x509.stored_key(uri)
+    local token, name = uri:match("^pkcs11:.*token="), uri:match("[:;]object=([^;?&]+)")
+    if not token or not name then
+        return nil, "uri must name the token (token or serial) and the key (object or id)"
+    end
+    return new_object("key", { name = name })
+end
+
+
 function x509.key_belongs_to(key, chain)
     return objects[key].name == objects[objects[chain][1]].name
 end

@@ -13,7 +13,7 @@ local M = {}
 ---@field host? string|false a name or an address; needs `port`
 ---@field port? integer|false 1 to 65535
 ---@field certificate? string|false PEM, or the name of a file; needs `key`
----@field key? string|false PEM, or the name of a file
+---@field key? string|resty.kong.x509.key_options|false PEM, the name of a file, or a key in a token
 ---@field password? string|false of the key
 ---@field verify? boolean whether the service is verified; default: true
 ---@field depth? integer|false the maximum number of intermediates, 0 to 100

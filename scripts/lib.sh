@@ -137,7 +137,7 @@ build_packages=(ca-certificates gcc libc6-dev libclang-dev libssl-dev make pkg-c
 # For the tests, in addition to what they load into nginx. procps: a small Debian has only the kill of its shells.
 # shellcheck disable=SC2034
 test_packages=(apache2-bin binutils curl dnsmasq-base faketime gcc haproxy libtest-base-perl lua-busted lua5.1
-    nghttp2-client openssl perl procps prometheus valgrind wrk)
+    nghttp2-client opensc openssl perl procps prometheus softhsm2 valgrind wrk)
 
 as_root() {
     if ((EUID == 0)); then
@@ -228,6 +228,12 @@ rust_packages() {
         fi
     done
     return 1
+}
+
+# Prints the package that lets OpenSSL use keys in tokens. An OpenSSL without engines needs another one.
+token_package() {
+    local engine=libengine-pkcs11-openssl
+    apt-cache show --no-all-versions "$engine" >/dev/null 2>&1 && echo "$engine" || echo pkcs11-provider
 }
 
 # Makes sure that there is the Rust that the module needs.

@@ -36,9 +36,10 @@ chomp(my @functions = `$folder/list`);
 my %cannot_fail = map { $_ => 1 } split ' ', <<'END';
 ASN1_STRING_get0_data ASN1_STRING_length ASN1_STRING_type ASN1_TIME_free BIO_ctrl BIO_free_all BIO_s_mem
 CRYPTO_free CRYPTO_get_ex_new_index CRYPTO_get_mem_functions CRYPTO_malloc EC_GROUP_get_curve_name EC_KEY_free EC_KEY_get0_group
-ERR_get_error_all ERR_lib_error_string ERR_reason_error_string
+ERR_get_error_all ERR_peek_last_error ERR_lib_error_string ERR_reason_error_string
 EVP_MD_CTX_free EVP_EncodeBlock EVP_PKEY_free EVP_PKEY_get_bits EVP_PKEY_get_id EVP_sha256 GENERAL_NAME_free OBJ_nid2sn
-OPENSSL_init_ssl OPENSSL_sk_free
+OPENSSL_cleanse OPENSSL_init_ssl OPENSSL_sk_free OSSL_STORE_INFO_free OSSL_STORE_INFO_get1_PKEY OSSL_STORE_INFO_get_type
+OSSL_STORE_close OSSL_STORE_eof OSSL_STORE_expect OSSL_STORE_load UI_get_default_method UI_set_default_method
 OPENSSL_sk_num OPENSSL_sk_pop OPENSSL_sk_value OPENSSL_sk_zero OpenSSL_version OpenSSL_version_num
 SHA256_Final SHA256_Init SHA256_Update
 SSL_CIPHER_get_id SSL_CIPHER_get_name SSL_CTX_ctrl SSL_CTX_free SSL_CTX_get0_certificate SSL_CTX_get0_param

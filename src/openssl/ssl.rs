@@ -437,7 +437,8 @@ impl HandshakeEvent {
         }
         // OpenSSL 3.2 has changed the numbers of the states, but not their names.
         match sys::SSL_state_string(ssl).bytes()? {
-            b"TWCC" => Some(Self::CertificateSent),
+            // OpenSSL 3.2 and later may compress it (RFC 8879).
+            b"TWCC" | b"TWCCC" => Some(Self::CertificateSent),
             b"TWCV" => Some(Self::CertificateSigned),
             b"TWFIN" => Some(Self::FinishedSent),
             b"TRST" => Some(Self::TicketReceived),

@@ -51,6 +51,8 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(EVP_PKEY_get1_EC_KEY, 0) \
     FUNCTION(EVP_PKEY_up_ref, 0) \
     FUNCTION(EVP_get_digestbyname, 0) \
+    FUNCTION(OSSL_STORE_open, 0) \
+    FUNCTION(UI_UTIL_wrap_read_pem_callback, 0) \
     FUNCTION(OPENSSL_LH_retrieve, 0) \
     FUNCTION(OPENSSL_sk_dup, 0) \
     FUNCTION(OPENSSL_sk_new_null, 0) \

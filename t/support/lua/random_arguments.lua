@@ -178,7 +178,7 @@ local right = {
     belongs_to = { some_chain },
     contain = { one_of { "10.1.2.3", "192.0.2.1" } },
     chain = { one_of { pem } },
-    key = { one_of { key_pem } },
+    key = { one_of { key_pem, { uri = "other:x" }, { uri = "pkcs11:token=no" }, { uri = "pkcs11:", pin = 1 }, { pin = "" } } },
     chain_from_der = { one_of { der } },
     store = { one_of { { pem = authority } } },
     addresses = { one_of { { "10.0.0.0/8" } } },

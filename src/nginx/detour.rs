@@ -266,6 +266,8 @@ unsafe extern "C" fn init_peer<T: Detour>(
             ngx_http_upstream_create_round_robin_peer(r, way.with_addresses)
         };
         if status != NGX_OK as ngx_int_t {
+            // The only reason: the addresses are there.
+            request.log().error(format_args!("upstream target: {OutOfMemory}"));
             return status;
         }
         match T::begin(request, upstream) {

@@ -39,11 +39,13 @@ service.set_target
 service.set_target_retry_callback
 service.set_timeouts
 service.set_tls_cert_key
+service.set_tls_options
 service.set_tls_pins
 service.set_tls_server_name
 service.set_tls_verify
 service.set_tls_verify_depth
 service.set_tls_verify_names
+service.set_tls_verify_spiffe
 service.set_tls_verify_store
 service.set_upstream
 --- no_error_log

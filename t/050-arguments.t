@@ -512,6 +512,10 @@ argument must be a boolean: given an empty table: kong.service.set_tls_verify
                 function() local ok = kong.service:set_tls_verify(true) end,
                 function() local ok = kong.service:set_tls_verify_depth(1) end,
                 function() local ok = kong.service:set_tls_verify_store(pki.store("ca")) end,
+                function() local ok = kong.service:set_tls_verify_names { dns = { "a.test" } } end,
+                function() local ok = kong.service:set_tls_pins { spki = {} } end,
+                function() local ok = kong.service:set_tls_verify_spiffe { trust_domains = {}, ids = {} } end,
+                function() local ok = kong.service:set_tls_options { groups = "P-256" } end,
                 function() local ok = kong.client.tls:set_client_verify("NONE") end,
                 -- These take no argument, and work.
                 function() return (kong.client.tls:get_full_client_certificate_chain()) end,
@@ -539,6 +543,10 @@ here: chain must be a parsed cdata object: $colon kong.service.set_tls_cert_key(
 here: argument must be a boolean: $colon kong.service.set_tls_verify(...)
 here: argument must be a number: $colon kong.service.set_tls_verify_depth(...)
 here: store expects a resty.openssl.x509.store object but found table: $colon kong.service.set_tls_verify_store(...)
+here: argument must be a table: $colon kong.service.set_tls_verify_names(...)
+here: argument must be a table: $colon kong.service.set_tls_pins(...)
+here: argument must be a table: $colon kong.service.set_tls_verify_spiffe(...)
+here: argument must be a table: $colon kong.service.set_tls_options(...)
 here: client verify value must be a string: $colon kong.client.tls.set_client_verify(...)
 nil
 nil
@@ -640,5 +648,224 @@ nil name must be a host name, and no IP address: given "a\x00"
 nil name must be a host name, and no IP address: given "."
 nil name must not be longer than 255 bytes: given 256
 throws name must be a string: given nil: kong.service.set_tls_server_name
+--- no_error_log
+[error]
+
+
+
+=== TEST 16: set_tls_verify_spiffe says what is wrong with which field
+--- config
+    location /t {
+        access_by_lua_block {
+            local ffi = require "ffi"
+            local s, store = kong.service, pki.store("ca")
+            local function try(f, ...)
+                local ok, result, reason = pcall(f, ...)
+                ngx.say(ok and "" or "throws ", tostring(result), reason and " " or "", reason or "")
+            end
+            local ids, domains = { "spiffe://a.test/b" }, { ["a.test"] = store }
+            local long = "spiffe://" .. ("a"):rep(256) .. "/b"
+            for _, spiffe in ipairs {
+                { trust_domains = domains, ids = ids },
+                { trust_domains = { ["a.test"] = store, ["b_1-c"] = store }, ids = { "spiffe://b_1-c/*", "spiffe://a.test/b/*" } },
+                -- What is wrong.
+                1, "spiffe://a.test/b", {}, { trust_domains = domains }, { ids = ids }, { "spiffe://a.test/b" }, { trust_domain = domains },
+                { trust_domains = "a.test", ids = ids }, { trust_domains = { store }, ids = ids }, { trust_domains = store, ids = ids },
+                { trust_domains = { ["a.test"] = "PEM" }, ids = ids }, { trust_domains = { ["a.test"] = store.ctx }, ids = ids },
+                { trust_domains = { ["a.test"] = { ctx = cert.client1 } }, ids = ids },
+                { trust_domains = domains, ids = "spiffe://a.test/b" }, { trust_domains = domains, ids = { 1 } },
+                { trust_domains = domains, ids = { "spiffe://a.test/b", x = "spiffe://a.test/c" } },
+                { trust_domains = {}, ids = ids }, { trust_domains = domains, ids = {} },
+                { trust_domains = { [""] = store }, ids = ids }, { trust_domains = { ["A.test"] = store }, ids = ids },
+                { trust_domains = { ["a.test\0"] = store }, ids = ids }, { trust_domains = { ["spiffe://a.test"] = store }, ids = ids },
+                { trust_domains = domains, ids = { "" } }, { trust_domains = domains, ids = { "spiffe://a.test" } },
+                { trust_domains = domains, ids = { "spiffe://a.test/b", "spiffe://a.test/b*" } },
+                { trust_domains = domains, ids = { "spiffe://*" } }, { trust_domains = domains, ids = { "a.test/b" } },
+                { trust_domains = domains, ids = { "spiffe://a.test/b\0" } }, { trust_domains = domains, ids = { "spiffe://a.test/b/" } },
+                { trust_domains = domains, ids = { "spiffe://b.test/b" } },
+                { trust_domains = { ["a.test"] = { ctx = ffi.cast("X509_STORE *", 8) } }, ids = ids },
+            } do
+                try(s.set_tls_verify_spiffe, spiffe)
+            end
+            try(s.set_tls_verify_spiffe)
+            try(s.set_tls_verify_spiffe, { trust_domains = { [("a"):rep(256)] = store }, ids = { long } })
+        }
+    }
+--- request
+GET /t
+--- response_body
+true
+true
+throws argument must be a table: given 1: kong.service.set_tls_verify_spiffe
+throws argument must be a table: given the string "spiffe://a.test/b": kong.service.set_tls_verify_spiffe
+throws trust_domains must be a table of stores: given nil: kong.service.set_tls_verify_spiffe
+throws ids must be a table of strings: given nil: kong.service.set_tls_verify_spiffe
+throws trust_domains must be a table of stores: given nil: kong.service.set_tls_verify_spiffe
+throws unknown field "1"; fields are ids, trust_domains: kong.service.set_tls_verify_spiffe
+throws unknown field "trust_domain"; fields are ids, trust_domains: kong.service.set_tls_verify_spiffe
+throws trust_domains must be a table of stores: given the string "a.test": kong.service.set_tls_verify_spiffe
+throws trust_domains must have names of trust domains: given 1: kong.service.set_tls_verify_spiffe
+throws trust_domains must be a table of stores: given a cdata of type "struct x509_store_st *" (pass the object that has it as .ctx): kong.service.set_tls_verify_spiffe
+throws trust_domains must be a table of stores: given the string "PEM" (make one with resty.kong.x509's x509.store { pem = ... }): kong.service.set_tls_verify_spiffe
+throws trust_domains must be a table of stores: given a cdata of type "struct x509_store_st *" (pass the object that has it as .ctx): kong.service.set_tls_verify_spiffe
+throws trust_domains must be a table of stores: given a table with .ctx of type "void *": kong.service.set_tls_verify_spiffe
+throws ids must be a table of strings: given the string "spiffe://a.test/b": kong.service.set_tls_verify_spiffe
+throws ids must be a table of strings: given a table that holds something else: kong.service.set_tls_verify_spiffe
+throws ids must be a table of strings: given a table that holds something else: kong.service.set_tls_verify_spiffe
+nil trust_domains must hold at least one trust domain
+nil ids must hold at least one SPIFFE ID; "spiffe://<trust domain>/*" stands for all
+nil trust_domains must hold names of at most 255 lower-case letters, digits, dots, dashes and underscores: given ""
+nil trust_domains must hold names of at most 255 lower-case letters, digits, dots, dashes and underscores: given "A.test"
+nil trust_domains must hold names of at most 255 lower-case letters, digits, dots, dashes and underscores: given "a.test\x00"
+nil trust_domains must hold names of at most 255 lower-case letters, digits, dots, dashes and underscores: given "spiffe://a.test"
+nil ids must hold SPIFFE IDs with a path, of which the last segment may be a "*": given ""
+nil ids must hold SPIFFE IDs with a path, of which the last segment may be a "*": given "spiffe://a.test"
+nil ids must hold SPIFFE IDs with a path, of which the last segment may be a "*": given "spiffe://a.test/b*"
+nil ids must hold SPIFFE IDs with a path, of which the last segment may be a "*": given "spiffe://*"
+nil ids must hold SPIFFE IDs with a path, of which the last segment may be a "*": given "a.test/b"
+nil ids must hold SPIFFE IDs with a path, of which the last segment may be a "*": given "spiffe://a.test/b\x00"
+nil ids must hold SPIFFE IDs with a path, of which the last segment may be a "*": given "spiffe://a.test/b/"
+nil ids must be of one of the trust domains: given "spiffe://b.test/b"
+nil store is not a certificate store
+throws argument must be a table: given nil: kong.service.set_tls_verify_spiffe
+nil trust_domains must hold names of at most 255 lower-case letters, digits, dots, dashes and underscores: given "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+--- no_error_log
+[error]
+
+
+
+=== TEST 17: set_tls_verify_spiffe excludes a store for all, and verification that is off
+--- config
+    location /spiffe {
+        access_by_lua_block {
+            local s, store = kong.service, pki.store("ca")
+            local spiffe = { trust_domains = { ["a.test"] = store }, ids = { "spiffe://a.test/b" } }
+            ngx.say(s.set_tls_verify_spiffe(spiffe))
+            ngx.say(s.set_tls_verify_store(store))
+            ngx.say(tls.set_upstream_ssl_trusted_store(store))
+            ngx.say(s.set_tls_verify(false))
+            ngx.say(tls.set_upstream_ssl_verify(false))
+            ngx.say(s.set_tls_verify(true))
+            -- Other IDs take the place of these.
+            ngx.say(s.set_tls_verify_spiffe(spiffe))
+        }
+    }
+    location /store {
+        access_by_lua_block {
+            local s, store = kong.service, pki.store("ca")
+            ngx.say(s.set_tls_verify_store(store))
+            ngx.say(s.set_tls_verify_spiffe { trust_domains = { ["a.test"] = store }, ids = { "spiffe://a.test/b" } })
+            ngx.say(s.set_tls_verify(false))
+        }
+    }
+    # The service is verified, whatever was set before.
+    location /off {
+        access_by_lua_block {
+            local s, store = kong.service, pki.store("ca")
+            ngx.say(s.set_tls_verify(false))
+            ngx.say(s.set_tls_verify_spiffe { trust_domains = { ["a.test"] = store }, ids = { "spiffe://a.test/b" } })
+        }
+    }
+    location /enforced {
+        access_by_lua_block {
+            local s, store = kong.service, pki.store("ca")
+            ngx.say(s.set_tls_verify_spiffe { trust_domains = { ["a.test"] = store }, ids = { "spiffe://a.test/b" } })
+            ngx.say(s.set_tls_verify(false))
+        }
+        kong_tls_certificate_verify on;
+        proxy_ssl_verify on;
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_pass https://127.0.0.1:1;
+    }
+--- exchanges
+GET /spiffe =>
+    true
+    nilset_tls_verify_spiffe was called: each trust domain has its own store
+    nilset_tls_verify_spiffe was called: each trust domain has its own store
+    nilset_tls_verify_spiffe was called: a service is verified if it must have a SPIFFE ID
+    nilset_tls_verify_spiffe was called: a service is verified if it must have a SPIFFE ID
+    true
+    true
+GET /store =>
+    true
+    nilset_tls_verify_store was called: each trust domain must have its own store
+    true
+GET /off =>
+    true
+    true
+GET /enforced =>
+    true
+    nilTLS certificate verification is enforced
+--- no_error_log
+[error]
+
+
+
+=== TEST 18: set_tls_options says what is wrong with which option
+--- config
+    location /t {
+        access_by_lua_block {
+            local s = kong.service
+            local function try(f, ...)
+                local ok, result, reason = pcall(f, ...)
+                ngx.say(ok and "" or "throws ", tostring(result), reason and " " or "", reason or "")
+            end
+            for _, options in ipairs {
+                { min_version = "TLSv1.2", max_version = "TLSv1.3" }, { ciphers = "HIGH:!RC4" }, { groups = "P-256" },
+                { ciphersuites = "TLS_AES_256_GCM_SHA384" }, { signature_algorithms = "ECDSA+SHA256" },
+                -- What is wrong.
+                1, "TLSv1.3", {}, { "TLSv1.3" }, { version = "TLSv1.3" }, { min_version = 1.3 }, { max_version = ngx.null },
+                { ciphers = { "HIGH" } }, { ciphersuites = true }, { groups = 1 }, { signature_algorithms = {} },
+                { min_version = "" }, { min_version = "1.3" }, { max_version = "TLSv1.3\0" }, { max_version = "tlsv1.2" },
+                { min_version = "TLSv1.3", max_version = "TLSv1.2" },
+                { ciphers = "" }, { ciphers = "NONE" }, { ciphers = "HIGH:!NONE" }, { ciphers = "HIGH\0" }, { ciphers = "!ALL" },
+                { ciphersuites = "" }, { ciphersuites = "TLS_AES_256_GCM_SHA384:NONE" }, { ciphersuites = "ECDHE-RSA-AES128-GCM-SHA256" },
+                { groups = "" }, { groups = "P-256:NONE" }, { groups = "P-256\0" },
+                { signature_algorithms = "" }, { signature_algorithms = "ECDSA+SHA256:NONE" }, { signature_algorithms = "\xff" },
+            } do
+                try(s.set_tls_options, options)
+            end
+            try(s.set_tls_options)
+        }
+    }
+--- request
+GET /t
+--- response_body
+true
+true
+true
+true
+true
+throws argument must be a table: given 1: kong.service.set_tls_options
+throws argument must be a table: given the string "TLSv1.3": kong.service.set_tls_options
+nil at least one option must be set
+throws unknown option "1"; options are ciphers, ciphersuites, groups, max_version, min_version, signature_algorithms: kong.service.set_tls_options
+throws unknown option "version"; options are ciphers, ciphersuites, groups, max_version, min_version, signature_algorithms: kong.service.set_tls_options
+throws min_version must be a string: given 1.3: kong.service.set_tls_options
+throws max_version must be a string: given ngx.null: kong.service.set_tls_options
+throws ciphers must be a string: given a table: kong.service.set_tls_options
+throws ciphersuites must be a string: given true: kong.service.set_tls_options
+throws groups must be a string: given 1: kong.service.set_tls_options
+throws signature_algorithms must be a string: given an empty table: kong.service.set_tls_options
+nil min_version must be one of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3: given ""
+nil min_version must be one of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3: given "1.3"
+nil max_version must be one of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3: given "TLSv1.3\x00"
+nil max_version must be one of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3: given "tlsv1.2"
+nil min_version must not be later than max_version
+nil ciphers must hold names that OpenSSL knows: given ""
+nil ciphers must hold names that OpenSSL knows: given "NONE"
+nil ciphers must hold names that OpenSSL knows: given "!NONE"
+nil ciphers must hold names that OpenSSL knows: given "HIGH\x00"
+nil ciphers must hold names that OpenSSL knows: given "!ALL"
+nil ciphersuites must hold names that OpenSSL knows: given ""
+nil ciphersuites must hold names that OpenSSL knows: given "NONE"
+nil ciphersuites must hold names that OpenSSL knows: given "ECDHE-RSA-AES128-GCM-SHA256"
+nil groups must hold names that OpenSSL knows: given ""
+nil groups must hold names that OpenSSL knows: given "P-256:NONE"
+nil groups must hold names that OpenSSL knows: given "P-256\x00"
+nil signature_algorithms must hold names that OpenSSL knows: given ""
+nil signature_algorithms must hold names that OpenSSL knows: given "ECDSA+SHA256:NONE"
+nil signature_algorithms must hold names that OpenSSL knows: given "\xff"
+throws argument must be a table: given nil: kong.service.set_tls_options
 --- no_error_log
 [error]

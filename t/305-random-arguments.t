@@ -82,7 +82,7 @@ GET /t
 0 requests with settings of others
 all have an answer
 some are served
-set_tls_cert_key set_tls_pins set_tls_server_name set_tls_verify set_tls_verify_depth set_tls_verify_names set_tls_verify_store set_upstream
+set_tls_cert_key set_tls_options set_tls_pins set_tls_server_name set_tls_verify set_tls_verify_depth set_tls_verify_names set_tls_verify_spiffe set_tls_verify_store set_upstream
 set_upstream_cert_and_key set_upstream_ssl_sans_dnsnames set_upstream_ssl_sans_uris set_upstream_ssl_trusted_store set_upstream_ssl_verify set_upstream_ssl_verify_depth
 no complaints
 --- no_error_log

@@ -47,8 +47,8 @@ pub enum InvalidIds {
     #[error("ids must hold at least one SPIFFE ID; \"spiffe://<trust domain>/*\" stands for all")]
     NoId,
     #[error(
-        "trust_domains must hold names of lower-case letters, digits, dots, dashes and underscores: given \
-         \"{0}\""
+        "trust_domains must hold names of at most 255 lower-case letters, digits, dots, dashes and \
+         underscores: given \"{0}\""
     )]
     NotTrustDomain(String),
     #[error(

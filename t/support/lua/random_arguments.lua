@@ -106,7 +106,8 @@ local value
 -- Returns a table of options with such values.
 local names = { "pem", "file", "dir", "system", "crl", "check_revocation", "partial_chain", "purpose", "depth", "at",
                 "names", "ca", "consumers", "common_name", "sans", "name", "header", "encoding", "trusted", "anonymous",
-                "certificate", "key", "services", "verify", "store", "default", 1, 2 }
+                "certificate", "key", "services", "verify", "store", "default", "trust_domains", "ids", "min_version",
+                "ciphers", "groups", 1, 2 }
 local function options()
     local made = {}
     for _ = 1, random(0, 4) do
@@ -172,6 +173,15 @@ local right = {
         one_of { { dns = { "a.test" }, uris = { "spiffe://a.test/*" } }, { host = false, ips = { "::1" } } },
     },
     set_tls_pins = { one_of { { spki = { ngx.encode_base64(("x"):rep(32)) } } } },
+    set_tls_verify_spiffe = {
+        one_of {
+            { trust_domains = { ["a.test"] = x509.store { pem = authority } }, ids = { "spiffe://a.test/*" } },
+            { trust_domains = { a = x509.store { pem = pem }, b = x509.store { pem = authority } }, ids = { "spiffe://a/b" } },
+        },
+    },
+    set_tls_options = {
+        one_of { { min_version = "TLSv1.3" }, { max_version = "TLSv1.2", ciphers = "HIGH" }, { groups = "P-256:P-384" } },
+    },
     set_upstream_ssl_sans_dnsnames = { some_names },
     set_upstream_ssl_sans_uris = { some_names },
     verify = { one_of { x509.chain(pem) }, one_of { {}, { purpose = "clientAuth" } } },

@@ -67,6 +67,19 @@ local function world_of(packages, read)
         { ips = { "::1", "[::1]", "1.2.3.4" } }, { ips = { "1.2.3.4/8" } }, { emails = { "a@b" } }, { emails = { "a.b" } },
         { spki = { ("A"):rep(42) .. "E=" } }, { spki = { ("A"):rep(43) .. "=" } }, { spki = { ("A"):rep(42) .. "B=" } },
         { spki = { ("A"):rep(44) } }, { spki = {} }, { spki = 1 },
+        { trust_domains = { ["a.test"] = world.store }, ids = { "spiffe://a.test/b" } },
+        { trust_domains = { ["a.test"] = world.store, b = world.store }, ids = { "spiffe://b/*", "spiffe://a.test/.b/c" } },
+        { trust_domains = { ["A.test"] = world.store }, ids = { "spiffe://A.test/b" } }, { trust_domains = {}, ids = {} },
+        { trust_domains = { b = world.store }, ids = {} }, { trust_domains = { b = world.store }, ids = { 1 } },
+        { trust_domains = { b = world.store }, ids = { "spiffe://c/d" } }, { trust_domains = { b = chain }, ids = { "c" } },
+        { trust_domains = { b = world.store }, ids = { "spiffe://b" } }, { trust_domains = { world.store }, ids = {} },
+        { trust_domains = { b = world.store }, ids = { "spiffe://b/c*" } },
+        { trust_domains = { b = world.store }, ids = { "spiffe://b/../c" } }, { trust_domain = {} }, { trust_domains = 1 },
+        { trust_domains = { b = world.store }, ids = { "spiffe://b/" .. ("c"):rep(2037), "spiffe://b/" .. ("c"):rep(2038) } },
+        { trust_domains = { [("b"):rep(256)] = world.store }, ids = { "spiffe://b/c" } },
+        { min_version = "TLSv1.3" }, { max_version = "TLSv1.2", ciphers = "HIGH" }, { groups = "P-256" }, { groups = "" },
+        { min_version = "TLSv1.3", max_version = "TLSv1.1" }, { min_version = "1.3" }, { max_version = 1.3 },
+        { ciphersuites = "TLS_AES_128_GCM_SHA256", signature_algorithms = "\0", groups = "" }, { version = "TLSv1.3" },
         wrong, ngx.null, world, other, world.store, world.certificate, chain.ctx, world.key.ctx, world.store.ctx
     )
     return world
@@ -166,6 +179,47 @@ local function compare_methods()
 end
 
 
+-- Phases in which a request can begin anew: later, its target is in use.
+local SETS = { rewrite = true, access = true }
+
+
+-- Forgets what was set for the service, since some calls exclude others.
+local function forget(options)
+    if SETS[options.phase] then
+        assert(require("resty.kong.tls.functions").forget_service())
+        testing.request(options)
+    end
+end
+
+
+-- Calls functions that exclude others, in both orders.
+local function compare_exclusions(options)
+    local function step(name, argument)
+        local function said(world)
+            return answer(pcall(call, world["kong.service"][name], argument(world)))
+        end
+        local left, right = said(real), said(stand_in)
+        if left ~= right then
+            complaints[#complaints + 1] = ("%s after others: the module %s, the stand-in %s"):format(name, left, right)
+        end
+    end
+    local function store() step("set_tls_verify_store", function(world) return world.store end) end
+    local function off() step("set_tls_verify", function() return false end) end
+    local function spiffe()
+        step("set_tls_verify_spiffe", function(world)
+            return { trust_domains = { ["a.test"] = world.store }, ids = { "spiffe://a.test/b" } }
+        end)
+    end
+    for _, steps in ipairs { { store, spiffe, off }, { spiffe, store, off }, { off, spiffe, off, spiffe } } do
+        forget(options)
+        for _, one in ipairs(steps) do
+            one()
+        end
+    end
+    forget(options)
+end
+
+
 -- Compares all functions in the current phase, and returns what differs. `options` are those of testing.request.
 function M.compare(options)
     calls, complaints, complained = 0, {}, {}
@@ -184,6 +238,7 @@ function M.compare(options)
             -- Not every version of ngx.balancer can do it.
             local is_possible = name ~= "set_scheme" or options.phase ~= "balancer"
             if type(one[name]) == "function" and is_possible then
+                forget(options)
                 compare_calls(package_name .. "." .. name, one[name], other[name])
                 -- With a colon in place of the dot.
                 real_values.n, stand_in_values.n = real_values.n + 1, stand_in_values.n + 1
@@ -198,6 +253,7 @@ function M.compare(options)
             end
         end
     end
+    compare_exclusions(options)
     if options.phase == "content" then
         compare_methods()
         for _, name in ipairs { "chain", "key", "store" } do

@@ -3,7 +3,7 @@
 -- resty.kong.testing.functions: stand-ins for the functions for requests, which the module has in
 -- Rust (src/lua/functions.rs). They keep what is set in the state of the test.
 
-local ipairs, table, tonumber = ipairs, table, tonumber
+local ipairs, next, table, tonumber = ipairs, next, table, tonumber
 local checks = require "resty.kong.testing.checks"
 local state = require "resty.kong.testing.state"
 local values = require "resty.kong.testing.values"
@@ -45,11 +45,16 @@ local function names_in(frame)
 end
 
 
--- Returns an object of this kind that an argument points to, or nil.
-local function object_in(frame, index, kind)
-    local pointer = frame.pointers[index]
+-- Returns the object of this kind that a pointer is of, or nil.
+local function object_of(pointer, kind)
     local object = pointer and pointers[pointer].object
     return object and objects[object].kind == kind and object or nil
+end
+
+
+-- Returns an object of this kind that an argument points to, or nil.
+local function object_in(frame, index, kind)
+    return object_of(frame.pointers[index], kind)
 end
 
 
@@ -242,6 +247,8 @@ function_of("set_tls_verify", UNTIL_BALANCER, "number", function(frame)
     local on = frame.numbers[0] == 1
     if not on and state.options.enforce_verification then
         return ERROR, "TLS certificate verification is enforced"
+    elseif not on and state.settings.verify_spiffe then
+        return ERROR, "set_tls_verify_spiffe was called: a service is verified if it must have a SPIFFE ID"
     end
     state.settings.verify = on
     return OK
@@ -262,6 +269,8 @@ function_of("set_tls_verify_store", UNTIL_BALANCER, "pointer", function(frame)
     local store = object_in(frame, 0, "store")
     if not store then
         return ERROR, "store is not a certificate store"
+    elseif state.settings.verify_spiffe then
+        return ERROR, "set_tls_verify_spiffe was called: each trust domain has its own store"
     end
     state.settings.store = store
     return OK
@@ -354,6 +363,99 @@ function_of("set_tls_pins", UNTIL_BALANCER, "names", function(frame)
         return ERROR, "spki must hold at least one digest"
     end
     state.settings.pins = { spki = digests }
+    return OK
+end)
+
+
+local function is_trust_domain(name)
+    return #name <= 255 and name:find("^[%l%d._-]+$") ~= nil
+end
+
+
+-- Returns the trust domain of a SPIFFE ID with a path, of which the last segment may be a "*"; nil if
+-- it is none.
+local function trust_domain_of(id)
+    local example = id:gsub("/%*$", "/a")
+    local domain, path = example:match("^spiffe://([^/]*)/(.*)$")
+    if not domain or #example > 2048 or not is_trust_domain(domain) then
+        return nil
+    end
+    for segment in (path .. "/"):gmatch("(.-)/") do
+        if not segment:find("^[%w._-]+$") or segment == "." or segment == ".." then
+            return nil
+        end
+    end
+    return domain
+end
+
+
+function_of("set_tls_verify_spiffe", UNTIL_BALANCER, "names stores", function(frame)
+    local stores, domains, ids = {}, {}, {}
+    for index = 1, frame.store_count do
+        stores[index] = object_of(frame.stores[index - 1], "store")
+        if not stores[index] then
+            return ERROR, "store is not a certificate store"
+        end
+    end
+    if state.settings.store then
+        return ERROR, "set_tls_verify_store was called: each trust domain must have its own store"
+    end
+    for index, flat in ipairs(names_in(frame)) do
+        local letter, name = flat:sub(1, 1), flat:sub(2)
+        if letter == "i" then
+            ids[#ids + 1] = name
+        elseif not is_trust_domain(name) then
+            return ERROR, "trust_domains must hold names of at most 255 lower-case letters, digits, dots, dashes and "
+                .. "underscores: given \"" .. escaped(name) .. "\""
+        else
+            domains[name] = stores[index]
+        end
+    end
+    if not next(domains) then
+        return ERROR, "trust_domains must hold at least one trust domain"
+    elseif #ids == 0 then
+        return ERROR, "ids must hold at least one SPIFFE ID; \"spiffe://<trust domain>/*\" stands for all"
+    end
+    for _, id in ipairs(ids) do
+        local domain = trust_domain_of(id)
+        if not domain then
+            return ERROR, "ids must hold SPIFFE IDs with a path, of which the last segment may be a \"*\": given \""
+                .. escaped(id) .. "\""
+        elseif not domains[domain] then
+            return ERROR, "ids must be of one of the trust domains: given \"" .. escaped(id) .. "\""
+        end
+    end
+    state.settings.verify_spiffe = { trust_domains = domains, ids = ids }
+    return OK
+end)
+
+
+-- The options of TLS, by the letter before each.
+local OPTIONS = {
+    l = "min_version", h = "max_version", c = "ciphers", s = "ciphersuites", g = "groups", a = "signature_algorithms",
+}
+local VERSIONS = { ["TLSv1"] = 0, ["TLSv1.1"] = 1, ["TLSv1.2"] = 2, ["TLSv1.3"] = 3 }
+
+-- Which names there are, only OpenSSL knows.
+function_of("set_tls_options", UNTIL_BALANCER, "names", function(frame)
+    local options = {}
+    for _, flat in ipairs(names_in(frame)) do
+        local option, value = OPTIONS[flat:sub(1, 1)], flat:sub(2)
+        if option:find("version", 1, true) and not VERSIONS[value] then
+            return ERROR, option .. " must be one of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3: given \"" .. escaped(value) .. "\""
+        elseif value == "" or value:find("[^ -~]") then
+            return ERROR, option .. " must hold names that OpenSSL knows: given \"" .. escaped(value) .. "\""
+        end
+        options[option] = value
+    end
+    if not next(options) then
+        return ERROR, "at least one option must be set"
+    end
+    local lowest, highest = VERSIONS[options.min_version] or 0, VERSIONS[options.max_version] or 3
+    if lowest > highest then
+        return ERROR, "min_version must not be later than max_version"
+    end
+    state.settings.options = options
     return OK
 end)
 

@@ -209,6 +209,15 @@ local function reject_object(called, words, kind, value, is_pointer)
 end
 
 
+-- Throws an error about an argument that is no table, or that of the functions themselves: a colon in
+-- place of a dot gives that.
+local function check_table(called, value)
+    if type(value) ~= "table" or rawequal(value, called.owner) then
+        reject(called, "argument must be a table", value, nil, 1)
+    end
+end
+
+
 -- Throws an error about an argument that is no list of strings.
 local function reject_strings(called, words, value)
     if called.wrong_type and called.wrong_type(value) then
@@ -602,9 +611,7 @@ end
 
 
 function convert.set_tls_pins(called, pins)
-    if type(pins) ~= "table" then
-        reject(called, "argument must be a table", pins)
-    end
+    check_table(called, pins)
     local digests, words, wrong = digests_in(pins)
     if not digests then
         if not wrong then
@@ -658,9 +665,7 @@ end
 local anchored_stores
 
 function convert.set_tls_verify_spiffe(called, spiffe)
-    if type(spiffe) ~= "table" then
-        reject(called, "argument must be a table", spiffe)
-    end
+    check_table(called, spiffe)
     local flat, stores, wrong, kind = trusted_ids(spiffe, pointer_of_store)
     if not flat then
         local words = stores
@@ -711,9 +716,7 @@ end
 
 
 function convert.set_tls_options(called, options)
-    if type(options) ~= "table" then
-        reject(called, "argument must be a table", options)
-    end
+    check_table(called, options)
     local flat, words, wrong = flat_options(options)
     if not flat then
         if not wrong then
@@ -726,9 +729,7 @@ end
 
 
 function convert.set_tls_verify_names(called, names)
-    if type(names) ~= "table" then
-        reject(called, "argument must be a table", names)
-    end
+    check_table(called, names)
     local flat, words, wrong, is_list = flat_names(names)
     if not flat then
         if not wrong then

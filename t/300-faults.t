@@ -49,9 +49,9 @@ SSL_CTX_sess_get_get_cb SSL_CTX_sess_set_get_cb SSL_CTX_sessions SSL_CTX_set_alp
 SSL_CTX_set_cert_store SSL_CTX_set_client_cert_cb SSL_CTX_set_ex_data SSL_CTX_set_info_callback
 SSL_CTX_set_session_ticket_cb SSL_CTX_up_ref SSL_SESSION_free
 SSL_SESSION_get0_hostname SSL_SESSION_get0_id_context SSL_SESSION_get0_peer SSL_SESSION_get0_ticket_appdata
-SSL_SESSION_get_protocol_version SSL_SESSION_is_resumable SSL_certs_clear SSL_client_hello_get0_ext SSL_free
+SSL_SESSION_get_protocol_version SSL_SESSION_is_resumable SSL_certs_clear SSL_clear_options SSL_client_hello_get0_ext SSL_free
 SSL_get0_param SSL_get1_peer_certificate SSL_get_SSL_CTX SSL_get_certificate SSL_get_client_CA_list
-SSL_get_current_cipher SSL_get_ex_data SSL_get_ex_data_X509_STORE_CTX_idx SSL_get_peer_cert_chain
+SSL_get_current_cipher SSL_get_ex_data SSL_get_options SSL_get_ex_data_X509_STORE_CTX_idx SSL_get_peer_cert_chain
 SSL_get_servername SSL_get_session SSL_get_shutdown SSL_get_sigalgs SSL_peek SSL_set0_wbio
 SSL_set_post_handshake_auth SSL_state_string SSL_get_verify_callback SSL_get_verify_mode SSL_get_verify_result
 SSL_get_version SSL_has_pending SSL_is_server SSL_session_reused SSL_set0_CA_list SSL_set_cert_cb SSL_set_client_CA_list
@@ -118,6 +118,8 @@ _EOC_
 }
 
 start_nginx('services', http => service('right', 'service') . service('wrong', 'service-other')
+    . service('svid', 'service-uri') . service('forged', 'svid-forged') . service('authority', 'svid-authority')
+    . service('signer', 'svid-signer')
     . service('rsa', 'service', 'ssl_conf_command ClientSignatureAlgorithms RSA-PSS+SHA256:RSA+SHA256;'));
 
 # The size of `struct control`.
@@ -180,6 +182,13 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
         package.loaded["resty.kong.plugins.bounded"] = { new = function()
             return { get = function() end, set = function() end }
         end }
+        -- Makes options unique, too.
+        function options_anew()
+            local n = number()
+            return { min_version = "TLSv1.2", max_version = n % 2 == 0 and "TLSv1.3" or "TLSv1.2",
+                     ciphers = (":"):rep(n % 40) .. "HIGH" .. (" "):rep(math.floor(n / 40) % 40),
+                     ciphersuites = "TLS_AES_128_GCM_SHA256", groups = "P-256", signature_algorithms = "ECDSA+SHA256" }
+        end
         -- The first matching field decides which consumer it is.
         mtls_auth = assert(require("resty.kong.plugins.mtls_auth").new {
             { names = { "mtls.test" }, ca = { file = "$pki/ca.crt" },
@@ -211,6 +220,21 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
             }
             location /set/right { proxy_pass https://right; }
             location /set/wrong { proxy_pass https://wrong; }
+        }
+        location /spiffe/ {
+            access_by_lua_block {
+                must(kong.service.set_tls_cert_key(chain("client1"), key("client1")))
+                must(kong.service.set_tls_options(options_anew()))
+                must(kong.service.set_tls_verify_spiffe {
+                    trust_domains = { test = must(x509.store { pem = anew(read("ca.crt")) }),
+                                      ["other.test"] = must(x509.store { pem = anew(read("other-ca.crt")) }) },
+                    ids = { "spiffe://other.test/*", "spiffe://test/n" .. number(), "spiffe://test/ns/one" } })
+            }
+            proxy_ssl_protocols TLSv1.2 TLSv1.3;
+            location /spiffe/svid { proxy_pass https://unix:$folder/svid.sock; }
+            location /spiffe/forged { proxy_pass https://unix:$folder/forged.sock; }
+            location /spiffe/authority { proxy_pass https://unix:$folder/authority.sock; }
+            location /spiffe/signer { proxy_pass https://unix:$folder/signer.sock; }
         }
         location /nothing { proxy_pass https://right; }
         location /rsa {
@@ -347,6 +371,12 @@ my @scenarios = (
     ['certificate, verification, depth, store and names', "--unix-socket $folder/gateway.sock http://x/set/right",
         qr/\Aclient=CN=client-1,O=Test\n200 /],
     ['the same with a service that fails verification', "--unix-socket $folder/gateway.sock http://x/set/wrong", undef],
+    ['a SPIFFE ID and options of TLS', "--unix-socket $folder/gateway.sock http://x/spiffe/svid",
+        qr/\Aclient=CN=client-1,O=Test\n200 /],
+    ['a SPIFFE ID, signed by the CA of another trust domain', "--unix-socket $folder/gateway.sock http://x/spiffe/forged",
+        undef],
+    ['a SPIFFE ID of an authority', "--unix-socket $folder/gateway.sock http://x/spiffe/authority", undef],
+    ['a SPIFFE ID of one that signs lists', "--unix-socket $folder/gateway.sock http://x/spiffe/signer", undef],
     ['set_upstream, set_timeouts, variables', "--unix-socket $folder/gateway.sock http://x/target",
         qr/\Aclient=CN=client-2,O=Test\n200 /],
     ['a certificate that can not be presented', "--unix-socket $folder/gateway.sock http://x/rsa", undef],
@@ -514,4 +544,6 @@ my $log = slurp("$folder/gateway.log");
 # The openssl crate asserts that it could take a reference, which always succeeds.
 is CORE::join('', grep { /\[(?:alert|emerg)\]|\[crit\].*internal error/ && !/internal error: assertion failed: r == 1/ }
     split /^/, $log), '', 'no alerts';
+# nginx would say so after the handshake, in which the service gets the client's certificate.
+unlike $log, qr{verify error: \(63:.*"GET /spiffe/(?!svid )}, 'whoever must have a SPIFFE ID is refused in the handshake';
 done_testing();

@@ -223,10 +223,13 @@ fn id_of(certificate: &X509Ref) -> Result<Vec<u8>, NotAccepted> {
 }
 
 /// Returns whether a certificate is that of an authority, which no service may present
-/// (X.509-SVID, section 5.2).
+/// (X.509-SVID, section 5.2); or may be, as OpenSSL could not read its extensions.
 fn is_authority(certificate: &X509Ref) -> bool {
     /// `EXFLAG_CA`: the basic constraints say so. `X509_check_ca(3)` would want the usage too.
     const AUTHORITY: u32 = 0x10;
+    /// `EXFLAG_SET` without `EXFLAG_INVALID`: the extensions were read.
+    const READ: u32 = 0x100;
+    const INVALID: u32 = 0x80;
     /// `KU_KEY_CERT_SIGN` and `KU_CRL_SIGN`
     const MAY_SIGN: u32 = 0x0004 | 0x0002;
     /// What `X509_get_key_usage(3)` returns if all is allowed, as there is no such extension.
@@ -234,7 +237,8 @@ fn is_authority(certificate: &X509Ref) -> bool {
 
     let usage = sys::X509_get_key_usage(certificate);
     let flags = sys::X509_get_extension_flags(certificate);
-    flags & AUTHORITY != 0 || (usage != ANY && usage & MAY_SIGN != 0)
+    let is_known = flags & (READ | INVALID) == READ && usage != 0;
+    !is_known || flags & AUTHORITY != 0 || (usage != ANY && usage & MAY_SIGN != 0)
 }
 
 /// Returns the trust domain and the path of a SPIFFE ID that has a path.

@@ -69,8 +69,11 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(SSL_SESSION_set_protocol_version, 0) \
     FUNCTION(SSL_SESSION_up_ref, 0) \
     FUNCTION(SSL_ctrl, 0) \
+    FUNCTION(SSL_get_ciphers, 0) \
     FUNCTION(SSL_new, 0) \
     FUNCTION(SSL_set_SSL_CTX, 0) \
+    FUNCTION(SSL_set_cipher_list, 0) \
+    FUNCTION(SSL_set_ciphersuites, 0) \
     FUNCTION(SSL_set_ex_data, 0) \
     FUNCTION(SSL_set_num_tickets, 0) \
     FUNCTION(SSL_set_session, 0) \
@@ -93,6 +96,7 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(X509_STORE_set_ex_data, 0) \
     FUNCTION(X509_STORE_set_flags, 0) \
     FUNCTION(X509_STORE_up_ref, 0) \
+    FUNCTION(X509_VERIFY_PARAM_set1, 0) \
     FUNCTION(X509_VERIFY_PARAM_set_flags, 0) \
     FUNCTION(X509_VERIFY_PARAM_set_purpose, 0) \
     FUNCTION(X509_VERIFY_PARAM_set_trust, 0) \
@@ -101,6 +105,8 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(X509_digest, 0) \
     FUNCTION(X509_get_X509_PUBKEY, 0) \
     FUNCTION(X509_get_ext_d2i, 0) \
+    FUNCTION(X509_get_extension_flags, 0) \
+    FUNCTION(X509_get_key_usage, 0) \
     FUNCTION(X509_load_cert_file, 0) \
     FUNCTION(X509_load_crl_file, 0) \
     FUNCTION(X509_new, 0) \

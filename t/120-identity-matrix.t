@@ -43,6 +43,8 @@ my %VALUES = (
     email    => [undef, 'a@service.test'],
     host     => [undef, 'service.test', 'other.test'],
     pins     => [undef, qw(right more wrong)],
+    spiffe   => [undef, qw(id id-again below domains store-both store-other id-other)],
+    options  => [undef, qw(group group-other version ciphers)],
     sent     => [undef, 'none', 'a.test', 'b.test'],
     name     => [qw(service.test a.wild.test other.test)],
     location => [qw(one two strict static fresh silent otherwise)],
@@ -60,6 +62,8 @@ my %FEWER = (
     ip       => [],
     email    => [],
     pins     => [undef, qw(right wrong)],
+    spiffe   => [undef, qw(id store-both id-other)],
+    options  => [undef, qw(group version)],
     sent     => [undef, 'none', 'a.test'],
     location => [qw(one two strict otherwise)],
 );
@@ -89,7 +93,7 @@ my @BASES = (
         },
         values => {
             cert => [undef, qw(client1 client2)], depth => [undef, 1],
-            store => [qw(root root-again other)], dns => [], uri => [],
+            store => [qw(root root-again other)], dns => [], uri => [], spiffe => [],
         },
     },
     {
@@ -109,6 +113,20 @@ my @BASES = (
         values => {
             cert => [undef, qw(client1 client1-renewed client2)],
             store => [qw(root other both both-turned list list-checked)],
+            spiffe => [],
+        },
+    },
+    {
+        name     => 'with a SPIFFE ID and options',
+        service  => 'grpc-deep',
+        settings => {
+            cert => 'client1', depth => 2, spiffe => 'id', options => 'group', name => 'other.test', location => 'one',
+        },
+        only     => 1,
+        values   => {
+            cert => [undef, qw(client1 client2)], verify => [undef, 'on', 'off'], depth => [1, 2],
+            dns => [undef, 'service.test', 'other.test'], pins => [undef, qw(right wrong)], name => $VALUES{name},
+            spiffe => $VALUES{spiffe}, options => $VALUES{options}, location => [qw(one two strict)],
         },
     },
     {
@@ -186,13 +204,15 @@ sub identity {
     my ($service, %set) = @_;
     delete @set{ grep { !defined $set{$_} } keys %set };
     my %is = (%{ $LOCATION{ $set{location} } }, %set);
-    my $overridden = grep { defined $set{$_} } qw(cert verify depth store dns uri ip email host pins sent);
+    my $overridden = grep { defined $set{$_} } qw(cert verify depth store dns uri ip email host pins spiffe options sent);
 
     $is{cert} //= $is{file} if $is{variable};
     $is{cert} =~ s/-again\z// if defined $is{cert};
     $is{verify} //= 'off';
+    $is{verify} = 'on' if $is{spiffe};
     $is{depth}  //= 1;
     $is{store}  //= 'root';
+    $is{spiffe} =~ s/-again\z// if defined $is{spiffe};
     # The same store as another object, in another order, or from a directory.
     $is{store} =~ s{-(?:again|turned)\z|/\d}{};
     $is{store} = $is{store} eq 'directory:ca' ? 'root' : 'other' if $is{store} =~ /\Adirectory/;
@@ -225,8 +245,13 @@ my %NAMES_OF_SERVICE = (
 # Returns the part of the error line that says why the gateway must refuse the service, or nothing.
 sub refusal {
     my ($service, $is) = @_;
+    my $spiffe = $is->{spiffe} // '';
     my $wrong_key = ($is->{pins} // '') eq 'wrong' ? 'SSL certificate has none of the pinned keys' : '';
-    if ($is->{verify} eq 'on') {
+    if ($spiffe) {
+        return 'SSL certificate verify error' if $spiffe eq 'store-other' || $is->{depth} < $INTERMEDIATES{$service};
+        return 'SSL certificate has a SPIFFE ID that is not accepted' if $spiffe eq 'id-other';
+    }
+    elsif ($is->{verify} eq 'on') {
         return 'SSL certificate verify error'
             if $is->{depth} < $INTERMEDIATES{$service}
             || $service !~ ($TRUSTS{ $is->{store} } || qr/(?!)/);
@@ -302,7 +327,7 @@ sub expected {
         my ($set, $is, $overridden) = @$identity{qw(set is overridden)};
         if ($identity->{refusal}) {
             # nginx itself verifies after the handshake.
-            my $is_ours = $overridden && ($is->{verify} eq 'on' || has_names($is) || $is->{pins});
+            my $is_ours = $overridden && ($is->{verify} eq 'on' || has_names($is) || $is->{pins} || $is->{spiffe});
             my $service = $is_ours ? 'was left in the handshake' : '?';
             push @lines, "502 [error] upstream $identity->{refusal}, the service $service";
             next;
@@ -346,7 +371,8 @@ sub got {
         $line =~ s{
             (upstream\ SSL\ certificate\ 
                 (?:verify\ error|does\ not\ match
-                |carries\ none\ of\ the\ accepted\ names|has\ none\ of\ the\ pinned\ keys))
+                |carries\ none\ of\ the\ accepted\ names|has\ none\ of\ the\ pinned\ keys
+                |has\ a\ SPIFFE\ ID\ that\ is\ not\ accepted))
             [^;,]*\ while\ SSL\ handshaking\ to\ upstream
         }{$1}x;
         $line =~ s/, the service .*/, the service ?/ if $like =~ /, the service \?\z/;

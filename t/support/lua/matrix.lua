@@ -86,6 +86,34 @@ local pins = {
 }
 
 
+local ID, ID_BELOW = "spiffe://test/service", "spiffe://test/*"
+
+-- Makes a table of one trust domain, with this store.
+local function spiffe_by(store, ...)
+    return { trust_domains = { test = stores[store] }, ids = { ... } }
+end
+
+
+local spiffe = {
+    ["id"] = spiffe_by("root", ID),
+    ["id-again"] = spiffe_by("root-again", ID),
+    ["id-other"] = spiffe_by("root", "spiffe://test/other"),
+    ["below"] = spiffe_by("root", ID_BELOW),
+    ["store-both"] = spiffe_by("both", ID),
+    ["store-other"] = spiffe_by("other", ID),
+    ["domains"] = { trust_domains = { test = stores.root, ["other.test"] = stores.other }, ids = { ID } },
+}
+
+
+local options = {
+    ["group"] = { groups = "P-256" },
+    -- In TLS 1.2, the key of the service must be in one of the groups, too.
+    ["group-other"] = { groups = "P-384:P-256" },
+    ["version"] = { min_version = "TLSv1.2" },
+    ["ciphers"] = { ciphers = "ECDHE+AESGCM", ciphersuites = "TLS_AES_128_GCM_SHA256" },
+}
+
+
 -- Stores that grow while requests use them. Each pair has its own.
 local growing = {}
 
@@ -163,6 +191,12 @@ function _M.apply(phase)
     end
     if args.pins then
         assert(service.set_tls_pins(pins[args.pins]))
+    end
+    if args.spiffe then
+        assert(service.set_tls_verify_spiffe(spiffe[args.spiffe]))
+    end
+    if args.options then
+        assert(service.set_tls_options(options[args.options]))
     end
     if args.sent then
         assert(service.set_tls_server_name(args.sent == "none" and "" or args.sent))

@@ -61,6 +61,11 @@ my %CERTIFICATE = (
     deep    => 'service-deep',
     expired => 'service-expired',
     self    => 'service-self',
+    svid    => 'service-uri',
+    forged  => 'svid-forged',
+    foreign => 'svid-foreign',
+    urls    => 'service-two-uris',
+    signer  => 'svid-signer',
 );
 my %ASKS = (optional => '-verify', required => '-Verify');
 my @services;
@@ -104,6 +109,10 @@ my %ERROR = (
     name    => 'does not match "wrong.test"',
     dns     => 'carries none of the accepted names: DNS name "wrong.test"',
     uri     => 'carries none of the accepted names: URI "spiffe://wrong"',
+    id      => 'has a SPIFFE ID that is not accepted: "spiffe://test/ns/one"',
+    domain  => 'is of a trust domain that is not accepted: "spiffe://other.test/ns/one"',
+    uris    => 'is no X.509-SVID: it carries 2 URIs, and not one',
+    signs   => 'is no X.509-SVID of a service: it may sign others ("spiffe://test/ns/one")',
     pin     => 'has none of the pinned keys: its key is "' . pin_of('service-other') . '"',
 );
 # Where the location verifies, nginx continues after the first error, and reports the last one.
@@ -478,7 +487,100 @@ __DATA__
 
 
 
-=== TEST 4: the next peer is tried after one fails verification, and the failed peer still serves other requests
+=== TEST 4: a certificate is withheld from a service that has no accepted SPIFFE ID
+--- http_config
+    init_worker_by_lua_block {
+        local store, other = pki.store("ca"), pki.store("other-ca")
+        IDS = {
+            one = { trust_domains = { test = store }, ids = { "spiffe://test/ns/one" } },
+            two = { trust_domains = { test = store }, ids = { "spiffe://test/ns/two" } },
+            turned = { trust_domains = { test = other }, ids = { "spiffe://test/ns/one" } },
+        }
+        OPTIONS = { min_version = "TLSv1.2", max_version = "TLSv1.3", groups = "P-256", ciphers = "ECDHE+AESGCM",
+                    signature_algorithms = "ECDSA+SHA256" }
+        function spiffe(ids, options)
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_verify_spiffe(IDS[ids]))
+            if options then
+                assert(kong.service.set_tls_options(options))
+            end
+        end
+    }
+--- config
+    proxy_ssl_protocols $version;
+    location /svid_accepted {
+        access_by_lua_block { spiffe("one") }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/svid-$how.sock:/;
+    }
+    location /svid_id {
+        access_by_lua_block { spiffe("two") }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/svid-$how.sock:/;
+    }
+    location /svid_issuer {
+        access_by_lua_block { spiffe("turned") }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/svid-$how.sock:/;
+    }
+    location /forged_issuer {
+        access_by_lua_block { spiffe("one") }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/forged-$how.sock:/;
+    }
+    location /foreign_domain {
+        access_by_lua_block { spiffe("one") }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/foreign-$how.sock:/;
+    }
+    location /urls_uris {
+        access_by_lua_block { spiffe("one") }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/urls-$how.sock:/;
+    }
+    location /signer_signs {
+        access_by_lua_block { spiffe("one") }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/signer-$how.sock:/;
+    }
+    # The same with options: any version, and with the version of the location.
+    location /svid_accepted_with_options {
+        access_by_lua_block { spiffe("one", OPTIONS) }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/svid-$how.sock:/;
+    }
+    location /svid_id_with_options {
+        access_by_lua_block { spiffe("two", OPTIONS) }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/svid-$how.sock:/;
+    }
+    location /forged_issuer_with_options {
+        access_by_lua_block { spiffe("one", OPTIONS) }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/forged-$how.sock:/;
+    }
+    location /svid_accepted_with_version {
+        access_by_lua_block { spiffe("one", { max_version = "$version" }) }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/svid-$how.sock:/;
+    }
+    location /svid_id_with_version {
+        access_by_lua_block { spiffe("two", { max_version = "$version" }) }
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/svid-$how.sock:/;
+    }
+    # What else is verified, with options.
+    location /good_name_with_options {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_options(OPTIONS))
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_ssl_name wrong.test;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/good-$how.sock:/;
+    }
+    location /other_issuer_with_options {
+        access_by_lua_block {
+            assert(kong.service.set_tls_cert_key(cert.client1, key.client1))
+            assert(kong.service.set_tls_options(OPTIONS))
+            assert(kong.service.set_tls_verify(true))
+        }
+        proxy_ssl_trusted_certificate $TEST_NGINX_PKI/ca.crt;
+        proxy_pass https://unix:$TEST_NGINX_OBSERVERS/other-$how.sock:/;
+    }
+
+
+
+=== TEST 5: the next peer is tried after one fails verification, and the failed peer still serves other requests
 --- http_config
     upstream two {
         server unix:$TEST_NGINX_OBSERVERS/other-required.sock max_fails=1 fail_timeout=60s;
@@ -525,7 +627,7 @@ temporarily disabled
 
 
 
-=== TEST 5: a request fails when no peer passes verification, and the peers still serve other requests
+=== TEST 6: a request fails when no peer passes verification, and the peers still serve other requests
 --- http_config
     upstream two {
         server unix:$TEST_NGINX_OBSERVERS/other-required.sock max_fails=1 fail_timeout=60s;
@@ -565,7 +667,7 @@ no live upstreams
 
 
 
-=== TEST 6: the certificate is withheld with every form of proxy_pass
+=== TEST 7: the certificate is withheld with every form of proxy_pass
 --- http_config
     # A service requests no certificate on a resumed session.
     kong_tls_session_cache off;
@@ -628,7 +730,7 @@ no live upstreams
 
 
 
-=== TEST 7: the certificate is withheld from a gRPC service that fails verification
+=== TEST 8: the certificate is withheld from a gRPC service that fails verification
 --- config
     location /grpc {
         access_by_lua_block {

@@ -268,6 +268,37 @@ file: cannot open.*No such file or directory
             try { verify_names = "spiffe://x" }
             try { server_name = 1 }
             try { verify = false, verify_names = {} }
+            local ids, ca = { "spiffe://test/a" }, { file = P .. "ca.crt" }
+            try { verify_spiffe = { trust_domains = { test = ca, other = { pem = require("pki").read("ca") } }, ids = ids } }
+            try { verify_spiffe = "spiffe://test/a" }
+            try { verify_spiffe = {} }
+            try { verify_spiffe = { trust_domains = { test = ca } } }
+            try { verify_spiffe = { trust_domains = { test = ca }, ids = {} } }
+            try { verify_spiffe = { trust_domains = { test = ca }, ids = { "spiffe://test" } } }
+            try { verify_spiffe = { trust_domains = { test = ca }, ids = { "spiffe://other/a" } } }
+            try { verify_spiffe = { trust_domains = { TEST = ca }, ids = { "spiffe://TEST/a" } } }
+            try { verify_spiffe = { trust_domains = { ca }, ids = ids } }
+            try { verify_spiffe = { trust_domain = {}, ids = ids } }
+            try { verify_spiffe = { trust_domains = { test = P .. "ca.crt" }, ids = ids } }
+            try { verify_spiffe = { trust_domains = { test = {} }, ids = ids } }
+            try { verify_spiffe = { trust_domains = { test = { file = P .. "none.crt" } }, ids = ids } }
+            try { verify_spiffe = { trust_domains = { test = { pem = "none" } }, ids = ids } }
+            try { verify_spiffe = { trust_domains = { test = { files = "x" } }, ids = ids } }
+            try { verify_spiffe = { trust_domains = { test = ca }, ids = ids }, ca = ca }
+            try({}, { verify_spiffe = { trust_domains = { test = ca }, ids = ids }, ca = ca })
+            try { verify_spiffe = { trust_domains = { test = ca }, ids = ids }, verify = false }
+            try({ verify_spiffe = { trust_domains = { test = ca }, ids = ids } }, { verify = false })
+            -- Either removes the other's default.
+            try({ verify_spiffe = { trust_domains = { test = ca }, ids = ids } }, { ca = ca })
+            try({ ca = ca }, { verify_spiffe = { trust_domains = { test = ca }, ids = ids } })
+            try { options = { min_version = "TLSv1.2", groups = "X25519" } }
+            try { options = "TLSv1.3" }
+            try { options = {} }
+            try { options = { version = "TLSv1.3" } }
+            try { options = { min_version = 1.3 } }
+            try { options = { min_version = "1.3" } }
+            try { options = { min_version = "TLSv1.3", max_version = "TLSv1.2" } }
+            try { options = { ciphers = "none" } }
             try({}, { depth = 0.5 })
             try({}, 1)
             ngx.say(select(2, new { services = { {} } }))
@@ -292,7 +323,7 @@ GET /t
 --- response_body_like eval
 my $text = quotemeta <<'_EOC_';
 service "one": it must be a table
-service "one": unknown field "cert"; fields are ca, certificate, depth, dns_names, host, key, password, pins, port, server_name, upstream, uris, verify, verify_names
+service "one": unknown field "cert"; fields are ca, certificate, depth, dns_names, host, key, options, password, pins, port, server_name, upstream, uris, verify, verify_names, verify_spiffe
 service "one": host and port need each other
 service "one": host and port need each other
 service "one": port must be an integer between 1 and 65535
@@ -332,6 +363,35 @@ service "one": verify_names: dns must be a table of strings
 service "one": verify_names must be a table
 service "one": server_name must be a string
 service "one": verify_names says how to verify it, and verify is false
+good
+service "one": verify_spiffe must be a table
+service "one": verify_spiffe: trust_domains must be a table of stores
+service "one": verify_spiffe: ids must be a table of strings
+service "one": verify_spiffe: ids must hold at least one SPIFFE ID; "spiffe://<trust domain>/*" stands for all
+service "one": verify_spiffe: ids must hold SPIFFE IDs with a path, of which the last segment may be a "*": given "spiffe://test"
+service "one": verify_spiffe: ids must be of one of the trust domains: given "spiffe://other/a"
+service "one": verify_spiffe: trust_domains must hold names of at most 255 lower-case letters, digits, dots, dashes and underscores: given "TEST"
+service "one": verify_spiffe: trust_domains must have names of trust domains
+service "one": verify_spiffe: unknown field "trust_domain"; fields are ids, trust_domains
+service "one": verify_spiffe: the store of "test" must be a table: see x509.store
+service "one": verify_spiffe: the store of "test": nothing to trust: one of pem, file, dir and system is needed
+service "one": verify_spiffe: the store of "test": file "none.crt": No such file or directory (os error 2)
+service "one": verify_spiffe: the store of "test": pem: no certificate in PEM format found
+service "one": verify_spiffe: the store of "test": unknown option "files"; options are check_revocation, crl, dir, file, partial_chain, pem, system
+service "one": verify_spiffe has a store for each trust domain, beside which ca would not count
+service "one": verify_spiffe has a store for each trust domain, beside which ca would not count
+service "one": verify_spiffe says how to verify it, and verify is false
+service "one": verify_spiffe says how to verify it, and verify is false
+good
+good
+good
+service "one": options must be a table
+service "one": options: at least one option must be set
+service "one": options: unknown option "version"; options are ciphers, ciphersuites, groups, max_version, min_version, signature_algorithms
+service "one": options: min_version must be a string
+service "one": options: min_version must be one of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3: given "1.3"
+service "one": options: min_version must not be later than max_version
+service "one": options: ciphers must hold names that OpenSSL knows: given "none"
 defaults: depth must be an integer between 0 and 100
 defaults: it must be a table
 service "1": its name must be a string
@@ -358,7 +418,9 @@ qr/\A$text\z/
         services = {
             first = { upstream = "other", certificate = P .. "client1.crt", key = P .. "client1.key",
                       ca = { file = P .. "ca.crt" }, depth = 0, verify_names = { host = false, uris = { "spiffe://test/other" } },
-                      server_name = "other.test", pins = { spki = { ngx.encode_base64(("x"):rep(32)) } } },
+                      server_name = "other.test", pins = { spki = { ngx.encode_base64(("x"):rep(32)) } },
+                      options = { ciphers = "ECDHE-RSA-AES128-GCM-SHA256", max_version = "TLSv1.2" } },
+            spiffe = { upstream = "other", verify_spiffe = { trust_domains = { test = { file = P .. "ca.crt" } }, ids = { "spiffe://test/x" } } },
             second = { verify = false },
             third = { ca = { file = P .. "ca.crt" } },
             forbidden = { upstream = "service", certificate = P .. "client1.crt", key = P .. "client1.key", verify = false },
@@ -372,7 +434,7 @@ qr/\A$text\z/
         proxy_pass https://$kong_upstream_target/;
     }
     location /exec {
-        access_by_lua_block { services:access("first") }
+        access_by_lua_block { services:access(ngx.var.arg_first or "first") }
         content_by_lua_block { return ngx.exec(ngx.var.arg_to) }
     }
     location /second {
@@ -402,7 +464,8 @@ qr/\A$text\z/
     location /t {
         content_by_lua_block {
             local client = require "client"
-            for _, path in ipairs { "/error", "/exec?to=/second", "/exec?to=/third", "/exec?to=/nowhere", "/forbidden" } do
+            for _, path in ipairs { "/error", "/exec?to=/second", "/exec?to=/third", "/exec?first=spiffe&to=/second",
+                                    "/exec?first=spiffe&to=/third", "/exec?to=/nowhere", "/forbidden" } do
                 local out = client.curl({ "http://127.0.0.1:$TEST_NGINX_SERVER_PORT" .. path, "-w", "%{http_code}" }).out
                 ngx.say(path, ": ", (out:gsub("<html>.*</html>%s*", ""):gsub(" reused=.*\n", " ")))
             end
@@ -414,6 +477,8 @@ GET /t
 /error: client= 200
 /exec?to=/second: client= 200
 /exec?to=/third: client= 200
+/exec?first=spiffe&to=/second: client= 200
+/exec?first=spiffe&to=/third: client= 200
 /exec?to=/nowhere: 503
 /forbidden: client= 200
 --- error_log
@@ -516,6 +581,7 @@ GET /first x 4 => 200
             other = { certificate = P .. "client1.crt", key = P .. "client2.key" },
             weak = { certificate = P .. "client-weak.crt", key = P .. "client-weak.key" },
             authority = { ca = { pem = "nothing" } },
+            bundle = { verify_spiffe = { trust_domains = { a = { pem = "nothing" } }, ids = { "spiffe://a/b" } } },
         }
         function table_of(count, more)
             local all = { good = { certificate = P .. "client1.crt", key = P .. "client1.key", ca = { pem = read("ca.crt") } },
@@ -548,7 +614,11 @@ GET /first x 4 => 200
                 assert(first:find('service "' .. name .. '": ', 1, true), first)
             end
             -- What needs no parsing, and what can't be read, is always reported at once.
-            for _, fields in ipairs { { host = "a" }, { certificate = "none.crt", key = "none.key" }, { ca = { file = "none" } } } do
+            local function spiffe(options)
+                return { verify_spiffe = { trust_domains = { a = options, b = { pem = "nothing" } }, ids = { "spiffe://a/b" } } }
+            end
+            for _, fields in ipairs { { host = "a" }, { certificate = "none.crt", key = "none.key" }, { ca = { file = "none" } },
+                                      spiffe(1), spiffe { file = "none" }, { options = { ciphers = "none" } } } do
                 assert(not new { services = { wrong = fields }, check = "used" })
             end
             ngx.say(pcall(new, { services = {}, check = "none" }))
@@ -561,7 +631,7 @@ GET /first x 4 => 200
 --- exchanges
 for $name (good same)
     GET /call?name=$name x 2 => /client=CN=client-1,O=Test/
-for $name (garbled other weak authority)
+for $name (garbled other weak authority bundle)
     GET /call?name=$name x 2 => 503 /503/
 GET /made =>
     falsecheck must be "all" or "used": given the string "none": services.new
@@ -573,5 +643,57 @@ services: "garbled": certificate: line 1: "-----END CERTIFICATE-----" is missing
 services: "other": key: it does not belong to the certificate
 services: "weak": certificate: 
 services: "authority": ca: 
+services: "bundle": verify_spiffe: the store of "a": 
+--- no_error_log
+[alert]
+
+
+
+=== TEST 10: services with SPIFFE IDs, and options of TLS
+--- http_config
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/svid.sock ssl;
+        certificate service-uri;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_verify_client optional_no_ca;
+        return 200 "$ssl_protocol $ssl_cipher $ssl_client_s_dn\n";
+    }
+    upstream svid {
+        server unix:$TEST_NGINX_HTML_DIR/svid.sock;
+    }
+    services {
+        services = {
+            right = {},
+            pem = { verify_spiffe = { trust_domains = { test = { pem = require("pki").read("ca") } }, ids = { "spiffe://test/ns/one" } } },
+            wrong = { verify_spiffe = { trust_domains = { test = { file = P .. "ca.crt" } }, ids = { "spiffe://test/ns/two" } } },
+            ["other store"] = { verify_spiffe = { trust_domains = { test = { file = P .. "other-ca.crt" } }, ids = { "spiffe://test/*" } } },
+            names = { verify_names = { host = false, dns = { "service.test" } } },
+            named = { verify_spiffe = false, ca = { file = P .. "ca.crt" }, uris = { "spiffe://test/ns/one" } },
+            -- Takes the place of the default verify_spiffe.
+            ca = { ca = { file = P .. "ca.crt" }, uris = { "spiffe://test/ns/one" } },
+            unverified = { verify = false },
+            old = { options = { max_version = "TLSv1.2", ciphers = "ECDHE-ECDSA-AES256-GCM-SHA384" } },
+            new = { options = { min_version = "TLSv1.3", ciphersuites = "TLS_CHACHA20_POLY1305_SHA256" } },
+            ["location's"] = { options = false },
+        },
+        defaults = { upstream = "svid", certificate = P .. "client1.crt", key = P .. "client1.key",
+                     verify_spiffe = { trust_domains = { test = { file = P .. "ca.crt" } }, ids = { "spiffe://test/*" } },
+                     options = { min_version = "TLSv1.3", ciphersuites = "TLS_AES_128_GCM_SHA256" } },
+    }
+--- config
+    location /call {
+        access_by_lua_block { services:access(ngx.unescape_uri(ngx.var.arg_name)) }
+        proxy_ssl_protocols TLSv1.2;
+        proxy_ssl_name service.test;
+        proxy_pass https://$kong_upstream_target/;
+    }
+--- exchanges
+for $name (right pem unverified named ca)
+    GET /call?name=$name => TLSv1.3 TLS_AES_128_GCM_SHA256 CN=client-1,O=Test
+GET /call?name=old => TLSv1.2 ECDHE-ECDSA-AES256-GCM-SHA384 CN=client-1,O=Test
+GET /call?name=new => TLSv1.3 TLS_CHACHA20_POLY1305_SHA256 CN=client-1,O=Test
+GET /call?name=location's => /^TLSv1.2 \S+ CN=client-1,O=Test$/
+for $name (wrong "other%20store" names)
+    GET /call?name=$name => 502
 --- no_error_log
 [alert]

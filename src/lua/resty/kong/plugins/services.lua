@@ -331,14 +331,19 @@ local function settings_of(own, fields, known)
         end
         ca = nil
     end
-    if fields.verify_spiffe then
-        settings.spiffe, err = spiffe_of(fields.verify_spiffe, known.stores)
-        if not settings.spiffe then
-            return nil, "verify_spiffe: " .. err
+    local spiffe = fields.verify_spiffe or nil
+    for _, options in pairs(spiffe and spiffe.trust_domains or {}) do
+        if type(options) ~= "table" or not is_text(options) then
+            settings.spiffe, err = spiffe_of(spiffe, known.stores)
+            if not settings.spiffe then
+                return nil, "verify_spiffe: " .. err
+            end
+            spiffe = nil
+            break
         end
     end
-    if next(texts) or ca then
-        texts.ca = ca
+    if next(texts) or ca or spiffe then
+        texts.ca, texts.spiffe = ca, spiffe
         settings.texts = texts
     end
     return settings
@@ -375,6 +380,12 @@ local function parse(settings, known)
         settings.store, err = store_of(texts.ca, known.stores)
         if not settings.store then
             return nil, "ca: " .. err
+        end
+    end
+    if texts.spiffe then
+        settings.spiffe, err = spiffe_of(texts.spiffe, known.stores)
+        if not settings.spiffe then
+            return nil, "verify_spiffe: " .. err
         end
     end
     return true

@@ -328,6 +328,7 @@ GET /masked =>
         "identity": 0,
         "memory": 0,
         "module": 0,
+        "options": 0,
         "plaintext": 0,
         "required": 0,
         "session": 0,

@@ -31,7 +31,7 @@ for my $name (qw(objs scripts src)) {
     symlink "$root/$name", "$folder/$name" or die "$name: $!\n";
 }
 mkdir "$folder/nginx-conf" or die $!;
-my @ports = (8080, 8443, 8444, 8445);
+my @ports = (8080, 8443, 8444, 8445, 8446);
 my @sockets = map { IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die $@ } @ports;
 my %port;
 @port{@ports} = map { $_->sockport } @sockets;

@@ -210,6 +210,39 @@ function service.set_tls_verify_names(names) end
 ---@return string? err
 function service.set_tls_pins(pins) end
 
+---The SPIFFE IDs that a service may have.
+---@class (exact) kong.verify_spiffe
+---@field trust_domains table<string, resty.kong.x509.store | { ctx: ffi.cdata* }> the store of each trust domain, by its name
+---@field ids string[] SPIFFE IDs, or the beginning of some: `spiffe://trust.domain/path/*`
+
+---Accepts services by their SPIFFE ID: the service must present an X.509-SVID with one of these IDs, issued by an
+---authority in the store of its trust domain. Such a service is verified in any case, and by no other store.
+---
+---Phases: rewrite, access, balancer.
+---@param spiffe kong.verify_spiffe
+---@return true?
+---@return string? err
+function service.set_tls_verify_spiffe(spiffe) end
+
+---@alias kong.tls_version "TLSv1" | "TLSv1.1" | "TLSv1.2" | "TLSv1.3"
+
+---How TLS is spoken. At least one must be set; lists have OpenSSL's names, separated by colons.
+---@class (exact) kong.tls_options
+---@field min_version? kong.tls_version the lowest version; alone, all later ones are allowed too
+---@field max_version? kong.tls_version the highest version; alone, the lowest is that of the location
+---@field ciphers? string the ciphers of TLS 1.2 and earlier
+---@field ciphersuites? string the cipher suites of TLS 1.3
+---@field groups? string the groups of the key exchange
+---@field signature_algorithms? string the algorithms of signatures
+
+---Sets versions, ciphers, groups and signature algorithms, instead of those of the location.
+---
+---Phases: rewrite, access, balancer.
+---@param options kong.tls_options
+---@return true?
+---@return string? err
+function service.set_tls_options(options) end
+
 ---How the service of the current request is spoken to.
 ---@class kong.service.request
 local request = {}

@@ -78,6 +78,9 @@ assert(kong.service.set_tls_server_name("a.test"))
 assert(kong.service.set_tls_verify_names { host = "a.test", dns = { "b.test" }, ips = { "::1" }, emails = { "a@b.test" } })
 assert(kong.service.set_tls_verify_names { host = false, uris = { "spiffe://a.test/*" } })
 assert(kong.service.set_tls_pins { spki = { "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" } })
+assert(kong.service.set_tls_verify_spiffe { trust_domains = { ["a.test"] = store, b = { ctx = of_system.ctx } }, ids = { "spiffe://b/*" } })
+assert(kong.service.set_tls_options { min_version = "TLSv1.2", max_version = "TLSv1.3", ciphers = "HIGH", groups = "X25519" })
+assert(kong.service.set_tls_options { ciphersuites = "TLS_AES_128_GCM_SHA256", signature_algorithms = "ECDSA+SHA256" })
 
 -- ---- resty.kong.tls
 
@@ -100,7 +103,9 @@ local by_service = assert(services.new {
         billing = { host = "127.0.0.1", port = 8444, depth = 2, server_name = "a.test",
                     verify_names = { host = false, dns = { "a.test" }, uris = { "a:b" } },
                     pins = { spki = { "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" } } },
-        open = { verify = false, ca = false },
+        workload = { verify_spiffe = { trust_domains = { ["a.test"] = { file = "ca.crt" } }, ids = { "spiffe://a.test/b" } },
+                     options = { min_version = "TLSv1.3" } },
+        open = { verify = false, ca = false, verify_spiffe = false, options = false },
     },
     defaults = { ca = { file = "ca.crt" }, depth = 0 },
     check = "used",

@@ -56,6 +56,8 @@ local testing = {}
 ---@field server_name string?
 ---@field verify_names kong.verify_names?
 ---@field pins kong.pins?
+---@field verify_spiffe kong.verify_spiffe?
+---@field options kong.tls_options?
 ---@field target string? the value of `$kong_upstream_target`
 ---@field retries integer?
 ---@field timeouts { connect: integer, write: integer, read: integer }?

@@ -23,6 +23,12 @@ local M = {}
 ---@field dns_names? string[]|false the certificate must have one of these, or of `uris`
 ---@field uris? string[]|false the certificate must have one of these, or of `dns_names`
 ---@field pins? kong.pins|false the certificate must have one of these keys
+---@field verify_spiffe? resty.kong.plugins.services.spiffe|false the service must have one of these SPIFFE IDs
+---@field options? kong.tls_options|false versions, ciphers and the like; by default those of the location
+
+---@class (exact) resty.kong.plugins.services.spiffe
+---@field trust_domains table<string, resty.kong.x509.store_options> what is trusted in each trust domain, by its name
+---@field ids string[] SPIFFE IDs, or the beginning of some: `spiffe://trust.domain/path/*`
 
 ---@class (exact) resty.kong.plugins.services.options
 ---@field services? table<string, resty.kong.plugins.service> the services, by name

@@ -291,7 +291,7 @@ mod tests {
         let sign = SIGN;
         for failed in [
             format!("<p class=\"failed\">{sign}upstream verification failures: 7</p>"),
-            format!("<p class=\"failed\">{sign}refusals: 165</p>"),
+            format!("<p class=\"failed\">{sign}refusals: 187</p>"),
             format!("<th scope=\"row\">{sign}client_certificate</th><td>12</td>"),
             format!("<th scope=\"row\">{sign}hostname mismatch</th><td>1</td>"),
         ] {
@@ -316,7 +316,7 @@ mod tests {
         assert!(shown.contains("Rates are over the last 45 s."));
         assert!(shown.contains("full</th><td>91</td><td>1.9/s</td>"));
         assert!(shown.contains("resumed</th><td>2</td><td>0</td>"));
-        assert!(shown.contains("target</th><td>20</td><td>1.3/min</td>"));
+        assert!(shown.contains("target</th><td>21</td><td>1.3/min</td>"));
         // A reason that had not occurred.
         let shown = page(&Counters::new(0));
         assert!(shown.contains("hostname mismatch</th><td>1</td><td>1.3/min</td>"));

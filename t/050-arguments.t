@@ -781,9 +781,9 @@ nil trust_domains must hold names of at most 255 lower-case letters, digits, dot
 GET /spiffe =>
     true
     nilset_tls_verify_spiffe was called: each trust domain has its own store
-    nilset_tls_verify_spiffe was called: each trust domain has its own store
+    nilerror while setting upstream trusted store: set_tls_verify_spiffe was called: each trust domain has its own store
     nilset_tls_verify_spiffe was called: a service is verified if it must have a SPIFFE ID
-    nilset_tls_verify_spiffe was called: a service is verified if it must have a SPIFFE ID
+    nilerror while setting upstream ssl verify mode: set_tls_verify_spiffe was called: a service is verified if it must have a SPIFFE ID
     true
     true
 GET /store =>

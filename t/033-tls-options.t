@@ -6,6 +6,7 @@ use strict;
 use warnings;
 
 use lib 't/support';
+use TestKong;
 use TestService;
 use TestHarness 'no_plan';
 
@@ -164,4 +165,28 @@ GET /set =>
     min_version must not be later than max_version
     at least one option must be set
 --- no_error_log
+[alert]
+
+
+
+=== TEST 4: a group of OpenSSL 3.5 for TLS 1.3, where it is there
+--- skip_eval
+2: TestKong::about_nginx() !~ /(?:built|running) with OpenSSL (?:3\.[5-9]|[4-9])/
+--- http_config
+    speaks both { ssl_protocols TLSv1.3; ssl_ecdh_curve X25519MLKEM768:X25519; }
+    speaks old { ssl_protocols TLSv1.3; ssl_ecdh_curve X25519; }
+--- config
+    location /t {
+        access_by_lua_block { assert(kong.service.set_tls_options { groups = ngx.var.arg_groups }) }
+        proxy_ssl_protocols TLSv1.3;
+        proxy_pass https://unix:$TEST_NGINX_HTML_DIR/$arg_to.sock:/;
+    }
+--- exchanges
+GET /t?to=both&groups=X25519MLKEM768         => /^TLSv1.3 \S+ X25519MLKEM768 /
+GET /t?to=both&groups=X25519MLKEM768:X25519  => /^TLSv1.3 \S+ X25519MLKEM768 /
+GET /t?to=old&groups=X25519MLKEM768:X25519   => /^TLSv1.3 \S+ X25519 /
+GET /t?to=old&groups=X25519MLKEM768          => 502
+GET /t?to=both&groups=?X25519NONE:X25519     => /^TLSv1.3 \S+ X25519 /
+--- no_error_log
+[crit]
 [alert]

@@ -24,7 +24,7 @@ __DATA__
             below = { host = false, uris = { "spiffe://test/ns/*" } }, all = { host = false, uris = { "spiffe://test/*" } },
             near = {
                 host = false,
-                uris = { "spiffe://test/n/*", "spiffe://tes/*", "spiffe://test/ns/one/*", "spiffe://test/ns/o*" },
+                uris = { "spiffe://test/n/*", "spiffe://tes/*", "spiffe://test/ns/one/*" },
             },
             ip = { host = false, ips = { "10.0.0.1", "127.0.0.1" } }, ipv6 = { host = false, ips = { "2001:DB8:0::1" } },
             ip_as_host = { host = "127.0.0.1" }, ipv6_as_host = { host = "[2001:db8::1]" },

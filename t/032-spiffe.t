@@ -16,7 +16,7 @@ __DATA__
 === TEST 1: the trust domain decides which store counts, and the SPIFFE ID who the service is
 --- http_config
     services service-uri service-two-uris service service-ip svid-other svid-forged svid-foreign svid-without-path
-        svid-url svid-deep svid-authority svid-signer svid-expired svid-spire;
+        svid-url svid-no-text svid-deep svid-authority svid-signer svid-expired svid-spire;
     init_worker_by_lua_block {
         local one, other, spire = pki.store("ca"), pki.store("other-ca"), pki.store("spire-ca")
         IDS = {
@@ -76,6 +76,7 @@ for $version (1.2 1.3)
         svid-without-path  all     "no accepted SPIFFE ID"
         svid-url           all     "no accepted SPIFFE ID"
         service-two-uris   all     "no accepted SPIFFE ID"
+        svid-no-text       all     "no accepted SPIFFE ID"
         service-ip         all     "no accepted SPIFFE ID"
         svid-authority     all     "no accepted SPIFFE ID"
         svid-signer        all     "no accepted SPIFFE ID"
@@ -344,4 +345,51 @@ for $from (exec named)
 GET /page?id=other => {X-Verified: NONE} {X-Version: TLSv1.2}
 GET /sub?id=other => /^200 sni= client=/
 --- no_error_log
+[crit]
+
+
+
+=== TEST 7: stores that foreign code takes out of the table, while it is read, stay until they are set
+--- http_config
+    services service-uri;
+--- config
+    location /t {
+        access_by_lua_block {
+            local x509 = require "resty.kong.x509"
+            local function from_file(name)
+                return assert(x509.store { file = "$TEST_NGINX_PKI/" .. name .. ".crt" })
+            end
+            local domains, others = {}, {}
+            for i = 1, 40 do
+                domains["d" .. i] = from_file("other-ca")
+            end
+            domains.test = from_file("ca")
+            local trap = setmetatable({}, { __index = function()
+                for name in pairs(domains) do
+                    if name:find("^d") or name == "test" then
+                        domains[name] = nil
+                    end
+                end
+                collectgarbage()
+                collectgarbage()
+                for i = 1, 60 do
+                    others[i] = from_file("other-ca")
+                end
+                return others[1].ctx
+            end })
+            for i = 1, 12 do
+                domains["t" .. i] = trap
+            end
+            -- Whichever is left.
+            assert(kong.service.set_tls_verify_spiffe { trust_domains = domains, ids = { "spiffe://t1/*" } })
+        }
+        proxy_pass https://unix:$TEST_NGINX_HTML_DIR/of-service-uri.sock:/;
+    }
+--- exchanges
+for $time (1 2 3)
+    GET /t => 502
+--- error_log
+upstream SSL certificate
+--- no_error_log
+[alert]
 [crit]

@@ -580,6 +580,7 @@ try: here: ca_certs must be a parsed cdata object: called with ":" in place of "
                 { host = ngx.null }, { dns = ngx.null }, 1, { name = "a.test" }, { "a.test" }, { host = 1 }, { host = "" }, { host = "a b" },
                 { host = false }, { host = false, dns = {} }, { dns = "a.test" }, { dns = { 1 } }, { uris = { "" } }, { uris = { "a\0b" } },
                 { ips = { "10.0.0" } }, { ips = { "10.0.0.1/8" } }, { ips = { "" } }, { emails = { "a.test" } }, { emails = { "a b@c" } },
+                { host = ".test" }, { uris = { "spiffe://*" } }, { uris = { "spiffe://a/b*" } },
             } do
                 try(s.set_tls_verify_names, names)
             end
@@ -625,6 +626,9 @@ nil ips must hold IP addresses: given "10.0.0.1/8"
 nil ips must hold IP addresses: given ""
 nil emails must hold addresses with an @: given "a.test"
 nil names must hold printable ASCII: given "a b@c"
+nil host must be the name of a host, and not begin with a dot: given ".test"
+nil uris must have a "*" after "spiffe://<trust domain>/" alone, as all of the last segment: given "spiffe://*"
+nil uris must have a "*" after "spiffe://<trust domain>/" alone, as all of the last segment: given "spiffe://a/b*"
 throws argument must be a table: given nil: kong.service.set_tls_verify_names
 true
 throws argument must be a table: given 1: kong.service.set_tls_pins

@@ -261,6 +261,8 @@ handshake: handshake.test;
             end
             try(tls.get_ssl_pointer)
             try(tls.get_ssl_pointer, tls)
+            -- Only says that it is one.
+            try(tls.get_ssl_pointer, setmetatable({ io.stdout }, { __metatable = getmetatable(ngx.socket.tcp()) }))
         }
     }
 --- request
@@ -276,5 +278,6 @@ throws sock must be a TCP socket of ngx.socket: given ngx.null: resty.kong.tls.g
 throws sock must be a TCP socket of ngx.socket: given a userdata: resty.kong.tls.get_ssl_pointer
 throws sock must be a TCP socket of ngx.socket: given nil: resty.kong.tls.get_ssl_pointer
 throws sock must be a TCP socket of ngx.socket: called with ":" in place of ".": use resty.kong.tls.get_ssl_pointer(...)
+throws sock must be a TCP socket of ngx.socket: given a table: resty.kong.tls.get_ssl_pointer
 --- no_error_log
 [error]

@@ -265,3 +265,40 @@ GET /t?host=service.test   => /^127.0.0.1 .*requests=3$/
 upstream SSL certificate does not match "a.test"
 --- no_error_log
 [crit]
+
+
+
+=== TEST 7: a name is looked up by the location's own resolver
+--- http_config
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ssl;
+        certificate service;
+        return 200 "requests=$connection_requests\n";
+    }
+    kong_tls_keepalive 16;
+--- config
+    keeps_connections;
+    location /knows {
+        plugin;
+        resolver 127.0.0.1:$TEST_NGINX_DNS_PORT;
+        proxy_pass https://$kong_upstream_target;
+    }
+    location /silent {
+        plugin;
+        resolver 127.0.0.1:$TEST_NGINX_SILENT_DNS_PORT;
+        resolver_timeout 1s;
+        proxy_pass https://$kong_upstream_target;
+    }
+    location /none {
+        plugin;
+        proxy_pass https://$kong_upstream_target;
+    }
+--- exchanges
+for $time (1 2)
+    GET /knows?host=a.test => /^requests=\d$/
+    GET /silent?host=a.test => 502
+    GET /none?host=a.test => 502
+--- error_log
+no resolver defined to resolve a.test
+--- no_error_log
+[crit]

@@ -214,12 +214,18 @@ GET /sub  => https
     set $plain http;
     location /https { proxy_pass https://lua; }
     location /http { proxy_pass $plain://lua; }
+    # nginx has prepared nothing for TLS.
+    location /never { proxy_pass http://lua; }
 --- exchanges
 for $way (https http)
     GET /$way?scheme=http  => http client=
     GET /$way?scheme=https => https client=
+GET /never?scheme=http  => http client=
+GET /never?scheme=https => 500
+--- error_log
+TLS was turned on for the request, and the location has nothing for it
 --- no_error_log
-[error]
+[alert]
 
 
 

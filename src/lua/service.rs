@@ -356,6 +356,8 @@ pub fn set_sans_dnsnames(request: Request<'_>, names: NameList<'_>) -> Result<()
 /// Sets URIs that the service's certificate may have too.
 pub fn set_sans_uris(request: Request<'_>, names: NameList<'_>) -> Result<(), String> {
     set_list(request, names, |names, list| {
-        names.uris = list.iter().map(|uri| AcceptedUri::new(uri)).collect();
+        let exactly = |uri: Box<[u8]>| AcceptedUri::Exactly(uri);
+        let uri = |uri: Box<[u8]>| AcceptedUri::new(&uri).unwrap_or_else(|| exactly(uri));
+        names.uris = list.into_iter().map(uri).collect();
     })
 }

@@ -228,6 +228,10 @@ fn send<'a, T: Detour>(request: Request<'a>, upstream: Upstream<'a>) -> Result<(
     let Some(target) = Target::of(upstream) else {
         return Ok(());
     };
+    // Some derivatives of nginx can evaluate the local address again, for each attempt.
+    if upstream.peer().get().get.is_some() {
+        return Ok(());
+    }
     let with_addresses = match T::way(request, upstream, target) {
         None => return Ok(()),
         Some(Way::Address) => target,

@@ -8,8 +8,9 @@ use std::ptr::{self, NonNull};
 
 use ngx::ffi::{
     NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_LOCK, NGX_HTTP_MODULE, NGX_HTTP_PATCH, NGX_HTTP_POST,
-    NGX_OK, ngx_array_t, ngx_http_arg, ngx_http_conf_ctx_t, ngx_http_request_t, ngx_int_t,
-    ngx_list_part_t, ngx_str_t, ngx_table_elt_t,
+    NGX_OK, ngx_array_t, ngx_http_arg, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t,
+    ngx_http_core_module, ngx_http_request_t, ngx_int_t, ngx_list_part_t, ngx_resolver_t,
+    ngx_str_t, ngx_table_elt_t,
 };
 
 use crate::nginx::bitfields;
@@ -123,6 +124,17 @@ impl<'a> Request<'a> {
     /// internal redirect, or for an error after the header was sent.
     pub fn may_have_lost_contexts(self) -> bool {
         bitfields::request_internal(self.0) || bitfields::request_filter_finalize(self.0)
+    }
+
+    /// Returns the resolver of the location, or NULL.
+    pub fn resolver(self) -> *const ngx_resolver_t {
+        // SAFETY: nginx sets the index of its own module at the start, and this is the type of that
+        // module's location configuration.
+        let core: Option<NonNull<ngx_http_core_loc_conf_t>> = unsafe {
+            self.location_configuration(ModuleIndex::new(ngx_http_core_module.ctx_index))
+        };
+        // SAFETY: the configuration outlives its requests.
+        core.map_or(ptr::null(), |core| unsafe { core.as_ref().resolver })
     }
 
     /// Returns the client's request that this is, or is a subrequest of.

@@ -5,6 +5,7 @@
 use std::ffi::c_int;
 use std::net::IpAddr;
 
+use foreign_types::ForeignTypeRef;
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
@@ -179,6 +180,12 @@ pub fn alternative_names(certificate: &X509Ref) -> Result<Vec<AlternativeName>, 
     // SAFETY: the function has made a stack of names for its caller, or returned NULL.
     let names: Stack<GeneralName> = unsafe { owned("X509_get_ext_d2i", names.cast()) }?;
     Ok(names.iter().filter_map(alternative_name).collect())
+}
+
+/// Returns whether a name is a URI, even if it is no text: then [`GeneralNameRef::uri`] has none.
+pub fn is_uri(name: &GeneralNameRef) -> bool {
+    // SAFETY: the name is valid, and has its type in this field.
+    unsafe { (*name.as_ptr()).type_ == openssl_sys::GEN_URI }
 }
 
 fn alternative_name(name: &GeneralNameRef) -> Option<AlternativeName> {

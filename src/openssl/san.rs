@@ -46,14 +46,16 @@ pub enum AcceptedUri {
 }
 
 impl AcceptedUri {
-    /// Reads a URI, or the beginning of SPIFFE IDs: `spiffe://trust.domain/path/*`.
-    pub fn new(text: &[u8]) -> Self {
-        match text.strip_suffix(b"*") {
-            Some(beginning) if text.starts_with(b"spiffe://") && beginning.ends_with(b"/") => {
-                Self::Below(beginning.into())
-            }
-            _ => Self::Exactly(text.into()),
-        }
+    /// Reads a URI, or the beginning of SPIFFE IDs: `spiffe://trust.domain/path/*`. Returns `None`
+    /// for a SPIFFE ID with another `*`, which none may have.
+    pub fn new(text: &[u8]) -> Option<Self> {
+        let Some(rest) = text.strip_prefix(b"spiffe://").filter(|rest| rest.contains(&b'*')) else {
+            return Some(Self::Exactly(text.into()));
+        };
+        let is_below = rest
+            .strip_suffix(b"/*")
+            .is_some_and(|rest| !matches!(rest, [] | [b'/', ..]) && !rest.contains(&b'*'));
+        is_below.then(|| Self::Below(text[..text.len() - 1].into()))
     }
 
     pub fn accepts(&self, presented: &[u8]) -> bool {
@@ -122,7 +124,8 @@ impl AcceptedNames {
             AcceptedHost::Other(host) => Some(&**host),
             AcceptedHost::None => None,
         };
-        host.is_some_and(|host| is_for_host(certificate, host))
+        // OpenSSL would take a name that begins with a dot for any below it.
+        host.is_some_and(|host| !host.starts_with(b".") && is_for_host(certificate, host))
             || self.accept_alternative(certificate)
     }
 
@@ -302,18 +305,24 @@ mod tests {
             (b"spiffe://a.test/b/*", b"spiffe://a.test/bc/d", false),
             (b"spiffe://a.test/*", b"spiffe://a.test/b", true),
             (b"spiffe://a.test/*", b"spiffe://a.test.evil.test/b", false),
-            (b"spiffe://a.test/b*", b"spiffe://a.test/bc", false),
             (b"https://a.test/*", b"https://a.test/b", false),
             (b"https://a.test/*", b"https://a.test/*", true),
         ];
         for (accepted, presented, expected) in cases {
             assert_eq!(
-                AcceptedUri::new(accepted).accepts(presented),
+                AcceptedUri::new(accepted).unwrap().accepts(presented),
                 *expected,
                 "{} for {}",
                 presented.escape_ascii(),
                 accepted.escape_ascii()
             );
+        }
+    }
+
+    #[test]
+    fn a_wildcard_is_a_whole_path_below_a_trust_domain() {
+        for bad in ["*", "/*", "a*/b", "a/b*", "a/*/b", "a/*/*", "**", "a*"] {
+            assert_eq!(AcceptedUri::new(format!("spiffe://{bad}").as_bytes()), None, "{bad}");
         }
     }
 

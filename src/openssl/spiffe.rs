@@ -13,7 +13,7 @@ use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Encoding;
 use crate::openssl::san::{AcceptedUri, is_spiffe_segment};
 use crate::openssl::store::TrustedStore;
-use crate::openssl::sys;
+use crate::openssl::{certificate, sys};
 
 /// The scheme of SPIFFE IDs.
 const SCHEME: &[u8] = b"spiffe://";
@@ -116,7 +116,7 @@ impl AcceptedIds {
             let (trust_domain, _) = parts(example.as_deref().unwrap_or(id))
                 .ok_or_else(|| InvalidIds::NotId(shown(id)))?;
             if trust_domains.iter().any(|known| **known == *trust_domain) {
-                Ok(AcceptedUri::new(id))
+                AcceptedUri::new(id).ok_or_else(|| InvalidIds::NotId(shown(id)))
             } else {
                 Err(InvalidIds::Foreign(shown(id)))
             }
@@ -212,13 +212,15 @@ fn id_of(certificate: &X509Ref) -> Result<Vec<u8>, NotAccepted> {
     let names = certificate.subject_alt_names();
     // A malformed extension leaves errors in OpenSSL's queue.
     drop(ErrorStack::get());
-    let uris: Vec<_> = names.iter().flatten().filter_map(|name| name.uri()).collect();
+    let uris: Vec<_> = names.iter().flatten().filter(|name| certificate::is_uri(name)).collect();
     let [uri] = uris[..] else {
         return Err(NotAccepted::Uris(uris.len()));
     };
-    match parts(uri.as_bytes()) {
-        Some(_) => Ok(uri.as_bytes().to_vec()),
-        None => Err(NotAccepted::NotId(shown(uri.as_bytes()))),
+    // What is no text is no ID.
+    let uri = uri.uri().unwrap_or_default().as_bytes();
+    match parts(uri) {
+        Some(_) => Ok(uri.to_vec()),
+        None => Err(NotAccepted::NotId(shown(uri))),
     }
 }
 

@@ -40,7 +40,7 @@ use crate::upstream::identity::lookup;
 use crate::upstream::location::conf_copy::{self, Conf};
 use crate::upstream::log_lines::OfConnection;
 use crate::upstream::peer::blocks::Blocks;
-use crate::upstream::peer::keepalive::{self, Keepalive};
+use crate::upstream::peer::keepalive::{self, Keepalive, LookedUpName};
 use crate::upstream::peer::outcome::{Outcome, Verified};
 use crate::upstream::peer::unapplied::{self, Unapplied};
 use crate::upstream::settings::forwarding::UpstreamNames;
@@ -350,8 +350,11 @@ fn check_settings(
     tls: Option<&RequestState>,
 ) -> Result<(), Unapplied> {
     let (request, uses_tls) = (choice.request(), upstream.uses_tls());
-    if tls.is_some() && uses_tls && !upstream.tls_context().is_some_and(context::is_known) {
-        return Err(Unapplied::Module);
+    if uses_tls {
+        let context = upstream.tls_context().ok_or(Unapplied::NoContext)?;
+        if tls.is_some() && !context::is_known(context) {
+            return Err(Unapplied::Module);
+        }
     }
     let state = RequestState::find(request);
     choice.check_balancer(state)?;
@@ -421,13 +424,19 @@ fn release(
             keepalive.put(upstream.peer(), address.as_ref().map(Address::as_bytes));
             if let Some(target) = Target::of(upstream).filter(|target| target.is_resolved()) {
                 let addresses = choice.original.resolved_addresses(choice.block.is_none());
-                let (host, port) = (target.host(), target.port());
-                keepalive.note_addresses(host, port, addresses, time::monotonic());
+                let name = LookedUpName::of(choice.request(), target);
+                keepalive.note_addresses(&name, addresses, time::monotonic());
             }
         });
     };
     if let Some(state) = RequestState::find(choice.request()) {
         state.end_silence(choice.request().log());
+    }
+    if state.has_failed() && choice.block.is_none() {
+        // The name may have other addresses by now.
+        if let (Some(keepalive), Some(target)) = (choice.keepalive(), Target::of(upstream)) {
+            keepalive.forget_addresses(&LookedUpName::of(choice.request(), target));
+        }
     }
     let ending = guard("upstream peer release", process_log(), Ending::AsNginxHasIt, || {
         if upstream.uses_tls() {

@@ -14,8 +14,10 @@ use ngx::ffi::ngx_connection_t;
 
 use crate::bounded::BoundedCache;
 use crate::nginx::connection::{Connection, close_upstream_connection};
+use crate::nginx::detour::Target;
 use crate::nginx::idle::{self, HoldIdle};
 use crate::nginx::peer::Peer;
+use crate::nginx::request::Request;
 use crate::nginx::sockaddr::Address;
 use crate::nginx::{process, time};
 use crate::status::counters::{self, Counter};
@@ -45,8 +47,29 @@ pub struct Keepalive {
     no_signature: u32,
     settings: KeepaliveSettings,
     idle: RefCell<IdleConnections<NonNull<ngx_connection_t>>>,
-    /// The addresses of the names that nginx's resolver has looked up last, by name and port.
-    names: RefCell<BoundedCache<Box<[u8]>, LookedUp>>,
+    /// The addresses of the names that nginx's resolvers have looked up last.
+    names: RefCell<BoundedCache<LookedUpName, LookedUp>>,
+}
+
+/// A name that a resolver looks up.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct LookedUpName {
+    /// The address of the location's resolver, which lives as long as the configuration. Others may
+    /// know other addresses.
+    resolver: usize,
+    host: Box<[u8]>,
+    port: u16,
+}
+
+impl LookedUpName {
+    /// Returns the name that is the target of `request`.
+    pub fn of(request: Request<'_>, target: Target<'_>) -> Self {
+        Self {
+            resolver: request.resolver().addr(),
+            host: target.host().to_ascii_lowercase().into(),
+            port: target.port(),
+        }
+    }
 }
 
 /// What nginx's resolver has found.
@@ -71,21 +94,26 @@ impl Keepalive {
     }
 
     /// Returns the addresses of a name that nginx's resolver has looked up lately.
-    pub fn addresses_of(&self, host: &[u8], port: u16, now: u64) -> Option<Vec<Address>> {
+    pub fn addresses_of(&self, name: &LookedUpName, now: u64) -> Option<Vec<Address>> {
         let mut names = self.names.borrow_mut();
-        let known = names.get(&name(host, port))?;
+        let known = names.get(name)?;
         (now < known.until).then(|| known.addresses.clone())
     }
 
     /// Notes the addresses that nginx's resolver has found for a name.
-    pub fn note_addresses(&self, host: &[u8], port: u16, addresses: Vec<Address>, now: u64) {
+    pub fn note_addresses(&self, name: &LookedUpName, addresses: Vec<Address>, now: u64) {
         if addresses.is_empty() {
             return;
         }
-        let key = name(host, port);
-        let bytes = key.len() + size_of_val(&*addresses) + size_of::<LookedUp>();
+        let bytes =
+            name.host.len() + size_of_val(&*addresses) + size_of::<(LookedUpName, LookedUp)>();
         let until = now + LOOKED_UP_FOR;
-        self.names.borrow_mut().insert(key, LookedUp { addresses, until }, bytes);
+        self.names.borrow_mut().insert(name.clone(), LookedUp { addresses, until }, bytes);
+    }
+
+    /// Forgets the addresses of a name, which nginx's resolver has to look up again.
+    pub fn forget_addresses(&self, name: &LookedUpName) {
+        self.names.borrow_mut().remove(name);
     }
 
     /// Takes an idle connection to the address of `peer` that was made under `identity`.
@@ -155,10 +183,6 @@ impl Keepalive {
             && !process::is_ending()
             && connection.wait_for_events()
     }
-}
-
-fn name(host: &[u8], port: u16) -> Box<[u8]> {
-    [&host.to_ascii_lowercase()[..], &port.to_be_bytes()].concat().into()
 }
 
 /// Returns the identity of a connection whose handshake is done.

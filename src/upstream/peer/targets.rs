@@ -11,6 +11,7 @@ use crate::nginx::request::Request;
 use crate::nginx::time;
 use crate::nginx::upstream::Upstream;
 use crate::upstream::peer::choice;
+use crate::upstream::peer::keepalive::LookedUpName;
 
 /// Sends requests by a way on which [`choice::PeerChoice`] takes part.
 pub struct ByKeepalive;
@@ -29,7 +30,8 @@ impl Detour for ByKeepalive {
         }
         // A name that was not looked up lately is left to nginx, which connects as soon as it has
         // the addresses.
-        keepalive.addresses_of(host, port, time::monotonic()).map(Way::Known)
+        let name = LookedUpName::of(request, target);
+        keepalive.addresses_of(&name, time::monotonic()).map(Way::Known)
     }
 
     fn begin(request: Request<'_>, upstream: Upstream<'_>) -> Result<(), OutOfMemory> {

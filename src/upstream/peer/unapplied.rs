@@ -26,6 +26,12 @@ pub enum Unapplied {
         "the TLS settings of the request could not be applied: they are for proxy, grpc and uwsgi alone"
     )]
     Module,
+    /// TLS was turned on by Lua code, but the location has no TLS context: nginx would crash.
+    #[error(
+        "TLS was turned on for the request, and the location has nothing for it: its URL must begin with \
+         \"https://\", or with a variable"
+    )]
+    NoContext,
     /// A target, but a location that sends its requests elsewhere.
     #[error(
         "kong.service.set_upstream or set_target was called, and the location does not send requests to \
@@ -65,7 +71,7 @@ impl Unapplied {
     pub fn counter(self) -> Counter {
         match self {
             Self::Plaintext => Counter::RefusedPlaintext,
-            Self::Module | Self::Forwarding => Counter::RefusedModule,
+            Self::Module | Self::NoContext | Self::Forwarding => Counter::RefusedModule,
             Self::Target | Self::Peer | Self::RetryCallback | Self::Scheme => {
                 Counter::RefusedTarget
             }

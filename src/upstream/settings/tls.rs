@@ -123,6 +123,13 @@ pub enum InvalidNames {
     NotAddress(String),
     #[error("emails must hold addresses with an @: given \"{0}\"")]
     NotEmail(String),
+    #[error("host must be the name of a host, and not begin with a dot: given \"{0}\"")]
+    LeadingDot(String),
+    /// Not understood, and so nothing that a certificate could carry.
+    #[error(
+        "uris must have a \"*\" after \"spiffe://<trust domain>/\" alone, as all of the last segment: given \"{0}\""
+    )]
+    Wildcard(String),
     /// Not a name that the module knows: only its own Lua code makes these.
     #[error("names are of no known kind")]
     UnknownKind,
@@ -161,9 +168,14 @@ pub fn accepted_names<'a>(
         let shown = || name.escape_ascii().to_string();
         match kind {
             b'r' => accepted.host = AcceptedHost::OfRequest,
+            // OpenSSL would take it for any name below (`X509_check_host(3)`).
+            b'h' if name.starts_with(b".") => return Err(InvalidNames::LeadingDot(shown())),
             b'h' => accepted.host = AcceptedHost::Other(without_dot(&checked_name(name)?).into()),
             b'd' => dns.push(checked_name(name)?),
-            b'u' => accepted.uris.push(AcceptedUri::new(&checked_name(name)?)),
+            b'u' => {
+                let uri = AcceptedUri::new(&checked_name(name)?);
+                accepted.uris.push(uri.ok_or_else(|| InvalidNames::Wildcard(shown()))?);
+            }
             b'i' => {
                 let address = address_of(name).ok_or_else(|| InvalidNames::NotAddress(shown()))?;
                 accepted.addresses.push(address);
@@ -273,7 +285,21 @@ mod tests {
             "host \"a.test\", DNS name \"b.test\", URI \"urn:c\", e-mail address \"d@e.test\", \
              IP address 10.0.0.1, IP address ::1"
         );
-        for bad in [&b"h"[..], b"d", b"u", b"da b", b"ia", b"i", b"ea", b"e@\n", b"", b"x"] {
+        for bad in [
+            &b"h"[..],
+            b"d",
+            b"u",
+            b"da b",
+            b"ia",
+            b"i",
+            b"ea",
+            b"e@\n",
+            b"",
+            b"x",
+            b"h.a.test",
+            b"uspiffe://*",
+            b"uspiffe://a/b*",
+        ] {
             assert!(read(&[b"r", bad]).is_err(), "{}", bad.escape_ascii());
         }
     }

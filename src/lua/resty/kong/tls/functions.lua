@@ -23,7 +23,6 @@ local sort = table.sort
 local pcall = pcall
 local rawequal = rawequal
 local tostring = tostring
-local getmetatable = getmetatable
 local istype = ffi.istype
 local ffi_string = ffi.string
 local pointer_of = objects.pointer_of
@@ -128,8 +127,9 @@ local function is_store(value)
 end
 
 
--- Returns the number of strings in a list; nil if it is not a list of strings.
-local function count_of_strings(list)
+-- Returns a copy of a list of strings, and their number; nil if it is not a list of strings. The
+-- list itself may say something else each time that it is read.
+local function strings_in(list)
     if type(list) ~= "table" then
         return nil
     end
@@ -140,21 +140,34 @@ local function count_of_strings(list)
         end
         count = count + 1
     end
-    return count == #list and count or nil
+    local copy = {}
+    for i = 1, count do
+        local text = rawget(list, i)
+        if type(text) ~= "string" then
+            return nil
+        end
+        copy[i] = text
+    end
+    return copy, count
 end
 
 
 local TEXTS = ffi.typeof("struct { const char *data; size_t length; }[?]")
 
--- Returns the `count` strings of a list as an array of texts. The array only has pointers, which
--- are valid as long as the list keeps the strings.
-local function texts_of(list, count)
+-- The strings of the last call: only a pointer to each goes to Rust.
+local anchored
+
+-- Returns an array of the texts in a list of our own, and their number. To be called when no foreign
+-- code runs any more before the call.
+local function anchored_names(list)
+    anchored = list
+    local count = #anchored
     local texts = ffi.new(TEXTS, count + 1)
     for i = 1, count do
-        local text = rawget(list, i)
+        local text = list[i]
         texts[i - 1].data, texts[i - 1].length = text, #text
     end
-    return texts
+    return texts, count
 end
 
 
@@ -239,7 +252,7 @@ function convert.request_client_certificate(called, ca_certs, options)
     if is_given(ca_certs) and not is_chain(chain) then
         reject_object(called, "ca_certs must be a parsed cdata object", "chain", ca_certs, is_chain)
     end
-    local texts, count = nil, 0
+    local names
     local partial_chain = false
     if is_given(options) then
         if type(options) ~= "table" then
@@ -252,17 +265,20 @@ function convert.request_client_certificate(called, ca_certs, options)
                 end
                 partial_chain = value
             elseif name == "names" then
-                count = count_of_strings(value)
-                if not count then
+                names = strings_in(value)
+                if not names then
                     reject_strings(called, "names must be a table of strings", value)
                 end
-                texts = texts_of(value, count)
             else
                 fail(called, mistakes.unknown("option", name, ASKING_OPTIONS) .. ": " .. called.label, 0)
             end
         end
     end
     local is_told = at_init.tells(is_given(ca_certs) and ca_certs or nil)
+    local texts, count = nil, 0
+    if names then
+        texts, count = anchored_names(names)
+    end
     return chain, partial_chain and 1 or 0, texts, count, is_told and 1 or 0
 end
 
@@ -307,7 +323,7 @@ local SOCKET_STATE = 1
 
 function convert.get_ssl_pointer(called, sock)
     local metatable = debug.getregistry().__tcp_cosocket_mt
-    if type(sock) ~= "table" or not metatable or getmetatable(sock) ~= metatable then
+    if type(sock) ~= "table" or not metatable or debug.getmetatable(sock) ~= metatable then
         reject(called, "sock must be a TCP socket of ngx.socket", sock)
     end
     local upstream = rawget(sock, SOCKET_STATE)
@@ -530,11 +546,11 @@ end
 
 
 local function convert_names(called, names)
-    local count = count_of_strings(names)
-    if not count or count == 0 then
+    local list, count = strings_in(names)
+    if not list or count == 0 then
         reject_strings(called, "argument must be a table of strings", names)
     end
-    return texts_of(names, count), count
+    return anchored_names(list)
 end
 
 convert.set_sans_dnsnames = convert_names
@@ -571,25 +587,16 @@ local function flat_names(names)
     for _, kind in ipairs(LISTS) do
         local list = names[kind[1]]
         if is_given(list) then
-            local count = count_of_strings(list)
-            if not count then
+            local copy = strings_in(list)
+            if not copy then
                 return nil, kind[1] .. " must be a table of strings", { list }, true
             end
-            for i = 1, count do
-                flat[#flat + 1] = kind[2] .. rawget(list, i)
+            for _, name in ipairs(copy) do
+                flat[#flat + 1] = kind[2] .. name
             end
         end
     end
     return flat
-end
-
-
--- The names of the last call: only a pointer to each goes to Rust.
-local anchored
-
-local function anchored_names(flat)
-    anchored = flat
-    return texts_of(anchored, #anchored), #anchored
 end
 
 
@@ -603,10 +610,11 @@ local function digests_in(pins)
         end
     end
     local digests = pins.spki
-    if not count_of_strings(digests) then
+    local copy = strings_in(digests)
+    if not copy then
         return nil, "spki must be a table of strings", { digests }
     end
-    return digests
+    return copy
 end
 
 
@@ -627,8 +635,8 @@ local POINTERS = ffi.typeof("void *[?]")
 local SPIFFE = { trust_domains = true, ids = true }
 
 -- Returns the trust domains and the IDs in `spiffe` as one list, each after a letter that says what
--- it is, and a list of the stores of the trust domains; `pointer_of_one` returns the pointer of a
--- store. Returns nil and what is wrong, and, if it is a value, that value and its kind.
+-- it is, and a list of the pointers of the stores, whose `owners` are the stores; `pointer_of_one`
+-- returns the pointer of a store. Returns nil and what is wrong, and, if it is a value, that value and its kind.
 local function trusted_ids(spiffe, pointer_of_one)
     for field in pairs(spiffe) do
         if not SPIFFE[field] then
@@ -639,11 +647,13 @@ local function trusted_ids(spiffe, pointer_of_one)
     if type(domains) ~= "table" then
         return nil, "trust_domains must be a table of stores", { domains }
     end
-    local count = count_of_strings(ids)
-    if not count then
+    local accepted = strings_in(ids)
+    if not accepted then
         return nil, "ids must be a table of strings", { ids }, "strings"
     end
-    local flat, stores = {}, {}
+    -- Foreign code may take a store out of its table while the others are read.
+    local flat, owners = {}, {}
+    local stores = { owners = owners }
     for name, store in pairs(domains) do
         if type(name) ~= "string" then
             return nil, "trust_domains must have names of trust domains", { name }
@@ -653,9 +663,10 @@ local function trusted_ids(spiffe, pointer_of_one)
             return nil, "trust_domains must be a table of stores", { store }, "store"
         end
         flat[#flat + 1], stores[#stores + 1] = "t" .. name, pointer
+        owners[#owners + 1] = store
     end
-    for i = 1, count do
-        flat[#flat + 1] = "i" .. rawget(ids, i)
+    for _, id in ipairs(accepted) do
+        flat[#flat + 1] = "i" .. id
     end
     return flat, stores
 end

@@ -188,28 +188,28 @@ fn server_raw_cert(outcome: &Outcome, text: &mut String) -> Option<()> {
 /// `$kong_upstream_ssl_client_s_dn`: the subject of the certificate that the service was shown, in
 /// the format of `$ssl_client_s_dn`.
 fn client_s_dn(outcome: &Outcome, text: &mut String) -> Option<()> {
-    let subject = certificate::subject(outcome.client_certificate.as_ref()?);
+    let subject = certificate::subject(outcome.client_certificate.as_ref()?.certificate());
     text.push_str(&subject.ok()?);
     Some(())
 }
 
 /// `$kong_upstream_ssl_client_serial`: its serial number, in the format of `$ssl_client_serial`.
 fn client_serial(outcome: &Outcome, text: &mut String) -> Option<()> {
-    text.push_str(&certificate::serial(outcome.client_certificate.as_ref()?).ok()?);
+    text.push_str(&certificate::serial(outcome.client_certificate.as_ref()?.certificate()).ok()?);
     Some(())
 }
 
 /// `$kong_upstream_ssl_client_fingerprint`: its SHA-1 digest, in the format of
 /// `$ssl_client_fingerprint`.
 fn client_fingerprint(outcome: &Outcome, text: &mut String) -> Option<()> {
-    let presented = outcome.client_certificate.as_ref()?;
+    let presented = outcome.client_certificate.as_ref()?.certificate();
     text.push_str(&certificate::fingerprint(presented, "SHA1").ok()?);
     Some(())
 }
 
 /// `$kong_upstream_ssl_client_v_end`: its end, in the format of `$ssl_client_v_end`.
 fn client_v_end(outcome: &Outcome, text: &mut String) -> Option<()> {
-    write!(text, "{}", outcome.client_certificate.as_ref()?.not_after()).ok()
+    write!(text, "{}", outcome.client_certificate.as_ref()?.certificate().not_after()).ok()
 }
 
 /// `$kong_upstream_ssl_identity`: the identity of a request with settings of its own, otherwise

@@ -28,6 +28,7 @@ impl LogContext for OfConnection {
         };
         // Writing to a string does not fail.
         if let Some(presented) = known.presented(ssl) {
+            let presented = presented.certificate();
             let subject = certificate::subject(presented).unwrap_or_default();
             let subject = subject.escape_default();
             let serial = certificate::serial(presented).unwrap_or_default();

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use openssl::ssl::{SslRef, SslSessionRef};
-use openssl::x509::X509Ref;
+use openssl::x509::{X509, X509Ref};
 
 use crate::nginx::connection::{Connection, Tls};
 use crate::nginx::pool::OutOfMemory;
@@ -128,6 +128,22 @@ pub fn identify(
 pub enum Offer {
     None,
     Session,
+}
+
+/// A certificate that a service was shown.
+pub enum Shown {
+    /// That of the request.
+    Set(Rc<ClientCertificate>),
+    OfLocation(X509),
+}
+
+impl Shown {
+    pub fn certificate(&self) -> &X509Ref {
+        match self {
+            Self::Set(set) => set.leaf(),
+            Self::OfLocation(own) => own,
+        }
+    }
 }
 
 impl UpstreamConnection {
@@ -271,13 +287,13 @@ impl UpstreamConnection {
     }
 
     /// Returns the certificate that was presented, if one was: see [`Self::has_presented`].
-    pub fn presented<'a>(&'a self, ssl: &'a SslRef) -> Option<&'a X509Ref> {
+    pub fn presented(&self, ssl: &SslRef) -> Option<Shown> {
         if !self.has_presented(ssl) {
             return None;
         }
         match &self.client_certificate {
-            Some(set) => Some(set.leaf()),
-            None => ssl.certificate(),
+            Some(set) => Some(Shown::Set(Rc::clone(set))),
+            None => ssl.certificate().map(|own| Shown::OfLocation(own.to_owned())),
         }
     }
 

@@ -8,7 +8,7 @@ use openssl::ssl::SslRef;
 use openssl::x509::{X509, X509VerifyResult};
 
 use crate::openssl::ssl;
-use crate::upstream::handshake::connection::UpstreamConnection;
+use crate::upstream::handshake::connection::{Shown, UpstreamConnection};
 use crate::upstream::identity::IdentityDigest;
 
 /// The result of verifying the service.
@@ -29,7 +29,7 @@ pub struct Outcome {
     pub certificate: Option<X509>,
     /// The certificate that the service was shown, as far as that is known: for connections with an
     /// identity.
-    pub client_certificate: Option<X509>,
+    pub client_certificate: Option<Shown>,
     /// `None` for a request without settings of its own.
     pub identity: Option<IdentityDigest>,
 }
@@ -72,9 +72,7 @@ impl Outcome {
             negotiated,
             verified,
             certificate: ssl.peer_certificate(),
-            client_certificate: connection
-                .and_then(|connection| connection.presented(ssl))
-                .map(ToOwned::to_owned),
+            client_certificate: connection.and_then(|connection| connection.presented(ssl)),
             identity: connection.and_then(UpstreamConnection::identity),
         }
     }

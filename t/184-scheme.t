@@ -214,18 +214,12 @@ GET /sub  => https
     set $plain http;
     location /https { proxy_pass https://lua; }
     location /http { proxy_pass $plain://lua; }
-    # nginx has prepared nothing for TLS.
-    location /never { proxy_pass http://lua; }
 --- exchanges
 for $way (https http)
     GET /$way?scheme=http  => http client=
     GET /$way?scheme=https => https client=
-GET /never?scheme=http  => http client=
-GET /never?scheme=https => 500
---- error_log
-TLS was turned on for the request, and the location has nothing for it
 --- no_error_log
-[alert]
+[error]
 
 
 
@@ -245,5 +239,33 @@ GET /t => 500
 --- error_log
 said: ngx.balancer has no set_upstream_tls, which this needs in the balancer phase: kong.service.request.set_scheme;
 kong.service.request.set_scheme was called, and the location sends the request without that scheme
+--- no_error_log
+[alert]
+
+
+
+=== TEST 8: in the balancer phase, TLS is not turned on where nginx has prepared nothing for it
+--- http_config
+    upstream lua {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            local set_upstream_tls = require("ngx.balancer").set_upstream_tls
+            if set_upstream_tls and ngx.var.arg_scheme == "https" then
+                kong.service.request.set_scheme("https")
+            end
+            kong.service.set_target("127.0.0.1", $TEST_NGINX_RAND_PORT_1)
+            if not set_upstream_tls and ngx.var.arg_scheme == "https" then
+                ngx.log(ngx.ERR, "TLS was turned on for the request: not here")
+                ngx.exit(500)
+            end
+        }
+    }
+--- config
+    location /never { proxy_pass http://lua; }
+--- exchanges
+GET /never?scheme=http  => http client=
+GET /never?scheme=https => 500
+--- error_log
+TLS was turned on for the request
 --- no_error_log
 [alert]

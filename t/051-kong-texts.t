@@ -196,11 +196,6 @@ connection is not TLS or TLS support for Nginx not enabled
             return sock
         end
     }
-    gateway {
-        ssl_certificate_by_lua_block {
-            ngx.log(ngx.WARN, "handshake: ", name_of(connected("handshake.test")), ";")
-        }
-    }
 --- config
     location /t {
         content_by_lua_block {
@@ -222,7 +217,6 @@ connection is not TLS or TLS support for Nginx not enabled
             ngx.say(name_of(two))
             assert(two:connect("unix:$TEST_NGINX_HTML_DIR/service.sock"))
             ngx.say(two:getreusedtimes(), " ", name_of(two))
-            require("client").s_client { unix = "$TEST_NGINX_HTML_DIR/gateway.sock" }
             local found
             ngx.timer.at(0, function() found = name_of(connected("timer.test")) end)
             repeat ngx.sleep(0.01) until found
@@ -239,10 +233,6 @@ no ssl object two.test
 no ssl object
 1 two.test
 timer.test
---- grep_error_log eval
-qr/handshake: [^;]*;/
---- grep_error_log_out
-handshake: handshake.test;
 --- no_error_log
 [error]
 
@@ -279,5 +269,49 @@ throws sock must be a TCP socket of ngx.socket: given a userdata: resty.kong.tls
 throws sock must be a TCP socket of ngx.socket: given nil: resty.kong.tls.get_ssl_pointer
 throws sock must be a TCP socket of ngx.socket: called with ":" in place of ".": use resty.kong.tls.get_ssl_pointer(...)
 throws sock must be a TCP socket of ngx.socket: given a table: resty.kong.tls.get_ssl_pointer
+--- no_error_log
+[error]
+
+
+
+=== TEST 6: get_ssl_pointer returns that of a socket in a handshake, and not the client's
+--- skip_eval: 3: $ENV{TEST_NGINX_NO_WAIT_IN_HANDSHAKE}
+--- http_config
+    init_worker_by_lua_block {
+        local ffi = require "ffi"
+        ffi.cdef "const char *SSL_get_servername(const struct ssl_st *, const int);"
+        function name_of(sock)
+            local ssl, err = tls.get_ssl_pointer(sock)
+            return ssl and ffi.string(ffi.C.SSL_get_servername(ssl, 0)) or err
+        end
+        function connected(name)
+            local sock = ngx.socket.tcp()
+            assert(sock:connect("unix:$TEST_NGINX_HTML_DIR/service.sock"))
+            if name then
+                assert(sock:sslhandshake(nil, name))
+            end
+            return sock
+        end
+    }
+    gateway {
+        ssl_certificate_by_lua_block {
+            ngx.log(ngx.WARN, "handshake: ", name_of(connected("handshake.test")), ";")
+        }
+    }
+--- config
+    location /t {
+        content_by_lua_block {
+            require("client").s_client { unix = "$TEST_NGINX_HTML_DIR/gateway.sock" }
+            ngx.say("done")
+        }
+    }
+--- request
+GET /t
+--- response_body
+done
+--- grep_error_log eval
+qr/handshake: [^;]*;/
+--- grep_error_log_out
+handshake: handshake.test;
 --- no_error_log
 [error]

@@ -241,8 +241,8 @@ impl<'a> ChainOrKey<'a> {
     }
 }
 
-/// What the Lua module keeps for a TCP socket of Lua code; NULL before it has connected. Lua code has
-/// checked that it is of such a socket.
+/// What the Lua module keeps for a TCP socket of Lua code; NULL before it has connected. Lua code
+/// has checked that it is of such a socket.
 #[derive(Clone, Copy)]
 pub struct SocketState<'a>(*const c_void, PhantomData<&'a c_void>);
 

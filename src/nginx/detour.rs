@@ -55,7 +55,7 @@ pub struct Target<'a>(&'a Cell<ngx_http_upstream_resolved_t>);
 impl<'a> Target<'a> {
     /// Returns the target of `upstream`, unless its peers are those of a block.
     pub fn of(upstream: Upstream<'a>) -> Option<Self> {
-        // SAFETY: the field is NULL, or in the request's pool, and so valid as long as the upstream.
+        // SAFETY: the field is NULL, or in the request's pool, and valid as long as the upstream.
         unsafe { (*upstream.as_ptr()).resolved.cast::<Cell<_>>().as_ref() }.map(Self)
     }
 
@@ -125,12 +125,10 @@ pub unsafe fn install<T: Detour>(
         // The URL has no variables, and so a block.
         return Ok(());
     }
+    type Empty =
+        (ngx_http_upstream_local_t, ngx_http_complex_value_t, ngx_http_upstream_srv_conf_t);
     // SAFETY: nginx expects zeroed structures, in which all fields have a value.
-    let (mut local, mut value, mut block): (
-        ngx_http_upstream_local_t,
-        ngx_http_complex_value_t,
-        ngx_http_upstream_srv_conf_t,
-    ) = unsafe { zeroed() };
+    let (mut local, mut value, mut block): Empty = unsafe { zeroed() };
     // SAFETY: the field is NULL, or lives as long as the configuration.
     if let Some(own) = unsafe { conf.local.as_ref() } {
         local = *own;

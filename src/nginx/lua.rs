@@ -36,15 +36,15 @@ pub fn current_phase(request: Option<Request<'_>>) -> Phases {
     u32::try_from(context).map_or(Phases::NONE, Phases::from_lua_context)
 }
 
-/// How many pointers the state of a TCP socket (`ngx_http_lua_socket_tcp_upstream_t`) begins with, at
-/// least: the request is among them, and behind it is the connection, the first field of the peer.
+/// How many pointers the state of a TCP socket (`ngx_http_lua_socket_tcp_upstream_t`) begins with,
+/// at least: the request is among them, and behind it is the connection, the first field of the peer.
 /// Older versions have seven before the request, newer ones eight.
 const SOCKET_POINTERS: usize = 12;
 
 /// Returns the connection of a TCP socket of Lua code, if it is open and was made for `request`.
 ///
-/// The Lua module has no function for this. Its connection is found by what stands around it: behind
-/// the request, and with the state as its `data`.
+/// The Lua module has no function for this. Its connection is found by what stands around it:
+/// behind the request, and with the state as its `data`.
 ///
 /// # Safety
 /// `state` must be that of a TCP socket of the Lua module, valid for `'a`.

@@ -100,7 +100,7 @@ pub unsafe fn addresses(data: *const c_void) -> Vec<Address> {
     let list = unsafe { data.cast::<ngx_http_upstream_rr_peer_data_t>().as_ref() };
     // SAFETY: a list ends with NULL, and nothing changes it.
     let first = list.and_then(|list| unsafe { list.peers.as_ref() }).map(|list| list.peer);
-    // SAFETY: as above.
+    // SAFETY: a peer of the list is valid, and its `next` is the next one or NULL.
     let of = |peer: *mut ngx_http_upstream_rr_peer_t| unsafe { peer.as_ref() };
     successors(first.and_then(of), |peer| of(peer.next))
         .filter_map(|peer| {

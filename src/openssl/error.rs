@@ -22,8 +22,8 @@ impl SslError {
         Self::new(function, ErrorStack::get())
     }
 
-    /// Takes the errors from OpenSSL's queue, and shows the last: where OpenSSL tries one thing after
-    /// another, those before are of what it has tried first.
+    /// Takes the errors from OpenSSL's queue, and shows the last: where OpenSSL tries one thing
+    /// after another, those before are of what it has tried first.
     pub fn take_last(function: &'static str) -> Self {
         Self { shows_last: true, ..Self::take(function) }
     }

@@ -125,19 +125,18 @@ impl AcceptedIds {
         Ok((Self { trust_domains, ids }, places))
     }
 
-    /// Returns the place of the trust domain that the store for `certificate` is found by.
-    fn trust_domain_of(&self, certificate: &X509Ref) -> Result<usize, NotAccepted> {
-        let id = id_of(certificate)?;
-        let unknown = || NotAccepted::TrustDomain(shown(&id));
-        let (trust_domain, _) = parts(&id).ok_or_else(unknown)?;
+    /// Returns the place of the trust domain of an ID, by which the store is found.
+    fn place_of(&self, id: &[u8]) -> Result<usize, NotAccepted> {
+        let unknown = || NotAccepted::TrustDomain(shown(id));
+        let (trust_domain, _) = parts(id).ok_or_else(unknown)?;
         let place = self.trust_domains.iter().position(|known| **known == *trust_domain);
         place.ok_or_else(unknown)
     }
 
     /// Checks everything about `certificate` but its chain.
     pub fn check(&self, certificate: &X509Ref) -> Result<(), NotAccepted> {
-        self.trust_domain_of(certificate)?;
         let id = id_of(certificate)?;
+        self.place_of(&id)?;
         if is_authority(certificate) {
             return Err(NotAccepted::Authority(shown(&id)));
         }
@@ -189,7 +188,8 @@ impl Trusted {
 
     /// Returns the only store that counts for `certificate`.
     pub fn store_for(&self, certificate: &X509Ref) -> Result<&TrustedStore, NotAccepted> {
-        self.accepted.trust_domain_of(certificate).map(|place| &*self.stores[place])
+        let id = id_of(certificate)?;
+        self.accepted.place_of(&id).map(|place| &*self.stores[place])
     }
 
     /// The stores, in the order of the trust domains.

@@ -329,7 +329,7 @@ fn without_prompts<T>(open: impl FnOnce() -> T) -> Result<T, SslError> {
         before
     };
     let result = open();
-    // SAFETY: as above.
+    // SAFETY: this was the default method before, which OpenSSL never frees.
     unsafe { sys::UI_set_default_method(before) };
     Ok(result)
 }

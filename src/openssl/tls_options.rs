@@ -343,8 +343,8 @@ const GONE: &[&str] = &[
     "kKRB5",
 ];
 
-/// Checks a list of ciphers (openssl-ciphers(1)). OpenSSL ignores names that it doesn't know, and so
-/// what they would have left out.
+/// Checks a list of ciphers (openssl-ciphers(1)). OpenSSL ignores names that it doesn't know, and
+/// so what they would have left out.
 fn check_ciphers(ssl: &SslRef, list: &str) -> Result<(), String> {
     let is_known = |names: &str| accepts(sys::SSL_set_cipher_list, ssl, names);
     for item in list.split([':', ',', ' ', ';']).filter(|item| !item.is_empty()) {

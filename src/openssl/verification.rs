@@ -175,63 +175,52 @@ pub fn verify_by(
     store: &X509StoreRef,
     depth: u32,
 ) -> X509VerifyResult {
-    // SAFETY: the verification is running, and its leaf outlives it.
-    let leaf = unsafe { sys::X509_STORE_CTX_get0_cert(verification) };
-    // SAFETY: the verification is running, and its chain outlives it.
-    let chain = unsafe { sys::X509_STORE_CTX_get0_untrusted(verification) };
-    let (Some(leaf), Some(chain)) = (leaf, chain) else {
-        return X509VerifyResult::APPLICATION_VERIFICATION;
-    };
-    let judge = || {
-        let mut context = X509StoreContext::new().ok()?;
-        let result = context.init(store, leaf, chain, |context| {
-            sys::X509_STORE_CTX_set_verify_cb(context, revocation::judge_each);
-            let is_set = match (parameters(context), parameters(verification)) {
-                (Ok(own), Ok(given)) => {
-                    let is_set = sys::X509_VERIFY_PARAM_set1(own, given) == 1;
-                    let depth = c_int::try_from(depth).unwrap_or(c_int::MAX);
-                    sys::X509_VERIFY_PARAM_set_depth(own, depth);
-                    is_set
-                }
-                _ => false,
-            };
-            let is_good = is_set && context.verify_cert()?;
-            Ok(match context.error() {
-                X509VerifyResult::OK if !is_good => X509VerifyResult::APPLICATION_VERIFICATION,
-                result => result,
-            })
-        });
-        result.ok()
-    };
-    let result = judge();
+    let result = verify_again(verification, store, |context| {
+        let (Ok(own), Ok(given)) = (parameters(context), parameters(verification)) else {
+            return false;
+        };
+        let is_set = sys::X509_VERIFY_PARAM_set1(own, given) == 1;
+        let depth = c_int::try_from(depth).unwrap_or(c_int::MAX);
+        sys::X509_VERIFY_PARAM_set_depth(own, depth);
+        is_set
+    });
     // nginx would report errors left in the queue as errors of a later call.
     drop(ErrorStack::get());
-    // If the chain can't be verified, fail.
-    result.unwrap_or(X509VerifyResult::APPLICATION_VERIFICATION)
+    result
 }
 
 /// Checks the chain of a successful `verification` against the revocation lists of `base` as well.
 pub fn check_lists(verification: &X509StoreContextRef, base: &X509StoreRef) -> X509VerifyResult {
     // SAFETY: the verification is running, and its store outlives it.
     let store = unsafe { sys::X509_STORE_CTX_get0_store(verification) };
+    let (Some(store), Ok(lists)) = (store, Lists::of(base)) else {
+        return X509VerifyResult::APPLICATION_VERIFICATION;
+    };
+    verify_again(verification, store, |context| {
+        // SAFETY: the lists outlive the verification, which ends within this function.
+        unsafe { sys::X509_STORE_CTX_set0_crls(context, lists.as_ptr().cast()) };
+        let flags = store::revocation_flags(base).bits();
+        parameters(context)
+            .is_ok_and(|parameters| sys::X509_VERIFY_PARAM_set_flags(parameters, flags) == 1)
+    })
+}
+
+/// Verifies the peer of a running `verification` once more, by `store`, in a context of its own that
+/// `prepare` completes. If that can't be done, the result is a failure.
+fn verify_again(
+    verification: &X509StoreContextRef,
+    store: &X509StoreRef,
+    prepare: impl FnOnce(&mut X509StoreContextRef) -> bool,
+) -> X509VerifyResult {
     // SAFETY: the verification is running, and its leaf outlives it.
     let leaf = unsafe { sys::X509_STORE_CTX_get0_cert(verification) };
     // SAFETY: the verification is running, and its chain outlives it.
     let chain = unsafe { sys::X509_STORE_CTX_get0_untrusted(verification) };
-    let (Some(store), Some(leaf), Some(chain)) = (store, leaf, chain) else {
-        return X509VerifyResult::APPLICATION_VERIFICATION;
-    };
     let judge = || {
-        let lists = Lists::of(base).ok()?;
         let mut context = X509StoreContext::new().ok()?;
-        let result = context.init(store, leaf, chain, |context| {
+        let result = context.init(store, leaf?, chain?, |context| {
             sys::X509_STORE_CTX_set_verify_cb(context, revocation::judge_each);
-            // SAFETY: the lists outlive the verification, which ends with this closure.
-            unsafe { sys::X509_STORE_CTX_set0_crls(context, lists.as_ptr().cast()) };
-            let flags = store::revocation_flags(base).bits();
-            let is_set = parameters(context)
-                .is_ok_and(|parameters| sys::X509_VERIFY_PARAM_set_flags(parameters, flags) == 1);
-            let is_good = is_set && context.verify_cert()?;
+            let is_good = prepare(context) && context.verify_cert()?;
             Ok(match context.error() {
                 X509VerifyResult::OK if !is_good => X509VerifyResult::APPLICATION_VERIFICATION,
                 result => result,
@@ -239,7 +228,6 @@ pub fn check_lists(verification: &X509StoreContextRef, base: &X509StoreRef) -> X
         });
         result.ok()
     };
-    // If the check can't be made, fail.
     judge().unwrap_or(X509VerifyResult::APPLICATION_VERIFICATION)
 }
 

@@ -121,8 +121,8 @@ fn server_done(ssl: &SslRef) {
     }
 }
 
-/// Looks whether OpenSSL has broken off the handshake because the key of the request has not signed:
-/// a key in a token may be gone. This is a failure of the request, not of the service.
+/// Looks whether OpenSSL has broken off the handshake because the key of the request has not
+/// signed: a key in a token may be gone. This is a failure of the request, not of the service.
 fn broken_off(ssl: &SslRef) {
     let connection = UpstreamConnection::of(ssl).filter(|connection| connection.is_signing());
     let Some(certificate) = connection.and_then(UpstreamConnection::client_certificate) else {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! `kong_tls_keepalive`: idle connections to the servers of an `upstream {}` block, or to the peers
-//! of locations that are in none, kept by address and TLS identity. Its numbers mean the same as those of nginx's `keepalive` and related
-//! directives.
+//! of locations that are in none, kept by address and TLS identity. Its numbers mean the same as
+//! those of nginx's `keepalive` and related directives.
 
 #![allow(unsafe_code, reason = "who uses a connection, has no type")]
 
@@ -79,8 +79,8 @@ struct LookedUp {
     until: u64,
 }
 
-/// How long the addresses of a name are used again, in milliseconds. nginx's resolver has a cache of
-/// its own; but it connects as soon as it has looked a name up.
+/// How long the addresses of a name are used again, in milliseconds. nginx's resolver has a cache
+/// of its own; but it connects as soon as it has looked a name up.
 const LOOKED_UP_FOR: u64 = 10 * 1000;
 
 /// The most bytes that the names and their addresses take.

@@ -7,7 +7,8 @@ use lib 't/support';
 use TestService;
 use TestHarness 'no_plan';
 
-# A function that says what a call throws, without the place, or returns.
+# Expands "define_try;" to a function that says what a call throws, without the place, or returns; and "sockets;" to
+# functions that connect to the service, and that say which server name a socket has sent.
 add_block_preprocessor(sub {
     my ($block) = @_;
     (my $config = $block->config) =~ s{^( *)define_try;\n}{<<"_EOC_"}me;
@@ -18,6 +19,25 @@ add_block_preprocessor(sub {
             end
 _EOC_
     $block->set_value('config', $config);
+    (my $http_config = $block->http_config // '') =~ s{^    sockets;\n}{<<'_EOC_'}me;
+    init_worker_by_lua_block {
+        local ffi = require "ffi"
+        ffi.cdef "const char *SSL_get_servername(const struct ssl_st *, const int);"
+        function name_of(sock)
+            local ssl, err = tls.get_ssl_pointer(sock)
+            return ssl and ffi.string(ffi.C.SSL_get_servername(ssl, 0)) or err
+        end
+        function connected(name)
+            local sock = ngx.socket.tcp()
+            assert(sock:connect("unix:$TEST_NGINX_HTML_DIR/service.sock"))
+            if name then
+                assert(sock:sslhandshake(nil, name))
+            end
+            return sock
+        end
+    }
+_EOC_
+    $block->set_value('http_config', $http_config);
 });
 
 repeat_each(2);
@@ -180,22 +200,7 @@ connection is not TLS or TLS support for Nginx not enabled
         listen unix:$TEST_NGINX_HTML_DIR/plain.sock;
         return 200 plain;
     }
-    init_worker_by_lua_block {
-        local ffi = require "ffi"
-        ffi.cdef "const char *SSL_get_servername(const struct ssl_st *, const int);"
-        function name_of(sock)
-            local ssl, err = tls.get_ssl_pointer(sock)
-            return ssl and ffi.string(ffi.C.SSL_get_servername(ssl, 0)) or err
-        end
-        function connected(name)
-            local sock = ngx.socket.tcp()
-            assert(sock:connect("unix:$TEST_NGINX_HTML_DIR/service.sock"))
-            if name then
-                assert(sock:sslhandshake(nil, name))
-            end
-            return sock
-        end
-    }
+    sockets;
 --- config
     location /t {
         content_by_lua_block {
@@ -277,22 +282,7 @@ throws sock must be a TCP socket of ngx.socket: given a table: resty.kong.tls.ge
 === TEST 6: get_ssl_pointer returns that of a socket in a handshake, and not the client's
 --- skip_eval: 3: $ENV{TEST_NGINX_NO_WAIT_IN_HANDSHAKE}
 --- http_config
-    init_worker_by_lua_block {
-        local ffi = require "ffi"
-        ffi.cdef "const char *SSL_get_servername(const struct ssl_st *, const int);"
-        function name_of(sock)
-            local ssl, err = tls.get_ssl_pointer(sock)
-            return ssl and ffi.string(ffi.C.SSL_get_servername(ssl, 0)) or err
-        end
-        function connected(name)
-            local sock = ngx.socket.tcp()
-            assert(sock:connect("unix:$TEST_NGINX_HTML_DIR/service.sock"))
-            if name then
-                assert(sock:sslhandshake(nil, name))
-            end
-            return sock
-        end
-    }
+    sockets;
     gateway {
         ssl_certificate_by_lua_block {
             ngx.log(ngx.WARN, "handshake: ", name_of(connected("handshake.test")), ";")

@@ -310,6 +310,15 @@ fn accepts<T: Into<i64>>(set: fn(&SslRef, &CStr) -> T, ssl: &SslRef, text: &str)
     CString::new(text).is_ok_and(|text| set(ssl, &text).into() > 0)
 }
 
+/// Checks that `set` accepts the whole list.
+fn check_whole<T: Into<i64>>(
+    set: fn(&SslRef, &CStr) -> T,
+    ssl: &SslRef,
+    list: &str,
+) -> Result<(), String> {
+    if accepts(set, ssl, list) { Ok(()) } else { Err(list.to_owned()) }
+}
+
 /// What may be excluded although OpenSSL has none of it any more: it knows these names, but does
 /// not tell.
 const GONE: &[&str] = &[
@@ -357,7 +366,7 @@ fn check_ciphers(ssl: &SslRef, list: &str) -> Result<(), String> {
             return Err(item.to_owned());
         }
     }
-    if is_known(list) { Ok(()) } else { Err(list.to_owned()) }
+    check_whole(sys::SSL_set_cipher_list, ssl, list)
 }
 
 /// Checks a list of cipher suites of TLS 1.3. Some versions of OpenSSL ignore names that they don't
@@ -370,17 +379,17 @@ fn check_ciphersuites(ssl: &SslRef, list: &str) -> Result<(), String> {
             return Err(name.to_owned());
         }
     }
-    if accepts(sys::SSL_set_ciphersuites, ssl, list) { Ok(()) } else { Err(list.to_owned()) }
+    check_whole(sys::SSL_set_ciphersuites, ssl, list)
 }
 
 /// Checks a list of groups, of which OpenSSL must know all.
 fn check_groups(ssl: &SslRef, list: &str) -> Result<(), String> {
-    if accepts(sys::SSL_set1_groups_list, ssl, list) { Ok(()) } else { Err(list.to_owned()) }
+    check_whole(sys::SSL_set1_groups_list, ssl, list)
 }
 
 /// Checks a list of signature algorithms, of which OpenSSL must know all.
 fn check_signature_algorithms(ssl: &SslRef, list: &str) -> Result<(), String> {
-    if accepts(sys::SSL_set1_sigalgs_list, ssl, list) { Ok(()) } else { Err(list.to_owned()) }
+    check_whole(sys::SSL_set1_sigalgs_list, ssl, list)
 }
 
 #[cfg(test)]

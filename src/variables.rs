@@ -8,13 +8,12 @@ use crate::client::{client_verify as overrides, objection};
 use crate::conf::MainConf;
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::own_conf::OwnConf;
-use crate::nginx::peer_choice::PeerChooser;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
 use crate::nginx::variable::{RegistrationFailed, Value, VariableFailed, VariableIndex, Variables};
 use crate::openssl::{certificate, ssl};
 use crate::upstream::location::content::{self, MissingTarget};
-use crate::upstream::peer::choice::{self, PeerChoice};
+use crate::upstream::peer::choice;
 use crate::upstream::peer::outcome::{Negotiated, Outcome, Verified};
 use crate::upstream::settings::forwarding::RequestedScheme;
 use crate::upstream::settings::request_state::RequestState;
@@ -121,29 +120,14 @@ fn of_service<'a>(
     value: Value<'a>,
     write: fn(&Outcome, &mut String) -> Option<()>,
 ) -> Result<(), VariableFailed> {
-    match service_text(request, write) {
-        Some(text) => value.set_text(request, &text),
+    let mut text = String::new();
+    match choice::with_outcome(request, |outcome| write(outcome, &mut text)) {
+        Some(()) => value.set_text(request, &text),
         None => {
             value.set_not_found();
             Ok(())
         }
     }
-}
-
-fn service_text(
-    request: Request<'_>,
-    write: fn(&Outcome, &mut String) -> Option<()>,
-) -> Option<String> {
-    let upstream = request.upstream()?;
-    let mut text = String::new();
-
-    let is_overridden = || !matches!(RequestState::with_upstream_tls(request), Ok(None));
-    if let Some(outcome) = choice::outcome(upstream, is_overridden()) {
-        write(&outcome, &mut text)?;
-        return Some(text);
-    }
-    PeerChoice::of(upstream)?.with_outcome(|outcome| write(outcome?, &mut text))?;
-    Some(text)
 }
 
 /// `$kong_upstream_ssl_protocol`, in the format of `$ssl_protocol`.

@@ -32,6 +32,7 @@ client.tls.get_full_client_certificate_chain
 client.tls.request_client_certificate
 client.tls.set_client_verify
 service.choose_target
+service.enable_recording_upstream_ssl
 service.request
 service.request.set_scheme
 service.set_retries

@@ -58,6 +58,8 @@ functions! {
     set_target: REWRITE_ACCESS_BALANCER, service::set_target, (Request<'_>, &[u8], f64);
     set_target_retry_callback: REWRITE_ACCESS, service::set_target_retry_callback, (Request<'_>);
     choose_target: BALANCER, service::choose_target, (Request<'_>);
+    enable_recording_upstream_ssl: REWRITE_ACCESS_BALANCER,
+        service::enable_recording_upstream_ssl, (Request<'_>);
     set_scheme: REWRITE_ACCESS_BALANCER, service::set_scheme, (Request<'_>, &[u8]);
     set_retries: REWRITE_ACCESS, service::set_retries, (Request<'_>, f64);
     set_timeouts: REWRITE_ACCESS, service::set_timeouts, (Request<'_>, f64, f64, f64);
@@ -101,6 +103,8 @@ functions! {
     decode_url: OURS, client::decode_url, (&[u8]);
     decode_base64: OURS, client::decode_base64, (&[u8]);
     forget_service: OURS, service::forget_service, (Request<'_>);
+    upstream_tls_version: OURS, service::upstream_tls_version, (Request<'_>);
+    upstream_ssl_subject: OURS, service::upstream_ssl_subject, (Request<'_>, &[u8]);
     choose_peer: OURS, service::choose_peer, (Request<'_>);
     note_peer_set: OURS, service::note_peer_set, (Request<'_>);
     may_try_again: OURS, service::may_try_again, (Request<'_>);

@@ -53,6 +53,7 @@ packages! {
     c"resty.kong.tls.at_init", "resty/kong/tls/at_init.lua", at_init::natives;
     c"resty.kong.tls.objects", "resty/kong/tls/objects.lua", objects::natives;
     c"resty.kong.tls.mistakes", "resty/kong/tls/mistakes.lua", none;
+    c"resty.kong.tls.recording", "resty/kong/tls/recording.lua", none;
     c"resty.kong.tls.functions", "resty/kong/tls/functions.lua", functions::for_lua;
     c"resty.kong.tls", "resty/kong/tls.lua", none;
     c"resty.kong.pdk", "resty/kong/pdk.lua", none;

@@ -5,6 +5,7 @@
 use std::fmt::Display;
 use std::rc::Rc;
 
+use openssl::nid::Nid;
 use openssl::x509::store::X509StoreRef;
 
 use crate::conf;
@@ -14,6 +15,7 @@ use crate::nginx::peer_choice::PeerChooser;
 use crate::nginx::phases::Phases;
 use crate::nginx::pool::OutOfMemory;
 use crate::nginx::request::Request;
+use crate::openssl::certificate::subject_attribute;
 use crate::openssl::client_certificate::{ClientCertificate, InvalidCertificate};
 use crate::openssl::error::SslError;
 use crate::openssl::pins::{InvalidPins, Pins};
@@ -22,7 +24,7 @@ use crate::openssl::spiffe::{InvalidIds, Trusted};
 use crate::openssl::store::TrustedStore;
 use crate::openssl::tls_options::{self, InvalidOptions};
 use crate::upstream::handshake::verify::VerificationEnforced;
-use crate::upstream::peer::choice::PeerChoice;
+use crate::upstream::peer::choice::{self, PeerChoice};
 use crate::upstream::settings::forwarding::{
     Forwarding, InvalidArgument, RequestedScheme, Target, is_block_name, timeouts, tries,
 };
@@ -152,6 +154,28 @@ pub fn set_scheme(request: Request<'_>, scheme: &[u8]) -> Result<(), NotSet> {
     let scheme = RequestedScheme::new(scheme)?;
     RequestState::find_or_make(request)?.scheme.set(Some(scheme));
     Ok(())
+}
+
+/// Does nothing for the request itself: Lua code puts into `ngx.ctx` what the functions below find.
+pub fn enable_recording_upstream_ssl(_: Request<'_>) {}
+
+/// Returns the TLS version of the connection to the service, in the form of `$ssl_protocol`.
+pub fn upstream_tls_version(request: Request<'_>) -> Option<Vec<u8>> {
+    choice::with_outcome(request, |outcome| Some(outcome.negotiated?.protocol.to_bytes().to_vec()))
+}
+
+/// Returns an attribute of the subject of the service's certificate.
+pub fn upstream_ssl_subject(request: Request<'_>, attribute: &[u8]) -> Option<Vec<u8>> {
+    let attribute = match attribute {
+        b"CN" => Nid::COMMONNAME,
+        b"OU" => Nid::ORGANIZATIONALUNITNAME,
+        b"ST" => Nid::STATEORPROVINCENAME,
+        _ => return None,
+    };
+    choice::with_outcome(request, |outcome| {
+        outcome.negotiated?;
+        subject_attribute(outcome.certificate.as_ref()?, attribute).map(String::into_bytes)
+    })
 }
 
 /// Sets how many attempts may follow the first, over `proxy_next_upstream_tries`.

@@ -82,6 +82,15 @@ pub fn common_name(certificate: &X509Ref) -> Option<Vec<u8>> {
     text.ok().map(String::into_bytes)
 }
 
+/// Returns the first value of an attribute in the subject, in UTF-8; `None` if it has none that is a
+/// text.
+pub fn subject_attribute(certificate: &X509Ref, attribute: Nid) -> Option<String> {
+    let text = certificate.subject_name().entries_by_nid(attribute).next()?.data().to_string();
+    // A failed conversion leaves an error in the queue.
+    drop(ErrorStack::get());
+    text.ok()
+}
+
 fn print(name: &X509NameRef) -> Result<String, SslError> {
     /// `XN_FLAG_RFC2253`
     const RFC_2253: std::ffi::c_ulong = 0x0111_0317;
@@ -271,6 +280,22 @@ mod tests {
             assert_eq!(serial(&builder.build()).unwrap(), expected);
         }
         assert_eq!(common_name(&certificate()).unwrap(), "Zoë".as_bytes());
+    }
+
+    #[test]
+    fn attributes_of_the_subject() {
+        let mut name = X509NameBuilder::new().unwrap();
+        for (attribute, value) in [("OU", "Zürich"), ("OU", "B"), ("CN", "a\0b")] {
+            name.append_entry_by_text(attribute, value).unwrap();
+        }
+        let mut builder = X509::builder().unwrap();
+        builder.set_subject_name(&name.build()).unwrap();
+        let certificate = builder.build();
+        let unit = subject_attribute(&certificate, Nid::ORGANIZATIONALUNITNAME);
+        assert_eq!(unit.as_deref(), Some("Zürich"));
+        assert_eq!(subject_attribute(&certificate, Nid::STATEORPROVINCENAME), None);
+        assert_eq!(subject_attribute(&certificate, Nid::COMMONNAME).as_deref(), Some("a\0b"));
+        assert!(ErrorStack::get().errors().is_empty());
     }
 
     #[test]

@@ -122,6 +122,13 @@ function service.set_target_retry_callback(retry_callback) end
 ---Phase: balancer.
 function service.choose_target() end
 
+---Makes `ngx.ctx` say what the TLS connection to the service is, in the header_filter phase and later:
+---`upstream_ssl_enabled` (boolean), `upstream_tls_version`, and of the subject of the service's certificate
+---`upstream_ssl_state`, `upstream_ssl_common_name` and `upstream_ssl_organization_unit` (strings, or nil).
+---
+---Phases: rewrite, access, balancer.
+function service.enable_recording_upstream_ssl() end
+
 ---Sets how many attempts there may be after the first, instead of `proxy_next_upstream_tries`. Throws on a bad
 ---argument.
 ---

@@ -196,11 +196,6 @@ impl PeerChoice {
         self.block.is_some_and(conf::has_nginx_keepalive)
     }
 
-    /// Calls `f` with the outcome of the last connection that nginx has released.
-    pub fn with_outcome<T>(&self, f: impl FnOnce(Option<&Outcome>) -> T) -> T {
-        f(self.outcome.borrow().as_ref())
-    }
-
     /// Returns whether this attempt follows another one.
     pub fn is_retry(&self) -> bool {
         self.attempts.get() > 1
@@ -614,8 +609,19 @@ fn answers_request(
     attempted.has_alert() || attempted.awaits_verdict() && !upstream.has_received()
 }
 
+/// Calls `f` with the outcome of the request's current connection to the service, or of the last
+/// one after nginx has released it. Returns `None` if there is none.
+pub fn with_outcome<T>(request: Request<'_>, f: impl FnOnce(&Outcome) -> Option<T>) -> Option<T> {
+    let upstream = request.upstream()?;
+    let is_overridden = !matches!(RequestState::with_upstream_tls(request), Ok(None));
+    match outcome(upstream, is_overridden) {
+        Some(outcome) => f(&outcome),
+        None => f(PeerChoice::of(upstream)?.outcome.borrow().as_ref()?),
+    }
+}
+
 /// Returns the outcome of the connection of `upstream`, while it has one.
-pub fn outcome(upstream: Upstream<'_>, is_overridden: bool) -> Option<Outcome> {
+fn outcome(upstream: Upstream<'_>, is_overridden: bool) -> Option<Outcome> {
     let tls = upstream.peer().connection()?.tls()?;
     let mut outcome = Outcome::of(
         tls.ssl(),

@@ -157,6 +157,7 @@ local right = {
     set_target_retry_callback = {
         one_of { function() return "127.0.0.1", 1 end, function() return true end, function() return {} end, error },
     },
+    enable_recording_upstream_ssl = {},
     set_scheme = { one_of { "http", "https" } },
     set_retries = { one_of { 0, 1, 5 } },
     set_timeouts = { one_of { 1000 }, one_of { 2000 }, one_of { 3000 } },

@@ -22,6 +22,7 @@ local pdk = {
         set_target = public("set_target"),
         set_target_retry_callback = public("set_target_retry_callback"),
         choose_target = public("choose_target"),
+        enable_recording_upstream_ssl = public("enable_recording_upstream_ssl"),
         set_retries = public("set_retries"),
         set_timeouts = public("set_timeouts"),
         set_tls_cert_key = public("set_tls_cert_key"),

@@ -194,6 +194,17 @@ function_of("note_peer_set", nil, "", function() return OK end)
 function_of("may_try_again", nil, "", function() return NONE end)
 
 
+function_of("enable_recording_upstream_ssl", UNTIL_BALANCER, "", function()
+    state.settings.recording_upstream_ssl = true
+    return OK
+end)
+
+
+-- There is no service. A test puts its own values into ngx.ctx.
+function_of("upstream_tls_version", nil, "", function() return NONE end)
+function_of("upstream_ssl_subject", nil, "text", function() return NONE end)
+
+
 function_of("set_scheme", UNTIL_BALANCER, "text", function(frame)
     local scheme = text_in(frame, 0)
     if scheme ~= "http" and scheme ~= "https" then

@@ -13,6 +13,7 @@ local at_init = require "resty.kong.tls.at_init"
 local ctypes = require "resty.kong.tls.ctypes"
 local mistakes = require "resty.kong.tls.mistakes"
 local objects = require "resty.kong.tls.objects"
+local recording = require "resty.kong.tls.recording"
 local is_given = require("resty.kong.tls.values").is_given
 local get_request = require("resty.core.base").get_request
 
@@ -444,6 +445,29 @@ function finish.choose_target(code, called)
     if raw.may_try_again(get_request()) == OK then
         require("ngx.balancer").set_more_tries(1)
     end
+end
+
+
+-- Fields of ngx.ctx, as Kong names them: each returns its value when it is read.
+local RECORDED = {
+    upstream_ssl_enabled = function()
+        return raw.upstream_tls_version(get_request()) == OK
+    end,
+    upstream_tls_version = function()
+        return text_result(raw.upstream_tls_version(get_request()))
+    end,
+}
+for name, attribute in pairs {
+    upstream_ssl_state = "ST", upstream_ssl_common_name = "CN", upstream_ssl_organization_unit = "OU",
+} do
+    RECORDED[name] = function()
+        return text_result(raw.upstream_ssl_subject(get_request(), attribute))
+    end
+end
+
+
+function finish.enable_recording_upstream_ssl()
+    recording.add(ngx.ctx, RECORDED)
 end
 
 

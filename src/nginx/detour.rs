@@ -140,7 +140,7 @@ pub unsafe fn install<T: Detour>(
     let pool = parser.pool();
     let code = |function| Code { function, local, end: 0 };
     value.lengths = ptr::from_mut(pool.copy(&code(Function { length: Some(length::<T>) }))?).cast();
-    value.values = ptr::from_mut(pool.copy(&code(Function { value: Some(nothing) }))?).cast();
+    value.values = ptr::from_mut(pool.copy(&code(Function { value: Some(fixed) }))?).cast();
     local.addr = ptr::null_mut();
     local.value = pool.copy(&value)?;
     block.peer.init = Some(init_peer::<T>);
@@ -159,6 +159,14 @@ struct Code {
     local: ngx_http_upstream_local_t,
     /// Where the code ends.
     end: usize,
+}
+
+impl Code {
+    /// Returns the text of the local address, if it has no variables; otherwise nothing.
+    fn fixed_address(&self) -> &[u8] {
+        // SAFETY: the address is NULL, or lives as long as the configuration, as does its text.
+        unsafe { self.local.addr.as_ref().map_or(&[], |address| bytes(address.name)) }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -181,8 +189,8 @@ struct OnItsWay {
     with_addresses: *mut ngx_http_upstream_resolved_t,
 }
 
-/// Returns the length of the text of the local address. nginx calls this once for a request: right
-/// before it looks for the peers.
+/// Returns the length of the location's local address, if it is fixed: nginx reads the address of a
+/// value from its text. nginx calls this once for a request, right before it looks for the peers.
 unsafe extern "C" fn length<T: Detour>(engine: *mut ngx_http_script_engine_t) -> usize {
     // SAFETY: nginx calls this with its engine, whose `ip` is the beginning of the code.
     let (engine, code) = unsafe { (&mut *engine, &*(*engine).ip.cast::<Code>()) };
@@ -198,22 +206,23 @@ unsafe extern "C" fn length<T: Detour>(engine: *mut ngx_http_script_engine_t) ->
         let Some(upstream) = request.upstream() else {
             return;
         };
-        if !code.local.addr.is_null() {
-            // SAFETY: the address lives as long as the configuration, and nginx sets the same field
-            // to it.
-            unsafe { (*upstream.as_ptr()).peer.local = code.local.addr };
-        }
         if send::<T>(request, upstream).is_err() {
             request.log().error(format_args!("upstream target: {OutOfMemory}"));
         }
     });
-    0
+    code.fixed_address().len()
 }
 
-/// Writes nothing of the local address: it has no text but that of the location's own value.
-unsafe extern "C" fn nothing(engine: *mut ngx_http_script_engine_t) {
+/// Writes the location's local address, if it is fixed. The code of a variable one follows.
+unsafe extern "C" fn fixed(engine: *mut ngx_http_script_engine_t) {
     // SAFETY: nginx calls this with its engine, whose `ip` is the beginning of the code.
     let (engine, code) = unsafe { (&mut *engine, &*(*engine).ip.cast::<Code>()) };
+    let address = code.fixed_address();
+    // SAFETY: nginx has made room for as many bytes as `length` has returned, which are as many.
+    unsafe {
+        ptr::copy_nonoverlapping(address.as_ptr(), engine.pos, address.len());
+        engine.pos = engine.pos.add(address.len());
+    }
     // SAFETY: the field is NULL, or lives as long as the configuration.
     engine.ip = match unsafe { code.local.value.as_ref() } {
         Some(value) => value.values.cast(),

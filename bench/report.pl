@@ -74,10 +74,14 @@ sub ratios_of {
     return map { $by->[$_] / $over->[$_] } 0 .. $#$by;
 }
 
-# Returns the columns of a table that were measured: by `runs`, or by `instructions`.
+# Returns the columns of a table that were measured: by `runs`, by `instructions`, or by either.
 sub columns_of {
-    my ($table, $by) = @_;
-    return grep { $results->{ $by // 'runs' }{ $_->{name} } } @{ $table->{columns} };
+    my ($table, @by) = @_;
+    @by = 'runs' if !@by;
+    return grep {
+        my $name = $_->{name};
+        grep { $results->{$_}{$name} } @by
+    } @{ $table->{columns} };
 }
 
 # Returns the instructions for a request of the two rows of a ratio, if they were counted.
@@ -105,8 +109,8 @@ sub compared {
 
 # Returns what is compared by a ratio of a table, for each column that was measured.
 sub comparisons {
-    my ($table, $ratio, $by) = @_;
-    return map { { column => $_, %{ compared($ratio, $_) } } } columns_of($table, $by);
+    my ($table, $ratio, @by) = @_;
+    return map { { column => $_, %{ compared($ratio, $_) } } } columns_of($table, @by);
 }
 
 # Returns what a comparison misses, in words, if a person should act: by the instructions, or if there are none, where
@@ -457,7 +461,7 @@ sub print_misses {
     for my $table (@RATES) {
         my @missed;
         for my $ratio (@{ $table->{ratios} }) {
-            for my $it (comparisons($table, $ratio)) {
+            for my $it (comparisons($table, $ratio, 'runs', 'instructions')) {
                 my $words = missed_by($ratio, $it) or next;
                 push @missed, "* $it->{column}{title}: $words ($ratio->{title})\n";
             }

@@ -134,8 +134,10 @@ fn add_stores(natives: &Natives<'_>) -> mlua::Result<()> {
     })?;
     natives.add("store_verify", |arguments: VerifyArguments| {
         let (verdict, ends) = verify(arguments);
-        let error = verdict.err().map(|error| error.to_string());
-        Ok::<_, Infallible>((error.is_none().then_some(true), error, ends))
+        Ok::<_, Infallible>(match verdict {
+            Ok(verified) => (Some(true), None, ends, Some(Object(verified))),
+            Err(error) => (None, Some(error.to_string()), ends, None),
+        })
     })
 }
 
@@ -198,8 +200,11 @@ enum Distrust {
     Failure(#[from] Failure),
 }
 
-/// Verifies a chain. Also returns the date from which the result may change, in seconds.
-fn verify((store, chain, purpose, depth, at): VerifyArguments) -> (Result<(), Distrust>, f64) {
+/// Verifies a chain, and returns the one that was verified. Also returns the date from which the
+/// result may change, in seconds.
+fn verify(
+    (store, chain, purpose, depth, at): VerifyArguments,
+) -> (Result<Stack<X509>, Distrust>, f64) {
     let purpose = match purpose.map(|name| Purpose::by_name(&name.as_bytes())) {
         Some(None) => return (Err(Distrust::UnknownPurpose), f64::NEG_INFINITY),
         given => given.flatten(),

@@ -5,7 +5,7 @@
 use std::ffi::c_int;
 
 use openssl::error::ErrorStack;
-use openssl::stack::StackRef;
+use openssl::stack::{Stack, StackRef};
 use openssl::x509::store::X509StoreRef;
 use openssl::x509::verify::X509VerifyParamRef;
 use openssl::x509::{X509, X509Ref, X509StoreContext, X509StoreContextRef, X509VerifyResult};
@@ -114,7 +114,7 @@ fn set(context: &mut X509StoreContextRef, terms: Terms) -> Result<(), SslError> 
 }
 
 /// Verifies `leaf` against `store`, with the intermediates in `chain`, which may also contain the
-/// leaf. Also returns the first date after `now` at which the result may change, in seconds since
+/// leaf. Returns the chain that was verified, from the leaf to what is trusted, and the first date after `now` at which the result may change, in seconds since
 /// the epoch; `None` if there is none.
 pub fn verify(
     store: &X509StoreRef,
@@ -122,7 +122,7 @@ pub fn verify(
     chain: &StackRef<X509>,
     terms: Terms,
     now: i64,
-) -> (Result<(), Failure>, Option<i64>) {
+) -> (Result<Stack<X509>, Failure>, Option<i64>) {
     // Until the dates are known, the result may change at once.
     let mut next = Some(now);
     let mut judge = || {
@@ -139,7 +139,8 @@ pub fn verify(
                 }
                 let result = context.error();
                 if is_good && result == X509VerifyResult::OK {
-                    return Ok(Ok(()));
+                    let verified = context.chain().into_iter().flatten().map(X509Ref::to_owned);
+                    return Ok(certificate::chain(verified).map_err(Failure::from));
                 }
                 let number = context.error_depth() as usize + 1;
                 let current = context.current_cert();
@@ -252,8 +253,6 @@ fn dates(store: &X509StoreRef, context: &X509StoreContextRef) -> Result<Vec<i64>
 
 #[cfg(test)]
 mod tests {
-    use openssl::stack::Stack;
-
     use super::*;
     use crate::openssl::store::Sources;
     use crate::openssl::test_certificate::{Authority, Leaf};
@@ -270,7 +269,11 @@ mod tests {
         let nothing = Stack::new().unwrap();
 
         let said = |chain: &StackRef<X509>, terms| match verify(&store, &leaf, chain, terms, 0).0 {
-            Ok(()) => "good".to_owned(),
+            Ok(verified) => {
+                let subjects = verified.iter().map(|one| certificate::subject(one).unwrap());
+                assert!(subjects.eq(["CN=leaf", "CN=below", "CN=root"]));
+                "good".to_owned()
+            }
             Err(failure) => failure.to_string(),
         };
         let purpose = |purpose| Terms { purpose: Some(purpose), ..Terms::default() };

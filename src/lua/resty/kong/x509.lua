@@ -126,7 +126,7 @@ local VERIFY_OPTIONS = { purpose = true, depth = true, at = true }
 
 
 -- Implements `verify` and `verify_until`. Wrong arguments throw at `level`, as of `error`. Also
--- returns the date, in seconds, from which the result may change.
+-- returns the date, in seconds, from which the result may change, and the chain that was verified.
 local function verify(self, chain, options, level)
     local err
     local changes = -1 / 0
@@ -176,12 +176,12 @@ function store_methods:verify(chain, options)
 end
 
 
--- Like `verify`, but also returns the date from which the result may change. For this module's
--- plugins, which cache the result.
+-- Like `verify`, but also returns the date from which the result may change, and the chain that was
+-- verified, from the leaf to what is trusted. For this module's plugins, which cache the result.
 function functions.verify_until(store, chain, options)
-    local ok, err, changes = verify(store, chain, options, 3)
+    local ok, err, changes, verified = verify(store, chain, options, 3)
     -- After an internal error, the result may change at once.
-    return ok, err, changes or -1 / 0
+    return ok, err, changes or -1 / 0, verified
 end
 
 

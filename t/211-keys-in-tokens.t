@@ -35,7 +35,10 @@ sub logged {
 
 # Returns the errors of the module among that, without what comes before and after.
 sub errors {
-    return join '', map { /\[(?:error|crit|alert|emerg)\] \S+ (?:\*\d+ )?(?:\[lua\] \S+ (?:"[\w.]+"\]:\d+: \w+\(\): )?)?(.*?)(?: while SSL .*|, client: .*)?$/ ? "$1\n" : () } split /\n/, logged();
+    # With OpenSSL 3.5, nginx logs an error when a service has closed the connection first.
+    my @lines = grep { !/SSL_shutdown\(\) failed/ } split /\n/, logged();
+    my $before = qr/\[(?:error|crit|alert|emerg)\] \S+ (?:\*\d+ )?(?:\[lua\] \S+ (?:"[\w.]+"\]:\d+: \w+\(\): )?)?/;
+    return join '', map { /$before(.*?)(?: while SSL .*|, client: .*)?$/ ? "$1\n" : () } @lines;
 }
 
 start_nginx('services', http => join '', map {<<"_EOC_"} 'TLSv1.2', 'TLSv1.3');

@@ -498,7 +498,7 @@ nil ca: nothing to trust: one of pem, file, dir and system is needed
 nil ca: pem: no certificate in PEM format found
 here: consumers must be a list: given the string "alice": header_cert_auth.new
 nil consumer 1: name must be a string
-nil consumer 1: unknown field "cn"; fields are common_name, dns, email, fingerprint, name, uri
+nil consumer 1: unknown field "cn"; fields are ca_certificate, common_name, custom_id, dns, email, fingerprint, groups, id, name, uri, username
 nil consumer 1: dns must be a string
 nil consumer 2: dns is that of another consumer
 here: header must be the name of a header: given the string "a b": header_cert_auth.new
@@ -516,7 +516,7 @@ nil consumer 1: fingerprint must be that of SHA-256, in hexadecimal
 nil consumer 1: fingerprint must be that of SHA-256, in hexadecimal
 nil trusted: "010.0.0.0/8" is no address, and no network
 nil consumer 1: dns must be a string
-here: unknown option "crl"; options are anonymous, ca, consumers, depth, encoding, header, trusted: header_cert_auth.new
+here: unknown option "crl"; options are anonymous, authenticated_group_by, ca, cache_ttl, consumer_by, consumers, default_consumer, depth, dict, encoding, header, lookup, negative_ttl, skip_consumer_lookup, trusted: header_cert_auth.new
 here: depth must be an integer, and not negative: given the string "1": header_cert_auth.new
 here: depth must be an integer, and not negative: given 0.5: header_cert_auth.new
 options must be a table: given nil: header_cert_auth.new

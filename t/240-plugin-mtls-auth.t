@@ -332,8 +332,8 @@ nil policy 1: "a.test:443" is not the name of a host
 nil policy 1: "" is not the name of a host
 nil policy 1: "*." is not the name of a host
 nil policy 1: "a b" is not the name of a host
-policy 2: unknown option "anonymus"; options are anonymous, ca, consumers, depth, names, send_ca_dn: mtls_auth.new
-policy 2: unknown option "cas"; options are anonymous, ca, consumers, depth, names, send_ca_dn: mtls_auth.new
+policy 2: unknown option "anonymus"; options are anonymous, authenticated_group_by, ca, cache_ttl, consumer_by, consumers, default_consumer, depth, lookup, name, names, negative_ttl, send_ca_dn, skip_consumer_lookup: mtls_auth.new
+policy 2: unknown option "cas"; options are anonymous, authenticated_group_by, ca, cache_ttl, consumer_by, consumers, default_consumer, depth, lookup, name, names, negative_ttl, send_ca_dn, skip_consumer_lookup: mtls_auth.new
 policy 2: ca must be a table: given 1: mtls_auth.new
 policy 1: ca must be a table: given a string with PEM text (write { pem = ... }): mtls_auth.new
 policy 1: ca: unknown option "files"; options are check_revocation, crl, dir, file, partial_chain, pem, system: mtls_auth.new
@@ -341,7 +341,7 @@ policy 1: ca: pem must be a string: given 1: mtls_auth.new
 policy 1: depth must be an integer, and not negative: given -1: mtls_auth.new
 policy 1: anonymous must be a string: given the string "": mtls_auth.new
 policy 1: consumers must be a list: given the string "alice": mtls_auth.new
-nil policy 1: consumer 1: unknown field "cn"; fields are common_name, dns, email, fingerprint, name, uri
+nil policy 1: consumer 1: unknown field "cn"; fields are ca_certificate, common_name, custom_id, dns, email, fingerprint, groups, id, name, uri, username
 policy 1: names must be a list of names: given the string "a.test": mtls_auth.new
 policy 2: options must be a table: given 1: mtls_auth.new
 here: policies must be a list: called with ":" in place of ".": use mtls_auth.new(...)

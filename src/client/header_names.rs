@@ -2,8 +2,17 @@
 
 //! The names of headers that only the gateway may set, and names that a service may take for them.
 
-/// The headers in which the plugins name the consumer to services.
-pub const NAMES: [&str; 3] = ["X-Consumer-Username", "X-Anonymous-Consumer", "X-Client-Cert-DN"];
+/// The headers in which the plugins tell services who the client is.
+pub const NAMES: [&str; 8] = [
+    "X-Consumer-Username",
+    "X-Consumer-ID",
+    "X-Consumer-Custom-ID",
+    "X-Credential-Identifier",
+    "X-Authenticated-Groups",
+    "X-Anonymous-Consumer",
+    "X-Client-Cert-DN",
+    "X-Client-Cert-San",
+];
 
 /// `kong_tls_strip_headers`
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +52,11 @@ mod tests {
             "X-CONSUMER.USERNAME",
             "x-anonymous_consumer",
             "X\u{1}Client+Cert!DN",
+            "x_client_cert_san",
+            "X-Consumer_Id",
+            "x.consumer.custom.id",
+            "X-CREDENTIAL-IDENTIFIER",
+            "X-Authenticated_Groups",
             "x-forwarded_user",
         ] {
             assert!(is_guarded(name.as_bytes(), &[(*b"X-Forwarded-User").into()]), "{name}");

@@ -63,6 +63,8 @@ packages! {
     c"resty.kong.plugins.names", "resty/kong/plugins/names.lua", none;
     c"resty.kong.plugins.bounded", "resty/kong/plugins/bounded.lua", none;
     c"resty.kong.plugins.sni", "resty/kong/plugins/sni.lua", none;
+    c"resty.kong.plugins.consumers", "resty/kong/plugins/consumers.lua", none;
+    c"resty.kong.plugins.replaced", "resty/kong/plugins/replaced.lua", none;
     c"resty.kong.plugins.authentication", "resty/kong/plugins/authentication.lua", none;
     c"resty.kong.plugins.header_cert_auth", "resty/kong/plugins/header_cert_auth.lua", none;
     c"resty.kong.plugins.mtls_auth", "resty/kong/plugins/mtls_auth.lua", none;

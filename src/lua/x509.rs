@@ -79,6 +79,11 @@ fn add_certificates(natives: &Natives<'_>) -> mlua::Result<()> {
     natives.add("fingerprint", |(one, digest): (Certificate, LuaString)| {
         certificate::fingerprint(&one, &digest.to_string_lossy())
     })?;
+    natives.add("thumbprint", |one: Certificate| certificate::thumbprint(&one))?;
+    natives.add("organizational_units", |one: Certificate| {
+        let units = certificate::organizational_units(&one)?;
+        Ok::<_, SslError>(units.into_iter().map(Text).collect::<Vec<_>>())
+    })?;
     natives.add("certificate_to_pem", |one: Certificate| one.to_pem().map(Text))
 }
 

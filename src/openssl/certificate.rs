@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use foreign_types::ForeignTypeRef;
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
+use openssl::base64;
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
@@ -89,6 +90,28 @@ pub fn subject_attribute(certificate: &X509Ref, attribute: Nid) -> Option<String
     // A failed conversion leaves an error in the queue.
     drop(ErrorStack::get());
     text.ok()
+}
+
+/// Returns the organizational units of the subject, in UTF-8. One that is no text is an error:
+/// otherwise it would be missing without notice.
+pub fn organizational_units(certificate: &X509Ref) -> Result<Vec<Vec<u8>>, SslError> {
+    let units = certificate.subject_name().entries_by_nid(Nid::ORGANIZATIONALUNITNAME);
+    units
+        .map(|unit| {
+            let text = unit.data().to_string();
+            let text = text.map_err(|errors| SslError::new("ASN1_STRING_to_UTF8", errors))?;
+            Ok(text.into_bytes())
+        })
+        .collect()
+}
+
+/// Returns the thumbprint of the certificate in the form of the claim `x5t#S256` (RFC 8705, section
+/// 3.1): SHA-256 in base64url, without padding (RFC 4648, section 5).
+pub fn thumbprint(certificate: &X509Ref) -> Result<String, SslError> {
+    let digest = certificate.digest(MessageDigest::sha256());
+    let digest = digest.map_err(|errors| SslError::new("X509_digest", errors))?;
+    let text = base64::encode_block(&digest);
+    Ok(text.trim_end_matches('=').replace('+', "-").replace('/', "_"))
 }
 
 fn print(name: &X509NameRef) -> Result<String, SslError> {
@@ -295,6 +318,10 @@ mod tests {
         assert_eq!(unit.as_deref(), Some("Zürich"));
         assert_eq!(subject_attribute(&certificate, Nid::STATEORPROVINCENAME), None);
         assert_eq!(subject_attribute(&certificate, Nid::COMMONNAME).as_deref(), Some("a"));
+        assert_eq!(
+            organizational_units(&certificate).unwrap(),
+            ["Zürich".as_bytes().to_vec(), b"B".to_vec()]
+        );
         assert!(ErrorStack::get().errors().is_empty());
     }
 
@@ -339,6 +366,24 @@ mod tests {
         builder.sign(&key, MessageDigest::null()).unwrap();
         assert!(alternative_names(&builder.build()).is_err());
         assert!(ErrorStack::get().errors().is_empty());
+    }
+
+    #[test]
+    fn thumbprints_are_fingerprints_in_base64url() {
+        // Certificates whose thumbprints have each of the characters that base64 has not.
+        let key = PKey::generate_ed25519().unwrap();
+        let mut seen = String::new();
+        for number in 0..64 {
+            let certificate = self_signed(&key, "leaf", number);
+            let digits = fingerprint(&certificate, "sha256").unwrap();
+            let text = thumbprint(&certificate).unwrap();
+            assert_eq!(text.len(), 43);
+            let padded = text.replace('-', "+").replace('_', "/") + "=";
+            let bytes = base64::decode_block(&padded).unwrap();
+            assert_eq!(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), digits);
+            seen += &text;
+        }
+        assert!(seen.contains('-') && seen.contains('_') && !seen.contains(['+', '/', '=']));
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub enum Cache {
     Verdicts,
     /// Certificates parsed by `resty.kong.plugins.sni`.
     ServerCertificates,
+    /// The answers of the plugins' `lookup` functions.
+    Consumers,
 }
 
 impl Cache {
@@ -69,6 +71,7 @@ impl Cache {
         ("stores", Self::Stores),
         ("verdicts", Self::Verdicts),
         ("server_certificates", Self::ServerCertificates),
+        ("consumers", Self::Consumers),
     ];
 
     /// Returns the cache with this name.

@@ -18,6 +18,7 @@ local error = error
 local next = next
 local pairs = pairs
 local rawequal = rawequal
+local rawget = rawget
 
 -- ---- certificates -------------------------------------------------------------------------------
 
@@ -29,6 +30,21 @@ function certificate_methods:fingerprint(digest)
     digest = digest or "sha256"
     check_type("digest", digest, "string", 2, "certificate:fingerprint")
     return natives.fingerprint(self, digest)
+end
+
+
+-- Returns the thumbprint of the certificate as tokens have it that are bound to a certificate (RFC
+-- 8705, section 3.1): SHA-256 in base64url.
+certificate_methods.thumbprint = natives.thumbprint
+
+
+-- Returns whether a token is bound to this certificate: `cnf` is its claim of this name, or the
+-- thumbprint in it. A claim may be anything.
+function certificate_methods:confirms(cnf)
+    if type(cnf) == "table" then
+        cnf = rawget(cnf, "x5t#S256")
+    end
+    return type(cnf) == "string" and cnf == natives.thumbprint(self)
 end
 
 
@@ -314,6 +330,10 @@ functions.unnoted = { chain = natives.chain, key = natives.key, stored_key = nat
 -- For this module's plugins: returns the type of a key if OpenSSL would present a chain with it, or
 -- nil and why not.
 functions.presents = natives.key_presents
+
+-- For this module's plugins: returns the organizational units in the subject of a certificate, or nil
+-- and an error.
+functions.organizational_units = natives.organizational_units
 
 -- For this module's plugins: returns whether the names of authorities can be sent to clients, or
 -- nil and why not.

@@ -12,6 +12,7 @@ local authentication = require "resty.kong.plugins.authentication"
 local functions = require "resty.kong.tls.functions"
 local mistakes = require "resty.kong.tls.mistakes"
 local names = require "resty.kong.plugins.names"
+local replaced = require "resty.kong.plugins.replaced"
 local pdk = require "resty.kong.pdk"
 local ssl = require "ngx.ssl"
 local x509 = require "resty.kong.x509"
@@ -23,8 +24,9 @@ local pairs = pairs
 local setmetatable = setmetatable
 local tls = pdk.client.tls
 local values = require "resty.kong.tls.values"
-local is_list, is_list_of_strings = values.is_list, values.is_list_of_strings
-local check_object = mistakes.check_object
+local is_given, is_list, is_list_of_strings = values.is_given, values.is_list, values.is_list_of_strings
+local check_object, check_type = mistakes.check_object, mistakes.check_type
+local follow = replaced.follow
 local check_method = functions.check_method
 
 local CLASS = "mtls_auth"
@@ -71,6 +73,7 @@ function methods:certificate()
     check_object(self, "exact", CLASS, "certificate")
     check_method("request_client_certificate", "mtls_auth:certificate")
     assert(functions.guard_headers())
+    follow(self)
     local policy = policy_of(self, ssl.server_name())
     if policy then
         local common = policy.common
@@ -97,11 +100,27 @@ local function chain_of_client()
 end
 
 
--- Authenticates the client. To be called in access_by_lua*, for all requests of the server.
-function methods:access()
+local ACCESS = "mtls_auth:access"
+local ACCESS_OPTIONS = { policy = true, optional = true }
+
+
+-- Authenticates the client. To be called in access_by_lua*, for all requests of the server. Options:
+--
+--     policy     the name of the policy that the client must have been asked by
+--     optional   whether clients without a certificate are let in
+function methods:access(options)
     check_object(self, "exact", CLASS, "access")
-    check_method("set_retries", "mtls_auth:access")
+    check_method("set_retries", ACCESS)
     authentication.strip()
+    follow(self)
+    options = authentication.access_options(options, ACCESS_OPTIONS, ACCESS)
+    local demanded = options.policy
+    if is_given(demanded) then
+        check_type("policy", demanded, "string", 2, ACCESS)
+        if not self.named[demanded] then
+            error("there is no policy of the name \"" .. names.shown(demanded) .. "\": " .. ACCESS, 2)
+        end
+    end
 
     local var = ngx.var
     if not names_one_host(var) then
@@ -115,6 +134,11 @@ function methods:access()
                 "\", which has another policy")
         return ngx.exit(421)
     end
+    if demanded and policy ~= self.named[demanded] then
+        ngx.log(ngx.INFO, "mtls_auth: the connection is for \"", names.shown(var.ssl_server_name or ""),
+                "\", which has not the policy \"", names.shown(demanded), "\"")
+        return ngx.exit(421)
+    end
     if not policy then
         return
     end
@@ -125,13 +149,15 @@ function methods:access()
         return common:refuse(err)
     end
     if not digest then
-        return common:refuse("there is no certificate", "NONE")
+        return common:without_certificate(options.optional)
     end
     return common:accept(digest, chain_of_client)
 end
 
 
 local meta = { __index = methods }
+
+local M = {}
 
 
 -- Returns the authorities whose names clients are sent; none for a folder or the system's, which
@@ -192,24 +218,16 @@ local function names_in_common(self)
 end
 
 
-local OPTIONS = { names = true, send_ca_dn = true }
-
-local M = {}
+local OPTIONS = { names = true, name = true, send_ca_dn = true }
 
 
--- Makes the plugin. Options: a list of policies, each with the options of
--- resty.kong.plugins.authentication, and
---
---     names       a list of host names, "*." and host names, and "default"
---     send_ca_dn  whether clients are sent the names of the authorities; true by default
---
--- Returns nil and an error if an option can't be used.
-function M.new(policies)
+-- Returns what the plugin needs of a list of policies, by fields; or nil and an error.
+local function built(policies)
     if not is_list(policies) or #policies == 0 then
         local remedy = type(policies) == "table" and policies.names and "write { policy }" or nil
-        error(mistakes.about("policies must be a list", policies, NEW, M, remedy), 2)
+        error(mistakes.about("policies must be a list", policies, NEW, M, remedy), 3)
     end
-    local self = { exact = {}, wildcard = {} }
+    local self = { exact = {}, wildcard = {}, named = {} }
     local made = {}
     for index, options in ipairs(policies) do
         local place = "policy " .. index .. ": "
@@ -220,7 +238,7 @@ function M.new(policies)
         local policy = { common = common, options = { names = {} } }
         made[index] = policy
         if type(options.send_ca_dn) ~= "nil" and type(options.send_ca_dn) ~= "boolean" then
-            error(place .. mistakes.about("send_ca_dn must be a boolean", options.send_ca_dn, NEW), 2)
+            error(place .. mistakes.about("send_ca_dn must be a boolean", options.send_ca_dn, NEW), 3)
         end
         if options.send_ca_dn ~= false then
             policy.authorities, err = authorities_of(options.ca)
@@ -228,8 +246,16 @@ function M.new(policies)
                 return nil, place .. err
             end
         end
+        if is_given(options.name) then
+            if type(options.name) ~= "string" or options.name == "" then
+                error(place .. mistakes.about("name must be a string", options.name, NEW), 3)
+            elseif self.named[options.name] then
+                return nil, place .. "name is that of another policy"
+            end
+            self.named[options.name] = policy
+        end
         if not is_list_of_strings(options.names) or #options.names == 0 then
-            error(place .. mistakes.about_strings("names must be a list of names", options.names, NEW), 2)
+            error(place .. mistakes.about_strings("names must be a list of names", options.names, NEW), 3)
         end
         for _, name in ipairs(options.names) do
             local given = name
@@ -255,8 +281,61 @@ function M.new(policies)
         -- Sorted, so that the list is the same in all workers.
         table.sort(policy.options.names)
     end
+    return self
+end
+
+
+-- Puts other policies into effect.
+local function use(self, policies)
+    for _, field in ipairs { "exact", "wildcard", "named", "default" } do
+        self[field] = policies[field]
+    end
+end
+
+
+-- Replaces all policies, in all workers: see resty.kong.plugins.replaced. Returns true; or nil and an
+-- error, and nothing changes.
+function methods:replace(policies)
+    check_object(self, "exact", CLASS, "replace")
+    return replaced.replace(self, policies)
+end
+
+
+methods.consumer = authentication.consumer
+
+local NEW_OPTIONS = { dict = true }
+
+
+-- Makes the plugin. Options: a list of policies, each with the options of
+-- resty.kong.plugins.authentication, and
+--
+--     names       a list of host names, "*." and host names, and "default"
+--     name        the name of the policy, for access
+--     send_ca_dn  whether clients are sent the names of the authorities; true by default
+--
+-- and for all policies
+--
+--     dict        the name of a lua_shared_dict, for replace
+--
+-- Returns nil and an error if an option can't be used.
+function M.new(policies, options)
+    local self, err = built(policies)
+    if not self then
+        return nil, err
+    end
+    local ok
+    ok, err = replaced.prepare(self, options, NEW_OPTIONS, {
+        class = CLASS, given = policies, built = built, use = use, label = NEW,
+    })
+    if not ok then
+        return nil, err
+    end
     return setmetatable(self, meta)
 end
+
+
+-- Returns the consumer of the current request: see resty.kong.plugins.authentication.
+M.consumer = authentication.consumer
 
 
 return M

@@ -94,6 +94,7 @@ x509_extensions=of
 unique_subject=no
 [any]
 organizationName=optional
+organizationalUnitName=optional
 commonName=optional
 [of]
 $extensions

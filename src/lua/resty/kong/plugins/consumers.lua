@@ -57,10 +57,10 @@ local function spaces(text)
 end
 
 
--- Encodes a text of a certificate as an element of a list in a header: so no text can be taken for
--- several, or for another one, whatever bytes it has.
+-- Encodes a text as an element of a list in a header: "%" and ",", all bytes that are not of ASCII or
+-- that control something, and spaces at both ends. So it can't be taken for several, or for another.
 function M.element(text)
-    return (text:gsub("[^ -$&-+%--~]", percent):gsub("^ +", spaces):gsub(" +$", spaces))
+    return (text:gsub("[^ -$&-+--~]", percent):gsub("^ +", spaces):gsub(" +$", spaces))
 end
 
 

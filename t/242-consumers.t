@@ -164,6 +164,22 @@ $CONSUMER
                 ngx.print(shown(header_cert_auth.consumer()))
             }
         }
+        location /to-service {
+            access_by_lua_block { by_header[ngx.var.arg_policy]:access() }
+            content_by_lua_block { ngx.exec("/service") }
+        }
+        location /service {
+            internal;
+            proxy_pass http://unix:$folder/service.sock;
+        }
+        location /page {
+            error_page 401 =200 /own-page;
+            access_by_lua_block { by_header[ngx.var.arg_policy]:access() }
+            content_by_lua_block { ngx.print("let in") }
+        }
+        location = /own-page {
+            return 200 "own page";
+        }
         location /twice {
             access_by_lua_block { by_header[ngx.var.arg_policy]:access() }
             content_by_lua_block { ngx.exec("/refused") }
@@ -375,6 +391,7 @@ unlike by_handshake('plain', 'client1', '/', $_, @forged), qr/forged/, "in the h
 is by_header('skip', 'client1', '/', @forged), "$DN 200", 'what is not set is removed';
 is by_handshake('unasked', undef, '/', @forged), '200', 'a name without a policy: headers are removed';
 is by_header('plain', undef, '/optional', @forged), 'X-Verify=NONE 200', 'optional: headers are removed';
+is by_header('skip', 'client1', '/to-service', @forged), "$DN 200", 'nor is what was sent there after ngx.exec';
 for my $path (qw(/exec /twice)) {
     is by_header('full', 'client1', $path, @forged), ($path eq '/exec'
             ? 'custom_id=c1 fingerprint=' . substr(fingerprint('client1'), 0, 16) . ' groups=a+b id=1 username=alice 200'
@@ -423,6 +440,9 @@ for my $accept ('application/json', 'text/html, Application/JSON;q=0.5', 'applic
 for my $accept ('*/*', 'text/html', 'application/json;q=0', 'text/json-not, application/jsonx', '') {
     is by_header('plain', undef, '/', @type, '-H', "Accept:$accept"), '|text/html 401', "nginx's page, Accept: $accept";
 }
+
+is by_header('plain', undef, '/page', '-H', 'Accept: application/json'), 'own page 200', 'an error_page takes precedence over JSON';
+like by_header('plain', undef, '/', '-I', '-H', 'Accept: application/json'), qr{\AHTTP/1.1 401 .*\r\n\r\n 401\z}s, 'HEAD: no body';
 
 # ---- tokens that are bound to a certificate ------------------------------------------------------
 

@@ -104,6 +104,12 @@ pub fn kept_text(request: Request<'_>, name: &[u8]) -> Option<Vec<u8>> {
     RequestState::find(request)?.kept_text(name).map(<[u8]>::to_vec)
 }
 
+/// Returns whether the location of a request has an `error_page` for a status.
+pub fn has_error_page(request: Request<'_>, status: f64) -> Option<()> {
+    // The cast saturates.
+    request.has_error_page(status as u16).then_some(())
+}
+
 /// Returns the time of the monotonic clock and the date, in milliseconds.
 pub fn clocks() -> Answer {
     let Moment { monotonic, date } = time::moment();

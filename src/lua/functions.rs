@@ -93,6 +93,7 @@ functions! {
     client_objection: OURS, client::client_objection, (Request<'_>);
     keep_text: OURS, client::keep_text, (Request<'_>, &[u8], &[u8]);
     kept_text: OURS, client::kept_text, (Request<'_>, &[u8]);
+    has_error_page: OURS, client::has_error_page, (Request<'_>, f64);
     clocks: OURS, client::clocks, ();
     still_holds: OURS, client::still_holds, (f64, f64, f64);
     policy_digest: OURS, verdicts::policy_digest, (&[u8]);

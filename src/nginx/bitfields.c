@@ -227,6 +227,8 @@ const struct {
     FIELD(ngx_event_t, log)
     FIELD(ngx_http_core_loc_conf_t, name)
     FIELD(ngx_http_core_loc_conf_t, handler)
+    FIELD(ngx_http_core_loc_conf_t, resolver)
+    FIELD(ngx_http_core_loc_conf_t, error_pages)
     FIELD(ngx_http_addr_conf_t, default_server)
     FIELD(ngx_http_addr_conf_t, virtual_names)
     FIELD(ngx_http_upstream_conf_t, upstream)

@@ -65,7 +65,7 @@ const FIELDS: &[(&str, usize)] = fields! {
     ngx_connection_t: data, read, write, fd, pool, log, ssl, sockaddr, sent, start_time, requests, addr_text;
     ngx_ssl_connection_t: connection, save_session, handler;
     ngx_event_t: data, handler, log;
-    ngx_http_core_loc_conf_t: name, handler;
+    ngx_http_core_loc_conf_t: name, handler, resolver, error_pages;
     ngx_http_addr_conf_t: default_server, virtual_names;
     ngx_http_upstream_conf_t: upstream, connect_timeout, send_timeout, read_timeout, next_upstream, next_upstream_timeout, next_upstream_tries, ssl, ssl_session_reuse, ssl_name, ssl_server_name, ssl_verify, ssl_certificate, ssl_certificate_key;
     ngx_url_t: url, host;

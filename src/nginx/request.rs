@@ -9,12 +9,12 @@ use std::ptr::{self, NonNull};
 use ngx::ffi::{
     NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_LOCK, NGX_HTTP_MODULE, NGX_HTTP_PATCH, NGX_HTTP_POST,
     NGX_OK, ngx_array_t, ngx_http_arg, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t,
-    ngx_http_core_module, ngx_http_request_t, ngx_int_t, ngx_list_part_t, ngx_resolver_t,
-    ngx_str_t, ngx_table_elt_t,
+    ngx_http_core_module, ngx_http_err_page_t, ngx_http_request_t, ngx_int_t, ngx_list_part_t,
+    ngx_resolver_t, ngx_str_t, ngx_table_elt_t,
 };
 
 use crate::nginx::bitfields;
-use crate::nginx::configuration::{ModuleIndex, bytes, slice};
+use crate::nginx::configuration::{ModuleIndex, bytes, elements, slice};
 use crate::nginx::connection::Connection;
 use crate::nginx::log::Log;
 use crate::nginx::pool::{OutOfMemory, Pool};
@@ -126,15 +126,30 @@ impl<'a> Request<'a> {
         bitfields::request_internal(self.0) || bitfields::request_filter_finalize(self.0)
     }
 
+    /// Returns nginx's own configuration of the location.
+    fn core_location(self) -> Option<&'a ngx_http_core_loc_conf_t> {
+        // SAFETY: nginx sets the index of its own module at the start, and this is the type of that
+        // module's location configuration. It outlives its requests, and does not change.
+        unsafe {
+            let module = ModuleIndex::new(ngx_http_core_module.ctx_index);
+            self.location_configuration(module).map(|core: NonNull<_>| core.as_ref())
+        }
+    }
+
     /// Returns the resolver of the location, or NULL.
     pub fn resolver(self) -> *const ngx_resolver_t {
-        // SAFETY: nginx sets the index of its own module at the start, and this is the type of that
-        // module's location configuration.
-        let core: Option<NonNull<ngx_http_core_loc_conf_t>> = unsafe {
-            self.location_configuration(ModuleIndex::new(ngx_http_core_module.ctx_index))
+        self.core_location().map_or(ptr::null(), |core| core.resolver)
+    }
+
+    /// Returns whether the location has an `error_page` for a status.
+    pub fn has_error_page(self, status: u16) -> bool {
+        let Some(core) = self.core_location() else {
+            return false;
         };
-        // SAFETY: the configuration outlives its requests.
-        core.map_or(ptr::null(), |core| unsafe { core.as_ref().resolver })
+        // SAFETY: the array is NULL or of the configuration, and has elements of this type.
+        let pages: &[ngx_http_err_page_t] =
+            unsafe { core.error_pages.as_ref().map_or(&[], |pages| elements(pages)) };
+        pages.iter().any(|page| page.status == status as ngx_int_t)
     }
 
     /// Returns the client's request that this is, or is a subrequest of.

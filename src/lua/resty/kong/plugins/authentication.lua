@@ -152,7 +152,8 @@ function methods:refuse(reason, verified)
         return
     end
     ngx.log(ngx.INFO, self.name, ": ", reason)
-    if accepts_json() then
+    -- An error_page takes precedence, as over nginx's own page.
+    if accepts_json() and not functions.has_error_page(401) then
         ngx.status = 401
         ngx.header["Content-Type"] = JSON
         ngx.print(verified == "NONE" and NO_CERTIFICATE or NOT_VERIFIED)

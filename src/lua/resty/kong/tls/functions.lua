@@ -922,6 +922,12 @@ function M.kept_text(name)
 end
 
 
+-- Returns whether the location of the current request has an error_page for a status.
+function M.has_error_page(status)
+    return raw.has_error_page(get_request(), status) == OK
+end
+
+
 -- Returns the time of the monotonic clock and the date, in milliseconds. Only for `still_holds`.
 function M.clocks()
     raw.clocks(nil)

@@ -298,6 +298,7 @@ GET /masked =>
         "authorities": 0,
         "client_chains": 0,
         "client_names": 0,
+        "consumers": 0,
         "server_certificates": 0,
         "stores": 0,
         "verdicts": 0
@@ -306,6 +307,7 @@ GET /masked =>
         "authorities": 0,
         "client_chains": 0,
         "client_names": 0,
+        "consumers": 0,
         "server_certificates": 0,
         "stores": 0,
         "verdicts": 0
@@ -314,6 +316,7 @@ GET /masked =>
         "authorities": 0,
         "client_chains": 0,
         "client_names": 0,
+        "consumers": 0,
         "server_certificates": 0,
         "stores": 0,
         "verdicts": 0

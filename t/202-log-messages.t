@@ -27,8 +27,10 @@ my %NO_MESSAGE = (
     'src/lua/resty/kong/tls/ctypes.lua'    => ['void *', qr/\Astruct /],
     'src/lua/resty/kong/tls/functions.lua' => ['void *[?]', qr/\bframe\b/, qr/\Astruct /, '=resty.kong.<>'],
     'src/lua/resty/kong/tls/mistakes.lua'  => [qr/\A\[\^/],
-    # The form of a verdict in the zone.
-    'src/lua/resty/kong/plugins/authentication.lua' => [qr/\A\^?\(?%[sl]/],
+    # The form of a verdict in the zone, and a type of content.
+    'src/lua/resty/kong/plugins/authentication.lua' => [qr/\A\^?\(?%[sl]/, 'application/json; charset=utf-8'],
+    # The form of a key, and of the place of an error.
+    'src/lua/resty/kong/plugins/replaced.lua' => ['%s %.0f', qr/\A\^%\[string/],
     # Labels of PEM.
     'src/openssl/pem.rs'               => [qr/\A(?:[A-Z0-9.]+ )+[A-Z]+\z/],
     'src/client/header_certificate.rs' => [qr/\A-----/],

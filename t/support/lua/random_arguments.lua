@@ -241,7 +241,7 @@ end
 
 local objects = {
     { "chain:", function() return x509.chain(pem) end, { "count", "certificate", "to_pem" } },
-    { "certificate:", function() return x509.chain(pem)[1] end, { "fingerprint", "to_pem" } },
+    { "certificate:", function() return x509.chain(pem)[1] end, { "fingerprint", "thumbprint", "confirms", "to_pem" } },
     { "store:", function() return x509.store { pem = authority } end, { "verify" } },
     { "key:", function() return x509.key(key_pem) end, { "belongs_to" } },
     { "addresses:", function() return x509.addresses { "10.0.0.0/8" } end, { "contain" } },

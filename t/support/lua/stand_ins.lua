@@ -150,7 +150,7 @@ end
 
 
 local METHODS = {
-    certificate = { "fingerprint", "to_pem" },
+    certificate = { "fingerprint", "thumbprint", "confirms", "to_pem" },
     chain = { "count", "certificate" },
     key = { "belongs_to" },
     store = { "verify" },

@@ -32,6 +32,7 @@ local next_one = chain:certificate(2)
 print(same.issuer, same.serial, same.not_before, same.not_after, next_one and next_one.subject)
 print(leaf.subject and leaf.subject:upper(), leaf.common_name or "none", leaf:fingerprint(), leaf:to_pem())
 print(leaf:fingerprint("sha1"))
+print(leaf:thumbprint(), leaf:confirms { ["x5t#S256"] = "a" }, leaf:confirms("a"), leaf:confirms(nil))
 if leaf.sans then
     print(#leaf.sans.dns, #leaf.sans.email, #leaf.sans.uri, leaf.sans.ip[1])
 end
@@ -139,6 +140,35 @@ local clients = assert(mtls_auth.new {
 })
 clients:certificate()
 clients:access()
+clients:access { policy = "internal", optional = true }
+print(clients:replace { { names = { "a.test" }, ca = { pem = pem }, skip_consumer_lookup = true, name = "internal" } })
+local client = clients:consumer() or mtls_auth.consumer()
+if client then
+    print(client.username and client.username:upper(), client.id, client.custom_id, #client.groups, client.anonymous)
+end
+assert(mtls_auth.new({
+    {
+        names = { "a.test" },
+        ca = { pem = pem },
+        consumer_by = { "username", "custom_id" },
+        consumers = { { username = "alice", custom_id = "1", id = "2", groups = { "a" }, ca_certificate = pem } },
+        default_consumer = { name = "visitor", groups = {} },
+        authenticated_group_by = "OU",
+    },
+    {
+        names = { "b.test" },
+        ca = { pem = pem },
+        lookup = function(certificate)
+            if not certificate.common_name then
+                return nil, "it has no name"
+            end
+            return { username = certificate.common_name, created_at = 1 }
+        end,
+        cache_ttl = 60,
+        negative_ttl = 0.5,
+        default_consumer = "visitor",
+    },
+}, { dict = "policies" }))
 
 local by_header = assert(header_cert_auth.new {
     ca = { file = "ca.crt" },
@@ -148,6 +178,11 @@ local by_header = assert(header_cert_auth.new {
     trusted = { "10.0.0.0/8" },
 })
 by_header:access()
+by_header:access { optional = true }
+print(by_header:replace {
+    ca = { file = "ca.crt" }, consumers = {}, header = "X-Client-Cert", encoding = "url", trusted = {}, dict = "policies",
+})
+print(by_header:consumer(), header_cert_auth.consumer())
 
 -- ---- resty.kong.testing
 

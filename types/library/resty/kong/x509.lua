@@ -32,6 +32,16 @@ local certificate = {}
 ---@return string? err
 function certificate:fingerprint(digest) end
 
+---Returns the thumbprint that access tokens have which are bound to the certificate (`x5t#S256`, RFC 8705).
+---@return string? thumbprint
+---@return string? err
+function certificate:thumbprint() end
+
+---Returns whether a token is bound to the certificate.
+---@param cnf any its claim `cnf`, or the thumbprint in it
+---@return boolean
+function certificate:confirms(cnf) end
+
 ---@return string? pem
 ---@return string? err
 function certificate:to_pem() end

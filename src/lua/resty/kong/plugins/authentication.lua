@@ -476,8 +476,8 @@ local function policy_text(self, options)
     for _, option in ipairs { "depth", "header", "encoding", "authenticated_group_by", "skip_consumer_lookup" } do
         parts[#parts + 1] = option .. " " .. tostring(options[option])
     end
-    parts[#parts + 1] = "consumers " .. (self.list and self.list.text or "are not in a list")
-    parts[#parts + 1] = "default " .. (self.default and self.default.text or "is none")
+    parts[#parts + 1] = "consumers " .. (self.list and self.list.text or "none")
+    parts[#parts + 1] = "default " .. (self.default and self.default.text or "none")
     -- What the verdict tells is decided by these.
     parts[#parts + 1] = "all " .. tostring(self.tells_all) .. tostring(self.takes_all) .. tostring(self.is_pinned)
     return pack(parts)

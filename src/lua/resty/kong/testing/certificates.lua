@@ -3,7 +3,7 @@
 -- resty.kong.testing.certificates: stand-ins for what resty.kong.x509 has in Rust (src/lua/x509.rs,
 -- src/lua/objects.rs). Certificates and keys have names, and no content.
 
-local error, io, ipairs, pairs, table, tostring, type = error, io, ipairs, pairs, table, tostring, type
+local error, io, ipairs, pairs, table, tonumber, tostring, type = error, io, ipairs, pairs, table, tonumber, tostring, type
 local state = require "resty.kong.testing.state"
 local values = require "resty.kong.testing.values"
 
@@ -147,6 +147,22 @@ function x509.fingerprint(certificate, digest)
         return nil, "there is no digest \"" .. digest .. "\""
     end
     return digest == "sha256" and known.fields.fingerprint or digits_of(digest .. known.name, DIGITS[digest])
+end
+
+
+local BASE64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+-- In base64url, each three hexadecimal digits are two characters; the last one of 64 is followed by bits of 0.
+function x509.thumbprint(certificate)
+    local digits = x509.fingerprint(certificate, "sha256") .. "00"
+    local text = digits:gsub("%x%x%x", function(three)
+        local number = tonumber(three, 16)
+        local low = number % 64
+        local high = (number - low) / 64
+        return BASE64URL:sub(high + 1, high + 1) .. BASE64URL:sub(low + 1, low + 1)
+    end)
+    return text:sub(1, 43)
 end
 
 

@@ -11,6 +11,11 @@ local M = {}
 ---@field header string the header with the certificate
 ---@field encoding "url"|"base64" URL-encoded PEM, or DER in base64
 ---@field trusted string[] the addresses and networks from which the header is accepted
+---@field dict? string the name of a `lua_shared_dict`, for `replace`
+
+---What a location demands.
+---@class (exact) resty.kong.plugins.header_cert_auth.access_options
+---@field optional? boolean whether clients without a certificate are let in
 
 ---Makes the plugin. To be called in `init_by_lua*`.
 ---@param options resty.kong.plugins.header_cert_auth.options
@@ -18,12 +23,27 @@ local M = {}
 ---@return string? err
 function M.new(options) end
 
+---Returns who the client of the current request is; nil if no plugin has let it in.
+---@return resty.kong.plugins.client?
+function M.consumer() end
+
 ---@class resty.kong.plugins.header_cert_auth.plugin
 local plugin = {}
 
 ---Authenticates the client.
 ---
 ---Phase: access, of all requests of the server.
-function plugin:access() end
+---@param options? resty.kong.plugins.header_cert_auth.access_options
+function plugin:access(options) end
+
+---Replaces all options, in all workers.
+---@param options resty.kong.plugins.header_cert_auth.options
+---@return true?
+---@return string? err
+function plugin:replace(options) end
+
+---Returns who the client of the current request is; nil if no plugin has let it in.
+---@return resty.kong.plugins.client?
+function plugin:consumer() end
 
 return M

@@ -2,9 +2,21 @@
 
 ---@meta resty.kong.plugins.mtls_auth
 
----A consumer, and what its certificate is known by: one or more of the other fields.
----@class (exact) resty.kong.plugins.consumer
----@field name string
+---Who a client is.
+---@class resty.kong.plugins.identity
+---@field name? string
+---@field username? string the same as `name`
+---@field id? string
+---@field custom_id? string
+---@field groups? string[]
+
+---What a function that looks up consumers returns. It may have other fields, too.
+---@class resty.kong.plugins.found: resty.kong.plugins.identity
+---@field ca_certificate? string what its chain must have: a fingerprint, or PEM
+
+---A consumer, and what its certificate is known by.
+---@class (exact) resty.kong.plugins.consumer: resty.kong.plugins.identity
+---@field ca_certificate? string what its chain must have: a fingerprint, or PEM
 ---@field fingerprint? string SHA-256 of the whole certificate, in hexadecimal
 ---@field uri? string a subject alternative name
 ---@field dns? string a subject alternative name
@@ -15,13 +27,39 @@
 ---@class (exact) resty.kong.plugins.authentication
 ---@field ca resty.kong.x509.store_options what is trusted
 ---@field depth? integer the maximum number of intermediates
----@field consumers resty.kong.plugins.consumer[]
+---@field consumers? resty.kong.plugins.consumer[]
+---@field consumer_by? ("username"|"custom_id")[] what the names of a certificate are compared with too
+---@field lookup? fun(certificate: resty.kong.x509.certificate): resty.kong.plugins.found?, any in place of `consumers`
+---@field cache_ttl? number how long its answers count, in seconds; default: 60
+---@field negative_ttl? number the same for certificates that are nobody's; default: 10
+---@field default_consumer? string|resty.kong.plugins.identity of certificates that are valid, and nobody's
+---@field skip_consumer_lookup? boolean whether valid certificates are accepted, whose ever they are
+---@field authenticated_group_by? "CN"|"DN"|"OU"|"DNS"|"URI"|"EMAIL" what in a certificate names groups
 ---@field anonymous? string the consumer for all other clients; without it, they get 401
 
 ---Whom to accept under some names.
 ---@class (exact) resty.kong.plugins.mtls_auth.policy: resty.kong.plugins.authentication
 ---@field names string[] host names, `"*."` and a host name, and `"default"`
+---@field name? string for `policy` of `access`
 ---@field send_ca_dn? boolean whether clients are sent the names of the authorities; default: true
+
+---Who the client of a request is, as other plugins are told.
+---@class resty.kong.plugins.client
+---@field username string?
+---@field id string?
+---@field custom_id string?
+---@field groups string[]
+---@field fingerprint string? of the certificate
+---@field anonymous true? for the anonymous consumer
+
+---Options for all policies.
+---@class (exact) resty.kong.plugins.mtls_auth.options
+---@field dict? string the name of a `lua_shared_dict`, for `replace`
+
+---What a location demands.
+---@class (exact) resty.kong.plugins.mtls_auth.access_options
+---@field policy? string the name of the policy that the client must have been asked by
+---@field optional? boolean whether clients without a certificate are let in
 
 ---`require "resty.kong.plugins.mtls_auth"`: authenticates clients by the certificates that they present, for some of
 ---a server's names.
@@ -30,9 +68,14 @@ local M = {}
 
 ---Makes the plugin. To be called in `init_by_lua*`.
 ---@param policies resty.kong.plugins.mtls_auth.policy[]
+---@param options? resty.kong.plugins.mtls_auth.options
 ---@return resty.kong.plugins.mtls_auth.plugin?
 ---@return string? err
-function M.new(policies) end
+function M.new(policies, options) end
+
+---Returns who the client of the current request is; nil if no plugin has let it in.
+---@return resty.kong.plugins.client?
+function M.consumer() end
 
 ---@class resty.kong.plugins.mtls_auth.plugin
 local plugin = {}
@@ -45,6 +88,17 @@ function plugin:certificate() end
 ---Authenticates the client.
 ---
 ---Phase: access, of all requests of the server.
-function plugin:access() end
+---@param options? resty.kong.plugins.mtls_auth.access_options
+function plugin:access(options) end
+
+---Replaces all policies, in all workers.
+---@param policies resty.kong.plugins.mtls_auth.policy[]
+---@return true?
+---@return string? err
+function plugin:replace(policies) end
+
+---Returns who the client of the current request is; nil if no plugin has let it in.
+---@return resty.kong.plugins.client?
+function plugin:consumer() end
 
 return M

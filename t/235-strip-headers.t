@@ -85,7 +85,7 @@ $LOCATIONS
                     end
                 end
                 table.sort(all)
-                ngx.say(table.concat(all, " "))
+                ngx.say((table.concat(all, " "):gsub(("%x"):rep(64), "SHA-256")))
             }
         }
     }
@@ -153,10 +153,10 @@ __DATA__
 --- request
 GET /t
 --- response_body
-200 early=||t1 seen=||t1; X-Client-Cert-DN=CN=client-1,O=Test X-Consumer-Username=alice X-Other=other X-Tenant=t1
+200 early=||t1 seen=||t1; X-Client-Cert-DN=CN=client-1,O=Test X-Consumer-Username=alice X-Credential-Identifier=SHA-256 X-Other=other X-Tenant=t1
 200 early=||t1 seen=||t1; X-Other=other X-Tenant=t1
 200 early=||t1; 
-200 early=||t1 seen=||t1; X-Client-Cert-DN=CN=client-1,O=Test X-Consumer-Username=alice x-other=other x-tenant=t1
+200 early=||t1 seen=||t1; X-Client-Cert-DN=CN=client-1,O=Test X-Consumer-Username=alice X-Credential-Identifier=SHA-256 x-other=other x-tenant=t1
 200 early=||t1 seen=||t1; x-other=other x-tenant=t1
 200 early=||t1; 
 --- no_error_log
@@ -206,7 +206,7 @@ GET /t
 --- response_body
 200 early=|| seen=||; X-Anonymous-Consumer=true X-Consumer-Username=guest X-Other=other
 200 early=||; 
-200 early=|| seen=||; X-Client-Cert-DN=CN=client-1,O=Test X-Consumer-Username=alice X-Other=other
+200 early=|| seen=||; X-Client-Cert-DN=CN=client-1,O=Test X-Consumer-Username=alice X-Credential-Identifier=SHA-256 X-Other=other
 --- no_error_log
 [error]
 [alert]

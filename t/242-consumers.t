@@ -304,7 +304,8 @@ sub credential { return 'X-Credential-Identifier=' . fingerprint(shift) }
 # ---- no consumer, or a default one ---------------------------------------------------------------
 
 my $DN = 'X-Client-Cert-DN=CN=client-1,O=Test';
-both('plain', 'client1', "$DN; X-Consumer-Username=alice 200", 'without new options, the service is told two things');
+my $ALICE = credential('client1');
+both('plain', 'client1', "$DN; X-Consumer-Username=alice; $ALICE 200", 'the service is told who the client is');
 both('plain', 'client2', '401', 'a certificate of nobody is refused');
 both('skip', 'client1', "$DN 200", 'skip_consumer_lookup lets a certificate in');
 both('skip', 'client2', 'X-Client-Cert-DN=CN=client-2,O=Test 200', 'and any other');
@@ -419,12 +420,12 @@ is by_handshake('plain', 'client1', '/skip', '-H', 'Host: skip.test'), '421', 'n
 is by_handshake('skip', 'client1', '/unknown'), '500', 'an unknown policy is an error';
 is by_handshake('skip', 'client1', '/wrong'), '500', 'an unknown option is an error';
 is by_handshake('plain', undef, '/optional'), 'X-Verify=NONE 200', 'optional: no certificate, nobody';
-is by_handshake('plain', 'client1', '/optional'), "$DN; X-Consumer-Username=alice; X-Verify=SUCCESS 200", 'optional: a consumer';
+is by_handshake('plain', 'client1', '/optional'), "$DN; X-Consumer-Username=alice; $ALICE; X-Verify=SUCCESS 200", 'optional: a consumer';
 is by_handshake('plain', 'client2', '/optional'), '401', 'optional: a certificate of nobody is refused';
 is by_handshake('plain', 'client-expired', '/optional'), '401', 'optional: a bad certificate is refused';
 is by_handshake('described', undef, '/optional'), 'X-Anonymous-Consumer=true; X-Consumer-Username=guest; X-Verify=NONE 200',
     'optional: anonymous stays';
-is by_header('plain', 'client1', '/optional'), "$DN; X-Consumer-Username=alice; X-Verify=SUCCESS 200", 'optional: by header';
+is by_header('plain', 'client1', '/optional'), "$DN; X-Consumer-Username=alice; $ALICE; X-Verify=SUCCESS 200", 'optional: by header';
 is by_header('plain', 'client-expired', '/optional'), '401', 'optional: a bad certificate in a header';
 
 # ---- JSON ----------------------------------------------------------------------------------------

@@ -226,12 +226,11 @@ local function read(self, certificate, verified)
         return nil, err
     end
     local judged = { subject = subject, chain = chain, names = "", groups = {}, number = 0 }
-    if self.tells_all then
-        local sans = certificate.sans
-        if not sans then
-            return nil, "its alternative names can't be read"
-        end
+    local sans = certificate.sans
+    if sans then
         judged.names = shown_names(sans)
+    elseif self.takes_all then
+        return nil, "its alternative names can't be read"
     end
     if self.group_by then
         judged.groups = GROUPS_BY[self.group_by](certificate)
@@ -385,7 +384,7 @@ end
 -- ---- headers ------------------------------------------------------------------------------------
 
 -- Makes what the service, and other plugins, are told of a client: once for a verdict and a consumer.
-local function told(self, judged, record)
+local function told(judged, record)
     local groups, has = {}, {}
     for _, list in ipairs { record and record.groups or {}, judged.groups } do
         for _, group in ipairs(list) do
@@ -405,7 +404,7 @@ local function told(self, judged, record)
         add(CONSUMER, record.username)
         add(CONSUMER_ID, record.id)
         add(CUSTOM_ID, record.custom_id)
-        add(CREDENTIAL, self.tells_all and judged.chain[1])
+        add(CREDENTIAL, judged.chain[1])
     end
     add(GROUPS, consumers.elements(groups))
     add(SUBJECT, judged.subject)
@@ -419,9 +418,9 @@ end
 
 
 -- Tells the service who the client is.
-local function tell(self, judged, record)
+local function tell(judged, record)
     if not judged.headers or judged.record ~= record then
-        told(self, judged, record)
+        told(judged, record)
     end
     for _, header in ipairs(judged.headers) do
         ngx.req.set_header(header[1], header[2])
@@ -453,7 +452,7 @@ function methods:accept(presented, parse)
     end
 
     set_client_verify("SUCCESS")
-    tell(self, judged, record)
+    tell(judged, record)
 end
 
 -- ---- the options --------------------------------------------------------------------------------
@@ -479,7 +478,7 @@ local function policy_text(self, options)
     parts[#parts + 1] = "consumers " .. (self.list and self.list.text or "none")
     parts[#parts + 1] = "default " .. (self.default and self.default.text or "none")
     -- What the verdict tells is decided by these.
-    parts[#parts + 1] = "all " .. tostring(self.tells_all) .. tostring(self.takes_all) .. tostring(self.is_pinned)
+    parts[#parts + 1] = "all " .. tostring(self.takes_all) .. tostring(self.is_pinned)
     return pack(parts)
 end
 
@@ -508,8 +507,6 @@ local function add_consumers(self, options)
     -- Whether certificates without a consumer in the list may be accepted.
     self.takes_all = self.skips or self.default ~= nil or self.lookup ~= nil
     self.is_pinned = self.lookup ~= nil or self.list ~= nil and self.list.is_pinned
-    -- Whether the service is told more than the name and the subject.
-    self.tells_all = self.takes_all or self.group_by ~= nil or options.consumer_by ~= nil or self.list.tells
     return true
 end
 

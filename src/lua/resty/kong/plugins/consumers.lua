@@ -318,7 +318,7 @@ end
 -- each says itself. Returns nil and an error if they can't be used.
 function M.list(given, by)
     local known = by_field()
-    local self = setmetatable({ known = known, ways = { known }, records = {}, tells = false, is_pinned = false }, list_meta)
+    local self = setmetatable({ known = known, ways = { known }, records = {}, is_pinned = false }, list_meta)
     local texts = {}
     for _, field in ipairs(by) do
         self.ways[#self.ways + 1] = by_field()
@@ -338,8 +338,6 @@ function M.list(given, by)
         record.number = index
         self.records[index] = record
         texts[#texts + 1] = index .. " " .. record.text
-        -- Whether there is more to tell of it than its name.
-        self.tells = self.tells or record.id ~= nil or record.custom_id ~= nil or record.pin ~= nil or #record.groups > 0
         self.is_pinned = self.is_pinned or record.pin ~= nil
         local fields = 0
         for field, value in pairs(consumer) do

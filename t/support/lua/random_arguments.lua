@@ -195,11 +195,12 @@ local right = {
     addresses = { one_of { { "10.0.0.0/8" } } },
     certificate = { one_of { 1, 2 } },
     fingerprint = { one_of { "sha256" } },
+    confirms = { one_of { "x", { ["x5t#S256"] = "x" }, { ["x5t#S256"] = 1 } } },
     drop = { one_of { "0123456789abcdef" } },
 }
 -- Functions without arguments, and those of plugins, whose arguments are tables of options.
 for name in ([[disable_session_reuse disable_http2_alpn get_full_client_certificate_chain get_request_ssl_pointer count
-               choose_target to_pem new]]):gmatch("%S+") do
+               choose_target to_pem thumbprint consumer new]]):gmatch("%S+") do
     right[name] = {}
 end
 

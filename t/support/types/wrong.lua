@@ -30,7 +30,7 @@ print(assert(certificate).suject, store) -- undefined-field
 
 sessions.drop(5) -- param-type-mismatch
 
-mtls_auth.new { { names = { "a.test" }, ca = { file = "ca.crt" }, consumer = {} } } -- missing-fields
+mtls_auth.new { { names = { "a.test" }, cas = { file = "ca.crt" }, consumers = {} } } -- missing-fields
 ---@type resty.kong.plugins.mtls_auth.policy
 local policy = { names = { "a.test" }, ca = { file = "ca.crt" }, consumers = {} }
 policy.anonymus = "guest" -- inject-field

@@ -14,6 +14,9 @@
 ---@class resty.kong.plugins.found: resty.kong.plugins.identity
 ---@field ca_certificate? string what its chain must have: a fingerprint, or PEM
 
+---Returns the consumer of a certificate, or nil if it is nobody's, or nil and an error.
+---@alias resty.kong.plugins.lookup fun(certificate: resty.kong.x509.certificate): resty.kong.plugins.found?, err: any
+
 ---A consumer, and what its certificate is known by.
 ---@class (exact) resty.kong.plugins.consumer: resty.kong.plugins.identity
 ---@field ca_certificate? string what its chain must have: a fingerprint, or PEM
@@ -29,7 +32,7 @@
 ---@field depth? integer the maximum number of intermediates
 ---@field consumers? resty.kong.plugins.consumer[]
 ---@field consumer_by? ("username"|"custom_id")[] what the names of a certificate are compared with too
----@field lookup? fun(certificate: resty.kong.x509.certificate): resty.kong.plugins.found?, any in place of `consumers`
+---@field lookup? resty.kong.plugins.lookup a function, in place of `consumers`
 ---@field cache_ttl? number how long its answers count, in seconds; default: 60
 ---@field negative_ttl? number the same for certificates that are nobody's; default: 10
 ---@field default_consumer? string|resty.kong.plugins.identity of certificates that are valid, and nobody's

@@ -11,6 +11,7 @@ use TestKong;
 use TestCertificates;
 use TestProcesses;
 
+use IO::Socket::UNIX ();
 use Test::More;
 
 require_program('curl', 'nginx', 'openssl');
@@ -444,6 +445,16 @@ for my $accept ('*/*', 'text/html', 'application/json;q=0', 'text/json-not, appl
 
 is by_header('plain', undef, '/page', '-H', 'Accept: application/json'), 'own page 200', 'an error_page takes precedence over JSON';
 like by_header('plain', undef, '/', '-I', '-H', 'Accept: application/json'), qr{\AHTTP/1.1 401 .*\r\n\r\n 401\z}s, 'HEAD: no body';
+
+# The body of a refused request is not taken for another request.
+for my $accept ('application/json', '*/*') {
+    my $socket = IO::Socket::UNIX->new(Peer => "$folder/header.sock") or die $!;
+    my $inner  = "GET /none HTTP/1.1\r\nHost: a\r\n\r\n";
+    print $socket "POST /?policy=plain HTTP/1.1\r\nHost: a\r\nAccept: $accept\r\nContent-Length: " . length($inner)
+        . "\r\n\r\n$inner", "GET /none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    my $said = do { local $/; <$socket> };
+    is scalar(() = $said =~ m{^HTTP/1.1 }mg), 2, "two requests have two answers, Accept: $accept";
+}
 
 # ---- tokens that are bound to a certificate ------------------------------------------------------
 

@@ -77,6 +77,15 @@ start_nginx('gateway', modules => 1, log => 'info',
                 header = "X-Client-Cert", encoding = "url", trusted = { "unix:" }, ca = ca, consumers = consumers })
         end
         local authority = read("authority.crt")
+        calls = 0
+        by_lookup = assert(require("resty.kong.plugins.header_cert_auth").new {
+            header = "X-Client-Cert", encoding = "url", trusted = { "unix:" }, ca = { pem = authority, partial_chain = true },
+            lookup = function()
+                calls = calls + 1
+                return { name = "call " .. calls }
+            end,
+            cache_ttl = 2,
+        })
         by_header = header { pem = authority, partial_chain = true }
         with_list = header { pem = authority .. read("root.crt"), crl = read("list.crl") .. read("root.crl") }
         by_handshake = assert(require("resty.kong.plugins.mtls_auth").new {
@@ -90,6 +99,10 @@ start_nginx('gateway', modules => 1, log => 'info',
         }
         location /list {
             access_by_lua_block { with_list:access() }
+            content_by_lua_block { ngx.say(ngx.req.get_headers()["X-Consumer-Username"]) }
+        }
+        location /lookup {
+            access_by_lua_block { by_lookup:access() }
             content_by_lua_block { ngx.say(ngx.req.get_headers()["X-Consumer-Username"]) }
         }
         location /time {
@@ -149,6 +162,25 @@ for my $way (['header', \&by_header], ['handshake', \&by_handshake]) {
     is $ask->('now'), 'now 200', "$what: the valid certificate is accepted when the clock is right again";
     set_clock(-1000);
     is $ask->('later'), '401', "$what: a certificate that is not valid yet is refused when the clock is behind";
+}
+
+# Setting the clock neither ends what a function has answered, nor makes it last longer.
+{
+    my ($begin, @answers);
+    do {
+        set_clock(0);
+        # A new answer has all of its time before it.
+        my $before = by_header('now', '/lookup');
+        1 while by_header('now', '/lookup') eq $before;
+        $begin = clock_gettime(CLOCK_MONOTONIC);
+        @answers = map { set_clock($_); by_header('now', '/lookup') =~ s/\D*(\d+) 200\z/$1/r } 0, 1000, -1000, 15 * $YEAR, 0;
+    } while clock_gettime(CLOCK_MONOTONIC) - $begin > 2;
+    is_deeply \@answers, [($answers[0]) x 5], 'an answer is kept while the clock is set';
+    set_clock(-1000);
+    my $until = clock_gettime(CLOCK_MONOTONIC) + 30;
+    1 while by_header('now', '/lookup') eq "call $answers[0] 200" && clock_gettime(CLOCK_MONOTONIC) < $until;
+    cmp_ok clock_gettime(CLOCK_MONOTONIC) - $begin, '<', 10, 'an answer ends by itself, although the clock is behind';
+    cmp_ok clock_gettime(CLOCK_MONOTONIC) - $begin, '>=', 2, 'and not before';
 }
 
 # ---- dates at which a verdict ends ---------------------------------------------------------------

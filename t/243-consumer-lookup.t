@@ -14,7 +14,7 @@ use IO::Select ();
 use IO::Socket::INET ();
 use IO::Socket::UNIX ();
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(time);
 
 require_program('curl', 'nginx', 'openssl', 'redis-server');
 

@@ -11,7 +11,6 @@ use TestProcesses;
 
 use IPC::Open3 qw(open3);
 use Test::More;
-use Time::HiRes qw(sleep);
 
 require_program('curl', 'nginx', 'openssl');
 

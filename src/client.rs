@@ -18,6 +18,7 @@ pub mod client_verify;
 pub mod connection;
 pub mod finding;
 pub mod first_handshake;
+pub mod forwarded_certificate;
 #[cfg(not(any(test, fuzzing)))]
 pub mod guarded_headers;
 pub mod header_certificate;

@@ -31,12 +31,16 @@ pub fn guard(request: Request<'_>) -> Result<(), ClientError> {
     Ok(())
 }
 
-/// Removes the guarded headers from `request`, whose server is the gateway.
-pub fn strip(request: Request<'_>) -> Result<(), OutOfMemory> {
+/// Removes the guarded headers from `request`, whose server is the gateway, and the headers that
+/// services may take for one of `others`.
+pub fn strip<'a>(
+    request: Request<'_>,
+    others: impl Iterator<Item = &'a [u8]> + Clone,
+) -> Result<(), OutOfMemory> {
     if let Some(server) = ServerConf::of_request(request) {
         server.is_gateway.set(true);
     }
-    request.remove_headers(|name| is_guarded(name, &[]))
+    request.remove_headers(|name| is_guarded(name, others.clone()))
 }
 
 /// Removes the guarded headers from `request` before any of its phases, if its server or its
@@ -52,7 +56,7 @@ pub fn strip_early(request: Request<'_>) -> Result<(), OutOfMemory> {
         None if server.is_gateway.get() || is_guarded_connection(request) => &[],
         None => return Ok(()),
     };
-    request.remove_headers(|name| is_guarded(name, others))
+    request.remove_headers(|name| is_guarded(name, others.iter().map(Box::as_ref)))
 }
 
 /// Returns whether a plugin has called [`guard`] in the client's handshake, or in the handshake of

@@ -6,8 +6,27 @@
 //! impersonate its owner. So each of these functions accepts the whole text, in exactly one form,
 //! or nothing.
 
-/// Why a text is not one certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+mod apache;
+mod aws_alb;
+mod azure;
+mod encodings;
+mod haproxy;
+mod nginx;
+mod pem;
+mod rfc9440;
+mod traefik;
+pub mod xfcc;
+
+pub use encodings::base64;
+use xfcc::{InvalidXfcc, Which};
+
+/// The maximum length of what a proxy sends for one request, in bytes.
+pub const MAX_LENGTH: usize = 32 * 1024;
+/// The maximum number of certificates that a proxy sends for one request.
+const MAX_CERTIFICATES: usize = 10;
+
+/// Why a text is not what a proxy would have sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidText {
     #[error("it is not base64")]
     Base64,
@@ -18,48 +37,93 @@ pub enum InvalidText {
     NotEscaped { byte: u8, at: usize },
     #[error("it is not one certificate in PEM format, and nothing else")]
     NotOneBlock,
+    #[error("it is not certificates in PEM format, and nothing else")]
+    NotBlocks,
+    #[error("it is not one certificate in DER, and nothing else")]
+    NotDer,
+    #[error("it is not a byte sequence, which has a colon at both ends")]
+    NotSequence,
+    #[error("it is longer than {MAX_LENGTH} bytes")]
+    TooLong,
+    #[error("it has more than {MAX_CERTIFICATES} certificates")]
+    TooMany,
+    #[error(transparent)]
+    Xfcc(#[from] InvalidXfcc),
 }
 
-/// Decodes base64 (RFC 4648, section 4) that is padded, without white space, and canonical.
-pub fn base64(text: &[u8]) -> Result<Vec<u8>, InvalidText> {
-    const INVALID: InvalidText = InvalidText::Base64;
-
-    if text.is_empty() || text.len() % 4 != 0 {
-        return Err(INVALID);
-    }
-    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
-    if padding > 2 {
-        return Err(INVALID);
-    }
-    let digits = &text[..text.len() - padding];
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    for group in digits.chunks(4) {
-        let mut bits = 0_u32;
-        for digit in group {
-            bits = bits << 6 | sextet(*digit).ok_or(INVALID)?;
-        }
-        // A group of n digits encodes n - 1 whole bytes; the bits after them must be zero.
-        bits <<= 6 * (4 - group.len());
-        let [_, all @ ..] = bits.to_be_bytes();
-        let (whole, rest) = all.split_at(group.len() - 1);
-        if rest.iter().any(|byte| *byte != 0) {
-            return Err(INVALID);
-        }
-        bytes.extend_from_slice(whole);
-    }
-    Ok(bytes)
+/// What a proxy has sent: the client's certificate, and others that it has presented, in DER.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificates {
+    pub leaf: Vec<u8>,
+    /// Without the client's own. They are as untrusted as those in a handshake.
+    pub intermediates: Vec<Vec<u8>>,
 }
 
-fn sextet(digit: u8) -> Option<u32> {
-    let value = match digit {
-        b'A'..=b'Z' => digit - b'A',
-        b'a'..=b'z' => digit - b'a' + 26,
-        b'0'..=b'9' => digit - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    };
-    Some(value.into())
+impl Certificates {
+    fn new(leaf: Vec<u8>, others: Vec<Vec<u8>>) -> Self {
+        let intermediates = others.into_iter().filter(|other| *other != leaf).collect();
+        Self { leaf, intermediates }
+    }
+
+    /// Makes them of a list that the client's own certificate begins; `None` if it is empty.
+    fn leaf_first(list: Vec<Vec<u8>>) -> Option<Self> {
+        let mut list = list.into_iter();
+        Some(Self::new(list.next()?, list.collect()))
+    }
+}
+
+/// How a family of proxies writes certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Rfc9440,
+    Xfcc(Which),
+    Haproxy,
+    AwsAlb,
+    Traefik,
+    Apache,
+    Azure,
+    Nginx,
+}
+
+impl Format {
+    /// Returns the format with this name; `which` matters to `xfcc` alone.
+    pub fn by_name(name: &[u8], which: Which) -> Option<Self> {
+        let format = match name {
+            b"rfc9440" => Self::Rfc9440,
+            b"xfcc" => Self::Xfcc(which),
+            b"haproxy" => Self::Haproxy,
+            b"aws-alb" => Self::AwsAlb,
+            b"traefik" => Self::Traefik,
+            b"apache" => Self::Apache,
+            b"azure" => Self::Azure,
+            b"nginx" => Self::Nginx,
+            _ => return None,
+        };
+        Some(format)
+    }
+
+    /// Reads the header with the client's certificate, and the one with the rest of its chain, for
+    /// the formats that have two. Several lines of the latter are joined by `", "`, or for
+    /// [`Format::Apache`] by spaces.
+    pub fn read(self, text: &[u8], chain: Option<&[u8]>) -> Result<Certificates, InvalidText> {
+        if text.len() + chain.map_or(0, <[u8]>::len) > MAX_LENGTH {
+            return Err(InvalidText::TooLong);
+        }
+        let certificates = match self {
+            Self::Rfc9440 => rfc9440::read(text, chain),
+            Self::Xfcc(which) => xfcc::read(text, which),
+            Self::Haproxy => haproxy::read(text, chain),
+            Self::AwsAlb => aws_alb::read(text),
+            Self::Traefik => traefik::read(text),
+            Self::Apache => apache::read(text, chain),
+            Self::Azure => azure::read(text),
+            Self::Nginx => nginx::read(text),
+        }?;
+        if certificates.intermediates.len() >= MAX_CERTIFICATES {
+            return Err(InvalidText::TooMany);
+        }
+        Ok(certificates)
+    }
 }
 
 /// Decodes [`base64`], with or without the colons around a byte sequence in a structured field (RFC
@@ -71,111 +135,14 @@ pub fn from_base64(text: &[u8]) -> Result<Vec<u8>, InvalidText> {
     }
 }
 
-/// Returns the DER in URL-encoded PEM, such as nginx's `$ssl_client_escaped_cert`. Some senders
-/// leave the `+`, `/` and `=` of base64 unencoded: a `+` is a `+`, not a space.
+/// Returns the DER in URL-encoded PEM, such as nginx's `$ssl_client_escaped_cert`.
 pub fn from_url(text: &[u8]) -> Result<Vec<u8>, InvalidText> {
-    let pem = unescaped(text)?;
-    only_block(&pem)
-}
-
-fn unescaped(text: &[u8]) -> Result<Vec<u8>, InvalidText> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [first, behind @ ..] = rest {
-        rest = behind;
-        match *first {
-            b'%' => {
-                let [high, low, behind @ ..] = rest else {
-                    return Err(InvalidText::Escape);
-                };
-                let digit = |byte: u8| char::from(byte).to_digit(16).ok_or(InvalidText::Escape);
-                let byte = digit(*high)? << 4 | digit(*low)?;
-                bytes.push(byte as u8);
-                rest = behind;
-            }
-            // The unreserved characters of RFC 3986, section 2.3, and those of base64.
-            byte if byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte) => bytes.push(byte),
-            byte => {
-                let at = text.len() - behind.len();
-                return Err(InvalidText::NotEscaped { byte, at });
-            }
-        }
-    }
-    Ok(bytes)
-}
-
-/// Returns the DER in a text that is exactly one certificate in PEM (RFC 7468), surrounded only by
-/// white space.
-fn only_block(pem: &[u8]) -> Result<Vec<u8>, InvalidText> {
-    let lines = pem
-        .trim_ascii()
-        .strip_prefix(b"-----BEGIN CERTIFICATE-----")
-        .and_then(|rest| rest.strip_suffix(b"-----END CERTIFICATE-----"))
-        .filter(|lines| lines.starts_with(b"\n") || lines.starts_with(b"\r\n"))
-        .filter(|lines| lines.ends_with(b"\n"))
-        .ok_or(InvalidText::NotOneBlock)?;
-    let digits: Vec<_> = lines.iter().copied().filter(|byte| !b"\r\n".contains(byte)).collect();
-    base64(&digits).map_err(|_| InvalidText::NotOneBlock)
+    pem::one(&encodings::unescaped(text)?, pem::LINE_BREAKS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_has_one_form() {
-        let good: &[(&[u8], &[u8])] = &[
-            (b"TQ==", b"M"),
-            (b"TWE=", b"Ma"),
-            (b"TWFu", b"Man"),
-            (b"+/+/", b"\xfb\xff\xbf"),
-            (b"AAAAAA==", b"\0\0\0\0"),
-        ];
-        for (text, bytes) in good {
-            assert_eq!(base64(text).as_deref(), Ok(*bytes), "{}", text.escape_ascii());
-            // As OpenSSL writes it.
-            assert_eq!(openssl::base64::encode_block(bytes).as_bytes(), *text);
-        }
-        let bad: &[&[u8]] = &[
-            b"",
-            b"=",
-            b"==",
-            b"====",
-            b"T",
-            b"TQ",
-            b"TQ=",
-            b"TQ===",
-            b"TWE",
-            b"TWFuTQ",
-            b"TR==",
-            b"TWF=",
-            b"T===",
-            b"TQ==TQ==",
-            b"TWE=TWFu",
-            b"TWFu!!!junk",
-            b"TWFu ",
-            b" TWFu",
-            b"TW\nFu",
-            b"TW-_",
-            b"TWFu,TWFu",
-            b"TWFu, TWFu",
-            b"T=Fu",
-            b"TWFu\0",
-            b"TW\xc3\xa4",
-        ];
-        for text in bad {
-            assert_eq!(base64(text), Err(InvalidText::Base64), "{}", text.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn all_bytes_go_there_and_back() {
-        for length in 1..70_u32 {
-            let bytes: Vec<_> = (0..length).map(|at| (at * 37 + length) as u8).collect();
-            let text = openssl::base64::encode_block(&bytes);
-            assert_eq!(base64(text.as_bytes()).unwrap(), bytes);
-        }
-    }
 
     #[test]
     fn colons_come_in_pairs() {
@@ -185,6 +152,56 @@ mod tests {
             [&b":TWFu"[..], b"TWFu:", b"::TWFu::", b":", b"::", b":TWFu:, :TWFu:", b": TWFu:"]
         {
             assert_eq!(from_base64(text), Err(InvalidText::Base64), "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn each_format_has_a_name() {
+        for (name, format) in [
+            ("rfc9440", Format::Rfc9440),
+            ("xfcc", Format::Xfcc(Which::Last)),
+            ("haproxy", Format::Haproxy),
+            ("aws-alb", Format::AwsAlb),
+            ("traefik", Format::Traefik),
+            ("apache", Format::Apache),
+            ("azure", Format::Azure),
+            ("nginx", Format::Nginx),
+        ] {
+            assert_eq!(Format::by_name(name.as_bytes(), Which::Last), Some(format));
+        }
+        for name in ["", "XFCC", "envoy"] {
+            assert_eq!(Format::by_name(name.as_bytes(), Which::Only), None);
+        }
+    }
+
+    #[test]
+    fn sizes_are_limited() {
+        let list = |count: usize| vec!["TQ=="; count].join(",").into_bytes();
+        // All the same: the first is the client's, and so are the others.
+        assert_eq!(Format::Traefik.read(&list(11), None).unwrap().intermediates.len(), 0);
+        let others = |count: u8| {
+            let texts: Vec<_> = (0..count).map(|n| openssl::base64::encode_block(&[n])).collect();
+            texts.join(",").into_bytes()
+        };
+        assert_eq!(Format::Traefik.read(&others(10), None).unwrap().intermediates.len(), 9);
+        assert_eq!(Format::Traefik.read(&others(11), None), Err(InvalidText::TooMany));
+        let long = vec![b'A'; MAX_LENGTH];
+        assert_eq!(Format::Azure.read(&long, None).unwrap().leaf.len(), MAX_LENGTH / 4 * 3);
+        assert_eq!(
+            Format::Azure.read(&[&long[..], b"AAAA"].concat(), None),
+            Err(InvalidText::TooLong)
+        );
+        assert_eq!(Format::Haproxy.read(&long, Some(b"A")), Err(InvalidText::TooLong));
+    }
+
+    #[test]
+    fn no_format_reads_nothing_or_junk() {
+        for name in ["rfc9440", "xfcc", "haproxy", "aws-alb", "traefik", "apache", "azure", "nginx"]
+        {
+            let format = Format::by_name(name.as_bytes(), Which::Only).unwrap();
+            for text in ["", " ", "junk!", ",", ";", ":", "%", "\"", "(null)", "-----BEGIN", "\0"] {
+                assert!(format.read(text.as_bytes(), None).is_err(), "{name}: {text}");
+            }
         }
     }
 

@@ -14,6 +14,10 @@ pub const NAMES: [&str; 8] = [
     "X-Client-Cert-San",
 ];
 
+/// The headers in which services may look for the client's certificate, if the gateway forwards it.
+pub const CERTIFICATE_NAMES: [&str; 4] =
+    ["Client-Cert", "Client-Cert-Chain", "X-Forwarded-Client-Cert", "X-Client-Cert"];
+
 /// `kong_tls_strip_headers`
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stripping {
@@ -35,9 +39,13 @@ fn is_same_header(one: &[u8], other: &[u8]) -> bool {
 }
 
 /// Returns whether some service may take `name` for one of [`NAMES`] or of `others`.
-pub fn is_guarded(name: &[u8], others: &[Box<[u8]>]) -> bool {
-    NAMES.iter().any(|known| is_same_header(known.as_bytes(), name))
-        || others.iter().any(|known| is_same_header(known, name))
+pub fn is_guarded<'a>(name: &[u8], others: impl IntoIterator<Item = &'a [u8]>) -> bool {
+    NAMES.iter().any(|known| is_same_header(known.as_bytes(), name)) || is_one_of(name, others)
+}
+
+/// Returns whether some service may take `name` for one of `names`.
+pub fn is_one_of<'a>(name: &[u8], names: impl IntoIterator<Item = &'a [u8]>) -> bool {
+    names.into_iter().any(|known| is_same_header(known, name))
 }
 
 #[cfg(test)]
@@ -59,12 +67,12 @@ mod tests {
             "X-Authenticated_Groups",
             "x-forwarded_user",
         ] {
-            assert!(is_guarded(name.as_bytes(), &[(*b"X-Forwarded-User").into()]), "{name}");
+            assert!(is_guarded(name.as_bytes(), [&b"X-Forwarded-User"[..]]), "{name}");
         }
         for name in
             ["", "x-consumer-username-", "xaconsumer-username", "consumer-username", "x-forwarded"]
         {
-            assert!(!is_guarded(name.as_bytes(), &[]), "{name}");
+            assert!(!is_guarded(name.as_bytes(), []), "{name}");
         }
     }
 }

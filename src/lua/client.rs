@@ -11,6 +11,7 @@ use crate::client::certificate_request::RequestCertificateError;
 use crate::client::connection::{ClientError, client_ssl};
 use crate::client::finding::{self, Moment};
 use crate::client::header_certificate::{self, InvalidText};
+use crate::client::header_names::is_one_of;
 use crate::client::{
     alpn, asking, certificate_chain, certificate_request, client_verify, guarded_headers,
     objection, session_reuse,
@@ -49,8 +50,17 @@ pub fn request_client_certificate(
 
 pub use alpn::disable_http2_alpn;
 pub use guarded_headers::guard as guard_headers;
-pub use guarded_headers::strip as strip_headers;
 pub use session_reuse::disable_session_reuse;
+
+/// Removes the guarded headers and `others` from the request.
+pub fn strip_headers(request: Request<'_>, others: NameList<'_>) -> Result<(), OutOfMemory> {
+    guarded_headers::strip(request, others.iter())
+}
+
+/// Removes `names` from the request, and leaves the guarded headers.
+pub fn remove_headers(request: Request<'_>, names: NameList<'_>) -> Result<(), OutOfMemory> {
+    request.remove_headers(|name| is_one_of(name, names.iter()))
+}
 
 /// Records that Lua code has access to [`request_client_certificate`].
 pub fn library_is_loaded() {

@@ -87,7 +87,8 @@ functions! {
     pass_chain: OURS, objects::pass_chain, (ChainOrKey<'_>);
     library_is_loaded: OURS, client::library_is_loaded, ();
     guard_headers: OURS, client::guard_headers, (Request<'_>);
-    strip_headers: OURS, client::strip_headers, (Request<'_>);
+    strip_headers: OURS, client::strip_headers, (Request<'_>, NameList<'_>);
+    remove_headers: OURS, client::remove_headers, (Request<'_>, NameList<'_>);
     verify_client_with: OURS, client::verify_client_with, (Request<'_>, &X509StoreRef, f64, bool);
     client_chain_digest: OURS, client::client_chain_digest, (Request<'_>);
     client_objection: OURS, client::client_objection, (Request<'_>);

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::OsStr;
+use std::iter;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -17,6 +18,10 @@ use openssl::x509::store::X509Store;
 use openssl::x509::{X509, X509Ref};
 
 use crate::bounded::BoundedCache;
+use crate::client::forwarded_certificate::{self, NotForwarded};
+use crate::client::header_certificate::xfcc::Which;
+use crate::client::header_certificate::{Certificates, Format, InvalidText};
+use crate::client::header_names::CERTIFICATE_NAMES;
 use crate::lua::objects::{Natives, Object, Text};
 use crate::nginx::connection::process_log;
 use crate::nginx::time;
@@ -57,6 +62,20 @@ fn add_chains(natives: &Natives<'_>) -> mlua::Result<()> {
         let all: Result<Vec<_>, ErrorStack> = chain.iter().map(X509Ref::to_pem).collect();
         all.map(|all| Text(all.concat()))
     })?;
+    // Reads what a proxy has sent: the header with the certificate, and the one with its chain.
+    natives.add("chain_from_headers", |arguments: HeaderArguments| {
+        let (format, element, text, chain) = arguments;
+        let chain = chain.as_ref().map(LuaString::as_bytes);
+        chain_from_headers(&format.as_bytes(), &element, &text.as_bytes(), chain.as_deref())
+            .map(Object)
+    })?;
+    // Writes the headers by which a gateway forwards a chain: the certificate's, and, if there is
+    // one, the chain's.
+    natives.add("headers_of_chain", |(chain, format): (Chain, LuaString)| {
+        let headers = forwarded_certificate::write(&chain, &format.as_bytes())?;
+        Ok::<_, NotForwarded>((Text(headers.certificate), headers.chain.map(Text)))
+    })?;
+    natives.set("certificate_headers", CERTIFICATE_NAMES)?;
     // Checks whether the names of authorities can be sent to a client.
     natives
         .add("chain_has_names", |chain: Chain| certificate_authorities::names(&chain).map(|_| true))
@@ -64,6 +83,43 @@ fn add_chains(natives: &Natives<'_>) -> mlua::Result<()> {
 
 fn chain_from_der(der: &[u8]) -> Result<Stack<X509>, InvalidDer> {
     Ok(certificate::chain([certificate::from_der(der)?])?)
+}
+
+/// The format, which element counts (for `xfcc`), and the texts of the headers.
+type HeaderArguments = (LuaString, String, LuaString, Option<LuaString>);
+
+/// Why headers don't have a chain.
+#[derive(Debug, thiserror::Error)]
+enum InvalidHeaders {
+    #[error("unknown format")]
+    UnknownFormat,
+    #[error(transparent)]
+    Text(#[from] InvalidText),
+    #[error("certificate {number}: {error}")]
+    Der { number: usize, error: InvalidDer },
+    #[error(transparent)]
+    Ssl(#[from] SslError),
+}
+
+fn chain_from_headers(
+    format: &[u8],
+    element: &str,
+    text: &[u8],
+    chain: Option<&[u8]>,
+) -> Result<Stack<X509>, InvalidHeaders> {
+    let which = match element {
+        "first" => Which::First,
+        "last" => Which::Last,
+        _ => Which::Only,
+    };
+    let format = Format::by_name(format, which).ok_or(InvalidHeaders::UnknownFormat)?;
+    let Certificates { leaf, intermediates } = format.read(text, chain)?;
+    let parse = |(number, der): (usize, &Vec<u8>)| {
+        certificate::from_der(der).map_err(|error| InvalidHeaders::Der { number, error })
+    };
+    let certificates: Result<Vec<_>, _> =
+        (1..).zip(iter::once(&leaf).chain(&intermediates)).map(parse).collect();
+    Ok(certificate::chain(certificates?)?)
 }
 
 fn add_certificates(natives: &Natives<'_>) -> mlua::Result<()> {

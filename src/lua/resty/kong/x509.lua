@@ -335,6 +335,13 @@ functions.presents = natives.key_presents
 -- and an error.
 functions.organizational_units = natives.organizational_units
 
+-- For this module's plugins: makes a chain of the headers that a proxy sends; and returns the values
+-- of those by which a gateway forwards a chain, or nil and an error. Their names are in
+-- certificate_headers.
+functions.chain_from_headers = natives.chain_from_headers
+functions.headers_of_chain = natives.headers_of_chain
+functions.certificate_headers = natives.certificate_headers
+
 -- For this module's plugins: returns whether the names of authorities can be sent to clients, or
 -- nil and why not.
 functions.has_names = natives.chain_has_names

@@ -6,6 +6,7 @@
 local at_init = require "resty.kong.tls.at_init"
 local bounded = require "resty.kong.plugins.bounded"
 local consumers = require "resty.kong.plugins.consumers"
+require "resty.kong.forwarded_certificate"
 local functions = require "resty.kong.tls.functions"
 local mistakes = require "resty.kong.tls.mistakes"
 local values = require "resty.kong.tls.values"
@@ -65,29 +66,15 @@ local M = {}
 local methods = {}
 
 
--- Normalizes the name of a header as many services do: they do not distinguish characters other
--- than letters and digits.
-local function plain(name)
-    return (name:lower():gsub("%W", "-"))
-end
-
-
 -- Removes the headers that only this module may set from a request, with names that services may
--- take for one of them, and `header` too if it is given; and forgets whom another call has found. To
--- be called first, for each request: the module has already done most of this before any phase, but
--- not after an internal redirect, and not for a connection that was not guarded.
-function M.strip(header)
-    assert(functions.strip_headers())
+-- take for one of them, and those of `names` too (see functions.header_names); and forgets whom
+-- another call has found. To be called first, for each request: the module has already done most of
+-- this before any phase, but not after an internal redirect, and not for a connection that was not
+-- guarded.
+function M.strip(names)
+    assert(functions.strip_headers(names))
     if kept_text(CLIENT) then
         assert(keep_text(CLIENT, ""))
-    end
-    header = header and plain(header)
-    if header then
-        for name in pairs(ngx.req.get_headers(0, true)) do
-            if plain(name) == header then
-                ngx.req.clear_header(name)
-            end
-        end
     end
 end
 
@@ -429,6 +416,19 @@ local function tell(judged, record)
 end
 
 
+-- Sends the certificates of an accepted client to the service, or ends the request.
+local function forward(self, presented, parse)
+    -- Policies may read other chains from the same text.
+    local ok, err = functions.forward(self.forward, self.digest .. presented, function()
+        return parse(presented)
+    end)
+    if not ok then
+        ngx.log(ngx.ERR, self.name, ": the certificate can't be forwarded: ", err)
+        return ngx.exit(400)
+    end
+end
+
+
 -- Accepts the request of a client with a chain that is valid and has a consumer, and refuses
 -- others. `presented` is the key of the chain, and `parse` makes the chain from it.
 function methods:accept(presented, parse)
@@ -453,6 +453,9 @@ function methods:accept(presented, parse)
 
     set_client_verify("SUCCESS")
     tell(judged, record)
+    if self.forward then
+        return forward(self, presented, parse)
+    end
 end
 
 -- ---- the options --------------------------------------------------------------------------------
@@ -462,6 +465,7 @@ local meta = { __index = methods }
 local OPTIONS = {
     ca = true, depth = true, consumers = true, anonymous = true, skip_consumer_lookup = true, default_consumer = true,
     consumer_by = true, authenticated_group_by = true, lookup = true, cache_ttl = true, negative_ttl = true,
+    forward = true,
 }
 
 -- How long the answers of `lookup` count, in seconds.
@@ -472,7 +476,8 @@ local CACHE_TTL, NEGATIVE_TTL = 60, 10
 -- How the chain is read from a header, is part of it.
 local function policy_text(self, options)
     local parts = { self.name }
-    for _, option in ipairs { "depth", "header", "encoding", "authenticated_group_by", "skip_consumer_lookup" } do
+    for _, option in ipairs { "depth", "header", "encoding", "format", "chain_header", "element",
+                              "authenticated_group_by", "skip_consumer_lookup" } do
         parts[#parts + 1] = option .. " " .. tostring(options[option])
     end
     parts[#parts + 1] = "consumers " .. (self.list and self.list.text or "none")
@@ -526,6 +531,8 @@ end
 --     authenticated_group_by  what in a certificate names groups
 --     anonymous               the name of the consumer for all other clients; without it, they are
 --                             rejected
+--     forward                 how the service gets the certificates: see
+--                             resty.kong.forwarded_certificate
 --
 -- and those in the set `others`. `plugin` is the package of the plugin, and `place` begins the errors
 -- that this function throws. Returns nil and an error if an option can't be used.
@@ -549,6 +556,8 @@ function M.new(name, options, others, plugin, place)
           "anonymous must be a string", anonymous)
     check(not is_given(depth) or type(depth) == "number" and depth >= 0 and depth % 1 == 0,
           "depth must be an integer, and not negative", depth)
+    check(not is_given(options.forward) or functions.is_forward_format(options.forward),
+          "forward must be " .. functions.FORWARD_FORMATS, options.forward)
     local by = options.consumer_by
     local wrong = is_given(by) and consumers.wrong_by(by)
     check(not wrong, wrong, by)
@@ -586,6 +595,7 @@ function M.new(name, options, others, plugin, place)
         name = name,
         store = store,
         anonymous = anonymous,
+        forward = options.forward,
         terms = { purpose = "clientAuth", depth = depth },
     }, meta)
     local ok

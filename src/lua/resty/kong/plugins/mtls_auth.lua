@@ -111,8 +111,12 @@ local ACCESS_OPTIONS = { policy = true, optional = true }
 function methods:access(options)
     check_object(self, "exact", CLASS, "access")
     check_method("set_retries", ACCESS)
-    authentication.strip()
+    local stripped = self.stripped
+    authentication.strip(stripped)
     follow(self)
+    if self.stripped ~= stripped then
+        authentication.strip(self.stripped)
+    end
     options = authentication.access_options(options, ACCESS_OPTIONS, ACCESS)
     local demanded = options.policy
     if is_given(demanded) then
@@ -235,6 +239,9 @@ local function built(policies)
         if not common then
             return nil, place .. err
         end
+        if common.forward then
+            self.stripped = functions.header_names(functions.certificate_headers)
+        end
         local policy = { common = common, options = { names = {} } }
         made[index] = policy
         if type(options.send_ca_dn) ~= "nil" and type(options.send_ca_dn) ~= "boolean" then
@@ -287,7 +294,7 @@ end
 
 -- Puts other policies into effect.
 local function use(self, policies)
-    for _, field in ipairs { "exact", "wildcard", "named", "default" } do
+    for _, field in ipairs { "exact", "wildcard", "named", "default", "stripped" } do
         self[field] = policies[field]
     end
 end

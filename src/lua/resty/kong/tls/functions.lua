@@ -903,8 +903,26 @@ function M.guard_headers()
 end
 
 
-function M.strip_headers()
-    return result(raw.strip_headers(get_request()))
+-- Returns a list of names for `strip_headers` and `remove_headers`.
+function M.header_names(names)
+    local texts, count = anchored_names(names)
+    return { names = names, texts = texts, count = count }
+end
+
+
+-- Also removes the headers with `names`, if these are given.
+function M.strip_headers(names)
+    if not names then
+        return result(raw.strip_headers(get_request(), nil, 0))
+    end
+    return result(raw.strip_headers(get_request(), names.texts, names.count))
+end
+
+
+-- Removes the headers with these names, and with names that services may take for one of them, from
+-- the current request.
+function M.remove_headers(names)
+    return result(raw.remove_headers(get_request(), names.texts, names.count))
 end
 
 

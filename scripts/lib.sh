@@ -136,8 +136,8 @@ in_debian() {
 build_packages=(ca-certificates gcc libc6-dev libclang-dev libssl-dev make pkg-config)
 # For the tests, in addition to what they load into nginx. procps: a small Debian has only the kill of its shells.
 # shellcheck disable=SC2034
-test_packages=(apache2-bin binutils curl dnsmasq-base faketime gcc haproxy libtest-base-perl lua-busted lua-nginx-redis
-    lua5.1 nghttp2-client opensc openssl perl procps prometheus redis-server softhsm2 valgrind wrk)
+test_packages=(apache2-bin binutils caddy curl dnsmasq-base faketime gcc haproxy libtest-base-perl lua-busted
+    lua-nginx-redis lua5.1 nghttp2-client opensc openssl perl procps prometheus redis-server softhsm2 valgrind wrk)
 
 as_root() {
     if ((EUID == 0)); then

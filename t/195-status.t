@@ -299,6 +299,7 @@ GET /masked =>
         "client_chains": 0,
         "client_names": 0,
         "consumers": 0,
+        "forwarded_certificates": 0,
         "server_certificates": 0,
         "stores": 0,
         "verdicts": 0
@@ -308,6 +309,7 @@ GET /masked =>
         "client_chains": 0,
         "client_names": 0,
         "consumers": 0,
+        "forwarded_certificates": 0,
         "server_certificates": 0,
         "stores": 0,
         "verdicts": 0
@@ -317,6 +319,7 @@ GET /masked =>
         "client_chains": 0,
         "client_names": 0,
         "consumers": 0,
+        "forwarded_certificates": 0,
         "server_certificates": 0,
         "stores": 0,
         "verdicts": 0

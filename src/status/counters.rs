@@ -56,6 +56,8 @@ pub enum Cache {
     Stores,
     /// The plugins' verdicts on clients' chains.
     Verdicts,
+    /// The headers by which clients' certificates are forwarded.
+    ForwardedCertificates,
     /// Certificates parsed by `resty.kong.plugins.sni`.
     ServerCertificates,
     /// The answers of the plugins' `lookup` functions.
@@ -70,6 +72,7 @@ impl Cache {
         ("client_names", Self::ClientNames),
         ("stores", Self::Stores),
         ("verdicts", Self::Verdicts),
+        ("forwarded_certificates", Self::ForwardedCertificates),
         ("server_certificates", Self::ServerCertificates),
         ("consumers", Self::Consumers),
     ];

@@ -28,7 +28,8 @@ local HEADERS = {
 local ENTRIES, BYTES = 4096, 4 * 1024 * 1024
 -- The estimated size of an entry besides its texts, in bytes.
 local ENTRY = 400
-local written = bounded.new("forwarded_certificates", ENTRIES, BYTES)
+local CACHE = "forwarded_certificates"
+local written = bounded.new(CACHE, ENTRIES, BYTES)
 -- The same for objects: those of a request are collected with it.
 local by_object = setmetatable({}, { __mode = "k" })
 
@@ -73,6 +74,7 @@ end
 function functions.forward(format, key, parse)
     local id = format .. " " .. key
     local of = written:get(id)
+    functions.count_cache(CACHE, of and functions.HIT or functions.MISS)
     if not of then
         local chain, err = parse(key)
         if not chain then

@@ -15,7 +15,6 @@ local pdk = require "resty.kong.pdk"
 
 local type = type
 local error = error
-local pairs = pairs
 local ipairs = ipairs
 local tonumber = tonumber
 local tostring = tostring

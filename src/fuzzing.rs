@@ -17,6 +17,8 @@ use openssl::x509::X509;
 use openssl_sys::X509_check_host;
 
 use crate::address_ranges::AddressRanges;
+use crate::client::header_certificate::Certificates;
+use crate::client::header_certificate::xfcc::Which;
 use crate::client::{client_verify, header_certificate};
 use crate::openssl::san::{AcceptedHost, AcceptedNames, AcceptedUri};
 use crate::openssl::ssl::select_alpn;
@@ -38,6 +40,7 @@ pub const TARGETS: &[Fuzz] = &[
     ("status_format", status_format),
     ("client_hello", client_hello),
     ("arguments", arguments),
+    ("header_certificate", header_certificates),
 ];
 
 /// Reads a DER certificate of a peer.
@@ -210,6 +213,42 @@ pub fn arguments(input: &[u8]) {
         let number = f64::from_be_bytes(bytes.try_into().unwrap_or_default());
         if let Ok(depth) = tls::depth_from_number(number) {
             assert_eq!(f64::from(depth), number + 0.0);
+        }
+    }
+}
+
+/// Reads what a proxy sends in headers: the name of the format, the certificate and its chain,
+/// which are separated by NULs.
+pub fn header_certificates(input: &[u8]) {
+    let mut parts = input.splitn(3, |byte| *byte == 0);
+    let (name, text, chain) = (parts.next(), parts.next(), parts.next());
+    let (Some(name), Some(text)) = (name, text) else {
+        return;
+    };
+    for which in [Which::Only, Which::First, Which::Last] {
+        let Some(format) = header_certificate::Format::by_name(name, which) else {
+            return;
+        };
+        match format.read(text, chain) {
+            Ok(Certificates { leaf, intermediates }) => {
+                assert!(!intermediates.contains(&leaf) && intermediates.len() < 10);
+                let length: usize = intermediates.iter().map(Vec::len).sum();
+                assert!(leaf.len() + length < header_certificate::MAX_LENGTH);
+                // What has one element has the same certificate, whichever counts.
+                if which == Which::Only {
+                    for other in [Which::First, Which::Last] {
+                        let same = header_certificate::Format::by_name(name, other)
+                            .map(|other| other.read(text, chain));
+                        assert_eq!(
+                            same.map(|same| same.map(|all| all.leaf)),
+                            Some(Ok(leaf.clone()))
+                        );
+                    }
+                }
+            }
+            Err(error) => {
+                assert!(!error.to_string().bytes().any(|byte| byte.is_ascii_control()));
+            }
         }
     }
 }

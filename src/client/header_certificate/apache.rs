@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Apache's `RequestHeader set ... "%{SSL_CLIENT_CERT}s"`: PEM, with a space in place of each line
-//! break (`mod_headers` of httpd 2.4); and `SSL_CLIENT_CERT_CHAIN_n`, a header for each of the other
-//! certificates (`mod_ssl`). Without a certificate, Apache sends `(null)`.
+//! break (`mod_headers` of httpd 2.4); and `SSL_CLIENT_CERT_CHAIN_n`, a header for each of the
+//! other certificates (`mod_ssl`). Without a certificate, Apache sends `(null)`.
 
 use crate::client::header_certificate::{Certificates, InvalidText, pem};
 

@@ -3,7 +3,8 @@
 //! AWS' Application Load Balancer: URL-encoded PEM with `+`, `/` and `=` as they are.
 //! `X-Amzn-Mtls-Clientcert-Leaf`, in its mode "verify", has the client's certificate;
 //! `X-Amzn-Mtls-Clientcert`, in its mode "passthrough", the chain as the client presented it.
-//! Source: "Mutual authentication with TLS in Application Load Balancer", in its user guide of 2025.
+//! Source: "Mutual authentication with TLS in Application Load Balancer", in its user guide of
+//! 2025.
 
 use crate::client::header_certificate::encodings::unescaped;
 use crate::client::header_certificate::{Certificates, InvalidText, pem};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! HAProxy's `ssl_c_der,base64` and `ssl_c_chain_der,base64` (2.6 and later; sample fetches at layer
-//! 5 in its configuration manual): DER in base64, and the other certificates of the chain, DER after
-//! DER, in one base64. OpenShift's router puts them into double quotes (`%{+Q}`).
+//! HAProxy's `ssl_c_der,base64` and `ssl_c_chain_der,base64` (2.6 and later; sample fetches at
+//! layer 5 in its configuration manual): DER in base64, and the other certificates of the chain,
+//! DER after DER, in one base64. OpenShift's router puts them into double quotes (`%{+Q}`).
 
 use crate::client::header_certificate::encodings::der_in_a_row;
 use crate::client::header_certificate::{Certificates, InvalidText, base64};

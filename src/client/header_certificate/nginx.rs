@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! nginx (1.13.5 and later): `$ssl_client_escaped_cert`, which is URL-encoded PEM. Also
-//! `$ssl_client_cert`, PEM in a header that is folded, if a proxy between has put spaces in place of
-//! the line breaks: nginx itself refuses folded headers. It has no variable with the chain.
+//! `$ssl_client_cert`, PEM in a header that is folded, if a proxy between has put spaces in place
+//! of the line breaks: nginx itself refuses folded headers. It has no variable with the chain.
 
 use crate::client::header_certificate::{Certificates, InvalidText, from_url, pem};
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Traefik's middleware PassTLSClientCert with `pem`: `X-Forwarded-Tls-Client-Cert` has the base64
-//! of PEM, without its first and last line and its line breaks, for each certificate that the client
-//! presented, with commas between them. Traefik 2 URL-encodes each; Traefik 3 does not (3.3,
+//! of PEM, without its first and last line and its line breaks, for each certificate that the
+//! client presented, with commas between them. Traefik 2 URL-encodes each; Traefik 3 does not (3.3,
 //! `pkg/middlewares/passtlsclientcert`).
 
 use crate::client::header_certificate::encodings::unescaped;

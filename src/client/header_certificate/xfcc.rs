@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Envoy's `x-forwarded-client-cert` (XFCC; "HTTP header manipulation" in the documentation of Envoy
-//! 1.33, `mutateXfccRequestHeader`): an element for each proxy that the request has passed,
+//! Envoy's `x-forwarded-client-cert` (XFCC; "HTTP header manipulation" in the documentation of
+//! Envoy 1.33, `mutateXfccRequestHeader`): an element for each proxy that the request has passed,
 //! separated by commas. An element is pairs of a key and a value, separated by semicolons.
 //!
 //! Envoy writes `By`, `URI` and `DNS` without quotes, whatever is in them. So a client whose
@@ -10,8 +10,8 @@
 //!
 //! * `Hash`, which Envoy always writes, and before all that comes from a certificate, must be there
 //!   once, and must be that of the certificate.
-//! * Only one element is accepted, unless an option says which one counts. Only a header whose first
-//!   elements have no names has a last element that certainly is the last proxy's own.
+//! * Only one element is accepted, unless an option says which one counts. The last one counts only
+//!   if those before it have no names: otherwise one of these may have been divided.
 
 use openssl::sha::sha256;
 

@@ -117,6 +117,9 @@ function M.set(format, chain)
         error(mistakes.about("format must be " .. functions.FORWARD_FORMATS, format, SET, M), 2)
     end
     if not is_given(chain) then
+        if not ngx.var.ssl_protocol then
+            return nil, "the client's connection has no TLS"
+        end
         local digest, err = functions.client_chain_digest()
         if not digest then
             return nil, err

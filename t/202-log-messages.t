@@ -33,7 +33,9 @@ my %NO_MESSAGE = (
     'src/lua/resty/kong/plugins/replaced.lua' => ['%s %.0f', qr/\A\^%\[string/],
     # Labels of PEM.
     'src/openssl/pem.rs'               => [qr/\A(?:[A-Z0-9.]+ )+[A-Z]+\z/],
-    'src/client/header_certificate.rs' => [qr/\A-----/],
+    'src/client/header_certificate/pem.rs' => [qr/\A-----/],
+    # Values of headers.
+    'src/client/forwarded_certificate.rs' => [qr/\A(?::<>:|%<>|"<>"|[A-Z]\w+=.*|<>=<>|<>)\z/],
     # Kinds of keys and signatures.
     'src/openssl/signature_algorithms.rs' => [qr/\A(?:EC|RSA|RSA-PSS|DSA)(?: of)? \S+/, qr/\Aof an unknown/, '0x<>'],
     # Written to a variable.
@@ -42,6 +44,8 @@ my %NO_MESSAGE = (
 # Mistakes in the module's own sources, which its first start would show.
 push @{ $NO_MESSAGE{'src/lua/ffi.rs'} }, 'the function has more arguments than there is room for';
 push @{ $NO_MESSAGE{'src/lua/resty/kong/tls/functions.lua'} }, 'no function <>';
+push @{ $NO_MESSAGE{'src/lua/x509.rs'} }, 'unknown format';
+push @{ $NO_MESSAGE{'src/client/forwarded_certificate.rs'} }, 'there is no format "<>"';
 
 my %used;
 

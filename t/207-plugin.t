@@ -70,7 +70,8 @@ end
 
 show(testing.request, { header = {} })
 show(testing.phase, "acces")
-for _, name in ipairs { "plugins.mtls_auth", "plugins.header_cert_auth", "plugins.services", "plugins.sni", "addresses", "sessions" } do
+for _, name in ipairs { "plugins.mtls_auth", "plugins.header_cert_auth", "plugins.services", "plugins.sni", "addresses", "forwarded_certificate",
+        "sessions" } do
     show(require, "resty.kong." .. name)
 end
 
@@ -93,6 +94,7 @@ resty.kong.plugins.header_cert_auth has no stand-in in resty.kong.testing: say w
 resty.kong.plugins.services has no stand-in in resty.kong.testing: put your own into package.loaded
 resty.kong.plugins.sni has no stand-in in resty.kong.testing: put your own into package.loaded
 resty.kong.addresses has no stand-in in resty.kong.testing: put your own into package.loaded
+resty.kong.forwarded_certificate has no stand-in in resty.kong.testing: put your own into package.loaded
 resty.kong.sessions has no stand-in in resty.kong.testing: put your own into package.loaded
 localhost	/	GET	NONE	nil
 a.test	/a	POST	alice	alice

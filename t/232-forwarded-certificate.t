@@ -378,7 +378,7 @@ mtls_auth: the certificate can't be forwarded: its headers would be longer than 
 GET /t
 --- response_body
 true nil [client-cert] rfc9440 1 CN=client-1,O=Test 
-nil the client's certificate is not verified: FAILED []  
+nil the client's certificate is not verified: FAILED[]  
 nil nil []  
 nil the client's connection has no TLS []  
 false format must be "rfc9440", "xfcc" or "x-client-cert": given the string "xml": resty.kong.forwarded_certificate.set nil

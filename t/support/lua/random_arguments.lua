@@ -196,6 +196,7 @@ local right = {
     certificate = { one_of { 1, 2 } },
     fingerprint = { one_of { "sha256" } },
     confirms = { one_of { "x", { ["x5t#S256"] = "x" }, { ["x5t#S256"] = 1 } } },
+    set = { one_of { "rfc9440", "xfcc", "x-client-cert" }, some_chain },
     drop = { one_of { "0123456789abcdef" } },
 }
 -- Functions without arguments, and those of plugins, whose arguments are tables of options.
@@ -236,6 +237,7 @@ add("kong.service.request.", kong.service.request)
 add("resty.kong.tls.", tls)
 add("resty.kong.x509.", x509)
 add("resty.kong.sessions.", require "resty.kong.sessions")
+add("resty.kong.forwarded_certificate.", require "resty.kong.forwarded_certificate")
 for _, plugin in ipairs { "mtls_auth", "header_cert_auth", "sni", "services" } do
     add(plugin .. ".", require("resty.kong.plugins." .. plugin))
 end

@@ -10,6 +10,7 @@ local sessions = require "resty.kong.sessions"
 local services = require "resty.kong.plugins.services"
 local sni = require "resty.kong.plugins.sni"
 local mtls_auth = require "resty.kong.plugins.mtls_auth"
+local forwarded_certificate = require "resty.kong.forwarded_certificate"
 local header_cert_auth = require "resty.kong.plugins.header_cert_auth"
 local testing = require "resty.kong.testing"
 
@@ -183,6 +184,12 @@ print(by_header:replace {
     ca = { file = "ca.crt" }, consumers = {}, header = "X-Client-Cert", encoding = "url", trusted = {}, dict = "policies",
 })
 print(by_header:consumer(), header_cert_auth.consumer())
+assert(header_cert_auth.new {
+    ca = { file = "ca.crt" }, consumers = {}, trusted = {}, format = "xfcc", element = "last", forward = "rfc9440",
+}):access()
+
+print(forwarded_certificate.set("rfc9440"))
+assert(forwarded_certificate.set("xfcc", assert(x509.chain(pem))))
 
 -- ---- resty.kong.testing
 

@@ -5,6 +5,7 @@
 
 local pdk = require "resty.kong.pdk"
 local x509 = require "resty.kong.x509"
+local forwarded_certificate = require "resty.kong.forwarded_certificate"
 local mtls_auth = require "resty.kong.plugins.mtls_auth"
 local services = require "resty.kong.plugins.services"
 local sessions = require "resty.kong.sessions"
@@ -29,6 +30,7 @@ print(certificate.subject) -- need-check-nil
 print(assert(certificate).suject, store) -- undefined-field
 
 sessions.drop(5) -- param-type-mismatch
+forwarded_certificate.set("pem") -- param-type-mismatch
 
 mtls_auth.new { { names = { "a.test" }, cas = { file = "ca.crt" }, consumers = {} } } -- missing-fields
 ---@type resty.kong.plugins.mtls_auth.policy

@@ -103,6 +103,7 @@ local mistakes = environment.require "resty.kong.tls.mistakes"
 -- The packages of the module that have no stand-in, and what to do without them.
 local MISSING = {
     ["resty.kong.addresses"] = "put your own into package.loaded",
+    ["resty.kong.forwarded_certificate"] = "put your own into package.loaded",
     ["resty.kong.plugins.header_cert_auth"] = "say who the client is by testing.request { consumer = ... }",
     ["resty.kong.plugins.mtls_auth"] = "say who the client is by testing.request { consumer = ... }",
     ["resty.kong.plugins.services"] = "put your own into package.loaded",

@@ -8,8 +8,11 @@
 local M = {}
 
 ---@class (exact) resty.kong.plugins.header_cert_auth.options: resty.kong.plugins.authentication
----@field header string the header with the certificate
----@field encoding "url"|"base64" URL-encoded PEM, or DER in base64
+---@field format? "rfc9440"|"xfcc"|"haproxy"|"aws-alb"|"traefik"|"apache"|"azure"|"nginx" how the proxy writes it
+---@field header? string the header with the certificate; default: that of `format`
+---@field chain_header? string the header with the rest of the chain; default: that of `format`
+---@field element? "only"|"first"|"last" for `"xfcc"`: which element is the client's; default: `"only"`
+---@field encoding? "url"|"base64" without `format`: URL-encoded PEM, or DER in base64
 ---@field trusted string[] the addresses and networks from which the header is accepted
 ---@field dict? string the name of a `lua_shared_dict`, for `replace`
 

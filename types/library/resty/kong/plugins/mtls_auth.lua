@@ -39,6 +39,7 @@
 ---@field skip_consumer_lookup? boolean whether valid certificates are accepted, whose ever they are
 ---@field authenticated_group_by? "CN"|"DN"|"OU"|"DNS"|"URI"|"EMAIL" what in a certificate names groups
 ---@field anonymous? string the consumer for all other clients; without it, they get 401
+---@field forward? resty.kong.forwarded_certificate.format how the service gets the certificate
 
 ---Whom to accept under some names.
 ---@class (exact) resty.kong.plugins.mtls_auth.policy: resty.kong.plugins.authentication

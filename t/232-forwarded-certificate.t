@@ -262,7 +262,7 @@ _EOC_
 
 
 
-=== TEST 4: what is written is kept, by format and chain
+=== TEST 4: what is written is kept, by format, chain, and policy if there is one
 --- http_config
     init_worker_by_lua_block {
         written = 0
@@ -285,8 +285,8 @@ _EOC_
 --- request
 GET /t
 --- response_body
-4 nil [client-cert client-cert-chain] rfc9440 3 CN=client-deep,O=Test 200
-5 nil [client-cert client-cert-chain] rfc9440 3 CN=client-deep,O=Test 200
+8 nil [client-cert client-cert-chain] rfc9440 3 CN=client-deep,O=Test 200
+9 nil [client-cert client-cert-chain] rfc9440 3 CN=client-deep,O=Test 200
 --- no_error_log
 [error]
 
@@ -420,3 +420,124 @@ guest []
 _EOC_
 --- no_error_log
 [error]
+
+
+
+=== TEST 8: policies that read different certificates from one text send different ones
+--- http_config
+    init_worker_by_lua_block {
+        by = {}
+        for _, element in ipairs { "first", "last" } do
+            by[element] = assert(require("resty.kong.plugins.header_cert_auth").new {
+                format = "xfcc", element = element, trusted = { "unix:" }, ca = { pem = pki.read("ca") }, forward = "rfc9440",
+                consumers = { { name = "one", common_name = "client-1" }, { name = "two", common_name = "client-2" } },
+            })
+        end
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/elements.sock;
+        location / {
+            access_by_lua_block { by[ngx.var.uri:sub(2)]:access() }
+            proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock:/;
+        }
+    }
+--- config
+            local function element(name)
+                local pem = pki.read(name)
+                local chain = require("resty.kong.x509").chain(pem)
+                return "Hash=" .. chain[1]:fingerprint() .. ";Cert=\"" .. pem:gsub("[^%w%-_.~]", function(byte)
+                    return ("%%%02X"):format(byte:byte())
+                end) .. "\""
+            end
+            for _ = 1, 2 do
+                for _, path in ipairs { "first", "last" } do
+                    ngx.say((require("client").curl({
+                        "--unix-socket", "$TEST_NGINX_HTML_DIR/elements.sock", "http://a.test/" .. path,
+                        "-H", "X-Forwarded-Client-Cert: " .. element("client1") .. "," .. element("client2"),
+                    }).out))
+                end
+            end
+--- request
+GET /t
+--- response_body eval
+<<'_EOC_' x 2
+one [client-cert] rfc9440 1 CN=client-1,O=Test 
+two [client-cert] rfc9440 1 CN=client-2,O=Test 
+_EOC_
+--- no_error_log
+[error]
+
+
+
+=== TEST 9: replaced policies: what the old or the new ones forward is removed, also if these can't be used
+--- http_config
+    lua_shared_dict policies 1m;
+    init_worker_by_lua_block {
+        local function policies(forward)
+            return { { names = { "default" }, ca = { pem = pki.read("ca") }, forward = forward, anonymous = "guest",
+                       consumers = { { name = "alice", common_name = "client-1" } } } }
+        end
+        local function options(format, forward)
+            return { format = format, trusted = { "unix:" }, ca = { pem = pki.read("ca") }, consumers = {}, dict = "policies",
+                     anonymous = "guest", forward = forward }
+        end
+        changing = assert(require("resty.kong.plugins.mtls_auth").new(policies(), { dict = "policies" }))
+        by_changing = assert(require("resty.kong.plugins.header_cert_auth").new(options("apache")))
+        function change(forward, format)
+            assert(changing:replace(policies(forward)))
+            assert(by_changing:replace(options(format, forward)))
+        end
+        function break_them()
+            for _, key in ipairs(ngx.shared.policies:get_keys(0)) do
+                if key:find("^number ") then
+                    ngx.shared.policies:incr(key, 1)
+                end
+            end
+        end
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/changing.sock;
+        error_page 500 = @pass;
+        location /mtls {
+            access_by_lua_block { changing:access() }
+            proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock:/;
+        }
+        location /header {
+            access_by_lua_block { by_changing:access() }
+            proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock:/;
+        }
+        location @pass {
+            proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+        }
+    }
+--- config
+            local function get(path, ...)
+                ngx.say(path, ": ", (require("client").curl({
+                    "--unix-socket", "$TEST_NGINX_HTML_DIR/changing.sock", "http://a.test" .. path, ... }).out))
+            end
+            get("/mtls", "-H", "Client-Cert-Chain: forged")
+            get("/header", "-H", "SSL-Client-Cert: forged", "-H", "SSL-Client-Cert-Chain-0: forged")
+            change("rfc9440", "nginx")
+            get("/mtls", forged())
+            get("/header", forged())
+            change("xfcc", "rfc9440")
+            get("/mtls", forged())
+            get("/header", forged())
+            break_them()
+            get("/mtls", forged())
+            get("/header", forged())
+--- request
+GET /t
+--- response_body
+/mtls: guest [client-cert-chain]  
+/header: guest []  
+/mtls: guest []  
+/header: guest []  
+/mtls: guest []  
+/header: guest []  
+/mtls: nil []  
+/header: nil []  
+--- error_log
+options that were replaced
+--- no_error_log
+[alert]

@@ -217,7 +217,8 @@ _EOC_
             content_by_lua_block {
                 local found = {}
                 for name in pairs(ngx.req.get_headers(0)) do
-                    if name:gsub("[-_.]", ""):find("cert") or name:find("der") then
+                    local is_ours = name == "x-client-cert-dn" or name == "x-client-cert-san"
+                    if not is_ours and name:gsub("[-_.]", ""):find("cert") or name:find("der") then
                         found[#found + 1] = name
                     end
                 end
@@ -266,10 +267,10 @@ __DATA__
 --- request
 GET /t
 --- response_body eval
-"alice [x-client-cert-dn] 200\nbob [x-client-cert-dn] 200\n401\n" x 4 . <<'_EOC_'
-alice [x-client-cert-dn] 200
+"alice [] 200\nbob [] 200\n401\n" x 4 . <<'_EOC_'
+alice [] 200
 401
-carol [x-client-cert-dn] 200
+carol [] 200
 401
 _EOC_
 --- no_error_log
@@ -290,9 +291,9 @@ _EOC_
 GET /t
 --- response_body eval
 <<'_EOC_' x 2
-alice [x-client-cert-dn] 200
-carol [x-client-cert-dn] 200
-dave [x-client-cert-dn] 200
+alice [] 200
+carol [] 200
+dave [] 200
 401
 401
 _EOC_
@@ -317,8 +318,8 @@ _EOC_
 GET /t
 --- response_body eval
 <<'_EOC_' x 2
-alice [x-client-cert-dn] 200
-bob [x-client-cert-dn] 200
+alice [] 200
+bob [] 200
 401
 _EOC_
 --- no_error_log
@@ -337,12 +338,12 @@ _EOC_
 --- request
 GET /t
 --- response_body
-alice [x-client-cert-dn] 200
-bob [x-client-cert-dn] 200
+alice [] 200
+bob [] 200
 401
 401
 401
-alice [x-client-cert-dn] 200
+alice [] 200
 --- no_error_log
 [error]
 
@@ -398,19 +399,19 @@ alice [x-client-cert-dn] 200
 --- request
 GET /t
 --- response_body
-haproxy--http1.1 client1: alice [x-client-cert-dn] 200
+haproxy--http1.1 client1: alice [] 200
 haproxy--http1.1 false: 401
-haproxy--http2 client1: alice [x-client-cert-dn] 200
+haproxy--http2 client1: alice [] 200
 haproxy--http2 false: 401
-apache--http1.1 client1: alice [x-client-cert-dn] 200
+apache--http1.1 client1: alice [] 200
 apache--http1.1 false: 401
-apache--http2 client1: alice [x-client-cert-dn] 200
+apache--http2 client1: alice [] 200
 apache--http2 false: 401
-caddy--http1.1 client1: alice [x-client-cert-dn] 200
+caddy--http1.1 client1: alice [] 200
 caddy--http1.1 false: 401
-caddy--http2 client1: alice [x-client-cert-dn] 200
+caddy--http2 client1: alice [] 200
 caddy--http2 false: 401
-nginx--http1.1 client1: alice [x-client-cert-dn] 200
+nginx--http1.1 client1: alice [] 200
 nginx--http1.1 false: 401
 --- no_error_log
 [error]
@@ -449,26 +450,26 @@ nginx--http1.1 false: 401
 --- request
 GET /t
 --- response_body
-alice [x-client-cert-dn] 200
-carol [x-client-cert-dn] 200
-carol [x-client-cert-dn] 200
-carol [x-client-cert-dn] 200
+alice [] 200
+carol [] 200
+carol [] 200
+carol [] 200
 AWS
-alice [x-client-cert-dn] 200
+alice [] 200
 401
-carol [x-client-cert-dn] 200
+carol [] 200
 401
 Traefik
-carol [x-client-cert-dn] 200
-carol [x-client-cert-dn] 200
+carol [] 200
+carol [] 200
 401
 Azure
-alice [x-client-cert-dn] 200
-alice [x-client-cert-dn] 200
+alice [] 200
+alice [] 200
 Envoy
-alice [x-client-cert-dn] 200
-carol [x-client-cert-dn] 200
-carol [x-client-cert-dn] 200
+alice [] 200
+carol [] 200
+carol [] 200
 --- no_error_log
 [error]
 
@@ -581,17 +582,17 @@ header_cert_auth: header X-Forwarded-Client-Cert: the value
 --- request
 GET /t
 --- response_body
-/xfcc alice [x-client-cert-dn] 200
-/first alice [x-client-cert-dn] 200
-/last alice [x-client-cert-dn] 200
+/xfcc alice [] 200
+/first alice [] 200
+/last alice [] 200
 /xfcc 401
-/first alice [x-client-cert-dn] 200
-/last bob [x-client-cert-dn] 200
-/xfcc eve [x-client-cert-dn] 200
-/first eve [x-client-cert-dn] 200
-/last eve [x-client-cert-dn] 200
+/first alice [] 200
+/last bob [] 200
+/xfcc eve [] 200
+/first eve [] 200
+/last eve [] 200
 /xfcc 401
-/first eve [x-client-cert-dn] 200
+/first eve [] 200
 /last 401
 /xfcc 401
 /first 401
@@ -673,20 +674,20 @@ done
 --- request
 GET /t
 --- response_body
-carol [x-client-cert-dn] 200
+carol [] 200
 401
 401
-carol [x-client-cert-dn] 200
+carol [] 200
 401
 401
-carol [x-client-cert-dn] 200
+carol [] 200
 401
 401
-carol [x-client-cert-dn] 200
+carol [] 200
 401
 401
-alice [x-client-cert-dn] 200
-alice [x-client-cert-dn] 200
+alice [] 200
+alice [] 200
 401
 --- no_error_log
 [error]

@@ -134,7 +134,8 @@ _EOC_
                 local headers = ngx.req.get_headers(0)
                 local found = {}
                 for name, value in pairs(headers) do
-                    if name:gsub("[-_.]", ""):find("clientcert") and name ~= "x-client-cert-dn" then
+                    local is_ours = name == "x-client-cert-dn" or name == "x-client-cert-san"
+                    if not is_ours and name:gsub("[-_.]", ""):find("clientcert") then
                         found[#found + 1] = name .. (type(value) == "table" and "*" .. #value or "")
                     end
                 end

@@ -24,7 +24,7 @@ use crate::openssl::san::{AcceptedHost, AcceptedNames, AcceptedUri};
 use crate::openssl::ssl::select_alpn;
 use crate::openssl::store::{self, Sources};
 use crate::openssl::verification::{self, Purpose, Terms};
-use crate::openssl::{certificate, pem, session};
+use crate::openssl::{certificate, crl, issuer, ocsp, pem, session};
 use crate::status::format::Format;
 use crate::upstream::settings::forwarding::{Target, UpstreamNames};
 use crate::upstream::settings::tls;
@@ -41,6 +41,7 @@ pub const TARGETS: &[Fuzz] = &[
     ("client_hello", client_hello),
     ("arguments", arguments),
     ("header_certificate", header_certificates),
+    ("revocation", revocation),
 ];
 
 /// Reads a DER certificate of a peer.
@@ -251,6 +252,45 @@ pub fn header_certificates(input: &[u8]) {
             }
         }
     }
+}
+
+/// Reads an OCSP answer or a revocation list about a certificate, as anybody on the way can send it.
+pub fn revocation(input: &[u8]) {
+    thread_local! {
+        static CHAIN: (X509, X509, Vec<u8>) = chain_and_request();
+    }
+    /// A date at which the certificates and the seeds are valid.
+    const NOW: i64 = 1_800_000_000;
+
+    CHAIN.with(|(certificate, issuer, request)| {
+        // What nobody but the issuer can sign is not found by changing bytes.
+        if let Ok(answer) = ocsp::check(request, input, certificate, issuer, NOW) {
+            assert!(answer.period.since <= NOW + issuer::SKEW && NOW < answer.period.until);
+        }
+        if let Ok(list) = crl::parse(input) {
+            if let Ok(period) = crl::check(&list, certificate, issuer, NOW) {
+                assert!(period.since <= NOW + issuer::SKEW && NOW < period.until);
+            }
+            let _ = crl::status(&crl::digest(&list), certificate);
+        }
+    });
+    if let Ok(certificate) = X509::from_der(input) {
+        let _ = ocsp::urls(&certificate);
+        let _ = crl::urls(&certificate);
+        let _ = crl::scope(&certificate, &certificate);
+    }
+    drop(ErrorStack::get());
+}
+
+/// Returns a certificate, its issuer, and a request about it.
+fn chain_and_request() -> (X509, X509, Vec<u8>) {
+    let chain = pem::certificates(include_bytes!("../fuzz/revocation.pem"));
+    let mut chain = chain.unwrap_or_default().into_iter();
+    let (Some(certificate), Some(issuer)) = (chain.next(), chain.next()) else {
+        unreachable!("there are two certificates");
+    };
+    let request = ocsp::request(&certificate, &issuer).unwrap_or_default();
+    (certificate, issuer, request)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod ffi;
 pub mod functions;
 mod objects;
 pub mod preload;
+mod revocation;
 pub mod service;
 mod sessions;
 pub mod verdicts;

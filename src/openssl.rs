@@ -9,12 +9,15 @@ pub mod certificate_authorities;
 pub mod client_certificate;
 #[cfg(not(fuzzing))]
 pub mod context;
+pub mod crl;
 pub mod error;
 pub mod fingerprint;
 pub mod folder;
+pub mod issuer;
 pub mod lua_object;
 mod memory;
 pub mod object_cache;
+pub mod ocsp;
 pub mod pem;
 pub mod pins;
 pub mod presentable;

@@ -300,6 +300,8 @@ GET /masked =>
         "client_names": 0,
         "consumers": 0,
         "forwarded_certificates": 0,
+        "revocation": 0,
+        "revocation_lists": 0,
         "server_certificates": 0,
         "stores": 0,
         "verdicts": 0
@@ -310,6 +312,8 @@ GET /masked =>
         "client_names": 0,
         "consumers": 0,
         "forwarded_certificates": 0,
+        "revocation": 0,
+        "revocation_lists": 0,
         "server_certificates": 0,
         "stores": 0,
         "verdicts": 0
@@ -320,6 +324,8 @@ GET /masked =>
         "client_names": 0,
         "consumers": 0,
         "forwarded_certificates": 0,
+        "revocation": 0,
+        "revocation_lists": 0,
         "server_certificates": 0,
         "stores": 0,
         "verdicts": 0
@@ -341,6 +347,14 @@ GET /masked =>
         "target": 0,
         "trusted_store": 0,
         "verification": 0
+      },
+      "revocation_fetch_failures": {
+        "crl": 0,
+        "ocsp": 0
+      },
+      "revocation_fetches": {
+        "crl": 0,
+        "ocsp": 0
       },
       "session_cache_bytes": {
         "client_chain": 0,
@@ -430,7 +444,7 @@ HEAD /status => {Content-Type: application/json} {Cache-Control: no-store} ""
     }
 --- exchanges
 GET /t                        => 502 {Content-Type: text/html} /502 Bad/
-GET /check                    => /^true\n0\n17 12 5\n\d+\.\d+\.\d+\ntrue\n$/
+GET /check                    => /^true\n0\n19 14 5\n\d+\.\d+\.\d+\ntrue\n$/
 GET /status?format=prometheus => {Content-Type: text/plain; version=0.0.4; charset=utf-8} /reason="unable to get local issuer certificate"/
 
 

@@ -165,7 +165,7 @@ sub table_of {
     return grep { $_ ne 'true' } $text =~ /(\w+) = /g;
 }
 
-my @common = table_of('authentication', 'OPTIONS');
+my @common = (table_of('authentication', 'OPTIONS'), table_of('revocation', 'OPTIONS'));
 my @services_fields = slurp('src/lua/resty/kong/plugins/services.lua') =~ /^local FIELDS = \{\n(.*?)^\}/ms;
 my %options = (
     mtls_auth        => [@common, table_of('mtls_auth', 'OPTIONS')],

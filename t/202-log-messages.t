@@ -31,6 +31,10 @@ my %NO_MESSAGE = (
     'src/lua/resty/kong/plugins/authentication.lua' => [qr/\A\^?\(?%[sl]/, 'application/json; charset=utf-8'],
     # The form of a key, and of the place of an error.
     'src/lua/resty/kong/plugins/replaced.lua' => ['%s %.0f', qr/\A\^%\[string/],
+    # The forms of what is in the dict, and keys there.
+    'src/lua/resty/kong/plugins/revocation.lua' => [qr/\A\^?\(?%[sd]/, qr/\A\^\(/, 'down <>', 'logged <>'],
+    # HTTP.
+    'src/lua/resty/kong/plugins/fetch.lua' => [qr/\A\^/, '<>\r\n', qr/\A(?:Connection|Content-\w+|Host): /],
     # Labels of PEM.
     'src/openssl/pem.rs'               => [qr/\A(?:[A-Z0-9.]+ )+[A-Z]+\z/],
     'src/client/header_certificate/pem.rs' => [qr/\A-----/],

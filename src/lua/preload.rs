@@ -9,7 +9,7 @@ use std::ffi::{CStr, c_int};
 use mlua::ffi::{LUA_OK, lua_State, lua_call, lua_error, lua_pushcfunction, luaL_loadbuffer};
 use mlua::{Lua, Value};
 
-use crate::lua::{addresses, at_init, functions, objects, sessions, x509};
+use crate::lua::{addresses, at_init, functions, objects, revocation, sessions, x509};
 use crate::nginx::conf_parser::ConfParser;
 use crate::nginx::lua::{self, PackageNotRegistered};
 
@@ -66,6 +66,8 @@ packages! {
     c"resty.kong.plugins.sni", "resty/kong/plugins/sni.lua", none;
     c"resty.kong.plugins.consumers", "resty/kong/plugins/consumers.lua", none;
     c"resty.kong.plugins.replaced", "resty/kong/plugins/replaced.lua", none;
+    c"resty.kong.plugins.fetch", "resty/kong/plugins/fetch.lua", none;
+    c"resty.kong.plugins.revocation", "resty/kong/plugins/revocation.lua", revocation::natives;
     c"resty.kong.plugins.authentication", "resty/kong/plugins/authentication.lua", none;
     c"resty.kong.plugins.header_cert_auth", "resty/kong/plugins/header_cert_auth.lua", none;
     c"resty.kong.plugins.mtls_auth", "resty/kong/plugins/mtls_auth.lua", none;

@@ -5,7 +5,7 @@
 use std::ffi::c_int;
 use std::net::IpAddr;
 
-use foreign_types::ForeignTypeRef;
+use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::base64;
 use openssl::error::ErrorStack;
@@ -200,18 +200,32 @@ impl AlternativeName {
 /// Without the extension, there are no names. An extension that can't be read is an error:
 /// otherwise a certificate would be identified by its subject instead of by its first name.
 pub fn alternative_names(certificate: &X509Ref) -> Result<Vec<AlternativeName>, SslError> {
+    let subject_alt_name = openssl_sys::NID_subject_alt_name;
+    // SAFETY: this extension is a stack of names.
+    let names: Option<Stack<GeneralName>> = unsafe { extension(certificate, subject_alt_name) }?;
+    Ok(names.iter().flatten().filter_map(alternative_name).collect())
+}
+
+/// Returns the extension with this number, or `None` if the certificate has none. One that can't be
+/// read is an error.
+///
+/// # Safety
+/// `T` must be the type of the extension in OpenSSL.
+pub unsafe fn extension<T: ForeignType>(
+    certificate: &X509Ref,
+    nid: c_int,
+) -> Result<Option<T>, SslError> {
     /// `X509_get_ext_d2i(3)`: the certificate has no such extension.
     const ABSENT: c_int = -1;
 
     let mut critical = 0;
-    let subject_alt_name = openssl_sys::NID_subject_alt_name;
-    let names = sys::X509_get_ext_d2i(certificate, subject_alt_name, &mut critical, None);
-    if names.is_null() && critical == ABSENT {
-        return Ok(Vec::new());
+    let value = sys::X509_get_ext_d2i(certificate, nid, &mut critical, None);
+    if value.is_null() && critical == ABSENT {
+        return Ok(None);
     }
-    // SAFETY: the function has made a stack of names for its caller, or returned NULL.
-    let names: Stack<GeneralName> = unsafe { owned("X509_get_ext_d2i", names.cast()) }?;
-    Ok(names.iter().filter_map(alternative_name).collect())
+    // SAFETY: the function has made a value for its caller, or returned NULL; the caller ensures
+    // that it is of this type.
+    unsafe { owned("X509_get_ext_d2i", value.cast()) }.map(Some)
 }
 
 /// Returns whether a name is a URI, even if it is no text: then [`GeneralNameRef::uri`] has none.

@@ -224,16 +224,21 @@ pub fn revocation_lists(store: &X509StoreRef) -> impl Iterator<Item = &X509CrlRe
     objects.filter_map(|object| sys::X509_OBJECT_get0_X509_CRL(object))
 }
 
-/// A stack of the revocation lists in a store, which still owns them.
-pub struct Lists<'a>(NonNull<OPENSSL_STACK>, PhantomData<&'a X509StoreRef>);
+/// A stack of revocation lists that somebody else owns.
+pub struct Lists<'a>(NonNull<OPENSSL_STACK>, PhantomData<&'a X509CrlRef>);
 
 impl<'a> Lists<'a> {
+    /// Returns the lists in a store.
     pub fn of(store: &'a X509StoreRef) -> Result<Self, SslError> {
+        Self::new(revocation_lists(store))
+    }
+
+    pub fn new(all: impl IntoIterator<Item = &'a X509CrlRef>) -> Result<Self, SslError> {
         // SAFETY: the function has no arguments, and returns a new stack or NULL.
         let stack = NonNull::new(unsafe { openssl_sys::OPENSSL_sk_new_null() })
             .ok_or_else(|| SslError::take("OPENSSL_sk_new_null"))?;
         let lists = Self(stack, PhantomData);
-        for list in revocation_lists(store) {
+        for list in all {
             let list = list.as_ptr().cast_const().cast();
             // SAFETY: the stack is valid, and does not own its elements.
             let pushed = unsafe { openssl_sys::OPENSSL_sk_push(lists.as_ptr(), list) };

@@ -22,15 +22,16 @@ use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_uint, c_ulong, c_void};
 
 use foreign_types::{ForeignTypeRef, Opaque};
 use libc::time_t;
-use openssl::asn1::Asn1IntegerRef;
+use openssl::asn1::{Asn1IntegerRef, Asn1StringRef};
+use openssl::ocsp::{OcspBasicResponseRef, OcspRequestRef};
 use openssl::pkey::{PKeyRef, Private};
 use openssl::ssl::{SslCipher, SslCipherRef, SslContextRef, SslRef, SslSessionRef};
 use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreRef;
 use openssl::x509::verify::X509VerifyParamRef;
 use openssl::x509::{
-    X509, X509CrlRef, X509Name, X509NameRef, X509Object, X509ObjectRef, X509Ref,
-    X509StoreContextRef,
+    X509, X509AlgorithmRef, X509CrlRef, X509Name, X509NameRef, X509Object, X509ObjectRef, X509Ref,
+    X509RevokedRef, X509StoreContextRef,
 };
 use openssl_sys::{
     BIO, EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509_LOOKUP, X509_LOOKUP_METHOD,
@@ -160,6 +161,9 @@ pub struct Lookup(Opaque);
 
 /// `SSL_CTX_sessions(3)`: `LHASH_OF(SSL_SESSION)`.
 pub struct SessionTable(Opaque);
+
+/// `X509_EXTENSION`
+pub struct Extension(Opaque);
 
 /// `X509_PUBKEY`
 #[repr(transparent)]
@@ -380,6 +384,39 @@ unsafe extern "C" {
         critical: &mut c_int,
         index: Option<&mut c_int>,
     ) -> *mut c_void;
+    pub safe fn X509_get_ext_by_NID(certificate: &X509Ref, nid: c_int, last: c_int) -> c_int;
+    pub safe fn X509_get_ext(certificate: &X509Ref, place: c_int) -> Option<&Extension>;
+    pub safe fn X509_EXTENSION_get_data(extension: &Extension) -> Option<&Asn1StringRef>;
+    pub safe fn X509_REVOKED_get_ext_by_NID(
+        revoked: &X509RevokedRef,
+        nid: c_int,
+        last: c_int,
+    ) -> c_int;
+    pub safe fn X509_REVOKED_get_ext(revoked: &X509RevokedRef, place: c_int) -> Option<&Extension>;
+    pub safe fn ASN1_STRING_type(string: &Asn1StringRef) -> c_int;
+    pub safe fn X509_CRL_get_ext_by_NID(list: &X509CrlRef, nid: c_int, last: c_int) -> c_int;
+    pub safe fn X509_CRL_get_signature_nid(list: &X509CrlRef) -> c_int;
+    pub fn OCSP_request_add1_nonce(
+        request: &OcspRequestRef,
+        value: *mut c_uchar,
+        length: c_int,
+    ) -> c_int;
+    pub safe fn OCSP_check_nonce(request: &OcspRequestRef, basic: &OcspBasicResponseRef) -> c_int;
+    pub safe fn OCSP_resp_get0_tbs_sigalg(
+        basic: &OcspBasicResponseRef,
+    ) -> Option<&X509AlgorithmRef>;
+    /// `OCSP_BASICRESP(3)`: as `X509_get_ext_by_critical(3)`.
+    pub safe fn OCSP_BASICRESP_get_ext_by_critical(
+        basic: &OcspBasicResponseRef,
+        is_critical: c_int,
+        last: c_int,
+    ) -> c_int;
+    /// `OCSP_BASICRESP(3)`: as `X509_get_ext_by_NID(3)`.
+    pub safe fn OCSP_BASICRESP_get_ext_by_NID(
+        basic: &OcspBasicResponseRef,
+        nid: c_int,
+        last: c_int,
+    ) -> c_int;
     pub safe fn X509_STORE_up_ref(store: &X509StoreRef) -> c_int;
     pub safe fn X509_STORE_add_cert(store: &X509StoreRef, certificate: &X509Ref) -> c_int;
     pub safe fn X509_STORE_add_crl(store: &X509StoreRef, list: &X509CrlRef) -> c_int;

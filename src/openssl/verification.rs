@@ -85,7 +85,7 @@ pub enum Failure {
 const SECURITY_LEVEL: c_int = 2;
 
 /// Returns the parameters of a context, which has them once it is initialised.
-fn parameters(context: &X509StoreContextRef) -> Result<&X509VerifyParamRef, SslError> {
+pub fn parameters(context: &X509StoreContextRef) -> Result<&X509VerifyParamRef, SslError> {
     sys::X509_STORE_CTX_get0_param(context)
         .ok_or_else(|| SslError::take("X509_STORE_CTX_get0_param"))
 }

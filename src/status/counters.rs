@@ -38,10 +38,14 @@ pub enum Counter {
     RefusedRequired,
     SessionCacheHitWorker,
     SessionCacheHitShared,
+    RevocationFetchedOcsp,
+    RevocationFetchedCrl,
+    RevocationFailedOcsp,
+    RevocationFailedCrl,
 }
 
 /// The number of counters.
-const COUNTERS: usize = Counter::SessionCacheHitShared as usize + 1;
+const COUNTERS: usize = Counter::RevocationFailedCrl as usize + 1;
 
 /// A cache of a worker, whose entries can be made again and may be evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +66,10 @@ pub enum Cache {
     ServerCertificates,
     /// The answers of the plugins' `lookup` functions.
     Consumers,
+    /// Whether clients' chains are revoked.
+    Revocation,
+    /// Revocation lists that were fetched.
+    RevocationLists,
 }
 
 impl Cache {
@@ -75,6 +83,8 @@ impl Cache {
         ("forwarded_certificates", Self::ForwardedCertificates),
         ("server_certificates", Self::ServerCertificates),
         ("consumers", Self::Consumers),
+        ("revocation", Self::Revocation),
+        ("revocation_lists", Self::RevocationLists),
     ];
 
     /// Returns the cache with this name.
@@ -303,6 +313,26 @@ pub const FAMILIES: &[Family] = &[
                 ("presented", Counter::ClientCertificatePresented),
                 ("absent", Counter::ClientCertificateAbsent),
             ],
+        ),
+    },
+    Family {
+        name: "revocation_fetches",
+        help: "Answers of OCSP responders (ocsp) and revocation lists (crl) that were fetched and \
+               accepted.",
+        is_failure: false,
+        values: Values::Labelled(
+            "kind",
+            &[("ocsp", Counter::RevocationFetchedOcsp), ("crl", Counter::RevocationFetchedCrl)],
+        ),
+    },
+    Family {
+        name: "revocation_fetch_failures",
+        help: "Answers of OCSP responders (ocsp) and revocation lists (crl) that could not be \
+               fetched, or were not accepted.",
+        is_failure: true,
+        values: Values::Labelled(
+            "kind",
+            &[("ocsp", Counter::RevocationFailedOcsp), ("crl", Counter::RevocationFailedCrl)],
         ),
     },
     Family {

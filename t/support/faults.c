@@ -37,6 +37,8 @@ typedef long (*function)(long, long, long, long, long, long);
 
 /* FUNCTION(name, what it returns when it fails) */
 #define FUNCTIONS \
+    FUNCTION(ASN1_GENERALIZEDTIME_new, 0) \
+    FUNCTION(ASN1_GENERALIZEDTIME_set_string, 0) \
     FUNCTION(ASN1_STRING_to_UTF8, -1) \
     FUNCTION(ASN1_TIME_diff, 0) \
     FUNCTION(ASN1_TIME_print, 0) \
@@ -51,6 +53,13 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(EVP_PKEY_get1_EC_KEY, 0) \
     FUNCTION(EVP_PKEY_up_ref, 0) \
     FUNCTION(EVP_get_digestbyname, 0) \
+    FUNCTION(OCSP_REQUEST_new, 0) \
+    FUNCTION(OCSP_basic_verify, 0) \
+    FUNCTION(OCSP_cert_to_id, 0) \
+    FUNCTION(OCSP_request_add0_id, 0) \
+    FUNCTION(OCSP_request_add1_nonce, 0) \
+    FUNCTION(OCSP_resp_find_status, 0) \
+    FUNCTION(OCSP_response_get1_basic, 0) \
     FUNCTION(OSSL_STORE_open, 0) \
     FUNCTION(UI_UTIL_wrap_read_pem_callback, 0) \
     FUNCTION(OPENSSL_LH_retrieve, 0) \
@@ -115,11 +124,15 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(X509_up_ref, 0) \
     FUNCTION(X509_verify_cert, -1) \
     FUNCTION(calloc, 0) \
+    FUNCTION(d2i_OCSP_REQUEST, 0) \
+    FUNCTION(d2i_OCSP_RESPONSE, 0) \
     FUNCTION(d2i_SSL_SESSION, 0) \
     FUNCTION(d2i_X509, 0) \
     FUNCTION(d2i_X509_AUX, 0) \
     FUNCTION(d2i_X509_CRL, 0) \
     FUNCTION(i2a_ASN1_INTEGER, -1) \
+    FUNCTION(i2d_OCSP_REQUEST, -1) \
+    FUNCTION(i2d_OCSP_RESPONSE, -1) \
     FUNCTION(i2d_PUBKEY, -1) \
     FUNCTION(i2d_SSL_SESSION, 0) \
     FUNCTION(i2d_X509, -1) \

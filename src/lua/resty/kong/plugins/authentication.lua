@@ -9,6 +9,7 @@ local consumers = require "resty.kong.plugins.consumers"
 require "resty.kong.forwarded_certificate"
 local functions = require "resty.kong.tls.functions"
 local mistakes = require "resty.kong.tls.mistakes"
+local revocation = require "resty.kong.plugins.revocation"
 local values = require "resty.kong.tls.values"
 local x509 = require "resty.kong.x509"
 local pdk = require "resty.kong.pdk"
@@ -441,6 +442,11 @@ function methods:accept(presented, parse)
         return self:refuse(objection)
     end
 
+    local revoked = self.revocation and self.revocation:check(presented, parse)
+    if revoked then
+        return self:refuse(revoked)
+    end
+
     local record, err = consumer_of(self, judged, presented, parse)
     if err then
         ngx.log(ngx.ERR, self.name, ": lookup: ", err)
@@ -466,6 +472,9 @@ local OPTIONS = {
     consumer_by = true, authenticated_group_by = true, lookup = true, cache_ttl = true, negative_ttl = true,
     forward = true,
 }
+for option in pairs(revocation.OPTIONS) do
+    OPTIONS[option] = true
+end
 
 -- How long the answers of `lookup` count, in seconds.
 local CACHE_TTL, NEGATIVE_TTL = 60, 10
@@ -586,6 +595,11 @@ function M.new(name, options, others, plugin, place)
     if not ca then
         error(place .. "ca: " .. wrong .. ": " .. label, 4)
     end
+    local of_revocation
+    of_revocation, wrong = revocation.options(options)
+    if not of_revocation then
+        error(place .. wrong .. ": " .. label, 4)
+    end
     local store, err = x509.store(ca)
     if not store then
         return nil, "ca: " .. err
@@ -597,6 +611,10 @@ function M.new(name, options, others, plugin, place)
         forward = options.forward,
         terms = { purpose = "clientAuth", depth = depth },
     }, meta)
+    self.revocation, err = revocation.new(of_revocation, store, self.terms)
+    if err then
+        return nil, err
+    end
     local ok
     ok, err = add_consumers(self, options)
     if not ok then

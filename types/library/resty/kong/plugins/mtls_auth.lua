@@ -40,6 +40,12 @@
 ---@field authenticated_group_by? "CN"|"DN"|"OU"|"DNS"|"URI"|"EMAIL" what in a certificate names groups
 ---@field anonymous? string the consumer for all other clients; without it, they get 401
 ---@field forward? resty.kong.forwarded_certificate.format how the service gets the certificate
+---@field revocation_check_mode? "SKIP"|"IGNORE_CA_ERROR"|"STRICT" whether OCSP and lists are asked; default: `"SKIP"`
+---@field revocation_dict? string the name of a lua_shared_dict for what was answered
+---@field revocation_leaf_only? boolean whether only the client's own certificate is checked; default: false
+---@field ocsp_responder? string the URL of a responder, in place of those that certificates name
+---@field http_timeout? number in milliseconds; default: 30000
+---@field http_proxy? string the URL of a proxy to fetch through
 
 ---Whom to accept under some names.
 ---@class (exact) resty.kong.plugins.mtls_auth.policy: resty.kong.plugins.authentication

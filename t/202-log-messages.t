@@ -32,7 +32,7 @@ my %NO_MESSAGE = (
     # The form of a key, and of the place of an error.
     'src/lua/resty/kong/plugins/replaced.lua' => ['%s %.0f', qr/\A\^%\[string/],
     # The forms of what is in the dict, and keys there.
-    'src/lua/resty/kong/plugins/revocation.lua' => [qr/\A\^?\(?%[sd]/, qr/\A\^\(/, 'down <>', 'logged <>'],
+    'src/lua/resty/kong/plugins/revocation.lua' => [qr/\A\^?\(?%[sd]/, qr/\A\^\(/, qr/\A(?:down|failing|logged) <>\z/],
     # HTTP.
     'src/lua/resty/kong/plugins/fetch.lua' => [qr/\A\^/, '<>\r\n', qr/\A(?:Connection|Content-\w+|Host): /],
     # Labels of PEM.

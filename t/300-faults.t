@@ -76,8 +76,9 @@ X509_get_default_cert_dir_env X509_get_default_cert_file X509_get_default_cert_f
 X509_subject_name_hash
 ACCESS_DESCRIPTION_free ASN1_GENERALIZEDTIME_free DIST_POINT_free EVP_sha1 OBJ_find_sigid_algs OBJ_obj2nid OCSP_BASICRESP_free
 OCSP_BASICRESP_get_ext_by_NID OCSP_BASICRESP_get_ext_by_critical OCSP_CERTID_free OCSP_REQUEST_free OCSP_RESPONSE_free
-OCSP_check_nonce OCSP_resp_get0_tbs_sigalg OCSP_response_status X509_ALGOR_get0 X509_CRL_get0_by_serial
-X509_CRL_get_ext_by_NID X509_CRL_get_signature_nid X509_EXTENSION_get_data X509_NAME_entry_count X509_get_ext X509_get_ext_by_NID
+OCSP_check_nonce OCSP_resp_get0_tbs_sigalg OCSP_resp_find_status OCSP_response_status X509_ALGOR_get0 X509_CRL_get0_by_serial
+X509_CRL_get_ext_by_NID X509_CRL_get_signature_nid X509_EXTENSION_get_data X509_CRL_get_REVOKED X509_NAME_entry_count X509_REVOKED_get0_serialNumber
+X509_REVOKED_get_ext X509_REVOKED_get_ext_by_NID X509_get_ext X509_get_ext_by_NID
 ngx_array_push ngx_cached_time ngx_close_connection ngx_conf_full_name ngx_conf_log_error ngx_current_msec
 ngx_cycle ngx_destroy_pool ngx_event_timer_rbtree ngx_exiting ngx_hash_find_combined ngx_hash_key
 ngx_http_add_variable ngx_http_compile_complex_value ngx_http_discard_request_body ngx_http_headers_in
@@ -121,9 +122,33 @@ sub service {
 _EOC_
 }
 
+# Answers about a certificate, and what says so.
+my ($answers_port) = free_ports(1);
+{
+    my ($serial) = `openssl x509 -in $pki/client1.crt -noout -serial` =~ /=(\w+)/;
+    write_to("$folder/index", "V\t491231000000Z\t\t$serial\tunknown\t/CN=client-1\n");
+    write_to("$folder/revoked-index", "R\t491231000000Z\t260101000000Z\t$serial\tunknown\t/CN=client-1\n");
+    my $list = "[ca]\ndefault_ca=it\n[it]\ndatabase=$folder/revoked-index\ndefault_md=sha256\n";
+    write_to("$folder/list.conf", $list);
+    my $made = `openssl ocsp -issuer $pki/ca.crt -cert $pki/client1.crt -no_nonce -reqout $folder/request 2>&1`;
+    for my $index ('', 'revoked-') {
+        $made .= `openssl ocsp -index $folder/${index}index -CA $pki/ca.crt -rsigner $pki/ca.crt -rkey $pki/ca.key \\
+            -reqin $folder/request -respout $folder/${index}answer -ndays 1 2>&1`;
+        die $made if $?;
+    }
+    chmod 0644, "$folder/answer", "$folder/revoked-answer";
+}
+
 start_nginx('services', http => service('right', 'service') . service('wrong', 'service-other')
     . service('svid', 'service-uri') . service('forged', 'svid-forged') . service('authority', 'svid-authority')
-    . service('signer', 'svid-signer')
+    . service('signer', 'svid-signer') . <<"_EOC_"
+    server {
+        listen 127.0.0.1:$answers_port;
+        root $folder;
+        # Files are for GET.
+        error_page 405 =200 \$uri;
+    }
+_EOC_
     . service('rsa', 'service', 'ssl_conf_command ClientSignatureAlgorithms RSA-PSS+SHA256:RSA+SHA256;'));
 
 # The size of `struct control`.
@@ -147,6 +172,7 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
     lua_ssl_verify_depth 3;
     # Soon full: what is kept on purpose is no leak.
     kong_tls_session_cache shared:kong_tls:32k;
+    lua_shared_dict revocation 1m;
     init_by_lua_block {
         kong, tls, x509 = require "resty.kong.pdk", require "resty.kong.tls", require "resty.kong.x509"
         ssl = require "ngx.ssl"
@@ -292,6 +318,21 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
                         must(certificate.serial) ~= "", " ", certificate.not_after > certificate.not_before)
             }
         }
+        # Asks whether the client's certificate is revoked.
+        location /asked/ {
+            access_by_lua_block {
+                ngx.shared.revocation:flush_all()
+                local plugin = must(require("resty.kong.plugins.header_cert_auth").new {
+                    header = "X-Client-Cert", encoding = "url", trusted = { "unix:" }, ca = { file = "$pki/ca.crt" },
+                    consumers = { { name = "alice", common_name = "client-1" } }, revocation_check_mode = "STRICT",
+                    revocation_dict = "revocation", ocsp_responder = "http://127.0.0.1:$answers_port" .. ngx.var.uri:sub(7) })
+                ngx.req.set_header("X-Client-Cert", ngx.escape_uri(read("client1.crt")))
+                plugin:access()
+            }
+            content_by_lua_block { ngx.say(ngx.req.get_headers()["X-Consumer-Username"]) }
+            # The plugin logs why at a level that is not logged here.
+            log_by_lua_block { if ngx.status == 401 then ngx.log(ngx.WARN, ngx.var.kong_client_verify) end }
+        }
         location /status { kong_tls_status; }
         # The number of allocated bytes, without those of Lua.
         location /heap {
@@ -393,6 +434,8 @@ my @scenarios = (
     ['no settings', "--unix-socket $folder/gateway.sock http://x/nothing", qr/\Aclient=\n200 /],
     ['certificates and stores in Lua', "--unix-socket $folder/gateway.sock http://x/x509",
         qr/\Atrue nil true CN=client-1,O=Test client-1 64 true true\n200 /],
+    ['an OCSP answer: good', "--unix-socket $folder/gateway.sock http://x/asked/answer", qr/\Aalice\n200 /],
+    ['an OCSP answer: revoked', "--unix-socket $folder/gateway.sock http://x/asked/revoked-answer", undef],
     ['kong_tls_status', "--unix-socket $folder/gateway.sock http://x/status", qr/\A\{.*\}\n200 /s],
     ['kong_tls_status as a page', "--unix-socket $folder/gateway.sock http://x/status?format=html",
         # An argument that is not found is JSON.

@@ -58,7 +58,6 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(OCSP_cert_to_id, 0) \
     FUNCTION(OCSP_request_add0_id, 0) \
     FUNCTION(OCSP_request_add1_nonce, 0) \
-    FUNCTION(OCSP_resp_find_status, 0) \
     FUNCTION(OCSP_response_get1_basic, 0) \
     FUNCTION(OSSL_STORE_open, 0) \
     FUNCTION(UI_UTIL_wrap_read_pem_callback, 0) \

@@ -584,6 +584,8 @@ local function certificates_of(self, presented, parse)
     for index = 1, self.leaf_only and min(count, 1) or count do
         certificates[index], err = sources_of(self, verified[index], verified[index + 1])
         if not certificates[index] then
+            -- Not only the client's fault: the certificate was issued this way, or memory has run out.
+            ngx.log(ngx.ERR, "revocation: ", err)
             return nil, err
         end
     end

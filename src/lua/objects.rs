@@ -22,11 +22,13 @@ use openssl::x509::{X509, X509Ref};
 
 use crate::address_ranges::AddressRanges;
 use crate::lua::ffi::{ChainOrKey, INTERNAL_ERROR};
+use crate::lua::x509;
 use crate::nginx::connection::process_log;
 use crate::nginx::panic::guard;
 use crate::openssl::certificate;
 use crate::openssl::error::SslError;
 use crate::openssl::lua_object::InvalidObject;
+use crate::openssl::refreshed::RefreshedStore;
 use crate::openssl::stored_key::OwnedKey;
 
 /// A result that becomes an object.
@@ -133,6 +135,15 @@ impl Kind for X509Store {
     }
 }
 
+/// It has no address of its own: that is of the store that it is at the moment.
+impl Kind for RefreshedStore {
+    const NAME: &'static str = "store";
+
+    fn address(&self) -> Option<*mut c_void> {
+        None
+    }
+}
+
 impl Kind for AddressRanges {
     const NAME: &'static str = "addresses";
 
@@ -165,6 +176,7 @@ const KINDS: &[KindFunctions] = &[
     KindFunctions::of::<Stack<X509>>(),
     KindFunctions::of::<OwnedKey>(),
     KindFunctions::of::<X509Store>(),
+    KindFunctions::of::<RefreshedStore>(),
     KindFunctions::of::<AddressRanges>(),
 ];
 
@@ -211,6 +223,7 @@ pub fn natives(lua: &Lua) -> mlua::Result<Value> {
             object.and_then(|object| KINDS.iter().find_map(|kind| (kind.describe)(object)));
         Ok::<_, SslError>(description.unzip())
     })?;
+    natives.add("current_store", x509::current_store)?;
     natives.add("passed_chain", |()| Ok::<_, SslError>(PASSED.take().map(Object)))?;
     let define = lua.create_function(|lua, (name, metatable): (String, Metatable)| {
         KINDS

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use mlua::prelude::LuaString;
-use mlua::{Lua, UserDataRef, Value};
+use mlua::{IntoLua, Lua, UserDataRef, Value};
 use openssl::error::ErrorStack;
 use openssl::stack::Stack;
 use openssl::x509::store::X509Store;
@@ -29,16 +29,18 @@ use crate::openssl::certificate::{self, AlternativeName, InvalidDer};
 use crate::openssl::error::SslError;
 use crate::openssl::fingerprint::Fingerprint;
 use crate::openssl::presentable::{self, Side};
-use crate::openssl::store::{self, InvalidStore, Sources};
+use crate::openssl::refreshed::{Clocks, Look, NotRefreshed, RefreshedStore};
+use crate::openssl::store::{self, InvalidStore, Revocation, Sources};
 use crate::openssl::stored_key::{self, OwnedKey};
 use crate::openssl::verification::{self, Failure, Purpose, Terms};
 use crate::openssl::{certificate_authorities, pem};
-use crate::status::counters::Cache;
+use crate::status::counters::{self, Cache, Counter};
 
 type Certificate = UserDataRef<X509>;
 type Chain = UserDataRef<Stack<X509>>;
 type Key = UserDataRef<OwnedKey>;
 type Store = UserDataRef<X509Store>;
+pub type Refreshed = UserDataRef<RefreshedStore>;
 
 /// The natives of `resty.kong.x509`.
 pub fn natives(lua: &Lua) -> mlua::Result<Value> {
@@ -172,26 +174,60 @@ fn add_keys(natives: &Natives<'_>) -> mlua::Result<()> {
     })
 }
 
-/// The options of a store: `pem`, `file`, `dir`, `crl`, `system`, `partial_chain` and
-/// `check_revocation`.
-type StoreOptions =
-    (Option<LuaString>, Option<LuaString>, Option<LuaString>, Option<LuaString>, bool, bool, bool);
+/// The options of a store: `pem`, `file`, `dir`, `crl` and `crl_file`; `system`, `partial_chain`,
+/// `check_revocation`, `leaf_only` and whether `on_expired` accepts; and `refresh`.
+type StoreOptions = (
+    Option<LuaString>,
+    Option<LuaString>,
+    Option<LuaString>,
+    Option<LuaString>,
+    Option<LuaString>,
+    bool,
+    bool,
+    bool,
+    bool,
+    bool,
+    Option<f64>,
+);
+
+/// What becomes an object: a store, or one whose files are read again.
+enum AnyStore {
+    Fixed(X509Store),
+    Refreshed(Box<RefreshedStore>),
+}
+
+impl IntoLua for AnyStore {
+    fn into_lua(self, lua: &Lua) -> mlua::Result<Value> {
+        match self {
+            Self::Fixed(store) => Object(store).into_lua(lua),
+            Self::Refreshed(store) => Object(*store).into_lua(lua),
+        }
+    }
+}
 
 fn add_stores(natives: &Natives<'_>) -> mlua::Result<()> {
     natives.add("store", |options: StoreOptions| {
-        let (pem, file, dir, crl, system, partial_chain, check_revocation) = options;
-        let [pem, file, dir, crl] =
-            [&pem, &file, &dir, &crl].map(|text| text.as_ref().map(LuaString::as_bytes));
-        let store = shared(&Sources {
+        let (pem, file, dir, crl, crl_file, system, partial_chain, ..) = &options;
+        let (.., check_revocation, leaf_only, accepts_expired, refresh) = options;
+        let [pem, file, dir, crl, crl_file] =
+            [pem, file, dir, crl, crl_file].map(|text| text.as_ref().map(LuaString::as_bytes));
+        let sources = Sources {
             pem: pem.as_deref(),
             file: file.as_deref().map(path),
             folder: dir.as_deref().map(path),
-            system,
+            whole_folder: refresh.is_some(),
+            system: *system,
             revoked: crl.as_deref(),
-            partial_chain,
-            check_revocation,
-        });
-        store.map(Object)
+            revoked_file: crl_file.as_deref().map(path),
+            revocation: Revocation { is_checked: check_revocation, leaf_only, accepts_expired },
+            partial_chain: *partial_chain,
+        };
+        match refresh {
+            // The cast saturates.
+            Some(seconds) => RefreshedStore::new(&sources, (seconds * 1000.0) as u64, clocks())
+                .map(|store| AnyStore::Refreshed(Box::new(store))),
+            None => shared(&sources).map(AnyStore::Fixed).map_err(NotRefreshed::from),
+        }
     })?;
     natives.add("store_verify", |arguments: VerifyArguments| {
         let (verdict, ends) = verify(arguments);
@@ -200,6 +236,37 @@ fn add_stores(natives: &Natives<'_>) -> mlua::Result<()> {
             Err(error) => (None, Some(error.to_string()), ends, None),
         })
     })
+}
+
+fn clocks() -> Clocks {
+    Clocks { monotonic: time::monotonic(), date: time::now().date }
+}
+
+/// Looks at the files of a store if that is due. Returns the number of the store that it is now, and
+/// that store unless its number is `known`.
+pub fn current_store(
+    (store, known): (Refreshed, Option<u64>),
+) -> Result<(u64, Option<Object<X509Store>>), SslError> {
+    match store.look(clocks()) {
+        Look::Same => {}
+        Look::Replaced => {
+            // It would keep the memory of the store that was replaced.
+            store::clear_cache();
+            counters::count(Counter::StoreReplaced);
+            process_log().notice(format_args!("a store was read again: {}", store.names()));
+        }
+        Look::Failed(words) => {
+            counters::count(Counter::StoreRefreshFailed);
+            if let Some(words) = words {
+                process_log().error(format_args!(
+                    "a store could not be read again, and stays as it was ({}): {words}",
+                    store.names()
+                ));
+            }
+        }
+    }
+    let (number, store) = store.current(known)?;
+    Ok((number, store.map(Object)))
 }
 
 /// The maximum size of the shared stores of a worker. A store is estimated to take `PARSED` times
@@ -222,12 +289,14 @@ pub fn clear_cache() {
 /// with one also serve requests with the other. Stores with files are not shared: the files may
 /// change.
 fn shared(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
-    let Sources { pem, file, folder, system, revoked, check_revocation, partial_chain } = *sources;
-    let (Some(pem), None, None, false) = (pem, file, folder, system) else {
+    let Sources { pem, file, folder, whole_folder: _, system, .. } = *sources;
+    let Sources { revoked, revoked_file, revocation, partial_chain, .. } = *sources;
+    let (Some(pem), None, None, None, false) = (pem, file, folder, revoked_file, system) else {
         return store::build(sources);
     };
     let revoked = revoked.map_or([&b""[..], b""], |revoked| [b"1", revoked]);
-    let flags = [check_revocation.into(), partial_chain.into()];
+    let Revocation { is_checked, leaf_only, accepts_expired } = revocation;
+    let flags = [is_checked, leaf_only, accepts_expired, partial_chain].map(u8::from);
     let key = Fingerprint::of([pem, revoked[0], revoked[1], &flags]);
     SHARED.with_borrow_mut(|shared| {
         let store = match shared.get(&key) {

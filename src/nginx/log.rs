@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::ptr::NonNull;
 
-use ngx::ffi::{NGX_LOG_CRIT, NGX_LOG_ERR, NGX_LOG_INFO, ngx_log_t, ngx_uint_t};
+use ngx::ffi::{NGX_LOG_CRIT, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, ngx_log_t, ngx_uint_t};
 use ngx::ngx_log_error;
 
 /// A log, with the context (client, request, upstream) that nginx adds to each line.
@@ -45,6 +45,11 @@ impl<'a> Log<'a> {
     /// Writes one line at level `info`, which nginx uses for the faults of clients.
     pub fn info(self, message: fmt::Arguments<'_>) {
         self.write(NGX_LOG_INFO, message);
+    }
+
+    /// Writes one line at level `notice`.
+    pub fn notice(self, message: fmt::Arguments<'_>) {
+        self.write(NGX_LOG_NOTICE, message);
     }
 
     /// Writes one line at level `error`.

@@ -62,12 +62,12 @@ pub fn chain(certificates: impl IntoIterator<Item = X509>) -> Result<Stack<X509>
 
 /// Returns the subject in the format of `$ssl_client_s_dn` (RFC 2253).
 pub fn subject(certificate: &X509Ref) -> Result<String, SslError> {
-    print(certificate.subject_name())
+    name(certificate.subject_name())
 }
 
 /// Returns the issuer in the format of `$ssl_client_i_dn` (RFC 2253).
 pub fn issuer(certificate: &X509Ref) -> Result<String, SslError> {
-    print(certificate.issuer_name())
+    name(certificate.issuer_name())
 }
 
 /// Returns the common name of the subject; `None` unless there is exactly one.
@@ -114,7 +114,8 @@ pub fn thumbprint(certificate: &X509Ref) -> Result<String, SslError> {
     Ok(text.trim_end_matches('=').replace('+', "-").replace('/', "_"))
 }
 
-fn print(name: &X509NameRef) -> Result<String, SslError> {
+/// Returns a name in the format of `$ssl_client_s_dn` (RFC 2253).
+pub fn name(name: &X509NameRef) -> Result<String, SslError> {
     /// `XN_FLAG_RFC2253`
     const RFC_2253: std::ffi::c_ulong = 0x0111_0317;
 

@@ -42,6 +42,8 @@ pub struct StoreFingerprint {
     /// that a store has, such as a purpose or folders; so two stores that look equal may differ.
     /// `None` for a store that this module has made without folders: what follows says it all.
     pub store: Option<u64>,
+    /// Whether its revocation lists count after their `nextUpdate`, too.
+    pub accepts_expired: bool,
     /// Digest of the certificates and revocation lists.
     pub content: Fingerprint,
     /// Number of objects: a store can grow.
@@ -97,9 +99,19 @@ impl Encoding {
     }
 
     pub fn store(&mut self, fingerprint: StoreFingerprint) {
-        let StoreFingerprint { store, content, objects, flags, depth, time, level, host_flags } =
-            fingerprint;
+        let StoreFingerprint {
+            store,
+            accepts_expired,
+            content,
+            objects,
+            flags,
+            depth,
+            time,
+            level,
+            host_flags,
+        } = fingerprint;
         self.optional(store, Self::number);
+        self.flag(accepts_expired);
         self.fingerprint(content);
         self.number(objects);
         self.number(flags);

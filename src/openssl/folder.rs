@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ffi::c_int;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -30,7 +31,7 @@ use crate::openssl::sys;
 
 /// The kind of object to look up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
+pub enum Kind {
     Certificate,
     List,
 }
@@ -189,6 +190,34 @@ fn read_file(store: &X509StoreRef, path: &Path, kind: Kind) -> Result<(), Proble
 // SAFETY: nginx and Lua code use and free stores in one thread per worker.
 static FOLDERS: Slot<X509StoreRef, Folders> = unsafe { Slot::new() };
 
+/// Returns all files of a folder that lookups could find, with the kind of their objects, sorted by
+/// name.
+pub fn files(folder: &Path) -> io::Result<Vec<(PathBuf, Kind)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        if let Some(kind) = kind_of(name.as_bytes()) {
+            files.push((folder.join(name), kind));
+        }
+    }
+    files.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(files)
+}
+
+/// Returns the kind of objects in a file with this name; `None` if lookups do not find it.
+fn kind_of(name: &[u8]) -> Option<Kind> {
+    let (hash, rest) = name.split_at_checked(9)?;
+    let is_digit = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+    if !hash[..8].iter().all(is_digit) || hash[8] != b'.' {
+        return None;
+    }
+    let (number, kind) = match rest.strip_prefix(b"r") {
+        Some(number) => (number, Kind::List),
+        None => (rest, Kind::Certificate),
+    };
+    (!number.is_empty() && number.iter().all(u8::is_ascii_digit)).then_some(kind)
+}
+
 /// Makes the store look up objects in the folder `path` as well. Files are read when they are
 /// needed, and their objects are kept in the store.
 pub fn look_in(store: &X509StoreRef, path: PathBuf) -> Result<(), SslError> {
@@ -343,5 +372,30 @@ impl Drop for Locked<'_> {
     fn drop(&mut self) {
         // SAFETY: this value holds the lock.
         unsafe { sys::X509_STORE_unlock(self.0) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files() {
+        for (name, expected) in [
+            ("0123abcf.0", Some(Kind::Certificate)),
+            ("0123abcf.12", Some(Kind::Certificate)),
+            ("0123abcf.r0", Some(Kind::List)),
+            ("0123abcf.r10", Some(Kind::List)),
+            ("0123abcf.", None),
+            ("0123abcf.r", None),
+            ("0123abcf.0~", None),
+            ("0123ABCF.0", None),
+            ("0123abc.0", None),
+            ("0123abcf0.0", None),
+            ("ca.pem", None),
+            ("", None),
+        ] {
+            assert_eq!(kind_of(name.as_bytes()), expected, "{name}");
+        }
     }
 }

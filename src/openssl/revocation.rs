@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509StoreContextRef, X509VerifyResult};
 
-use crate::openssl::{folder, slot, sys};
+use crate::openssl::{folder, slot, store, sys};
 
 /// Returns whether an error means that a certificate is revoked, or that this is unknown.
 pub fn is_of_revocation(error: c_int) -> bool {
@@ -57,7 +57,8 @@ pub enum Found {
     Good,
     /// The verification has found an error.
     Bad,
-    /// A list is missing that can't be there. This is no error; the previous result is restored.
+    /// A list is missing that can't be there, or has expired in a store that accepts this. This is
+    /// no error; the previous result is restored.
     Nothing,
     /// The verification has found an error, but there is no memory to remember it: it must end.
     Lost,
@@ -66,6 +67,12 @@ pub enum Found {
 /// Classifies the call of a verify callback, and sets the result of the verification to the error
 /// that counts. Must be called first in each call of a callback.
 pub fn found(context: &X509StoreContextRef, preverified: bool) -> Found {
+    // SAFETY: the verification is running, and its store outlives it.
+    let store = unsafe { sys::X509_STORE_CTX_get0_store(context) };
+    found_by(context, preverified, store.is_some_and(store::accepts_expired))
+}
+
+fn found_by(context: &X509StoreContextRef, preverified: bool, accepts_expired: bool) -> Found {
     let result = context.error().as_raw();
     if preverified {
         if !folder::hides_list(context, flags(context)) || is_at_partial_end(context) {
@@ -79,7 +86,8 @@ pub fn found(context: &X509StoreContextRef, preverified: bool) -> Found {
     let Some(before) = remembered(context) else {
         return Found::Lost;
     };
-    if is_of_lists(result) && is_at_partial_end(context) {
+    let is_accepted = accepts_expired && result == openssl_sys::X509_V_ERR_CRL_HAS_EXPIRED;
+    if is_accepted || is_of_lists(result) && is_at_partial_end(context) {
         set_error(context, before);
         return Found::Nothing;
     }
@@ -92,6 +100,15 @@ pub fn found(context: &X509StoreContextRef, preverified: bool) -> Found {
 pub extern "C" fn judge_each(preverified: c_int, context: &X509StoreContextRef) -> c_int {
     let goes_on = catch_unwind(AssertUnwindSafe(|| {
         matches!(found(context, preverified == 1), Found::Good | Found::Nothing)
+    }));
+    goes_on.unwrap_or(false).into()
+}
+
+/// The same for lists that are not the store's own: none may have expired, whatever the store
+/// accepts.
+pub extern "C" fn judge_each_by_date(preverified: c_int, context: &X509StoreContextRef) -> c_int {
+    let goes_on = catch_unwind(AssertUnwindSafe(|| {
+        matches!(found_by(context, preverified == 1, false), Found::Good | Found::Nothing)
     }));
     goes_on.unwrap_or(false).into()
 }

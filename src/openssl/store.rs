@@ -19,7 +19,7 @@ use openssl::x509::store::{
     X509Lookup, X509Store, X509StoreBuilder, X509StoreBuilderRef, X509StoreRef,
 };
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParamRef};
-use openssl::x509::{X509, X509CrlRef, X509ObjectRef};
+use openssl::x509::{X509, X509Crl, X509CrlRef, X509ObjectRef, X509Ref};
 use openssl_sys::OPENSSL_STACK;
 
 use crate::openssl::error::SslError;
@@ -41,35 +41,38 @@ pub fn reference(store: &X509StoreRef) -> Result<X509Store, SslError> {
 struct Known {
     /// The store's number; `None` if its content and parameters say everything about it.
     number: Option<u64>,
+    /// Whether revocation lists count after their `nextUpdate`, too.
+    accepts_expired: bool,
     /// Whether a plugin has used the store before.
     is_seen: Cell<bool>,
     content: Cell<Option<(usize, Fingerprint)>>,
 }
 
+// SAFETY: Lua code, and so its stores, runs in one thread per worker.
+static KNOWN: Slot<X509StoreRef, Known> = unsafe { Slot::new() };
+
 impl Known {
     fn of(store: &X509StoreRef) -> Result<&Self, SslError> {
-        // A number, because the address of a freed store may be reused while connections still have
-        // an identity with that store.
+        KNOWN.get_or_make(store, || Ok(Self::new(Some(Self::next_number()), false)))
+    }
+
+    /// Notes the data of a new store; `is_told` says whether its content and parameters say
+    /// everything about it.
+    fn note(store: &X509StoreRef, is_told: bool, accepts_expired: bool) -> Result<&Self, SslError> {
+        let number = (!is_told).then(Self::next_number);
+        KNOWN.get_or_make(store, || Ok(Self::new(number, accepts_expired)))
+    }
+
+    /// A number, because the address of a freed store may be reused while connections still have an
+    /// identity with that store.
+    fn next_number() -> u64 {
         static COUNT: AtomicU64 = AtomicU64::new(0);
 
-        Self::of_numbered(store, || Some(COUNT.fetch_add(1, Ordering::Relaxed)))
+        COUNT.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Returns the data of a new store, whose content and parameters say everything about it.
-    fn of_content(store: &X509StoreRef) -> Result<&Self, SslError> {
-        Self::of_numbered(store, || None)
-    }
-
-    fn of_numbered(
-        store: &X509StoreRef,
-        number: impl FnOnce() -> Option<u64>,
-    ) -> Result<&Self, SslError> {
-        // SAFETY: Lua code, and so its stores, runs in one thread per worker.
-        static SLOT: Slot<X509StoreRef, Known> = unsafe { Slot::new() };
-
-        SLOT.get_or_make(store, || {
-            Ok(Self { number: number(), is_seen: Cell::new(false), content: Cell::new(None) })
-        })
+    fn new(number: Option<u64>, accepts_expired: bool) -> Self {
+        Self { number, accepts_expired, is_seen: Cell::new(false), content: Cell::new(None) }
     }
 
     /// Returns the number of objects in `store`, whose data this is, and a digest of them.
@@ -92,7 +95,8 @@ thread_local! {
     static RECENT: Recent<TrustedStore> = const { Recent::new() };
 }
 
-/// Drops the stores that this worker keeps.
+/// Drops the stores that this worker keeps. Also to be called when a store was replaced, whose memory
+/// this would keep.
 pub fn clear_cache() {
     RECENT.with(Recent::clear);
 }
@@ -151,6 +155,7 @@ impl TrustedStore {
         let parameters = sys::X509_STORE_get0_param(&self.store);
         Ok(StoreFingerprint {
             store: known.number,
+            accepts_expired: known.accepts_expired,
             content,
             objects: count as u64,
             flags: flags(&self.store).bits(),
@@ -167,10 +172,22 @@ pub fn tells_all(store: &X509StoreRef) -> bool {
     Known::of(store).is_ok_and(|known| known.number.is_none())
 }
 
+/// Returns whether the revocation lists of a store count after their `nextUpdate`, too.
+pub fn accepts_expired(store: &X509StoreRef) -> bool {
+    KNOWN.get(store).is_some_and(|known| known.accepts_expired)
+}
+
+/// Returns the certificates in the store.
+pub fn certificates(store: &X509StoreRef) -> impl Iterator<Item = &X509Ref> {
+    let objects = sys::X509_STORE_get0_objects(store).iter();
+    objects.filter_map(|object| sys::X509_OBJECT_get0_X509(object))
+}
+
 /// Encodes what is in a store, and how it verifies. OpenSSL does not tell a purpose, or folders to
 /// look in: nginx sets neither on the stores of its contexts.
 pub fn encode(encoding: &mut Encoding, store: &X509StoreRef) -> Result<(), SslError> {
     encode_objects(encoding, store)?;
+    encoding.flag(accepts_expired(store));
     encode_parameters(encoding, sys::X509_STORE_get0_param(store));
     Ok(())
 }
@@ -307,17 +324,31 @@ pub struct Sources<'a> {
     pub pem: Option<&'a [u8]>,
     /// A PEM file of certificates.
     pub file: Option<&'a Path>,
-    /// A folder of certificates and revocation lists, in files named as by `openssl rehash`. They
-    /// are read when they are needed, and kept.
+    /// A folder of certificates and revocation lists, in files named as by `openssl rehash`.
     pub folder: Option<&'a Path>,
+    /// Whether all of the folder is read now. Otherwise its files are read when they are needed, and
+    /// kept.
+    pub whole_folder: bool,
     /// Whether to trust the system's certificates.
     pub system: bool,
-    /// Revocation lists in PEM. If given, the whole chain is checked for revocation.
+    /// Revocation lists in PEM.
     pub revoked: Option<&'a [u8]>,
-    /// Whether to check the whole chain for revocation even without `revoked`.
-    pub check_revocation: bool,
+    /// A PEM file of revocation lists.
+    pub revoked_file: Option<&'a Path>,
+    pub revocation: Revocation,
     /// Whether intermediates in the store are trusted like roots.
     pub partial_chain: bool,
+}
+
+/// How a store checks for revocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revocation {
+    /// Whether to check even without `revoked` and `revoked_file`.
+    pub is_checked: bool,
+    /// Whether only the leaf is checked, and not the whole chain.
+    pub leaf_only: bool,
+    /// Whether lists count after their `nextUpdate`, too.
+    pub accepts_expired: bool,
 }
 
 /// Why a store could not be built.
@@ -338,13 +369,14 @@ pub enum InvalidStore {
 
 /// Builds a store from `sources`.
 pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
-    let Sources { pem, file, folder, system, revoked, check_revocation, partial_chain } = *sources;
+    let Sources { pem, file, folder, whole_folder, system, .. } = *sources;
+    let Sources { revoked, revoked_file, revocation, partial_chain, .. } = *sources;
     if pem.is_none() && file.is_none() && folder.is_none() && !system {
         return Err(InvalidStore::Nothing);
     }
     let failed = |function| move |errors| SslError::new(function, errors);
     let mut builder = X509StoreBuilder::new().map_err(failed("X509_STORE_new"))?;
-    let mut certificates = Vec::new();
+    let (mut certificates, mut lists) = (Vec::new(), Vec::new());
     if let Some(pem) = pem {
         let found = pem::certificates(pem);
         certificates.extend(found.map_err(|error| InvalidStore::Pem { setting: "pem", error })?);
@@ -358,10 +390,29 @@ pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
             certificates.extend(certificates_of("system", &path)?);
         }
     }
+    if let Some(path) = folder.filter(|_| whole_folder) {
+        let found = folder::files(path);
+        for (path, kind) in found.map_err(|error| unreadable("dir", path, error))? {
+            match kind {
+                folder::Kind::Certificate => certificates.extend(certificates_of("dir", &path)?),
+                folder::Kind::List => lists.extend(lists_of("dir", &path)?),
+            }
+        }
+    }
+    if let Some(revoked) = revoked {
+        let found = pem::revocation_lists(revoked);
+        lists.extend(found.map_err(|error| InvalidStore::Pem { setting: "crl", error })?);
+    }
+    if let Some(path) = revoked_file {
+        lists.extend(lists_of("crl_file", path)?);
+    }
     for certificate in certificates {
         builder.add_cert(certificate).map_err(failed("X509_STORE_add_cert"))?;
     }
-    if let Some(path) = folder {
+    for list in lists {
+        add_list(&builder, &list)?;
+    }
+    if let Some(path) = folder.filter(|_| !whole_folder) {
         look_in(being_built(&builder), "dir", path)?;
     }
     if system {
@@ -371,42 +422,45 @@ pub fn build(sources: &Sources<'_>) -> Result<X509Store, InvalidStore> {
         }
     }
     let mut flags = X509VerifyFlags::empty();
-    if let Some(revoked) = revoked {
-        let lists = pem::revocation_lists(revoked)
-            .map_err(|error| InvalidStore::Pem { setting: "crl", error })?;
-        for list in lists {
-            add_list(&builder, &list)?;
-        }
+    if revocation.is_checked || revoked.is_some() || revoked_file.is_some() {
+        flags |= X509VerifyFlags::CRL_CHECK;
+        flags.set(X509VerifyFlags::CRL_CHECK_ALL, !revocation.leaf_only);
     }
-    if check_revocation || revoked.is_some() {
-        flags |= X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL;
-    }
-    if partial_chain {
-        flags |= X509VerifyFlags::PARTIAL_CHAIN;
-    }
+    flags.set(X509VerifyFlags::PARTIAL_CHAIN, partial_chain);
     builder.set_flags(flags).map_err(failed("X509_STORE_set_flags"))?;
     let store = finished(builder);
     // What is found in a folder does not show before it is needed.
-    if folder.is_none() && !system {
+    let is_told = (folder.is_none() || whole_folder) && !system;
+    let known = Known::note(&store, is_told, revocation.accepts_expired)?;
+    if is_told {
         // Now, because OpenSSL sorts the objects when it first looks for one.
-        Known::of_content(&store)?.content(&store)?;
+        known.content(&store)?;
     }
     Ok(store)
 }
 
+fn unreadable(setting: &'static str, path: &Path, error: io::Error) -> InvalidStore {
+    InvalidStore::File { setting, path: path.into(), error }
+}
+
+fn invalid(setting: &'static str, path: &Path, error: InvalidPem) -> InvalidStore {
+    InvalidStore::FilePem { setting, path: path.into(), error }
+}
+
 /// Returns the certificates in a file.
 fn certificates_of(setting: &'static str, path: &Path) -> Result<Vec<X509>, InvalidStore> {
-    let text =
-        fs::read(path).map_err(|error| InvalidStore::File { setting, path: path.into(), error })?;
-    pem::certificates(&text).map_err(|error| InvalidStore::FilePem {
-        setting,
-        path: path.into(),
-        error,
-    })
+    let text = fs::read(path).map_err(|error| unreadable(setting, path, error))?;
+    pem::certificates(&text).map_err(|error| invalid(setting, path, error))
+}
+
+/// Returns the revocation lists in a file.
+fn lists_of(setting: &'static str, path: &Path) -> Result<Vec<X509Crl>, InvalidStore> {
+    let text = fs::read(path).map_err(|error| unreadable(setting, path, error))?;
+    pem::revocation_lists(&text).map_err(|error| invalid(setting, path, error))
 }
 
 fn look_in(store: &X509StoreRef, setting: &'static str, path: &Path) -> Result<(), InvalidStore> {
-    let unreadable = |error| InvalidStore::File { setting, path: path.into(), error };
+    let unreadable = |error| unreadable(setting, path, error);
     // The folder is read during later verifications, when a worker may have another working
     // directory.
     let full = path::absolute(path).map_err(unreadable)?;

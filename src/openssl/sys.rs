@@ -22,7 +22,7 @@ use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_uint, c_ulong, c_void};
 
 use foreign_types::{ForeignTypeRef, Opaque};
 use libc::time_t;
-use openssl::asn1::{Asn1IntegerRef, Asn1StringRef};
+use openssl::asn1::{Asn1IntegerRef, Asn1OctetStringRef, Asn1StringRef};
 use openssl::ocsp::{OcspBasicResponseRef, OcspRequestRef};
 use openssl::pkey::{PKeyRef, Private};
 use openssl::ssl::{SslCipher, SslCipherRef, SslContextRef, SslRef, SslSessionRef};
@@ -30,8 +30,8 @@ use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreRef;
 use openssl::x509::verify::X509VerifyParamRef;
 use openssl::x509::{
-    X509, X509AlgorithmRef, X509CrlRef, X509Name, X509NameRef, X509Object, X509ObjectRef, X509Ref,
-    X509RevokedRef, X509StoreContextRef,
+    X509, X509AlgorithmRef, X509CrlRef, X509ExtensionRef, X509Name, X509NameRef, X509Object,
+    X509ObjectRef, X509Ref, X509RevokedRef, X509StoreContextRef,
 };
 use openssl_sys::{
     BIO, EVP_PKEY, OPENSSL_STACK, SSL, SSL_CTX, SSL_SESSION, X509_LOOKUP, X509_LOOKUP_METHOD,
@@ -161,9 +161,6 @@ pub struct Lookup(Opaque);
 
 /// `SSL_CTX_sessions(3)`: `LHASH_OF(SSL_SESSION)`.
 pub struct SessionTable(Opaque);
-
-/// `X509_EXTENSION`
-pub struct Extension(Opaque);
 
 /// `X509_PUBKEY`
 #[repr(transparent)]
@@ -385,14 +382,16 @@ unsafe extern "C" {
         index: Option<&mut c_int>,
     ) -> *mut c_void;
     pub safe fn X509_get_ext_by_NID(certificate: &X509Ref, nid: c_int, last: c_int) -> c_int;
-    pub safe fn X509_get_ext(certificate: &X509Ref, place: c_int) -> Option<&Extension>;
-    pub safe fn X509_EXTENSION_get_data(extension: &Extension) -> Option<&Asn1StringRef>;
+    pub safe fn X509_get_ext(certificate: &X509Ref, place: c_int) -> Option<&X509ExtensionRef>;
     pub safe fn X509_REVOKED_get_ext_by_NID(
         revoked: &X509RevokedRef,
         nid: c_int,
         last: c_int,
     ) -> c_int;
-    pub safe fn X509_REVOKED_get_ext(revoked: &X509RevokedRef, place: c_int) -> Option<&Extension>;
+    pub safe fn X509_REVOKED_get_ext(
+        revoked: &X509RevokedRef,
+        place: c_int,
+    ) -> Option<&X509ExtensionRef>;
     pub safe fn ASN1_STRING_type(string: &Asn1StringRef) -> c_int;
     pub safe fn X509_CRL_get_ext_by_NID(list: &X509CrlRef, nid: c_int, last: c_int) -> c_int;
     pub safe fn X509_CRL_get_signature_nid(list: &X509CrlRef) -> c_int;
@@ -456,6 +455,10 @@ unsafe extern "C" {
     pub fn X509_OBJECT_set1_X509_CRL(object: &X509ObjectRef, list: &X509CrlRef) -> c_int;
     pub safe fn X509_OBJECT_get0_X509(object: &X509ObjectRef) -> Option<&X509Ref>;
     pub safe fn X509_OBJECT_get0_X509_CRL(object: &X509ObjectRef) -> Option<&X509CrlRef>;
+    pub safe fn X509_CRL_get_ext(list: &X509CrlRef, place: c_int) -> Option<&X509ExtensionRef>;
+    pub safe fn X509_EXTENSION_get_data(
+        extension: &X509ExtensionRef,
+    ) -> Option<&Asn1OctetStringRef>;
     pub safe fn SSL_get0_param(ssl: &SslRef) -> &X509VerifyParamRef;
     pub safe fn X509_VERIFY_PARAM_get_flags(param: &X509VerifyParamRef) -> c_ulong;
     pub safe fn X509_VERIFY_PARAM_set_flags(param: &X509VerifyParamRef, flags: c_ulong) -> c_int;

@@ -198,6 +198,7 @@ pub fn check_lists(verification: &X509StoreContextRef, base: &X509StoreRef) -> X
         return X509VerifyResult::APPLICATION_VERIFICATION;
     };
     verify_again(verification, store, |context| {
+        sys::X509_STORE_CTX_set_verify_cb(context, revocation::judge_each_by_date);
         // SAFETY: the lists outlive the verification, which ends within this function.
         unsafe { sys::X509_STORE_CTX_set0_crls(context, lists.as_ptr().cast()) };
         let flags = store::revocation_flags(base).bits();

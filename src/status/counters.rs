@@ -42,10 +42,12 @@ pub enum Counter {
     RevocationFetchedCrl,
     RevocationFailedOcsp,
     RevocationFailedCrl,
+    StoreReplaced,
+    StoreRefreshFailed,
 }
 
 /// The number of counters.
-const COUNTERS: usize = Counter::RevocationFailedCrl as usize + 1;
+const COUNTERS: usize = Counter::StoreRefreshFailed as usize + 1;
 
 /// A cache of a worker, whose entries can be made again and may be evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -352,6 +354,19 @@ pub const FAMILIES: &[Family] = &[
         help: "Entries of a cache of a worker that made room for others.",
         is_failure: false,
         values: Values::OfCaches(CacheEvent::Eviction),
+    },
+    Family {
+        name: "store_replacements",
+        help: "Stores whose files have changed and were read again, in each worker.",
+        is_failure: false,
+        values: Values::One(Counter::StoreReplaced),
+    },
+    Family {
+        name: "store_refresh_failures",
+        help: "Looks of a worker at the files of a store that could not be read again: what was \
+               read before stays in force.",
+        is_failure: true,
+        values: Values::One(Counter::StoreRefreshFailed),
     },
     Family {
         name: "refusals",

@@ -237,6 +237,7 @@ mod tests {
     fn store(content: &[u8]) -> StoreFingerprint {
         StoreFingerprint {
             store: Some(0),
+            accepts_expired: false,
             content: fingerprint(content),
             objects: 1,
             flags: 0,
@@ -274,6 +275,10 @@ mod tests {
             },
             Identity {
                 trusted_store: Some(StoreFingerprint { store: None, ..store(b"1") }),
+                ..base
+            },
+            Identity {
+                trusted_store: Some(StoreFingerprint { accepts_expired: true, ..store(b"1") }),
                 ..base
             },
             Identity { trusted_store: Some(store(b"2")), ..base },

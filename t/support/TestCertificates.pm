@@ -117,20 +117,34 @@ sub _forge {
     return;
 }
 
-# Makes a CRL of an issuer, with the certificates that it revokes. The CRL begins today, or with the year that comes
-# first: { since => 2025 }.
+# Makes a CRL of an issuer, with the certificates that it revokes. The CRL is valid for ten years from now on, unless
+# years come first: { since => 2025, until => 2030 }. So may its number: { number => '0A' }.
 sub revocation_list {
     my %of = ref $_[0] ? %{ shift() } : ();
     my ($name, $issuer, @revoked) = @_;
     my $path = "$folder/$name-crl";
     mkdir $path or die "$name: $!\n";
     write_certificate_file("$name-crl/index", '');
-    my $conf = write_certificate_file("$name-crl/conf", "[ca]\ndefault_ca=it\n[it]\ndatabase=$path/index\ndefault_md=sha256\n");
+    my $number = '';
+    if ($of{number}) {
+        write_certificate_file("$name-crl/number", "$of{number}\n");
+        $number = "crlnumber=$path/number\ncrl_extensions=of\n";
+    }
+    my $conf = write_certificate_file("$name-crl/conf", <<"END");
+[ca]
+default_ca=it
+[it]
+database=$path/index
+default_md=sha256
+$number\[of]
+authorityKeyIdentifier=keyid
+END
     $issuer = _path($issuer);
     my @ca = ('openssl', 'ca', '-config', $conf, '-cert', "$issuer.crt", '-keyfile', "$issuer.key");
     _command(@ca, '-revoke', _path($_) . '.crt') for @revoked;
     my @since = $of{since} ? ('-crl_lastupdate', "$of{since}0101000000Z") : ();
-    _command(@ca, '-gencrl', @since, '-crldays', 3650, '-out', "$folder/$name.crl");
+    my @until = $of{until} ? ('-crl_nextupdate', "$of{until}0101000000Z") : ('-crldays', 3650);
+    _command(@ca, '-gencrl', @since, @until, '-out', "$folder/$name.crl");
     return;
 }
 

@@ -181,7 +181,11 @@ local function verify(self, chain, options, level)
     if not chain then
         return nil, err, changes
     end
-    return natives.store_verify(self, chain, purpose, depth, at)
+    local store = objects.current(self)
+    if not store then
+        return nil, "internal error, see the error log", changes
+    end
+    return natives.store_verify(store, chain, purpose, depth, at)
 end
 
 
@@ -270,9 +274,31 @@ end
 
 
 local STORE_OPTIONS = {
-    pem = "string", file = "string", dir = "string", crl = "string", system = "boolean",
-    partial_chain = "boolean", check_revocation = "boolean",
+    pem = "string", file = "string", dir = "string", crl = "string", crl_file = "string", system = "boolean",
+    partial_chain = "boolean", check_revocation = "boolean", leaf_only = "boolean", on_expired = "string",
+    refresh = "number",
 }
+
+
+-- Returns what is wrong with the options of a store as a whole, or nil.
+local function store_mistake(given)
+    local refresh, on_expired = given.refresh, given.on_expired
+    if refresh then
+        -- This also rejects NaN.
+        if not (refresh >= 1 and refresh < 1 / 0) then
+            return about("refresh must be a number of seconds, and at least 1", refresh)
+        elseif not (given.file or given.dir or given.crl_file) then
+            return "refresh is for files: one of file, dir and crl_file is needed"
+        end
+    end
+    if on_expired and on_expired ~= "refuse" and on_expired ~= "accept" then
+        return about("on_expired must be \"refuse\" or \"accept\"", on_expired)
+    end
+    if (on_expired or given.leaf_only) and not (given.crl or given.crl_file or given.check_revocation) then
+        return (on_expired and "on_expired" or "leaf_only")
+            .. " says how revocation is checked: one of crl, crl_file and check_revocation is needed"
+    end
+end
 
 
 -- Returns the given options of a store, or nil and what is wrong with them. Each is read only once:
@@ -293,6 +319,10 @@ local function store_options(options)
             given[name] = value
         end
     end
+    local mistake = store_mistake(given)
+    if mistake then
+        return nil, mistake
+    end
     return given
 end
 
@@ -302,15 +332,16 @@ functions.store_options = store_options
 
 -- Makes a store of options that `store_options` has returned.
 local function store_of(given)
-    return natives.store(given.pem, given.file, given.dir, given.crl, given.system, given.partial_chain,
-                         given.check_revocation)
+    return natives.store(given.pem, given.file, given.dir, given.crl, given.crl_file, given.system,
+                         given.partial_chain, given.check_revocation, given.leaf_only,
+                         given.on_expired == "accept", given.refresh)
 end
 
 
 local STORE = "resty.kong.x509.store"
 
 -- Makes a store of trusted certificates: from one or more of pem, file, dir and system, and with
--- crl also revocation lists.
+-- crl and crl_file also revocation lists. With refresh, its files are read again when they change.
 function M.store(options)
     if type(options) ~= "table" or rawequal(options, M) then
         error(about("options must be a table", options, STORE, M), 2)

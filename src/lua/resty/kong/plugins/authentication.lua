@@ -240,13 +240,13 @@ end
 -- Verifies a chain, and reads what decides who the client is. Returns the verdict, and the date from
 -- which it may change; a verdict due to a problem such as a lack of memory is not valid beyond this
 -- request.
-local function judge(self, presented, parse)
+local function judge(self, store, presented, parse)
     local chain, reason = parse(presented)
     if not chain then
         return { reason = reason }, 1 / 0
     end
     local ok, ends, verified
-    ok, reason, ends, verified = functions.verify_until(self.store, chain, self.terms)
+    ok, reason, ends, verified = functions.verify_until(store, chain, self.terms)
     if not ok then
         return { reason = reason }, ends
     end
@@ -263,11 +263,12 @@ local function judge(self, presented, parse)
 end
 
 
--- Returns the verdict of this policy on a chain, if one is cached and still valid.
-local function known(judgements, presented, policy)
+-- Returns the verdict of this policy on a chain, if one is cached and still valid. `number` is that of
+-- the policy's store, which may have been replaced.
+local function known(judgements, presented, policy, number)
     local by_policy = judgements:get(presented)
     local judged = by_policy and by_policy[policy]
-    return judged and still_holds(judged.monotonic, judged.date, judged.ends) and judged
+    return judged and judged.store == number and still_holds(judged.monotonic, judged.date, judged.ends) and judged
 end
 
 
@@ -312,8 +313,8 @@ end
 
 -- Returns the verdict of this policy that a worker has shared, if there is one that is still valid,
 -- and the length of its text.
-local function shared(self, presented)
-    local text = functions.shared_verdict(self.store, self.digest .. presented)
+local function shared(self, store, presented)
+    local text = functions.shared_verdict(store, self.digest .. presented)
     local judged = text and decode(text)
     if judged and still_holds(judged.monotonic, judged.date, judged.ends) then
         return judged, #text
@@ -324,25 +325,27 @@ end
 -- Returns the verdict of this policy on a chain: one that this worker or another has made before, or a
 -- new one.
 local function verdict(self, presented, parse)
-    local own = known(accepted, presented, self) or known(refused, presented, self)
+    local store, number = functions.current_store(self.store)
+    local own = known(accepted, presented, self, number) or known(refused, presented, self, number)
     if own then
         functions.count_cache(CACHE, functions.HIT)
         return own
     end
-    local judged, length = shared(self, presented)
+    local judged, length = shared(self, store, presented)
     functions.count_cache(CACHE, judged and functions.HIT or functions.MISS)
     if not judged then
         local monotonic, date = clocks()
         local ends
-        judged, ends = judge(self, presented, parse)
+        judged, ends = judge(self, store, presented, parse)
         judged.monotonic, judged.date, judged.ends = monotonic, date, ends
         judged.reason = judged.reason and judged.reason:sub(1, MAX_REASON_LENGTH)
         local text = encode(judged)
         length = #text
         if ends > -1 / 0 then
-            functions.share_verdict(self.store, self.digest .. presented, text, not judged.reason)
+            functions.share_verdict(store, self.digest .. presented, text, not judged.reason)
         end
     end
+    judged.store = number
     keep(presented, self, judged, length)
     return judged
 end

@@ -199,7 +199,7 @@ end
 
 -- Returns whether options of x509.store refer to no files.
 local function is_text(options)
-    return not (options.file or options.dir or options.system)
+    return not (options.file or options.dir or options.crl_file or options.system)
 end
 
 

@@ -219,7 +219,20 @@ function x509.key_belongs_to(key, chain)
 end
 
 
-function x509.store(pem, file, dir, _, system)
+-- Returns the content of the file that a setting names.
+local function content(setting, name)
+    local file, reason, number = io.open(name)
+    if not file then
+        return nil, ("%s \"%s\": %s (os error %d)"):format(setting, name, reason:sub(#name + 3), number)
+    end
+    local text = file:read("*a")
+    file:close()
+    return text
+end
+
+
+-- Nothing is revoked, and nothing is read again.
+function x509.store(pem, file, dir, _, crl_file, system)
     if not (pem or file or dir or system) then
         return nil, "nothing to trust: one of pem, file, dir and system is needed"
     end
@@ -229,12 +242,13 @@ function x509.store(pem, file, dir, _, system)
         ok, err = trust(store, "pem", pem)
     end
     if ok and file then
-        local handle, reason, number = io.open(file)
-        if not handle then
-            return nil, ("file \"%s\": %s (os error %d)"):format(file, reason:sub(#file + 3), number)
+        ok, err = content("file", file)
+        if ok then
+            ok, err = trust(store, "file \"" .. file .. "\"", ok)
         end
-        ok, err = trust(store, "file \"" .. file .. "\"", handle:read("*a"))
-        handle:close()
+    end
+    if ok and crl_file then
+        ok, err = content("crl_file", crl_file)
     end
     if not ok then
         return nil, err

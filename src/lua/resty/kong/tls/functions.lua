@@ -545,15 +545,16 @@ function convert.set_tls_verify_depth(called, depth)
 end
 
 
--- Returns the pointer of a store, nil if it is none.
+-- Returns the pointer of a store, nil if it is none; and the object that keeps it.
 local function pointer_of_store(store)
     local pointer
     if type(store) == "table" then
         pointer = store.ctx
     elseif objects.kind_of(store) then
+        store = objects.current(store)
         pointer = pointer_of(store)
     end
-    return is_store(pointer) and pointer or nil
+    return is_store(pointer) and pointer or nil, store
 end
 
 
@@ -659,8 +660,8 @@ local POINTERS = ffi.typeof("void *[?]")
 local SPIFFE = { trust_domains = true, ids = true }
 
 -- Returns the trust domains and the IDs in `spiffe` as one list, each after a letter that says what
--- it is, and a list of the pointers of the stores, whose `owners` are the stores; `pointer_of_one`
--- returns the pointer of a store. Returns nil and what is wrong, and, if it is a value, that value and its kind.
+-- it is, and a list of the pointers of the stores, with the `owners` of these; `pointer_of_one`
+-- returns the pointer of a store, and its owner. Returns nil and what is wrong, and, if it is a value, that value and its kind.
 local function trusted_ids(spiffe, pointer_of_one)
     for field in pairs(spiffe) do
         if not SPIFFE[field] then
@@ -682,12 +683,12 @@ local function trusted_ids(spiffe, pointer_of_one)
         if type(name) ~= "string" then
             return nil, "trust_domains must have names of trust domains", { name }
         end
-        local pointer = pointer_of_one(store)
+        local pointer, owner = pointer_of_one(store)
         if not pointer then
             return nil, "trust_domains must be a table of stores", { store }, "store"
         end
         flat[#flat + 1], stores[#stores + 1] = "t" .. name, pointer
-        owners[#owners + 1] = store
+        owners[#owners + 1] = owner
     end
     for _, id in ipairs(accepted) do
         flat[#flat + 1] = "i" .. id
@@ -958,6 +959,11 @@ end
 function M.still_holds(monotonic, date, ends)
     return raw.still_holds(nil, monotonic, date, ends) == OK
 end
+
+
+-- Returns the store that an object is now, and its number if it may be replaced: what has to do with
+-- one store in several steps takes it once. See `current` of `objects`.
+M.current_store = objects.current
 
 
 -- Returns the digest of a text that says everything about a policy but its store.

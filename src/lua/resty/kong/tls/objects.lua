@@ -31,6 +31,9 @@ local kinds, pointers = setmetatable({}, BY_OBJECT), setmetatable({}, BY_OBJECT)
 -- The objects of pointers that other code got, which may outlive its reference to the object.
 local owners = setmetatable({}, BY_OBJECT)
 
+-- The stores whose files are read again: for each, the `store` that it is now, and its `number`.
+local refreshed = setmetatable({}, BY_OBJECT)
+
 local M = {}
 
 
@@ -43,6 +46,7 @@ local function kind_of(value)
         if kind then
             kinds[value] = kind
             pointers[value] = address and ffi_cast(CTYPES[kind], address)
+            refreshed[value] = not address and kind == "store" and {} or nil
         end
     end
     return kind
@@ -51,13 +55,39 @@ end
 M.kind_of = kind_of
 
 
--- Returns the pointer of an object; any other value is returned as it is. The pointer is valid
--- while the object is.
+-- Returns the store that an object is now, and its number, if it is a store whose files are read
+-- again, after a look at them if that is due. Any other value is returned as it is.
+local function current(value)
+    local state = kind_of(value) == "store" and refreshed[value]
+    if not state then
+        return value
+    end
+    local number, store = natives.current_store(value, state.number)
+    if not number then
+        -- An error: without the store that it is now, it is none.
+        return nil
+    elseif store then
+        state.number, state.store = number, store
+    end
+    return state.store, number
+end
+
+M.current = current
+
+
+-- Returns the pointer of an object; any other value is returned as it is. The pointer is valid while
+-- the object is, and no longer than until the next call with the same store, if its files are read
+-- again: `current` makes an object of which it lasts.
 local function pointer_of(value)
     if type(value) ~= "userdata" then
         return value
     end
-    return pointers[value] or kind_of(value) and pointers[value] or value
+    local pointer = pointers[value]
+    if not pointer then
+        local object = current(value)
+        pointer = kind_of(object) and pointers[object]
+    end
+    return pointer or value
 end
 
 M.pointer_of = pointer_of
@@ -87,8 +117,11 @@ function M.class(kind, package, methods, field)
         end
         if name == "ctx" and CTYPES[kind] then
             -- A cdata of its own: what other code does not hold any more does not keep the object.
-            local pointer = ffi_new(CTYPES[kind], pointer_of(self))
-            owners[pointer] = self
+            local owner = current(self)
+            local pointer = owner and ffi_new(CTYPES[kind], pointer_of(owner))
+            if pointer then
+                owners[pointer] = owner
+            end
             return pointer
         end
         return field and field(self, name)

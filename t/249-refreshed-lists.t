@@ -543,12 +543,12 @@ pass 'a clock that is right again: the new list is in force, and the file did no
 for my $jump (-$YEAR / 365, $YEAR / 365) {
     set_clock($jump);
     put('clock.crl', $jump < 0 ? $list{service} : $service_is_revoked . $list{none});
-    eval { wait_until('a list', sub { by_clock('good') eq 'true' }) } or diag slurp("$folder/clock.log");
+    wait_until('a list', sub { by_clock('good') eq 'true' });
     pass 'a clock that was set: files are read again all the same';
 }
 stop_nginx('clock');
 
-my $log = slurp("$folder/gateway.log");
+my $log = slurp("$folder/gateway.log") =~ s/^.* exited on signal 9\n//mr;
 unlike $log, qr/\[(?:alert|crit|emerg)\]/, 'no entries of level alert, crit or emerg are logged'
     or diag join "\n", $log =~ /^.*\[(?:alert|crit|emerg)\].*$/mg;
 

@@ -449,3 +449,153 @@ fn latest(store: &X509StoreRef) -> Result<BTreeMap<Scope, (&X509CrlRef, Issue)>,
     }
     Ok(latest)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+
+    use super::*;
+    use crate::openssl::test_certificate::Authority;
+
+    const YEAR: i64 = 365 * 24 * 3600;
+    const NOW: i64 = 50 * YEAR;
+
+    /// A folder that is removed with the test.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = env::temp_dir().join(format!("refreshed-{name}-{}", process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        /// Replaces a file by renaming another.
+        fn put(&self, name: &str, text: &[u8]) -> PathBuf {
+            let (new, path) = (self.0.join("new"), self.0.join(name));
+            fs::write(&new, text).unwrap();
+            fs::rename(new, &path).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// The dates are far from that of this machine, so no file is taken for a recent one.
+    fn clocks(seconds: u64) -> Clocks {
+        Clocks { monotonic: seconds * 1000, date: NOW + (1 << 33) }
+    }
+
+    fn store(pem: &[u8], lists: &Path) -> RefreshedStore {
+        let sources = Sources { pem: Some(pem), revoked_file: Some(lists), ..Sources::default() };
+        RefreshedStore::new(&sources, 10_000, clocks(0)).unwrap()
+    }
+
+    fn number(store: &RefreshedStore) -> u64 {
+        store.current(None).unwrap().0
+    }
+
+    #[test]
+    fn files_are_looked_at_once_in_a_period() {
+        let (root, folder) = (Authority::root("root"), Folder::new("period"));
+        let path = folder.put("crl", &root.list((NOW, NOW + YEAR), 1));
+        let store = store(&root.pem(), &path);
+        let first = number(&store);
+        assert_eq!(store.look(clocks(10)), Look::Same);
+        folder.put("crl", &root.list((NOW + 1, NOW + YEAR), 2));
+        assert_eq!(store.look(clocks(19)), Look::Same);
+        assert_eq!(number(&store), first);
+        assert!(store.current(Some(first)).unwrap().1.is_none());
+        assert_eq!(store.look(clocks(20)), Look::Replaced);
+        assert!(store.current(Some(first)).unwrap().1.is_some());
+        assert_eq!(store.look(clocks(30)), Look::Same);
+        // Another process looks at once.
+        store.state.borrow_mut().process += 1;
+        folder.put("crl", &root.list((NOW + 2, NOW + YEAR), 3));
+        assert_eq!(store.look(clocks(30)), Look::Replaced);
+    }
+
+    #[test]
+    fn what_has_just_been_changed_is_left_alone_for_a_moment() {
+        let (root, folder) = (Authority::root("root"), Folder::new("recent"));
+        let path = folder.put("crl", &root.list((NOW, NOW + YEAR), 1));
+        let store = store(&root.pem(), &path);
+        folder.put("crl", &root.list((NOW + 1, NOW + YEAR), 2));
+        let at = |monotonic| Clocks { monotonic, date: 1 << 30 };
+        // The clock of this machine is ahead of these dates: it may have been set back.
+        assert_eq!(store.look(at(10_000)), Look::Same);
+        assert_eq!(store.look(at(10_999)), Look::Same);
+        assert_eq!(store.look(at(11_000)), Look::Replaced);
+    }
+
+    #[test]
+    fn a_problem_is_told_once_and_changes_nothing() {
+        let (root, other) = (Authority::root("root"), Authority::root("root"));
+        let folder = Folder::new("problems");
+        let good = root.list((NOW, NOW + YEAR), 10);
+        let path = folder.put("crl", &good);
+        let store = store(&root.pem(), &path);
+        let first = number(&store);
+        let mut seconds = 0;
+        let mut look = || {
+            seconds += 10;
+            store.look(clocks(seconds))
+        };
+        for (text, problem) in [
+            (&good[..good.len() / 2], "is missing for what begins here"),
+            (b"", "no revocation list"),
+            (&root.list((NOW - 1, NOW + YEAR), 11), "is older than"),
+            (&other.list((NOW + 1, NOW + YEAR), 11), "is not signed by"),
+            (&root.list((NOW + 1, NOW + YEAR), 9), "is older than"),
+            (&root.list((NOW + (1 << 34), NOW + (1 << 35)), 11), "is not yet valid"),
+            (&Authority::root("else").list((NOW, NOW + YEAR), 11), "is missing"),
+        ] {
+            folder.put("crl", text);
+            let Look::Failed(Some(words)) = look() else { panic!("{problem}") };
+            assert!(words.contains(problem), "{words}");
+            for _ in 0..20 {
+                assert_eq!(look(), Look::Failed(None), "{problem}");
+            }
+            assert_eq!(number(&store), first, "{problem}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(look(), Look::Failed(Some(_))));
+        assert_eq!(look(), Look::Failed(None));
+        folder.put("crl", &good);
+        assert_eq!(look(), Look::Replaced);
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(look(), Look::Failed(Some(_))), "a problem that returns is told again");
+    }
+
+    #[test]
+    fn many_refreshes_keep_no_memory_and_no_files() {
+        let (root, folder) = (Authority::root("root"), Folder::new("many"));
+        let lists = [1, 2].map(|number| root.list((NOW, NOW + YEAR), number));
+        let path = folder.put("crl", &lists[0]);
+        let store = store(&root.pem(), &path);
+        let files = || fs::read_dir("/proc/self/fd").unwrap().count();
+        let resident = || -> u64 {
+            let status = fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        let mut before = (0, 0);
+        for round in 1..=10_000_u64 {
+            folder.put("crl", &lists[usize::from(round > 1)]);
+            assert_eq!(store.look(clocks(round * 10)), Look::Replaced);
+            // As a request would use it.
+            let (_, current) = store.current(None).unwrap();
+            store::TrustedStore::of(&current.unwrap()).unwrap().fingerprint().unwrap();
+            if round == 1000 {
+                before = (files(), resident());
+            }
+        }
+        // Other tests run at the same time.
+        assert!(files() < before.0 + 100, "{} {}", files(), before.0);
+        assert!(resident() < before.1 + 16 * 1024, "{} {}", resident(), before.1);
+    }
+}

@@ -98,3 +98,35 @@ fn issue(
     certificate.sign(issuer_key, MessageDigest::null()).unwrap();
     certificate.build()
 }
+
+impl Authority {
+    /// Returns a revocation list that revokes nothing, in PEM: with these dates, and a number.
+    pub fn list(&self, (since, until): (i64, i64), number: u32) -> Vec<u8> {
+        use foreign_types::{ForeignType, ForeignTypeRef};
+        use openssl::asn1::Asn1Integer;
+        use openssl::bn::BigNum;
+        use openssl::x509::X509Crl;
+
+        /// `NID_crl_number`
+        const CRL_NUMBER: std::ffi::c_int = 88;
+        let [since, until] = [since, until].map(|date| Asn1Time::from_unix(date).unwrap());
+        let number = Asn1Integer::from_bn(&BigNum::from_u32(number).unwrap()).unwrap();
+        // SAFETY: the new list is owned by `list`, and all other objects outlive the calls.
+        unsafe {
+            let list = X509Crl::from_ptr(openssl_sys::X509_CRL_new());
+            let crl = list.as_ptr();
+            let name = self.certificate.subject_name().as_ptr();
+            let number = number.as_ptr().cast();
+            let done = [
+                openssl_sys::X509_CRL_set_version(crl, 1),
+                openssl_sys::X509_CRL_set_issuer_name(crl, name),
+                openssl_sys::X509_CRL_set1_lastUpdate(crl, since.as_ptr()),
+                openssl_sys::X509_CRL_set1_nextUpdate(crl, until.as_ptr()),
+                openssl_sys::X509_CRL_add1_ext_i2d(crl, CRL_NUMBER, number, 0, 0),
+                openssl_sys::X509_CRL_sign(crl, self.key.as_ptr(), std::ptr::null()).min(1),
+            ];
+            assert_eq!(done, [1; 6]);
+            list.to_pem().unwrap()
+        }
+    }
+}

@@ -39,7 +39,7 @@ my $DEBIAN = '/usr/lib/nginx/modules';
 my @FOR_LUA = map {"TEST_NGINX_$_"} qw(CLIENT_SOCKET HTML_DIR PKI SERVER_ROOT SUPPORT);
 
 # Seconds to wait for what should happen at once: a busy machine may take long.
-our $PATIENCE = 20;
+our $PATIENCE = 120;
 
 my $ready;
 

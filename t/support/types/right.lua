@@ -24,6 +24,8 @@ local key = assert(x509.key(pem))
 local with_password = assert(x509.key(pem, "secret"))
 local store = assert(x509.store { pem = pem, crl = pem, partial_chain = true })
 local of_system = assert(x509.store { system = true, file = "ca.crt", dir = "/etc/ca", check_revocation = true })
+local refreshed = assert(x509.store { pem = pem, crl_file = "revoked.crl", refresh = 60, on_expired = "accept", leaf_only = true })
+print(refreshed:verify(chain))
 print(key:belongs_to(chain), with_password:belongs_to(from_der), from_der:count(), chain:to_pem())
 print(store:verify(chain), store:verify(pem, { purpose = "clientAuth", depth = 1, at = 0 }))
 

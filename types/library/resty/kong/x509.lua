@@ -128,6 +128,10 @@ function x509.key(pem, password) end
 ---@field dir? string the name of a folder, as prepared by `openssl rehash`
 ---@field system? boolean whether to trust what the system trusts
 ---@field crl? string revocation lists, in PEM: then the whole chain is checked for revocation
+---@field crl_file? string the name of a file with revocation lists, as with `crl`
+---@field leaf_only? boolean whether only the first certificate of a chain is checked for revocation
+---@field on_expired? "refuse"|"accept" what a list counts after its `nextUpdate`
+---@field refresh? number after how many seconds `file`, `dir` and `crl_file` are looked at again
 ---@field check_revocation? boolean whether to check for revocation with the lists in `dir`
 ---@field partial_chain? boolean whether an intermediate is trusted as a root is
 

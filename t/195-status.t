@@ -389,6 +389,8 @@ GET /masked =>
       },
       "session_cache_size_bytes": 8388608,
       "start_time_seconds": now,
+      "store_refresh_failures": 0,
+      "store_replacements": 0,
       "upstream_handshakes": {
         "full": 0,
         "resumed": 0

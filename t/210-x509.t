@@ -160,7 +160,7 @@ nil: crl: no revocation list in PEM format found
 --- request
 GET /t
 --- response_body eval
-my $options = 'options are check_revocation, crl, dir, file, partial_chain, pem, system';
+my $options = 'options are check_revocation, crl, crl_file, dir, file, leaf_only, on_expired, partial_chain, pem, refresh, system';
 my $colon = 'called with ":" in place of ".": use resty.kong.x509';
 CORE::join '', map { "false string here: $_\n" }
     'pem must be a string: given nil: resty.kong.x509.chain', 'pem must be a string: given 1: resty.kong.x509.chain',

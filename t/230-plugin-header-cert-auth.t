@@ -521,7 +521,7 @@ here: depth must be an integer, and not negative: given the string "1": header_c
 here: depth must be an integer, and not negative: given 0.5: header_cert_auth.new
 options must be a table: given nil: header_cert_auth.new
 here: trusted must be a list of strings: given a table that holds something else: header_cert_auth.new
-here: ca: unknown option "files"; options are check_revocation, crl, dir, file, partial_chain, pem, system: header_cert_auth.new
+here: ca: unknown option "files"; options are check_revocation, crl, crl_file, dir, file, leaf_only, on_expired, partial_chain, pem, refresh, system: header_cert_auth.new
 here: options must be a table: called with ":" in place of ".": use header_cert_auth.new(...)
 here: access must be called with a colon, as a method: header_cert_auth:access(...)
 here: function cannot be called in content phase (only in: rewrite, access): header_cert_auth:access

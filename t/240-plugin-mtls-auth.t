@@ -336,7 +336,7 @@ policy 2: unknown option "anonymus"; options are anonymous, authenticated_group_
 policy 2: unknown option "cas"; options are anonymous, authenticated_group_by, ca, cache_ttl, consumer_by, consumers, default_consumer, depth, forward, lookup, name, names, negative_ttl, send_ca_dn, skip_consumer_lookup: mtls_auth.new
 policy 2: ca must be a table: given 1: mtls_auth.new
 policy 1: ca must be a table: given a string with PEM text (write { pem = ... }): mtls_auth.new
-policy 1: ca: unknown option "files"; options are check_revocation, crl, dir, file, partial_chain, pem, system: mtls_auth.new
+policy 1: ca: unknown option "files"; options are check_revocation, crl, crl_file, dir, file, leaf_only, on_expired, partial_chain, pem, refresh, system: mtls_auth.new
 policy 1: ca: pem must be a string: given 1: mtls_auth.new
 policy 1: depth must be an integer, and not negative: given -1: mtls_auth.new
 policy 1: anonymous must be a string: given the string "": mtls_auth.new

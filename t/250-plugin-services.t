@@ -353,7 +353,7 @@ service "one": certificate: SSL_use_certificate() failed (ee key too small)
 service "one": ca must be a table
 service "one": ca: nothing to trust: one of pem, file, dir and system is needed
 service "one": ca: file "none.crt": No such file or directory (os error 2)
-service "one": ca: unknown option "files"; options are check_revocation, crl, dir, file, partial_chain, pem, system
+service "one": ca: unknown option "files"; options are check_revocation, crl, crl_file, dir, file, leaf_only, on_expired, partial_chain, pem, refresh, system
 service "one": verify must be a boolean
 service "one": ca says how to verify it, and verify is false
 service "one": depth says how to verify it, and verify is false
@@ -377,7 +377,7 @@ service "one": verify_spiffe: the store of "test" must be a table: see x509.stor
 service "one": verify_spiffe: the store of "test": nothing to trust: one of pem, file, dir and system is needed
 service "one": verify_spiffe: the store of "test": file "none.crt": No such file or directory (os error 2)
 service "one": verify_spiffe: the store of "test": pem: no certificate in PEM format found
-service "one": verify_spiffe: the store of "test": unknown option "files"; options are check_revocation, crl, dir, file, partial_chain, pem, system
+service "one": verify_spiffe: the store of "test": unknown option "files"; options are check_revocation, crl, crl_file, dir, file, leaf_only, on_expired, partial_chain, pem, refresh, system
 service "one": verify_spiffe has a store for each trust domain, beside which ca would not count
 service "one": verify_spiffe has a store for each trust domain, beside which ca would not count
 service "one": verify_spiffe says how to verify it, and verify is false

@@ -78,7 +78,7 @@ put('clients.crl', $list{none});
 put($_, $list{none}) for qw(services.crl spiffe.crl);
 put('several.crl', $list{some} . $list{'between-fine'});
 put('missing.crl', $list{'between-fine'} . $list{some});
-put("$_.crl", $list{expired}) for qw(refuse accept);
+put("$_.crl", $list{expired}) for qw(refuse accept expired);
 put('leaf.crl', $list{'between-revoked'} . $list{'between-fine'});
 put('chain.crl', $list{'between-revoked'} . $list{'between-fine'});
 put('lacking.crl', $list{'between-fine'});
@@ -175,7 +175,19 @@ $stores
         local consumers = { { name = "good", common_name = "good" }, { name = "bad", common_name = "bad" } }
         policy = assert(require("resty.kong.plugins.mtls_auth").new {
             { names = { "default" }, ca = options.clients, consumers = consumers } })
+        local function of_expired(on_expired)
+            local ca = { pem = ca, crl_file = "$folder/expired.crl", on_expired = on_expired }
+            return ca, assert(require("resty.kong.plugins.mtls_auth").new {
+                { names = { "default" }, ca = ca, consumers = consumers } })
+        end
+        local accepting, refusing
+        accepting, of_accepting = of_expired("accept")
+        refusing, of_refusing = of_expired("refuse")
+        local names = { host = false, uris = { "spiffe://test/ns/one" } }
         services = assert(require("resty.kong.plugins.services").new { services = {
+            accepting = { ca = accepting, verify_names = names },
+            refusing = { ca = refusing, verify_names = names },
+            trusting = { verify_spiffe = { trust_domains = { test = accepting }, ids = names.uris } },
             one = { ca = options.services, verify_names = { host = false, uris = { "spiffe://test/ns/one" } } },
             spiffe = { verify_spiffe = { trust_domains = { test = options.spiffe }, ids = { "spiffe://test/ns/one" } } },
         } })
@@ -189,6 +201,14 @@ $stores
         location / {
             access_by_lua_block { policy:access() }
             content_by_lua_block { ngx.print(ngx.req.get_headers()["X-Consumer-Username"], " ", ngx.worker.pid(), "\\n") }
+        }
+_TLS_
+    @{[map { server("clients-$_", <<"_TLS_") } 'accepting', 'refusing', 'accepting-crl']}
+        @{[/crl/ ? "ssl_crl $pki/expired.crl;" : '']}
+        ssl_certificate_by_lua_block { of_@{[s/-crl//r]}:certificate() }
+        location / {
+            access_by_lua_block { of_@{[s/-crl//r]}:access() }
+            content_by_lua_block { ngx.print(ngx.var.ssl_client_verify) }
         }
 _TLS_
     server {
@@ -370,59 +390,60 @@ alone('gateway', (workers('gateway'))[0], sub {
 
 # ---- files that are not good ---------------------------------------------------------------------
 
-# Verifies until the files were looked at some more times.
-sub look_again {
-    my ($store) = @_;
-    my $before = counted('store_refresh_failures');
-    wait_until('failures', sub { verdict($store, 'good'); counted('store_refresh_failures') > $before + 3 });
-    return;
-}
+# For each: the store, what is wrong with its file, how it gets so, and the words for that; and how it is mended, if not
+# by another list.
+my @breaks = (
+    ['cut', 'half of a file', sub { put('cut.crl', substr $list{all}, 0, 200) },
+        qr/crl_file "FOLDER\/cut\.crl": line 1: "-----END X509 CRL-----" is missing/],
+    ['garbage', 'garbage', sub { put('garbage.crl', "\0garbage\n" x 100) },
+        qr/crl_file "[^"]*": no revocation list in PEM format found/],
+    ['gone', 'no file', sub { unlink "$folder/gone.crl" or die $! }, qr/crl_file "[^"]*": No such file or directory/],
+    ['back', 'an older list', sub { put('back.crl', $list{earlier}) },
+        qr/the revocation list of "CN=Test Root CA,O=Test" is older than the one in use/],
+    ['number', 'a list with a lower number', sub { put('number.crl', $list{'number-back'}) },
+        qr/the revocation list of "[^"]*" is older than the one in use/],
+    ['signature', 'a list of another key', sub { put('signature.crl', $list{forged}) },
+        qr/the revocation list of "[^"]*" is not signed by the certificate of this name/],
+    ['future', 'a list of the future', sub { put('future.crl', $list{future}) },
+        qr/the revocation list of "[^"]*" is not yet valid/],
+    ['missing', 'a list that is missing', sub { put('missing.crl', $list{'between-fine'}) },
+        qr/the revocation list of "[^"]*", which is in use, is missing/],
+    ['rename', 'a folder in place of a file',
+        sub { rename "$folder/rename.crl", "$folder/rename.old"; mkdir "$folder/rename.crl" or die $! },
+        qr/crl_file "[^"]*": it is no file/, sub { rmdir "$folder/rename.crl" or die $!; put('rename.crl', $list{all}) }],
+);
+# Only root can make files that workers can not read.
+my $DENIED = qr/crl_file "[^"]*": Permission denied \(os error 13\); the user of the workers must be able to read it/;
+push @breaks, ['mode', 'a file of others', sub { put('mode.crl', $list{all}); chmod 0600, "$folder/mode.crl" or die $! }, $DENIED,
+        sub { chmod 0644, "$folder/mode.crl" or die $! }],
+    ['mode-at-once', 'a file of others before there is anything new in it', sub { chmod 0600, "$folder/mode-at-once.crl" or die $! },
+        $DENIED] if $has_users;
 
-# Breaks a file, which changes nothing; and mends it by another list.
-sub breaks {
-    my ($store, $what, $break, $problem, $mend) = @_;
-    verdict($store, 'bad') eq $REVOKED or die "$store: " . verdict($store, 'bad');
-    $break->();
+is_deeply [map { verdict($_->[0], 'bad') } @breaks], [($REVOKED) x @breaks], 'all files are good';
+$_->[2]->() for @breaks;
+for (@breaks) {
+    my ($store, undef, undef, $problem) = @$_;
     wait_until("a line about $store", sub { verdict($store, 'bad'); logged() =~ qr/\(crl_file "FOLDER\/$store\.crl"\): $problem/ });
-    look_again($store);
+}
+my $failures = counted('store_refresh_failures');
+wait_until('more looks', sub {
+    verdict($_->[0], 'good') for @breaks;
+    counted('store_refresh_failures') > $failures + 5 * @breaks;
+});
+for (@breaks) {
+    my ($store, $what, undef, $problem) = @$_;
     is verdict($store, 'bad'),  $REVOKED, "$what: a revoked certificate is refused";
     is verdict($store, 'good'), 'true',   "$what: a good one is accepted";
     my ($text, %lines) = logged();
     $lines{$1}++ while $text =~ /\[error\] (\d+)#\d+: a store could not be read again, and stays as it was \(crl_file "FOLDER\/$store\.crl"\): $problem/g;
     is_deeply [values %lines], [(1) x keys %lines], "$what: each worker logs it once" or diag $text;
+}
+for (@breaks) {
+    my ($store, undef, undef, undef, $mend) = @$_;
     $mend //= sub { put("$store.crl", $list{all}) };
     $mend->();
-    wait_for($store, 'good', $REVOKED);
-    return;
 }
-
-breaks('cut', 'half of a file', sub { put('cut.crl', substr $list{all}, 0, 200) },
-    qr/crl_file "FOLDER\/cut\.crl": line 1: "-----END X509 CRL-----" is missing/);
-breaks('garbage', 'garbage', sub { put('garbage.crl', "\0garbage\n" x 100) }, qr/crl_file "[^"]*": no revocation list in PEM format found/);
-breaks('gone', 'no file', sub { unlink "$folder/gone.crl" or die $! }, qr/crl_file "[^"]*": No such file or directory/);
-SKIP: {
-    skip 'only root can make files that workers can not read', 1 if !$has_users;
-    breaks('mode', 'a file of others', sub { put('mode.crl', $list{all}); chmod 0600, "$folder/mode.crl" or die $! },
-        qr/crl_file "[^"]*": Permission denied \(os error 13\); the user of the workers must be able to read it/,
-        sub { chmod 0644, "$folder/mode.crl" or die $! });
-    # Before there is anything new to read.
-    chmod 0600, "$folder/mode-at-once.crl" or die $!;
-    wait_until('a line', sub { verdict('mode-at-once', 'good'); logged() =~ /mode-at-once\.crl"\): .*Permission denied/ });
-    is verdict('mode-at-once', 'bad'), $REVOKED, 'that a file can not be read is known before it changes';
-}
-breaks('back', 'an older list', sub { put('back.crl', $list{earlier}) },
-    qr/the revocation list of "CN=Test Root CA,O=Test" is older than the one in use/);
-breaks('number', 'a list with a lower number', sub { put('number.crl', $list{'number-back'}) },
-    qr/the revocation list of "[^"]*" is older than the one in use/);
-breaks('signature', 'a list of another key', sub { put('signature.crl', $list{forged}) },
-    qr/the revocation list of "[^"]*" is not signed by the certificate of this name/);
-breaks('future', 'a list of the future', sub { put('future.crl', $list{future}) },
-    qr/the revocation list of "[^"]*" is not yet valid/);
-breaks('missing', 'a list that is missing', sub { put('missing.crl', $list{'between-fine'}) },
-    qr/the revocation list of "[^"]*", which is in use, is missing/);
-breaks('rename', 'a folder in place of a file',
-    sub { rename "$folder/rename.crl", "$folder/rename.old"; mkdir "$folder/rename.crl" or die $! },
-    qr/crl_file "[^"]*": it is no file/, sub { rmdir "$folder/rename.crl" or die $!; put('rename.crl', $list{all}) });
+wait_for($_->[0], 'good', $REVOKED) for @breaks;
 
 # The list of an authority that is not in the store may go.
 put('several.crl', $list{all});
@@ -430,7 +451,7 @@ wait_for('several', 'good', $REVOKED);
 
 # A file that is written slowly is not read before it is complete.
 {
-    my $failures = counted('store_refresh_failures');
+    $failures = counted('store_refresh_failures');
     open my $file, '>', "$folder/cut.crl" or die $!;
     $file->autoflush(1);
     my ($one, $two) = (substr($list{service}, 0, 300), substr $list{service}, 300);
@@ -448,6 +469,20 @@ is verdict($_, 'good'), 'CRL has expired', "$_: a list that has expired refuses 
 is verdict($_, 'bad'),  'CRL has expired', "$_: also what it revokes" for qw(refuse default);
 is verdict($_, 'good'), 'true',   "$_: a list that has expired still counts" for qw(accept fixed_accept);
 is verdict($_, 'bad'),  $REVOKED, "$_: for what it revokes" for qw(accept fixed_accept);
+# The same in handshakes.
+sub by_handshake {
+    my ($server, $client) = @_;
+    my $said = `curl -sk -m 20 -w ' %{http_code}' --unix-socket $folder/clients-$server.sock --cert $pki/$client.crt \\
+        --key $pki/$client.key https://a.test/`;
+    return $said =~ s/<html>.*<\/html>\s*//sr;
+}
+is by_handshake('accepting', 'good'), 'SUCCESS 200', 'on_expired = "accept": a client is accepted in the handshake';
+is by_handshake('accepting', 'bad'),  '401',        'on_expired = "accept": a client that is revoked is refused';
+is by_handshake('refusing', 'good'),  '401',        'on_expired = "refuse": all are refused';
+is by_handshake('accepting-crl', 'good'), '401',    'ssl_crl of the server must not have expired';
+is served('accepting'), 'served', 'on_expired = "accept": a service is accepted';
+is served('trusting'),  'served', 'on_expired = "accept": also with verify_spiffe';
+is served('refusing'),  '502',    'on_expired = "refuse": a service is refused';
 put("$_.crl", $list{all}) for qw(refuse accept);
 wait_for($_, 'good', $REVOKED) for qw(refuse accept);
 is verdict('fixed_accept', 'good'), 'true', 'a store without refresh stays as it is';

@@ -104,8 +104,9 @@ local kinds = {
 local value
 
 -- Returns a table of options with such values.
-local names = { "pem", "file", "dir", "system", "crl", "crl_file", "refresh", "on_expired", "leaf_only", "check_revocation", "partial_chain", "purpose", "depth", "at",
-                "names", "ca", "consumers", "common_name", "sans", "name", "header", "encoding", "trusted", "anonymous",
+local names = { "pem", "file", "dir", "system", "crl", "crl_file", "refresh", "on_expired", "leaf_only",
+                "check_revocation", "partial_chain", "purpose", "depth", "at", "names", "ca", "consumers", "common_name",
+                "sans", "name", "header", "encoding", "trusted", "anonymous",
                 "certificate", "key", "services", "verify", "store", "default", "trust_domains", "ids", "min_version",
                 "ciphers", "groups", 1, 2 }
 local function options()

@@ -516,7 +516,7 @@ nil consumer 1: fingerprint must be that of SHA-256, in hexadecimal
 nil consumer 1: fingerprint must be that of SHA-256, in hexadecimal
 nil trusted: "010.0.0.0/8" is no address, and no network
 nil consumer 1: dns must be a string
-here: unknown option "crl"; options are anonymous, authenticated_group_by, ca, cache_ttl, chain_header, consumer_by, consumers, default_consumer, depth, dict, element, encoding, format, forward, header, lookup, negative_ttl, skip_consumer_lookup, trusted: header_cert_auth.new
+here: unknown option "crl"; options are anonymous, authenticated_group_by, ca, cache_ttl, chain_header, consumer_by, consumers, default_consumer, depth, dict, element, encoding, format, forward, header, http_proxy, http_timeout, lookup, negative_ttl, ocsp_responder, revocation_check_mode, revocation_dict, revocation_leaf_only, skip_consumer_lookup, trusted: header_cert_auth.new
 here: depth must be an integer, and not negative: given the string "1": header_cert_auth.new
 here: depth must be an integer, and not negative: given 0.5: header_cert_auth.new
 options must be a table: given nil: header_cert_auth.new

@@ -332,8 +332,8 @@ nil policy 1: "a.test:443" is not the name of a host
 nil policy 1: "" is not the name of a host
 nil policy 1: "*." is not the name of a host
 nil policy 1: "a b" is not the name of a host
-policy 2: unknown option "anonymus"; options are anonymous, authenticated_group_by, ca, cache_ttl, consumer_by, consumers, default_consumer, depth, forward, lookup, name, names, negative_ttl, send_ca_dn, skip_consumer_lookup: mtls_auth.new
-policy 2: unknown option "cas"; options are anonymous, authenticated_group_by, ca, cache_ttl, consumer_by, consumers, default_consumer, depth, forward, lookup, name, names, negative_ttl, send_ca_dn, skip_consumer_lookup: mtls_auth.new
+policy 2: unknown option "anonymus"; options are anonymous, authenticated_group_by, ca, cache_ttl, consumer_by, consumers, default_consumer, depth, forward, http_proxy, http_timeout, lookup, name, names, negative_ttl, ocsp_responder, revocation_check_mode, revocation_dict, revocation_leaf_only, send_ca_dn, skip_consumer_lookup: mtls_auth.new
+policy 2: unknown option "cas"; options are anonymous, authenticated_group_by, ca, cache_ttl, consumer_by, consumers, default_consumer, depth, forward, http_proxy, http_timeout, lookup, name, names, negative_ttl, ocsp_responder, revocation_check_mode, revocation_dict, revocation_leaf_only, send_ca_dn, skip_consumer_lookup: mtls_auth.new
 policy 2: ca must be a table: given 1: mtls_auth.new
 policy 1: ca must be a table: given a string with PEM text (write { pem = ... }): mtls_auth.new
 policy 1: ca: unknown option "files"; options are check_revocation, crl, crl_file, dir, file, leaf_only, on_expired, partial_chain, pem, refresh, system: mtls_auth.new

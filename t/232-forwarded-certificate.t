@@ -484,9 +484,12 @@ _EOC_
         end
         changing = assert(require("resty.kong.plugins.mtls_auth").new(policies(), { dict = "policies" }))
         by_changing = assert(require("resty.kong.plugins.header_cert_auth").new(options("apache")))
+        -- Objects of the same options, as in another worker.
+        local replacing = assert(require("resty.kong.plugins.mtls_auth").new(policies(), { dict = "policies" }))
+        local by_replacing = assert(require("resty.kong.plugins.header_cert_auth").new(options("apache")))
         function change(forward, format)
-            assert(changing:replace(policies(forward)))
-            assert(by_changing:replace(options(format, forward)))
+            assert(replacing:replace(policies(forward)))
+            assert(by_replacing:replace(options(format, forward)))
         end
         function break_them()
             for _, key in ipairs(ngx.shared.policies:get_keys(0)) do

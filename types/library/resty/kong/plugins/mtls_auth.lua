@@ -44,7 +44,7 @@
 ---@field revocation_dict? string the name of a lua_shared_dict for what was answered
 ---@field revocation_leaf_only? boolean whether only the client's own certificate is checked; default: false
 ---@field ocsp_responder? string the URL of a responder, in place of those that certificates name
----@field http_timeout? number in milliseconds; default: 30000
+---@field http_timeout? number the time to ask, in milliseconds; default: 30000
 ---@field http_proxy? string the URL of a proxy to fetch through
 
 ---Whom to accept under some names.

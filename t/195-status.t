@@ -446,7 +446,7 @@ HEAD /status => {Content-Type: application/json} {Cache-Control: no-store} ""
     }
 --- exchanges
 GET /t                        => 502 {Content-Type: text/html} /502 Bad/
-GET /check                    => /^true\n0\n19 14 5\n\d+\.\d+\.\d+\ntrue\n$/
+GET /check                    => /^true\n0\n21 16 5\n\d+\.\d+\.\d+\ntrue\n$/
 GET /status?format=prometheus => {Content-Type: text/plain; version=0.0.4; charset=utf-8} /reason="unable to get local issuer certificate"/
 
 

@@ -259,7 +259,7 @@ r 1 alice;r 1 alice;r 1 alice;
         location / {
             default_type text/html;
             content_by_lua_block {
-                ngx.print("<body><iframe width='320' height='5000' src='/status?format=html'></iframe><script>", [[
+                ngx.print("<body><iframe width='320' height='10000' src='/status?format=html'></iframe><script>", [[
                     document.querySelector("iframe").onload = function () {
                         const page = this.contentDocument;
                         const color = (selector) => {

@@ -110,7 +110,9 @@ typedef long (*function)(long, long, long, long, long, long);
     FUNCTION(X509_VERIFY_PARAM_set_trust, 0) \
     FUNCTION(X509_check_host, -1) \
     FUNCTION(X509_check_private_key, 0) \
+    FUNCTION(X509_CRL_verify, 0) \
     FUNCTION(X509_digest, 0) \
+    FUNCTION(X509_get_pubkey, 0) \
     FUNCTION(X509_get_X509_PUBKEY, 0) \
     FUNCTION(X509_get_ext_d2i, 0) \
     FUNCTION(X509_get_extension_flags, 0) \

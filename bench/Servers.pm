@@ -461,6 +461,24 @@ sub _front_text {
     my ($name, $authorities, %with) = @_;
     my $who = $with{front};
     my @ask;
+    # The consumer who sends the requests is one in the middle.
+    my $policy = $with{consumers} ? "consumers = consumers($with{consumers}, 'client-1001')" : 'skip_consumer_lookup = true';
+    return _fill('frontend.conf',
+        NAME => $name,
+        WORKERS => 1,
+        ADDRESS => "unix:front-$name.sock",
+        PROTOCOL => "TLSv$with{tls}",
+        MODULES => $MODULES{kong},
+        HTTP => "init_by_lua_block {
+        dofile(ngx.config.prefix() .. 'init.lua')
+        plugin = assert(require('resty.kong.plugins.mtls_auth').new { {
+            names = { 'service.test' }, ca = { file = '$authorities' }, $policy,
+        } })
+    }",
+        ASK => 'ssl_certificate_by_lua_block { plugin:certificate() }',
+        ANSWER => 'access_by_lua_block { plugin:access() }
+            empty_gif;',
+    ) if $who eq 'consumers';
     push @ask, 'ssl_certificate_by_lua_block {
             local authorities = authorities'
         . ($who eq 'ask' ? '
@@ -481,6 +499,10 @@ sub _front_text {
         read_authorities('$authorities')
     }",
         ASK => join("\n        ", @ask),
+        ANSWER => 'if ($ssl_client_verify != SUCCESS) {
+                return 403;
+            }
+            return 200 "hello\n";',
     );
 }
 

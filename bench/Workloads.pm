@@ -52,8 +52,9 @@ our %DEFAULTS = (
 
     # Where client certificates are requested, the gateway is the client of a server of its own.
     front => '',              # who requests them: `none`, nginx alone; `pick`, nginx too, beside a plugin that does
-                              # nothing; `ask`, a plugin
+                              # nothing; `ask`, a plugin; `consumers`, mtls_auth
     authorities => 1,         # the number of CAs that it names
+    consumers => 0,           # the number of consumers that mtls_auth knows; without any, it lets everybody in
 );
 
 my %NEW = (at_once => 32, keepalive => 'none');
@@ -247,6 +248,38 @@ our @RATES = (
             {
                 title => 'set by the plugin / static with a plugin',
                 of => [qw(lua static)],
+            },
+        ],
+    },
+    {
+        part => 'consumers',
+        title => 'Requests of clients that mtls_auth knows a second',
+        # The clients are all alike, and their connections are kept.
+        with => { %KEPT, %STOCK, keepalive => 'stock', front => 'consumers' },
+        columns => [
+            { name => 'consumers', title => 'kept connections' },
+        ],
+        rows => [
+            {
+                name => 'none', title => '`skip_consumer_lookup`',
+            },
+            {
+                name => 'one', title => '1 consumer',
+                with => { consumers => 1 },
+            },
+            {
+                name => 'many', title => '10,000 consumers',
+                with => { consumers => 10_000 },
+            },
+        ],
+        ratios => [
+            {
+                title => '10,000 consumers / 1 consumer',
+                of => [qw(many one)], target => 0.97,
+            },
+            {
+                title => '1 consumer / `skip_consumer_lookup`',
+                of => [qw(one none)],
             },
         ],
     },

@@ -36,3 +36,13 @@ function read_identities(folder)
         }
     end
 end
+
+-- Returns this many consumers, of which one is known by a common name.
+function consumers(count, common_name)
+    local all = {}
+    for number = 1, count do
+        local is_it = number == math.ceil(count / 2)
+        all[number] = { name = "consumer-" .. number, common_name = is_it and common_name or "client-of-" .. number }
+    end
+    return all
+end

@@ -250,7 +250,7 @@ start_nginx('gateway', modules => 1, log => 'info', workers => 2,
                 local all = { header = "X-Client-Cert", encoding = "url", trusted = { "unix:" }, ca = ca, consumers = consumers,
                     revocation_check_mode = mode, revocation_dict = "revocation", http_timeout = 3000 }
                 for option, value in pairs(options) do
-                    all[option] = value
+                    all[option] = value or nil
                 end
                 policies[name .. " " .. mode] = assert(require("resty.kong.plugins.header_cert_auth").new(all))
             end
@@ -262,6 +262,8 @@ start_nginx('gateway', modules => 1, log => 'info', workers => 2,
         add("own", {})
         add("own-others", { revocation_dict = "others" })
         add("others-fresh", { revocation_dict = "others", ocsp_responder = "$url{fresh}", revocation_leaf_only = true })
+        add("alone", { revocation_dict = false, ocsp_responder = "$url{fresh}", revocation_leaf_only = true })
+        add("alone-own", { revocation_dict = false })
         add("anonymous", { anonymous = "guest" })
         add("proxy", { http_proxy = "http://127.0.0.1:$port{proxy}", ocsp_responder = "http://nowhere.test/x",
             revocation_leaf_only = true })
@@ -485,6 +487,17 @@ is ask('others-fresh', 'good'), 'good SUCCESS 200', 'a full dict: a good certifi
     is ask('others-fresh', 'good'), 'good SUCCESS 200', 'an empty dict: a good certificate is accepted';
     is fetched('fresh'), $before + 1, 'an empty dict: the answer is fetched again';
     set_clock(0);
+}
+
+# ---- without a dict ------------------------------------------------------------------------------
+
+{
+    my $before = fetched('fresh');
+    is ask('alone', 'good'), 'good SUCCESS 200', 'without a dict: a good certificate is accepted' for 1 .. 10;
+    my $more = fetched('fresh') - $before;
+    ok $more >= 1 && $more <= 2, 'each worker asks once';
+    is ask('alone-own', 'bad', $_), 'FAILED:certificate revoked (certificate 1: CN=bad,O=Test) 401',
+        "without a dict, $_: a revoked certificate is refused" for @modes;
 }
 
 # ---- the end of the responder, and the clock -----------------------------------------------------

@@ -283,7 +283,7 @@ _EOC_
     }
     is fetched('large.crl'), 1, 'a large list is fetched once, for all workers and certificates';
     like ask('large', 'SMALL'), qr/lua_shared_dict "small": no memory.* 401\z/, 'a dict that is too small for a list';
-    like slurp("$folder/gateway.log"), qr/no memory \(make the lua_shared_dict larger\)/, 'the log says what to do';
+    like slurp("$folder/gateway.log"), qr/no memory \(make the lua_shared_dict of revocation_dict larger\)/, 'the log says what to do';
 }
 
 # ---- a list that is replaced ---------------------------------------------------------------------

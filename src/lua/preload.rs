@@ -63,6 +63,7 @@ packages! {
     c"resty.kong.plugins.names", "resty/kong/plugins/names.lua", none;
     c"resty.kong.plugins.bounded", "resty/kong/plugins/bounded.lua", none;
     c"resty.kong.forwarded_certificate", "resty/kong/forwarded_certificate.lua", none;
+    c"resty.kong.plugins.worker_dict", "resty/kong/plugins/worker_dict.lua", none;
     c"resty.kong.plugins.sni", "resty/kong/plugins/sni.lua", none;
     c"resty.kong.plugins.consumers", "resty/kong/plugins/consumers.lua", none;
     c"resty.kong.plugins.replaced", "resty/kong/plugins/replaced.lua", none;

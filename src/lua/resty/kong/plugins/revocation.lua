@@ -3,7 +3,7 @@
 -- resty.kong.plugins.revocation: asks whether a client's certificates are revoked: OCSP responders
 -- (RFC 6960), and the distribution points of revocation lists (RFC 5280).
 --
--- What was answered is in a lua_shared_dict, for all workers. A certificate is a question to OCSP
+-- What was answered is in a lua_shared_dict, for all workers; or else each has its own. A certificate is a question to OCSP
 -- responders and to distribution points; each is a "source" below, with a key of its own in the
 -- dict. An answer that is not there, or does not count any more, is fetched; a dict that is full, or
 -- was emptied, so means that it is fetched again.
@@ -15,6 +15,7 @@ local fetch = require "resty.kong.plugins.fetch"
 local functions = require "resty.kong.tls.functions"
 local mistakes = require "resty.kong.tls.mistakes"
 local semaphore = require "ngx.semaphore"
+local worker_dict = require "resty.kong.plugins.worker_dict"
 local is_given = require("resty.kong.tls.values").is_given
 
 local type = type
@@ -150,7 +151,7 @@ end
 local REMEDIES = {
     { "no resolver defined", "give the directive resolver, which names need" },
     { "could not be resolved", "does the resolver know the name?" },
-    { "no memory", "make the lua_shared_dict larger" },
+    { "no memory", "make the lua_shared_dict of revocation_dict larger" },
 }
 
 
@@ -293,7 +294,7 @@ local function renew(self, source)
         }, seconds)
     end
     if not ok then
-        err = "lua_shared_dict \"" .. self.dict_name .. "\": " .. err
+        err = self.place .. ": " .. err
         report(self, source.urls[1], source.subject, err)
         return nil, err
     end
@@ -662,6 +663,10 @@ end
 
 local meta = { __index = methods }
 
+-- What a worker keeps for itself, for policies without a lua_shared_dict.
+local ENTRIES, OWN_BYTES = 16384, 32 * 1024 * 1024
+local own = worker_dict.new(CACHE, ENTRIES, OWN_BYTES)
+
 
 -- ---- options ------------------------------------------------------------------------------------
 
@@ -709,9 +714,6 @@ function M.options(options)
     if mode == nil and next(given) then
         return nil, next(given) .. " has no effect without revocation_check_mode"
     end
-    if mode ~= nil and mode ~= "SKIP" and dict == nil then
-        return nil, about("revocation_dict must be the name of a lua_shared_dict", dict)
-    end
     return given
 end
 
@@ -723,14 +725,18 @@ function M.new(given, store, terms)
     if mode == nil or mode == "SKIP" then
         return false
     end
-    local dict = ngx.shared[name]
-    if not dict then
-        return nil, "there is no lua_shared_dict \"" .. name .. "\""
+    local dict, place = own, "what a worker keeps for itself"
+    if name then
+        dict, place = ngx.shared[name], "lua_shared_dict \"" .. name .. "\""
+        if not dict then
+            return nil, "there is no " .. place
+        end
     end
     return setmetatable({
         is_strict = mode == "STRICT",
         dict = dict,
-        dict_name = name,
+        dict_name = name or "",
+        place = place,
         leaf_only = given.revocation_leaf_only or false,
         responder = given.ocsp_responder,
         timeout = given.http_timeout or TIMEOUT,

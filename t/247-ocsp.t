@@ -105,17 +105,18 @@ sub answer {
     my $ago   = $of{ago} // 0;
     my $shift = sprintf '%+ds', -$ago;
     my $period = $of{minutes} ? "-nmin $of{minutes}" : '';
+    my $index = $of{index} // $index{authority};
     my $said = `openssl ocsp -issuer $pki/authority.crt -cert $pki/$about.crt $nonce -reqout $folder/$name.req 2>&1 &&
-        faketime -f $shift openssl ocsp -index $index{authority} -CA $pki/authority.crt -rsigner $pki/authority.crt \\
+        faketime -f $shift openssl ocsp -index $index -CA $pki/authority.crt -rsigner $pki/authority.crt \\
         -rkey $pki/authority.key -reqin $folder/$name.req -respout $folder/$name.new $period 2>&1`;
     die $said if $?;
     rename "$folder/$name.new", "$folder/$name.answer" or die "$name: $!\n";
     return;
 }
 answer('fresh', minutes => 10);
-answer($_, minutes => 10) for qw(slow slow-again);
+answer($_, minutes => 10) for qw(slow slow-again slow-for-some);
 answer('brief');
-answer('short', minutes => 1);
+answer($_, minutes => 1) for qw(short back);
 answer('old-and-endless', ago => 3600);
 answer('old-but-valid', ago => 3600, minutes => 120);
 answer('expired', ago => 3600, minutes => 10);
@@ -259,6 +260,7 @@ start_nginx('gateway', modules => 1, log => 'info', workers => 2,
             local short = name == "silent" or name == "dripping"
             add(name, { ocsp_responder = url, revocation_leaf_only = true, http_timeout = short and 300 or nil })
         end
+        add("hasty", { ocsp_responder = "$url{'slow-for-some'}", revocation_leaf_only = true, http_timeout = 100 })
         add("own", {})
         add("own-others", { revocation_dict = "others" })
         add("others-fresh", { revocation_dict = "others", ocsp_responder = "$url{fresh}", revocation_leaf_only = true })
@@ -434,6 +436,9 @@ for my $responder (qw(fresh brief old-but-valid chunked until_closed)) {
         'the log says that names need a resolver';
 }
 
+like ask('hasty', 'good'), qr/timeout.*401/, 'a policy that has little time';
+is ask('slow-for-some', 'good'), 'good SUCCESS 200', 'its failure is none of a policy that has more';
+
 # ---- one request for all -------------------------------------------------------------------------
 
 {
@@ -456,6 +461,24 @@ _EOC_
     my %said = (ask('short', 'good') => 1);
     wait_until('the answer is fetched again', sub { $said{ ask('short', 'good') } = 1; fetched('short') >= 2 });
     is join(' | ', keys %said), 'good SUCCESS 200', 'an answer that is in use is fetched again before it ends';
+}
+
+# ---- answers that are sent again -----------------------------------------------------------------
+
+{
+    # Revoked two minutes ago, by an answer that ends in six seconds; then somebody on the way sends one of before.
+    answer('back', ago => 114, minutes => 2, index => index_of('revoked.index', good => 0));
+    my %said = (ask('back', 'good') => 1);
+    answer('back', ago => 1200, minutes => 120);
+    wait_until('the answer is fetched again', sub { $said{ ask('back', 'good', $_) } = 1 for @modes; fetched('back') >= 2 });
+    $said{ ask('back', 'good', $_) } = 1 for @modes;
+    set_clock(20);
+    $said{ ask('back', 'good', $_) } = 1 for @modes;
+    set_clock(0);
+    is join(' | ', keys %said), 'FAILED:certificate revoked (certificate 1: CN=good,O=Test) 401',
+        'an answer of before does not take back that a certificate is revoked';
+    like slurp("$folder/gateway.log"), qr{revocation: \Q$url{back}\E: it is older than the answer before},
+        'the log says so when the other has ended';
 }
 
 # ---- a reload, and a responder that comes back ---------------------------------------------------

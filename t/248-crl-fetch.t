@@ -119,6 +119,7 @@ certificate('to-file', 'authority', ['to-file']);
 certificate('second', 'authority', ['ldap://a.test/x', "http://127.0.0.1:$down/x", 'list.crl']);
 certificate('no-http', 'authority', ['ldap://a.test/x']);
 certificate('late', 'authority', ['late.crl']);
+certificate('back', 'authority', ['back.crl']);
 my $dead = "authorityInfoAccess=OCSP;URI:http://127.0.0.1:$down/";
 certificate('both', 'authority', ['both.crl'], extensions => [$dead]);
 certificate('both-bad', 'authority', ['both.crl'], extensions => [$dead]);
@@ -295,6 +296,16 @@ _EOC_
     wait_until('the new list', sub { my $now = ask('late'); $said{$now} = 1; $now eq revoked('late', 1) });
     is join(' | ', sort keys %said), join(' | ', revoked('late', 1), 'late SUCCESS 200'),
         'a list that is replaced is fetched again before it ends';
+}
+
+{
+    list('back', 'authority', from => -100, until => 8, revokes => ['back']);
+    my %said = (ask('back') => 1);
+    list('back', 'authority', from => -200, until => 3600);
+    wait_until('the list of before', sub { $said{ ask('back') } = 1; fetched('back.crl') >= 2 });
+    my $end = time + 10;
+    wait_until('the end of the list', sub { $said{ ask('back', $_) } = 1 for qw(STRICT IGNORE); time > $end });
+    is join(' | ', keys %said), revoked('back', 1), 'a list of before does not take back that a certificate is revoked';
 }
 
 my $log = slurp("$folder/gateway.log");

@@ -39,6 +39,8 @@ local MAX_ANSWER, MAX_LIST = 64 * 1024, 16 * 1024 * 1024
 -- An answer that is in use is fetched again when half of its time is over, or after this time at the
 -- latest; one that does not know the certificate, much sooner. In milliseconds.
 local REFRESH, REFRESH_UNKNOWN = 3600 * 1000, 30 * 1000
+-- The time after which an answer is fetched again if one came that was older, in milliseconds.
+local REFRESH_OLDER = 300 * 1000
 -- The time after which no answer counts, whatever it says, in milliseconds.
 local MAX_AGE = 7 * 24 * 3600 * 1000
 -- The seconds by which the clock of an authority may be ahead (src/openssl/issuer.rs).
@@ -267,6 +269,16 @@ local function fetch_crl(self, source)
 end
 
 
+-- Returns whether an answer may not follow the one that is known: who is on the way can send again what
+-- was said before a certificate was revoked.
+local function goes_back(self, source, known, status, since)
+    if source.kind == "ocsp" then
+        return known.status == "revoked" and status ~= "revoked" and since <= known.since
+    end
+    return since < known.since and status_of(self, source, known) ~= nil
+end
+
+
 -- Fetches the answer of a source, and puts it in the dict. Returns nil and what went wrong if that
 -- fails.
 local function renew(self, source)
@@ -280,18 +292,27 @@ local function renew(self, source)
         return nil, since
     end
     local monotonic, date = clocks()
-    local left = max(ends * 1000 - date, 0)
-    local refresh = max(min(left / 2, status == "unknown" and REFRESH_UNKNOWN or REFRESH), 1000)
+    local answer = { status = status, since = since, ends = ends, monotonic = monotonic, date = date }
+    local most = status == "unknown" and REFRESH_UNKNOWN or REFRESH
+    local known = decode(self.dict:get("answer " .. source.key))
+    if known and goes_back(self, source, known, status, since) then
+        if not counts(known, monotonic, date) then
+            local err = "it is older than the answer before"
+            report(self, source.urls[1], source.subject, err)
+            return nil, err
+        end
+        -- Servers of one authority may differ for a while: that is no failure.
+        answer, digest, most = known, nil, REFRESH_OLDER
+    end
+    local left = max(answer.ends * 1000 - date, 0)
+    answer.refresh = monotonic + max(min(left / 2, most), 1000)
     local seconds = min(left, MAX_AGE) / 1000 + STALE
     local ok, err = true, nil
     if digest then
         ok, err = self.dict:set("list " .. source.key, status .. " " .. digest, seconds)
     end
     if ok then
-        ok, err = self.dict:set("answer " .. source.key, encode {
-            status = status, since = since, ends = ends, monotonic = monotonic, date = date,
-            refresh = monotonic + refresh,
-        }, seconds)
+        ok, err = self.dict:set("answer " .. source.key, encode(answer), seconds)
     end
     if not ok then
         err = self.place .. ": " .. err
@@ -741,8 +762,8 @@ function M.new(given, store, terms)
         responder = given.ocsp_responder,
         timeout = given.http_timeout or TIMEOUT,
         proxy = given.http_proxy and fetch.parse(given.http_proxy),
-        -- What fails on one way, need not fail on another.
-        route = (given.http_proxy or "") .. " ",
+        -- What fails on one way, or in a short time, need not fail otherwise.
+        route = (given.http_proxy or "") .. " " .. (given.http_timeout or TIMEOUT) .. " ",
         store = store,
         terms = terms,
         chains = bounded.new(CACHE, CHAINS, BYTES),

@@ -215,6 +215,16 @@ _LOCATION_
     }
 _EOC_
 
+# What is trusted later is another file.
+sub put_authority {
+    my ($name) = @_;
+    write_to("$folder/moving.new", slurp("$pki/$name.crt"));
+    chmod 0644, "$folder/moving.new" or die $!;
+    rename "$folder/moving.new", "$folder/moving.pem" or die $!;
+    return;
+}
+put_authority('revoked-authority');
+
 # ---- a gateway -----------------------------------------------------------------------------------
 
 my $clock = write_to("$folder/clock", '+0');
@@ -261,6 +271,8 @@ start_nginx('gateway', modules => 1, log => 'info', workers => 2,
             add(name, { ocsp_responder = url, revocation_leaf_only = true, http_timeout = short and 300 or nil })
         end
         add("hasty", { ocsp_responder = "$url{'slow-for-some'}", revocation_leaf_only = true, http_timeout = 100 })
+        add("moving", { header = "X-Client-Cert", format = "aws-alb", encoding = false,
+            ca = { file = "$folder/moving.pem", partial_chain = true, refresh = 1 } })
         add("own", {})
         add("own-others", { revocation_dict = "others" })
         add("others-fresh", { revocation_dict = "others", ocsp_responder = "$url{fresh}", revocation_leaf_only = true })
@@ -461,6 +473,22 @@ _EOC_
     my %said = (ask('short', 'good') => 1);
     wait_until('the answer is fetched again', sub { $said{ ask('short', 'good') } = 1; fetched('short') >= 2 });
     is join(' | ', keys %said), 'good SUCCESS 200', 'an answer that is in use is fetched again before it ends';
+}
+
+# ---- authorities that are replaced ----------------------------------------------------------------
+
+{
+    my $chain = $header{below} . slurp("$pki/revoked-authority.crt") =~ s/([^A-Za-z0-9])/sprintf '%%%02X', ord $1/ger;
+    my $visit = sub {
+        return curl('--unix-socket', "$folder/gateway.sock", '-H', "X-Client-Cert: $chain", 'http://a/?policy=moving&mode=STRICT');
+    };
+    is $visit->(), 'below SUCCESS 200', 'an authority that is trusted itself is not asked about';
+    put_authority('root');
+    my $log = sub { scalar(() = slurp("$folder/gateway.log") =~ /a store was read again: file "\S+moving.pem"/g) };
+    # Both workers.
+    wait_until('the new authorities', sub { $visit->(); $log->() >= 2 });
+    is $visit->(), 'FAILED:certificate revoked (certificate 2: CN=revoked-authority,O=Test) 401',
+        'it is, as soon as it is not trusted any more' for 1 .. 4;
 }
 
 # ---- answers that are sent again -----------------------------------------------------------------

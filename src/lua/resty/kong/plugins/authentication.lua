@@ -445,7 +445,7 @@ function methods:accept(presented, parse)
         return self:refuse(objection)
     end
 
-    local revoked = self.revocation and self.revocation:check(presented, parse)
+    local revoked = self.revocation and self.revocation:check(presented, parse, judged.store)
     if revoked then
         return self:refuse(revoked)
     end

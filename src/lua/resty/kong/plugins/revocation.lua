@@ -637,9 +637,14 @@ local methods = {}
 
 
 -- Returns why a client must be refused whose chain is good otherwise; nil if it need not be.
--- `presented` is the key of the chain, and `parse` makes the chain from it. May yield.
-function methods:check(presented, parse)
+-- `presented` is the key of the chain, and `parse` makes the chain from it; `number` is that of the
+-- store, which may have been replaced. May yield.
+function methods:check(presented, parse, number)
     local known = self.chains:get(presented)
+    if known and known.number ~= number then
+        -- By another store, the chain may be another one.
+        known = nil
+    end
     if known and known.ends and still_holds(known.monotonic, known.date, known.ends) then
         count_cache(CACHE, functions.HIT)
         return known.reason
@@ -651,7 +656,7 @@ function methods:check(presented, parse)
         if not certificates then
             return err
         end
-        known = { certificates = certificates, made = monotonic }
+        known = { certificates = certificates, made = monotonic, number = number }
         self.chains:set(presented, known, #presented + CERTIFICATE * #certificates)
     end
     local ends = 1 / 0

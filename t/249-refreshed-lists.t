@@ -18,6 +18,9 @@ use Time::HiRes qw(time);
 
 require_program('curl', 'faketime', 'nginx', 'openssl');
 
+# A connection that was closed is an answer, too.
+$SIG{PIPE} = 'IGNORE';    ## no critic (RequireLocalizedPunctuationVars)
+
 my $folder = test_folder();
 my $pki    = $ENV{TEST_NGINX_CERTIFICATES};
 my $tests  = $ENV{TEST_NGINX_PKI};
@@ -48,9 +51,10 @@ revocation_list({ since => 2026, number => '0F' }, 'between-fine', 'between');
 revocation_list({ since => 2026, number => '0F' }, 'between-revoked', 'ca', 'between');
 revocation_list({ since => 2024, until => 2025, number => '0B' }, 'expired', 'ca', 'bad');
 revocation_list({ since => 2090, number => '0F' }, 'future', 'ca');
+revocation_list({ since => 2026, number => '1B' }, 'late', 'ca', 'good');
 
 my %list = map { $_ => slurp("$pki/$_.crl") }
-    qw(none some all service earlier number-back forged between-fine between-revoked expired future);
+    qw(none some all service earlier number-back forged between-fine between-revoked expired future late);
 my $ca = slurp("$tests/ca.crt");
 my ($hash) = `openssl x509 -in $tests/ca.crt -noout -subject_hash` =~ /(\w+)/;
 write_certificate_file('below.pem', slurp("$pki/below.crt") . slurp("$pki/between.crt"));
@@ -348,6 +352,20 @@ for my $version ('1_2', '1_3') {
     like session($version, '-sess_in', "$folder/session-$version"), qr/\A(?:New|Reused) 401\z/,
         "TLS $version: so is a session of before";
 }
+# Without a handshake, it is the verdict of before that must not count: it is kept for ten seconds.
+put('clients.crl', $list{service});
+for my $worker (workers('gateway')) {
+    alone('gateway', $worker, sub { wait_until('a client that is not revoked any more', sub { visit() eq '200' }) });
+}
+$keeps = keep_connection();
+is $keeps->(), 200, 'a client that is not revoked any more is accepted';
+put('clients.crl', $list{late});
+$replaced = time;
+my $said;
+wait_until('a refusal', sub { ($said = $keeps->()) ne '200' });
+is $said, 401, 'and refused when it is';
+cmp_ok time - $replaced, '<', 4, 'a connection that is kept is refused as soon as a new one';
+
 ok logged() =~ m{\[notice\] .*a store was read again: crl_file "FOLDER/clients\.crl"}, 'the log says so';
 cmp_ok counted('store_replacements'), '>=', 2, 'each worker counts that it has read a store again';
 
@@ -575,8 +593,7 @@ is by_clock('bad'), $REVOKED, 'a clock that is behind: the old list stays in for
 set_clock(0);
 wait_until('the new list', sub { by_clock('good') eq $REVOKED });
 pass 'a clock that is right again: the new list is in force, and the file did not change for that';
-revocation_list({ since => 2026, number => '1B' }, 'late', 'ca', 'good');
-for my $jump ([-86_400, $list{service}, 0], [86_400, slurp("$pki/late.crl"), 1]) {
+for my $jump ([-86_400, $list{service}, 0], [86_400, $list{late}, 1]) {
     my ($seconds, $text, $revokes) = @$jump;
     set_clock($seconds);
     put('clock.crl', $text);

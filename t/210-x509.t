@@ -319,7 +319,61 @@ ok
 
 
 
-=== TEST 6: objects are accepted wherever a cdata is, and equal contents have one identity
+=== TEST 6: refresh: a store is another when its file has changed, and a pointer to it stays what it was
+--- config
+    proxy_ssl_name service.test;
+    location /t {
+        content_by_lua_block {
+            local name = "$TEST_NGINX_SERVER_ROOT/list.crl"
+            local function put(list)
+                local file = assert(io.open(name .. ".new", "w"))
+                file:write(list)
+                file:close()
+                assert(os.rename(name .. ".new", name))
+            end
+            local lists = { [true] = pki.read("empty", ".crl"), [false] = pki.read("revoked", ".crl") }
+            -- Of the two lists, that one is the older.
+            put(lists[false])
+            local store = assert(x509.store { pem = pki.read("ca"), crl_file = name, refresh = 1 })
+            local chain = assert(x509.chain(pki.read("client1")))
+            local pointers = {}
+            for round = 1, 2 do
+                local is_good = round == 2
+                put(lists[is_good])
+                while (store:verify(chain) or false) ~= is_good do
+                    ngx.sleep(0.05)
+                end
+                ngx.say(said(store:verify(chain)))
+                pointers[round] = store.ctx
+                collectgarbage()
+            end
+            ngx.say(pointers[1] ~= pointers[2], " ", pointers[2] == store.ctx)
+            -- The first is of a store that the object is not any more.
+            local ffi = require "ffi"
+            pcall(ffi.cdef, "typedef struct x509_store_st X509_STORE; int X509_STORE_up_ref(X509_STORE *); "
+                .. "void X509_STORE_free(X509_STORE *);")
+            store = nil
+            collectgarbage()
+            for round = 1, 2 do
+                assert(ffi.C.X509_STORE_up_ref(pointers[round]) == 1)
+                ffi.C.X509_STORE_free(pointers[round])
+            end
+            ngx.say("done")
+        }
+    }
+--- request
+GET /t
+--- response_body
+nil: certificate revoked (certificate 1: CN=client-1,O=Test)
+ok
+true true
+done
+--- no_error_log
+[error]
+
+
+
+=== TEST 7: objects are accepted wherever a cdata is, and equal contents have one identity
 --- http_config
     gateway {
         ssl_certificate_by_lua_block {
@@ -374,7 +428,7 @@ GET /client => SUCCESS, 1 certificates
 
 
 
-=== TEST 7: chain_from_der takes exactly one certificate
+=== TEST 8: chain_from_der takes exactly one certificate
 --- config
     location /t {
         content_by_lua_block {
@@ -397,7 +451,7 @@ nil: d2i_X509() failed
 
 
 
-=== TEST 8: objects can't be changed, and can't be forged
+=== TEST 9: objects can't be changed, and can't be forged
 --- config
     location /t {
         content_by_lua_block {
@@ -474,7 +528,7 @@ _EOC_
 
 
 
-=== TEST 9: a field of an argument may yield when it is read
+=== TEST 10: a field of an argument may yield when it is read
 --- config
     # A table that sleeps when its store is read.
     location /t {
@@ -499,7 +553,7 @@ GET /t x 20 => 200
 
 
 
-=== TEST 10: an object lives as long as its pointer, and is collected after that
+=== TEST 11: an object lives as long as its pointer, and is collected after that
 --- config
     location /t {
         access_by_lua_block {
@@ -548,7 +602,7 @@ left: 2 0
 
 
 
-=== TEST 11: packages that are loaded in a request work after its coroutine is collected
+=== TEST 12: packages that are loaded in a request work after its coroutine is collected
 --- config
     location /load {
         content_by_lua_block {
@@ -582,7 +636,7 @@ left: 2 0
 
 
 
-=== TEST 12: resty.kong.addresses.new checks its arguments, and is also x509.addresses
+=== TEST 13: resty.kong.addresses.new checks its arguments, and is also x509.addresses
 --- config
     location /t {
         content_by_lua_block {

@@ -242,8 +242,8 @@ fn clocks() -> Clocks {
     Clocks { monotonic: time::monotonic(), date: time::now().date }
 }
 
-/// Looks at the files of a store if that is due. Returns the number of the store that it is now, and
-/// that store unless its number is `known`.
+/// Looks at the files of a store if that is due. Returns the number of the store that it is now,
+/// and that store unless its number is `known`.
 pub fn current_store(
     (store, known): (Refreshed, Option<u64>),
 ) -> Result<(u64, Option<Object<X509Store>>), SslError> {

@@ -126,8 +126,8 @@ fn named(name: &X509NameRef) -> String {
 }
 
 impl RefreshedStore {
-    /// Builds the store. Its files are looked at again if the last look is longer ago than `period`,
-    /// in milliseconds.
+    /// Builds the store. Its files are looked at again if the last look is longer ago than
+    /// `period`, in milliseconds.
     pub fn new(sources: &Sources<'_>, period: u64, clocks: Clocks) -> Result<Self, NotRefreshed> {
         let sources = OwnedSources::of(sources)?;
         let files = Files::of(&sources).map_err(NotRefreshed::because)?;
@@ -146,7 +146,8 @@ impl RefreshedStore {
         Ok(Self { sources, period, state: RefCell::new(state) })
     }
 
-    /// Looks at the files if this is due, and replaces the store if they have changed, and are good.
+    /// Looks at the files if this is due, and replaces the store if they have changed, and are
+    /// good.
     pub fn look(&self, clocks: Clocks) -> Look {
         let state = &mut *self.state.borrow_mut();
         let process = process::id();

@@ -65,7 +65,8 @@ impl Issue {
         Some(own.len().cmp(&other.len()).then_with(|| own.cmp(other)))
     }
 
-    /// Compares them as OpenSSL does, which uses the list of the latest date; then by their numbers.
+    /// Compares them as OpenSSL does, which uses the list of the latest date; then by their
+    /// numbers.
     pub fn latest(&self, other: &Self) -> Ordering {
         let by_number = self.numbered(other).unwrap_or(Ordering::Equal);
         self.date.cmp(&other.date).then(by_number)

@@ -95,8 +95,8 @@ thread_local! {
     static RECENT: Recent<TrustedStore> = const { Recent::new() };
 }
 
-/// Drops the stores that this worker keeps. Also to be called when a store was replaced, whose memory
-/// this would keep.
+/// Drops the stores that this worker keeps. Also to be called when a store was replaced, whose
+/// memory this would keep.
 pub fn clear_cache() {
     RECENT.with(Recent::clear);
 }
@@ -326,8 +326,8 @@ pub struct Sources<'a> {
     pub file: Option<&'a Path>,
     /// A folder of certificates and revocation lists, in files named as by `openssl rehash`.
     pub folder: Option<&'a Path>,
-    /// Whether all of the folder is read now. Otherwise its files are read when they are needed, and
-    /// kept.
+    /// Whether all of the folder is read now. Otherwise its files are read when they are needed,
+    /// and kept.
     pub whole_folder: bool,
     /// Whether to trust the system's certificates.
     pub system: bool,

@@ -220,6 +220,22 @@ is lua($one, 'return told(pcall(mtls_auth.new, { policy({ "a.test" }, "x") }, { 
 is lua($one, 'return told(pcall(by_handshake.replace))') =~ s/.*(replace must)/$1/r,
     'replace must be called with a colon, as a method: mtls_auth:replace(...)', 'a dot in place of the colon';
 
+# Options that only differ in functions would be taken for the same.
+is lua($one, <<'_EOC_'), 'true nil nil', 'policies with functions share a dict with their own kind only';
+    local function of(lookup)
+        local one = policy({ "lookup.test" }, "x")
+        one.consumers, one.lookup = nil, lookup
+        return mtls_auth.new({ one }, { dict = "small" })
+    end
+    local function finds() return { name = "found" } end
+    local one, another = of(finds), of(function() return { name = "other" } end)
+    local same = of(finds)
+    return tostring(one ~= nil and same ~= nil) .. " " .. told(true, another)
+_EOC_
+like lua($one, 'local one = policy({ "lookup.test" }, "x") one.consumers, one.lookup = nil, print
+    return told(true, mtls_auth.new({ one }, { dict = "small" }))'),
+    qr/\Anil lua_shared_dict "small": other options for it differ from these in functions only/, 'the error says why';
+
 # A dict without room.
 is lua($one, 'return told(pcall(in_small.replace, in_small, { policy({ "small.test" }, "small") }))'), 'true nil', 'a little fits';
 my $large = '{ policy({ "small.test" }, ("x"):rep(60000)) }';

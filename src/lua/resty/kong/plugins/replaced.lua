@@ -17,6 +17,7 @@ local error = error
 local pcall = pcall
 local tonumber = tonumber
 local tostring = tostring
+local rawequal = rawequal
 
 -- The number of options that were never replaced.
 local NEVER = 0
@@ -60,7 +61,8 @@ local function encode_table(value, any, depth, place)
 end
 
 
--- Returns a value as a text. A value that no text can stand for is an error, unless `any`.
+-- Returns a value as a text. A value that no text can stand for is an error, unless `any` is a table: it
+-- then has that value under its place.
 function encode(value, any, depth, place)
     local kind = type(value)
     if kind == "string" then
@@ -72,6 +74,7 @@ function encode(value, any, depth, place)
     elseif kind == "table" then
         return encode_table(value, any, depth + 1, place)
     elseif any then
+        any[place] = value
         return "x"
     end
     return nil, place .. " is a " .. kind .. ", which can't be sent to other workers"
@@ -99,12 +102,31 @@ local function decode(text, at)
     return value, at + 1
 end
 
+-- Returns whether two tables have the same fields.
+local function is_same(one, other)
+    for key, value in next, one do
+        if not rawequal(value, other[key]) then
+            return false
+        end
+    end
+    for key in next, other do
+        if one[key] == nil then
+            return false
+        end
+    end
+    return true
+end
+
 -- ---- the dict -----------------------------------------------------------------------------------
 
 -- Returns the key of the text with this number.
 local function text_key(shared, number)
     return ("%s %.0f"):format(shared.text_key, number)
 end
+
+
+-- The values of options that no text stands for, such as functions, by the dict and what the texts say.
+local others_of = {}
 
 
 -- Prepares a plugin for `replace`, if `options` name a dict. `about` has `class`, its name; `given`,
@@ -126,11 +148,17 @@ function M.prepare(self, options, known, about)
     if not dict then
         return nil, "there is no lua_shared_dict \"" .. name .. "\""
     end
-    local given, wrong = encode(about.given, true, 0, "")
+    local others = {}
+    local given, wrong = encode(about.given, others, 0, "")
     if not given then
         return nil, wrong
     end
     local digest = functions.policy_digest(about.class .. given)
+    local place = name .. " " .. digest
+    if others_of[place] and not is_same(others_of[place], others) then
+        return nil, "lua_shared_dict \"" .. name .. "\": other options for it differ from these in functions only, so that "
+            .. "replace would replace both: use another dict"
+    end
     local shared = {
         name = name, dict = dict, number = NEVER, about = about,
         number_key = "number " .. digest, text_key = "text " .. digest, lock_key = "lock " .. digest,
@@ -140,6 +168,7 @@ function M.prepare(self, options, known, about)
     if not ok and err ~= "exists" then
         return nil, "lua_shared_dict \"" .. name .. "\": " .. err
     end
+    others_of[place] = others
     self.shared = shared
     return true
 end

@@ -615,3 +615,44 @@ GET /t
 consumer=carol anonymous= dn=CN=client-intermediate,O=Test cert= 200
 --- no_error_log
 [error]
+
+
+
+=== TEST 11: what is known of the chains that many policies refuse takes no more memory than that of one
+--- http_config
+    init_worker_by_lua_block {
+        policies = {}
+        for number = 1, 100 do
+            policies[number] = assert(new(options { anonymous = "guest" .. number }))
+        end
+    }
+--- config
+    location /all {
+        access_by_lua_block {
+            collectgarbage()
+            local before = collectgarbage("count")
+            for text = 1, 500 do
+                ngx.req.set_header("X-Client-Cert", "text" .. text)
+                for _, policy in ipairs(policies) do
+                    policy:access()
+                end
+            end
+            collectgarbage()
+            ngx.ctx.more = collectgarbage("count") - before
+        }
+        content_by_lua_block {
+            -- In KB: the limit is 4 MB, by an estimate.
+            ngx.say(ngx.ctx.more < 6 * 1024 and "little" or ngx.ctx.more)
+        }
+    }
+    location /t {
+        content_by_lua_block { ngx.print(ask("/all"), "\n") }
+    }
+--- request
+GET /t
+--- timeout: 60
+--- response_body
+little
+200
+--- no_error_log
+[error]

@@ -275,9 +275,11 @@ end
 local function keep(presented, policy, judged, length)
     local kept_by = judged.reason and refused or accepted
     local by_policy = kept_by:get(presented)
-    if not by_policy then
-        by_policy = setmetatable({}, BY_POLICY)
-        kept_by:set(presented, by_policy, ENTRY + #presented + length)
+    if not by_policy or not by_policy[policy] then
+        -- Anybody can have many policies judge one chain.
+        local bytes = kept_by:size(presented) or #presented
+        by_policy = by_policy or setmetatable({}, BY_POLICY)
+        kept_by:set(presented, by_policy, bytes + ENTRY + length)
     end
     by_policy[policy] = judged
 end

@@ -25,6 +25,13 @@ function methods:get(key)
 end
 
 
+-- Returns how many bytes the value of a key takes, as `set` was told; nil if there is none.
+function methods:size(key)
+    local place = self.places[key]
+    return place and self.sizes[place]
+end
+
+
 local function remove(self, place)
     local places, keys, values, sizes, used = self.places, self.keys, self.values, self.sizes, self.used
     local last = self.count

@@ -637,11 +637,11 @@ local methods = {}
 
 
 -- Returns why a client must be refused whose chain is good otherwise; nil if it need not be.
--- `presented` is the key of the chain, and `parse` makes the chain from it; `number` is that of the
--- store, which may have been replaced. May yield.
-function methods:check(presented, parse, number)
+-- `presented` is the key of the chain, and `parse` makes the chain from it; `version` is the
+-- number of the store, which may have been replaced. May yield.
+function methods:check(presented, parse, version)
     local known = self.chains:get(presented)
-    if known and known.number ~= number then
+    if known and known.version ~= version then
         -- By another store, the chain may be another one.
         known = nil
     end
@@ -656,7 +656,7 @@ function methods:check(presented, parse, number)
         if not certificates then
             return err
         end
-        known = { certificates = certificates, made = monotonic, number = number }
+        known = { certificates = certificates, made = monotonic, version = version }
         self.chains:set(presented, known, #presented + CERTIFICATE * #certificates)
     end
     local ends = 1 / 0

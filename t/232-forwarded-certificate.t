@@ -335,6 +335,14 @@ mtls_auth: the certificate can't be forwarded: its headers would be longer than 
             }
             proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
         }
+        location /by-header {
+            access_by_lua_block {
+                services.url:access()
+                local ok, err = forwarded.set("rfc9440")
+                ngx.req.set_header("X-Said", ngx.var.kong_client_verify .. " " .. tostring(ok) .. " " .. tostring(err))
+            }
+            proxy_pass http://unix:$TEST_NGINX_HTML_DIR/headers.sock;
+        }
     }
     server {
         listen unix:$TEST_NGINX_HTML_DIR/without-tls.sock;
@@ -375,6 +383,11 @@ mtls_auth: the certificate can't be forwarded: its headers would be longer than 
             get("without-tls", "http://a.test/")
             get("without-tls", "http://a.test/wrong")
             get("without-tls", "http://a.test/content")
+            -- A proxy whose own certificate is not verified, and that sends its client's.
+            local of_client = pki.read("client1"):gsub("[^%w]", function(byte) return ("%%%02X"):format(byte:byte()) end)
+            ngx.say((require("client").curl { "-k", "--unix-socket", "$TEST_NGINX_HTML_DIR/optional.sock", "https://a.test/by-header",
+                                              "--cert", pki.path("client-other"), "--key", pki.path("client-other", ".key"),
+                                              "-H", "X-Client-Cert: " .. of_client }.out:gsub("\n$", "")))
 --- request
 GET /t
 --- response_body
@@ -390,6 +403,7 @@ false format must be "rfc9440", "xfcc" or "x-client-cert": called with ":" in pl
 true true nil
 true true nil
 function cannot be called in content phase (only in: rewrite, access): resty.kong.forwarded_certificate.set
+SUCCESS nil the verified certificate is not that of the connection: the client's is in a header []  
 --- no_error_log
 [error]
 

@@ -11,6 +11,7 @@ local mistakes = require "resty.kong.tls.mistakes"
 local objects = require "resty.kong.tls.objects"
 local is_given = require("resty.kong.tls.values").is_given
 local x509 = require "resty.kong.x509"
+local keep_text, kept_text = functions.keep_text, functions.kept_text
 local get_chain = require("resty.kong.pdk").client.tls.get_full_client_certificate_chain
 
 local type = type
@@ -34,6 +35,9 @@ local written = bounded.new(CACHE, ENTRIES, BYTES)
 local by_object = setmetatable({}, { __mode = "k" })
 
 local names = functions.header_names(functions.certificate_headers)
+
+-- The name of the text that says that the verified certificate is not that of the connection.
+local IN_HEADER = "the certificate is in a header"
 
 local SET = "resty.kong.forwarded_certificate.set"
 
@@ -104,6 +108,16 @@ function functions.is_forward_format(format)
     return type(format) == "string" and HEADERS[format] ~= nil
 end
 
+
+-- Notes whether the certificate that a plugin has verified came in a header.
+function functions.note_place(in_header)
+    if in_header then
+        assert(keep_text(IN_HEADER, "1"))
+    elseif kept_text(IN_HEADER) then
+        assert(keep_text(IN_HEADER, ""))
+    end
+end
+
 functions.FORWARD_FORMATS = "\"rfc9440\", \"xfcc\" or \"x-client-cert\""
 
 
@@ -127,6 +141,8 @@ function M.set(format, chain)
         local verified = ngx.var.kong_client_verify
         if verified ~= "SUCCESS" then
             return nil, "the client's certificate is not verified: " .. verified
+        elseif kept_text(IN_HEADER) == "1" then
+            return nil, "the verified certificate is not that of the connection: the client's is in a header"
         end
         return functions.forward(format, digest, chain_of_client)
     end

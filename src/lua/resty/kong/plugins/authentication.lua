@@ -462,6 +462,7 @@ function methods:accept(presented, parse)
     end
 
     set_client_verify("SUCCESS")
+    functions.note_place(self.in_header)
     tell(judged, record)
     if self.forward then
         return forward(self, presented, parse)
@@ -614,6 +615,8 @@ function M.new(name, options, others, plugin, place)
         store = store,
         anonymous = anonymous,
         forward = options.forward,
+        -- Otherwise, the certificate is that of the connection.
+        in_header = name == "header_cert_auth",
         terms = { purpose = "clientAuth", depth = depth },
     }, meta)
     self.revocation, err = revocation.new(of_revocation, store, self.terms)

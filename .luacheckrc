@@ -7,7 +7,7 @@ max_line_length = 130
 self = false
 
 -- Global in the nginx of the tests and measurements.
-files["bench"] = { globals = { "kong", "identities", "authorities", "read_authorities", "read_identities" } }
+files["bench"] = { globals = { "kong", "identities", "authorities", "read_authorities", "read_identities", "consumers" } }
 files["bench/load.lua"] = { globals = { "wrk", "init", "request", "done" } }
 files["nginx-conf"] = { globals = { "kong" } }
 files["nginx-conf/*_spec.lua"] = { std = "+busted" }

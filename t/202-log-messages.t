@@ -29,6 +29,8 @@ my %NO_MESSAGE = (
     'src/lua/resty/kong/tls/mistakes.lua'  => [qr/\A\[\^/],
     # The form of a verdict in the zone, and a type of content.
     'src/lua/resty/kong/plugins/authentication.lua' => [qr/\A\^?\(?%[sl]/, 'application/json; charset=utf-8'],
+    # The name of a text that is kept.
+    'src/lua/resty/kong/forwarded_certificate.lua' => ['in header'],
     # The form of a key, and of the place of an error.
     'src/lua/resty/kong/plugins/replaced.lua' => ['%s %.0f', qr/\A\^%\[string/],
     # The forms of what is in the dict, and keys there.

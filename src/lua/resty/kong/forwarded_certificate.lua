@@ -37,7 +37,7 @@ local by_object = setmetatable({}, { __mode = "k" })
 local names = functions.header_names(functions.certificate_headers)
 
 -- The name of the text that says that the verified certificate is not that of the connection.
-local IN_HEADER = "the certificate is in a header"
+local IN_HEADER = "in header"
 
 local SET = "resty.kong.forwarded_certificate.set"
 

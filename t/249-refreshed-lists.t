@@ -12,7 +12,7 @@ use TestCertificates;
 use TestProcesses;
 
 use IO::Socket::UNIX;
-use IPC::Open2 qw(open2);
+use IPC::Open3 qw(open3);
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -274,7 +274,7 @@ sub visit {
 
 # A client that keeps its connection: sends a request, and returns the status.
 sub keep_connection {
-    my $pid = open2(my $from, my $to, 'openssl', 's_client', '-quiet', '-unix', "$folder/clients.sock", '-cert', "$pki/good.crt",
+    my $pid = open3(my $to, my $from, undef, 'openssl', 's_client', '-quiet', '-unix', "$folder/clients.sock", '-cert', "$pki/good.crt",
         '-key', "$pki/good.key", @_);
     return sub {
         print $to "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n" or return 'closed';

@@ -210,7 +210,7 @@ start_nginx('gateway', modules => 1, log => 'warn', main => 'env FAULTS;', envir
             return text .. "\\n" .. number() .. "\\n"
         end
         package.loaded["resty.kong.plugins.bounded"] = { new = function()
-            return { get = function() end, set = function() end }
+            return { get = function() end, set = function() end, size = function() end }
         end }
         -- Makes options unique, too.
         function options_anew()

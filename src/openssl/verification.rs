@@ -114,8 +114,8 @@ fn set(context: &mut X509StoreContextRef, terms: Terms) -> Result<(), SslError> 
 }
 
 /// Verifies `leaf` against `store`, with the intermediates in `chain`, which may also contain the
-/// leaf. Returns the chain that was verified, from the leaf to what is trusted, and the first date after `now` at which the result may change, in seconds since
-/// the epoch; `None` if there is none.
+/// leaf. Returns the chain that was verified, from the leaf to what is trusted, and the first date
+/// after `now` at which the result may change, in seconds since the epoch; `None` if there is none.
 pub fn verify(
     store: &X509StoreRef,
     leaf: &X509Ref,
